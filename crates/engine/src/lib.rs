@@ -1,0 +1,1 @@
+//! What runs instances: the engine trait, the process engine with its shim, a fake.

@@ -1,0 +1,1 @@
+//! The data plane: terminates connections, balances, probes, drains, measures.

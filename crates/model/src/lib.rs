@@ -1,0 +1,1 @@
+//! The nouns of Ark: ids, definitions, releases, deployments, routes, receipts.

@@ -1,0 +1,1 @@
+//! Desired and observed state in, a plan out; pure.

@@ -1,0 +1,1 @@
+//! Amazon States Language: parse, validate and interpret; pure.
