@@ -1,1 +1,30 @@
 //! The nouns of Ark: ids, definitions, releases, deployments, routes, receipts.
+//!
+//! Every other crate imports this one; it imports none of them. It must not know tokio, HTTP or
+//! SQL, and it reads neither clock nor randomness: time and ids are passed in (invariant I10).
+
+pub mod api;
+pub mod artifact;
+pub mod definition;
+pub mod deployment;
+pub mod diagnosis;
+pub mod environment;
+pub mod event;
+pub mod exit;
+pub mod gateway;
+pub mod ids;
+pub mod instance;
+pub mod receipt;
+pub mod release;
+pub mod route;
+
+pub use deployment::{Deployment, DeploymentState};
+pub use diagnosis::Diagnosis;
+pub use ids::{
+    AppName, BootId, DeploymentId, EnvName, Generation, InstanceId, NameError, ReleaseNumber,
+    Sha256,
+};
+pub use instance::{InstanceState, ObservedInstance};
+pub use receipt::Receipt;
+pub use release::Release;
+pub use route::RouteTable;

@@ -1,0 +1,145 @@
+//! Deployments: the act of making a release the live one. A closed set of states, one of which is
+//! the last (I1). The moves between them are decided by `ark-planner`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::definition::Strategy;
+use crate::diagnosis::Diagnosis;
+use crate::exit::ExitCode;
+use crate::ids::{AppName, DeploymentId, EnvName, InstanceId, ReleaseNumber};
+use crate::receipt::{Receipt, Side};
+
+/// Where a deployment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeploymentState {
+    /// Waits for the running deployment of the same app and environment.
+    Queued,
+    /// Instances of the new release start and take over.
+    Replacing,
+    /// Live: all traffic is on the new side; the old side drains and stops.
+    Draining,
+    /// Failed or aborted: the old release takes over again, the new side drains and stops.
+    Returning,
+    /// Last: the new release is live and the old side is gone.
+    Succeeded,
+    /// Last: the old release is live again and the new side is gone.
+    RolledBack,
+    /// Last: it failed, and there was no old release to go back to, or going back failed too.
+    Failed,
+    /// Last: a deadline passed with no old release to go back to.
+    TimedOut,
+    /// Last: a newer deployment took its place.
+    Superseded,
+}
+
+impl DeploymentState {
+    /// All states, for tables and tests.
+    pub const ALL: [Self; 9] = [
+        Self::Queued,
+        Self::Replacing,
+        Self::Draining,
+        Self::Returning,
+        Self::Succeeded,
+        Self::RolledBack,
+        Self::Failed,
+        Self::TimedOut,
+        Self::Superseded,
+    ];
+
+    /// The exit code of a command that waited for it; `None` while it is not over.
+    pub fn exit_code(self) -> Option<ExitCode> {
+        match self {
+            Self::Queued | Self::Replacing | Self::Draining | Self::Returning => None,
+            Self::Succeeded => Some(ExitCode::Done),
+            Self::RolledBack => Some(ExitCode::RolledBack),
+            Self::Failed => Some(ExitCode::Failed),
+            Self::TimedOut => Some(ExitCode::TimedOut),
+            Self::Superseded => Some(ExitCode::Conflict),
+        }
+    }
+
+    /// Whether it is over.
+    pub fn is_terminal(self) -> bool {
+        self.exit_code().is_some()
+    }
+}
+
+/// Why a deployment was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeploymentKind {
+    /// `ark deploy`, `ark start`.
+    Deploy,
+    /// `ark rollback`.
+    Rollback,
+}
+
+/// A deployment, as the store records it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Which.
+    pub id: DeploymentId,
+    /// Environment.
+    pub env: EnvName,
+    /// App.
+    pub app: AppName,
+    /// Why it was asked for.
+    pub kind: DeploymentKind,
+    /// The release that is to become live.
+    pub release: ReleaseNumber,
+    /// The release that was live when it started, to which it returns when it fails.
+    pub base: Option<ReleaseNumber>,
+    /// How the new side takes over.
+    pub strategy: Strategy,
+    /// Where it stands.
+    pub state: DeploymentState,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+    /// Why, when told.
+    pub reason: Option<String>,
+    /// When it left the queue.
+    pub started_at: Option<Timestamp>,
+    /// The last step forward: a ready instance, an acknowledgement, a drained instance.
+    pub progress_at: Option<Timestamp>,
+    /// When all traffic was on the new side.
+    pub live_at: Option<Timestamp>,
+    /// When it turned back.
+    pub returning_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Why it failed.
+    pub diagnosis: Option<Diagnosis>,
+    /// Failures of single instances of the new release so far, at most [`FAILURES_MAX`].
+    pub failures: Vec<Diagnosis>,
+    /// Who asked for its abortion, and why. Acted on by the next reconciliation.
+    pub abort: Option<Abort>,
+    /// Traffic counters at its start, per instance; what is not named here began at zero.
+    pub baseline: BTreeMap<InstanceId, Side>,
+    /// Counters of requests that reached no instance, at its start.
+    pub baseline_routes: Side,
+    /// What it did to traffic; from its end.
+    pub receipt: Option<Receipt>,
+    /// What a reader of the receipt must know.
+    pub notes: Vec<String>,
+}
+
+/// The most failures recorded with a deployment.
+pub const FAILURES_MAX: usize = 20;
+
+/// A request to end a deployment before its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Abort {
+    /// Who.
+    pub by: String,
+    /// Why, when told.
+    pub reason: Option<String>,
+    /// Whether a newer deployment takes over at once, so that nothing is to be returned to first.
+    pub superseded: bool,
+}

@@ -1,0 +1,92 @@
+//! Environments, and what is wanted of an app in one.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AppName, DeploymentId, EnvName, ReleaseNumber};
+
+/// Permanent environments are careful, development environments are quick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvKind {
+    /// `production`, and what was made with `--kind permanent`.
+    Permanent,
+    /// Everything else.
+    Development,
+}
+
+/// Whether an environment is in use or being destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvState {
+    /// In use.
+    Active,
+    /// Everything in it is being stopped; then it is removed.
+    Destroying,
+}
+
+/// A named place where apps run with their own configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Environment {
+    /// Its name.
+    pub name: EnvName,
+    /// Permanent or for development.
+    pub kind: EnvKind,
+    /// In use or being destroyed.
+    pub state: EnvState,
+    /// Who made it.
+    pub owner: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// What is wanted of an app in an environment, and which release is believed good: the intent
+/// that outlives every deployment. The engine's and the gateway's answers are held against it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AppState {
+    /// Environment.
+    pub env: EnvName,
+    /// App.
+    pub app: AppName,
+    /// The release that is to serve when no deployment runs.
+    pub live: Option<ReleaseNumber>,
+    /// The release before it that had succeeded.
+    pub previous: Option<ReleaseNumber>,
+    /// What `ark scale` last said; `None` means what the definition says.
+    pub scale: Option<u32>,
+    /// Whether the app was stopped by `ark stop`.
+    pub stopped: bool,
+    /// Instances recorded before this instant are replaced (`ark restart`).
+    pub restart_before: Option<Timestamp>,
+    /// The running deployment.
+    pub running: Option<DeploymentId>,
+    /// The waiting deployment: at most one, the newest.
+    pub waiting: Option<DeploymentId>,
+    /// Failed starts in a row outside deployments, for the backoff.
+    pub failures: u32,
+    /// No instance is started before this instant (backoff).
+    pub start_after: Option<Timestamp>,
+    /// The last change of this record.
+    pub updated_at: Timestamp,
+}
+
+impl AppState {
+    /// An app that nothing is wanted of yet.
+    pub fn new(env: EnvName, app: AppName, now: Timestamp) -> Self {
+        Self {
+            env,
+            app,
+            live: None,
+            previous: None,
+            scale: None,
+            stopped: false,
+            restart_before: None,
+            running: None,
+            waiting: None,
+            failures: 0,
+            start_after: None,
+            updated_at: now,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Events: everything that happened, with who and why; immutable, numbered, followable.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AppName, DeploymentId, EnvName, InstanceId};
+
+/// What kind of thing happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// An environment was created.
+    EnvironmentCreated,
+    /// An environment is being destroyed.
+    EnvironmentDestroying,
+    /// An environment is gone.
+    EnvironmentDestroyed,
+    /// A configuration version was written.
+    ConfigChanged,
+    /// A release was made.
+    ReleaseCreated,
+    /// A deployment was asked for.
+    DeploymentQueued,
+    /// A deployment began.
+    DeploymentStarted,
+    /// A deployment went a step forward.
+    DeploymentProgress,
+    /// All traffic is on the new side.
+    DeploymentLive,
+    /// A deployment goes back to the old release.
+    DeploymentReturning,
+    /// A deployment ended; the text says how.
+    DeploymentFinished,
+    /// An instance is to be started.
+    InstanceStarting,
+    /// An instance passed its check.
+    InstanceReady,
+    /// An instance no longer passes its check.
+    InstanceUnready,
+    /// An instance leaves the table.
+    InstanceDraining,
+    /// An instance was stopped.
+    InstanceStopped,
+    /// An instance ended without being asked.
+    InstanceLost,
+    /// An app was scaled, restarted, stopped or started.
+    AppChanged,
+    /// A gateway came, went, or was replaced.
+    Gateway,
+    /// A token was made or revoked.
+    Token,
+    /// The server started.
+    ServerStarted,
+}
+
+/// Something that happened. Never holds a secret value (I8).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    /// Its number: grows without gaps seen by a reader; the resume point of a follower.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What kind.
+    pub kind: EventKind,
+    /// Who caused it: the token's name, or `ark` for the control plane itself.
+    pub by: String,
+    /// The environment it concerns.
+    pub env: Option<EnvName>,
+    /// The app it concerns.
+    pub app: Option<AppName>,
+    /// The deployment it concerns.
+    pub deployment: Option<DeploymentId>,
+    /// The instance it concerns.
+    pub instance: Option<InstanceId>,
+    /// What happened and why, in words.
+    pub text: String,
+}
+
+/// An event before it has a number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// When.
+    pub at: Timestamp,
+    /// What kind.
+    pub kind: EventKind,
+    /// Who caused it.
+    pub by: String,
+    /// The environment it concerns.
+    pub env: Option<EnvName>,
+    /// The app it concerns.
+    pub app: Option<AppName>,
+    /// The deployment it concerns.
+    pub deployment: Option<DeploymentId>,
+    /// The instance it concerns.
+    pub instance: Option<InstanceId>,
+    /// What happened and why, in words.
+    pub text: String,
+}

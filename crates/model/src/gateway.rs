@@ -1,0 +1,185 @@
+//! What server and gateway say to each other over the gateway's socket: JSON values, each in a
+//! frame of a 4-byte big-endian length and that many bytes (at most [`FRAME_BYTES_MAX`]).
+//!
+//! The server dials, sends [`ToGateway::Hello`], is answered with [`FromGateway::Hello`], and then
+//! pushes tables. The gateway answers each table with `Ack` or `Refused` and sends a `Report` each
+//! 250 ms, and at once when a target's readiness changes. Counters are cumulative within a boot,
+//! so a lost report loses nothing.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BootId, Generation, InstanceId, ReleaseNumber};
+use crate::route::{RouteKey, RouteTable};
+
+/// The version of this protocol.
+pub const PROTOCOL: u32 = 1;
+/// The largest frame, in bytes.
+pub const FRAME_BYTES_MAX: usize = 64 << 20;
+
+/// From server to gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToGateway {
+    /// First.
+    Hello {
+        /// [`PROTOCOL`].
+        protocol: u32,
+    },
+    /// A whole table.
+    Table {
+        /// The table.
+        table: RouteTable,
+    },
+    /// All reports up to `seq` are stored: what they said of targets that are gone may be
+    /// forgotten, and stall maxima may begin anew.
+    ReportStored {
+        /// The last stored report.
+        seq: u64,
+    },
+    /// End: stop accepting, let requests end for at most this long, then exit (and the supervisor
+    /// with it).
+    Shutdown {
+        /// In milliseconds.
+        grace_ms: u64,
+    },
+}
+
+/// From gateway to server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromGateway {
+    /// First answer.
+    Hello {
+        /// [`PROTOCOL`].
+        protocol: u32,
+        /// This life of the gateway.
+        boot: BootId,
+        /// Its process id.
+        pid: i32,
+        /// The addresses on which HTTP is accepted.
+        http: Vec<std::net::SocketAddr>,
+        /// The generation in force.
+        applied: Option<Generation>,
+    },
+    /// The table of this generation is in force: no request admitted from now on goes anywhere it
+    /// does not say.
+    Ack {
+        /// Which.
+        generation: Generation,
+    },
+    /// The table is not applied; the one before stays in force.
+    Refused {
+        /// Which.
+        generation: Generation,
+        /// Why.
+        reason: String,
+    },
+    /// What was measured.
+    Report(Report),
+}
+
+/// What a gateway measured, cumulative within its boot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// This life of the gateway.
+    pub boot: BootId,
+    /// Grows by one with each report.
+    pub seq: u64,
+    /// The generation in force.
+    pub applied: Option<Generation>,
+    /// Per target, those no longer in the table included until the server has stored them.
+    pub targets: Vec<TargetReport>,
+    /// Per route: requests that reached no target.
+    pub routes: Vec<RouteReport>,
+    /// Last known counters of earlier boots that ended without saying so (killed), read from
+    /// their checkpoint.
+    pub lost: Vec<LostBoot>,
+}
+
+/// One target's measurements.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetReport {
+    /// Which route.
+    pub route: RouteKey,
+    /// Which instance.
+    pub instance: InstanceId,
+    /// Which release it runs.
+    pub release: ReleaseNumber,
+    /// Readiness as probed; `None` for targets that are gone.
+    pub readiness: Option<Readiness>,
+    /// Requests being served now, streams not included.
+    pub in_flight: u32,
+    /// Streams (WebSocket, SSE, upgraded connections) open now.
+    pub streams: u32,
+    /// What has been counted.
+    pub counters: Counters,
+}
+
+/// Readiness of a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether it passes its check.
+    pub ready: bool,
+    /// Since when that is so.
+    pub since: Timestamp,
+    /// Whether it was ever ready.
+    pub ever: bool,
+    /// Probes failed since the last success.
+    pub failures: u32,
+    /// What the last failed probe got, in words: `GET /_health answered 500: "db: refused"`.
+    pub last_failure: Option<String>,
+}
+
+/// Requests counted at their end. All cumulative, except `stall_max_ms`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Answered whole, with any status below 500; streams that ended in order.
+    pub served: u64,
+    /// Answered with 500 or above, by the app or by the gateway on its behalf.
+    pub failed: u64,
+    /// Broken before their end by something other than the client: the instance died, a drain
+    /// deadline passed.
+    pub cut: u64,
+    /// Attempts repeated on another target without the client noticing.
+    pub retried: u64,
+    /// Given up by the client (499). Not a failure.
+    pub client_gone: u64,
+    /// Longest time, in milliseconds, that a request waited in the gateway before a target had
+    /// accepted it. Begins anew after `ReportStored`.
+    pub stall_max_ms: u64,
+    /// Answers by class: 1xx (upgrades), 2xx, 3xx, 4xx, 5xx.
+    pub by_class: [u64; 5],
+    /// Bytes of response bodies.
+    pub response_bytes: u64,
+    /// Time to the answer's last byte: counts per bucket of [`LATENCY_BOUNDS_MS`], the last for
+    /// everything above.
+    pub latency: Vec<u64>,
+}
+
+/// Upper bounds of the latency buckets, in milliseconds.
+pub const LATENCY_BOUNDS_MS: [u64; 20] = [
+    1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000,
+];
+
+/// Requests of a route that reached no target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RouteReport {
+    /// Which route.
+    pub route: RouteKey,
+    /// What has been counted.
+    pub counters: Counters,
+}
+
+/// The counters of a gateway process that was killed, as of its last checkpoint (one a second).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LostBoot {
+    /// That life of the gateway.
+    pub boot: BootId,
+    /// When the checkpoint was written.
+    pub checkpoint_at: Timestamp,
+    /// Its targets; what was in flight then was cut.
+    pub targets: Vec<TargetReport>,
+    /// Its routes.
+    pub routes: Vec<RouteReport>,
+}
