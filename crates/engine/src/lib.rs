@@ -1,1 +1,12 @@
 //! What runs instances: the engine trait, the process engine with its shim, a fake.
+//!
+//! The server's tasks hold a `dyn Engine`; `ark shim` is the parent of one instance of the process
+//! engine. Nothing here knows the store, the gateway, the API or plans.
+
+pub mod engine;
+
+pub use engine::{
+    ArtifactSource, Capabilities, Enforcement, Engine, EngineError, EngineKind, ExecSession,
+    ExecSpec, INSTANCE_ID_VARIABLE, LOG_LINE_BYTES_MAX, LogLimits, LogLine, LogQuery, LogSource,
+    LogStream, StartSpec, Stats, StopOptions,
+};

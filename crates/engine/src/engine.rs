@@ -1,0 +1,422 @@
+//! The contract of an engine: what runs instances, and what it says of them. The server's tasks
+//! call it, once per step and repeatedly; the process engine, the fake and (later) Docker and
+//! Kubernetes implement it, and one conformance suite holds them to it.
+//!
+//! An engine keeps no truth in memory: whatever it answers, a new engine object over the same
+//! place (a data directory, a Docker daemon) answers too. It must not know the store, the gateway
+//! or plans, and it must never write a variable's value to a log or an error (I8).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ark_model::artifact::Manifest;
+use ark_model::definition::StopSignal;
+use ark_model::ids::{AppName, EnvName, InstanceId, ReleaseNumber};
+use ark_model::instance::{ObservedInstance, PortBinding};
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+/// The variable that every engine adds to the declared environment of an instance: its id. It
+/// marks the instance's processes, so that they are found again where there are no cgroups.
+pub const INSTANCE_ID_VARIABLE: &str = "ARK_INSTANCE_ID";
+/// The longest line of log an engine keeps as one, in bytes; longer lines become several.
+pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
+
+/// Runs instances and says what it sees of them.
+///
+/// Every call is idempotent and returns soon: work that takes time goes on in the background and
+/// shows in [`Engine::list`]. A caller puts a deadline around each call all the same.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// Which engine this is.
+    fn kind(&self) -> EngineKind;
+
+    /// What it can hold an instance to on this host, and why not what it cannot.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Hands an instance over. When this returns `Ok` the start survives a crash of the caller,
+    /// and `list` shows the instance as `Preparing`, `StartFailed`, `Running` or beyond. A second
+    /// start of the same id does nothing, whatever became of the first.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`] when this engine can never run such a spec, and
+    /// [`EngineError::Unavailable`] when it cannot be reached or its disk is full; trying again
+    /// helps with the second. Anything found out later is a `StartFailed` state.
+    async fn start(&self, spec: &StartSpec) -> Result<(), EngineError>;
+
+    /// Asks an instance to end: the signal now, SIGKILL to everything it started when the grace is
+    /// over. Asking again can only shorten the grace. An instance that has ended, or that the
+    /// engine does not know, is left alone.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn stop(&self, id: InstanceId, options: StopOptions) -> Result<(), EngineError>;
+
+    /// [`Engine::stop`] without grace.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn kill(&self, id: InstanceId) -> Result<(), EngineError> {
+        let options = StopOptions { signal: StopSignal::Kill, grace: Duration::ZERO };
+        self.stop(id, options).await
+    }
+
+    /// Forgets an instance that has ended and deletes its files and its environment; `list` shows
+    /// it no more. Its log stays readable for the engine's retention time. An unknown id is fine.
+    ///
+    /// # Errors
+    /// [`EngineError::StillThere`] when it has not ended; [`EngineError::Unavailable`].
+    async fn remove(&self, id: InstanceId) -> Result<(), EngineError>;
+
+    /// Everything the engine knows of, as it is now; in order of id. An id that is missing is
+    /// gone.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`]: then nothing is known, which is not the same as nothing
+    /// running.
+    async fn list(&self) -> Result<Vec<ObservedInstance>, EngineError>;
+
+    /// An instance's log, oldest line first. The stream ends at the last line, or, when following,
+    /// once the instance has ended and all was read.
+    ///
+    /// # Errors
+    /// [`EngineError::Unknown`], [`EngineError::Unavailable`].
+    async fn logs(&self, id: InstanceId, query: LogQuery) -> Result<LogStream, EngineError>;
+
+    /// Runs another command beside a running instance: same environment, working directory, user
+    /// and limits. It ends with the instance, and when the session is dropped.
+    ///
+    /// # Errors
+    /// [`EngineError::Unknown`], [`EngineError::NotRunning`], [`EngineError::ExecFailed`],
+    /// [`EngineError::Refused`], [`EngineError::Unavailable`].
+    async fn exec(&self, id: InstanceId, spec: &ExecSpec) -> Result<ExecSession, EngineError>;
+
+    /// What an instance and everything it started use now.
+    ///
+    /// # Errors
+    /// [`EngineError::Unknown`], [`EngineError::NotRunning`], [`EngineError::Unavailable`].
+    async fn stats(&self, id: InstanceId) -> Result<Stats, EngineError>;
+
+    /// Changes its value whenever an instance's state may have changed. A wake-up only: it may
+    /// fire for nothing, and a caller looks at the world from time to time without it.
+    fn changes(&self) -> watch::Receiver<u64>;
+}
+
+/// Which engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// Processes of this host, each under an `ark shim`.
+    Process,
+    /// Containers of a Docker or Podman engine.
+    Docker,
+    /// Pods.
+    Kubernetes,
+    /// In memory, scripted: for simulation and benchmarks.
+    Fake,
+}
+
+impl EngineKind {
+    /// As `ark status` shows it: `process`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Docker => "docker",
+            Self::Kubernetes => "kubernetes",
+            Self::Fake => "fake",
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What an engine can hold an instance to on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// `StartSpec::memory_bytes` is a hard limit.
+    pub memory_limit: Enforcement,
+    /// `StartSpec::cpu_cores` is a hard limit.
+    pub cpu_limit: Enforcement,
+    /// `StartSpec::pids_max` is a hard limit.
+    pub pids_limit: Enforcement,
+    /// Whatever an instance started is found and ended with it, even if it tries to get away. When
+    /// not enforced, it is still tried, by process group, session and environment.
+    pub kill_everything: Enforcement,
+    /// No app reads another app's files or memory, or Ark's own.
+    pub app_isolation: Enforcement,
+}
+
+impl Capabilities {
+    /// Each with its name as `ark doctor` shows it, in a fixed order.
+    pub fn rows(&self) -> [(&'static str, &Enforcement); 5] {
+        [
+            ("memory limit", &self.memory_limit),
+            ("cpu limit", &self.cpu_limit),
+            ("process limit", &self.pids_limit),
+            ("kill everything", &self.kill_everything),
+            ("app isolation", &self.app_isolation),
+        ]
+    }
+}
+
+/// Whether a promise is held on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Enforcement {
+    /// It is.
+    Enforced,
+    /// It is not.
+    NotEnforced {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+impl Enforcement {
+    /// Whether it is held.
+    pub fn is_enforced(&self) -> bool {
+        match self {
+            Self::Enforced => true,
+            Self::NotEnforced { .. } => false,
+        }
+    }
+}
+
+/// All an engine needs to start an instance.
+#[derive(Clone, PartialEq)]
+pub struct StartSpec {
+    /// Which instance; never used twice.
+    pub id: InstanceId,
+    /// Its environment; a label that `list` gives back.
+    pub env: EnvName,
+    /// Its app; a label that `list` gives back. On the process engine also decides its uid.
+    pub app: AppName,
+    /// Its release; a label that `list` gives back.
+    pub release: ReleaseNumber,
+    /// Program and arguments, without a shell. A program without `/` is looked up in the `PATH` of
+    /// `variables`; a relative one is relative to the working directory. May be empty only for an
+    /// image, which then runs its own.
+    pub command: Vec<String>,
+    /// The complete environment; nothing is inherited. The engine adds only
+    /// [`INSTANCE_ID_VARIABLE`]. May hold secrets: never printed, never logged.
+    pub variables: Vec<(String, String)>,
+    /// What is run.
+    pub artifact: ArtifactSource,
+    /// The ports it will listen on, checked to be free before it is started.
+    pub ports: Vec<PortBinding>,
+    /// Hard limit in bytes for it and all it starts.
+    pub memory_bytes: Option<u64>,
+    /// Hard limit in cores, fractional; 0 is no limit.
+    pub cpu_cores: Option<f64>,
+    /// The most processes and threads it may have at once.
+    pub pids_max: Option<u64>,
+    /// What asks it to end when [`Engine::stop`] is called by nobody: host shutdown, say.
+    pub stop_signal: StopSignal,
+    /// How long it then has.
+    pub stop_grace: Duration,
+    /// How much log is kept.
+    pub log_limits: LogLimits,
+}
+
+impl fmt::Debug for StartSpec {
+    /// Names of variables only: values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.variables.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("StartSpec")
+            .field("id", &self.id)
+            .field("env", &self.env)
+            .field("app", &self.app)
+            .field("release", &self.release)
+            .field("command", &self.command)
+            .field("variables", &names)
+            .field("ports", &self.ports)
+            .field("memory_bytes", &self.memory_bytes)
+            .field("cpu_cores", &self.cpu_cores)
+            .field("pids_max", &self.pids_max)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where an instance's files come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArtifactSource {
+    /// A directory by content: each instance gets its own copy as its working directory.
+    Directory {
+        /// What stands where. Must pass [`Manifest::check`].
+        manifest: Manifest,
+        /// The directory that holds the blobs; each file is named by the 64 hex digits of its
+        /// digest.
+        blobs: PathBuf,
+    },
+    /// A container image.
+    Image {
+        /// As it was named by the user.
+        reference: String,
+        /// Digest that pins it, when the engine resolved it.
+        digest: Option<String>,
+    },
+    /// Nothing: the command is on the host already. The working directory is empty.
+    None,
+}
+
+/// How much of an instance's log is kept: `file_bytes_max` times `files_max` at the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLimits {
+    /// A file is closed and the next begun when it has reached this many bytes.
+    pub file_bytes_max: u64,
+    /// How many files are kept, the one being written included. At least 1.
+    pub files_max: u32,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self { file_bytes_max: 10 << 20, files_max: 5 }
+    }
+}
+
+/// How an instance is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopOptions {
+    /// Sent at once, to the whole process group.
+    pub signal: StopSignal,
+    /// Then SIGKILL follows for everything.
+    pub grace: Duration,
+}
+
+impl Default for StopOptions {
+    fn default() -> Self {
+        Self { signal: StopSignal::Term, grace: Duration::from_secs(30) }
+    }
+}
+
+/// Which lines of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    /// Only the last so many of what the log holds now. `None` is all of it.
+    pub tail: Option<usize>,
+    /// Only lines written at this time or later.
+    pub since: Option<Timestamp>,
+    /// Go on with new lines until the instance has ended.
+    pub follow: bool,
+}
+
+/// One line of an instance's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When the engine read it. Never decreases within a log.
+    pub at: Timestamp,
+    /// Who wrote it.
+    pub stream: LogSource,
+    /// The line without its end; bytes that are not UTF-8 are replaced. At most
+    /// [`LOG_LINE_BYTES_MAX`] bytes of what was written.
+    pub text: String,
+}
+
+/// Who wrote a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogSource {
+    /// The instance, to its standard output.
+    Stdout,
+    /// The instance, to its standard error.
+    Stderr,
+    /// The engine, about the instance.
+    Ark,
+}
+
+/// Lines of a log; an error ends it.
+pub type LogStream = BoxStream<'static, Result<LogLine, EngineError>>;
+
+/// A command to run beside an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecSpec {
+    /// Program and arguments; looked up as in [`StartSpec::command`].
+    pub command: Vec<String>,
+    /// Whether it wants a terminal. Engines without one refuse.
+    pub tty: bool,
+}
+
+/// A command that runs beside an instance. Dropping it ends the command.
+pub struct ExecSession {
+    /// What it reads; dropping this is end of file. `None` once taken.
+    pub stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    /// What it writes. `None` once taken.
+    pub stdout: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    /// What it writes to standard error. `None` once taken.
+    pub stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    /// Resolves when it has ended, to its exit code; 128 + signal when a signal ended it. Dropping
+    /// it ends the command.
+    pub exit: BoxFuture<'static, Result<i32, EngineError>>,
+}
+
+impl fmt::Debug for ExecSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecSession").finish_non_exhaustive()
+    }
+}
+
+/// What an instance and everything it started use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Resident memory, in bytes; pages shared between its processes count for each.
+    pub rss_bytes: u64,
+    /// Processor time since its start, of all its processes that still run and, where the engine
+    /// can tell, of those that ended.
+    pub cpu_time: Duration,
+    /// How many processes.
+    pub processes: u32,
+}
+
+/// Why an engine did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No such instance.
+    #[error("instance {0} is unknown to the engine")]
+    Unknown(InstanceId),
+    /// It does not run (yet, or any more).
+    #[error("instance {0} is not running")]
+    NotRunning(InstanceId),
+    /// It has not ended, so it cannot be removed.
+    #[error("instance {0} has not ended")]
+    StillThere(InstanceId),
+    /// This engine can never do it.
+    #[error("the {engine} engine cannot do this: {detail}")]
+    Refused {
+        /// Which engine.
+        engine: EngineKind,
+        /// What, and what would help.
+        detail: String,
+    },
+    /// The command of an exec could not be run.
+    #[error("command `{program}` cannot be run in instance {id}")]
+    ExecFailed {
+        /// Beside which instance.
+        id: InstanceId,
+        /// The program.
+        program: String,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The engine or its disk did not answer; it may later.
+    #[error("the {engine} engine is not available: {action} failed")]
+    Unavailable {
+        /// Which engine.
+        engine: EngineKind,
+        /// What was tried: `read the directory of instances`.
+        action: String,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+}
