@@ -1,0 +1,303 @@
+//! Artifacts, deployments, plans and receipts.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigChange, DefinitionChange, DiagnosticView, NotEnforced, Remedy, TextChange};
+use crate::artifact::{Artifact, Manifest};
+use crate::definition::Strategy;
+use crate::deployment::{Abort, DeploymentKind, DeploymentState};
+use crate::diagnosis::Diagnosis;
+use crate::ids::{AppName, DeploymentId, EnvName, ReleaseNumber, Sha256};
+use crate::receipt::Receipt;
+
+/// Offers a directory by the digests of its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactOffer {
+    /// Its files.
+    pub manifest: Manifest,
+}
+
+/// What the server lacks of an offered directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ArtifactAnswer {
+    /// The artifact's digest, for [`DeployRequest::artifact`].
+    pub digest: Sha256,
+    /// Digests of the files to be sent with `PUT /v1/blobs/{sha256}`. Empty when it has all.
+    pub missing: Vec<Sha256>,
+}
+
+/// A blob the server has now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BlobStored {
+    /// Its digest.
+    pub sha256: Sha256,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A launch file, as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LaunchText {
+    /// Its path, for messages only; the server never opens it.
+    pub file: String,
+    /// Its whole text.
+    pub text: String,
+}
+
+/// A release the server knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseRef {
+    /// Its environment; its app is the one that is deployed.
+    pub env: EnvName,
+    /// Its number.
+    pub number: ReleaseNumber,
+}
+
+/// Asks for a deployment, or for the plan of one. Either `launch` (with `artifact`) or `from`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeployRequest {
+    /// The launch file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch: Option<LaunchText>,
+    /// What is run; absent means nothing but the command of the launch file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Artifact>,
+    /// Definition and artifact of a known release of this app, of any environment, with the
+    /// configuration of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<ReleaseRef>,
+    /// How the new side takes over; absent means what the definition says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// Aborts the running deployment instead of waiting for it.
+    #[serde(default)]
+    pub now: bool,
+    /// Why, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The commit the caller's directory is at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+/// Asks to go back. The running deployment is aborted first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// To which release; absent means the last good one that is not live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<ReleaseNumber>,
+    /// Why, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Asks for the end of a deployment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AbortRequest {
+    /// Why, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Which deployments. Newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeploymentsQuery {
+    /// Only of this environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<EnvName>,
+    /// Only of this app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+    /// `next` of the page before; absent for the first page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// The most items wanted, 1 to 500; 50 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// A deployment in a row of another answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeploymentSummary {
+    /// Which.
+    pub id: DeploymentId,
+    /// Why it was asked for.
+    pub kind: DeploymentKind,
+    /// The release that is to become live.
+    pub release: ReleaseNumber,
+    /// The release that was live when it started.
+    pub base: Option<ReleaseNumber>,
+    /// Where it stands.
+    pub state: DeploymentState,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+    /// From leaving the queue to all traffic being on the new side, in milliseconds.
+    pub live_after_ms: Option<u64>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Why it failed, in one line.
+    pub diagnosis: Option<String>,
+    /// Requests served while it ran, when it has ended.
+    pub served: Option<u64>,
+    /// Requests failed while it ran, when it has ended.
+    pub failed: Option<u64>,
+}
+
+/// A deployment with everything known of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeploymentView {
+    /// Which.
+    pub id: DeploymentId,
+    /// Environment.
+    pub env: EnvName,
+    /// App.
+    pub app: AppName,
+    /// Why it was asked for.
+    pub kind: DeploymentKind,
+    /// The release that is to become live.
+    pub release: ReleaseNumber,
+    /// The release that was live when it started, to which it returns when it fails.
+    pub base: Option<ReleaseNumber>,
+    /// How the new side takes over.
+    pub strategy: Strategy,
+    /// Where it stands.
+    pub state: DeploymentState,
+    /// The exit code of a command that waited for it; absent while it is not over.
+    pub exit_code: Option<u8>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+    /// Why, when told.
+    pub reason: Option<String>,
+    /// The commit of its release.
+    pub commit: Option<String>,
+    /// When it left the queue.
+    pub started_at: Option<Timestamp>,
+    /// When all traffic was on the new side.
+    pub live_at: Option<Timestamp>,
+    /// When it turned back.
+    pub returning_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Why it failed.
+    pub diagnosis: Option<Diagnosis>,
+    /// The same in one line.
+    pub diagnosis_words: Option<String>,
+    /// Failures of single instances so far.
+    pub failures: Vec<Diagnosis>,
+    /// Who asked for its end, and why.
+    pub abort: Option<Abort>,
+    /// What it did to traffic; from its end.
+    pub receipt: Option<Receipt>,
+    /// What a reader of the receipt must know.
+    pub notes: Vec<String>,
+    /// The artifact in words: `directory 3fa1b2c4d5e6`, `image web@sha256:61ab…`.
+    pub artifact: Option<String>,
+    /// The version of the configuration of its release.
+    pub config_version: Option<u64>,
+    /// Names of variables that differ from the base release.
+    pub config_changed: Vec<String>,
+    /// How far it is; absent when it has ended.
+    pub progress: Option<DeploymentProgress>,
+}
+
+/// How far a deployment is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeploymentProgress {
+    /// Instances wanted in the end.
+    pub wanted: u32,
+    /// Instances of the new release.
+    pub new: SideProgress,
+    /// Instances of every other release.
+    pub old: SideProgress,
+}
+
+/// Where the instances of one side stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SideProgress {
+    /// Started, not yet taking traffic.
+    pub starting: u32,
+    /// Taking traffic.
+    pub active: u32,
+    /// Taking no new requests; what they have may end.
+    pub draining: u32,
+    /// Told to stop.
+    pub stopping: u32,
+    /// Requests inside draining instances.
+    pub draining_requests: u32,
+    /// Streams inside draining instances.
+    pub draining_streams: u32,
+    /// When the first of the draining instances began to drain.
+    pub draining_since: Option<Timestamp>,
+}
+
+/// What a deployment did to traffic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ReceiptView {
+    /// Which deployment.
+    pub deployment: DeploymentId,
+    /// Its environment.
+    pub env: EnvName,
+    /// Its app.
+    pub app: AppName,
+    /// The release it was to make live.
+    pub release: ReleaseNumber,
+    /// The release that was live before.
+    pub base: Option<ReleaseNumber>,
+    /// How it ended.
+    pub state: DeploymentState,
+    /// `served`, `failed`, `cut`, `retried`, `client_gone`, `longest_stall_ms`, and the same under
+    /// `old` and `new`.
+    #[serde(flatten)]
+    pub receipt: Receipt,
+}
+
+/// What a deployment would do. Nothing is changed by asking.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanView {
+    /// Environment.
+    pub env: EnvName,
+    /// App.
+    pub app: AppName,
+    /// Whether the release would differ from the live one.
+    pub changes: bool,
+    /// The live release.
+    pub live: Option<ReleaseNumber>,
+    /// The number the release would have: a known one when its content is known.
+    pub release: ReleaseNumber,
+    /// Whether that release exists already.
+    pub release_exists: bool,
+    /// How the new side would take over.
+    pub strategy: Strategy,
+    /// Instances wanted in the end.
+    pub instances: u32,
+    /// The artifact, in words, when it differs.
+    pub artifact: Option<TextChange>,
+    /// Configuration that differs from the live release, sorted by name.
+    pub config: Vec<ConfigChange>,
+    /// Parts of the definition that differ.
+    pub definition: Vec<DefinitionChange>,
+    /// What would be done, in words, in order.
+    pub steps: Vec<String>,
+    /// What the definition asks for and the engine does not enforce.
+    pub not_enforced: Vec<NotEnforced>,
+    /// Variables without a value: the deployment would be refused.
+    pub missing: Vec<String>,
+    /// Why else the deployment would be refused, one sentence each.
+    pub refusals: Vec<String>,
+    /// What to do about `missing` and `refusals`.
+    pub remedy: Vec<Remedy>,
+    /// Warnings about the launch file.
+    pub warnings: Vec<DiagnosticView>,
+}

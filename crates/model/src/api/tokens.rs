@@ -1,0 +1,78 @@
+//! API tokens. The store has hashes only; a raw token is shown once.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the bearer of a token may do. Each role may do what the one before it may.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Read everything but secret values.
+    Reader,
+    /// Deploy, roll back, scale, restart, stop, configure.
+    Deployer,
+    /// Everything: tokens, destroying environments, ending the server.
+    Admin,
+}
+
+impl Role {
+    /// All roles, weakest first.
+    pub const ALL: [Self; 3] = [Self::Reader, Self::Deployer, Self::Admin];
+
+    /// The word used in flags and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Deployer => "deployer",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Asks for a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenCreate {
+    /// Who or what bears it: `ana`, `ci`. Appears in events; unique.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// A token without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenView {
+    /// Its id, for `DELETE /v1/tokens/{id}`.
+    pub id: String,
+    /// Who or what bears it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: String,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A new token, **with its raw value, which is shown this once**.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenCreated {
+    /// The raw value: `Authorization: Bearer <token>`.
+    pub token: String,
+    /// Everything else.
+    #[serde(flatten)]
+    pub view: TokenView,
+}
+
+impl fmt::Debug for TokenCreated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenCreated").field("view", &self.view).finish_non_exhaustive()
+    }
+}
