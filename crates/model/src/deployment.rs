@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::definition::Strategy;
+pub use crate::definition::Strategy;
 use crate::diagnosis::Diagnosis;
 use crate::exit::ExitCode;
 use crate::ids::{AppName, DeploymentId, EnvName, InstanceId, ReleaseNumber};

@@ -1,0 +1,328 @@
+//! Convergence of one app's instances to a target, start-first. Deployments, their return, scaling,
+//! restarts, stopping and the replacement of lost instances are all this one function with another
+//! target; so capacity is kept by the same few lines in each of them (I2, I3).
+//!
+//! Every instance goes Starting -> Active -> Draining -> Stopping -> Stopped; it may leave any of
+//! these for Stopped when it ends by itself. One call moves each instance by at most one step.
+
+use std::time::Duration;
+
+use ark_model::instance::{EngineState, InstanceState, StopCause};
+use ark_model::{InstanceId, ReleaseNumber};
+use jiff::Timestamp;
+
+use crate::observed::Seen;
+use crate::policy::{Policy, ReadyBy};
+use crate::time::after;
+
+/// What the instances of an app are to become.
+#[derive(Debug, Clone)]
+pub struct Target<'a> {
+    /// The release that is to serve; `None` when nothing is.
+    pub release: Option<ReleaseNumber>,
+    /// How many instances of it.
+    pub count: u32,
+    /// Instances recorded before this instant are replaced even if their release is right.
+    pub restart_before: Option<Timestamp>,
+    /// The policy of the release that is to serve (of the last one when nothing is).
+    pub policy: &'a Policy,
+    /// Why an instance that is not wanted has to go.
+    pub replaced_by: StopCause,
+    /// No instance is started before this instant.
+    pub start_after: Option<Timestamp>,
+}
+
+/// A change to make. The records are changed first, in one transaction; the engine follows the
+/// records.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Record new instances of a release, to be started.
+    Start {
+        /// Which release.
+        release: ReleaseNumber,
+        /// How many.
+        count: u32,
+    },
+    /// It is ready: it receives traffic from the next table on.
+    Activate(InstanceId),
+    /// It leaves the table; its requests may end.
+    Drain {
+        /// Which.
+        id: InstanceId,
+        /// Why.
+        cause: StopCause,
+    },
+    /// Nothing is inside it any more: the engine is told to stop it.
+    Stop {
+        /// Which.
+        id: InstanceId,
+        /// Why, when it was not drained before.
+        cause: Option<StopCause>,
+    },
+    /// It has ended.
+    Ended {
+        /// Which.
+        id: InstanceId,
+        /// How, when it was not asked to.
+        cause: Option<StopCause>,
+    },
+}
+
+/// How far the target is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Instances that are wanted and serve.
+    pub wanted_serving: u32,
+    /// Instances that are wanted and exist, serving or not.
+    pub wanted_alive: u32,
+    /// Instances that are not wanted and may still receive traffic.
+    pub unwanted_admitted: u32,
+    /// Instances that are not wanted and still exist.
+    pub unwanted_alive: u32,
+    /// Instances that serve, wanted or not.
+    pub serving: u32,
+}
+
+/// What to do now, how far it is, and when to look again even if nothing changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Convergence {
+    /// Changes to make.
+    pub actions: Vec<Action>,
+    /// How far it is, before these changes.
+    pub progress: Progress,
+    /// When time alone may change the answer.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Time beyond an instance's grace after which it is no longer waited for by anyone; the engine
+/// has sent SIGKILL long before.
+pub const STOP_MARGIN: Duration = Duration::from_secs(30);
+
+/// Time beyond the streams' deadline that the gateway has for closing and reporting.
+const DRAIN_MARGIN: Duration = Duration::from_secs(2);
+
+/// Plans the next step towards `target`.
+pub fn converge(target: &Target<'_>, seen: &[Seen], now: Timestamp) -> Convergence {
+    let mut step = Step { target, now, actions: Vec::new(), wake_at: None };
+    let alive: Vec<&Seen> = seen.iter().filter(|s| s.state.is_alive()).collect();
+    // Those that ended leave every later count, so that they are replaced in this very step.
+    let alive: Vec<&Seen> = alive.into_iter().filter(|s| !step.end(s)).collect();
+    let progress = step.progress(&alive);
+    step.activate(&alive, &progress);
+    step.start(&alive);
+    step.drain(&alive, &progress);
+    step.finish(&alive);
+    Convergence { actions: step.actions, progress, wake_at: step.wake_at }
+}
+
+struct Step<'a> {
+    target: &'a Target<'a>,
+    now: Timestamp,
+    actions: Vec<Action>,
+    wake_at: Option<Timestamp>,
+}
+
+impl Step<'_> {
+    fn wanted(&self, s: &Seen) -> bool {
+        Some(s.release) == self.target.release
+            && self.target.count > 0
+            && self.target.restart_before.is_none_or(|before| s.created_at >= before)
+    }
+
+    fn wake(&mut self, at: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(at, |w| w.min(at)));
+    }
+
+    /// Records the end of an instance that has ended, or was given up. Says whether it has.
+    fn end(&mut self, s: &Seen) -> bool {
+        let asked = matches!(s.state, InstanceState::Stopping);
+        let cause = match &s.engine {
+            Some(EngineState::Exited { exit }) => StopCause::Exited { exit: exit.clone() },
+            Some(EngineState::StartFailed { reason }) => {
+                StopCause::StartFailed { reason: reason.clone() }
+            }
+            // A record without an instance: it was never started, and will be by its record.
+            Some(EngineState::Gone) if s.state == InstanceState::Starting => return false,
+            Some(EngineState::Gone) => StopCause::Vanished,
+            Some(
+                EngineState::Preparing | EngineState::Running { .. } | EngineState::Stopping { .. },
+            )
+            | None => return self.give_up_waiting_for_ready(s),
+        };
+        self.actions.push(Action::Ended { id: s.id, cause: (!asked).then_some(cause) });
+        true
+    }
+
+    /// A starting instance that is known not to be ready at its deadline is stopped. One of which
+    /// nothing is known (the gateway is away) is left alone.
+    fn give_up_waiting_for_ready(&mut self, s: &Seen) -> bool {
+        if s.state != InstanceState::Starting {
+            return false;
+        }
+        let deadline = after(s.created_at, self.target.policy.ready_timeout);
+        if self.now < deadline {
+            self.wake(deadline);
+            return false;
+        }
+        let last = match (&s.engine, &s.probe) {
+            (Some(EngineState::Preparing), _) => "its files were still being prepared".to_owned(),
+            (_, Some(probe)) if !probe.ready => {
+                probe.last_failure.clone().unwrap_or_else(|| "its check did not pass".to_owned())
+            }
+            _ => return false,
+        };
+        let cause = StopCause::NeverReady { last };
+        self.actions.push(Action::Stop { id: s.id, cause: Some(cause) });
+        true
+    }
+
+    fn progress(&self, alive: &[&Seen]) -> Progress {
+        let count = |test: &dyn Fn(&Seen) -> bool| alive.iter().filter(|s| test(s)).count() as u32;
+        let admitted = |s: &Seen| {
+            matches!(s.state, InstanceState::Starting | InstanceState::Active)
+                || (s.active_at.is_some() && s.has_ports && !s.admission.is_closed())
+        };
+        Progress {
+            wanted_serving: count(&|s| self.wanted(s) && s.is_serving()),
+            wanted_alive: count(&|s| self.wanted(s) && is_up(s)),
+            unwanted_admitted: count(&|s| (!self.wanted(s) || !is_up(s)) && admitted(s)),
+            unwanted_alive: count(&|s| !self.wanted(s) || !is_up(s)),
+            serving: count(&|s| s.is_serving()),
+        }
+    }
+
+    /// Ready long enough: it takes traffic. While nothing serves at all there is nobody to wait
+    /// for, so readiness alone is enough.
+    fn activate(&mut self, alive: &[&Seen], progress: &Progress) {
+        for s in alive.iter().filter(|s| s.state == InstanceState::Starting) {
+            if !self.wanted(s) {
+                continue;
+            }
+            let (since, hold) = match (self.target.policy.readiness, s.has_ports, &s.probe) {
+                (_, true, Some(probe)) if probe.ready && s.running_since().is_some() => {
+                    (probe.since, self.target.policy.min_healthy_time)
+                }
+                (_, true, _) => continue,
+                (ReadyBy::Running(time), false, _) => match s.running_since() {
+                    Some(since) => (since, time),
+                    None => continue,
+                },
+                (ReadyBy::Probe, false, _) => match s.running_since() {
+                    Some(since) => (since, self.target.policy.min_healthy_time),
+                    None => continue,
+                },
+            };
+            let due = after(since, hold);
+            if self.now >= due || (s.has_ports && progress.serving == 0) {
+                self.actions.push(Action::Activate(s.id));
+            } else {
+                self.wake(due);
+            }
+        }
+    }
+
+    /// As many new ones as are missing, within the surge. Draining instances are outside it.
+    fn start(&mut self, alive: &[&Seen]) {
+        let Some(release) = self.target.release else { return };
+        let wanted = self.target.count;
+        let up = alive.iter().filter(|s| is_up(s)).count() as u32;
+        let right = alive.iter().filter(|s| is_up(s) && self.wanted(s)).count() as u32;
+        let room = (wanted + self.target.policy.surge(wanted)).saturating_sub(up);
+        let count = wanted.saturating_sub(right).min(room);
+        if count == 0 {
+            return;
+        }
+        match self.target.start_after {
+            Some(at) if self.now < at => self.wake(at),
+            _ => self.actions.push(Action::Start { release, count }),
+        }
+    }
+
+    /// Takes out what is not wanted, as far as capacity allows: a serving instance only when
+    /// enough others serve, one known not to serve as soon as another does.
+    fn drain(&mut self, alive: &[&Seen], progress: &Progress) {
+        let floor = match self.target.release {
+            Some(_) => {
+                self.target.count.saturating_sub(self.target.policy.unavailable(self.target.count))
+            }
+            None => 0,
+        };
+        let mut spare = progress.serving.saturating_sub(floor);
+        for s in self.victims(alive) {
+            let unserved = !s.is_serving();
+            let never_admitted = s.state == InstanceState::Starting;
+            let free = never_admitted
+                || floor == 0
+                || (unserved && is_known_idle(s) && progress.serving > 0);
+            if free {
+                self.take_out(s);
+                spare = if unserved { spare } else { spare.saturating_sub(1) };
+            } else if !unserved && spare > 0 {
+                spare -= 1;
+                self.take_out(s);
+            }
+        }
+    }
+
+    /// Instances to take out, in the order in which to do so: the unwanted ones first, the oldest
+    /// of them first; then surplus of the wanted ones, those that do not serve first, then the
+    /// newest.
+    fn victims<'s>(&self, alive: &[&'s Seen]) -> Vec<&'s Seen> {
+        let up = || alive.iter().copied().filter(|s| is_up(s));
+        let mut unwanted: Vec<&Seen> = up().filter(|s| !self.wanted(s)).collect();
+        unwanted.sort_by_key(|s| (s.is_serving(), s.created_at, s.id));
+        let mut right: Vec<&Seen> = up().filter(|s| self.wanted(s)).collect();
+        right.sort_by_key(|s| (s.is_serving(), std::cmp::Reverse((s.created_at, s.id))));
+        let surplus = right.len().saturating_sub(self.target.count as usize);
+        unwanted.extend(right.into_iter().take(surplus));
+        unwanted
+    }
+
+    fn take_out(&mut self, s: &Seen) {
+        let cause =
+            if self.wanted(s) { StopCause::ScaledDown } else { self.target.replaced_by.clone() };
+        // What no table ever admitted holds no request.
+        if s.active_at.is_none() {
+            self.actions.push(Action::Stop { id: s.id, cause: Some(cause) });
+        } else {
+            self.actions.push(Action::Drain { id: s.id, cause });
+        }
+    }
+
+    /// Draining instances are stopped when the table in force no longer admits anything to them
+    /// and what was inside has ended, or had its time (I2).
+    fn finish(&mut self, alive: &[&Seen]) {
+        for s in alive.iter().filter(|s| s.state == InstanceState::Draining) {
+            let started = s.draining_at.unwrap_or(self.now);
+            let over = after(started, s.drain.saturating_add(DRAIN_MARGIN));
+            let empty = s.in_flight == Some(0);
+            let closed = !s.has_ports || s.admission.is_closed();
+            if closed && (!s.has_ports || empty || self.now >= over) {
+                self.actions.push(Action::Stop { id: s.id, cause: None });
+            } else if self.now < over {
+                self.wake(over);
+            }
+        }
+    }
+}
+
+/// Whether it is meant to work, now or soon.
+fn is_up(s: &Seen) -> bool {
+    match s.state {
+        InstanceState::Starting | InstanceState::Active => true,
+        InstanceState::Draining | InstanceState::Stopping | InstanceState::Stopped => false,
+    }
+}
+
+/// Whether it is known, not just unreported, that it serves nobody.
+fn is_known_idle(s: &Seen) -> bool {
+    match &s.engine {
+        Some(EngineState::Exited { .. } | EngineState::StartFailed { .. } | EngineState::Gone) => {
+            true
+        }
+        Some(
+            EngineState::Preparing | EngineState::Running { .. } | EngineState::Stopping { .. },
+        )
+        | None => s.probe.as_ref().is_some_and(|p| !p.ready),
+    }
+}

@@ -1,0 +1,131 @@
+//! What was observed just now, joined with what is recorded: the planner's whole input about the
+//! world. Built by the server for each plan; nothing in it is remembered from an earlier one.
+
+use std::time::Duration;
+
+use ark_model::instance::{EngineState, InstanceRecord, InstanceState};
+use ark_model::{InstanceId, ReleaseNumber};
+use jiff::Timestamp;
+
+/// An instance as recorded and as seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Which.
+    pub id: InstanceId,
+    /// The release it runs.
+    pub release: ReleaseNumber,
+    /// Where the record says it stands.
+    pub state: InstanceState,
+    /// When the record was made.
+    pub created_at: Timestamp,
+    /// When it first received traffic, if ever.
+    pub active_at: Option<Timestamp>,
+    /// When it left the table.
+    pub draining_at: Option<Timestamp>,
+    /// When the engine was told to stop it.
+    pub stopping_at: Option<Timestamp>,
+    /// Whether requests reach it through the gateway.
+    pub has_ports: bool,
+    /// How long its release lets requests and streams go on in a draining instance.
+    pub drain: Duration,
+    /// What the engine says; `None` when the engine could not be asked.
+    pub engine: Option<EngineState>,
+    /// What the gateway's probes say; `None` when nothing was reported yet.
+    pub probe: Option<ProbeSeen>,
+    /// What the table in force does with it.
+    pub admission: Admission,
+    /// Requests and streams inside it, as reported after the table in force was acknowledged.
+    pub in_flight: Option<u32>,
+}
+
+/// Readiness as the gateway reported it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeSeen {
+    /// Whether it passes its check.
+    pub ready: bool,
+    /// Since when that is so.
+    pub since: Timestamp,
+    /// What the last failed probe got.
+    pub last_failure: Option<String>,
+}
+
+/// What the last acknowledged route table does with an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// No table has been acknowledged since the server started or the gateway came back.
+    Unknown,
+    /// It is not in the table.
+    Absent,
+    /// Probed, no traffic.
+    Candidate,
+    /// It receives traffic when ready.
+    Active,
+    /// It receives nothing new.
+    Draining,
+}
+
+impl Admission {
+    /// Whether it is certain that nothing new is admitted.
+    pub fn is_closed(self) -> bool {
+        match self {
+            Self::Absent | Self::Candidate | Self::Draining => true,
+            Self::Unknown | Self::Active => false,
+        }
+    }
+}
+
+impl Seen {
+    /// Joins a record with what was seen.
+    pub fn new(
+        record: &InstanceRecord,
+        drain: Duration,
+        engine: Option<EngineState>,
+        probe: Option<ProbeSeen>,
+        admission: Admission,
+        in_flight: Option<u32>,
+    ) -> Self {
+        Self {
+            id: record.id,
+            release: record.release,
+            state: record.state,
+            created_at: record.created_at,
+            active_at: record.active_at,
+            draining_at: record.draining_at,
+            stopping_at: record.stopping_at,
+            has_ports: !record.ports.is_empty(),
+            drain,
+            engine,
+            probe,
+            admission,
+            in_flight,
+        }
+    }
+
+    /// Since when its main process runs, as far as the engine says so.
+    pub fn running_since(&self) -> Option<Timestamp> {
+        match self.engine {
+            Some(EngineState::Running { since, .. }) => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Whether it does its share of the work right now: recorded active, running, passing its
+    /// check and, with ports, in the table in force. What the engine could not be asked about is
+    /// taken to run: an engine that hangs must not lead to instances being replaced.
+    pub fn is_serving(&self) -> bool {
+        let runs = match &self.engine {
+            None | Some(EngineState::Running { .. }) => true,
+            Some(
+                EngineState::Preparing
+                | EngineState::Stopping { .. }
+                | EngineState::Exited { .. }
+                | EngineState::StartFailed { .. }
+                | EngineState::Gone,
+            ) => false,
+        };
+        let reachable = !self.has_ports
+            || (self.admission == Admission::Active
+                && self.probe.as_ref().is_some_and(|p| p.ready));
+        self.state == InstanceState::Active && runs && reachable
+    }
+}

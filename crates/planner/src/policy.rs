@@ -1,0 +1,89 @@
+//! What a definition allows, in numbers: read by every plan, changed by none.
+
+use std::time::Duration;
+
+use ark_model::definition::{Definition, Quantity, Readiness, Strategy};
+use ark_model::environment::EnvKind;
+
+/// How one release is rolled out, in one environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// How the new side takes over.
+    pub strategy: Strategy,
+    /// Instances that the definition asks for when nobody scaled.
+    pub count: u32,
+    /// Instances above the wanted number while replacing; rounded up.
+    pub max_surge: Quantity,
+    /// Instances below the wanted number while replacing; rounded down.
+    pub max_unavailable: Quantity,
+    /// How long an instance must have been ready before it receives traffic.
+    pub min_healthy_time: Duration,
+    /// How long an instance may take to become ready.
+    pub ready_timeout: Duration,
+    /// How long a deployment may go without a step forward.
+    pub progress_deadline: Duration,
+    /// How long a deployment may take in all, draining of the old side not counted.
+    pub deadline: Duration,
+    /// How long plain requests may go on in a draining instance.
+    pub drain_requests: Duration,
+    /// How long streams may go on in a draining instance.
+    pub drain_streams: Duration,
+    /// How long an instance may take to end after its stop signal.
+    pub stop_grace: Duration,
+    /// How readiness is known.
+    pub readiness: ReadyBy,
+}
+
+/// How it is known that an instance is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadyBy {
+    /// The gateway probes it.
+    Probe,
+    /// It has been running for so long (work without ports).
+    Running(Duration),
+}
+
+/// Time an instance must have been ready in a permanent environment when the file does not say.
+const MIN_HEALTHY_PERMANENT: Duration = Duration::from_secs(5);
+
+impl Policy {
+    /// Reads the policy out of a definition.
+    pub fn of(definition: &Definition, kind: EnvKind, strategy: Strategy) -> Self {
+        let deploy = &definition.deploy;
+        let min_healthy_time = match (deploy.min_healthy_time, kind) {
+            (Some(time), _) => time.get(),
+            (None, EnvKind::Permanent) => MIN_HEALTHY_PERMANENT,
+            (None, EnvKind::Development) => Duration::ZERO,
+        };
+        let readiness = match definition.readiness() {
+            Readiness::Checks(_) => ReadyBy::Probe,
+            Readiness::RunsFor(time) => ReadyBy::Running(time),
+        };
+        Self {
+            strategy,
+            count: definition.count(),
+            max_surge: deploy.max_surge,
+            max_unavailable: deploy.max_unavailable,
+            min_healthy_time,
+            ready_timeout: deploy.ready_timeout.get(),
+            progress_deadline: deploy.progress_deadline.get(),
+            deadline: deploy.deadline.get(),
+            drain_requests: definition.drain.requests.get(),
+            drain_streams: definition.drain.streams.get(),
+            stop_grace: definition.run.stop_grace.get(),
+            readiness,
+        }
+    }
+
+    /// Instances above `wanted` while replacing. Never so few that nothing could move: with no
+    /// surge and nothing allowed to be missing, one above is taken.
+    pub fn surge(&self, wanted: u32) -> u32 {
+        let surge = self.max_surge.of_rounded_up(wanted);
+        if surge == 0 && self.unavailable(wanted) == 0 { 1 } else { surge }
+    }
+
+    /// Instances that may be missing while replacing.
+    pub fn unavailable(&self, wanted: u32) -> u32 {
+        self.max_unavailable.of_rounded_down(wanted).min(wanted)
+    }
+}

@@ -1,0 +1,1 @@
+//! Which deployment waits, which gives way.
