@@ -88,7 +88,9 @@ pub struct Report {
     pub seq: u64,
     /// The generation in force.
     pub applied: Option<Generation>,
-    /// Per target, those no longer in the table included until the server has stored them.
+    /// Per target, those no longer in the table included until the server has stored them. The
+    /// first report on a connection names every target; later ones leave out those of which
+    /// nothing changed since the report before.
     pub targets: Vec<TargetReport>,
     /// Per route: requests that reached no target.
     pub routes: Vec<RouteReport>,

@@ -39,8 +39,6 @@ pub struct Route {
     pub discovery_port: Option<u16>,
     /// Limits and deadlines.
     pub limits: RouteLimits,
-    /// How targets are probed.
-    pub probe: Probe,
     /// All targets: candidates, active and draining ones.
     pub targets: Vec<Target>,
 }
@@ -93,7 +91,7 @@ impl Default for RouteLimits {
     }
 }
 
-/// How targets are probed.
+/// How a target is probed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// What is asked.
@@ -132,6 +130,9 @@ pub struct Target {
     pub address: SocketAddr,
     /// Where it stands.
     pub state: TargetState,
+    /// How it is probed. Kept per target, not per route: two releases of one app may have
+    /// different checks while one replaces the other.
+    pub probe: Probe,
     /// The process that must be alive for the address to be trusted, where it is on this host: a
     /// reused port never receives the app's requests.
     pub process: Option<ProcessIdentity>,
