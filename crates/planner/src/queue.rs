@@ -1,1 +1,355 @@
-//! Which deployment waits, which gives way.
+//! Which deployment waits, which gives way, and where a rollback leads. Called by the server's API
+//! inside the transaction that records a deployment; the running one is moved on by
+//! [`crate::rollout`] alone, which acts on the wish recorded here.
+//!
+//! Of one app in one environment at most one deployment runs and at most one waits, the newest
+//! (I6): a newer waiting one replaces an older waiting one.
+
+use std::collections::BTreeSet;
+
+use ark_model::deployment::{Abort, DeploymentKind};
+use ark_model::environment::AppState;
+use ark_model::{Deployment, DeploymentState, ReleaseNumber};
+use jiff::Timestamp;
+
+/// What becomes of a deployment that runs when a new one is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Running {
+    /// It goes on; the new one waits for its end.
+    Finishes,
+    /// It ends now, without going back first: the new one takes over from where it stands.
+    GivesWay,
+}
+
+/// What a new deployment changes about those before it. Everything here is to be recorded together
+/// with the new deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queued {
+    /// The app, with the new deployment as its waiting one.
+    pub app: AppState,
+    /// The deployment that waited until now, ended as superseded.
+    pub superseded: Option<Deployment>,
+    /// The running deployment with the wish that it ends, when it has to give way.
+    pub giving_way: Option<Deployment>,
+}
+
+/// Puts `new` into the queue of its app. `running` and `waiting` are the deployments that `app`
+/// names, when they exist and have not ended.
+///
+/// A new deployment also starts an app that was stopped, and forgets the backoff: what failed to
+/// start before is not what is to start now.
+pub fn enqueue(
+    app: &AppState,
+    new: &Deployment,
+    running: Option<&Deployment>,
+    waiting: Option<&Deployment>,
+    on_running: Running,
+) -> Queued {
+    let now = new.created_at;
+    let mut app = app.clone();
+    app.waiting = Some(new.id);
+    app.stopped = false;
+    app.failures = 0;
+    app.start_after = None;
+    app.updated_at = now;
+    let reason = Some(match new.kind {
+        DeploymentKind::Deploy => format!("{} is deployed instead", new.release),
+        DeploymentKind::Rollback => format!("rolled back to {}", new.release),
+    });
+    let giving_way = match (on_running, running) {
+        (Running::GivesWay, Some(running)) if !running.state.is_terminal() => {
+            let mut running = running.clone();
+            running.abort = Some(give_way(running.abort, &new.created_by, reason));
+            Some(running)
+        }
+        (Running::GivesWay | Running::Finishes, _) => None,
+    };
+    let superseded = waiting.filter(|w| w.id != new.id).map(|w| supersede(w, now));
+    Queued { app, superseded, giving_way }
+}
+
+/// Who asked first, and why, stays on record; only the way back is cut short.
+fn give_way(asked: Option<Abort>, by: &str, reason: Option<String>) -> Abort {
+    match asked {
+        Some(asked) => Abort { superseded: true, ..asked },
+        None => Abort { by: by.to_owned(), reason, superseded: true },
+    }
+}
+
+/// Ends a deployment that never began.
+pub fn supersede(waiting: &Deployment, now: Timestamp) -> Deployment {
+    let mut ended = waiting.clone();
+    ended.state = DeploymentState::Superseded;
+    ended.finished_at = Some(now);
+    ended
+}
+
+/// Releases a rollback without a named target may lead to, best first: the newest that succeeded,
+/// without the one that is being left and without those that were themselves rolled back from.
+///
+/// `history` is the app's deployments, newest first. What is being left is the release of the
+/// running deployment, if one runs, else the live one: undoing a deployment half way means what
+/// was live before it.
+pub fn rollback_targets(
+    app: &AppState,
+    running: Option<&Deployment>,
+    history: &[Deployment],
+) -> Vec<ReleaseNumber> {
+    let leaving = running.map(|d| d.release).or(app.live);
+    // Live and yet to be left: a deployment runs, and this is where it started from.
+    let base = app.live.filter(|live| running.is_some() && Some(*live) != leaving);
+    let mut rejected = BTreeSet::new();
+    let mut targets: Vec<ReleaseNumber> = base.into_iter().collect();
+    for d in history.iter().filter(|d| d.state == DeploymentState::Succeeded) {
+        let known = targets.contains(&d.release);
+        if Some(d.release) != leaving && !rejected.contains(&d.release) && !known {
+            targets.push(d.release);
+        }
+        // Whoever rolled back from a release judged it; what succeeded with it before that does
+        // not make it good again.
+        if d.kind == DeploymentKind::Rollback {
+            rejected.extend(d.base);
+        }
+    }
+    // Known good, even when the deployment that made it so is no longer in the history.
+    if let Some(previous) = app.previous
+        && Some(previous) != leaving
+        && !rejected.contains(&previous)
+        && !targets.contains(&previous)
+    {
+        targets.push(previous);
+    }
+    targets
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use ark_model::DeploymentId;
+    use ark_model::definition::Strategy;
+    use ark_model::receipt::Side;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a small number")
+    }
+
+    fn deployment(n: u128, release: u64, state: DeploymentState) -> Deployment {
+        Deployment {
+            id: format!("{n:032x}").parse::<DeploymentId>().expect("32 digits"),
+            env: "production".parse().expect("a name"),
+            app: "web".parse().expect("a name"),
+            kind: DeploymentKind::Deploy,
+            release: ReleaseNumber(release),
+            base: None,
+            strategy: Strategy::Rolling,
+            state,
+            created_at: at(n as i64),
+            created_by: "ana".into(),
+            reason: None,
+            started_at: None,
+            progress_at: None,
+            live_at: None,
+            returning_at: None,
+            finished_at: None,
+            diagnosis: None,
+            failures: Vec::new(),
+            abort: None,
+            baseline: BTreeMap::new(),
+            baseline_routes: Side::default(),
+            receipt: None,
+            notes: Vec::new(),
+        }
+    }
+
+    fn rollback(n: u128, release: u64, base: u64, state: DeploymentState) -> Deployment {
+        Deployment {
+            kind: DeploymentKind::Rollback,
+            base: Some(ReleaseNumber(base)),
+            ..deployment(n, release, state)
+        }
+    }
+
+    fn app(live: Option<u64>) -> AppState {
+        let mut app =
+            AppState::new("production".parse().expect("name"), "web".parse().expect("name"), at(0));
+        app.live = live.map(ReleaseNumber);
+        app
+    }
+
+    #[test]
+    fn a_newer_waiting_deployment_replaces_an_older_one() {
+        let (running, old) = (
+            deployment(1, 1, DeploymentState::Replacing),
+            deployment(2, 2, DeploymentState::Queued),
+        );
+        let new = deployment(3, 3, DeploymentState::Queued);
+        let mut before = app(Some(1));
+        before.running = Some(running.id);
+        before.waiting = Some(old.id);
+        before.stopped = true;
+        before.failures = 4;
+        let queued = enqueue(&before, &new, Some(&running), Some(&old), Running::Finishes);
+        assert_eq!(queued.app.waiting, Some(new.id));
+        assert_eq!(queued.app.running, Some(running.id), "the running one is not touched");
+        assert_eq!(queued.giving_way, None);
+        assert!(!queued.app.stopped && queued.app.failures == 0);
+        let ended = queued.superseded.expect("the older one ends");
+        assert_eq!((ended.id, ended.state), (old.id, DeploymentState::Superseded));
+        assert_eq!(ended.finished_at, Some(new.created_at));
+        assert_eq!(ended.receipt, None);
+    }
+
+    #[test]
+    fn a_running_deployment_gives_way_once_and_keeps_who_asked_first() {
+        let new = deployment(3, 3, DeploymentState::Queued);
+        let mut running = deployment(1, 1, DeploymentState::Replacing);
+        let give = |running: &Deployment| {
+            enqueue(&app(None), &new, Some(running), None, Running::GivesWay).giving_way
+        };
+        let abort = give(&running).and_then(|d| d.abort).expect("it is to end");
+        assert_eq!((abort.by.as_str(), abort.superseded), ("ana", true));
+        running.abort =
+            Some(Abort { by: "bo".into(), reason: Some("bad".into()), superseded: false });
+        let abort = give(&running).and_then(|d| d.abort).expect("it is to end");
+        assert_eq!((abort.by.as_str(), abort.superseded), ("bo", true));
+        running.state = DeploymentState::Succeeded;
+        assert_eq!(give(&running), None, "what has ended is left alone");
+    }
+
+    #[test]
+    fn a_rollback_leads_to_the_last_good_release() {
+        use DeploymentState::{Draining, Failed, Replacing, RolledBack, Succeeded};
+        let d = deployment;
+        let r = rollback;
+        for (name, live, previous, running, history, expected) in [
+            ("nothing before", Some(1), None, None, vec![d(1, 1, Succeeded)], vec![]),
+            ("never deployed", None, None, None, vec![], vec![]),
+            (
+                "the one before",
+                Some(2),
+                None,
+                None,
+                vec![d(2, 2, Succeeded), d(1, 1, Succeeded)],
+                vec![1],
+            ),
+            (
+                "failed ones are skipped",
+                Some(4),
+                None,
+                None,
+                vec![d(4, 4, Succeeded), d(3, 3, RolledBack), d(2, 2, Failed), d(1, 1, Succeeded)],
+                vec![1],
+            ),
+            (
+                "half way: what was live",
+                Some(2),
+                Some(1),
+                Some(d(3, 3, Replacing)),
+                vec![d(3, 3, Replacing), d(2, 2, Succeeded), d(1, 1, Succeeded)],
+                vec![2, 1],
+            ),
+            (
+                "live already, old side draining",
+                Some(3),
+                Some(2),
+                Some(d(3, 3, Draining)),
+                vec![d(3, 3, Draining), d(2, 2, Succeeded), d(1, 1, Succeeded)],
+                vec![2, 1],
+            ),
+            (
+                "twice goes further back, not forth",
+                Some(2),
+                Some(3),
+                None,
+                vec![
+                    r(4, 2, 3, Succeeded),
+                    d(3, 3, Succeeded),
+                    d(2, 2, Succeeded),
+                    d(1, 1, Succeeded),
+                ],
+                vec![1],
+            ),
+            (
+                "deployed again after a rollback is good again",
+                Some(4),
+                None,
+                None,
+                vec![
+                    d(6, 4, Succeeded),
+                    d(5, 3, Succeeded),
+                    r(4, 2, 3, Succeeded),
+                    d(3, 3, Succeeded),
+                    d(2, 2, Succeeded),
+                ],
+                vec![3, 2],
+            ),
+            (
+                "a failed rollback judges nothing",
+                Some(3),
+                None,
+                None,
+                vec![
+                    r(4, 2, 3, RolledBack),
+                    d(3, 3, Succeeded),
+                    d(2, 2, Succeeded),
+                    d(1, 1, Succeeded),
+                ],
+                vec![2, 1],
+            ),
+            ("the history was cut", Some(9), Some(8), None, vec![d(9, 9, Succeeded)], vec![8]),
+        ] {
+            let mut app = app(live);
+            app.previous = previous.map(ReleaseNumber);
+            app.running = running.as_ref().map(|d| d.id);
+            let found = rollback_targets(&app, running.as_ref(), &history);
+            let expected: Vec<_> = expected.into_iter().map(ReleaseNumber).collect();
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    proptest! {
+        /// Twenty queued: coalesced, none lost, none stuck.
+        #[test]
+        fn of_many_only_the_newest_waits_and_all_others_end(count in 1u128..40) {
+            let running = deployment(1_000, 1, DeploymentState::Replacing);
+            let mut state = app(Some(1));
+            let mut waiting: Option<Deployment> = None;
+            let mut ended = Vec::new();
+            for n in 1..=count {
+                let new = deployment(n, n as u64, DeploymentState::Queued);
+                let queued =
+                    enqueue(&state, &new, Some(&running), waiting.as_ref(), Running::Finishes);
+                ended.extend(queued.superseded);
+                state = queued.app;
+                waiting = Some(new);
+            }
+            prop_assert_eq!(state.waiting, waiting.map(|d| d.id));
+            prop_assert_eq!(ended.len() as u128, count - 1);
+            prop_assert!(ended.iter().all(|d| d.state.is_terminal()));
+        }
+
+        #[test]
+        fn a_target_is_never_what_is_being_left(
+            releases in proptest::collection::vec((1u64..6, 0u8..3, 1u64..6), 0..12),
+            live in 1u64..6,
+        ) {
+            let history: Vec<_> = releases
+                .iter()
+                .enumerate()
+                .map(|(i, (release, how, base))| match how {
+                    0 => deployment(i as u128, *release, DeploymentState::Succeeded),
+                    1 => deployment(i as u128, *release, DeploymentState::Failed),
+                    _ => rollback(i as u128, *release, *base, DeploymentState::Succeeded),
+                })
+                .collect();
+            let found = rollback_targets(&app(Some(live)), None, &history);
+            prop_assert!(!found.contains(&ReleaseNumber(live)));
+            let distinct: BTreeSet<_> = found.iter().collect();
+            prop_assert_eq!(distinct.len(), found.len());
+        }
+    }
+}
