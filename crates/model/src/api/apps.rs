@@ -124,10 +124,8 @@ pub struct InstanceRow {
     pub not_ready_because: Option<String>,
     /// All its ports.
     pub ports: Vec<PortView>,
-    /// Requests it serves now, streams not included.
-    pub in_flight: u32,
-    /// Streams open to it now.
-    pub streams: u32,
+    /// Requests and streams inside it now; absent while the gateway has not said.
+    pub in_flight: Option<u32>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Since when it is in its state.

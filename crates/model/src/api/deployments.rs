@@ -234,10 +234,8 @@ pub struct SideProgress {
     pub draining: u32,
     /// Told to stop.
     pub stopping: u32,
-    /// Requests inside draining instances.
-    pub draining_requests: u32,
-    /// Streams inside draining instances.
-    pub draining_streams: u32,
+    /// Requests and streams inside draining instances, as far as the gateway has said.
+    pub draining_in_flight: u32,
     /// When the first of the draining instances began to drain.
     pub draining_since: Option<Timestamp>,
 }

@@ -55,6 +55,8 @@ pub struct GatewayView {
     pub http: Vec<SocketAddr>,
     /// The route table it has in force.
     pub applied: Option<Generation>,
+    /// Why it refused the last route table, when it did; the one before stays in force.
+    pub refused: Option<String>,
 }
 
 /// The engine that runs the instances.

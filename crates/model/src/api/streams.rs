@@ -33,24 +33,26 @@ pub struct LogsQuery {
     pub follow: bool,
 }
 
-/// Where a line came from.
+/// Who wrote a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputStream {
-    /// Standard output.
+    /// The instance, to its standard output.
     Stdout,
-    /// Standard error.
+    /// The instance, to its standard error.
     Stderr,
+    /// The engine, about the instance.
+    Ark,
 }
 
-/// One line an instance wrote.
+/// One line of an instance's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     /// When it was read.
     pub at: Timestamp,
     /// By which instance: its short id.
     pub instance: String,
-    /// Where to.
+    /// Who wrote it, and where to.
     pub stream: OutputStream,
     /// The line without its end; bytes that are not UTF-8 are replaced.
     pub text: String,
