@@ -155,7 +155,7 @@ impl Diagnosis {
 fn seconds(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms} ms"),
-        1_000..120_000 if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
+        1_000..120_000 if ms.is_multiple_of(1_000) => format!("{} s", ms / 1_000),
         1_000..120_000 => format!("{:.1} s", ms as f64 / 1_000.0),
         _ => format!("{} m", ms / 60_000),
     }

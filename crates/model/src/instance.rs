@@ -239,6 +239,9 @@ pub struct InstanceRecord {
     pub ports: Vec<PortBinding>,
     /// When the record was made.
     pub created_at: Timestamp,
+    /// When the engine was first seen to run it. Before that it is in no route table: what answers
+    /// at its address could be anyone.
+    pub running_since: Option<Timestamp>,
     /// When it became `Active`.
     pub active_at: Option<Timestamp>,
     /// When it became `Draining`.
