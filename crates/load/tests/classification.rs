@@ -338,6 +338,40 @@ async fn a_freeze_is_seen_as_a_stall_and_in_late_arrivals() {
     assert!(report.driver(Driver::KeepAlive).latency.p90_us >= 300_000, "{report}");
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(12))]
+
+    /// Whatever mixture of faults a server shows to whatever mix of drivers, each attempt
+    /// is counted in exactly one class.
+    #[test]
+    fn the_classes_add_up_under_any_faults(
+        faults in proptest::collection::vec(0_u8..8, 1..12),
+        weights in proptest::collection::vec(0_u32..4, 6),
+        strict: bool,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let report = runtime.expect("a runtime").block_on(async {
+            let server = Server::start(move |socket| servers::faulty(socket, faults.clone())).await;
+            let load = load(server.address)
+                .mix(Driver::ALL.into_iter().zip(weights).chain([(Driver::KeepAlive, 1)]))
+                .rate(1000.0)
+                .slow(Duration::from_millis(1))
+                .stream_lifetime(Duration::from_millis(20))
+                .sse_streams(2)
+                .websockets(2);
+            run(if strict { load.strict() } else { load }, finished(150)).await
+        });
+        let sum: u64 = report.totals.classes.values().sum();
+        proptest::prop_assert_eq!(sum, report.totals.started);
+        let answers: u64 = report.versions.values().map(|seen| seen.answers).sum();
+        let ended: u64 = report.versions.values().map(|seen| seen.ok + seen.not_ok).sum();
+        proptest::prop_assert_eq!(answers, ended);
+        let texts = report.failures.len() as u64 + report.failures_omitted;
+        let fine = report.ok() + report.count(Class::Ended);
+        proptest::prop_assert_eq!(texts + fine, report.totals.started);
+    }
+}
+
 #[test]
 fn a_load_needs_no_runtime_of_its_caller() {
     let address = servers::unused_address();

@@ -126,6 +126,19 @@ fn classify(broken: Broken, stage: Stage, received: u64) -> Outcome {
     }
 }
 
+/// What broke an exchange whose request was `written` with this result. A server may
+/// answer and close before it read the request, and then writing fails: what can still be
+/// read decides. But a reset that the write was told of is not told again: reading then
+/// gives a mere end of file.
+fn with_write_error(written: io::Result<()>, broken: Broken) -> Broken {
+    match (broken, written) {
+        (Broken::Eof, Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+            Broken::Io(error)
+        }
+        (broken, _) => broken,
+    }
+}
+
 /// The class of an answer outside 2xx.
 fn unwelcome(status: u16, excerpt: &[u8]) -> Outcome {
     let text = String::from_utf8_lossy(excerpt);
@@ -136,4 +149,25 @@ fn unwelcome(status: u16, excerpt: &[u8]) -> Outcome {
 fn keep_excerpt(excerpt: &mut Vec<u8>, piece: &[u8]) {
     let room = EXCERPT_BYTES.saturating_sub(excerpt.len());
     excerpt.extend_from_slice(&piece[..piece.len().min(room)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_told_to_the_write_is_not_forgotten() {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        for (written, class) in [
+            (Ok(()), Class::ClosedEarly),
+            (Err(io::Error::from(BrokenPipe)), Class::ClosedEarly),
+            (Err(io::Error::from(ConnectionReset)), Class::Reset),
+        ] {
+            let broken = with_write_error(written, Broken::Eof);
+            assert_eq!(classify(broken, Stage::Head, 0).class, class);
+        }
+        let read = Broken::Io(ConnectionReset.into());
+        let broken = with_write_error(Err(BrokenPipe.into()), read);
+        assert_eq!(classify(broken, Stage::Body, 9).class, Class::Reset);
+    }
 }

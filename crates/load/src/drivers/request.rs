@@ -3,7 +3,7 @@
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Client, Stage, classify, keep_excerpt, unwelcome};
+use super::{Client, Stage, classify, keep_excerpt, unwelcome, with_write_error};
 use crate::config::Driver;
 use crate::connection::{Checkout, Connection};
 use crate::http1::{Broken, read_body, read_head};
@@ -144,18 +144,11 @@ async fn talk(
     bytes_expected: Option<u64>,
 ) -> Result<(Outcome, bool), (Broken, Stage)> {
     let Connection { stream, inbox, .. } = connection;
-    // A server may answer and close before it read the request, and then writing fails:
-    // what can still be read decides.
     let written = stream.write_all(request.as_bytes()).await;
-    let head = match read_head(stream, inbox).await {
-        Ok(head) => head,
-        // End of file tells more than the write's error.
-        Err(Broken::Io(_)) if written.is_err() => {
-            let error = written.expect_err("checked just above");
-            return Err((Broken::Io(error), Stage::Head));
-        }
-        Err(broken) => return Err((broken, Stage::Head)),
-    };
+    let fully_written = written.is_ok();
+    let head = read_head(stream, inbox)
+        .await
+        .map_err(|broken| (with_write_error(written, broken), Stage::Head))?;
     ticket.answered(head.version.clone());
     let mut bytes = 0;
     let mut excerpt = Vec::new();
@@ -176,5 +169,5 @@ async fn talk(
         (200..=299, _) => Outcome::ok(),
         (status, _) => unwelcome(status, &excerpt),
     };
-    Ok((outcome, head.reusable && written.is_ok()))
+    Ok((outcome, head.reusable && fully_written))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Client, Stage, classify, keep_excerpt, unwelcome};
+use super::{Client, Stage, classify, keep_excerpt, unwelcome, with_write_error};
 use crate::connection::Connection;
 use crate::http1::{BodyDecoder, Broken, Head, read_body, read_head};
 use crate::ledger::Ticket;
@@ -50,10 +50,11 @@ async fn open(
     connection: &mut Connection,
 ) -> Result<(Head, Vec<u8>), (Broken, Stage)> {
     let request = client.request_head("GET", "/sse");
-    // As with other requests, what can be read tells more than a write's error.
-    let _ = connection.stream.write_all(format!("{request}\r\n").as_bytes()).await;
     let Connection { stream, inbox, .. } = connection;
-    let head = read_head(stream, inbox).await.map_err(|broken| (broken, Stage::Head))?;
+    let written = stream.write_all(format!("{request}\r\n").as_bytes()).await;
+    let head = read_head(stream, inbox)
+        .await
+        .map_err(|broken| (with_write_error(written, broken), Stage::Head))?;
     let mut excerpt = Vec::new();
     if head.status != 200 {
         let mut sink = |piece: &[u8]| {

@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{sleep, timeout_at};
 
-use super::{Client, Stage, classify, keep_excerpt, unwelcome};
+use super::{Client, Stage, classify, keep_excerpt, unwelcome, with_write_error};
 use crate::config::UploadShape;
 use crate::connection::Connection;
 use crate::http1::{Broken, Inbox, read_body, read_head};
@@ -53,10 +53,13 @@ async fn exchange(
     let answer = receive(ticket, &mut reader, inbox);
     tokio::pin!(answer);
     // A refusal may come, complete, before the upload ends, and then the rest need not
-    // be sent. A failed write is no verdict: what can still be read is.
+    // be sent.
     let (status, echo) = tokio::select! {
         answered = &mut answer => answered?,
-        _ = send(&mut writer, request_head, shape) => answer.await?,
+        sent = send(&mut writer, request_head, shape) => {
+            let answered = answer.await;
+            answered.map_err(|(broken, stage)| (with_write_error(sent, broken), stage))?
+        }
     };
     let total = u64::from(shape.chunks) * u64::from(shape.chunk_bytes);
     Ok(match (status, echo.differs_at) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::{Client, Stage, classify, keep_excerpt, unwelcome};
+use super::{Client, Stage, classify, keep_excerpt, unwelcome, with_write_error};
 use crate::connection::Connection;
 use crate::http1::{Broken, Head, read_body, read_head};
 use crate::ledger::Ticket;
@@ -65,9 +65,10 @@ async fn open(
     request.push_str(KEY);
     request.push_str("\r\n\r\n");
     let Connection { stream, inbox, .. } = connection;
-    // As with other requests, what can be read tells more than a write's error.
-    let _ = stream.write_all(request.as_bytes()).await;
-    let head = read_head(stream, inbox).await.map_err(|broken| (broken, Stage::Head))?;
+    let written = stream.write_all(request.as_bytes()).await;
+    let head = read_head(stream, inbox)
+        .await
+        .map_err(|broken| (with_write_error(written, broken), Stage::Head))?;
     let mut excerpt = Vec::new();
     if head.status != 101 {
         let mut sink = |piece: &[u8]| {

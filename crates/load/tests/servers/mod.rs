@@ -325,6 +325,22 @@ pub(crate) async fn freeze_once(mut socket: Socket, freeze: Duration) -> Option<
     }
 }
 
+/// Shows one fault after another, a connection each.
+pub(crate) async fn faulty(socket: Socket, faults: Vec<u8>) -> Option<()> {
+    let connection = socket.counts.connections.load(Ordering::SeqCst);
+    let turn = usize::try_from(connection).expect("few connections") % faults.len();
+    let half = b"HTTP/1.1 200 OK\r\nx-ark-sample-version: 8\r\ncontent-length: 9\r\n\r\nhalf";
+    match faults[turn] {
+        0 => say(socket, b"", End::Close).await,
+        1 => say(socket, b"", End::Reset).await,
+        2 => say(socket, half, End::Close).await,
+        3 => say(socket, b"garbage", End::Close).await,
+        4 => say(socket, b"HTTP/1.1 500 x\r\ncontent-length: 0\r\n\r\n", End::Close).await,
+        5 => close_on_second_request(socket).await,
+        _ => behave(socket).await,
+    }
+}
+
 /// How a WebSocket ends after three echoes, or never begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum WebSocketEnd {
