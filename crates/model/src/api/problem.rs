@@ -10,7 +10,10 @@ macro_rules! problem_codes {
     ($($(#[doc = $doc:literal])+ $variant:ident $text:literal $status:literal $exit:ident $title:literal)+) => {
         /// What kind of problem. Codes are a contract: they never change their meaning, and each
         /// has one HTTP status and one exit code.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+            JsonSchema,
+        )]
         pub enum ProblemCode {
             $($(#[doc = $doc])+ #[serde(rename = $text)] $variant,)+
             /// A code of a newer server that this client does not know.
