@@ -1,0 +1,50 @@
+//! What is wanted of each app in each environment.
+
+use ark_model::environment::AppState;
+use ark_model::{AppName, EnvName};
+use rusqlite::params;
+
+use crate::error::StoreError;
+use crate::tx::{ReadTx, WriteTx, body};
+
+/// The most apps of one store, all environments together.
+const APPS_MAX: u64 = 20_000;
+
+impl ReadTx {
+    /// What is wanted of one app.
+    pub fn app_state(&self, env: &EnvName, app: &AppName) -> Result<Option<AppState>, StoreError> {
+        let sql = "SELECT body FROM apps WHERE env = ?1 AND app = ?2";
+        self.record("app", sql, [env.as_str(), app.as_str()])
+    }
+
+    /// All apps of all environments, by environment and name: at most 20,000.
+    pub fn app_states(&self) -> Result<Vec<AppState>, StoreError> {
+        self.records("app", "SELECT body FROM apps ORDER BY env, app", [])
+    }
+
+    /// All apps of one environment, by name.
+    pub fn app_states_of(&self, env: &EnvName) -> Result<Vec<AppState>, StoreError> {
+        let sql = "SELECT body FROM apps WHERE env = ?1 ORDER BY app";
+        self.records("app", sql, [env.as_str()])
+    }
+}
+
+impl WriteTx {
+    /// Records what is wanted of an app, new or known.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without the environment, [`StoreError::Limit`].
+    pub fn put_app_state(&mut self, state: &AppState) -> Result<(), StoreError> {
+        let (env, app) = (state.env.as_str(), state.app.as_str());
+        let body = body("app", state)?;
+        let sql = "UPDATE apps SET body = ?3 WHERE env = ?1 AND app = ?2";
+        if self.change(sql, params![env, app, body])? > 0 {
+            return Ok(());
+        }
+        if self.number("SELECT count(*) FROM apps", [])? >= APPS_MAX {
+            return Err(StoreError::Limit { noun: "apps", max: APPS_MAX });
+        }
+        let sql = "INSERT INTO apps (env, app, body) VALUES (?1, ?2, ?3)";
+        self.insert("app", &format!("{env}/{app}"), sql, params![env, app, body])
+    }
+}

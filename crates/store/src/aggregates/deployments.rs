@@ -1,0 +1,127 @@
+//! Deployments. Which states may follow which is the planner's to know; the store only refuses a
+//! write by somebody who believed the deployment to be in another state.
+
+use ark_model::{AppName, Deployment, DeploymentId, DeploymentState, EnvName};
+use rusqlite::params;
+
+use crate::error::StoreError;
+use crate::tx::{ReadTx, WriteTx, body, page, signed, word};
+
+/// Which deployments a list is of. `None` means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeploymentFilter {
+    /// Only of this environment.
+    pub env: Option<EnvName>,
+    /// Only of this app.
+    pub app: Option<AppName>,
+}
+
+impl ReadTx {
+    /// One deployment.
+    pub fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>, StoreError> {
+        let sql = "SELECT body FROM deployments WHERE id = ?1";
+        self.record("deployment", sql, [id.to_string()])
+    }
+
+    /// Deployments recorded before the deployment `before`, newest first. An unknown `before`
+    /// gives an empty page.
+    pub fn deployments(
+        &self,
+        filter: &DeploymentFilter,
+        before: Option<DeploymentId>,
+        limit: usize,
+    ) -> Result<Vec<Deployment>, StoreError> {
+        let before = match before {
+            Some(id) => {
+                let sql = "SELECT seq FROM deployments WHERE id = ?1";
+                signed(self.number(sql, [id.to_string()])?)
+            }
+            None => i64::MAX,
+        };
+        let env = filter.env.as_ref().map(EnvName::as_str);
+        let app = filter.app.as_ref().map(AppName::as_str);
+        // Two statements, because the planner uses the index only for a column that is compared.
+        let sql = match env {
+            Some(_) => {
+                "SELECT body FROM deployments
+                WHERE env = ?1 AND (?2 IS NULL OR app = ?2) AND seq < ?3
+                ORDER BY seq DESC LIMIT ?4"
+            }
+            None => {
+                "SELECT body FROM deployments
+                WHERE ?1 IS NULL AND (?2 IS NULL OR app = ?2) AND seq < ?3
+                ORDER BY seq DESC LIMIT ?4"
+            }
+        };
+        self.records("deployment", sql, params![env, app, before, page(limit)])
+    }
+
+    /// All deployments that are not over, oldest first: at most two per app.
+    pub fn unfinished_deployments(&self) -> Result<Vec<Deployment>, StoreError> {
+        let sql = "SELECT body FROM deployments WHERE finished = 0 ORDER BY seq";
+        self.records("deployment", sql, [])
+    }
+}
+
+impl WriteTx {
+    /// Records a new deployment.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`], [`StoreError::NotFound`] without the environment.
+    pub fn insert_deployment(&mut self, deployment: &Deployment) -> Result<(), StoreError> {
+        let sql = "INSERT INTO deployments (id, env, app, state, finished, body)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let id = deployment.id.to_string();
+        let params = params![
+            id,
+            deployment.env.as_str(),
+            deployment.app.as_str(),
+            word(deployment.state),
+            deployment.state.is_terminal(),
+            body("deployment", deployment)?,
+        ];
+        self.insert("deployment", &id, sql, params)
+    }
+
+    /// Replaces the record of a deployment that is in state `expected`. Read it in the same
+    /// closure: a record read earlier may lack what others have added without changing the state.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it is in another state, [`StoreError::NotFound`].
+    pub fn put_deployment(
+        &mut self,
+        deployment: &Deployment,
+        expected: DeploymentState,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE deployments SET state = ?3, finished = ?4, body = ?5
+            WHERE id = ?1 AND state = ?2";
+        let id = deployment.id.to_string();
+        let params = params![
+            id,
+            word(expected),
+            word(deployment.state),
+            deployment.state.is_terminal(),
+            body("deployment", deployment)?,
+        ];
+        if self.change(sql, params)? > 0 {
+            return Ok(());
+        }
+        let sql = "SELECT state FROM deployments WHERE id = ?1";
+        let found = self.row(sql, [&id], |row| row.get::<_, String>(0))?;
+        let found = found.ok_or_else(|| StoreError::not_found("deployment", &id))?;
+        Err(StoreError::Conflict { noun: "deployment", key: id, expected: word(expected), found })
+    }
+
+    /// Deletes the app's finished deployments, except the newest `keep`. Answers how many.
+    pub fn prune_deployments(
+        &mut self,
+        env: &EnvName,
+        app: &AppName,
+        keep: usize,
+    ) -> Result<usize, StoreError> {
+        let sql = "DELETE FROM deployments WHERE seq IN (
+                SELECT seq FROM deployments WHERE env = ?1 AND app = ?2 AND finished = 1
+                ORDER BY seq DESC LIMIT -1 OFFSET ?3)";
+        self.change(sql, params![env.as_str(), app.as_str(), signed(keep as u64)])
+    }
+}

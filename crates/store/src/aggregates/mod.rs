@@ -1,0 +1,31 @@
+//! One file per aggregate: its questions on [`crate::ReadTx`], its changes on [`crate::WriteTx`].
+//!
+//! Called from closures given to [`crate::Store`]. Each keeps the columns beside a JSON body in
+//! agreement with the body; none looks into another's table, except where a deletion takes with it
+//! what belonged to the deleted.
+
+mod apps;
+mod artifacts;
+mod config;
+mod deployments;
+mod environments;
+mod events;
+mod idempotency;
+mod instances;
+mod leases;
+mod meta;
+mod ports;
+mod releases;
+mod tokens;
+mod traffic;
+
+pub use artifacts::ArtifactRecord;
+pub use config::{ConfigSummary, ConfigValue, ConfigVersion};
+pub use deployments::DeploymentFilter;
+pub use events::EventFilter;
+pub use idempotency::StoredAnswer;
+pub use leases::Lease;
+pub use ports::PortRequest;
+pub use releases::{InsertedRelease, NewRelease};
+pub use tokens::TokenRecord;
+pub use traffic::{AppTraffic, TrafficLine};

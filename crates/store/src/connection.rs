@@ -1,0 +1,151 @@
+//! Opening the database: creation, checks, and the settings of each connection.
+//!
+//! A new database is made under another name and renamed when it is complete and on disk. So a
+//! file `ark.db` that is empty or damaged was once whole, and is never replaced silently.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::data_dir::sync_dir;
+use crate::error::StoreError;
+use crate::migrate::migrate;
+use crate::tx::signed;
+
+/// The database within the data directory.
+pub(crate) const DB_FILE: &str = "ark.db";
+/// Databases up to this size are checked whole when they are opened; larger ones only where they
+/// are read. 64 MiB take about a tenth of a second.
+const CHECK_BYTES_MAX: u64 = 64 << 20;
+/// How long a connection waits for a lock of another process (a backup, `sqlite3`).
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// The write-ahead log is cut to this size after a checkpoint.
+const WAL_BYTES_KEPT: i64 = 64 << 20;
+
+/// Opens the writer's connection to `<dir>/ark.db`, creating the database at `now` if there is
+/// none.
+pub(crate) fn open_file(dir: &Path, now: Timestamp) -> Result<Connection, StoreError> {
+    let file = dir.join(DB_FILE);
+    let length = match std::fs::symlink_metadata(&file) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            create(dir, &file, now)?;
+            0
+        }
+        Err(error) => return Err(StoreError::file("read", file)(error)),
+    };
+    let mut conn = writer(&file).map_err(|error| named(error, &file))?;
+    if length > 0 && length <= CHECK_BYTES_MAX {
+        check(&conn, &file)?;
+    }
+    migrate(&mut conn, &file).map_err(|error| named(error, &file))?;
+    Ok(conn)
+}
+
+/// A database in memory, created at `now`.
+pub(crate) fn open_memory(now: Timestamp) -> Result<Connection, StoreError> {
+    let mut conn = Connection::open_in_memory()?;
+    settings(&conn)?;
+    migrate(&mut conn, Path::new(":memory:"))?;
+    write_epoch(&conn, now)?;
+    Ok(conn)
+}
+
+/// A connection that can only read.
+pub(crate) fn open_reader(dir: &Path) -> Result<Connection, StoreError> {
+    let file = dir.join(DB_FILE);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(&file, flags)?;
+    conn.pragma_update(None, "query_only", true)?;
+    settings(&conn)?;
+    Ok(conn)
+}
+
+fn create(dir: &Path, file: &Path, now: Timestamp) -> Result<(), StoreError> {
+    let log = with_suffix(file, "-wal");
+    if log.exists() {
+        let detail = format!("it is gone, while its log {} is there", log.display());
+        return Err(StoreError::Corrupt { file: file.to_owned(), detail });
+    }
+    let new = with_suffix(file, ".new");
+    for leftover in [new.clone(), with_suffix(&new, "-wal"), with_suffix(&new, "-shm")] {
+        match std::fs::remove_file(&leftover) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(StoreError::file("remove", leftover)(error)),
+        }
+    }
+    let mut conn = writer(&new).map_err(|error| named(error, &new))?;
+    let made = migrate(&mut conn, &new).and_then(|()| write_epoch(&conn, now));
+    made.map_err(|error| named(error, &new))?;
+    // Closing the only connection moves the log into the file and removes it.
+    conn.close().map_err(|(_, error)| StoreError::from(error))?;
+    let synced = std::fs::File::open(&new).and_then(|f| f.sync_all());
+    synced.map_err(StoreError::file("sync", &new))?;
+    std::fs::rename(&new, file).map_err(StoreError::file("create", file))?;
+    sync_dir(dir).map_err(StoreError::file("sync", dir))
+}
+
+fn writer(file: &Path) -> Result<Connection, StoreError> {
+    let existed = file.exists();
+    if existed && std::fs::metadata(file).is_ok_and(|metadata| metadata.len() == 0) {
+        let detail = "it is empty".to_owned();
+        return Err(StoreError::Corrupt { file: file.to_owned(), detail });
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(file, flags)?;
+    let mode: String =
+        conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        let detail = format!("its file system cannot keep a write-ahead log (mode {mode})");
+        return Err(StoreError::Corrupt { file: file.to_owned(), detail });
+    }
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+    settings(&conn)?;
+    Ok(conn)
+}
+
+fn settings(conn: &Connection) -> Result<(), StoreError> {
+    conn.busy_timeout(LOCK_WAIT)?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.set_prepared_statement_cache_capacity(256);
+    Ok(())
+}
+
+fn write_epoch(conn: &Connection, now: Timestamp) -> Result<(), StoreError> {
+    let epoch = signed(u64::try_from(now.as_millisecond()).unwrap_or(0));
+    conn.execute("INSERT INTO counters (name, value) VALUES ('epoch', ?1)", [epoch])?;
+    Ok(())
+}
+
+fn check(conn: &Connection, file: &Path) -> Result<(), StoreError> {
+    let found = conn
+        .pragma_query_value(None, "quick_check(1)", |row| row.get::<_, String>(0))
+        .map_err(|error| named(StoreError::from(error), file))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt { file: file.to_owned(), detail: found })
+}
+
+/// An error with the file that it is about, where SQLite did not name it.
+fn named(error: StoreError, path: &Path) -> StoreError {
+    match error {
+        StoreError::Corrupt { file, detail } if file.as_os_str().is_empty() => {
+            StoreError::Corrupt { file: path.to_owned(), detail }
+        }
+        other => other,
+    }
+}
+
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

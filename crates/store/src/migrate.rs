@@ -1,0 +1,41 @@
+//! Forward-only, numbered migrations, part of the program.
+//!
+//! The version of a database is its `user_version`. Each migration runs in a transaction of its
+//! own together with the new version, so a crash leaves the one before or the one after. A file
+//! that is newer than the program is refused.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::error::StoreError;
+
+/// All migrations; the first has number 1. Never edit one that was released: add another.
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_foundation.sql")];
+
+/// `ArkD`: says that the file is Ark's, to `file(1)` and to ourselves.
+const APPLICATION_ID: i32 = 0x4172_6b44;
+
+/// Brings the database up to this program's version.
+pub(crate) fn migrate(conn: &mut Connection, file: &Path) -> Result<(), StoreError> {
+    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let found: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > known {
+        return Err(StoreError::Newer { file: file.to_owned(), found, known });
+    }
+    if found > 0 {
+        let id: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        if id != APPLICATION_ID {
+            let detail = "it is a database of some other program".to_owned();
+            return Err(StoreError::Corrupt { file: file.to_owned(), detail });
+        }
+    }
+    for (version, sql) in (1..).zip(MIGRATIONS).skip(found as usize) {
+        let transaction = conn.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
