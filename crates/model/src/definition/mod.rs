@@ -10,14 +10,25 @@
 
 mod alarms;
 mod app;
+mod assemble;
 mod data_store;
 mod deploy;
 mod diagnostic;
 mod duration;
+mod enforcement;
 mod expose;
+mod format;
+mod judge;
+mod parse;
 mod platform;
 mod quantity;
+mod report;
+mod rules;
 mod run;
+mod schema;
+mod shape;
+mod text;
+mod yaml;
 
 pub use alarms::{
     Alarm, AlarmExtraParameters, AlarmKind, AlarmParameters, AlarmSeverity, AlarmSource,
@@ -27,7 +38,9 @@ pub use data_store::{DataStore, DataStoreBody, DataStoreKind};
 pub use deploy::{DeployPolicy, Drain, Hooks, Step, Strategy};
 pub use diagnostic::{Code, Diagnostic, Severity, Snippet};
 pub use duration::{DurationText, DurationTextError};
+pub use enforcement::{EngineKind, NotEnforced, check_runnable, not_enforced};
 pub use expose::{Expose, HealthCheck, HealthCheckKind, LoadBalancerProtocol, Protocol};
+pub use parse::{Parsed, parse};
 pub use platform::{
     Aws, AwsGrants, AwsManaged, Build, BuildArtifact, BuildDocker, DatabaseRef, DeployConfig,
     Exporters, Lambda, LambdaEvent, MeshConfig, MeshSide, PodConfig, PodSelector, PodSide,
@@ -35,3 +48,4 @@ pub use platform::{
 };
 pub use quantity::{Bytes, Quantity};
 pub use run::{Architecture, EngineRequirement, Missed, Overlap, Run, RunKind, StopSignal};
+pub use schema::json_schema;

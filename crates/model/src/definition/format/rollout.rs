@@ -1,0 +1,126 @@
+//! Sections `deploy` and `drain`.
+
+use super::super::shape::{Key, List, Map, Shape, days};
+use super::{COMMAND, DAY};
+
+static NOTHING: Map = Map::of("Nothing more to say: `{}`.", &[]);
+
+static STEPS: List = List::of("a step", Shape::Map(&STEP));
+static STEP: Map = Map::of(
+    "One step of a canary; exactly one key.",
+    &[
+        Key::new(
+            "weight",
+            Shape::Int { min: 0, max: 100 },
+            "Percent of the traffic that goes to the new side.",
+        ),
+        Key::new("pause", Shape::Duration { min_ms: 0, max_ms: days(7) }, "Wait."),
+        Key::new(
+            "analysis",
+            Shape::Map(&NOTHING),
+            "The judge compares the new side with the old one: `{}`.",
+        ),
+        Key::new(
+            "approval",
+            Shape::Map(&NOTHING),
+            "A person says go: `{}`. Ends by aborting after 24 hours.",
+        ),
+    ],
+)
+.one_of();
+
+static HOOKS: Map = Map::of(
+    "Commands around a deployment.",
+    &[Key::new(
+        "pre_deploy",
+        Shape::List(&COMMAND),
+        "Program and arguments, run once with the new release before its first instance starts.",
+    )],
+);
+
+pub(super) static DEPLOY: Map = Map::of(
+    "How a new release takes over.",
+    &[
+        Key::new(
+            "strategy",
+            Shape::Word(&[
+                ("rolling", "instance by instance, the new one first"),
+                ("blue-green", "the whole new side, then one switch"),
+                ("canary", "a growing share of the traffic, judged"),
+                ("recreate", "stop all, then start all; requests are held"),
+            ]),
+            "How the new side replaces the old one.",
+        )
+        .default("\"rolling\""),
+        Key::new(
+            "max_surge",
+            Shape::Quantity,
+            "Instances beyond the wanted number while both sides run: a count, or a share rounded up.",
+        )
+        .default("\"25%\""),
+        Key::new(
+            "max_unavailable",
+            Shape::Quantity,
+            "Instances that may be missing: a count, or a share rounded down.",
+        )
+        .default("0"),
+        Key::new(
+            "steps",
+            Shape::List(&STEPS),
+            "Steps of a canary; 5 %, 25 % and 50 %, each 1 m and judged, when there are none.",
+        ),
+        Key::new("hooks", Shape::Map(&HOOKS), "Commands around the deployment."),
+        Key::new(
+            "watch",
+            Shape::Duration { min_ms: 0, max_ms: days(7) },
+            "How long the judge watches after the end.",
+        )
+        .default("\"5m\""),
+        Key::new(
+            "min_healthy_time",
+            Shape::Duration { min_ms: 0, max_ms: DAY },
+            "How long a new instance must stay ready before it counts; 5 s, and 0 in development environments, when absent.",
+        ),
+        Key::new(
+            "ready_timeout",
+            Shape::Duration { min_ms: 1, max_ms: DAY },
+            "How long one instance may take to become ready.",
+        )
+        .default("\"2m\""),
+        Key::new(
+            "progress_deadline",
+            Shape::Duration { min_ms: 1, max_ms: days(7) },
+            "How long a deployment may go without progress.",
+        )
+        .default("\"5m\""),
+        Key::new(
+            "deadline",
+            Shape::Duration { min_ms: 1, max_ms: days(7) },
+            "How long a deployment may take in all; pauses of a canary do not count.",
+        )
+        .default("\"30m\""),
+        Key::new(
+            "keep_old",
+            Shape::Duration { min_ms: 0, max_ms: days(7) },
+            "How long the old side is kept after the switch; 10 m for `blue-green`, not at all otherwise, when absent.",
+        ),
+    ],
+)
+.moved(&[
+    ("pre_deploy", "deploy.hooks.pre_deploy"),
+    ("drain", "the key `drain` at the top of the file"),
+]);
+
+pub(super) static DRAIN: Map = Map::of(
+    "How long work on the old side may go on once it gets no new requests.",
+    &[
+        Key::new("requests", Shape::Duration { min_ms: 0, max_ms: DAY }, "For ordinary requests.")
+            .default("\"30s\""),
+        Key::new(
+            "streams",
+            Shape::Duration { min_ms: 0, max_ms: DAY },
+            "For long-lived streams: WebSocket, server-sent events, gRPC streams.",
+        )
+        .default("\"5m\""),
+    ],
+);
