@@ -7,12 +7,12 @@
 //! or plans, and it must never write a variable's value to a log or an error (I8).
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ark_model::artifact::Manifest;
 use ark_model::definition::StopSignal;
-use ark_model::ids::{AppName, EnvName, InstanceId, ReleaseNumber};
+use ark_model::ids::{AppName, EnvName, InstanceId, ReleaseNumber, Sha256};
 use ark_model::instance::{ObservedInstance, PortBinding};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -255,7 +255,7 @@ pub enum ArtifactSource {
         /// What stands where. Must pass [`Manifest::check`].
         manifest: Manifest,
         /// The directory that holds the blobs; each file is named by the 64 hex digits of its
-        /// digest.
+        /// digest, in a folder named by the first two of them: `ab/abcd...`.
         blobs: PathBuf,
     },
     /// A container image.
@@ -419,4 +419,10 @@ pub enum EngineError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Where the blob with this digest stands in a directory of blobs.
+pub fn blob_path(blobs: &Path, sha256: Sha256) -> PathBuf {
+    let hex = sha256.to_string();
+    blobs.join(&hex[..2]).join(hex)
 }
