@@ -1,1 +1,12 @@
 //! The control plane: API, controllers, authentication.
+//!
+//! `api/` answers requests and records wishes; `tasks/` carries them out; `gateway_link` tells the
+//! gateway. They meet only in the store and in [`observations`]. Must not know the terminal.
+
+pub mod gateway_link;
+pub mod observations;
+pub mod receipts;
+pub mod route_table;
+pub mod tasks;
+pub mod variables;
+pub mod world;

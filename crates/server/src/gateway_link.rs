@@ -1,0 +1,396 @@
+//! The server's side of the gateway: pushes route tables built from the records, and turns what
+//! comes back into observations and stored counters. When the link breaks it is dialled again, for
+//! ever; the gateway serves on meanwhile (I7).
+//!
+//! [`Routes`] is what the simulator drives without a socket; [`run`] is the loop around it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ark_gateway::link::{Link, LinkSender};
+use ark_model::definition::Definition;
+use ark_model::event::{EventKind, NewEvent};
+use ark_model::gateway::{FromGateway, LostBoot, Report};
+use ark_model::instance::InstanceState;
+use ark_model::route::{Route, RouteTable};
+use ark_model::{AppName, EnvName, Generation, ReleaseNumber};
+use ark_planner::time::after;
+use ark_store::{ReadTx, StoreError};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::observations::AppKey;
+use crate::route_table::{AppRecords, build};
+use crate::world::World;
+
+/// Time between two attempts to dial.
+const REDIAL: Duration = Duration::from_millis(200);
+/// All apps' routes are built anew this often, whatever was said to have changed.
+const REBUILD_ALL: Duration = Duration::from_secs(10);
+/// Least time between two tables: commits that come faster share one.
+const COALESCE: Duration = Duration::from_millis(10);
+/// Tables that may wait for their acknowledgement.
+const UNACKNOWLEDGED_MAX: usize = 64;
+/// Definitions kept in memory.
+const DEFINITIONS_MAX: usize = 20_000;
+
+/// Which apps' records changed in a way that their routes may depend on. Told by the tasks after
+/// each commit, so that a table need not be built from all apps each time.
+#[derive(Debug)]
+pub struct RouteChanges {
+    dirty: Mutex<BTreeSet<AppKey>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for RouteChanges {
+    fn default() -> Self {
+        Self { dirty: Mutex::default(), changed: watch::channel(0).0 }
+    }
+}
+
+impl RouteChanges {
+    /// The records of an app changed.
+    pub fn mark(&self, key: &AppKey) {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    fn take(&self) -> BTreeSet<AppKey> {
+        std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The routes as last built, and the tables that were pushed and not yet acknowledged.
+#[derive(Debug, Default)]
+pub struct Routes {
+    per_app: BTreeMap<AppKey, Vec<Route>>,
+    definitions: HashMap<(EnvName, AppName, ReleaseNumber), Arc<Definition>>,
+    all_due: Option<Timestamp>,
+    pushed: Option<Vec<Route>>,
+    unacknowledged: VecDeque<RouteTable>,
+}
+
+impl Routes {
+    /// A new connection: whatever was pushed before may not have arrived.
+    pub fn forget_pushed(&mut self) {
+        self.pushed = None;
+        self.unacknowledged.clear();
+    }
+
+    /// The next table to push, when it differs from the last one pushed.
+    ///
+    /// # Errors
+    /// When the store does not answer; calling again is the retry.
+    pub async fn next_table(&mut self, world: &World) -> Result<Option<RouteTable>, StoreError> {
+        let now = world.clock.now();
+        let mut dirty = world.route_changes.take();
+        let all = self.all_due.is_none_or(|due| due <= now);
+        if all {
+            let states = world.store.read(|tx| tx.app_states()).await?;
+            let known: BTreeSet<AppKey> =
+                states.into_iter().map(|state| (state.env, state.app)).collect();
+            self.per_app.retain(|key, _| known.contains(key));
+            dirty.extend(known);
+            self.all_due = Some(after(now, REBUILD_ALL));
+        }
+        if self.unacknowledged.len() >= UNACKNOWLEDGED_MAX {
+            // The gateway is behind; it is told the newest state once it has caught up.
+            self.all_due = None;
+            return Ok(None);
+        }
+        if !dirty.is_empty() {
+            let failed = self.rebuild(world, dirty.clone()).await;
+            if let Err(error) = failed {
+                self.all_due = None;
+                return Err(error);
+            }
+        }
+        let mut routes: Vec<Route> = self.per_app.values().flatten().cloned().collect();
+        routes.sort_by(|a, b| a.key.cmp(&b.key));
+        if self.pushed.as_ref() == Some(&routes) {
+            return Ok(None);
+        }
+        let generation = world.store.write(|tx| tx.next_generation()).await?;
+        self.pushed = Some(routes.clone());
+        let table = RouteTable { generation, routes };
+        self.unacknowledged.push_back(table.clone());
+        Ok(Some(table))
+    }
+
+    async fn rebuild(&mut self, world: &World, dirty: BTreeSet<AppKey>) -> Result<(), StoreError> {
+        if self.definitions.len() > DEFINITIONS_MAX {
+            self.definitions.clear();
+        }
+        let keys: Vec<AppKey> = dirty.into_iter().collect();
+        let wanted: BTreeSet<&AppKey> = keys.iter().collect();
+        let known = self
+            .definitions
+            .iter()
+            .filter(|((env, app, _), _)| wanted.contains(&(env.clone(), app.clone())))
+            .map(|(place, definition)| (place.clone(), definition.clone()))
+            .collect();
+        let loaded = world.store.read(move |tx| load(tx, &keys, known)).await?;
+        for (key, records) in loaded {
+            match records {
+                Some(records) => {
+                    for (release, definition) in &records.definitions {
+                        let place = (key.0.clone(), key.1.clone(), *release);
+                        self.definitions.insert(place, definition.clone());
+                    }
+                    self.per_app.insert(key, build(&[records]));
+                }
+                None => {
+                    self.per_app.remove(&key);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A table is in force: so are all that were pushed before it.
+    pub fn acknowledged(&mut self, world: &World, generation: Generation) {
+        while let Some(table) = self.unacknowledged.front() {
+            if table.generation > generation {
+                return;
+            }
+            let Some(table) = self.unacknowledged.pop_front() else { return };
+            if table.generation == generation {
+                world.observations.acknowledged(&table);
+            }
+        }
+    }
+
+    /// A table was refused.
+    pub fn refused(&mut self, world: &World, generation: Generation, reason: &str) {
+        self.unacknowledged.retain(|table| table.generation != generation);
+        world.observations.refused(reason.to_owned());
+        tracing::error!(number = generation.number, reason, "the gateway refused a route table");
+    }
+}
+
+type Loaded = Vec<(AppKey, Option<AppRecords>)>;
+
+fn load(
+    tx: &ReadTx,
+    keys: &[AppKey],
+    known: HashMap<(EnvName, AppName, ReleaseNumber), Arc<Definition>>,
+) -> Result<Loaded, StoreError> {
+    let mut discovery: BTreeMap<AppKey, BTreeMap<String, u16>> = BTreeMap::new();
+    for (route, port) in tx.discovery_ports()? {
+        discovery.entry((route.env, route.app)).or_default().insert(route.expose, port);
+    }
+    let mut all = Vec::new();
+    for key in keys {
+        let (env, app) = key;
+        let Some(state) = tx.app_state(env, app)? else {
+            all.push((key.clone(), None));
+            continue;
+        };
+        let mut instances = tx.alive_instances_of(env, app)?;
+        instances.retain(|i| i.state != InstanceState::Stopping);
+        let mut shapes: Vec<ReleaseNumber> = state.live.into_iter().collect();
+        if let Some(running) = state.running {
+            shapes.extend(tx.deployment(running)?.map(|d| d.release));
+        }
+        let mut definitions = HashMap::new();
+        for release in shapes.iter().copied().chain(instances.iter().map(|i| i.release)) {
+            if definitions.contains_key(&release) {
+                continue;
+            }
+            let definition = match known.get(&(env.clone(), app.clone(), release)) {
+                Some(known) => known.clone(),
+                None => match tx.release(env, app, release)? {
+                    Some(release) => Arc::new(release.content.definition),
+                    None => continue,
+                },
+            };
+            definitions.insert(release, definition);
+        }
+        let records = AppRecords {
+            env: env.clone(),
+            app: app.clone(),
+            shapes,
+            definitions,
+            instances,
+            discovery: discovery.remove(key).unwrap_or_default(),
+        };
+        all.push((key.clone(), Some(records)));
+    }
+    Ok(all)
+}
+
+/// Stores what a report counted, then lets the tasks see what it observed: whoever reads "nothing
+/// is inside any more" finds the counters of what was inside already stored.
+///
+/// # Errors
+/// When the store does not answer: the report is then not acknowledged, and nothing is lost,
+/// because the gateway counts on.
+pub async fn take_report(world: &World, report: &Report) -> Result<(), StoreError> {
+    let now = world.clock.now();
+    let stored = report.clone();
+    world
+        .store
+        .write(move |tx| -> Result<(), StoreError> {
+            for lost in &stored.lost {
+                note_lost(tx, lost, now)?;
+            }
+            tx.apply_report(&stored, now)
+        })
+        .await?;
+    world.observations.report(report, now);
+    Ok(())
+}
+
+/// Says in the receipts of running deployments that a gateway was killed, once per boot.
+fn note_lost(
+    tx: &mut ark_store::WriteTx,
+    lost: &LostBoot,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let key = format!("lost-boot:{}", lost.boot);
+    if tx.meta(&key)?.is_some() {
+        return Ok(());
+    }
+    tx.put_meta(&key, &now.to_string())?;
+    let mut inside: BTreeMap<AppKey, u64> = BTreeMap::new();
+    for target in &lost.targets {
+        let key = (target.route.env.clone(), target.route.app.clone());
+        *inside.entry(key).or_default() += u64::from(target.in_flight + target.streams);
+    }
+    for mut d in tx.unfinished_deployments()? {
+        let n = inside.get(&(d.env.clone(), d.app.clone())).copied().unwrap_or(0);
+        let state = d.state;
+        d.notes.push(format!(
+            "a gateway process was killed; about {n} requests were inside it and are counted as cut"
+        ));
+        tx.put_deployment(&d, state)?;
+    }
+    let all: u64 = inside.values().sum();
+    tx.append_event(NewEvent {
+        at: now,
+        kind: EventKind::Gateway,
+        by: "ark".to_owned(),
+        env: None,
+        app: None,
+        deployment: None,
+        instance: None,
+        text: format!("gateway {} was killed with about {all} requests inside it", lost.boot),
+    })?;
+    Ok(())
+}
+
+/// Dials, pushes and listens until the process ends.
+pub async fn run(world: World) {
+    let mut routes = Routes::default();
+    loop {
+        match Link::dial(&world.settings.data_dir).await {
+            Ok(link) => {
+                let welcome = &link.welcome;
+                let now = world.clock.now();
+                world.observations.connected(welcome.boot, welcome.pid, welcome.http.clone(), now);
+                routes.forget_pushed();
+                let broken = serve(&world, &mut routes, link).await;
+                world.observations.disconnected(world.clock.now());
+                tracing::warn!(reason = broken, "the link to the gateway is down");
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the gateway cannot be reached");
+            }
+        }
+        world.clock.sleep_until(after(world.clock.now(), REDIAL)).await;
+    }
+}
+
+/// Serves one connection; answers why it ended.
+async fn serve(world: &World, routes: &mut Routes, link: Link) -> String {
+    let Link { mut sender, mut receiver, .. } = link;
+    let mut changes = world.route_changes.changed.subscribe();
+    let (inbox, mut messages) = tokio::sync::mpsc::channel(16);
+    // Reading has its own task: a frame must not be lost because a table was due in the middle.
+    let reader = tokio::spawn(async move {
+        loop {
+            let message = receiver.next().await;
+            let ended = message.is_err();
+            if inbox.send(message).await.is_err() || ended {
+                return;
+            }
+        }
+    });
+    let mut shutdown = world.gateway_shutdown.subscribe();
+    let broken = loop {
+        match push(world, routes, &mut sender).await {
+            Ok(()) => {}
+            Err(reason) => break reason,
+        }
+        let all_due = routes.all_due.unwrap_or_else(|| after(world.clock.now(), REDIAL));
+        tokio::select! {
+            message = messages.recv() => match message {
+                Some(Ok(message)) => {
+                    if let Err(reason) = receive(world, routes, &mut sender, message).await {
+                        break reason;
+                    }
+                }
+                Some(Err(error)) => break error.to_string(),
+                None => break "the reader ended".to_owned(),
+            },
+            Ok(()) = changes.changed() => {
+                world.clock.sleep_until(after(world.clock.now(), COALESCE)).await;
+            }
+            Ok(()) = shutdown.changed() => {
+                let grace = *shutdown.borrow_and_update();
+                if let Some(grace) = grace && let Err(error) = sender.shutdown(grace).await {
+                    break error.to_string();
+                }
+            }
+            () = world.clock.sleep_until(all_due) => {}
+        }
+    };
+    reader.abort();
+    broken
+}
+
+async fn push(world: &World, routes: &mut Routes, sender: &mut LinkSender) -> Result<(), String> {
+    match routes.next_table(world).await {
+        Ok(Some(table)) => sender.push(table).await.map_err(|e| e.to_string()),
+        Ok(None) => Ok(()),
+        Err(error) => {
+            // The store will answer again, or the server cannot do anything anyway.
+            tracing::warn!(%error, "the route table could not be built");
+            world.clock.sleep_until(after(world.clock.now(), REDIAL)).await;
+            Ok(())
+        }
+    }
+}
+
+async fn receive(
+    world: &World,
+    routes: &mut Routes,
+    sender: &mut LinkSender,
+    message: FromGateway,
+) -> Result<(), String> {
+    match message {
+        FromGateway::Hello { .. } => Err("the gateway said hello twice".to_owned()),
+        FromGateway::Ack { generation } => {
+            routes.acknowledged(world, generation);
+            Ok(())
+        }
+        FromGateway::Refused { generation, reason } => {
+            routes.refused(world, generation, &reason);
+            Ok(())
+        }
+        FromGateway::Report(report) => match take_report(world, &report).await {
+            Ok(()) => sender.report_stored(report.seq).await.map_err(|e| e.to_string()),
+            Err(error) => {
+                tracing::warn!(%error, "a report of the gateway could not be stored");
+                Ok(())
+            }
+        },
+    }
+}
+
+/// Whether a gateway serves this data directory or is being started anew by its supervisor.
+pub fn exists(data_dir: &Path) -> bool {
+    ark_gateway::adopt::find(data_dir).is_some()
+}

@@ -1,0 +1,384 @@
+//! What the gateway said: readiness, admissions, requests inside, and recent traffic. Filled by
+//! `gateway_link`, read by the tasks and the API. All of it is observation and is lost with the
+//! process; what must not be lost (the counters of receipts) is written to the store by the link.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ark_model::gateway::{Counters, LATENCY_BOUNDS_MS, Readiness, Report, TargetReport};
+use ark_model::route::{RouteKey, RouteTable, TargetState};
+use ark_model::{AppName, BootId, EnvName, Generation, InstanceId};
+use ark_planner::{Admission, ProbeSeen};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+/// Seconds of one bucket of recent traffic.
+const BUCKET_SECONDS: i64 = 10;
+/// Buckets kept per app: one hour.
+const BUCKETS_MAX: usize = 360;
+/// Buckets over which the rate is taken.
+const RATE_BUCKETS: usize = 2;
+/// Buckets over which the 99th percentile is taken: five minutes.
+const QUANTILE_BUCKETS: usize = 30;
+
+/// Whether and which gateway is connected.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GatewayStatus {
+    /// Whether the link stands.
+    pub connected: bool,
+    /// The connected (or last connected) life of the gateway.
+    pub boot: Option<BootId>,
+    /// Its process.
+    pub pid: Option<i32>,
+    /// Where it accepts HTTP.
+    pub http: Vec<SocketAddr>,
+    /// Since when the link stands, or is down.
+    pub since: Option<Timestamp>,
+    /// The generation it acknowledged.
+    pub acknowledged: Option<Generation>,
+    /// Why the last table was refused, when it was.
+    pub refused: Option<String>,
+}
+
+/// Recent traffic of an app in an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct AppTraffic {
+    /// Requests a second over the last 20 s.
+    pub requests_per_s: f64,
+    /// Requests served within the last hour.
+    pub served_1h: u64,
+    /// Requests failed or cut within the last hour.
+    pub failed_1h: u64,
+    /// 99th percentile of the last five minutes: the upper bound of its bucket, in milliseconds.
+    pub p99_ms: Option<u64>,
+}
+
+/// An app in an environment.
+pub type AppKey = (EnvName, AppName);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Observations {
+    inner: Mutex<Inner>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    gateway: GatewayStatus,
+    admissions: HashMap<InstanceId, Admission>,
+    acknowledged: bool,
+    /// Whether a report came after the last acknowledgement, so that "0 inside" means what it says.
+    settled: bool,
+    targets: HashMap<(InstanceId, String), TargetSeen>,
+    traffic: BTreeMap<AppKey, VecDeque<Bucket>>,
+    last: HashMap<(BootId, RouteKey, Option<InstanceId>), Counters>,
+    dirty: HashSet<AppKey>,
+}
+
+#[derive(Debug)]
+struct TargetSeen {
+    key: AppKey,
+    readiness: Option<Readiness>,
+    inside: u32,
+}
+
+#[derive(Debug, Default)]
+struct Bucket {
+    at: i64,
+    served: u64,
+    failed: u64,
+    latency: Vec<u64>,
+}
+
+impl Default for Observations {
+    fn default() -> Self {
+        Self { inner: Mutex::default(), changed: watch::channel(0).0 }
+    }
+}
+
+impl Observations {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Every change below is complete before it could panic; a poisoned lock hides nothing.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes when something changed that a plan may depend on.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn notify(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// The apps about which something changed since the last call.
+    pub fn take_dirty(&self) -> HashSet<AppKey> {
+        std::mem::take(&mut self.inner().dirty)
+    }
+
+    /// The gateway as known.
+    pub fn gateway(&self) -> GatewayStatus {
+        self.inner().gateway.clone()
+    }
+
+    /// The link stands; nothing is known of the gateway's targets yet.
+    pub fn connected(&self, boot: BootId, pid: i32, http: Vec<SocketAddr>, now: Timestamp) {
+        let mut inner = self.inner();
+        inner.forget_targets();
+        inner.gateway = GatewayStatus {
+            connected: true,
+            boot: Some(boot),
+            pid: Some(pid),
+            http,
+            since: Some(now),
+            acknowledged: None,
+            refused: None,
+        };
+        drop(inner);
+        self.notify();
+    }
+
+    /// The link is down; what it had said no longer holds.
+    pub fn disconnected(&self, now: Timestamp) {
+        let mut inner = self.inner();
+        inner.forget_targets();
+        if inner.gateway.connected {
+            inner.gateway.since = Some(now);
+        }
+        inner.gateway.connected = false;
+        inner.gateway.acknowledged = None;
+        drop(inner);
+        self.notify();
+    }
+
+    /// A table is in force.
+    pub fn acknowledged(&self, table: &RouteTable) {
+        let mut inner = self.inner();
+        let mut admissions = HashMap::new();
+        for target in table.routes.iter().flat_map(|r| &r.targets) {
+            let admission = match target.state {
+                TargetState::Candidate => Admission::Candidate,
+                TargetState::Active { .. } => Admission::Active,
+                TargetState::Draining { .. } => Admission::Draining,
+            };
+            admissions.insert(target.instance, admission);
+        }
+        let keys = table.routes.iter().map(|r| (r.key.env.clone(), r.key.app.clone()));
+        inner.dirty.extend(keys);
+        let gone: Vec<AppKey> = inner
+            .targets
+            .iter()
+            .filter(|((id, _), _)| !admissions.contains_key(id))
+            .map(|(_, seen)| seen.key.clone())
+            .collect();
+        inner.dirty.extend(gone);
+        inner.admissions = admissions;
+        inner.acknowledged = true;
+        inner.settled = false;
+        inner.gateway.acknowledged = Some(table.generation);
+        inner.gateway.refused = None;
+        drop(inner);
+        self.notify();
+    }
+
+    /// A table was refused; the one before stays in force.
+    pub fn refused(&self, reason: String) {
+        self.inner().gateway.refused = Some(reason);
+    }
+
+    /// A report came in.
+    pub fn report(&self, report: &Report, now: Timestamp) {
+        let mut inner = self.inner();
+        let before = inner.dirty.len();
+        if inner.acknowledged && report.applied == inner.gateway.acknowledged && !inner.settled {
+            inner.settled = true;
+            let keys: Vec<AppKey> = inner.targets.values().map(|seen| seen.key.clone()).collect();
+            inner.dirty.extend(keys);
+        }
+        for target in &report.targets {
+            inner.target(target);
+            let key = (target.route.env.clone(), target.route.app.clone());
+            let last = (report.boot, target.route.clone(), Some(target.instance));
+            inner.count(key, last, &target.counters, now);
+            if target.readiness.is_none() && target.in_flight == 0 && target.streams == 0 {
+                inner.last.remove(&(report.boot, target.route.clone(), Some(target.instance)));
+                inner.targets.remove(&(target.instance, target.route.expose.clone()));
+            }
+        }
+        for route in &report.routes {
+            let key = (route.route.env.clone(), route.route.app.clone());
+            inner.count(key, (report.boot, route.route.clone(), None), &route.counters, now);
+        }
+        let changed = inner.dirty.len() != before || !inner.dirty.is_empty();
+        drop(inner);
+        if changed {
+            self.notify();
+        }
+    }
+
+    /// Readiness of an instance over the `expose` entries that are checked.
+    pub fn probe(&self, id: InstanceId, checked: &[String]) -> Option<ProbeSeen> {
+        let inner = self.inner();
+        let mut all: Option<ProbeSeen> = None;
+        for expose in checked {
+            let readiness = inner.targets.get(&(id, expose.clone()))?.readiness.as_ref()?;
+            let one = ProbeSeen {
+                ready: readiness.ready,
+                since: readiness.since,
+                last_failure: readiness.last_failure.clone(),
+            };
+            all = Some(match all {
+                Some(a) if !a.ready => a,
+                Some(a) if one.ready && a.since > one.since => a,
+                _ => one,
+            });
+        }
+        all
+    }
+
+    /// Readiness of an instance on any of its ports, the worst first.
+    pub fn readiness(&self, id: InstanceId) -> Option<Readiness> {
+        let inner = self.inner();
+        inner
+            .targets
+            .iter()
+            .filter(|((i, _), _)| *i == id)
+            .filter_map(|(_, seen)| seen.readiness.clone())
+            .min_by_key(|r| (r.ready, std::cmp::Reverse(r.since)))
+    }
+
+    /// What the table in force does with an instance.
+    pub fn admission(&self, id: InstanceId) -> Admission {
+        let inner = self.inner();
+        if !inner.acknowledged {
+            return Admission::Unknown;
+        }
+        inner.admissions.get(&id).copied().unwrap_or(Admission::Absent)
+    }
+
+    /// Requests and streams inside an instance; `None` until a report came after the table in
+    /// force was acknowledged.
+    pub fn in_flight(&self, id: InstanceId) -> Option<u32> {
+        let inner = self.inner();
+        if !inner.settled {
+            return None;
+        }
+        let inside =
+            inner.targets.iter().filter(|((i, _), _)| *i == id).map(|(_, seen)| seen.inside).sum();
+        Some(inside)
+    }
+
+    /// Recent traffic of an app.
+    pub fn traffic(&self, env: &EnvName, app: &AppName, now: Timestamp) -> AppTraffic {
+        let inner = self.inner();
+        let Some(buckets) = inner.traffic.get(&(env.clone(), app.clone())) else {
+            return AppTraffic::default();
+        };
+        let current = now.as_second() / BUCKET_SECONDS;
+        let age = |b: &Bucket| usize::try_from(current - b.at).unwrap_or(0);
+        let recent = |max: usize| buckets.iter().filter(move |b| age(b) < max);
+        let served_1h = recent(BUCKETS_MAX).map(|b| b.served).sum();
+        let failed_1h = recent(BUCKETS_MAX).map(|b| b.failed).sum();
+        // The current bucket is still filling; the rate is taken over those before it.
+        let full = buckets.iter().filter(|b| (1..=RATE_BUCKETS).contains(&age(b)));
+        let requests: u64 = full.map(|b| b.served + b.failed).sum();
+        AppTraffic {
+            requests_per_s: requests as f64 / (RATE_BUCKETS as f64 * BUCKET_SECONDS as f64),
+            served_1h,
+            failed_1h,
+            p99_ms: p99(recent(QUANTILE_BUCKETS)),
+        }
+    }
+}
+
+impl Inner {
+    fn forget_targets(&mut self) {
+        let keys: Vec<AppKey> = self.targets.values().map(|seen| seen.key.clone()).collect();
+        self.dirty.extend(keys);
+        self.targets.clear();
+        self.admissions.clear();
+        self.acknowledged = false;
+        self.settled = false;
+        self.last.clear();
+    }
+
+    fn target(&mut self, target: &TargetReport) {
+        let key = (target.route.env.clone(), target.route.app.clone());
+        let inside = target.in_flight.saturating_add(target.streams);
+        let place = (target.instance, target.route.expose.clone());
+        let old = self.targets.get(&place);
+        let same_readiness = old.is_some_and(|o| {
+            let pair = |r: &Option<Readiness>| r.as_ref().map(|r| (r.ready, r.since));
+            pair(&o.readiness) == pair(&target.readiness)
+        });
+        // A plan cares for the number inside only when it becomes none.
+        let emptied = inside == 0 && old.is_none_or(|o| o.inside > 0);
+        if !same_readiness || emptied {
+            self.dirty.insert(key.clone());
+        }
+        self.targets.insert(place, TargetSeen { key, readiness: target.readiness.clone(), inside });
+    }
+
+    fn count(
+        &mut self,
+        key: AppKey,
+        place: (BootId, RouteKey, Option<InstanceId>),
+        counters: &Counters,
+        now: Timestamp,
+    ) {
+        let known = self.last.insert(place, counters.clone());
+        // After a reconnection the first report says all since the gateway's start; that is not
+        // traffic of this moment.
+        let Some(last) = known else { return };
+        let served = counters.served.saturating_sub(last.served);
+        let failed = (counters.failed + counters.cut).saturating_sub(last.failed + last.cut);
+        if served + failed == 0 {
+            return;
+        }
+        let at = now.as_second() / BUCKET_SECONDS;
+        let buckets = self.traffic.entry(key).or_default();
+        if buckets.back().is_none_or(|b| b.at != at) {
+            buckets.push_back(Bucket {
+                at,
+                latency: vec![0; LATENCY_BOUNDS_MS.len() + 1],
+                ..Bucket::default()
+            });
+            if buckets.len() > BUCKETS_MAX {
+                buckets.pop_front();
+            }
+        }
+        if let Some(bucket) = buckets.back_mut() {
+            bucket.served += served;
+            bucket.failed += failed;
+            for (i, slot) in bucket.latency.iter_mut().enumerate() {
+                let new = counters.latency.get(i).copied().unwrap_or(0);
+                *slot += new.saturating_sub(last.latency.get(i).copied().unwrap_or(0));
+            }
+        }
+    }
+}
+
+fn p99<'a>(buckets: impl Iterator<Item = &'a Bucket>) -> Option<u64> {
+    let mut sums = vec![0u64; LATENCY_BOUNDS_MS.len() + 1];
+    for bucket in buckets {
+        for (sum, n) in sums.iter_mut().zip(&bucket.latency) {
+            *sum += n;
+        }
+    }
+    let all: u64 = sums.iter().sum();
+    if all == 0 {
+        return None;
+    }
+    let rank = all - all / 100;
+    let mut below = 0;
+    for (i, n) in sums.iter().enumerate() {
+        below += n;
+        if below >= rank {
+            let last = LATENCY_BOUNDS_MS[LATENCY_BOUNDS_MS.len() - 1];
+            return Some(LATENCY_BOUNDS_MS.get(i).copied().unwrap_or(last));
+        }
+    }
+    None
+}

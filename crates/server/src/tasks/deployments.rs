@@ -1,0 +1,243 @@
+//! The deployment loop: keeps every app of every environment at what is wanted of it, and carries
+//! deployments to their end.
+//!
+//! One round looks at the apps about which something may have changed: those named by new events,
+//! by the engine's or the gateway's observations, by a timer that is due, and from time to time all
+//! of them. Which apps these are is only a matter of speed: a plan is made from what is recorded
+//! and observed now, never from what a round remembers. Run by `ark server`, and by the simulator
+//! with another world; it must not spawn, sleep or read a clock except through the world.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ark_model::instance::{EngineState, ObservedInstance};
+use ark_model::{AppName, EnvName, InstanceId, ReleaseNumber};
+use ark_planner::time::after;
+use ark_store::{EventFilter, StoreError};
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+
+use super::reconcile::{ReleaseFacts, reconcile};
+use crate::observations::AppKey;
+use crate::world::World;
+
+/// Every app is looked at this often even if nothing seems to have changed.
+const LOOK_AT_ALL: Duration = Duration::from_secs(10);
+/// Apps worked on at the same time.
+const PARALLEL: usize = 8;
+/// How long the engine may take to say what runs.
+const LIST_DEADLINE: Duration = Duration::from_secs(10);
+/// An app whose round failed is looked at again after this time.
+const RETRY: Duration = Duration::from_millis(500);
+/// Events read at once; more are taken as a reason to look at all.
+const EVENTS_MAX: usize = 1_000;
+/// Definitions kept in memory; they never change, so forgetting them all costs only time.
+const FACTS_MAX: usize = 20_000;
+
+/// Why a round, or one app's part of it, came to nothing. The next round is the retry.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// The store refused or failed.
+    #[error("the store did not answer")]
+    Store(#[from] StoreError),
+    /// What was planned on has changed meanwhile.
+    #[error("the records changed while the plan was made")]
+    Outdated,
+    /// Another controller holds the lease: this one must stop.
+    #[error("another server has taken over")]
+    Fenced,
+}
+
+/// What the engine said at the beginning of a round.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// By instance; `None` when the engine could not be asked.
+    pub(super) states: Option<HashMap<InstanceId, EngineState>>,
+}
+
+impl Listed {
+    /// The engine's word on an instance, `Gone` when it has none.
+    pub(super) fn state(&self, id: InstanceId) -> Option<EngineState> {
+        let states = self.states.as_ref()?;
+        Some(states.get(&id).cloned().unwrap_or(EngineState::Gone))
+    }
+}
+
+/// Immutable facts of releases, so that definitions are parsed once.
+pub(super) type Facts = Mutex<HashMap<(EnvName, AppName, ReleaseNumber), Arc<ReleaseFacts>>>;
+
+/// The loop's memory between rounds: when to look at whom, and nothing else.
+#[derive(Debug, Default)]
+pub struct Deployments {
+    timers: HashMap<AppKey, Timestamp>,
+    events_seen: Option<u64>,
+    known: HashMap<InstanceId, EngineState>,
+    all_due: Option<Timestamp>,
+    facts: Facts,
+}
+
+impl Deployments {
+    /// One round. Answers when the next is due if nothing changes before.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or another controller has taken over. Failures of single
+    /// apps are retried by later rounds and do not end this one.
+    pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
+        let now = world.clock.now();
+        let (listed, observed) = self.look(world).await;
+        let dirty = self.dirty(world, &observed, now).await?;
+        let (listed, facts) = (&listed, &self.facts);
+        {
+            let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+            if facts.len() > FACTS_MAX {
+                facts.clear();
+            }
+        }
+        let results: Vec<_> = stream::iter(dirty)
+            .map(|key| async move {
+                let outcome = reconcile(world, &key, listed, facts).await;
+                (key, outcome)
+            })
+            .buffer_unordered(PARALLEL)
+            .collect()
+            .await;
+        let mut fenced = false;
+        for (key, outcome) in results {
+            let wake = match outcome {
+                Ok(wake_at) => wake_at,
+                Err(TaskError::Outdated) => Some(world.clock.now()),
+                Err(TaskError::Fenced) => {
+                    fenced = true;
+                    None
+                }
+                Err(error) => {
+                    tracing::warn!(env = %key.0, app = %key.1, error = &error as &dyn std::error::Error, "an app could not be reconciled");
+                    Some(after(world.clock.now(), RETRY))
+                }
+            };
+            match wake {
+                Some(at) => self.timers.insert(key, at),
+                None => self.timers.remove(&key),
+            };
+        }
+        if fenced {
+            return Err(TaskError::Fenced);
+        }
+        let all_due = self.all_due.unwrap_or(now);
+        Ok(self.timers.values().copied().chain([all_due]).min().unwrap_or(all_due))
+    }
+
+    /// Asks the engine what runs; answers also whose state changed since the last round.
+    async fn look(&mut self, world: &World) -> (Listed, Vec<AppKey>) {
+        let deadline = world.clock.sleep_until(after(world.clock.now(), LIST_DEADLINE));
+        let list = futures::future::select(Box::pin(world.engine.list()), deadline).await;
+        let listed = match list {
+            futures::future::Either::Left((Ok(listed), _)) => listed,
+            futures::future::Either::Left((Err(error), _)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the engine could not say what runs"
+                );
+                return (Listed::default(), Vec::new());
+            }
+            futures::future::Either::Right(_) => {
+                tracing::warn!("the engine did not say what runs within {LIST_DEADLINE:?}");
+                return (Listed::default(), Vec::new());
+            }
+        };
+        let mut states = HashMap::with_capacity(listed.len());
+        let mut changed = Vec::new();
+        for ObservedInstance { id, env, app, state, .. } in listed {
+            if self.known.get(&id) != Some(&state) {
+                changed.push((env, app));
+            }
+            states.insert(id, state);
+        }
+        // What vanished belongs to an app that the full look finds; the engine no longer says
+        // which.
+        if self.known.keys().any(|id| !states.contains_key(id)) {
+            self.all_due = None;
+        }
+        self.known = states.clone();
+        (Listed { states: Some(states) }, changed)
+    }
+
+    async fn dirty(
+        &mut self,
+        world: &World,
+        observed: &[AppKey],
+        now: Timestamp,
+    ) -> Result<BTreeSet<AppKey>, TaskError> {
+        let mut dirty: BTreeSet<AppKey> = observed.iter().cloned().collect();
+        dirty.extend(world.observations.take_dirty());
+        dirty.extend(self.timers.iter().filter(|(_, at)| **at <= now).map(|(k, _)| k.clone()));
+        let all = self.all_due.is_none_or(|due| due <= now);
+        let more = self.new_events(world).await?;
+        match more {
+            Some(keys) if !all => dirty.extend(keys),
+            _ => {
+                let apps = world.store.read(|tx| tx.app_states()).await?;
+                dirty.extend(apps.into_iter().map(|a| (a.env, a.app)));
+                self.all_due = Some(after(now, LOOK_AT_ALL));
+            }
+        }
+        Ok(dirty)
+    }
+
+    /// Apps named by events since the last round; `None` when it is simpler to look at all.
+    async fn new_events(&mut self, world: &World) -> Result<Option<HashSet<AppKey>>, TaskError> {
+        let Some(seen) = self.events_seen else {
+            self.events_seen = Some(world.store.read(|tx| tx.latest_event()).await?);
+            return Ok(None);
+        };
+        let events = world
+            .store
+            .read(move |tx| tx.events(&EventFilter::default(), seen, EVENTS_MAX))
+            .await?;
+        if let Some(last) = events.last() {
+            self.events_seen = Some(last.seq);
+        }
+        if events.len() >= EVENTS_MAX {
+            return Ok(None);
+        }
+        // An environment's own events (it is being destroyed) concern all its apps.
+        if events.iter().any(|e| e.env.is_some() && e.app.is_none()) {
+            return Ok(None);
+        }
+        Ok(Some(events.into_iter().filter_map(|e| Some((e.env?, e.app?))).collect()))
+    }
+}
+
+/// Runs rounds until another controller takes over: after each, waits for a timer, a commit, or a
+/// change that the engine or the gateway reported.
+pub async fn run(world: World) -> TaskError {
+    let mut loop_ = Deployments::default();
+    let mut commits = world.store.commits();
+    let mut engine = world.engine.changes();
+    let mut gateway = world.observations.changes();
+    loop {
+        let next = match loop_.round(&world).await {
+            Ok(next) => next,
+            Err(TaskError::Fenced) => return TaskError::Fenced,
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a round of deployments failed"
+                );
+                after(world.clock.now(), RETRY)
+            }
+        };
+        if next <= world.clock.now() {
+            // A busy loop still lets others run.
+            tokio::task::yield_now().await;
+            continue;
+        }
+        tokio::select! {
+            () = world.clock.sleep_until(next) => {}
+            changed = commits.changed() => { if changed.is_err() { return TaskError::Store(StoreError::Closed); } }
+            Ok(()) = engine.changed() => {}
+            Ok(()) = gateway.changed() => {}
+        }
+    }
+}

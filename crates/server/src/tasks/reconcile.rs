@@ -1,0 +1,242 @@
+//! One app, one round: read, observe, plan, record, carry out.
+//!
+//! The records are changed in one transaction that first checks that they still are what the plan
+//! was made from. The engine is called afterwards, by what the records say and not by what the plan
+//! said; so a crash between the two costs nothing but a round.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError};
+
+use ark_model::definition::{Definition, Readiness};
+use ark_model::environment::{AppState, EnvKind, EnvState};
+use ark_model::instance::{EngineState, InstanceRecord, ProcessIdentity};
+use ark_model::{Deployment, InstanceId, Release, ReleaseNumber};
+use ark_planner::rollout::{Input, Plan, plan};
+use ark_planner::{Policy, Seen};
+use ark_store::ReadTx;
+use jiff::Timestamp;
+
+use super::deployments::{Facts, Listed, TaskError};
+use super::{diagnose, engine_calls, record};
+use crate::observations::AppKey;
+use crate::world::World;
+
+/// What never changes of a release.
+#[derive(Debug)]
+pub(super) struct ReleaseFacts {
+    /// The release.
+    pub(super) release: Release,
+    /// Its definition, shared with the route table.
+    pub(super) definition: Arc<Definition>,
+    /// The `expose` entries whose checks make an instance ready.
+    pub(super) checked: Vec<String>,
+}
+
+impl ReleaseFacts {
+    fn new(release: Release) -> Self {
+        let definition = Arc::new(release.content.definition.clone());
+        let checked = match definition.readiness() {
+            Readiness::Checks(exposes) => exposes.iter().map(|e| e.name.clone()).collect(),
+            Readiness::RunsFor(_) => Vec::new(),
+        };
+        Self { release, definition, checked }
+    }
+}
+
+/// What is recorded of one app.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    pub(super) app: AppState,
+    pub(super) kind: EnvKind,
+    pub(super) destroying: bool,
+    pub(super) running: Option<Deployment>,
+    pub(super) waiting: Option<Deployment>,
+    pub(super) instances: Vec<InstanceRecord>,
+}
+
+/// What the engine was newly seen to do with an instance.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    pub(super) id: InstanceId,
+    pub(super) since: Timestamp,
+    pub(super) process: Option<ProcessIdentity>,
+}
+
+pub(super) fn load(tx: &ReadTx, key: &AppKey) -> Result<Option<Loaded>, TaskError> {
+    let (env, app) = key;
+    let Some(state) = tx.app_state(env, app)? else { return Ok(None) };
+    let Some(environment) = tx.environment(env)? else { return Ok(None) };
+    let deployment = |id| match id {
+        Some(id) => tx.deployment(id),
+        None => Ok(None),
+    };
+    Ok(Some(Loaded {
+        kind: environment.kind,
+        destroying: environment.state == EnvState::Destroying,
+        running: deployment(state.running)?,
+        waiting: deployment(state.waiting)?,
+        instances: tx.alive_instances_of(env, app)?,
+        app: state,
+    }))
+}
+
+/// Reconciles one app. Answers when time alone may change the answer.
+pub(super) async fn reconcile(
+    world: &World,
+    key: &AppKey,
+    listed: &Listed,
+    facts: &Facts,
+) -> Result<Option<Timestamp>, TaskError> {
+    let wanted = key.clone();
+    let Some(loaded) = world.store.read(move |tx| load(tx, &wanted)).await? else {
+        return Ok(None);
+    };
+    let releases = releases(world, key, &loaded, facts).await?;
+    let now = world.clock.now();
+    let seen = see(world, &loaded, &releases, listed);
+    let policy = |d: Option<&Deployment>, release: Option<ReleaseNumber>| {
+        let facts = releases.get(&release?)?;
+        let strategy = d.map_or(ark_model::deployment::Strategy::Rolling, |d| d.strategy);
+        Some(Policy::of(&facts.definition, loaded.kind, strategy))
+    };
+    let current = loaded.running.as_ref().or(loaded.waiting.as_ref());
+    let new_policy = policy(current, current.map(|d| d.release));
+    let live_policy = policy(None, loaded.app.live);
+    let planned = plan(&Input {
+        now,
+        app: &loaded.app,
+        destroying: loaded.destroying,
+        running: loaded.running.as_ref(),
+        waiting: loaded.waiting.as_ref(),
+        new_policy: new_policy.as_ref(),
+        live_policy: live_policy.as_ref(),
+        seen: &seen,
+    });
+    let running = newly_running(&loaded, listed);
+    let mut wake_at = planned.wake_at;
+    let records = if changes_something(&planned) || !running.is_empty() {
+        let diagnoses = diagnose::diagnose(world, &loaded, &planned, now).await;
+        if planned.begin_waiting || !running.is_empty() {
+            wake_at = Some(now);
+        }
+        record::record(world, key, loaded, planned, running, diagnoses, &releases).await?
+    } else {
+        loaded.instances
+    };
+    if engine_calls::carry_out(world, &records, &releases, listed).await {
+        wake_at = Some(wake_at.map_or(now, |w| w.min(now)));
+    }
+    Ok(wake_at)
+}
+
+fn changes_something(plan: &Plan) -> bool {
+    !plan.actions.is_empty()
+        || plan.transition.is_some()
+        || plan.begin_waiting
+        || plan.backoff.is_some()
+        || !plan.failures.is_empty()
+}
+
+/// The releases that matter now: of the instances, the deployments, and the live one.
+async fn releases(
+    world: &World,
+    key: &AppKey,
+    loaded: &Loaded,
+    facts: &Facts,
+) -> Result<HashMap<ReleaseNumber, Arc<ReleaseFacts>>, TaskError> {
+    let mut numbers: Vec<ReleaseNumber> = loaded.instances.iter().map(|i| i.release).collect();
+    numbers.extend(loaded.app.live);
+    for d in loaded.running.iter().chain(&loaded.waiting) {
+        numbers.push(d.release);
+        numbers.extend(d.base);
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut found = HashMap::new();
+    let mut missing = Vec::new();
+    {
+        let facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in numbers {
+            match facts.get(&(key.0.clone(), key.1.clone(), number)) {
+                Some(known) => {
+                    found.insert(number, known.clone());
+                }
+                None => missing.push(number),
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    let (env, app) = key.clone();
+    let read: Vec<Release> = world
+        .store
+        .read(move |tx| -> Result<Vec<Release>, TaskError> {
+            let mut all = Vec::new();
+            for number in missing {
+                all.extend(tx.release(&env, &app, number)?);
+            }
+            Ok(all)
+        })
+        .await?;
+    let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
+    for release in read {
+        let place = (key.0.clone(), key.1.clone(), release.number);
+        let number = release.number;
+        let new = Arc::new(ReleaseFacts::new(release));
+        facts.insert(place, new.clone());
+        found.insert(number, new);
+    }
+    Ok(found)
+}
+
+fn see(
+    world: &World,
+    loaded: &Loaded,
+    releases: &HashMap<ReleaseNumber, Arc<ReleaseFacts>>,
+    listed: &Listed,
+) -> Vec<Seen> {
+    let observations = &world.observations;
+    loaded
+        .instances
+        .iter()
+        .map(|record| {
+            let facts = releases.get(&record.release);
+            let drain = facts
+                .map(|f| f.definition.drain.requests.get().max(f.definition.drain.streams.get()))
+                .unwrap_or_default();
+            let probe = facts
+                .filter(|f| !f.checked.is_empty())
+                .and_then(|f| observations.probe(record.id, &f.checked));
+            Seen::new(
+                record,
+                drain,
+                listed.state(record.id),
+                probe,
+                observations.admission(record.id),
+                observations.in_flight(record.id),
+            )
+        })
+        .collect()
+}
+
+/// Instances that the engine runs and of which that is not recorded yet.
+fn newly_running(loaded: &Loaded, listed: &Listed) -> Vec<Running> {
+    loaded
+        .instances
+        .iter()
+        .filter_map(|record| match listed.state(record.id)? {
+            EngineState::Running { since, process }
+                if record.running_since.is_none() || record.process != process =>
+            {
+                Some(Running { id: record.id, since, process })
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// Records by id, for lookups.
+pub(super) fn by_id(instances: &[InstanceRecord]) -> BTreeMap<InstanceId, &InstanceRecord> {
+    instances.iter().map(|i| (i.id, i)).collect()
+}

@@ -1,0 +1,167 @@
+//! What an engine is told to start: a release's command, files, variables and limits for one
+//! recorded instance. The only place where secrets are opened; they go nowhere but into the spec.
+
+use std::collections::BTreeMap;
+
+use ark_engine::{ArtifactSource, LogLimits, StartSpec};
+use ark_model::artifact::Artifact;
+use ark_model::definition::Protocol;
+use ark_model::instance::InstanceRecord;
+use ark_model::release::PinnedValue;
+use ark_model::{AppName, EnvName, Release};
+use ark_store::{ReadTx, SecretError, SecretName, StoreError};
+
+use super::reconcile::ReleaseFacts;
+use crate::variables::{Discovered, Identity, assemble};
+use crate::world::World;
+
+/// Processes and threads an instance may have when nothing else is said.
+const PIDS_MAX: u64 = 4_096;
+
+/// Why an instance cannot be described to the engine.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// The store did not answer.
+    #[error("the store did not answer")]
+    Store(#[from] StoreError),
+    /// A secret cannot be opened.
+    #[error("a secret of the release cannot be opened")]
+    Secret(#[from] SecretError),
+    /// The configuration version of a secret is gone.
+    #[error("configuration version {version}, which holds secret {name}, is gone")]
+    NoVersion {
+        /// Which variable.
+        name: String,
+        /// Which version.
+        version: u64,
+    },
+    /// The manifest of the release's artifact is gone.
+    #[error("the manifest of artifact {digest} is gone")]
+    NoManifest {
+        /// Which artifact.
+        digest: String,
+    },
+}
+
+pub(super) async fn build(
+    world: &World,
+    record: &InstanceRecord,
+    facts: &ReleaseFacts,
+) -> Result<StartSpec, SpecError> {
+    let release = &facts.release;
+    let definition = &facts.definition;
+    let values = values(world, release).await?;
+    let dependencies = dependencies(world, &record.env, &definition.dependencies).await?;
+    let who = Identity { env: &record.env, app: &record.app, instance: Some(record.id) };
+    let variables = assemble(who, definition, values, &record.ports, &dependencies);
+    Ok(StartSpec {
+        id: record.id,
+        env: record.env.clone(),
+        app: record.app.clone(),
+        release: record.release,
+        command: definition.run.command.clone().unwrap_or_default(),
+        variables: variables.into_iter().collect(),
+        artifact: artifact(world, release).await?,
+        ports: record.ports.clone(),
+        memory_bytes: definition.resources.max_mem.map(|bytes| bytes.0),
+        cpu_cores: definition.resources.cpu.filter(|cores| *cores > 0.0),
+        pids_max: Some(PIDS_MAX),
+        stop_signal: definition.run.stop_signal,
+        stop_grace: definition.run.stop_grace.get(),
+        log_limits: LogLimits::default(),
+    })
+}
+
+/// The declared variables, secrets in clear.
+pub async fn values(
+    world: &World,
+    release: &Release,
+) -> Result<BTreeMap<String, String>, SpecError> {
+    let mut values = BTreeMap::new();
+    let mut sealed_in: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    for (name, value) in &release.content.config {
+        match value {
+            PinnedValue::Plain { value } => {
+                values.insert(name.clone(), value.clone());
+            }
+            PinnedValue::Secret { version } => {
+                sealed_in.entry(*version).or_default().push(name.clone());
+            }
+        }
+    }
+    for (version, names) in sealed_in {
+        let (env, app) = (release.env.clone(), release.app.clone());
+        let config = world.store.read(move |tx| tx.config_version(&env, &app, version)).await?;
+        for name in names {
+            let place = SecretName { env: &release.env, app: &release.app, name: &name, version };
+            let value = match config.as_ref().and_then(|c| c.values.get(&name)) {
+                Some(ark_store::ConfigValue::Secret { sealed, .. }) => {
+                    world.keyring.open_sealed(place, sealed)?.expose().to_owned()
+                }
+                Some(ark_store::ConfigValue::Plain { .. }) | None => {
+                    return Err(SpecError::NoVersion { name, version });
+                }
+            };
+            values.insert(name, value);
+        }
+    }
+    Ok(values)
+}
+
+/// How the dependencies of an app are reached: the gateway's discovery ports of their routes.
+pub async fn dependencies(
+    world: &World,
+    env: &EnvName,
+    names: &[String],
+) -> Result<Vec<Discovered>, StoreError> {
+    let apps: Vec<AppName> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    if apps.is_empty() {
+        return Ok(Vec::new());
+    }
+    let env = env.clone();
+    world.store.read(move |tx| discovered(tx, &env, &apps)).await
+}
+
+fn discovered(tx: &ReadTx, env: &EnvName, apps: &[AppName]) -> Result<Vec<Discovered>, StoreError> {
+    let mut all = Vec::new();
+    for (route, port) in tx.discovery_ports()? {
+        if route.env != *env || !apps.contains(&route.app) {
+            continue;
+        }
+        let release = match tx.app_state(env, &route.app)?.and_then(|state| state.live) {
+            Some(live) => tx.release(env, &route.app, live)?,
+            None => tx.latest_release(env, &route.app)?,
+        };
+        let tcp = release
+            .iter()
+            .flat_map(|r| &r.content.definition.expose)
+            .any(|e| e.name == route.expose && e.protocol == Protocol::Tcp);
+        all.push(Discovered {
+            app: route.app,
+            expose: route.expose,
+            proto: if tcp { "tcp" } else { "http" },
+            host: "127.0.0.1".to_owned(),
+            port,
+        });
+    }
+    Ok(all)
+}
+
+async fn artifact(world: &World, release: &Release) -> Result<ArtifactSource, SpecError> {
+    match &release.content.artifact {
+        Artifact::Directory { digest } => {
+            let wanted = *digest;
+            let record = world.store.read(move |tx| tx.artifact(&wanted)).await?;
+            let record =
+                record.ok_or_else(|| SpecError::NoManifest { digest: digest.to_string() })?;
+            Ok(ArtifactSource::Directory {
+                manifest: record.manifest,
+                blobs: world.blobs.directory().to_owned(),
+            })
+        }
+        Artifact::Image { reference, digest } => {
+            Ok(ArtifactSource::Image { reference: reference.clone(), digest: digest.clone() })
+        }
+        Artifact::None => Ok(ArtifactSource::None),
+    }
+}
