@@ -20,8 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use apps::{
-    Address, AppDetail, AppRow, InstanceRow, InstancesQuery, NotEnforced, PortView, ScaleRequest,
-    TrafficView,
+    Address, AppDetail, AppRow, InstanceRow, InstancesQuery, PortView, ScaleRequest, TrafficView,
 };
 pub use config::{
     ConfigEntry, ConfigPatch, ConfigValue, ConfigVersionView, ConfigView, ResolvedEnvironment,

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::DeploymentSummary;
-use crate::definition::RunKind;
+use crate::definition::{NotEnforced, RunKind};
 use crate::ids::{AppName, EnvName, InstanceId, ReleaseNumber};
 use crate::instance::{InstanceState, StopCause};
 
@@ -57,15 +57,6 @@ pub struct TrafficView {
     pub failed_1h: u64,
     /// 99 % of the answers took at most so long, in milliseconds; absent without requests.
     pub p99_ms: Option<u64>,
-}
-
-/// A key of a definition that the engine does not honour.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NotEnforced {
-    /// Which key: `resources.max_mem`.
-    pub key: String,
-    /// Why it is not.
-    pub reason: String,
 }
 
 /// Where a port of an app is reached through the gateway.

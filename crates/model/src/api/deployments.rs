@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigChange, DefinitionChange, DiagnosticView, NotEnforced, Remedy, TextChange};
+use super::{ConfigChange, DefinitionChange, DiagnosticView, Remedy, TextChange};
 use crate::artifact::{Artifact, Manifest};
-use crate::definition::Strategy;
+use crate::definition::{NotEnforced, Strategy};
 use crate::deployment::{Abort, DeploymentKind, DeploymentState};
 use crate::diagnosis::Diagnosis;
 use crate::ids::{AppName, DeploymentId, EnvName, ReleaseNumber, Sha256};

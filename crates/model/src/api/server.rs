@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::NotEnforced;
 use crate::ids::{BootId, Generation};
 
 /// The answer of `GET /healthz`, which needs no token and tells nothing but that the server lives.
@@ -122,8 +121,6 @@ pub struct DoctorReport {
     pub checks: Vec<DoctorCheck>,
     /// The worst outcome.
     pub outcome: CheckOutcome,
-    /// What definitions may ask for that is not enforced here.
-    pub not_enforced: Vec<NotEnforced>,
 }
 
 /// What `gc` removed.

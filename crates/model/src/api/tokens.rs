@@ -57,6 +57,8 @@ pub struct TokenView {
     pub created_at: Timestamp,
     /// By whom.
     pub created_by: String,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
 }
