@@ -18,8 +18,9 @@ pub enum Class {
     /// body as framed, or a close frame 1000 or 1001. Not a failure.
     Ended,
     /// A request written on a reused connection that was closed (end of file, no reset)
-    /// before the first byte of an answer. Any server may close an idle connection at
-    /// any time, so this is a failure only in strict mode.
+    /// before the first byte of an answer and within 250 ms. Any server may close an idle
+    /// connection at any time, so this is a failure only in strict mode. After that time
+    /// the server has dropped a request that it had: [`Class::ClosedEarly`].
     ClosedIdleRace,
     /// A complete answer with this status, which is not 2xx.
     Status(u16),

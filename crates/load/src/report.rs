@@ -56,7 +56,8 @@ pub struct Tally {
     /// How attempts ended. The sum, plus `in_flight`, is `started`.
     pub classes: BTreeMap<Class, u64>,
     /// Intended start to end of the complete answer, for `ok` attempts; for streams to the
-    /// end of the answer's head.
+    /// end of the answer's head. Arrivals begin up to about 1 ms after their intended
+    /// start, by the granularity of timers.
     pub latency: Latency,
     /// The same from the moment the attempt really began: what the open loop adds is the
     /// difference.

@@ -207,6 +207,15 @@ async fn lost_races_with_an_idle_close_are_counted_and_retried() {
 }
 
 #[tokio::test]
+async fn a_request_that_was_kept_and_dropped_is_no_idle_race() {
+    let server = Server::start(servers::drop_second_request).await;
+    let load = load(server.address).mix([(Driver::KeepAlive, 1)]);
+    let report = run(load, |report| report.count(Class::ClosedEarly) >= 3).await;
+    assert_eq!(report.ok() + report.count(Class::ClosedEarly), report.totals.started, "{report}");
+    assert_eq!(report.retried, 0);
+}
+
+#[tokio::test]
 async fn a_reset_of_a_reused_connection_is_a_reset() {
     let server = Server::start(servers::reset_on_second_request).await;
     let load = load(server.address).mix([(Driver::KeepAlive, 1)]);

@@ -1,5 +1,7 @@
 //! The drivers `keep_alive`, `slow` and `new_connection`: one GET and its whole answer.
 
+use std::time::Duration;
+
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
@@ -10,11 +12,16 @@ use crate::http1::{Broken, read_body, read_head};
 use crate::ledger::{Ticket, Try};
 use crate::outcome::{Class, Outcome};
 
+/// A server that closed an idle connection just before our request got there is noticed as
+/// soon as the request is written. One that kept the request for longer than this and then
+/// closed has dropped it, and no idle race excuses that.
+const IDLE_RACE_WINDOW: Duration = Duration::from_millis(250);
+
 /// How one exchange on an open connection went.
 enum Exchange {
     /// A complete answer; whether the connection may be used again.
     Complete { outcome: Outcome, reusable: bool },
-    /// End of file on a reused connection before any byte of an answer.
+    /// End of file on a reused connection before any byte of an answer, within the window.
     IdleRace,
     /// Anything else; the connection is of no more use.
     Broken(Outcome),
@@ -117,6 +124,7 @@ async fn exchange(
         Driver::KeepAlive | Driver::NewConnection => client.load.body_bytes_expected,
         _ => None,
     };
+    let begun = Instant::now();
     let talk = talk(ticket, connection, &request, bytes_expected);
     let talked = timeout_at(deadline, talk).await;
     let received = connection.inbox.received();
@@ -126,7 +134,9 @@ async fn exchange(
             let reusable = reusable && connection.inbox.unread().is_empty();
             Exchange::Complete { outcome, reusable }
         }
-        Ok(Err((Broken::Eof, Stage::Head))) if connection.reused && received == 0 => {
+        Ok(Err((Broken::Eof, Stage::Head)))
+            if connection.reused && received == 0 && begun.elapsed() < IDLE_RACE_WINDOW =>
+        {
             Exchange::IdleRace
         }
         Ok(Err((broken, stage))) => Exchange::Broken(classify(broken, stage, received)),

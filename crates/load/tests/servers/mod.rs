@@ -298,6 +298,15 @@ pub(crate) async fn close_on_second_request(mut socket: Socket) -> Option<()> {
     socket.end(End::Close).await
 }
 
+/// No race: the second request of each connection is kept for a while and then dropped.
+pub(crate) async fn drop_second_request(mut socket: Socket) -> Option<()> {
+    socket.request().await?;
+    socket.write(HELLO).await?;
+    socket.request().await?;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    socket.end(End::Close).await
+}
+
 pub(crate) async fn reset_on_second_request(mut socket: Socket) -> Option<()> {
     socket.request().await?;
     socket.write(HELLO).await?;
