@@ -130,7 +130,7 @@ fn told_to_stop(manner: OnSigterm) -> anyhow::Result<impl Future<Output = ()> + 
 }
 
 /// One line to standard output, where engines capture logs.
-fn log(line: &str) {
+pub(crate) fn log(line: &str) {
     let mut out = io::stdout().lock();
     // Nobody reading the logs is no reason to fail.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
