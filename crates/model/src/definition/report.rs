@@ -2,7 +2,7 @@
 //! counting where nobody reads on. Also says what a mistyped word was probably meant to be.
 
 use super::diagnostic::{Code, Diagnostic, Severity, Snippet};
-use super::yaml::{Finding, Place};
+use super::yaml::{Finding, Place, lines};
 
 /// Findings that are kept of one file; a file with more is not a launch file.
 const FINDINGS_MAX: usize = 100;
@@ -23,7 +23,7 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { lines: text.lines().collect(), diagnostics: Vec::new() }
+        Self { lines: lines(text).collect(), diagnostics: Vec::new() }
     }
 
     /// Adds a finding about a place in the file.

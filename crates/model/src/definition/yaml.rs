@@ -163,6 +163,11 @@ fn place_of_offset(bytes: &[u8], offset: usize) -> Place {
     }
 }
 
+/// Lines as YAML counts them: a carriage return alone ends one, too.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
 /// Reads one document.
 pub(super) fn read(text: &str) -> Document {
     let mut reader = Reader::default();
@@ -187,10 +192,10 @@ fn of_scan_error(error: &ScanError, text: &str) -> Finding {
         _ => (Code::NotYaml, format!("the file is not YAML: {}", error.info())),
     };
     // At the very end the reader names a line that does not exist; show the last that does.
-    let lines = text.lines().count().max(1);
-    let place = if place.line > lines {
-        let last = text.lines().last().unwrap_or_default();
-        Place { line: lines, column: last.chars().count().max(1), length: 1 }
+    let last = lines(text).zip(1..).filter(|(line, _)| !line.trim().is_empty()).last();
+    let (last, number) = last.unwrap_or(("", 1));
+    let place = if place.line > number {
+        Place { line: number, column: last.chars().count().max(1), length: 1 }
     } else {
         place
     };

@@ -183,7 +183,7 @@ pub(super) static POD_CONFIG: Map = Map::of(
         Key::new("group", Shape::Text(TextRule::Filled), "Name of the group."),
         Key::new("devGroup", Shape::Text(TextRule::Filled), "Name of the group in development."),
         Key::new("dev", Shape::Map(&POD_SIDE), "Development side."),
-        Key::new("prod", Shape::Map(&POD_SIDE), "Production side."),
+        Key::new("prod", Shape::Map(&POD_SIDE), "Production side; as `dev`."),
     ],
 );
 
@@ -212,7 +212,7 @@ pub(super) static MESH_CONFIG: Map = Map::of(
     "Membership in an older mesh.",
     &[
         Key::new("dev", Shape::Map(&MESH_SIDE), "Development side."),
-        Key::new("prod", Shape::Map(&MESH_SIDE), "Production side."),
+        Key::new("prod", Shape::Map(&MESH_SIDE), "Production side; as `dev`."),
         Key::new(
             "crossRegionRoute",
             Shape::Word(&[("sso", "for single sign-on"), ("non-sso", "for everything else")]),

@@ -14,7 +14,11 @@ static STEP: Map = Map::of(
             Shape::Int { min: 0, max: 100 },
             "Percent of the traffic that goes to the new side.",
         ),
-        Key::new("pause", Shape::Duration { min_ms: 0, max_ms: days(7) }, "Wait."),
+        Key::new(
+            "pause",
+            Shape::Duration { min_ms: 0, max_ms: days(7) },
+            "Wait so long before the next step.",
+        ),
         Key::new(
             "analysis",
             Shape::Map(&NOTHING),

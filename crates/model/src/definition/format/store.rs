@@ -51,6 +51,6 @@ pub(in super::super) static STORE: Map = Map::of(
         Key::new("shepherds", Shape::List(&OWNERS), "Addresses of responsible engineers.")
             .default("[]"),
         Key::new("dev", Shape::Map(&BODY), "How it looks in development."),
-        Key::new("prod", Shape::Map(&BODY), "How it looks in production."),
+        Key::new("prod", Shape::Map(&BODY), "How it looks in production; as `dev`."),
     ],
 );

@@ -5,11 +5,11 @@
 //! is not named is right. Warnings are listed only where they carry a decision.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ark_model::definition::{LaunchFile, Parsed, RunKind, Severity, parse};
 
-const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/launch");
+use crate::shared;
 
 /// File, and for each error its code, path and line.
 type Refused = (&'static str, &'static [(&'static str, &'static str, usize)]);
@@ -92,41 +92,21 @@ const STORES: &[(&str, &str)] = &[
     ("past/stealth__stealth__2811ac1f.yml", "library"),
 ];
 
-#[expect(clippy::print_stderr, reason = "a skipped test says so, loudly")]
-fn shared(test: &str) -> Option<PathBuf> {
-    let shared = Path::new(SHARED);
-    if shared.is_dir() {
-        return Some(shared.to_owned());
-    }
-    eprintln!("SKIPPED {test}: the real launch files ({SHARED}) are not here");
-    None
-}
-
 fn read(shared: &Path, file: &str) -> Parsed {
     let bytes = std::fs::read(shared.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
     parse(file, &bytes)
 }
 
-fn all_files(shared: &Path) -> Vec<String> {
-    let mut files = Vec::new();
-    for folder in ["current", "past"] {
-        for entry in std::fs::read_dir(shared.join(folder)).expect(folder) {
-            let name = entry.expect(folder).file_name().into_string().expect("a UTF-8 name");
-            files.push(format!("{folder}/{name}"));
-        }
-    }
-    files.sort();
-    files
-}
-
 #[test]
 fn every_real_file_is_accepted_or_refused_for_the_right_reason() {
-    let Some(shared) = shared("every_real_file_is_accepted_or_refused_for_the_right_reason") else {
+    let Some(shared) =
+        shared::launch("every_real_file_is_accepted_or_refused_for_the_right_reason")
+    else {
         return;
     };
     let refused: BTreeMap<_, _> = REFUSED.iter().copied().collect();
     let mut wrong = Vec::new();
-    let files = all_files(&shared);
+    let files = shared::files(&shared);
     assert!(files.len() >= 400, "only {} files", files.len());
     for file in &files {
         let parsed = read(&shared, file);
@@ -146,7 +126,7 @@ fn every_real_file_is_accepted_or_refused_for_the_right_reason() {
 
 #[test]
 fn old_forms_are_understood_and_warn() {
-    let Some(shared) = shared("old_forms_are_understood_and_warn") else { return };
+    let Some(shared) = shared::launch("old_forms_are_understood_and_warn") else { return };
     for (file, code, path) in WARNED {
         let parsed = read(&shared, file);
         assert!(parsed.ok(), "{file}: {:?}", parsed.diagnostics);
@@ -160,7 +140,7 @@ fn old_forms_are_understood_and_warn() {
 
 #[test]
 fn files_mean_what_a_person_reads() {
-    let Some(shared) = shared("files_mean_what_a_person_reads") else { return };
+    let Some(shared) = shared::launch("files_mean_what_a_person_reads") else { return };
     for (file, kind, count) in KINDS {
         match read(&shared, file).launch {
             Some(LaunchFile::App(app)) => {
@@ -189,10 +169,11 @@ fn files_mean_what_a_person_reads() {
 
 #[test]
 fn canonical_json_of_real_files_is_read_back_as_the_same() {
-    let Some(shared) = shared("canonical_json_of_real_files_is_read_back_as_the_same") else {
+    let Some(shared) = shared::launch("canonical_json_of_real_files_is_read_back_as_the_same")
+    else {
         return;
     };
-    for file in all_files(&shared) {
+    for file in shared::files(&shared) {
         let Some(launch) = read(&shared, &file).launch else { continue };
         let json = serde_json::to_string(&launch).expect("plain data");
         let back: LaunchFile =
@@ -207,8 +188,8 @@ fn canonical_json_of_real_files_is_read_back_as_the_same() {
 
 #[test]
 fn findings_point_into_the_file() {
-    let Some(shared) = shared("findings_point_into_the_file") else { return };
-    for file in all_files(&shared) {
+    let Some(shared) = shared::launch("findings_point_into_the_file") else { return };
+    for file in shared::files(&shared) {
         let text = std::fs::read_to_string(shared.join(&file)).expect("the files are UTF-8");
         for d in parse(&file, text.as_bytes()).diagnostics {
             let line = text.lines().nth(d.line - 1).unwrap_or_else(|| panic!("{file}: {d}"));
