@@ -65,11 +65,13 @@ pub enum Admission {
 }
 
 impl Admission {
-    /// Whether it is certain that nothing new is admitted.
+    /// Whether it is certain that nothing new is admitted to an instance that once was recorded as
+    /// active. Only a table that says so makes it certain: one in which the instance is still a
+    /// candidate, or not yet named, may be followed by one, already on its way, that admits to it.
     pub fn is_closed(self) -> bool {
         match self {
-            Self::Absent | Self::Candidate | Self::Draining => true,
-            Self::Unknown | Self::Active => false,
+            Self::Draining => true,
+            Self::Unknown | Self::Absent | Self::Candidate | Self::Active => false,
         }
     }
 }

@@ -31,8 +31,9 @@ pub struct Input<'a> {
     pub now: Timestamp,
     /// What is wanted of the app.
     pub app: &'a AppState,
-    /// Whether its environment is being destroyed.
-    pub destroying: bool,
+    /// Why nothing is to run, when that is so for a reason beyond the app: its environment is being
+    /// destroyed, everything is being shut down.
+    pub ending: Option<&'a str>,
     /// The running deployment.
     pub running: Option<&'a Deployment>,
     /// The waiting deployment; begins when none runs.
@@ -58,6 +59,8 @@ pub struct Plan {
     pub failures: Vec<InstanceFailure>,
     /// Whether the waiting deployment begins.
     pub begin_waiting: bool,
+    /// Whether the waiting deployment ends before it began: nothing is wanted of the app any more.
+    pub drop_waiting: bool,
     /// How a failed start outside deployments delays the next.
     pub backoff: Option<Backoff>,
     /// How far it is.
@@ -132,7 +135,7 @@ const FAILURES_TOLERATED: usize = 5;
 /// Plans the next step of one app.
 pub fn plan(input: &Input<'_>) -> Plan {
     let now = input.now;
-    match (input.running, input.destroying || input.app.stopped) {
+    match (input.running, input.ending.is_some() || input.app.stopped) {
         (_, true) => stop_everything(input),
         (None, false) => {
             let mut plan = steady(input);
@@ -188,6 +191,7 @@ fn new_plan(c: Convergence, waiting_for: String) -> Plan {
         progressed,
         failures: Vec::new(),
         begin_waiting: false,
+        drop_waiting: false,
         backoff: None,
         progress: c.progress,
         waiting_for,
@@ -238,13 +242,10 @@ fn target<'a>(
 fn stop_everything(input: &Input<'_>) -> Plan {
     let target = target(input, None, input.live_policy, StopCause::Asked);
     let mut plan = new_plan(converge(&target, input.seen, input.now), "instances to end".into());
+    plan.drop_waiting = input.waiting.is_some();
     if let Some(d) = input.running {
         let by = "ark".to_owned();
-        let why = if input.destroying {
-            "the environment is being destroyed"
-        } else {
-            "the app was stopped"
-        };
+        let why = input.ending.unwrap_or("the app was stopped");
         let reason = Some(why.to_owned());
         plan.transition = Some(match d.state {
             // It was live; what ends it now is not its failure.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,12 +42,13 @@ const DEFINITIONS_MAX: usize = 20_000;
 #[derive(Debug)]
 pub struct RouteChanges {
     dirty: Mutex<BTreeSet<AppKey>>,
+    all: AtomicBool,
     changed: watch::Sender<u64>,
 }
 
 impl Default for RouteChanges {
     fn default() -> Self {
-        Self { dirty: Mutex::default(), changed: watch::channel(0).0 }
+        Self { dirty: Mutex::default(), all: AtomicBool::new(true), changed: watch::channel(0).0 }
     }
 }
 
@@ -54,6 +56,12 @@ impl RouteChanges {
     /// The records of an app changed.
     pub fn mark(&self, key: &AppKey) {
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// The records of apps changed or went that nobody can name any more.
+    pub fn mark_all(&self) {
+        self.all.store(true, Ordering::Relaxed);
         self.changed.send_modify(|n| *n += 1);
     }
 
@@ -86,7 +94,8 @@ impl Routes {
     pub async fn next_table(&mut self, world: &World) -> Result<Option<RouteTable>, StoreError> {
         let now = world.clock.now();
         let mut dirty = world.route_changes.take();
-        let all = self.all_due.is_none_or(|due| due <= now);
+        let asked = world.route_changes.all.swap(false, Ordering::Relaxed);
+        let all = asked || self.all_due.is_none_or(|due| due <= now);
         if all {
             let states = world.store.read(|tx| tx.app_states()).await?;
             let known: BTreeSet<AppKey> =
@@ -195,7 +204,8 @@ fn load(
             shapes.extend(tx.deployment(running)?.map(|d| d.release));
         }
         let mut definitions = HashMap::new();
-        for release in shapes.iter().copied().chain(instances.iter().map(|i| i.release)) {
+        let of_instances = instances.iter().map(|i| i.release);
+        for release in shapes.iter().copied().chain(of_instances) {
             if definitions.contains_key(&release) {
                 continue;
             }

@@ -44,22 +44,44 @@ pub fn build(apps: &[AppRecords]) -> Vec<Route> {
 }
 
 fn app_routes(records: &AppRecords) -> Vec<Route> {
-    let mut exposes: Vec<(usize, &Expose)> = Vec::new();
-    for release in &records.shapes {
-        let Some(definition) = records.definitions.get(release) else { continue };
+    let mut exposes: Vec<(Reach, &Expose)> = Vec::new();
+    let mut collect = |release: &ReleaseNumber, reach: fn(usize) -> Reach| {
+        let Some(definition) = records.definitions.get(release) else { return };
         for (index, expose) in definition.expose.iter().enumerate() {
             if exposes.iter().all(|(_, known)| known.name != expose.name) {
-                exposes.push((index, expose));
+                exposes.push((reach(index), expose));
             }
         }
+    };
+    for release in &records.shapes {
+        collect(release, Reach::Open);
     }
-    exposes.into_iter().map(|(index, expose)| route(records, index, expose)).collect()
+    // What a new release no longer exposes keeps its route until its last instance has drained.
+    for instance in &records.instances {
+        collect(&instance.release, |_| Reach::Closed);
+    }
+    exposes.into_iter().map(|(reach, expose)| route(records, reach, expose)).collect()
 }
 
-fn route(records: &AppRecords, index: usize, expose: &Expose) -> Route {
-    let mut hosts = vec![default_host(&records.env, &records.app, index, &expose.name)];
-    hosts.extend(expose.hosts.iter().map(|host| host.to_ascii_lowercase()));
-    hosts.dedup();
+/// Whether new requests find a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// By its hosts and its discovery port; the number is the entry's place in its definition.
+    Open(usize),
+    /// Not at all: what is inside may end.
+    Closed,
+}
+
+fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
+    let (hosts, discovery_port) = match reach {
+        Reach::Open(index) => {
+            let mut hosts = vec![default_host(&records.env, &records.app, index, &expose.name)];
+            hosts.extend(expose.hosts.iter().map(|host| host.to_ascii_lowercase()));
+            hosts.dedup();
+            (hosts, records.discovery.get(&expose.name).copied())
+        }
+        Reach::Closed => (Vec::new(), None),
+    };
     let hold_ms = u64::try_from(HOLD.as_millis()).unwrap_or(u64::MAX);
     Route {
         key: RouteKey {
@@ -75,7 +97,7 @@ fn route(records: &AppRecords, index: usize, expose: &Expose) -> Route {
             Protocol::Grpc => RouteProtocol::Grpc,
             Protocol::Tcp => RouteProtocol::Tcp,
         },
-        discovery_port: records.discovery.get(&expose.name).copied(),
+        discovery_port,
         limits: RouteLimits { hold_ms, ..RouteLimits::default() },
         targets: records.instances.iter().filter_map(|i| target(records, expose, i)).collect(),
     }

@@ -1,0 +1,113 @@
+//! Simulated time and ids: instants move only when the scheduler says so.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Poll, Waker};
+
+use ark_model::{DeploymentId, InstanceId};
+use ark_server::world::{Clock, Host, Ids};
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+
+/// Time that the scheduler moves.
+#[derive(Debug)]
+pub struct SimClock {
+    now: Mutex<Timestamp>,
+    sleepers: Mutex<Vec<(Timestamp, Waker)>>,
+}
+
+impl SimClock {
+    pub fn new(start: Timestamp) -> Self {
+        Self { now: Mutex::new(start), sleepers: Mutex::default() }
+    }
+
+    pub fn advance(&self, by: SignedDuration) {
+        let now = {
+            let mut now = self.now.lock().unwrap();
+            *now = now.checked_add(by).unwrap();
+            *now
+        };
+        self.sleepers.lock().unwrap().retain(|(at, waker)| {
+            if *at <= now {
+                waker.wake_by_ref();
+            }
+            *at > now
+        });
+    }
+}
+
+#[async_trait]
+impl Clock for SimClock {
+    fn now(&self) -> Timestamp {
+        *self.now.lock().unwrap()
+    }
+
+    async fn sleep_until(&self, at: Timestamp) {
+        std::future::poll_fn(|context| {
+            if self.now() >= at {
+                return Poll::Ready(());
+            }
+            self.sleepers.lock().unwrap().push((at, context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Ids that count.
+#[derive(Debug, Default)]
+pub struct SimIds(AtomicU64);
+
+impl SimIds {
+    pub fn next(&self) -> uuid::Uuid {
+        let n = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        // The counter stands in the last digits too, which people see.
+        uuid::Uuid::from_u128((u128::from(n) << 64) | u128::from(n))
+    }
+}
+
+impl Ids for SimIds {
+    fn instance(&self) -> InstanceId {
+        InstanceId(self.next())
+    }
+
+    fn deployment(&self) -> DeploymentId {
+        DeploymentId(self.next())
+    }
+}
+
+/// A machine on which nobody else listens.
+#[derive(Debug)]
+pub struct SimHost;
+
+impl Host for SimHost {
+    fn listening_ports(&self) -> std::collections::BTreeSet<u16> {
+        std::collections::BTreeSet::new()
+    }
+}
+
+/// xorshift64*: small, seeded, good enough to choose what happens next.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        (self.roll() >> 11) % n.max(1)
+    }
+
+    /// True once in `n` times.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}

@@ -1,0 +1,581 @@
+//! The simulated world outside the server: instances, the gateway, and requests. It checks the
+//! invariants that are about the world at the very moment they could be broken:
+//!
+//! - I2: no request is admitted to an instance that is not ready; no instance is stopped while the
+//!   gateway's table admits requests to it, or with requests inside before its drain deadline.
+//! - I3: no table takes serving capacity below what the strategy allows.
+//! - I6: a table with a lower generation is never applied.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+
+use ark_engine::{
+    Capabilities, Enforcement, Engine, EngineError, EngineKind, ExecSession, ExecSpec, LogQuery,
+    LogStream, StartSpec, Stats, StopOptions,
+};
+use ark_model::gateway::{Counters, LATENCY_BOUNDS_MS, Readiness, Report, TargetReport};
+use ark_model::instance::{EngineState, Exit, ObservedInstance, ProcessIdentity};
+use ark_model::route::{Route, RouteTable, TargetState};
+use ark_model::{AppName, BootId, EnvName, Generation, InstanceId, ReleaseNumber};
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use super::clock::{Dice, SimIds};
+
+/// A wish or a loss this recent may not be in the plan that is carried out now.
+const RECENT: SignedDuration = SignedDuration::from_secs(60);
+
+/// How the instances of a release behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Behaviour {
+    Good,
+    Crashes,
+    NeverReady,
+    Flaps,
+    IgnoresStop,
+    CannotStart,
+}
+
+#[derive(Debug, Clone)]
+pub struct SimInstance {
+    pub env: EnvName,
+    pub app: AppName,
+    pub release: ReleaseNumber,
+    pub state: EngineState,
+    pub behaviour: Behaviour,
+    pub starts_at: Timestamp,
+    pub ready_at: Timestamp,
+    pub ends_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone)]
+struct Request {
+    instance: InstanceId,
+    until: Timestamp,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Probed {
+    ready: bool,
+    since: Timestamp,
+    ever: bool,
+}
+
+/// The gateway process of the moment.
+#[derive(Debug)]
+pub struct SimGateway {
+    pub boot: BootId,
+    pub table: Option<RouteTable>,
+    probed: HashMap<InstanceId, Probed>,
+    counters: BTreeMap<InstanceId, Counters>,
+    requests: Vec<Request>,
+    seq: u64,
+}
+
+/// Everything outside the server, behind one lock.
+#[derive(Debug)]
+pub struct Universe {
+    pub now: Timestamp,
+    pub dice: Dice,
+    pub instances: BTreeMap<InstanceId, SimInstance>,
+    pub removed: BTreeSet<InstanceId>,
+    pub behaviours: HashMap<(EnvName, AppName, ReleaseNumber), Behaviour>,
+    pub gateway: SimGateway,
+    /// What was wanted of each app, and when: the floor of I3 is the least of the last while, since
+    /// a table may have been planned just before a wish changed.
+    pub floors: HashMap<(EnvName, AppName), Vec<(Timestamp, u32)>>,
+    /// Instances that ended without being asked: capacity that no plan took away.
+    lost: Vec<(Timestamp, EnvName, AppName)>,
+    pub engine_down_until: Option<Timestamp>,
+    pub violations: Vec<String>,
+    pub coverage: BTreeMap<&'static str, u64>,
+    pub served: u64,
+    pub cut: u64,
+    /// Requests that found no ready target although an instance had been serving.
+    pub refused: u64,
+    version: watch::Sender<u64>,
+}
+
+impl Universe {
+    pub fn new(now: Timestamp, dice: Dice, ids: &SimIds) -> Self {
+        Self {
+            now,
+            dice,
+            instances: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            behaviours: HashMap::new(),
+            gateway: SimGateway::new(BootId(ids.next())),
+            floors: HashMap::new(),
+            lost: Vec::new(),
+            engine_down_until: None,
+            violations: Vec::new(),
+            coverage: BTreeMap::new(),
+            served: 0,
+            cut: 0,
+            refused: 0,
+            version: watch::Sender::new(0),
+        }
+    }
+
+    pub fn cover(&mut self, what: &'static str) {
+        *self.coverage.entry(what).or_default() += 1;
+    }
+
+    fn violate(&mut self, what: String) {
+        self.violations.push(format!("{} {what}", self.now));
+    }
+
+    /// Lets the world go on until `now`.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.now = now;
+        let ids: Vec<InstanceId> = self.instances.keys().copied().collect();
+        for id in ids {
+            self.live(id);
+        }
+        self.probe();
+        self.finish_requests();
+        self.drain_deadlines();
+        self.admit();
+        self.version.send_modify(|v| *v += 1);
+    }
+
+    fn live(&mut self, id: InstanceId) {
+        let now = self.now;
+        let Some(i) = self.instances.get_mut(&id) else { return };
+        let exit = |code: i32, requested: bool| EngineState::Exited {
+            exit: Exit { code: Some(code), signal: None, out_of_memory: false, requested, at: now },
+        };
+        match (&i.state, i.behaviour) {
+            (EngineState::Preparing, Behaviour::CannotStart) if now >= i.starts_at => {
+                i.state = EngineState::StartFailed {
+                    reason: ark_model::instance::StartFailure::CommandNotFound {
+                        detail: "./web".into(),
+                    },
+                };
+            }
+            (EngineState::Preparing, _) if now >= i.starts_at => {
+                let low = (id.0.as_u128() & 0xffff) as i32;
+                let process = Some(ProcessIdentity { pid: low + 2, start_ticks: 1 });
+                i.state = EngineState::Running { since: now, process };
+            }
+            (EngineState::Running { .. }, Behaviour::Crashes) if now >= i.ready_at => {
+                i.state = exit(1, false);
+                self.cover("instance crashed by itself");
+            }
+            (EngineState::Stopping { .. }, _) if i.ends_at.is_some_and(|at| now >= at) => {
+                i.state = exit(0, true);
+            }
+            _ => {}
+        }
+    }
+
+    fn alive(&self, id: InstanceId) -> bool {
+        self.instances.get(&id).is_some_and(|i| {
+            matches!(i.state, EngineState::Running { .. } | EngineState::Stopping { .. })
+        })
+    }
+
+    fn healthy(&mut self, id: InstanceId) -> bool {
+        let now = self.now;
+        let Some(i) = self.instances.get(&id) else { return false };
+        let running = matches!(i.state, EngineState::Running { .. });
+        let behaviour = i.behaviour;
+        running
+            && now >= i.ready_at
+            && match behaviour {
+                Behaviour::Good | Behaviour::IgnoresStop => true,
+                Behaviour::Flaps => !self.dice.one_in(8),
+                Behaviour::Crashes | Behaviour::NeverReady | Behaviour::CannotStart => false,
+            }
+    }
+
+    fn probe(&mut self) {
+        let targets: Vec<InstanceId> = self.gateway.targets().map(|t| t.0).collect();
+        for id in &targets {
+            let healthy = self.healthy(*id);
+            let now = self.now;
+            let probed = self.gateway.probed.entry(*id).or_default();
+            if probed.ready != healthy || probed.since == Timestamp::default() {
+                *probed = Probed { ready: healthy, since: now, ever: probed.ever || healthy };
+            }
+        }
+        self.gateway.probed.retain(|id, _| targets.contains(id));
+    }
+
+    fn finish_requests(&mut self) {
+        let now = self.now;
+        let requests = std::mem::take(&mut self.gateway.requests);
+        for request in requests {
+            let counters = self.gateway.counters.entry(request.instance).or_default();
+            if !self.instances.get(&request.instance).is_some_and(|i| {
+                matches!(i.state, EngineState::Running { .. } | EngineState::Stopping { .. })
+            }) {
+                counters.cut += 1;
+                self.cut += 1;
+            } else if now >= request.until {
+                counters.served += 1;
+                self.served += 1;
+            } else {
+                self.gateway.requests.push(request);
+            }
+        }
+    }
+
+    /// The gateway cuts what is left in a draining target when its time is over.
+    fn drain_deadlines(&mut self) {
+        let over: Vec<InstanceId> = self
+            .gateway
+            .targets()
+            .filter(|(_, state)| match state {
+                TargetState::Draining { streams_until, .. } => self.now >= *streams_until,
+                TargetState::Candidate | TargetState::Active { .. } => false,
+            })
+            .map(|t| t.0)
+            .collect();
+        let before = self.gateway.requests.len();
+        for id in over {
+            let left = self.gateway.inside(id);
+            self.gateway.requests.retain(|r| r.instance != id);
+            self.gateway.counters.entry(id).or_default().cut += u64::from(left);
+        }
+        let cut = (before - self.gateway.requests.len()) as u64;
+        self.cut += cut;
+    }
+
+    /// A few new requests for each route, to ready active targets only.
+    fn admit(&mut self) {
+        let Some(table) = self.gateway.table.clone() else { return };
+        for route in &table.routes {
+            let ready: Vec<InstanceId> = self.serving_in(route);
+            if ready.is_empty() {
+                self.refused += 1;
+                continue;
+            }
+            let index = self.dice.below(ready.len() as u64) as usize;
+            let instance = ready[index];
+            let ms = 20 + self.dice.below(if self.dice.clone().one_in(20) { 20_000 } else { 400 });
+            let until = self.now + SignedDuration::from_millis(ms as i64);
+            self.gateway.requests.push(Request { instance, until });
+        }
+    }
+
+    fn serving_in(&self, route: &Route) -> Vec<InstanceId> {
+        route
+            .targets
+            .iter()
+            .filter(|t| matches!(t.state, TargetState::Active { .. }))
+            .map(|t| t.instance)
+            .filter(|id| self.gateway.probed.get(id).is_some_and(|p| p.ready) && self.alive(*id))
+            .collect()
+    }
+
+    /// The gateway applies a table, or refuses it.
+    pub fn apply(&mut self, table: RouteTable) -> bool {
+        if self.gateway.table.as_ref().is_some_and(|t| t.generation > table.generation) {
+            self.cover("stale table refused");
+            return false;
+        }
+        let before: BTreeMap<_, usize> = match &self.gateway.table {
+            Some(old) => old.routes.iter().map(|r| (r.key.clone(), self.capable_in(r))).collect(),
+            None => BTreeMap::new(),
+        };
+        for route in &table.routes {
+            let app = (route.key.env.clone(), route.key.app.clone());
+            let floor = self.floor(&app);
+            let was = before.get(&route.key).copied().unwrap_or(0);
+            // Only what this table itself takes away counts: an instance that died is no longer
+            // serving under the old table either.
+            let now = self.capable_in(route);
+            if now < was && now < floor.min(was) {
+                self.violate(format!(
+                    "I3: a table takes {} from {was} to {now} serving, floor {floor}",
+                    route.key.app
+                ));
+            }
+        }
+        self.gateway.table = Some(table);
+        true
+    }
+
+    fn floor(&self, app: &(EnvName, AppName)) -> usize {
+        let recent = |at: &Timestamp| self.now.duration_since(*at) <= RECENT;
+        let Some(wishes) = self.floors.get(app) else { return 0 };
+        // The wish that held when the window began counts too.
+        let from = wishes.iter().rposition(|(at, _)| !recent(at)).unwrap_or(0);
+        let least = wishes[from..].iter().map(|(_, n)| *n).min().unwrap_or(0) as usize;
+        let lost = self.lost.iter().filter(|(at, e, a)| recent(at) && (e, a) == (&app.0, &app.1));
+        least.saturating_sub(lost.count())
+    }
+
+    /// Serving but for a moment's flapping.
+    fn capable_in(&self, route: &Route) -> usize {
+        let capable = |id: &InstanceId| {
+            self.gateway.probed.get(id).is_some_and(|p| p.ever)
+                && self.instances.get(id).is_some_and(|i| {
+                    matches!(i.state, EngineState::Running { .. })
+                        && matches!(i.behaviour, Behaviour::Good | Behaviour::IgnoresStop)
+                })
+        };
+        let active = |t: &&ark_model::route::Target| matches!(t.state, TargetState::Active { .. });
+        route.targets.iter().filter(active).filter(|t| capable(&t.instance)).count()
+    }
+
+    /// What the gateway reports.
+    pub fn report(&mut self) -> Report {
+        self.gateway.seq += 1;
+        let gateway = &self.gateway;
+        let mut targets = Vec::new();
+        if let Some(table) = &gateway.table {
+            for route in &table.routes {
+                for t in &route.targets {
+                    let p = gateway.probed.get(&t.instance).cloned().unwrap_or_default();
+                    let mut counters =
+                        gateway.counters.get(&t.instance).cloned().unwrap_or_default();
+                    counters.latency = vec![0; LATENCY_BOUNDS_MS.len() + 1];
+                    targets.push(TargetReport {
+                        route: route.key.clone(),
+                        instance: t.instance,
+                        release: t.release,
+                        readiness: Some(Readiness {
+                            ready: p.ready,
+                            since: p.since,
+                            ever: p.ever,
+                            failures: u32::from(!p.ready),
+                            last_failure: (!p.ready).then(|| "GET /_health answered 500".into()),
+                        }),
+                        in_flight: gateway.inside(t.instance),
+                        streams: 0,
+                        counters,
+                    });
+                }
+            }
+        }
+        Report {
+            boot: gateway.boot,
+            seq: gateway.seq,
+            applied: gateway.table.as_ref().map(|t| t.generation),
+            targets,
+            routes: Vec::new(),
+            lost: Vec::new(),
+        }
+    }
+
+    /// `kill -9` of the gateway: a new process with the table from the disk and nothing else.
+    pub fn kill_gateway(&mut self, ids: &SimIds) {
+        let table = self.gateway.table.clone();
+        self.cut += self.gateway.requests.len() as u64;
+        self.gateway = SimGateway::new(BootId(ids.next()));
+        self.gateway.table = table;
+        self.cover("gateway killed");
+    }
+
+    pub fn applied(&self) -> Option<Generation> {
+        self.gateway.table.as_ref().map(|t| t.generation)
+    }
+
+    /// Somebody kills a random instance.
+    pub fn kill_instance(&mut self) {
+        let running: Vec<InstanceId> = self
+            .instances
+            .iter()
+            .filter(|(_, i)| matches!(i.state, EngineState::Running { .. }))
+            .map(|(id, _)| *id)
+            .collect();
+        if running.is_empty() {
+            return;
+        }
+        let id = running[self.dice.below(running.len() as u64) as usize];
+        let at = self.now;
+        if let Some(i) = self.instances.get_mut(&id) {
+            let exit =
+                Exit { code: None, signal: Some(9), out_of_memory: false, requested: false, at };
+            i.state = EngineState::Exited { exit };
+            self.lost.push((at, i.env.clone(), i.app.clone()));
+        }
+        self.cover("instance killed");
+    }
+
+    /// I2 at the moment of stopping.
+    fn check_stop(&mut self, id: InstanceId) {
+        let admission = self.gateway.targets().find(|t| t.0 == id).map(|t| t.1);
+        let inside = self.gateway.inside(id);
+        match admission {
+            Some(TargetState::Active { .. }) => {
+                self.violate(format!(
+                    "I2: {id} is stopped while the gateway admits requests to it"
+                ));
+            }
+            Some(TargetState::Draining { streams_until, .. }) => {
+                if inside > 0 && self.now < streams_until {
+                    self.violate(format!("I2: {id} is stopped with {inside} requests inside"));
+                }
+            }
+            Some(TargetState::Candidate) | None => {}
+        }
+    }
+}
+
+impl SimGateway {
+    fn new(boot: BootId) -> Self {
+        Self {
+            boot,
+            table: None,
+            probed: HashMap::new(),
+            counters: BTreeMap::new(),
+            requests: Vec::new(),
+            seq: 0,
+        }
+    }
+
+    fn targets(&self) -> impl Iterator<Item = (InstanceId, TargetState)> + '_ {
+        self.table
+            .iter()
+            .flat_map(|t| &t.routes)
+            .flat_map(|r| &r.targets)
+            .map(|t| (t.instance, t.state.clone()))
+    }
+
+    fn inside(&self, id: InstanceId) -> u32 {
+        self.requests.iter().filter(|r| r.instance == id).count() as u32
+    }
+}
+
+/// The engine as the server sees it: every call takes a moment, and may fail.
+#[derive(Debug, Clone)]
+pub struct SimEngine {
+    pub universe: Arc<Mutex<Universe>>,
+    changes: watch::Receiver<u64>,
+}
+
+impl SimEngine {
+    pub fn new(universe: Arc<Mutex<Universe>>) -> Self {
+        let changes = universe.lock().unwrap().version.subscribe();
+        Self { universe, changes }
+    }
+
+    async fn moment(&self) -> Result<(), EngineError> {
+        let mut yielded = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut yielded, true) {
+                return std::task::Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        })
+        .await;
+        let mut universe = self.universe.lock().unwrap();
+        let down = universe.engine_down_until.is_some_and(|until| universe.now < until);
+        if down || universe.dice.one_in(200) {
+            universe.cover("engine call failed");
+            return Err(EngineError::Unavailable {
+                engine: EngineKind::Fake,
+                action: "simulated call".into(),
+                source: std::io::Error::other("simulated"),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Engine for SimEngine {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Fake
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            memory_limit: Enforcement::Enforced,
+            cpu_limit: Enforcement::Enforced,
+            pids_limit: Enforcement::Enforced,
+            kill_everything: Enforcement::Enforced,
+            app_isolation: Enforcement::Enforced,
+        }
+    }
+
+    async fn start(&self, spec: &StartSpec) -> Result<(), EngineError> {
+        self.moment().await?;
+        let mut u = self.universe.lock().unwrap();
+        if u.instances.contains_key(&spec.id) || u.removed.contains(&spec.id) {
+            u.cover("start repeated");
+            return Ok(());
+        }
+        let key = (spec.env.clone(), spec.app.clone(), spec.release);
+        let behaviour = u.behaviours.get(&key).copied().unwrap_or(Behaviour::Good);
+        let ms = |n: u64| SignedDuration::from_millis(n as i64);
+        let starts_at = u.now + ms(10 + u.dice.clone().below(300));
+        let ready_at = starts_at + ms(50 + u.dice.below(3_000));
+        let instance = SimInstance {
+            env: spec.env.clone(),
+            app: spec.app.clone(),
+            release: spec.release,
+            state: EngineState::Preparing,
+            behaviour,
+            starts_at,
+            ready_at,
+            ends_at: None,
+        };
+        u.instances.insert(spec.id, instance);
+        Ok(())
+    }
+
+    async fn stop(&self, id: InstanceId, options: StopOptions) -> Result<(), EngineError> {
+        self.moment().await?;
+        let mut u = self.universe.lock().unwrap();
+        let now = u.now;
+        let Some(i) = u.instances.get(&id).cloned() else { return Ok(()) };
+        match i.state {
+            EngineState::Running { .. } | EngineState::Preparing => {}
+            _ => return Ok(()),
+        }
+        u.check_stop(id);
+        let wait = match i.behaviour {
+            Behaviour::IgnoresStop => SignedDuration::try_from(options.grace).unwrap(),
+            _ => SignedDuration::from_millis(20 + u.dice.below(500) as i64),
+        };
+        if let Some(i) = u.instances.get_mut(&id) {
+            i.state = EngineState::Stopping { since: now };
+            i.ends_at = Some(now + wait);
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, id: InstanceId) -> Result<(), EngineError> {
+        self.moment().await?;
+        let mut u = self.universe.lock().unwrap();
+        u.instances.remove(&id);
+        u.removed.insert(id);
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<ObservedInstance>, EngineError> {
+        self.moment().await?;
+        let u = self.universe.lock().unwrap();
+        let observed = |(id, i): (&InstanceId, &SimInstance)| ObservedInstance {
+            id: *id,
+            env: i.env.clone(),
+            app: i.app.clone(),
+            release: i.release,
+            state: i.state.clone(),
+        };
+        Ok(u.instances.iter().map(observed).collect())
+    }
+
+    async fn logs(&self, _: InstanceId, _: LogQuery) -> Result<LogStream, EngineError> {
+        self.moment().await?;
+        Ok(Box::pin(futures::stream::empty()))
+    }
+
+    async fn exec(&self, id: InstanceId, _: &ExecSpec) -> Result<ExecSession, EngineError> {
+        Err(EngineError::NotRunning(id))
+    }
+
+    async fn stats(&self, id: InstanceId) -> Result<Stats, EngineError> {
+        Err(EngineError::NotRunning(id))
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+}
