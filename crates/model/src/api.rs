@@ -24,7 +24,7 @@ pub use apps::{
 };
 pub use config::{
     ConfigEntry, ConfigPatch, ConfigValue, ConfigVersionView, ConfigView, ResolvedEnvironment,
-    ResolvedVariable, VariableSource,
+    ResolvedVariable, VariableSource, VariablesQuery,
 };
 pub use deployments::{
     AbortRequest, ArtifactAnswer, ArtifactOffer, BlobStored, DeployRequest, DeploymentProgress,
@@ -42,7 +42,8 @@ pub use server::{
     ServerInfo, ShutdownRequest,
 };
 pub use streams::{
-    EventsQuery, ExecFromClient, ExecFromServer, LogLine, LogsQuery, OutputStream, StreamLagged,
+    EventsMissed, EventsQuery, ExecFromClient, ExecFromServer, LogLine, LogsQuery, OutputStream,
+    StreamLagged,
 };
 pub use tokens::{Role, TokenCreate, TokenCreated, TokenView};
 

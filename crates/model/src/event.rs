@@ -48,6 +48,10 @@ pub enum EventKind {
     AppChanged,
     /// A gateway came, went, or was replaced.
     Gateway,
+    /// Configuration was read with its secret values, for a run on somebody's own machine.
+    ConfigRead,
+    /// A command was run beside an instance.
+    Exec,
     /// A token was made or revoked.
     Token,
     /// The server started.

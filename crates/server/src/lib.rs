@@ -3,10 +3,13 @@
 //! `api/` answers requests and records wishes; `tasks/` carries them out; `gateway_link` tells the
 //! gateway. They meet only in the store and in [`observations`]. Must not know the terminal.
 
+pub mod api;
+pub mod auth;
 pub mod gateway_link;
 pub mod observations;
 pub mod receipts;
 pub mod route_table;
+pub mod state;
 pub mod tasks;
 pub mod variables;
 pub mod world;

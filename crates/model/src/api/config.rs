@@ -105,6 +105,15 @@ pub struct ResolvedEnvironment {
     pub variables: Vec<ResolvedVariable>,
 }
 
+/// Which variables.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VariablesQuery {
+    /// Apps whose addresses are wanted, separated by commas, beside those that the live release
+    /// names: the local launch file may name others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dependencies: Option<String>,
+}
+
 /// One variable with its value.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResolvedVariable {

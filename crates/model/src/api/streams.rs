@@ -87,6 +87,14 @@ pub struct StreamLagged {
     pub after: u64,
 }
 
+/// The first message (`event: missed`) of a stream whose resume point is so far back that events
+/// after it are no longer kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EventsMissed {
+    /// The number of the oldest event that is still kept.
+    pub oldest: u64,
+}
+
 /// What the client of `exec` says in text messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]

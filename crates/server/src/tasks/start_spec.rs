@@ -122,7 +122,11 @@ pub async fn dependencies(
     world.store.read(move |tx| discovered(tx, &env, &apps)).await
 }
 
-fn discovered(tx: &ReadTx, env: &EnvName, apps: &[AppName]) -> Result<Vec<Discovered>, StoreError> {
+pub(crate) fn discovered(
+    tx: &ReadTx,
+    env: &EnvName,
+    apps: &[AppName],
+) -> Result<Vec<Discovered>, StoreError> {
     let mut all = Vec::new();
     for (route, port) in tx.discovery_ports()? {
         if route.env != *env || !apps.contains(&route.app) {

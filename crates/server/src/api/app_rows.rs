@@ -1,0 +1,440 @@
+//! What is to be said of an app, an instance and a deployment, out of what is recorded and what is
+//! observed. Read by the operations of those resources; changes nothing.
+
+use ark_engine::{Engine, EngineKind};
+use ark_model::api::{
+    Address, AppDetail, AppRow, DeploymentProgress, DeploymentSummary, DeploymentView, InstanceRow,
+    PortView, SideProgress, TrafficView,
+};
+use ark_model::artifact::Artifact;
+use ark_model::definition::{self, Definition, NotEnforced, Protocol, not_enforced};
+use ark_model::environment::AppState;
+use ark_model::instance::{InstanceRecord, InstanceState, StopCause};
+use ark_model::release::Release;
+use ark_model::route::RouteKey;
+use ark_model::{AppName, Deployment, EnvName, ReleaseNumber};
+use ark_planner::time::{after, since_ms};
+use ark_store::{DeploymentFilter, ReadTx};
+use jiff::Timestamp;
+
+use super::diff;
+use super::error::ApiError;
+use crate::observations::Observations;
+use crate::route_table::default_host;
+use crate::state::ServerState;
+
+/// Deployments among which the last one that ended, and the one that made the live release live,
+/// are looked for.
+const RECENT_DEPLOYMENTS: usize = 20;
+/// Instances of which those that ended lately are counted.
+const RECENT_INSTANCES: usize = 100;
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+/// What is recorded of one app.
+#[derive(Debug)]
+pub(super) struct AppRecords {
+    pub(super) state: AppState,
+    release: Option<Release>,
+    recent: Vec<Deployment>,
+    running: Option<Deployment>,
+    waiting: Option<Deployment>,
+    instances: Vec<InstanceRecord>,
+    lost_1h: u32,
+    config_version: u64,
+    discovery: Vec<(String, u16)>,
+}
+
+pub(super) fn load(tx: &ReadTx, state: AppState, now: Timestamp) -> Result<AppRecords, ApiError> {
+    let (env, app) = (state.env.clone(), state.app.clone());
+    let filter = DeploymentFilter { env: Some(env.clone()), app: Some(app.clone()) };
+    let recent = tx.deployments(&filter, None, RECENT_DEPLOYMENTS)?;
+    let deployment = |id| match id {
+        Some(id) => tx.deployment(id),
+        None => Ok(None),
+    };
+    let running = deployment(state.running)?;
+    let waiting = deployment(state.waiting)?;
+    let shown = state.live.or_else(|| running.as_ref().or(waiting.as_ref()).map(|d| d.release));
+    let release = match shown {
+        Some(number) => tx.release(&env, &app, number)?,
+        None => None,
+    };
+    let mut discovery = Vec::new();
+    for expose in release.iter().flat_map(|r| &r.content.definition.expose) {
+        let route = RouteKey { env: env.clone(), app: app.clone(), expose: expose.name.clone() };
+        discovery.extend(tx.discovery_port(&route)?.map(|port| (expose.name.clone(), port)));
+    }
+    let ended = tx.instances_of(&env, &app, RECENT_INSTANCES)?;
+    let lost_1h = ended.iter().filter(|i| lost_since(i, now)).count();
+    Ok(AppRecords {
+        instances: tx.alive_instances_of(&env, &app)?,
+        config_version: tx.config(&env, &app)?.version,
+        lost_1h: u32::try_from(lost_1h).unwrap_or(u32::MAX),
+        state,
+        release,
+        recent,
+        running,
+        waiting,
+        discovery,
+    })
+}
+
+/// Whether an instance ended by itself within the last hour.
+fn lost_since(instance: &InstanceRecord, now: Timestamp) -> bool {
+    let by_itself = match &instance.cause {
+        Some(StopCause::Exited { exit }) => !exit.requested,
+        Some(
+            StopCause::StartFailed { .. } | StopCause::NeverReady { .. } | StopCause::Vanished,
+        ) => true,
+        Some(
+            StopCause::Replaced | StopCause::Returned | StopCause::ScaledDown | StopCause::Asked,
+        )
+        | None => false,
+    };
+    by_itself && instance.stopped_at.is_some_and(|at| after(at, HOUR) > now)
+}
+
+impl AppRecords {
+    fn definition(&self) -> Option<&Definition> {
+        self.release.as_ref().map(|release| &release.content.definition)
+    }
+
+    /// The row of `ark status`.
+    pub(super) fn row(&self, server: &ServerState, now: Timestamp) -> AppRow {
+        let state = &self.state;
+        let observations = &server.observations;
+        let ready = self.instances.iter().filter(|i| is_ready(observations, i)).count();
+        let has_ports = self.definition().is_some_and(|d| !d.expose.is_empty());
+        let traffic = has_ports.then(|| {
+            let seen = observations.traffic(&state.env, &state.app, now);
+            TrafficView {
+                requests_per_s: seen.requests_per_s,
+                served_1h: seen.served_1h,
+                failed_1h: seen.failed_1h,
+                p99_ms: seen.p99_ms,
+            }
+        });
+        let last = self.recent.iter().find(|d| d.state.is_terminal());
+        let made_live = |d: &&Deployment| Some(d.release) == state.live && d.live_at.is_some();
+        AppRow {
+            env: state.env.clone(),
+            app: state.app.clone(),
+            kind: self.definition().map(|d| d.run.kind),
+            live: state.live,
+            live_since: self.recent.iter().find(made_live).and_then(|d| d.live_at),
+            wanted: self.wanted(),
+            ready: u32::try_from(ready).unwrap_or(u32::MAX),
+            alive: u32::try_from(self.instances.len()).unwrap_or(u32::MAX),
+            stopped: state.stopped,
+            lost_1h: self.lost_1h,
+            traffic,
+            last_deployment: last.map(summary),
+            running_deployment: self.running.as_ref().map(summary),
+            waiting_deployment: self.waiting.as_ref().map(summary),
+            not_enforced: self
+                .definition()
+                .map(|d| unenforced(d, server.engine.as_ref()))
+                .unwrap_or_default(),
+        }
+    }
+
+    fn wanted(&self) -> u32 {
+        if self.state.stopped {
+            return 0;
+        }
+        let count = self.definition().map_or(0, Definition::count);
+        self.release.as_ref().map_or(0, |_| self.state.scale.unwrap_or(count))
+    }
+
+    /// Everything known of the app.
+    pub(super) fn detail(&self, server: &ServerState, now: Timestamp) -> AppDetail {
+        AppDetail {
+            row: self.row(server, now),
+            addresses: self.addresses(&server.observations),
+            scale: self.state.scale,
+            previous: self.state.previous,
+            dependencies: self.definition().map(|d| d.dependencies.clone()).unwrap_or_default(),
+            failures: self.state.failures,
+            start_after: self.state.start_after,
+            config_version: self.config_version,
+        }
+    }
+
+    fn addresses(&self, observations: &Observations) -> Vec<Address> {
+        let Some(definition) = self.definition() else {
+            return Vec::new();
+        };
+        let http = observations.gateway().http.first().copied();
+        let address = |(index, expose): (usize, &definition::Expose)| {
+            let url = match expose.protocol {
+                Protocol::Http | Protocol::H2c | Protocol::Grpc => {
+                    let port = http?.port();
+                    let (env, app) = (&self.state.env, &self.state.app);
+                    let host = default_host(env, app, index, &expose.name);
+                    let path = expose.path.trim_end_matches('/');
+                    format!("http://{host}:{port}{path}")
+                }
+                Protocol::Tcp => {
+                    let (_, port) = self.discovery.iter().find(|(name, _)| *name == expose.name)?;
+                    format!("tcp://127.0.0.1:{port}")
+                }
+            };
+            Some(Address { expose: expose.name.clone(), url })
+        };
+        definition.expose.iter().enumerate().filter_map(address).collect()
+    }
+}
+
+/// Whether an instance takes traffic now; without ports, whether it does its work. While no gateway
+/// is connected its last word is gone, and what is recorded is the best there is.
+fn is_ready(observations: &Observations, instance: &InstanceRecord) -> bool {
+    if instance.state != InstanceState::Active {
+        return false;
+    }
+    if instance.ports.is_empty() || !observations.gateway().connected {
+        return true;
+    }
+    observations.readiness(instance.id).is_some_and(|readiness| readiness.ready)
+}
+
+/// The row of `ark ps`.
+pub(super) fn instance_row(observations: &Observations, record: InstanceRecord) -> InstanceRow {
+    let ready = is_ready(observations, &record);
+    let not_ready_because = match (ready, record.state.is_alive()) {
+        (false, true) => observations.readiness(record.id).and_then(|r| r.last_failure),
+        (true, _) | (_, false) => None,
+    };
+    let since = match record.state {
+        InstanceState::Starting => None,
+        InstanceState::Active => record.active_at,
+        InstanceState::Draining => record.draining_at,
+        InstanceState::Stopping => record.stopping_at,
+        InstanceState::Stopped => record.stopped_at,
+    };
+    let in_flight = match record.state.is_alive() {
+        true => observations.in_flight(record.id),
+        false => None,
+    };
+    let port = |p: &ark_model::instance::PortBinding| PortView {
+        expose: p.expose.clone(),
+        address: p.address,
+    };
+    InstanceRow {
+        id: record.id.short(&record.app),
+        uuid: record.id,
+        release: record.release,
+        state: record.state,
+        pid: record.process.filter(|_| record.state.is_alive()).map(|process| process.pid),
+        address: record.ports.first().map(|port| port.address),
+        ready,
+        not_ready_because,
+        ports: record.ports.iter().map(port).collect(),
+        in_flight,
+        created_at: record.created_at,
+        since: since.unwrap_or(record.created_at),
+        memory_bytes: None,
+        cause_words: record.cause.as_ref().map(cause_words),
+        cause: record.cause,
+        env: record.env,
+        app: record.app,
+    }
+}
+
+fn cause_words(cause: &StopCause) -> String {
+    match cause {
+        StopCause::Replaced => "replaced".to_owned(),
+        StopCause::Returned => "withdrawn with its deployment".to_owned(),
+        StopCause::ScaledDown => "no longer needed".to_owned(),
+        StopCause::Asked => "asked to stop".to_owned(),
+        StopCause::Exited { exit } => exit.words(),
+        StopCause::StartFailed { reason } => reason.words(),
+        StopCause::NeverReady { last } => format!("never ready: {last}"),
+        StopCause::Vanished => "vanished from the engine".to_owned(),
+    }
+}
+
+/// What the definition asks for and this engine, on this machine, does not hold.
+pub(super) fn unenforced(definition: &Definition, engine: &dyn Engine) -> Vec<NotEnforced> {
+    let mut all = not_enforced(definition, definition_engine(engine.kind()));
+    let capabilities = engine.capabilities();
+    let resources = &definition.resources;
+    let limits = [
+        (resources.max_mem.is_some(), "resources.max_mem", &capabilities.memory_limit),
+        (resources.cpu.is_some_and(|cpu| cpu > 0.0), "resources.cpu", &capabilities.cpu_limit),
+    ];
+    for (asked, path, enforcement) in limits {
+        if let (true, ark_engine::Enforcement::NotEnforced { reason }) = (asked, enforcement) {
+            all.push(NotEnforced { path: path.to_owned(), reason: reason.clone() });
+        }
+    }
+    all
+}
+
+/// The definition's word for an engine.
+pub(super) fn definition_engine(kind: EngineKind) -> definition::EngineKind {
+    match kind {
+        EngineKind::Process => definition::EngineKind::Process,
+        EngineKind::Docker => definition::EngineKind::Docker,
+        EngineKind::Kubernetes => definition::EngineKind::Kubernetes,
+        EngineKind::Fake => definition::EngineKind::Fake,
+    }
+}
+
+/// A deployment in a row of another answer.
+pub(super) fn summary(d: &Deployment) -> DeploymentSummary {
+    let live_after_ms = match (d.started_at, d.live_at) {
+        (Some(start), Some(live)) => Some(since_ms(start, live)),
+        (None, _) | (_, None) => None,
+    };
+    DeploymentSummary {
+        id: d.id,
+        kind: d.kind,
+        release: d.release,
+        base: d.base,
+        state: d.state,
+        created_at: d.created_at,
+        created_by: d.created_by.clone(),
+        live_after_ms,
+        finished_at: d.finished_at,
+        diagnosis: d.diagnosis.as_ref().map(ark_model::Diagnosis::words),
+        served: d.receipt.as_ref().map(|r| r.total.served),
+        failed: d.receipt.as_ref().map(|r| r.total.failed),
+    }
+}
+
+/// What is recorded around one deployment.
+#[derive(Debug)]
+pub(super) struct DeploymentRecords {
+    deployment: Deployment,
+    release: Option<Release>,
+    base: Option<Release>,
+    scale: Option<u32>,
+    instances: Vec<InstanceRecord>,
+}
+
+pub(super) fn load_deployment(
+    tx: &ReadTx,
+    deployment: Deployment,
+) -> Result<DeploymentRecords, ApiError> {
+    let (env, app) = (deployment.env.clone(), deployment.app.clone());
+    let release_of = |number: Option<ReleaseNumber>| match number {
+        Some(number) => tx.release(&env, &app, number),
+        None => Ok(None),
+    };
+    let state = tx.app_state(&env, &app)?;
+    // Before it begins its base is not yet recorded: it will be what is live then.
+    let live = state.as_ref().and_then(|state| state.live);
+    let base = release_of(deployment.base.or(live))?;
+    let instances = match deployment.state.is_terminal() {
+        true => Vec::new(),
+        false => tx.alive_instances_of(&env, &app)?,
+    };
+    Ok(DeploymentRecords {
+        release: release_of(Some(deployment.release))?,
+        base,
+        scale: state.and_then(|state| state.scale),
+        instances,
+        deployment,
+    })
+}
+
+impl DeploymentRecords {
+    /// Everything known of the deployment.
+    pub(super) fn view(self, observations: &Observations) -> DeploymentView {
+        let progress = self.progress(observations);
+        let config_changed = match (&self.base, &self.release) {
+            (Some(base), Some(release)) => diff::config(&base.content, &release.content)
+                .into_iter()
+                .map(|change| change.name)
+                .collect(),
+            (None, _) | (_, None) => Vec::new(),
+        };
+        let d = self.deployment;
+        let release = self.release.as_ref();
+        DeploymentView {
+            exit_code: d.state.exit_code().map(ark_model::exit::ExitCode::number),
+            diagnosis_words: d.diagnosis.as_ref().map(ark_model::Diagnosis::words),
+            commit: release.and_then(|r| r.commit.clone()),
+            artifact: release.map(|r| artifact_words(&r.content.artifact)),
+            config_version: release.map(|r| r.config_version),
+            config_changed,
+            progress,
+            id: d.id,
+            env: d.env,
+            app: d.app,
+            kind: d.kind,
+            release: d.release,
+            base: d.base,
+            strategy: d.strategy,
+            state: d.state,
+            created_at: d.created_at,
+            created_by: d.created_by,
+            reason: d.reason,
+            started_at: d.started_at,
+            live_at: d.live_at,
+            returning_at: d.returning_at,
+            finished_at: d.finished_at,
+            diagnosis: d.diagnosis,
+            failures: d.failures,
+            abort: d.abort,
+            receipt: d.receipt,
+            notes: d.notes,
+        }
+    }
+
+    fn progress(&self, observations: &Observations) -> Option<DeploymentProgress> {
+        let d = &self.deployment;
+        if d.state.is_terminal() {
+            return None;
+        }
+        let count = self.release.as_ref().map_or(0, |r| r.content.definition.count());
+        let side = |new: bool| {
+            let own = self.instances.iter().filter(|i| (i.release == d.release) == new);
+            own.fold(SideProgress::default(), |side, i| count_instance(side, i, observations))
+        };
+        Some(DeploymentProgress {
+            wanted: self.scale.unwrap_or(count),
+            new: side(true),
+            old: side(false),
+        })
+    }
+}
+
+fn count_instance(
+    mut side: SideProgress,
+    instance: &InstanceRecord,
+    observations: &Observations,
+) -> SideProgress {
+    match instance.state {
+        InstanceState::Starting => side.starting += 1,
+        InstanceState::Active => side.active += 1,
+        InstanceState::Draining => {
+            side.draining += 1;
+            side.draining_in_flight += observations.in_flight(instance.id).unwrap_or(0);
+            side.draining_since = match (side.draining_since, instance.draining_at) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        }
+        InstanceState::Stopping => side.stopping += 1,
+        InstanceState::Stopped => {}
+    }
+    side
+}
+
+/// An artifact for people.
+pub(super) fn artifact_words(artifact: &Artifact) -> String {
+    match artifact {
+        Artifact::Directory { digest } => format!("directory {}", digest.short()),
+        Artifact::Image { reference, digest: Some(digest) } => {
+            format!("image {reference}@{digest}")
+        }
+        Artifact::Image { reference, digest: None } => format!("image {reference}"),
+        Artifact::None => "command only".to_owned(),
+    }
+}
+
+/// `web in production`, for events.
+pub(super) fn place(env: &EnvName, app: &AppName) -> String {
+    format!("{app} in {env}")
+}

@@ -1,0 +1,255 @@
+//! Apps: what runs where, how many, and the wishes that a person has about a running app. A wish is
+//! recorded and answered at once; the tasks carry it out.
+
+use ark_model::api::{AppDetail, AppRow, Page, PageQuery, ProblemCode, SCALE_MAX, ScaleRequest};
+use ark_model::environment::AppState;
+use ark_model::event::EventKind;
+use ark_model::{AppName, DeploymentState, EnvName};
+use ark_planner::queue::supersede;
+use ark_store::WriteTx;
+use axum::extract::State;
+use jiff::Timestamp;
+
+use super::app_rows::{load, place};
+use super::error::ApiError;
+use super::extract::{Json, Path, Query, cursor, page, page_limit};
+use super::find;
+use super::intents::{Act, superseded_event};
+use super::operation::{Operation, Shared};
+use crate::auth::{Caller, Permission};
+
+const APP_PROBLEMS: &[ProblemCode] = &[ProblemCode::EnvironmentNotFound, ProblemCode::AppNotFound];
+const CHANGE_PROBLEMS: &[ProblemCode] = &[
+    ProblemCode::EnvironmentNotFound,
+    ProblemCode::EnvironmentDestroying,
+    ProblemCode::AppNotFound,
+    ProblemCode::NotDeployed,
+];
+
+pub(super) fn operations() -> Vec<Operation> {
+    let app = "/v1/environments/{env}/apps/{app}";
+    vec![
+        Operation::get(
+            "/v1/environments/{env}/apps",
+            ("listApps", "Apps of an environment, by name"),
+            list,
+        )
+        .query::<PageQuery>()
+        .answers::<Page<AppRow>>(200)
+        .problems(&[ProblemCode::EnvironmentNotFound]),
+        Operation::get(app, ("getApp", "One app"), show)
+            .answers::<AppDetail>(200)
+            .problems(APP_PROBLEMS),
+        Operation::post(
+            "/v1/environments/{env}/apps/{app}/scale",
+            ("scaleApp", "Set the number of instances"),
+            scale,
+        )
+        .about("Holds over deployments, until it is said anew.")
+        .needs(Permission::Operate)
+        .takes::<ScaleRequest>()
+        .answers::<AppDetail>(200)
+        .problems(CHANGE_PROBLEMS),
+        Operation::post(
+            "/v1/environments/{env}/apps/{app}/restart",
+            ("restartApp", "Replace all instances by new ones of the same release"),
+            restart,
+        )
+        .about("Start-first, as in a deployment. An app that was stopped is started.")
+        .needs(Permission::Operate)
+        .answers::<AppDetail>(200)
+        .problems(CHANGE_PROBLEMS),
+        Operation::post(
+            "/v1/environments/{env}/apps/{app}/stop",
+            ("stopApp", "Stop all instances"),
+            stop,
+        )
+        .about("A waiting deployment is superseded, a running one ends.")
+        .needs(Permission::Operate)
+        .answers::<AppDetail>(200)
+        .problems(CHANGE_PROBLEMS),
+        Operation::post(
+            "/v1/environments/{env}/apps/{app}/start",
+            ("startApp", "Start an app that was stopped, with its live release"),
+            start,
+        )
+        .needs(Permission::Operate)
+        .answers::<AppDetail>(200)
+        .problems(CHANGE_PROBLEMS),
+    ]
+}
+
+async fn list(
+    State(state): State<Shared>,
+    Path(env): Path<EnvName>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<AppRow>>, ApiError> {
+    let limit = page_limit(query.limit)?;
+    let after: Option<AppName> = cursor(query.cursor.as_deref())?;
+    let now = Timestamp::now();
+    let records = state
+        .store
+        .read::<_, ApiError, _>(move |tx| {
+            find::environment(tx, &env)?;
+            let states = tx.app_states_of(&env)?;
+            let beyond = |state: &AppState| after.as_ref().is_none_or(|after| state.app > *after);
+            let wanted = states.into_iter().filter(beyond).take(limit + 1);
+            wanted.map(|state| load(tx, state, now)).collect::<Result<Vec<_>, _>>()
+        })
+        .await?;
+    let rows = records.iter().map(|records| records.row(&state, now)).collect();
+    Ok(Json(page(rows, limit, |row: &AppRow| row.app.to_string(), |row| row)))
+}
+
+async fn show(
+    State(state): State<Shared>,
+    Path((env, app)): Path<(EnvName, AppName)>,
+) -> Result<Json<AppDetail>, ApiError> {
+    let now = Timestamp::now();
+    let records = state
+        .store
+        .read::<_, ApiError, _>(move |tx| load(tx, find::app(tx, &env, &app)?, now))
+        .await?;
+    Ok(Json(records.detail(&state, now)))
+}
+
+/// Changes what is wanted of an app, records an event, and answers with the app.
+async fn change<F>(
+    state: Shared,
+    caller: Caller,
+    env: EnvName,
+    app: AppName,
+    wish: F,
+) -> Result<Json<AppDetail>, ApiError>
+where
+    F: FnOnce(&mut WriteTx, &mut AppState, &Act) -> Result<Option<String>, ApiError>
+        + Send
+        + 'static,
+{
+    let now = Timestamp::now();
+    let act = Act { by: caller.name, now };
+    let records = state
+        .store
+        .write::<_, ApiError, _>(move |tx| {
+            find::active_environment(tx, &env)?;
+            let mut wanted = find::app(tx, &env, &app)?;
+            if let Some(text) = wish(tx, &mut wanted, &act)? {
+                wanted.updated_at = act.now;
+                tx.put_app_state(&wanted)?;
+                tx.append_event(act.event(EventKind::AppChanged, &env, Some(&app), text))?;
+            }
+            load(tx, wanted, now)
+        })
+        .await?;
+    Ok(Json(records.detail(&state, now)))
+}
+
+async fn scale(
+    State(state): State<Shared>,
+    caller: Caller,
+    Path((env, app)): Path<(EnvName, AppName)>,
+    Json(request): Json<ScaleRequest>,
+) -> Result<Json<AppDetail>, ApiError> {
+    if let Some(count) = request.count.filter(|count| *count > SCALE_MAX) {
+        let detail = format!("{count} instances are not allowed: 0 to {SCALE_MAX}");
+        return Err(ApiError::new(ProblemCode::InvalidValue, detail));
+    }
+    change(state, caller, env, app, move |_, wanted, _| {
+        if wanted.scale == request.count {
+            return Ok(None);
+        }
+        wanted.scale = request.count;
+        wanted.start_after = None;
+        let to = match request.count {
+            Some(1) => "1 instance".to_owned(),
+            Some(count) => format!("{count} instances"),
+            None => "what its definition says".to_owned(),
+        };
+        Ok(Some(format!("{} was scaled to {to}", place(&wanted.env, &wanted.app))))
+    })
+    .await
+}
+
+async fn restart(
+    State(state): State<Shared>,
+    caller: Caller,
+    Path((env, app)): Path<(EnvName, AppName)>,
+) -> Result<Json<AppDetail>, ApiError> {
+    change(state, caller, env, app, |_, wanted, act| {
+        deployed(wanted)?;
+        wanted.stopped = false;
+        wanted.restart_before = Some(act.now);
+        forget_failures(wanted);
+        Ok(Some(format!("the restart of {} was asked for", place(&wanted.env, &wanted.app))))
+    })
+    .await
+}
+
+async fn stop(
+    State(state): State<Shared>,
+    caller: Caller,
+    Path((env, app)): Path<(EnvName, AppName)>,
+) -> Result<Json<AppDetail>, ApiError> {
+    change(state, caller, env, app, |tx, wanted, act| {
+        let waited = end_waiting(tx, wanted, act)?;
+        if wanted.stopped && !waited {
+            return Ok(None);
+        }
+        wanted.stopped = true;
+        Ok(Some(format!("the stop of {} was asked for", place(&wanted.env, &wanted.app))))
+    })
+    .await
+}
+
+async fn start(
+    State(state): State<Shared>,
+    caller: Caller,
+    Path((env, app)): Path<(EnvName, AppName)>,
+) -> Result<Json<AppDetail>, ApiError> {
+    change(state, caller, env, app, |_, wanted, _| {
+        deployed(wanted)?;
+        if !wanted.stopped && wanted.start_after.is_none() {
+            return Ok(None);
+        }
+        wanted.stopped = false;
+        forget_failures(wanted);
+        Ok(Some(format!("the start of {} was asked for", place(&wanted.env, &wanted.app))))
+    })
+    .await
+}
+
+/// A person who asks for a start does not wait for the backoff.
+fn forget_failures(wanted: &mut AppState) {
+    wanted.failures = 0;
+    wanted.start_after = None;
+}
+
+fn deployed(wanted: &AppState) -> Result<(), ApiError> {
+    if wanted.live.is_some() || wanted.running.is_some() || wanted.waiting.is_some() {
+        return Ok(());
+    }
+    let (env, app) = (&wanted.env, &wanted.app);
+    let detail = format!("{} has no live release", place(env, app));
+    Err(ApiError::new(ProblemCode::NotDeployed, detail)
+        .remedy("deploy it", format!("ark deploy {app} -e {env}")))
+}
+
+/// A deployment that waits would wait for ever once nothing of the app is to run. Answers whether
+/// there was one.
+pub(super) fn end_waiting(
+    tx: &mut WriteTx,
+    wanted: &mut AppState,
+    act: &Act,
+) -> Result<bool, ApiError> {
+    let Some(id) = wanted.waiting.take() else {
+        return Ok(false);
+    };
+    if let Some(waiting) = tx.deployment(id)?
+        && waiting.state == DeploymentState::Queued
+    {
+        let ended = supersede(&waiting, act.now);
+        tx.put_deployment(&ended, waiting.state)?;
+        tx.append_event(superseded_event(&ended, act))?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,143 @@
+//! `ark doctor`: looks at everything the server stands on and says what to do about the rest.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use ark_engine::Enforcement;
+use ark_model::api::{CheckOutcome, DoctorCheck, DoctorReport};
+use axum::extract::State;
+
+use super::error::{ApiError, chain};
+use super::extract::Json;
+use super::operation::Shared;
+
+/// Less free space than this, in bytes, is a warning.
+const FREE_BYTES_LOW: u64 = 1 << 30;
+/// Less free space than this, in bytes, is a failure.
+const FREE_BYTES_MIN: u64 = 64 << 20;
+/// How long the engine may take to say what runs.
+const ENGINE_DEADLINE: Duration = Duration::from_secs(5);
+
+pub(super) async fn doctor(State(state): State<Shared>) -> Json<DoctorReport> {
+    let mut checks = vec![store(&state).await, gateway(&state), engine(&state).await];
+    let data_dir = state.settings.data_dir.clone();
+    let disk = tokio::task::spawn_blocking(move || {
+        let mut checks = vec![disk(&data_dir)];
+        checks.extend(private(&data_dir));
+        checks
+    });
+    checks.extend(disk.await.unwrap_or_default());
+    for (name, enforcement) in state.engine.capabilities().rows() {
+        checks.push(match enforcement {
+            Enforcement::Enforced => check(name, CheckOutcome::Ok, "enforced"),
+            Enforcement::NotEnforced { reason } => DoctorCheck {
+                remedy: Some(remedy_of(name).to_owned()),
+                ..check(name, CheckOutcome::Warn, format!("not enforced: {reason}"))
+            },
+        });
+    }
+    let outcome = checks.iter().map(|check| check.outcome).max().unwrap_or(CheckOutcome::Ok);
+    Json(DoctorReport { checks, outcome })
+}
+
+fn check(name: &str, outcome: CheckOutcome, detail: impl Into<String>) -> DoctorCheck {
+    DoctorCheck { name: name.to_owned(), outcome, detail: detail.into(), remedy: None }
+}
+
+fn remedy_of(capability: &str) -> &'static str {
+    match capability {
+        "app isolation" => "run `ark up` as root: each app then gets a user of its own",
+        _ => {
+            "give the server a writable cgroup: run it as root, or with a delegated cgroup (systemd: Delegate=yes)"
+        }
+    }
+}
+
+/// Writes a record, so that a full or read-only disk shows before a deployment meets it.
+async fn store(state: &Shared) -> DoctorCheck {
+    let written = state
+        .store
+        .write::<_, ApiError, _>(|tx| {
+            tx.put_meta("doctor", "looked")?;
+            Ok(tx.epoch()?)
+        })
+        .await;
+    match written {
+        Ok(_) => check("store", CheckOutcome::Ok, "reads and writes"),
+        Err(error) => DoctorCheck {
+            remedy: Some("free space on the disk of the data directory".to_owned()),
+            ..check("store", CheckOutcome::Fail, error.problem().detail.clone())
+        },
+    }
+}
+
+fn gateway(state: &Shared) -> DoctorCheck {
+    let seen = state.observations.gateway();
+    let at: Vec<String> = seen.http.iter().map(|at| format!("http://{at}")).collect();
+    match (seen.connected, seen.refused) {
+        (true, None) => {
+            check("gateway", CheckOutcome::Ok, format!("connected, serves {}", at.join(", ")))
+        }
+        (true, Some(reason)) => check(
+            "gateway",
+            CheckOutcome::Fail,
+            format!("connected, but refused the last route table: {reason}"),
+        ),
+        (false, _) => DoctorCheck {
+            remedy: Some(
+                "its supervisor starts it again; if it does not come back, restart `ark up`"
+                    .to_owned(),
+            ),
+            ..check(
+                "gateway",
+                CheckOutcome::Fail,
+                "not connected; what it was last told it goes on serving",
+            )
+        },
+    }
+}
+
+async fn engine(state: &Shared) -> DoctorCheck {
+    let kind = state.engine.kind();
+    match tokio::time::timeout(ENGINE_DEADLINE, state.engine.list()).await {
+        Ok(Ok(listed)) => {
+            let detail = format!("{kind}, knows {} instances", listed.len());
+            check("engine", CheckOutcome::Ok, detail)
+        }
+        Ok(Err(error)) => check("engine", CheckOutcome::Fail, format!("{kind}: {}", chain(&error))),
+        Err(_) => check("engine", CheckOutcome::Fail, format!("{kind} does not answer")),
+    }
+}
+
+fn disk(data_dir: &Path) -> DoctorCheck {
+    let name = "disk";
+    let statistics = match rustix::fs::statvfs(data_dir) {
+        Ok(statistics) => statistics,
+        Err(error) => {
+            return check(name, CheckOutcome::Fail, format!("{}: {error}", data_dir.display()));
+        }
+    };
+    let free = statistics.f_bavail.saturating_mul(statistics.f_frsize);
+    let outcome = match free {
+        0..FREE_BYTES_MIN => CheckOutcome::Fail,
+        FREE_BYTES_MIN..FREE_BYTES_LOW => CheckOutcome::Warn,
+        FREE_BYTES_LOW.. => CheckOutcome::Ok,
+    };
+    let detail = format!("{} MiB free at {}", free >> 20, data_dir.display());
+    let remedy = (outcome != CheckOutcome::Ok).then(|| "ark gc, or free space".to_owned());
+    DoctorCheck { remedy, ..check(name, outcome, detail) }
+}
+
+/// Whether others may read what is nobody's business.
+fn private(data_dir: &Path) -> Option<DoctorCheck> {
+    let name = "data directory";
+    let mode = data_dir.metadata().ok()?.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Some(check(name, CheckOutcome::Ok, format!("private (mode {mode:04o})")));
+    }
+    Some(DoctorCheck {
+        remedy: Some(format!("chmod 700 {}", data_dir.display())),
+        ..check(name, CheckOutcome::Warn, format!("others may look into it (mode {mode:04o})"))
+    })
+}

@@ -1,0 +1,146 @@
+//! Environments.
+
+use ark_model::EnvName;
+use ark_model::api::{EnvironmentCreate, EnvironmentView, Page, PageQuery, ProblemCode};
+use ark_model::environment::{EnvKind, EnvState, Environment};
+use ark_model::event::EventKind;
+use ark_store::ReadTx;
+use axum::extract::State;
+use http::StatusCode;
+use jiff::Timestamp;
+
+use super::apps::end_waiting;
+use super::error::ApiError;
+use super::extract::{Json, Path, Query, cursor, page, page_limit};
+use super::find;
+use super::intents::{Act, ensure_environment};
+use super::operation::{Operation, Shared};
+use crate::auth::{Caller, Permission};
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/v1/environments", ("listEnvironments", "Environments, by name"), list)
+            .query::<PageQuery>()
+            .answers::<Page<EnvironmentView>>(200),
+        Operation::post("/v1/environments", ("createEnvironment", "Make an environment"), create)
+            .about("One that exists with this kind is answered as it is.")
+            .needs(Permission::CreateEnvironment)
+            .takes::<EnvironmentCreate>()
+            .answers::<EnvironmentView>(201)
+            .problems(&[ProblemCode::AlreadyExists, ProblemCode::EnvironmentDestroying]),
+        Operation::get("/v1/environments/{env}", ("getEnvironment", "One environment"), show)
+            .answers::<EnvironmentView>(200)
+            .problems(&[ProblemCode::EnvironmentNotFound]),
+        Operation::delete(
+            "/v1/environments/{env}",
+            ("destroyEnvironment", "Destroy an environment and everything in it"),
+            destroy,
+        )
+        .about(
+            "Stops every instance, then forgets apps, releases, configuration and secrets. Asking \
+             again while it goes on changes nothing.",
+        )
+        .needs(Permission::DestroyEnvironment)
+        .answers::<EnvironmentView>(202)
+        .problems(&[ProblemCode::EnvironmentNotFound]),
+    ]
+}
+
+async fn list(
+    State(state): State<Shared>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<EnvironmentView>>, ApiError> {
+    let limit = page_limit(query.limit)?;
+    let after: Option<EnvName> = cursor(query.cursor.as_deref())?;
+    let views = state
+        .store
+        .read::<_, ApiError, _>(move |tx| {
+            let all = tx.environments()?.into_iter();
+            let beyond = all.filter(|e| after.as_ref().is_none_or(|after| e.name > *after));
+            beyond.take(limit + 1).map(|e| view(tx, e)).collect::<Result<Vec<_>, _>>()
+        })
+        .await?;
+    Ok(Json(page(views, limit, |view: &EnvironmentView| view.name.to_string(), |view| view)))
+}
+
+async fn show(
+    State(state): State<Shared>,
+    Path(env): Path<EnvName>,
+) -> Result<Json<EnvironmentView>, ApiError> {
+    let view = state
+        .store
+        .read::<_, ApiError, _>(move |tx| view(tx, find::environment(tx, &env)?))
+        .await?;
+    Ok(Json(view))
+}
+
+async fn create(
+    State(state): State<Shared>,
+    caller: Caller,
+    Json(request): Json<EnvironmentCreate>,
+) -> Result<(StatusCode, Json<EnvironmentView>), ApiError> {
+    let act = Act { by: caller.name, now: Timestamp::now() };
+    let (status, view) = state
+        .store
+        .write::<_, ApiError, _>(move |tx| {
+            let known = tx.environment(&request.name)?.is_some();
+            let environment = ensure_environment(tx, &request.name, request.kind, &act)?;
+            if request.kind.is_some_and(|kind| kind != environment.kind) {
+                let kind = match environment.kind {
+                    EnvKind::Permanent => "permanent",
+                    EnvKind::Development => "for development",
+                };
+                let detail = format!("environment `{}` exists and is {kind}", request.name);
+                return Err(ApiError::new(ProblemCode::AlreadyExists, detail));
+            }
+            let status = if known { StatusCode::OK } else { StatusCode::CREATED };
+            Ok((status, view(tx, environment)?))
+        })
+        .await?;
+    Ok((status, Json(view)))
+}
+
+async fn destroy(
+    State(state): State<Shared>,
+    caller: Caller,
+    Path(env): Path<EnvName>,
+) -> Result<(StatusCode, Json<EnvironmentView>), ApiError> {
+    let act = Act { by: caller.name, now: Timestamp::now() };
+    let view = state
+        .store
+        .write::<_, ApiError, _>(move |tx| {
+            let mut environment = find::environment(tx, &env)?;
+            if environment.state == EnvState::Active {
+                environment.state = EnvState::Destroying;
+                tx.put_environment(&environment)?;
+                for mut app in tx.app_states_of(&env)? {
+                    end_waiting(tx, &mut app, &act)?;
+                    app.stopped = true;
+                    app.updated_at = act.now;
+                    tx.put_app_state(&app)?;
+                }
+                let text = format!("the end of environment {env} was asked for");
+                tx.append_event(act.event(EventKind::EnvironmentDestroying, &env, None, text))?;
+            }
+            view(tx, environment)
+        })
+        .await?;
+    Ok((StatusCode::ACCEPTED, Json(view)))
+}
+
+fn view(tx: &ReadTx, environment: Environment) -> Result<EnvironmentView, ApiError> {
+    let apps = tx.app_states_of(&environment.name)?;
+    let mut instances = 0;
+    for app in &apps {
+        instances += tx.alive_instances_of(&app.env, &app.app)?.len();
+    }
+    Ok(EnvironmentView {
+        name: environment.name,
+        kind: environment.kind,
+        state: environment.state,
+        owner: environment.owner,
+        created_at: environment.created_at,
+        apps: apps.into_iter().map(|app| app.app.to_string()).collect(),
+        instances: u32::try_from(instances).unwrap_or(u32::MAX),
+    })
+}

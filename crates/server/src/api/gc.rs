@@ -1,0 +1,167 @@
+//! `ark gc`: removes what nothing needs any more. What a running deployment, an instance, the live
+//! release or a rollback needs is kept, and so is everything younger than the time in which
+//! somebody may still be about to use it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ark_engine::EngineError;
+use ark_model::api::GcReport;
+use ark_model::environment::AppState;
+use ark_model::instance::EngineState;
+use ark_model::{AppName, EnvName, InstanceId, ReleaseNumber, Sha256};
+use ark_planner::queue::rollback_targets;
+use ark_store::{BlobError, DeploymentFilter, WriteTx};
+use axum::extract::State;
+use jiff::{SignedDuration, Timestamp};
+
+use super::error::{ApiError, chain};
+use super::extract::Json;
+use super::operation::Shared;
+
+/// How long it may take.
+pub(super) const DEADLINE: Duration = Duration::from_secs(10 * 60);
+/// Releases of each app that are kept, the newest.
+const RELEASES_KEPT: usize = 50;
+/// Finished deployments of each app that are kept, the newest.
+const DEPLOYMENTS_KEPT: usize = 500;
+/// What was sent within this time may be about to be deployed.
+const UPLOADS_KEPT: SignedDuration = SignedDuration::from_hours(1);
+/// Ended instances are remembered for so long.
+const INSTANCES_KEPT: SignedDuration = SignedDuration::from_hours(24);
+/// Events and revoked tokens are remembered for so long.
+const HISTORY_KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// Records removed in one transaction, so that others get their turn.
+const AT_ONCE: usize = 1_000;
+/// The most such transactions of one kind in one run.
+const ROUNDS_MAX: usize = 1_000;
+/// How long the engine may take for one call.
+const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
+
+pub(super) async fn collect(State(state): State<Shared>) -> Result<Json<GcReport>, ApiError> {
+    let now = Timestamp::now();
+    let mut report = GcReport::default();
+    // Nobody relies on a blob being here while this goes on; deployments wait for it.
+    let _alone = state.blobs_in_use.clone().write_owned().await;
+    for (env, app) in apps(&state).await? {
+        let removed = state
+            .store
+            .write::<_, ApiError, _>(move |tx| {
+                // Read anew: a deployment may have begun since the list was made.
+                match tx.app_state(&env, &app)? {
+                    Some(app) => releases(tx, &app),
+                    None => Ok(0),
+                }
+            })
+            .await?;
+        report.releases += removed as u64;
+    }
+    report.instances += engine_leftovers(&state).await?;
+    let old = before(now, INSTANCES_KEPT);
+    report.instances += rounds(&state, move |tx| Ok(tx.prune_instances(old, AT_ONCE)?)).await?;
+    let old = before(now, UPLOADS_KEPT);
+    rounds(&state, move |tx| Ok(tx.prune_artifacts(old, AT_ONCE)?)).await?;
+    blobs(&state, old, &mut report).await?;
+    let old = before(now, HISTORY_KEPT);
+    rounds(&state, move |tx| Ok(tx.prune_events(old, AT_ONCE)?)).await?;
+    rounds(&state, move |tx| Ok(tx.prune_answers(now, AT_ONCE)?)).await?;
+    state.store.write::<_, ApiError, _>(move |tx| Ok(tx.prune_tokens(old)?)).await?;
+    Ok(Json(report))
+}
+
+fn before(now: Timestamp, age: SignedDuration) -> Timestamp {
+    now.saturating_sub(age).unwrap_or(Timestamp::MIN)
+}
+
+async fn apps(state: &Shared) -> Result<Vec<(EnvName, AppName)>, ApiError> {
+    let apps = state.store.read::<_, ApiError, _>(|tx| Ok(tx.app_states()?)).await?;
+    Ok(apps.into_iter().map(|app| (app.env, app.app)).collect())
+}
+
+/// Repeats a bounded removal until there is nothing left of it.
+async fn rounds<F>(state: &Shared, remove: F) -> Result<u64, ApiError>
+where
+    F: Fn(&mut WriteTx) -> Result<usize, ApiError> + Clone + Send + 'static,
+{
+    let mut removed = 0;
+    for _ in 0..ROUNDS_MAX {
+        let remove = remove.clone();
+        match state.store.write::<_, ApiError, _>(move |tx| remove(tx)).await? {
+            0 => break,
+            some => removed += some as u64,
+        }
+    }
+    Ok(removed)
+}
+
+fn releases(tx: &mut WriteTx, app: &AppState) -> Result<usize, ApiError> {
+    let (env, name) = (&app.env, &app.app);
+    tx.prune_deployments(env, name, DEPLOYMENTS_KEPT)?;
+    let newest = tx.releases(env, name, None, RELEASES_KEPT)?;
+    let Some(oldest_kept) = newest.last().map(|release| release.number) else {
+        return Ok(0);
+    };
+    let filter = DeploymentFilter { env: Some(env.clone()), app: Some(name.clone()) };
+    let history = tx.deployments(&filter, None, DEPLOYMENTS_KEPT)?;
+    let mut keep: BTreeSet<ReleaseNumber> = app.live.into_iter().chain(app.previous).collect();
+    keep.extend(tx.alive_instances_of(env, name)?.into_iter().map(|instance| instance.release));
+    for d in history.iter().filter(|d| !d.state.is_terminal()) {
+        keep.insert(d.release);
+        keep.extend(d.base);
+    }
+    keep.extend(rollback_targets(app, None, &history).first());
+    Ok(tx.delete_releases_before(env, name, oldest_kept, &keep)?)
+}
+
+/// Ended instances that the engine still keeps and nothing recorded needs.
+async fn engine_leftovers(state: &Shared) -> Result<u64, ApiError> {
+    let listed = tokio::time::timeout(ENGINE_DEADLINE, state.engine.list()).await;
+    let Ok(listed) = listed else {
+        tracing::warn!("gc: the engine did not say what it keeps");
+        return Ok(0);
+    };
+    let mut ended: BTreeSet<InstanceId> = BTreeSet::new();
+    for observed in listed? {
+        if matches!(observed.state, EngineState::Exited { .. } | EngineState::StartFailed { .. }) {
+            ended.insert(observed.id);
+        }
+    }
+    let mut removed = 0;
+    for id in ended {
+        let recorded = state.store.read::<_, ApiError, _>(move |tx| Ok(tx.instance(id)?)).await?;
+        if recorded.is_some_and(|record| record.state.is_alive()) {
+            continue;
+        }
+        match tokio::time::timeout(ENGINE_DEADLINE, state.engine.remove(id)).await {
+            Ok(Ok(())) => removed += 1,
+            Ok(Err(EngineError::StillThere(_))) => {}
+            Ok(Err(error)) => tracing::warn!(error = chain(&error), "gc: an instance stays"),
+            Err(_) => tracing::warn!(%id, "gc: the engine did not remove an instance in time"),
+        }
+    }
+    Ok(removed)
+}
+
+async fn blobs(state: &Shared, old: Timestamp, report: &mut GcReport) -> Result<(), ApiError> {
+    let named = state.store.read::<_, ApiError, _>(|tx| Ok(tx.named_blobs()?)).await?;
+    let blobs = state.blobs.clone();
+    let removed = tokio::task::spawn_blocking(move || -> Result<(u64, u64), BlobError> {
+        let (mut count, mut bytes) = (0, 0);
+        let unneeded = |(digest, _, written): &(Sha256, u64, Timestamp)| {
+            !named.contains_key(digest) && *written < old
+        };
+        for (digest, length, _) in blobs.list()?.into_iter().filter(unneeded) {
+            blobs.delete(&digest)?;
+            count += 1;
+            bytes += length;
+        }
+        Ok((count, bytes))
+    });
+    let removed = removed
+        .await
+        .map_err(|error| ApiError::internal(format!("removing blobs: {error}")))?
+        .map_err(|error| ApiError::internal(chain(&error)))?;
+    report.blobs += removed.0;
+    report.bytes += removed.1;
+    Ok(())
+}

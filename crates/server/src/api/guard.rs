@@ -1,0 +1,114 @@
+//! What stands before every handler: the guard for all requests, the gate for one operation.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use ark_model::api::ProblemCode;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt as _;
+use http::{HeaderValue, header};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+use super::error::{ApiError, Failure, render};
+use super::operation::{Access, Deadline, Shared};
+use crate::auth::{authorize, check_origin};
+
+/// The header that names a request in answers and in the log.
+const REQUEST_ID: &str = "x-request-id";
+
+/// For all requests: refuses pages and too many at once, turns a panic into an answer, names the
+/// request, and writes what only the operator may read to the log.
+pub(super) async fn guard(State(state): State<Shared>, request: Request, next: Next) -> Response {
+    let id = Uuid::now_v7().simple().to_string();
+    let method = request.method().clone();
+    // The path names environments, apps and ids, never values; the query is left out all the same.
+    let path = request.uri().path().to_owned();
+    let mut response = match enter(&state, &request) {
+        Err(error) => error.into_response(),
+        Ok(permit) => {
+            let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+            drop(permit);
+            answer.unwrap_or_else(|panic| panicked(panic.as_ref()).into_response())
+        }
+    };
+    if let Some(mut failure) = response.extensions_mut().remove::<Failure>() {
+        let problem = &mut failure.problem;
+        problem.request_id = Some(id.clone());
+        let (code, status) = (problem.code.as_str(), problem.status);
+        let context = failure.internal.as_deref().unwrap_or_default();
+        if status >= 500 {
+            tracing::error!(request = id, %method, path, code, status, context, "request failed");
+        } else {
+            tracing::debug!(request = id, %method, path, code, status, context, "request refused");
+        }
+        response = render(problem);
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn enter(state: &Shared, request: &Request) -> Result<OwnedSemaphorePermit, ApiError> {
+    check_origin(&state.settings.allowed_hosts, request.uri(), request.headers())?;
+    if state.shutdown.is_requested() {
+        return Err(ApiError::new(ProblemCode::ShuttingDown, "the server is shutting down"));
+    }
+    place(&state.requests, "requests")
+}
+
+/// A place among the limited number of something, or 503.
+pub(super) fn place(places: &Arc<Semaphore>, noun: &str) -> Result<OwnedSemaphorePermit, ApiError> {
+    places
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| ApiError::new(ProblemCode::Busy, format!("too many {noun} at once")))
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> ApiError {
+    let words = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    ApiError::internal(format!("the handler panicked: {words}"))
+}
+
+/// What the gate of an operation holds a request to.
+#[derive(Clone)]
+pub(super) struct Rules {
+    pub(super) state: Shared,
+    pub(super) access: Access,
+    pub(super) deadline: Deadline,
+}
+
+/// For one operation: who may, and for how long.
+pub(super) async fn gate(rules: Rules, mut request: Request, next: Next) -> Response {
+    if let Access::Needs(permission) = rules.access {
+        match authorize(&rules.state, request.headers(), permission).await {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+            }
+            Err(error) => return error.into_response(),
+        }
+    }
+    match rules.deadline {
+        Deadline::Stream => next.run(request).await,
+        Deadline::Answer(limit) => match tokio::time::timeout(limit, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => {
+                let detail = format!(
+                    "no answer within {} s; whether it was done shows when it is asked for again",
+                    limit.as_secs()
+                );
+                ApiError::new(ProblemCode::Timeout, detail).into_response()
+            }
+        },
+    }
+}

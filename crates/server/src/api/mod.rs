@@ -1,0 +1,107 @@
+//! The HTTP API under `/v1`: one file per resource, each listing its operations.
+//!
+//! [`router`] builds everything from the table of [`operations`]; `openapi` describes the same
+//! table. A request passes, in this order: the guard (origin, number of requests, request id,
+//! faults), then the gate of its operation (token, permission, deadline, size of the body), then
+//! its handler. Handlers change the store and nothing else: what follows from a change is done by
+//! the tasks, which each commit wakes.
+//!
+//! Answers never hold a secret value (I8), except the two operations that exist for that.
+
+mod app_rows;
+mod apps;
+mod artifacts;
+mod config;
+mod deployments;
+mod diff;
+mod doctor;
+mod environment_values;
+mod environments;
+mod error;
+mod events;
+mod exec;
+mod extract;
+mod find;
+mod gc;
+mod guard;
+mod idempotency;
+mod instances;
+mod intents;
+mod logs;
+pub mod openapi;
+mod operation;
+mod plan;
+mod releases;
+mod serve;
+mod server_info;
+mod stream;
+mod tokens;
+
+use std::sync::OnceLock;
+
+use ark_model::api::ProblemCode;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+
+pub use error::{ApiError, PROBLEM_JSON};
+pub use operation::{Access, Content, Deadline, Operation, SchemaOf, Shared};
+pub use serve::serve;
+
+/// Every operation, in the order of the document.
+pub fn operations() -> Vec<Operation> {
+    let sections: [(&'static str, Vec<Operation>); 11] = [
+        ("server", server_info::operations()),
+        ("environments", environments::operations()),
+        ("apps", apps::operations()),
+        ("instances", instances::operations()),
+        ("configuration", config::operations()),
+        ("artifacts", artifacts::operations()),
+        ("deployments", deployments::operations()),
+        ("releases", releases::operations()),
+        ("logs", logs::operations()),
+        ("events", events::operations()),
+        ("tokens", tokens::operations()),
+    ];
+    let tagged = |(tag, operations): (&'static str, Vec<Operation>)| {
+        operations.into_iter().map(move |operation| Operation { tag, ..operation })
+    };
+    sections.into_iter().flat_map(tagged).collect()
+}
+
+/// The whole API.
+pub fn router(state: Shared) -> Router {
+    let mut router = Router::new();
+    for operation in operations() {
+        let rules = guard::Rules {
+            state: state.clone(),
+            access: operation.access,
+            deadline: operation.deadline,
+        };
+        let handler = operation
+            .handler
+            .layer(DefaultBodyLimit::max(operation.body_bytes_max))
+            .layer(from_fn(move |request, next| guard::gate(rules.clone(), request, next)));
+        router = router.route(operation.path, handler);
+    }
+    router
+        .fallback(async || {
+            ApiError::new(ProblemCode::NoSuchOperation, "no operation has this address")
+                .remedy("all operations", "GET /openapi.json")
+        })
+        .method_not_allowed_fallback(async || {
+            ApiError::new(ProblemCode::MethodNotAllowed, "the address allows other methods only")
+        })
+        .layer(from_fn_with_state(state.clone(), guard::guard))
+        .with_state(state)
+}
+
+/// `GET /openapi.json`.
+async fn serve_openapi() -> Response {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    let text = TEXT.get_or_init(|| openapi::text(&operations()));
+    let json = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, json)], text.as_str()).into_response()
+}

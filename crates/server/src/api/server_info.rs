@@ -1,0 +1,108 @@
+//! The server itself.
+
+use ark_engine::Enforcement;
+use ark_model::api::{
+    Capability, DoctorReport, EngineView, GatewayView, GcReport, Health, ProblemCode, ServerInfo,
+    ShutdownRequest,
+};
+use axum::extract::State;
+use http::StatusCode;
+
+use super::error::ApiError;
+use super::extract::Json;
+use super::operation::{Operation, Shared};
+use super::{doctor, gc, serve_openapi};
+use crate::auth::Permission;
+use crate::observations::Observations;
+use crate::state::ServerState;
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/healthz", ("getHealth", "Whether the server lives"), health)
+            .public()
+            .answers::<Health>(200),
+        Operation::get("/openapi.json", ("getOpenapi", "This document"), serve_openapi)
+            .public()
+            .answers::<serde_json::Value>(200),
+        Operation::get("/v1/server", ("getServer", "What the server is and runs"), info)
+            .answers::<ServerInfo>(200),
+        Operation::post("/v1/shutdown", ("shutdown", "End the server"), shutdown)
+            .about("With `apps`, all apps and the gateway end, too; otherwise they go on.")
+            .needs(Permission::ManageServer)
+            .takes::<ShutdownRequest>()
+            .answers::<ShutdownRequest>(202),
+        Operation::get("/v1/doctor", ("doctor", "What is well and what is not"), doctor::doctor)
+            .answers::<DoctorReport>(200),
+        Operation::post(
+            "/v1/gc",
+            ("collectGarbage", "Remove what nothing needs any more"),
+            gc::collect,
+        )
+        .about(
+            "Releases beyond the 50 kept (never the live one or the one to go back to), files \
+                 no kept release needs, records of ended instances, old events.",
+        )
+        .needs(Permission::ManageServer)
+        .deadline(gc::DEADLINE)
+        .answers::<GcReport>(200)
+        .problems(&[ProblemCode::EngineFailed]),
+    ]
+}
+
+async fn health() -> Json<Health> {
+    Json(Health { status: "ok".to_owned() })
+}
+
+async fn info(State(state): State<Shared>) -> Result<Json<ServerInfo>, ApiError> {
+    let store_epoch = state.store.read::<_, ApiError, _>(|tx| Ok(tx.epoch()?)).await?;
+    let settings = &state.settings;
+    let gateway = gateway_view(&state.observations);
+    Ok(Json(ServerInfo {
+        version: settings.version.clone(),
+        pid: std::process::id(),
+        started_at: settings.started_at,
+        data_dir: settings.data_dir.display().to_string(),
+        api: format!("http://{}", settings.api),
+        http: gateway.http.iter().map(|address| format!("http://{address}")).collect(),
+        gateway,
+        engine: engine_view(&state),
+        store_epoch,
+    }))
+}
+
+pub(super) fn gateway_view(observations: &Observations) -> GatewayView {
+    let seen = observations.gateway();
+    GatewayView {
+        connected: seen.connected,
+        boot: seen.boot,
+        pid: seen.pid,
+        since: seen.since,
+        http: seen.http,
+        applied: seen.acknowledged,
+        refused: seen.refused,
+    }
+}
+
+fn engine_view(state: &ServerState) -> EngineView {
+    let capabilities = state.engine.capabilities();
+    let capability = |(name, enforcement): (&'static str, &Enforcement)| Capability {
+        name: name.to_owned(),
+        enforced: enforcement.is_enforced(),
+        reason: match enforcement {
+            Enforcement::Enforced => None,
+            Enforcement::NotEnforced { reason } => Some(reason.clone()),
+        },
+    };
+    EngineView {
+        kind: state.engine.kind().as_str().to_owned(),
+        capabilities: capabilities.rows().into_iter().map(capability).collect(),
+    }
+}
+
+async fn shutdown(
+    State(state): State<Shared>,
+    Json(request): Json<ShutdownRequest>,
+) -> (StatusCode, Json<ShutdownRequest>) {
+    state.shutdown.request(request);
+    (StatusCode::ACCEPTED, Json(request))
+}

@@ -1,0 +1,120 @@
+//! Keeps web pages away from the API. A browser on this machine reaches loopback addresses for any
+//! page it shows, by a cross-site request or by a name that resolves to 127.0.0.1 (DNS rebinding);
+//! tokens are not cookies, yet a page must not even be able to ask. Command-line clients send
+//! neither `Origin` nor a foreign `Host`.
+
+use std::net::IpAddr;
+
+use ark_model::api::ProblemCode;
+use http::{HeaderMap, Uri, header};
+
+use crate::api::ApiError;
+
+/// Host names under which the API may be addressed, beside `localhost` and plain IP addresses,
+/// which no name server can make point here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AllowedHosts(pub Vec<String>);
+
+impl AllowedHosts {
+    fn allows(&self, host: &str) -> bool {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let bare = bare.trim_end_matches('.');
+        bare.eq_ignore_ascii_case("localhost")
+            || bare.parse::<IpAddr>().is_ok()
+            || self.0.iter().any(|known| known.eq_ignore_ascii_case(bare))
+    }
+}
+
+/// Refuses a request whose host is not one of ours, and one that a page of another origin sent.
+///
+/// # Errors
+/// `foreign-origin`.
+pub fn check_origin(
+    allowed: &AllowedHosts,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), ApiError> {
+    let named = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let authority = match (uri.authority(), named) {
+        (Some(authority), _) => authority.as_str().to_owned(),
+        (None, Some(host)) => host.to_owned(),
+        (None, None) => return Err(refused("the request names no host")),
+    };
+    if !allowed.allows(host_of(&authority)) {
+        return Err(refused("the request names a host that is not this server").remedy(
+            "use its address",
+            "http://127.0.0.1:<port>, or add the name to the server's allowed hosts",
+        ));
+    }
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        let same = origin
+            .to_str()
+            .ok()
+            .and_then(|origin| origin.split_once("://"))
+            .is_some_and(|(_, at)| at.eq_ignore_ascii_case(&authority));
+        if !same {
+            return Err(refused("the request comes from a page of another origin"));
+        }
+    }
+    match headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes) {
+        None | Some(b"same-origin" | b"none") => Ok(()),
+        Some(_) => Err(refused("the request comes from a page of another site")),
+    }
+}
+
+fn refused(detail: &str) -> ApiError {
+    ApiError::new(ProblemCode::ForeignOrigin, detail)
+}
+
+/// The host of `host[:port]`, with the brackets of IPv6.
+fn host_of(authority: &str) -> &str {
+    let after_user = authority.rsplit('@').next().unwrap_or(authority);
+    match after_user.rfind(']') {
+        Some(end) => &after_user[..=end],
+        None => after_user.split(':').next().unwrap_or(after_user),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_kept_out_and_clients_are_not() {
+        let allowed = AllowedHosts(vec!["ark.example.test".into()]);
+        for (host, origin, site, good) in [
+            (Some("127.0.0.1:7070"), None, None, true),
+            (Some("localhost:7070"), None, None, true),
+            (Some("LOCALHOST"), None, None, true),
+            (Some("[::1]:7070"), None, None, true),
+            (Some("10.1.2.3:7070"), None, None, true),
+            (Some("ark.example.test"), None, None, true),
+            (None, None, None, false),
+            (Some("evil.test:7070"), None, None, false),
+            (Some("127.0.0.1.evil.test:7070"), None, None, false),
+            (Some("localhost.evil.test"), None, None, false),
+            (Some("web.production.localhost:7070"), None, None, false),
+            (Some("127.0.0.1@evil.test"), None, None, false),
+            (Some("127.0.0.1:7070"), Some("http://127.0.0.1:7070"), None, true),
+            (Some("127.0.0.1:7070"), Some("http://127.0.0.1:8080"), None, false),
+            (Some("127.0.0.1:7070"), Some("http://evil.test"), None, false),
+            (Some("127.0.0.1:7070"), Some("null"), None, false),
+            (Some("127.0.0.1:7070"), None, Some("cross-site"), false),
+            (Some("127.0.0.1:7070"), None, Some("same-site"), false),
+            (Some("127.0.0.1:7070"), None, Some("same-origin"), true),
+            (Some("127.0.0.1:7070"), None, Some("none"), true),
+        ] {
+            let mut headers = HeaderMap::new();
+            let mut set = |name: &'static str, value: Option<&'static str>| {
+                if let Some(value) = value {
+                    headers.insert(name, http::HeaderValue::from_static(value));
+                }
+            };
+            set("host", host);
+            set("origin", origin);
+            set("sec-fetch-site", site);
+            let result = check_origin(&allowed, &Uri::from_static("/v1/server"), &headers);
+            assert_eq!(result.is_ok(), good, "{host:?} {origin:?} {site:?}");
+        }
+    }
+}
