@@ -23,7 +23,7 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { lines: lines(text).collect(), diagnostics: Vec::new() }
+        Self { lines: lines(text), diagnostics: Vec::new() }
     }
 
     /// Adds a finding about a place in the file.

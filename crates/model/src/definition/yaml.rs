@@ -163,9 +163,18 @@ fn place_of_offset(bytes: &[u8], offset: usize) -> Place {
     }
 }
 
-/// Lines as YAML counts them: a carriage return alone ends one, too.
-pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+/// Lines as YAML counts them: a carriage return alone ends one, too, and after the last line
+/// break there is an empty one.
+pub(super) fn lines(text: &str) -> Vec<&str> {
+    let feeds = text.matches('\n').count();
+    text.split('\n')
+        .enumerate()
+        .flat_map(|(index, line)| {
+            let before_feed = index < feeds;
+            let line = if before_feed { line.strip_suffix('\r').unwrap_or(line) } else { line };
+            line.split('\r')
+        })
+        .collect()
 }
 
 /// Reads one document.
@@ -192,8 +201,9 @@ fn of_scan_error(error: &ScanError, text: &str) -> Finding {
         _ => (Code::NotYaml, format!("the file is not YAML: {}", error.info())),
     };
     // At the very end the reader names a line that does not exist; show the last that does.
-    let last = lines(text).zip(1..).filter(|(line, _)| !line.trim().is_empty()).last();
-    let (last, number) = last.unwrap_or(("", 1));
+    let lines = lines(text);
+    let last = lines.iter().zip(1..).filter(|(line, _)| !line.trim().is_empty()).last();
+    let (last, number) = last.unwrap_or((&"", 1));
     let place = if place.line > number {
         Place { line: number, column: last.chars().count().max(1), length: 1 }
     } else {

@@ -151,6 +151,16 @@ fn odd_bytes_that_do_no_harm() {
     }
 }
 
+/// Found by fuzzing: the place was on a line that nobody had counted.
+#[test]
+fn carriage_returns_end_lines() {
+    let parsed = parse("x.yml", b"e:\n-\r\r\n-\r\r?\r\r\r");
+    assert!(parsed.diagnostics.iter().all(|d| d.snippet.is_some()), "{:?}", parsed.diagnostics);
+    let parsed = parse("x.yml", b"a: 1\rb: 2\r\nc: 3\n");
+    let lines: Vec<_> = parsed.diagnostics.iter().map(|d| d.line).collect();
+    assert_eq!(lines, [1, 2, 3]);
+}
+
 #[test]
 fn numbers_beyond_everything() {
     let text = "autoscaling: {min_count: 99999999999999999999999999, max_count: -1, metric: cpu, \
