@@ -384,7 +384,7 @@ mod tests {
         for (rule, texts) in [
             (Variable, &["PATH", "_X", "a1", "my.var", "X-Y"][..]),
             (Label, &["web", "who-is-who", "7up", "a"]),
-            (Host, &["web.example.test", "localhost", "Clever.com"]),
+            (Host, &["web.example.test", "localhost", "Example.COM"]),
             (RoutePath, &["/", "/a/b", "/github.com/x%20y"]),
             (RequestPath, &["/_health", "/check?full=1"]),
             (FolderPath, &["/data", "/var/lib/x"]),
