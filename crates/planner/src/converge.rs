@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::observed::Seen;
 use crate::policy::{Policy, ReadyBy};
-use crate::time::after;
+use crate::time::{after, since};
 
 /// What the instances of an app are to become.
 #[derive(Debug, Clone)]
@@ -97,6 +97,9 @@ pub struct Convergence {
 /// Time beyond an instance's grace after which it is no longer waited for by anyone; the engine
 /// has sent SIGKILL long before.
 pub const STOP_MARGIN: Duration = Duration::from_secs(30);
+
+/// An instance that has not passed its check for this long is no capacity.
+const IDLE_FOR: Duration = Duration::from_secs(15);
 
 /// Time beyond the streams' deadline that the gateway has for closing and reporting.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
@@ -253,7 +256,7 @@ impl Step<'_> {
             let never_admitted = s.state == InstanceState::Starting;
             let free = never_admitted
                 || floor == 0
-                || (unserved && is_known_idle(s) && progress.serving > 0);
+                || (unserved && is_known_idle(s, self.now) && progress.serving > 0);
             if free {
                 self.take_out(s);
                 spare = if unserved { spare } else { spare.saturating_sub(1) };
@@ -264,13 +267,14 @@ impl Step<'_> {
         }
     }
 
-    /// Instances to take out, in the order in which to do so: the unwanted ones first, the oldest
-    /// of them first; then surplus of the wanted ones, those that do not serve first, then the
+    /// Instances to take out, in the order in which to do so: the unwanted ones first, of
+    /// these other releases before instances that are only to be restarted, then the oldest; then surplus of the wanted ones, those that do not serve first, then the
     /// newest.
     fn victims<'s>(&self, alive: &[&'s Seen]) -> Vec<&'s Seen> {
         let up = || alive.iter().copied().filter(|s| is_up(s));
         let mut unwanted: Vec<&Seen> = up().filter(|s| !self.wanted(s)).collect();
-        unwanted.sort_by_key(|s| (s.is_serving(), s.created_at, s.id));
+        let right_release = |s: &Seen| Some(s.release) == self.target.release;
+        unwanted.sort_by_key(|s| (s.is_serving(), right_release(s), s.created_at, s.id));
         let mut right: Vec<&Seen> = up().filter(|s| self.wanted(s)).collect();
         right.sort_by_key(|s| (s.is_serving(), std::cmp::Reverse((s.created_at, s.id))));
         let surplus = right.len().saturating_sub(self.target.count as usize);
@@ -314,8 +318,9 @@ fn is_up(s: &Seen) -> bool {
     }
 }
 
-/// Whether it is known, not just unreported, that it serves nobody.
-fn is_known_idle(s: &Seen) -> bool {
+/// Whether it is known, not just unreported, that it serves nobody, and not only for a moment: one
+/// that flaps is capacity still.
+fn is_known_idle(s: &Seen, now: Timestamp) -> bool {
     match &s.engine {
         Some(EngineState::Exited { .. } | EngineState::StartFailed { .. } | EngineState::Gone) => {
             true
@@ -323,6 +328,6 @@ fn is_known_idle(s: &Seen) -> bool {
         Some(
             EngineState::Preparing | EngineState::Running { .. } | EngineState::Stopping { .. },
         )
-        | None => s.probe.as_ref().is_some_and(|p| !p.ready),
+        | None => s.probe.as_ref().is_some_and(|p| !p.ready && since(p.since, now) >= IDLE_FOR),
     }
 }

@@ -480,7 +480,9 @@ fn draining(input: &Input<'_>, d: &Deployment) -> Plan {
 }
 
 fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
-    let t = target(input, d.base, input.live_policy, StopCause::Returned);
+    let mut t = target(input, d.base, input.live_policy, StopCause::Returned);
+    // What served before is good enough to return to; a restart asked for meanwhile comes after.
+    t.restart_before = None;
     let c = converge(&t, input.seen, input.now);
     let missing = t.count.saturating_sub(c.progress.wanted_serving);
     let words = match d.base {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ark_engine::Engine;
@@ -75,6 +76,8 @@ pub struct World {
     pub observations: Arc<Observations>,
     /// Which routes must be built anew.
     pub route_changes: Arc<RouteChanges>,
+    /// Set by `ark down`: every app is stopped, without forgetting that it is wanted.
+    pub halt: Arc<AtomicBool>,
     /// Told to the gateway when it is to end: how long requests may go on.
     pub gateway_shutdown: watch::Sender<Option<Duration>>,
     /// Time.

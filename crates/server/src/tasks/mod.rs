@@ -4,6 +4,7 @@
 pub mod deployments;
 pub(crate) mod diagnose;
 mod engine_calls;
+pub mod housekeeping;
 mod reconcile;
 mod record;
 pub mod start_spec;

@@ -5,6 +5,7 @@
 //! said; so a crash between the two costs nothing but a round.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use ark_model::definition::{Definition, Readiness};
@@ -105,7 +106,7 @@ pub(super) async fn reconcile(
     let planned = plan(&Input {
         now,
         app: &loaded.app,
-        destroying: loaded.destroying,
+        ending: ending(world, &loaded),
         running: loaded.running.as_ref(),
         waiting: loaded.waiting.as_ref(),
         new_policy: new_policy.as_ref(),
@@ -129,10 +130,19 @@ pub(super) async fn reconcile(
     Ok(wake_at)
 }
 
+/// Why nothing is to run, whatever is wanted of the app.
+fn ending(world: &World, loaded: &Loaded) -> Option<&'static str> {
+    if loaded.destroying {
+        return Some("the environment is being destroyed");
+    }
+    world.halt.load(Ordering::Relaxed).then_some("Ark is being shut down with its apps")
+}
+
 fn changes_something(plan: &Plan) -> bool {
     !plan.actions.is_empty()
         || plan.transition.is_some()
         || plan.begin_waiting
+        || plan.drop_waiting
         || plan.backoff.is_some()
         || !plan.failures.is_empty()
 }

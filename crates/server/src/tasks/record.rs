@@ -107,6 +107,7 @@ impl Recording {
         }
         self.deployment(tx, &plan, diagnoses)?;
         self.begin(tx, &plan)?;
+        self.drop_waiting(tx, &plan)?;
         self.backoff(&plan);
         self.loaded.app.updated_at = self.now;
         tx.put_app_state(&self.loaded.app)?;
@@ -373,6 +374,24 @@ impl Recording {
         tx.put_deployment(&d, DeploymentState::Queued)?;
         self.loaded.running = Some(d);
         self.event(EventKind::DeploymentStarted, None, text);
+        Ok(())
+    }
+
+    /// The waiting deployment ends before it began.
+    fn drop_waiting(&mut self, tx: &mut WriteTx, plan: &Plan) -> Result<(), TaskError> {
+        if !plan.drop_waiting {
+            return Ok(());
+        }
+        let Some(mut d) = self.loaded.waiting.take() else { return Ok(()) };
+        d.state = DeploymentState::Superseded;
+        d.finished_at = Some(self.now);
+        self.loaded.app.waiting = None;
+        tx.put_deployment(&d, DeploymentState::Queued)?;
+        let text = format!("{} was withdrawn before it began: the app is to stop", d.release);
+        self.event(EventKind::DeploymentFinished, None, text);
+        if let Some(event) = self.events.last_mut() {
+            event.deployment = Some(d.id);
+        }
         Ok(())
     }
 

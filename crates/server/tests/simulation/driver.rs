@@ -66,6 +66,8 @@ struct Simulation {
     life: Option<Life>,
     to_gateway: Wire<RouteTable>,
     from_gateway: Wire<FromGateway>,
+    /// Tables that were on their way when a connection broke, and arrive late.
+    late: Vec<RouteTable>,
     calm: bool,
     trace: VecDeque<String>,
     _dir: tempfile::TempDir,
@@ -134,6 +136,7 @@ impl Simulation {
             life: None,
             to_gateway: Wire::default(),
             from_gateway: Wire::default(),
+            late: Vec::new(),
             calm: false,
             trace: VecDeque::new(),
             _dir: dir,
@@ -280,9 +283,7 @@ impl Simulation {
         let stale = self.to_gateway.lock().unwrap().drain(..).collect::<Vec<_>>();
         self.crash();
         self.start();
-        for table in stale {
-            self.gateway_takes(table, false);
-        }
+        self.late.extend(stale);
     }
 
     fn poll(&mut self) {
@@ -310,6 +311,10 @@ impl Simulation {
 
     /// The gateway takes the next table that was sent to it.
     fn gateway(&mut self) {
+        if !self.late.is_empty() && self.dice.one_in(4) {
+            let late = self.late.remove(0);
+            self.gateway_takes(late, false);
+        }
         let table = self.to_gateway.lock().unwrap().pop_front();
         if let Some(table) = table {
             self.gateway_takes(table, true);

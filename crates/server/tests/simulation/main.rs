@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use driver::{Outcome, simulate};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 100;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

@@ -1,0 +1,429 @@
+//! The roles of the binary, from the outside: `up` starts a server (and a gateway), the others are
+//! passed on. Called by the command line; must not print.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ark_engine::{Engine, ProcessEngine, StopOptions};
+use ark_model::api::{Role, ShutdownRequest};
+use ark_model::event::{EventKind, NewEvent};
+use ark_store::{Blobs, Keyring, Store, StoreError};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub use ark_engine::shim;
+pub use ark_gateway::role as gateway;
+
+use crate::auth::{AllowedHosts, new_token};
+use crate::error::ServerError;
+use crate::observations::Observations;
+use crate::state::{ServerState, Shutdown};
+use crate::world::{
+    CONTROLLER_LEASE, Fence, Settings, SystemClock, SystemHost, SystemIds, World,
+};
+use crate::{api, gateway_link, gateway_process, tasks};
+
+/// How long the controller's lease lasts, and how often it is renewed.
+const LEASE: Duration = Duration::from_secs(15);
+const RENEW: Duration = Duration::from_secs(5);
+/// The one server of a data directory: the directory's lock already keeps out a second one, so a
+/// server that was killed may be followed at once.
+const HOLDER: &str = "server of the data directory";
+/// How long apps may take to end when everything is shut down, before they are killed.
+const APPS_DEADLINE: Duration = Duration::from_secs(90);
+/// How long the gateway may take to end afterwards.
+const GATEWAY_DEADLINE: Duration = Duration::from_secs(15);
+const GATEWAY_GRACE: Duration = Duration::from_secs(5);
+
+/// Whether a gateway is kept running beside the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithGateway {
+    /// `ark up`: one is adopted or started, and started again when it dies.
+    Kept {
+        /// Where it accepts HTTP. Port 0 is any port.
+        http: SocketAddr,
+    },
+    /// `ark server`: whichever serves the data directory.
+    Found,
+}
+
+/// What `ark up` and `ark server` are started with.
+#[derive(Debug, Clone)]
+pub struct UpOptions {
+    /// Where everything is kept. Made when it is not there.
+    pub data_dir: PathBuf,
+    /// Where the API listens. Port 0 is any port.
+    pub api: SocketAddr,
+    /// Whether a gateway belongs to it.
+    pub gateway: WithGateway,
+    /// The `ark` program, to be run as gateway and as shim.
+    pub exe: PathBuf,
+}
+
+/// What clients on this machine find in `<data-dir>/server.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerFile {
+    /// Base address of the API: `http://127.0.0.1:7070`.
+    pub api: String,
+    /// Base address of the gateway, when there is one.
+    pub http: Option<String>,
+    /// The file that holds the admin token.
+    pub token_file: PathBuf,
+    /// The server's process.
+    pub pid: u32,
+    /// The gateway's process, when there is one.
+    pub gateway_pid: Option<i32>,
+}
+
+/// Name of the file in the data directory by which clients find the server.
+pub const SERVER_FILE: &str = "server.json";
+/// Name of the file in the data directory that holds the admin token.
+pub const TOKEN_FILE: &str = "admin.token";
+
+/// A server that is up.
+#[derive(Debug)]
+pub struct Running {
+    /// What was written for clients.
+    pub file: ServerFile,
+    /// Where the API listens.
+    pub api: SocketAddr,
+    /// Where the gateway accepts HTTP, when there is one.
+    pub http: Option<SocketAddr>,
+    state: Arc<ServerState>,
+    world: World,
+    tasks: JoinSet<&'static str>,
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// As asked; apps and gateway go on.
+    ServerOnly,
+    /// As asked; apps and gateway have ended too.
+    Everything,
+    /// One of its tasks ended by itself, which it must not.
+    Fault(&'static str),
+}
+
+/// Starts a server. When this returns, the API answers, and the gateway (if one belongs to it)
+/// accepts connections.
+///
+/// # Errors
+/// See [`ServerError`]. Whatever runs already goes on running.
+pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
+    let data_dir = make_data_dir(&options.data_dir)?;
+    let now = Timestamp::now();
+    let store = Store::open(&data_dir, now)?;
+    let keyring = Keyring::open(&data_dir)?;
+    let blobs = Blobs::open(&data_dir)?;
+    let shim = vec![OsString::from(&options.exe), OsString::from("shim")];
+    let engine = ProcessEngine::new(&data_dir, shim).map_err(ServerError::Engine)?;
+    let engine: Arc<dyn Engine> = Arc::new(engine);
+    let token_file = admin_token(&store, &data_dir, now).await?;
+
+    let listener = listen("API", options.api, "--api").await?;
+    let api = listener.local_addr().map_err(|source| ServerError::Address {
+        what: "API",
+        address: options.api,
+        source,
+    })?;
+    let gateway = match options.gateway {
+        WithGateway::Kept { http } => {
+            Some(gateway_process::ensure(&options.exe, &data_dir, http).await?)
+        }
+        WithGateway::Found => ark_gateway::adopt::find(&data_dir),
+    };
+    let http = gateway.as_ref().and_then(|g| g.http.first().copied());
+
+    let fence = lease(&store, now).await?;
+    let observations = Arc::new(Observations::default());
+    let world = World {
+        store: store.clone(),
+        blobs: blobs.clone(),
+        keyring: Arc::new(keyring.clone()),
+        engine: engine.clone(),
+        observations: observations.clone(),
+        route_changes: Arc::default(),
+        halt: Arc::new(AtomicBool::new(false)),
+        gateway_shutdown: watch::Sender::new(None),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(SystemIds),
+        host: Arc::new(SystemHost),
+        settings: Arc::new(Settings::new(data_dir.clone())),
+        fence,
+    };
+    let settings = crate::state::Settings {
+        data_dir: data_dir.clone(),
+        api,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: now,
+        allowed_hosts: AllowedHosts::default(),
+    };
+    let state = Arc::new(ServerState::new(store, blobs, keyring, engine, observations, settings));
+    let tasks = start_tasks(&world, &state, listener, &options, http);
+    let file = ServerFile {
+        api: format!("http://{api}"),
+        http: http.map(|http| format!("http://{http}")),
+        token_file,
+        pid: std::process::id(),
+        gateway_pid: gateway.map(|g| g.pid),
+    };
+    write_server_file(&data_dir, &file)?;
+    announce(&world, now).await?;
+    Ok(Running { file, api, http, state, world, tasks })
+}
+
+fn start_tasks(
+    world: &World,
+    state: &Arc<ServerState>,
+    listener: TcpListener,
+    options: &UpOptions,
+    http: Option<SocketAddr>,
+) -> JoinSet<&'static str> {
+    let mut tasks = JoinSet::new();
+    let served = state.clone();
+    tasks.spawn(async move {
+        let ended = api::serve(listener, served).await;
+        tracing::error!(?ended, "the API ended");
+        "the API"
+    });
+    let w = world.clone();
+    tasks.spawn(async move {
+        gateway_link::run(w).await;
+        "the link to the gateway"
+    });
+    let w = world.clone();
+    tasks.spawn(async move {
+        let why = tasks::deployments::run(w).await;
+        tracing::error!(error = &why as &dyn std::error::Error, "deployments are no longer driven");
+        "the deployment loop"
+    });
+    let w = world.clone();
+    tasks.spawn(async move {
+        let why = tasks::housekeeping::run(w).await;
+        tracing::error!(error = &why as &dyn std::error::Error, "housekeeping ended");
+        "housekeeping"
+    });
+    let (store, token) = (world.store.clone(), world.fence.token);
+    tasks.spawn(async move {
+        renew(store, token).await;
+        "the controller's lease"
+    });
+    if let (WithGateway::Kept { .. }, Some(http)) = (options.gateway, http) {
+        let (exe, dir, halt) = (options.exe.clone(), world.settings.data_dir.clone(), world.halt.clone());
+        tasks.spawn(async move {
+            let kept = gateway_process::keep(exe, dir, http);
+            let halted = async {
+                while !halt.load(Ordering::Relaxed) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            tokio::select! { () = kept => {}, () = halted => {} }
+            // Everything is being shut down: this task has nothing more to do, which is no fault.
+            std::future::pending::<()>().await;
+            "the gateway's keeper"
+        });
+    }
+    tasks
+}
+
+impl Running {
+    /// A handle by which the server is asked to end, as a signal or `ark down` does.
+    pub fn shutdown(&self) -> Shutdown {
+        self.state.shutdown.clone()
+    }
+
+    /// Waits until the server is asked to end, ends it, and says how.
+    pub async fn wait(mut self) -> Ended {
+        let asked = self.state.shutdown.requested();
+        let request = tokio::select! {
+            request = asked => request,
+            fault = self.tasks.join_next() => {
+                let what = match fault {
+                    Some(Ok(what)) => what,
+                    Some(Err(_)) | None => "a task",
+                };
+                return Ended::Fault(what);
+            }
+        };
+        if let ShutdownRequest { apps: true } = request {
+            self.stop_everything().await;
+            return Ended::Everything;
+        }
+        self.tasks.shutdown().await;
+        Ended::ServerOnly
+    }
+
+    async fn stop_everything(&mut self) {
+        self.world.halt.store(true, Ordering::Relaxed);
+        self.world.route_changes.mark_all();
+        let until = Instant::now() + APPS_DEADLINE;
+        loop {
+            // A write wakes the loops at once; the halt itself is no record.
+            let alive = self
+                .world
+                .store
+                .write(|tx| -> Result<usize, StoreError> {
+                    tx.put_meta("halt", "asked")?;
+                    Ok(tx.alive_instances()?.len())
+                })
+                .await;
+            match alive {
+                Ok(0) => break,
+                _ if Instant::now() >= until => {
+                    self.kill_apps().await;
+                    break;
+                }
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+        let _ = self.world.gateway_shutdown.send(Some(GATEWAY_GRACE));
+        if !gateway_process::wait_gone(&self.world.settings.data_dir, GATEWAY_DEADLINE).await {
+            tracing::error!("the gateway did not end");
+        }
+        self.tasks.shutdown().await;
+    }
+
+    async fn kill_apps(&self) {
+        let Ok(listed) = self.world.engine.list().await else { return };
+        for instance in listed {
+            let grace = Duration::ZERO;
+            let options = StopOptions { grace, ..StopOptions::default() };
+            if let Err(error) = self.world.engine.stop(instance.id, options).await {
+                tracing::error!(%error, "an instance could not be killed");
+            }
+        }
+    }
+}
+
+fn make_data_dir(dir: &Path) -> Result<PathBuf, ServerError> {
+    let failed = |source| ServerError::DataDir { dir: dir.to_owned(), source };
+    // Apps that run under users of their own must pass through it to their files, and read none
+    // of Ark's: those are all readable by Ark's user alone.
+    fs::DirBuilder::new().recursive(true).mode(0o711).create(dir).map_err(failed)?;
+    dir.canonicalize().map_err(failed)
+}
+
+async fn listen(
+    what: &'static str,
+    address: SocketAddr,
+    flag: &'static str,
+) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => ServerError::AddressTaken { what, address, flag },
+        _ => ServerError::Address { what, address, source },
+    })
+}
+
+/// The admin token of this machine's command line: made once, found again by its file.
+async fn admin_token(
+    store: &Store,
+    data_dir: &Path,
+    now: Timestamp,
+) -> Result<PathBuf, ServerError> {
+    let path = data_dir.join(TOKEN_FILE);
+    let failed = |source| ServerError::DataDir { dir: data_dir.to_owned(), source };
+    if let Ok(text) = fs::read_to_string(&path) {
+        let digest = ark_model::Sha256::of(text.trim().as_bytes());
+        let known = store.read(move |tx| tx.token_by_digest(&digest)).await?;
+        if known.is_some_and(|token| token.revoked_at.is_none()) {
+            return Ok(path);
+        }
+    }
+    let (raw, record) = new_token("admin", Role::Admin, "ark up", now)
+        .ok_or_else(|| failed(std::io::Error::other("the system has no randomness")))?;
+    let temporary = path.with_extension("new");
+    let write = || {
+        let mut options = fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(raw.expose().as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()
+    };
+    write().map_err(failed)?;
+    store
+        .write(move |tx| {
+            // A lost token file: the token it held must not stay good.
+            for old in tx.tokens()? {
+                if old.name == record.name && old.created_by == record.created_by {
+                    tx.revoke_token(&old.id, now)?;
+                }
+            }
+            tx.insert_token(&record)
+        })
+        .await?;
+    fs::rename(&temporary, &path).map_err(failed)?;
+    Ok(path)
+}
+
+async fn lease(store: &Store, now: Timestamp) -> Result<Fence, ServerError> {
+    let lease = store
+        .write(move |tx| -> Result<_, StoreError> {
+            match tx.acquire_lease(CONTROLLER_LEASE, HOLDER, now, LEASE)? {
+                Some(lease) => Ok(Ok(lease)),
+                None => Ok(Err(tx.lease(CONTROLLER_LEASE)?)),
+            }
+        })
+        .await?;
+    match lease {
+        Ok(lease) => Ok(Fence { token: lease.token }),
+        Err(held) => {
+            Err(ServerError::Controlled { until: held.map_or(now, |lease| lease.expires_at) })
+        }
+    }
+}
+
+/// Renews the lease until it is lost. A store that does not answer for a while is no loss: nobody
+/// else can take the lease from it either.
+async fn renew(store: Store, token: u64) {
+    loop {
+        tokio::time::sleep(RENEW).await;
+        let now = Timestamp::now();
+        match store.write(move |tx| tx.renew_lease(CONTROLLER_LEASE, token, now, LEASE)).await {
+            Ok(()) => {}
+            Err(StoreError::StaleLease { .. }) => return,
+            Err(error) => tracing::warn!(%error, "the controller's lease could not be renewed"),
+        }
+    }
+}
+
+fn write_server_file(data_dir: &Path, file: &ServerFile) -> Result<(), ServerError> {
+    let failed = |source| ServerError::DataDir { dir: data_dir.to_owned(), source };
+    let path = data_dir.join(SERVER_FILE);
+    let temporary = path.with_extension("new");
+    let text = serde_json::to_vec(file).map_err(|e| failed(e.into()))?;
+    fs::write(&temporary, text).map_err(failed)?;
+    fs::rename(&temporary, &path).map_err(failed)
+}
+
+async fn announce(world: &World, now: Timestamp) -> Result<(), ServerError> {
+    let text = format!("ark {} started, process {}", env!("CARGO_PKG_VERSION"), std::process::id());
+    world
+        .store
+        .write(move |tx| {
+            tx.append_event(NewEvent {
+                at: now,
+                kind: EventKind::ServerStarted,
+                by: "ark".to_owned(),
+                env: None,
+                app: None,
+                deployment: None,
+                instance: None,
+                text,
+            })
+        })
+        .await?;
+    Ok(())
+}

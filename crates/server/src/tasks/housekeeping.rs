@@ -1,0 +1,178 @@
+//! Housekeeping: finishes destroyed environments, ends what runs without a record, and forgets what
+//! is old. Every step may be repeated; none of them is urgent.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use ark_engine::StopOptions;
+use ark_model::environment::EnvState;
+use ark_model::event::{EventKind, NewEvent};
+use ark_model::instance::{EngineState, InstanceRecord};
+use ark_model::{EnvName, InstanceId};
+use ark_planner::time::after;
+use ark_store::StoreError;
+use futures::future::{Either, select};
+use jiff::{SignedDuration, Timestamp};
+
+use super::deployments::TaskError;
+use crate::world::{CONTROLLER_LEASE, World};
+
+/// Time between two rounds when nothing changes.
+const EVERY: Duration = Duration::from_secs(5);
+/// How long stopped instances, and their logs, are kept.
+const STOPPED_KEPT: SignedDuration = SignedDuration::from_hours(24);
+/// How long events are kept.
+const EVENTS_KEPT: SignedDuration = SignedDuration::from_hours(24 * 90);
+/// Rows forgotten in one round.
+const PRUNE_MAX: usize = 500;
+/// How long the engine may take for one call.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// An instance without a record is left alone for this many rounds: its record may be on its way.
+const ORPHAN_ROUNDS: u32 = 2;
+
+/// The loop's memory: since how many rounds an instance had no record.
+#[derive(Debug, Default)]
+pub struct Housekeeping {
+    strangers: HashMap<InstanceId, u32>,
+}
+
+impl Housekeeping {
+    /// One round.
+    ///
+    /// # Errors
+    /// When the store does not answer or another controller has taken over.
+    pub async fn round(&mut self, world: &World) -> Result<(), TaskError> {
+        let now = world.clock.now();
+        finish_destroyed(world, now).await?;
+        self.end_strangers(world).await?;
+        forget(world, now).await
+    }
+
+    /// What the engine runs although no record wants it to is ended; what ended and is no longer
+    /// on record is forgotten by the engine too.
+    async fn end_strangers(&mut self, world: &World) -> Result<(), TaskError> {
+        let deadline = world.clock.sleep_until(after(world.clock.now(), CALL_DEADLINE));
+        let listed = match select(Box::pin(world.engine.list()), deadline).await {
+            Either::Left((Ok(listed), _)) => listed,
+            // The deployment loop says that the engine does not answer.
+            Either::Left((Err(_), _)) | Either::Right(_) => return Ok(()),
+        };
+        let ids: Vec<InstanceId> = listed.iter().map(|i| i.id).collect();
+        let records = world
+            .store
+            .read(move |tx| -> Result<HashMap<InstanceId, InstanceRecord>, StoreError> {
+                let mut records = HashMap::new();
+                for id in ids {
+                    records.extend(tx.instance(id)?.map(|record| (id, record)));
+                }
+                Ok(records)
+            })
+            .await?;
+        let mut seen = HashSet::new();
+        for instance in listed {
+            let record = records.get(&instance.id);
+            if record.is_some_and(|r| r.state.is_alive()) {
+                continue;
+            }
+            seen.insert(instance.id);
+            let rounds = self.strangers.entry(instance.id).or_default();
+            *rounds += 1;
+            if *rounds <= ORPHAN_ROUNDS {
+                continue;
+            }
+            let call = match (&instance.state, record) {
+                (EngineState::Exited { .. } | EngineState::StartFailed { .. }, None) => {
+                    Some(world.engine.remove(instance.id))
+                }
+                (EngineState::Exited { .. } | EngineState::StartFailed { .. }, Some(_)) => None,
+                (EngineState::Stopping { .. } | EngineState::Gone, _) => None,
+                (EngineState::Preparing | EngineState::Running { .. }, _) => {
+                    tracing::warn!(instance = %instance.id.short(&instance.app), env = %instance.env, "an instance without a record is ended");
+                    Some(world.engine.stop(instance.id, StopOptions::default()))
+                }
+            };
+            if let Some(call) = call {
+                let deadline = world.clock.sleep_until(after(world.clock.now(), CALL_DEADLINE));
+                if let Either::Left((Err(error), _)) = select(Box::pin(call), deadline).await {
+                    tracing::warn!(%error, "the engine did not do what it was asked");
+                }
+            }
+        }
+        self.strangers.retain(|id, _| seen.contains(id));
+        Ok(())
+    }
+}
+
+/// Environments that are being destroyed and in which nothing is left are removed.
+async fn finish_destroyed(world: &World, now: Timestamp) -> Result<(), TaskError> {
+    let fence = world.fence;
+    let gone = world
+        .store
+        .write(move |tx| -> Result<Vec<EnvName>, TaskError> {
+            let mut gone = Vec::new();
+            for env in tx.environments()? {
+                if env.state != EnvState::Destroying {
+                    continue;
+                }
+                tx.check_lease(CONTROLLER_LEASE, fence.token).map_err(|_| TaskError::Fenced)?;
+                let apps = tx.app_states_of(&env.name)?;
+                let mut empty = apps.iter().all(|a| a.running.is_none() && a.waiting.is_none());
+                for app in &apps {
+                    empty &= tx.alive_instances_of(&env.name, &app.app)?.is_empty();
+                }
+                if !empty {
+                    continue;
+                }
+                tx.append_event(NewEvent {
+                    at: now,
+                    kind: EventKind::EnvironmentDestroyed,
+                    by: "ark".to_owned(),
+                    env: Some(env.name.clone()),
+                    app: None,
+                    deployment: None,
+                    instance: None,
+                    text: format!("environment {} is gone, with {} apps", env.name, apps.len()),
+                })?;
+                tx.delete_environment(&env.name, now)?;
+                gone.push(env.name);
+            }
+            Ok(gone)
+        })
+        .await?;
+    if !gone.is_empty() {
+        world.route_changes.mark_all();
+    }
+    Ok(())
+}
+
+async fn forget(world: &World, now: Timestamp) -> Result<(), TaskError> {
+    let before = |age: SignedDuration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
+    let (stopped, events) = (before(STOPPED_KEPT), before(EVENTS_KEPT));
+    let boot = world.observations.gateway().boot;
+    world
+        .store
+        .write(move |tx| -> Result<(), TaskError> {
+            tx.prune_instances(stopped, PRUNE_MAX)?;
+            tx.prune_events(events, PRUNE_MAX)?;
+            if let Some(boot) = boot {
+                tx.prune_traffic(stopped, boot, PRUNE_MAX)?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Runs rounds until another controller takes over.
+pub async fn run(world: World) -> TaskError {
+    let mut loop_ = Housekeeping::default();
+    loop {
+        match loop_.round(&world).await {
+            Ok(()) => {}
+            Err(TaskError::Fenced) => return TaskError::Fenced,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "housekeeping failed");
+            }
+        }
+        world.clock.sleep_until(after(world.clock.now(), EVERY)).await;
+    }
+}
