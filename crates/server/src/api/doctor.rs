@@ -133,11 +133,12 @@ fn disk(data_dir: &Path) -> DoctorCheck {
 fn private(data_dir: &Path) -> Option<DoctorCheck> {
     let name = "data directory";
     let mode = data_dir.metadata().ok()?.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
+    // Passing through is needed by apps that run under users of their own.
+    if mode & 0o066 == 0 {
         return Some(check(name, CheckOutcome::Ok, format!("private (mode {mode:04o})")));
     }
     Some(DoctorCheck {
-        remedy: Some(format!("chmod 700 {}", data_dir.display())),
+        remedy: Some(format!("chmod go-rw {}", data_dir.display())),
         ..check(name, CheckOutcome::Warn, format!("others may look into it (mode {mode:04o})"))
     })
 }

@@ -56,9 +56,9 @@ pub(super) async fn collect(State(state): State<Shared>) -> Result<Json<GcReport
             .await?;
         report.releases += removed as u64;
     }
-    report.instances += engine_leftovers(&state).await?;
     let old = before(now, INSTANCES_KEPT);
     report.instances += rounds(&state, move |tx| Ok(tx.prune_instances(old, AT_ONCE)?)).await?;
+    engine_leftovers(&state).await?;
     let old = before(now, UPLOADS_KEPT);
     rounds(&state, move |tx| Ok(tx.prune_artifacts(old, AT_ONCE)?)).await?;
     blobs(&state, old, &mut report).await?;
@@ -113,12 +113,12 @@ fn releases(tx: &mut WriteTx, app: &AppState) -> Result<usize, ApiError> {
     Ok(tx.delete_releases_before(env, name, oldest_kept, &keep)?)
 }
 
-/// Ended instances that the engine still keeps and nothing recorded needs.
-async fn engine_leftovers(state: &Shared) -> Result<u64, ApiError> {
+/// Ended instances that the engine still keeps and that are no longer on record.
+async fn engine_leftovers(state: &Shared) -> Result<(), ApiError> {
     let listed = tokio::time::timeout(ENGINE_DEADLINE, state.engine.list()).await;
     let Ok(listed) = listed else {
         tracing::warn!("gc: the engine did not say what it keeps");
-        return Ok(0);
+        return Ok(());
     };
     let mut ended: BTreeSet<InstanceId> = BTreeSet::new();
     for observed in listed? {
@@ -126,20 +126,18 @@ async fn engine_leftovers(state: &Shared) -> Result<u64, ApiError> {
             ended.insert(observed.id);
         }
     }
-    let mut removed = 0;
     for id in ended {
         let recorded = state.store.read::<_, ApiError, _>(move |tx| Ok(tx.instance(id)?)).await?;
-        if recorded.is_some_and(|record| record.state.is_alive()) {
+        if recorded.is_some() {
             continue;
         }
         match tokio::time::timeout(ENGINE_DEADLINE, state.engine.remove(id)).await {
-            Ok(Ok(())) => removed += 1,
-            Ok(Err(EngineError::StillThere(_))) => {}
+            Ok(Ok(()) | Err(EngineError::StillThere(_))) => {}
             Ok(Err(error)) => tracing::warn!(error = chain(&error), "gc: an instance stays"),
             Err(_) => tracing::warn!(%id, "gc: the engine did not remove an instance in time"),
         }
     }
-    Ok(removed)
+    Ok(())
 }
 
 async fn blobs(state: &Shared, old: Timestamp, report: &mut GcReport) -> Result<(), ApiError> {

@@ -1,0 +1,12 @@
+//! The whole API over HTTP, in one process: a store in memory, an engine that is scripted, port 0.
+
+mod auth;
+mod deploying;
+mod engine;
+mod fixture;
+mod lists;
+mod openapi;
+mod problems;
+mod secrets;
+mod streams;
+mod wishes;

@@ -1,0 +1,267 @@
+//! What flows: events, logs, exec.
+
+use std::time::Duration;
+
+use ark_model::DeploymentState;
+use ark_model::api::Role;
+use ark_model::instance::InstanceState;
+use futures::{SinkExt as _, StreamExt as _};
+use jiff::Timestamp;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+
+use crate::fixture::{LAUNCH, Server, web};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server-sent event.
+#[derive(Debug, Clone, PartialEq)]
+struct Sent {
+    name: String,
+    id: String,
+    data: Value,
+}
+
+struct Reader {
+    response: reqwest::Response,
+    text: String,
+}
+
+impl Reader {
+    async fn open(request: RequestBuilder) -> Self {
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, text: String::new() }
+    }
+
+    /// The next event; `None` at the end of the stream.
+    async fn next(&mut self) -> Option<Sent> {
+        tokio::time::timeout(PATIENCE, self.read()).await.expect("an event in time")
+    }
+
+    async fn read(&mut self) -> Option<Sent> {
+        loop {
+            while let Some((block, rest)) = self.text.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.text = rest;
+                let field = |name: &str| {
+                    let line = block.lines().find_map(|line| line.strip_prefix(name));
+                    line.map(|value| value.trim_start().to_owned()).unwrap_or_default()
+                };
+                if !field("data:").is_empty() {
+                    let data = serde_json::from_str(&field("data:")).expect("JSON");
+                    return Some(Sent { name: field("event:"), id: field("id:"), data });
+                }
+            }
+            let chunk = self.response.chunk().await.expect("the stream goes on")?;
+            self.text.push_str(std::str::from_utf8(&chunk).expect("text"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_follower_who_comes_back_misses_nothing() {
+    let server = Server::start().await;
+    let follow = |from: Option<String>| {
+        let request = server.request(Role::Reader, Method::GET, "/v1/events/stream");
+        match from {
+            Some(id) => request.header("last-event-id", id),
+            None => request,
+        }
+    };
+    let mut reader = Reader::open(follow(None)).await;
+    let make = async |name: &str| {
+        server.post("/v1/environments", &json!({ "name": name })).await.expect(201);
+    };
+    make("a").await;
+    let first = reader.next().await.expect("an event");
+    assert_eq!((first.name.as_str(), &first.data["env"]), ("event", &json!("a")));
+    assert_eq!(first.id, first.data["seq"].to_string());
+    drop(reader);
+    for name in ["b", "c", "d"] {
+        make(name).await;
+    }
+    let mut reader = Reader::open(follow(Some(first.id.clone()))).await;
+    for name in ["b", "c", "d"] {
+        assert_eq!(reader.next().await.expect("an event").data["env"], name);
+    }
+    make("e").await;
+    assert_eq!(reader.next().await.expect("an event").data["env"], "e");
+
+    // A list goes on in the same way.
+    let page = server.get(&format!("/v1/events?after={}&limit=2", first.id)).await.expect(200);
+    let seen: Vec<_> = page["items"].as_array().expect("events").iter().map(|e| &e["env"]).collect();
+    assert_eq!(seen, ["b", "c"]);
+    let next = page["next"].as_str().expect("more").to_owned();
+    let page = server.get(&format!("/v1/events?after={next}&limit=2")).await.expect(200);
+    assert_eq!(page["items"][0]["env"], "d");
+
+    // A filter is kept; the newest number that is known is no reason to see older events again.
+    let request = server.request(Role::Reader, Method::GET, "/v1/events/stream?after=0&env=c");
+    let mut only = Reader::open(request).await;
+    assert_eq!(only.next().await.expect("an event").data["env"], "c");
+    let bad = follow(Some("x".into()));
+    server.send(bad).await.problem("invalid-value");
+
+    // Events that are no longer kept are not silently left out.
+    server.write(|tx| tx.prune_events(Timestamp::MAX, 2)).await;
+    let mut late = Reader::open(follow(Some("0".into()))).await;
+    let missed = late.next().await.expect("the warning");
+    assert_eq!((missed.name.as_str(), &missed.data["oldest"]), ("missed", &json!(3)));
+    assert_eq!(late.next().await.expect("an event").id, "3");
+
+    // The end of the server is the end of the stream.
+    server.state.shutdown.request(ark_model::api::ShutdownRequest::default());
+    let end = async { while late.read().await.is_some() {} };
+    tokio::time::timeout(PATIENCE, end).await.expect("the stream ends");
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_keep_up_gets_everything_when_it_reads_on() {
+    let server = Server::start().await;
+    let request = server.request(Role::Reader, Method::GET, "/v1/events/stream");
+    let mut reader = Reader::open(request).await;
+    const COUNT: u64 = 3_000;
+    server
+        .write(|tx| {
+            for number in 0..COUNT {
+                tx.append_event(ark_model::event::NewEvent {
+                    at: Timestamp::now(),
+                    kind: ark_model::event::EventKind::Gateway,
+                    by: "test".into(),
+                    env: None,
+                    app: None,
+                    deployment: None,
+                    instance: None,
+                    text: format!("{number} {}", "x".repeat(1_000)),
+                })?;
+            }
+            Ok(())
+        })
+        .await;
+    let mut last = 0;
+    for _ in 0..COUNT {
+        let event = reader.next().await.expect("an event");
+        let seq = event.data["seq"].as_u64().expect("a number");
+        assert_eq!(seq, last + 1);
+        last = seq;
+    }
+}
+
+#[tokio::test]
+async fn logs_of_instances_are_put_together_by_time() {
+    let server = Server::start().await;
+    server.deploy("dev", LAUNCH).await.expect(202);
+    server.finish("dev", DeploymentState::Succeeded).await;
+    let (a, b) = (
+        server.instance("dev", InstanceState::Active).await,
+        server.instance("dev", InstanceState::Active).await,
+    );
+    let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).expect("a time");
+    for (id, second, text) in
+        [(a, 1, "a1"), (b, 2, "b2"), (a, 3, "a3"), (a, 3, "a3 again"), (b, 4, "b4")]
+    {
+        server.engine.write(id, at(second), text);
+    }
+    let path = "/v1/environments/dev/apps/web/logs";
+    let texts = async |query: &str| {
+        let answer = server.get(&format!("{path}{query}")).await;
+        assert_eq!(answer.headers["content-type"], "application/x-ndjson");
+        let lines = answer.text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let texts: Vec<String> =
+            lines.map(|line| line["text"].as_str().expect("text").to_owned()).collect();
+        texts.join(" ")
+    };
+    assert_eq!(texts("").await, "a1 b2 a3 a3 again b4");
+    assert_eq!(texts("?tail=2").await, "a3 again b4");
+    assert_eq!(texts("?tail=0").await, "");
+    assert_eq!(texts(&format!("?instance={}", a.short(&web()))).await, "a1 a3 a3 again");
+    assert_eq!(texts(&format!("?since={}", at(3))).await, "a3 a3 again b4");
+
+    let request = server.request(Role::Reader, Method::GET, &format!("{path}?follow=true&tail=3"));
+    let mut reader = Reader::open(request).await;
+    for text in ["a3", "a3 again", "b4"] {
+        assert_eq!(reader.next().await.expect("a line").data["text"], text);
+    }
+    server.engine.write(a, Timestamp::now(), "a5");
+    let line = reader.next().await.expect("a line");
+    assert_eq!((line.name.as_str(), &line.data["text"]), ("line", &json!("a5")));
+    assert_eq!(line.data["instance"], json!(a.short(&web())));
+    assert_eq!(line.id, line.data["at"].as_str().expect("a time"));
+    // An instance that starts later is followed, too.
+    let c = server.instance("dev", InstanceState::Active).await;
+    server.engine.write(c, Timestamp::now(), "c1");
+    assert_eq!(reader.next().await.expect("a line").data["text"], "c1");
+}
+
+#[tokio::test]
+async fn exec_carries_bytes_both_ways_and_the_exit_code() {
+    let server = Server::start().await;
+    server.deploy("dev", LAUNCH).await.expect(202);
+    server.finish("dev", DeploymentState::Succeeded).await;
+    let id = server.instance("dev", InstanceState::Active).await;
+    let gone = server.instance("dev", InstanceState::Stopped).await;
+    let path = |id: ark_model::InstanceId| {
+        format!("/v1/environments/dev/apps/web/instances/{}/exec", id.short(&web()))
+    };
+    server.get(&path(gone)).await.problem("instance-not-running");
+    server.get(&path(id)).await.problem("bad-request");
+    let connect = async || {
+        let url = format!("ws://{}{}", server.address, path(id));
+        let mut request = url.into_client_request().expect("a request");
+        let bearer = format!("Bearer {}", server.token(Role::Deployer));
+        request.headers_mut().insert("authorization", bearer.parse().expect("a header"));
+        let stream = tokio::net::TcpStream::connect(server.address).await.expect("a connection");
+        let (socket, _) =
+            tokio_tungstenite::client_async(request, stream).await.expect("a WebSocket");
+        socket
+    };
+    let text = |value: Value| Message::text(value.to_string());
+
+    let mut socket = connect().await;
+    socket.send(text(json!({ "type": "start", "command": ["repeat"] }))).await.expect("sent");
+    // Far more than any buffer on the way holds, before a byte comes back.
+    let input: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+    for chunk in input.chunks(100_000) {
+        socket.send(Message::binary(chunk.to_vec())).await.expect("sent");
+    }
+    socket.send(text(json!({ "type": "stdin_closed" }))).await.expect("sent");
+    let (mut output, mut said) = (Vec::new(), Vec::new());
+    let all = async {
+        while let Some(Ok(message)) = socket.next().await {
+            match message {
+                Message::Binary(bytes) => {
+                    assert_eq!(bytes[0], 1);
+                    output.extend_from_slice(&bytes[1..]);
+                }
+                Message::Text(text) => {
+                    said.push(serde_json::from_str::<Value>(&text).expect("JSON"));
+                }
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("it ends");
+    assert_eq!(said, [json!({ "type": "started" }), json!({ "type": "exit", "code": 7 })]);
+    assert!(output == input, "{} bytes came back of {}", output.len(), input.len());
+
+    let mut socket = connect().await;
+    socket.send(text(json!({ "type": "start", "command": ["none", "s3cret"] }))).await.expect("sent");
+    let answer = socket.next().await.expect("an answer").expect("a message");
+    let answer: Value = serde_json::from_str(answer.to_text().expect("text")).expect("JSON");
+    assert_eq!(answer["type"], "failed");
+    assert_eq!(answer["problem"]["code"], "engine-failed");
+    let events = server.get("/v1/events?limit=500").await;
+    let runs: Vec<_> = events.json()["items"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .filter(|event| event["kind"] == "exec")
+        .map(|event| event["by"].clone())
+        .collect();
+    assert_eq!(runs, ["deployer", "deployer"]);
+    assert!(!events.text.contains("s3cret"), "an argument is in an event");
+}
