@@ -1,0 +1,492 @@
+//! Tables of plans: one situation, one expected step. Whole runs are the simulator's work.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ark_model::definition::{Definition, DurationText, Expose, Quantity, Strategy};
+use ark_model::deployment::{Abort, DeploymentKind};
+use ark_model::environment::{AppState, EnvKind};
+use ark_model::instance::{EngineState, Exit, InstanceState, StartFailure, StopCause};
+use ark_model::receipt::Side;
+use ark_model::{Deployment, DeploymentId, DeploymentState, Diagnosis, InstanceId, ReleaseNumber};
+use ark_planner::rollout::{Backoff, Reason};
+use ark_planner::{Action, Admission, Input, Plan, Policy, ProbeSeen, Seen, Transition, plan};
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+const OLD: ReleaseNumber = ReleaseNumber(1);
+const NEW: ReleaseNumber = ReleaseNumber(2);
+
+fn start() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().expect("an instant")
+}
+
+fn at(seconds: i64) -> Timestamp {
+    start() + SignedDuration::from_secs(seconds)
+}
+
+fn id(n: u128) -> InstanceId {
+    InstanceId(Uuid::from_u128(n))
+}
+
+fn policy(count: u32) -> Policy {
+    let mut definition =
+        Definition { expose: vec![Expose::new("http", 80)], ..Definition::default() };
+    definition.autoscaling.min_count = Some(count);
+    definition.deploy.min_healthy_time = Some(DurationText::from_secs(5));
+    Policy::of(&definition, EnvKind::Permanent, Strategy::Rolling)
+}
+
+fn deployment(state: DeploymentState) -> Deployment {
+    Deployment {
+        id: DeploymentId(Uuid::from_u128(99)),
+        env: "production".parse().expect("a name"),
+        app: "web".parse().expect("a name"),
+        kind: DeploymentKind::Deploy,
+        release: NEW,
+        base: Some(OLD),
+        strategy: Strategy::Rolling,
+        state,
+        created_at: start(),
+        created_by: "ana".into(),
+        reason: None,
+        started_at: Some(start()),
+        progress_at: Some(start()),
+        live_at: None,
+        returning_at: None,
+        finished_at: None,
+        diagnosis: None,
+        failures: Vec::new(),
+        abort: None,
+        baseline: BTreeMap::new(),
+        baseline_routes: Side::default(),
+        receipt: None,
+        notes: Vec::new(),
+    }
+}
+
+/// An instance in `state`, created before the deployment when it is of the old release.
+fn instance(n: u128, release: ReleaseNumber, state: InstanceState) -> Seen {
+    let born = if release == OLD { -600 } else { 0 };
+    let serving = state == InstanceState::Active;
+    Seen {
+        id: id(n),
+        release,
+        state,
+        created_at: at(born),
+        active_at: (state != InstanceState::Starting).then(|| at(born + 1)),
+        draining_at: (state == InstanceState::Draining).then(|| at(0)),
+        stopping_at: None,
+        has_ports: true,
+        drain: Duration::from_secs(30),
+        engine: Some(EngineState::Running { since: at(born), process: None }),
+        probe: Some(ProbeSeen { ready: serving, since: at(born), last_failure: None }),
+        admission: match state {
+            InstanceState::Starting => Admission::Candidate,
+            InstanceState::Active => Admission::Active,
+            InstanceState::Draining => Admission::Draining,
+            InstanceState::Stopping | InstanceState::Stopped => Admission::Absent,
+        },
+        in_flight: Some(0),
+    }
+}
+
+fn old(n: u128) -> Seen {
+    instance(n, OLD, InstanceState::Active)
+}
+
+fn new(n: u128) -> Seen {
+    instance(n, NEW, InstanceState::Active)
+}
+
+fn starting(n: u128, ready_since: Option<i64>) -> Seen {
+    let probe = ProbeSeen {
+        ready: ready_since.is_some(),
+        since: at(ready_since.unwrap_or(0)),
+        last_failure: Some("GET /_health answered 500".into()),
+    };
+    Seen { probe: Some(probe), ..instance(n, NEW, InstanceState::Starting) }
+}
+
+fn exited(mut seen: Seen, code: i32) -> Seen {
+    let exit =
+        Exit { code: Some(code), signal: None, out_of_memory: false, requested: false, at: at(1) };
+    seen.engine = Some(EngineState::Exited { exit });
+    seen
+}
+
+struct Case {
+    app: AppState,
+    running: Option<Deployment>,
+    count: u32,
+    seen: Vec<Seen>,
+    now: i64,
+}
+
+impl Case {
+    fn deploying(count: u32, seen: Vec<Seen>) -> Self {
+        let running = deployment(DeploymentState::Replacing);
+        let mut app = AppState::new(running.env.clone(), running.app.clone(), start());
+        app.live = Some(OLD);
+        app.running = Some(running.id);
+        Self { app, running: Some(running), count, seen, now: 1 }
+    }
+
+    fn steady(count: u32, seen: Vec<Seen>) -> Self {
+        let mut case = Self::deploying(count, seen);
+        case.app.running = None;
+        case.running = None;
+        case
+    }
+
+    fn at(mut self, now: i64) -> Self {
+        self.now = now;
+        self
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Deployment)) -> Self {
+        change(self.running.as_mut().expect("a deployment"));
+        self
+    }
+
+    fn plan(&self) -> Plan {
+        let policy = policy(self.count);
+        plan(&Input {
+            now: at(self.now),
+            app: &self.app,
+            ending: None,
+            running: self.running.as_ref(),
+            waiting: None,
+            new_policy: Some(&policy),
+            live_policy: Some(&policy),
+            seen: &self.seen,
+        })
+    }
+}
+
+/// The steps in short: `+2` starts two, `^7` activates, `-7` drains, `x7` stops, `!7` has ended.
+fn short(plan: &Plan) -> String {
+    let n = |id: &InstanceId| id.0.as_u128();
+    let words: Vec<String> = plan
+        .actions
+        .iter()
+        .map(|action| match action {
+            Action::Start { count, .. } => format!("+{count}"),
+            Action::Activate(id) => format!("^{}", n(id)),
+            Action::Drain { id, .. } => format!("-{}", n(id)),
+            Action::Stop { id, .. } => format!("x{}", n(id)),
+            Action::Ended { id, .. } => format!("!{}", n(id)),
+        })
+        .collect();
+    words.join(" ")
+}
+
+#[test]
+fn rolling_is_start_first_and_never_below_the_count() {
+    let draining = |n| instance(n, OLD, InstanceState::Draining);
+    let busy = |n| Seen { in_flight: Some(3), ..draining(n) };
+    let unacknowledged = |n| Seen { admission: Admission::Active, ..draining(n) };
+    let unreported = |n| Seen { in_flight: None, ..draining(n) };
+    let cases: Vec<(&str, Case, &str)> = vec![
+        ("one is replaced start-first", Case::deploying(1, vec![old(1)]), "+1"),
+        (
+            "a quarter above, rounded up",
+            Case::deploying(4, vec![old(1), old(2), old(3), old(4)]),
+            "+1",
+        ),
+        ("two of eight", Case::deploying(8, (1..=8).map(old).collect()), "+2"),
+        ("not ready yet", Case::deploying(1, vec![old(1), starting(2, None)]), ""),
+        (
+            "ready, not long enough",
+            Case::deploying(1, vec![old(1), starting(2, Some(0))]).at(4),
+            "",
+        ),
+        ("ready long enough", Case::deploying(1, vec![old(1), starting(2, Some(0))]).at(5), "^2"),
+        ("nobody serves: no wait", Case::deploying(1, vec![starting(2, Some(0))]), "^2"),
+        ("serving: the old one goes", Case::deploying(1, vec![old(1), new(2)]), "-1"),
+        (
+            "recorded active, not yet in the table: the old one stays",
+            Case::deploying(1, vec![old(1), Seen { admission: Admission::Candidate, ..new(2) }]),
+            "",
+        ),
+        (
+            "next one starts as the old drains",
+            Case::deploying(2, vec![draining(1), old(2), new(3)]),
+            "+1 x1",
+        ),
+        ("requests inside", Case::deploying(1, vec![busy(1), new(2)]), ""),
+        ("requests inside, time over", Case::deploying(1, vec![busy(1), new(2)]).at(33), "x1"),
+        ("not acknowledged", Case::deploying(1, vec![unacknowledged(1), new(2)]), ""),
+        (
+            "not acknowledged, time over",
+            Case::deploying(1, vec![unacknowledged(1), new(2)]).at(33),
+            "",
+        ),
+        ("nothing reported yet", Case::deploying(1, vec![unreported(1), new(2)]), ""),
+        (
+            "old ones long sick: deploying is possible",
+            Case::deploying(
+                2,
+                vec![
+                    Seen {
+                        probe: Some(ProbeSeen { ready: false, since: at(-60), last_failure: None }),
+                        ..old(1)
+                    },
+                    Seen {
+                        probe: Some(ProbeSeen { ready: false, since: at(-60), last_failure: None }),
+                        ..old(2)
+                    },
+                    new(3),
+                ],
+            ),
+            "-1 -2",
+        ),
+        (
+            "the engine does not answer: nothing is replaced",
+            Case::deploying(
+                1,
+                vec![Seen { engine: None, ..old(1) }, Seen { engine: None, ..new(2) }],
+            ),
+            "-1",
+        ),
+    ];
+    for (what, case, expected) in cases {
+        let plan = case.plan();
+        assert_eq!(short(&plan), expected, "{what}");
+        // While the old side is to leave and the new one is short of its count, it is not live.
+        let short_of = plan.progress.wanted_serving < case.count;
+        assert!(!(short_of && plan.transition == Some(Transition::Live)), "{what}");
+    }
+}
+
+#[test]
+fn a_deployment_is_live_when_the_old_side_left_the_table_and_over_when_it_is_gone() {
+    let draining = instance(1, OLD, InstanceState::Draining);
+    let busy = Seen { in_flight: Some(1), ..draining.clone() };
+    let unacknowledged = Seen { admission: Admission::Active, ..draining.clone() };
+    let live = |seen| Case::deploying(1, seen).plan().transition;
+    assert_eq!(live(vec![busy.clone(), new(2)]), Some(Transition::Live));
+    assert_eq!(live(vec![unacknowledged, new(2)]), None);
+    assert_eq!(live(vec![old(1), new(2)]), None);
+    let over = |seen| {
+        let case = Case::deploying(1, seen).with(|d| {
+            d.state = DeploymentState::Draining;
+            d.live_at = Some(at(0));
+        });
+        case.plan().transition
+    };
+    assert_eq!(over(vec![busy, new(2)]), None);
+    let succeeded = Transition::End { state: DeploymentState::Succeeded, reason: None, note: None };
+    assert_eq!(over(vec![new(2)]), Some(succeeded));
+}
+
+#[test]
+fn failures_end_a_deployment_fast() {
+    let crashed = |n| exited(starting(n, None), 1);
+    let other = |n| exited(starting(n, None), 7);
+    let port = |n| {
+        let reason = StartFailure::PortTaken { port: 80 };
+        Seen { engine: Some(EngineState::StartFailed { reason }), ..starting(n, None) }
+    };
+    let four = || (1..=4).map(old).collect::<Vec<_>>();
+    let with = |mut seen: Vec<Seen>, more: Vec<Seen>| {
+        seen.extend(more);
+        seen
+    };
+    let cases: Vec<(&str, Case, bool)> = vec![
+        ("one when one is all there is", Case::deploying(1, vec![old(1), crashed(2)]), true),
+        ("one of four is survived", Case::deploying(4, with(four(), vec![crashed(5)])), false),
+        ("two alike", Case::deploying(4, with(four(), vec![crashed(5), crashed(6)])), true),
+        ("two that differ", Case::deploying(4, with(four(), vec![crashed(5), other(6)])), false),
+        (
+            "one now, one alike before",
+            Case::deploying(4, with(four(), vec![crashed(5)])).with(|d| {
+                let exit = Exit {
+                    code: Some(1),
+                    signal: None,
+                    out_of_memory: false,
+                    requested: false,
+                    at: at(0),
+                };
+                d.failures =
+                    vec![Diagnosis::Crashed { instance: "web-1".into(), exit, log: vec![] }];
+            }),
+            true,
+        ),
+        (
+            "a taken port is not the release's fault",
+            Case::deploying(1, vec![old(1), port(2)]),
+            false,
+        ),
+        ("never ready", Case::deploying(1, vec![old(1), starting(2, None)]).at(120), true),
+        ("not ready, in time", Case::deploying(1, vec![old(1), starting(2, None)]).at(119), false),
+        (
+            "of which nothing is known is not called unready",
+            Case::deploying(1, vec![old(1), Seen { probe: None, ..starting(2, None) }]).at(120),
+            false,
+        ),
+        (
+            "an old instance's end is not the release's fault",
+            Case::deploying(1, vec![exited(old(1), 1), starting(2, None)]),
+            false,
+        ),
+    ];
+    for (what, case, returns) in cases {
+        let plan = case.plan();
+        let returned = matches!(plan.transition, Some(Transition::Return(Reason::Failure(_))));
+        assert_eq!(returned, returns, "{what}: {:?}", plan.transition);
+        if returned {
+            let begun = plan.actions.iter().any(|a| {
+                matches!(a, Action::Start { .. } | Action::Activate(_) | Action::Drain { .. })
+            });
+            assert!(!begun, "{what}: a deployment that turns back begins nothing");
+        }
+    }
+}
+
+#[test]
+fn deadlines_and_aborts_turn_back() {
+    let stuck = || Case::deploying(1, vec![old(1), Seen { probe: None, ..starting(2, None) }]);
+    let reason = |case: Case| match case.plan().transition {
+        Some(Transition::Return(Reason::Diagnosis(d))) => d.key(),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(reason(stuck().at(299)), "None");
+    assert_eq!(reason(stuck().at(300)), "no progress");
+    assert_eq!(
+        reason(stuck().with(|d| d.progress_at = Some(at(1_700))).at(1_800)),
+        "deadline passed"
+    );
+    let abort = |superseded| Abort { by: "ana".into(), reason: None, superseded };
+    assert_eq!(reason(stuck().with(|d| d.abort = Some(abort(false)))), "aborted");
+    let superseded = stuck().with(|d| d.abort = Some(abort(true))).plan();
+    let ended = matches!(
+        superseded.transition,
+        Some(Transition::End { state: DeploymentState::Superseded, .. })
+    );
+    assert!(ended && superseded.actions.is_empty(), "{superseded:?}");
+}
+
+#[test]
+fn going_back_ends_with_the_old_release_serving_and_says_how() {
+    let returning = |base, seen| {
+        Case::deploying(1, seen).with(|d| {
+            d.state = DeploymentState::Returning;
+            d.returning_at = Some(at(0));
+            d.base = base;
+            d.diagnosis = Some(Diagnosis::PortTaken { port: 1 });
+        })
+    };
+    let state = |case: Case| match case.plan().transition {
+        Some(Transition::End { state, .. }) => Some(state),
+        _ => None,
+    };
+    // The new instance serves, the old one is gone: it comes back first.
+    let lost = returning(Some(OLD), vec![new(2)]);
+    assert_eq!(short(&lost.plan()), "+1");
+    assert_eq!(short(&returning(Some(OLD), vec![old(1), new(2)]).plan()), "-2");
+    assert_eq!(state(returning(Some(OLD), vec![old(1), new(2)])), None);
+    assert_eq!(state(returning(Some(OLD), vec![old(1)])), Some(DeploymentState::RolledBack));
+    assert_eq!(state(returning(Some(OLD), vec![]).at(5_000)), Some(DeploymentState::Failed));
+    assert_eq!(short(&returning(None, vec![new(2)]).plan()), "-2");
+    assert_eq!(state(returning(None, vec![])), Some(DeploymentState::Failed));
+    let timed_out = returning(None, vec![]).with(|d| {
+        d.diagnosis = Some(Diagnosis::DeadlinePassed { deadline_ms: 1, waiting_for: "x".into() });
+    });
+    assert_eq!(state(timed_out), Some(DeploymentState::TimedOut));
+}
+
+#[test]
+fn steady_state_keeps_the_count() {
+    let scaled = |n, seen| {
+        let mut case = Case::steady(2, seen);
+        case.app.scale = Some(n);
+        case
+    };
+    let stopped = |seen| {
+        let mut case = Case::steady(2, seen);
+        case.app.stopped = true;
+        case
+    };
+    let restarted = |seen| {
+        let mut case = Case::steady(1, seen);
+        case.app.restart_before = Some(at(-1));
+        case
+    };
+    let delayed = |seen| {
+        let mut case = Case::steady(2, seen);
+        case.app.start_after = Some(at(10));
+        case
+    };
+    let unready_old =
+        |n| Seen { admission: Admission::Candidate, ..instance(n, OLD, InstanceState::Starting) };
+    let cases: Vec<(&str, Case, &str)> = vec![
+        ("as wanted", Case::steady(2, vec![old(1), old(2)]), ""),
+        ("one died", Case::steady(2, vec![exited(old(1), 1), old(2)]), "!1 +1"),
+        (
+            "one vanished",
+            Case::steady(2, vec![Seen { engine: Some(EngineState::Gone), ..old(1) }, old(2)]),
+            "!1 +1",
+        ),
+        (
+            "recorded, never started: its record starts it",
+            Case::steady(
+                2,
+                vec![Seen { engine: Some(EngineState::Gone), ..unready_old(1) }, old(2)],
+            )
+            .at(-599),
+            "",
+        ),
+        ("backoff", delayed(vec![old(1)]), ""),
+        ("a surplus one, the newest", Case::steady(2, vec![old(1), old(2), old(3)]), "-3"),
+        (
+            "a surplus one that is not ready",
+            Case::steady(2, vec![old(1), unready_old(2), old(3)]).at(-550),
+            "x2",
+        ),
+        ("scaled up", scaled(5, vec![old(1), old(2)]), "+3"),
+        ("scaled to none", scaled(0, vec![old(1), old(2)]), "-1 -2"),
+        ("stopped", stopped(vec![old(1), old(2)]), "-1 -2"),
+        ("restart is start-first", restarted(vec![old(1)]), "+1"),
+        ("an abandoned release drains", Case::steady(1, vec![old(1), new(2)]), "-2"),
+    ];
+    for (what, case, expected) in cases {
+        assert_eq!(short(&case.plan()), expected, "{what}");
+    }
+}
+
+#[test]
+fn failing_starts_are_delayed_more_and_more() {
+    let young = |n| Seen { active_at: Some(at(0)), ..old(n) };
+    let mut case = Case::steady(1, vec![exited(young(1), 1)]);
+    for (before, delay) in [(0, 1), (1, 2), (2, 4), (5, 32), (6, 60), (500, 60)] {
+        case.app.failures = before;
+        let until = at(1 + delay);
+        let expected = Backoff::Delay { failures: before + 1, until };
+        assert_eq!(case.plan().backoff, Some(expected), "{before}");
+    }
+    // One that had lived long is replaced at once.
+    assert_eq!(Case::steady(1, vec![exited(old(1), 1)]).plan().backoff, None);
+    let mut calm = Case::steady(1, vec![old(1)]);
+    calm.app.failures = 3;
+    assert_eq!(calm.plan().backoff, Some(Backoff::Reset));
+}
+
+#[test]
+fn causes_say_why_an_instance_goes() {
+    let plan = Case::deploying(1, vec![old(1), new(2)]).plan();
+    let cause = plan.actions.iter().find_map(|a| match a {
+        Action::Drain { cause, .. } => Some(cause.clone()),
+        _ => None,
+    });
+    assert_eq!(cause, Some(StopCause::Replaced));
+}
+
+#[test]
+fn no_surge_and_nothing_missing_still_moves() {
+    let mut p = policy(3);
+    p.max_surge = Quantity::Count(0);
+    assert_eq!(p.surge(3), 1);
+    p.max_unavailable = Quantity::Count(1);
+    assert_eq!(p.surge(3), 0);
+}
