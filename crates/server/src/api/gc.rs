@@ -41,8 +41,11 @@ const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) async fn collect(State(state): State<Shared>) -> Result<Json<GcReport>, ApiError> {
     let now = Timestamp::now();
     let mut report = GcReport::default();
+    let old = before(now, INSTANCES_KEPT);
+    report.instances += rounds(&state, move |tx| Ok(tx.prune_instances(old, AT_ONCE)?)).await?;
+    engine_leftovers(&state).await?;
     // Nobody relies on a blob being here while this goes on; deployments wait for it.
-    let _alone = state.blobs_in_use.clone().write_owned().await;
+    let alone = state.blobs_in_use.clone().write_owned().await;
     for (env, app) in apps(&state).await? {
         let removed = state
             .store
@@ -56,12 +59,10 @@ pub(super) async fn collect(State(state): State<Shared>) -> Result<Json<GcReport
             .await?;
         report.releases += removed as u64;
     }
-    let old = before(now, INSTANCES_KEPT);
-    report.instances += rounds(&state, move |tx| Ok(tx.prune_instances(old, AT_ONCE)?)).await?;
-    engine_leftovers(&state).await?;
     let old = before(now, UPLOADS_KEPT);
     rounds(&state, move |tx| Ok(tx.prune_artifacts(old, AT_ONCE)?)).await?;
     blobs(&state, old, &mut report).await?;
+    drop(alone);
     let old = before(now, HISTORY_KEPT);
     rounds(&state, move |tx| Ok(tx.prune_events(old, AT_ONCE)?)).await?;
     rounds(&state, move |tx| Ok(tx.prune_answers(now, AT_ONCE)?)).await?;

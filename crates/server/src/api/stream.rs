@@ -75,6 +75,11 @@ where
             _ = ending => {}
         }
     });
+    Ok(response(receiver, last))
+}
+
+/// What is in the queue, and at its end what is to be said last.
+fn response(receiver: mpsc::Receiver<Event>, last: Arc<Mutex<Option<Event>>>) -> Response {
     let farewell = once(async move {
         let event = last.lock().unwrap_or_else(PoisonError::into_inner).take();
         futures::stream::iter(event)
@@ -82,7 +87,7 @@ where
     let stream = ReceiverStream::new(receiver).chain(farewell.flatten());
     let stream = stream.map(Ok::<Event, Infallible>);
     let heartbeat = KeepAlive::new().interval(HEARTBEAT).text("still here");
-    Ok(Sse::new(stream.boxed()).keep_alive(heartbeat).into_response())
+    Sse::new(stream.boxed()).keep_alive(heartbeat).into_response()
 }
 
 /// Whether the client asked for server-sent events.
@@ -106,5 +111,34 @@ pub(super) fn json_event<T: serde::Serialize>(name: &str, id: Option<String>, da
     match id {
         Some(id) => event.id(id),
         None => event,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_hangs_is_dismissed_with_its_resume_point() {
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        let last = Arc::new(Mutex::new(None));
+        let outlet = Outlet { queue, last: last.clone() };
+        let mut sent = 0;
+        // Nobody reads: the queue takes what it takes, then the reader is given up.
+        let over = loop {
+            let farewell = || Some(json_event("lagged", None, &sent));
+            let event = json_event("event", Some((sent + 1).to_string()), &"x");
+            match outlet.send(event, farewell).await {
+                Ok(()) => sent += 1,
+                Err(over) => break over,
+            }
+            assert!(sent <= QUEUE, "the queue has no limit");
+        };
+        drop((over, outlet));
+        let body = response(receiver, last).into_body();
+        let text = axum::body::to_bytes(body, 1 << 20).await.expect("the stream ends");
+        let text = std::str::from_utf8(&text).expect("text");
+        assert_eq!(text.matches("event: event").count(), QUEUE);
+        assert!(text.trim_end().ends_with(&format!("event: lagged\ndata: {QUEUE}")), "{text}");
     }
 }

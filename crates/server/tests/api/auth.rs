@@ -59,7 +59,8 @@ async fn roles_may_what_the_table_says() {
                 // It would go on for ever; its own tests do.
                 continue;
             }
-            let answer = server.send(request(&server, &operation).bearer_auth(server.token(role))).await;
+            let answer =
+                server.send(request(&server, &operation).bearer_auth(server.token(role))).await;
             let forbidden = answer.status == 403 && answer.json()["code"] == "forbidden";
             assert_eq!(forbidden, !allows(role, permission), "{} as {role:?}", operation.id);
             assert_ne!(answer.status, 401, "{} as {role:?}", operation.id);

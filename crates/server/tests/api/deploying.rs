@@ -119,7 +119,8 @@ async fn of_waiting_deployments_only_the_newest_is_left() {
     let running = server.get(&format!("/v1/deployments/{first_id}")).await.expect(200);
     assert_eq!(running["abort"]["superseded"], true);
     let events = server.get(&format!("/v1/events?deployment={first_id}")).await.expect(200);
-    let kinds: Vec<_> = events["items"].as_array().expect("events").iter().map(|e| &e["kind"]).collect();
+    let kinds: Vec<_> =
+        events["items"].as_array().expect("events").iter().map(|e| &e["kind"]).collect();
     assert_eq!(kinds, ["deployment_queued", "deployment_progress"]);
 }
 
@@ -242,7 +243,9 @@ async fn a_request_that_is_repeated_under_its_key_is_carried_out_once() {
 #[tokio::test]
 async fn every_missing_value_is_named_at_once() {
     let server = Server::start().await;
-    let launch = format!("{LAUNCH}env: [DB_URL, SESSION_KEY, LOG_LEVEL, PORT, _APP_NAME]\nenv_defaults: {{LOG_LEVEL: info}}\n");
+    let launch = format!(
+        "{LAUNCH}env: [DB_URL, SESSION_KEY, LOG_LEVEL, PORT, _APP_NAME]\nenv_defaults: {{LOG_LEVEL: info}}\n"
+    );
     let problem = server.deploy("production", &launch).await.problem("missing-config");
     assert_eq!((&problem["status"], &problem["exit_code"]), (&json!(403), &json!(7)));
     assert_eq!(problem["missing"], json!(["DB_URL", "SESSION_KEY"]));
@@ -301,7 +304,9 @@ async fn a_plan_says_what_would_change_and_changes_nothing() {
     assert_eq!(same["steps"], json!([]));
     assert_eq!((&same["release"], &same["release_exists"]), (&json!(1), &json!(true)));
 
-    let other = format!("{LAUNCH}autoscaling: {{min_count: 3}}\nenv_defaults: {{LOG_LEVEL: debug}}\nresources: {{max_mem: 0.5}}\naws: {{custom: true}}\n");
+    let other = format!(
+        "{LAUNCH}autoscaling: {{min_count: 3}}\nenv_defaults: {{LOG_LEVEL: debug}}\nresources: {{max_mem: 0.5}}\naws: {{custom: true}}\n"
+    );
     let plan = plan_of(&other).await;
     assert_eq!((&plan["changes"], &plan["release"]), (&json!(true), &json!(2)));
     assert_eq!(plan["instances"], 3);

@@ -112,7 +112,8 @@ impl Server {
         for (token, role) in tokens.iter_mut().zip(Role::ALL) {
             let (raw, record) = new_token(role.as_str(), role, "test", now).expect("randomness");
             raw.expose().clone_into(token);
-            let inserted = state.store.write::<_, StoreError, _>(move |tx| tx.insert_token(&record));
+            let inserted =
+                state.store.write::<_, StoreError, _>(move |tx| tx.insert_token(&record));
             inserted.await.expect("a token");
         }
         tokio::spawn(api::serve(listener, state.clone()));

@@ -33,7 +33,10 @@ async fn pages_hold_everything_once() {
         server.deploy("dev", &launch).await.expect(202);
         server.finish("dev", DeploymentState::Succeeded).await;
         server.post("/v1/environments", &json!({ "name": format!("e{number}") })).await.expect(201);
-        server.post("/v1/tokens", &json!({ "name": format!("t{number}"), "role": "reader" })).await.expect(201);
+        server
+            .post("/v1/tokens", &json!({ "name": format!("t{number}"), "role": "reader" }))
+            .await
+            .expect(201);
         let set = json!({ "set": { "A": { "value": number.to_string() } } });
         server.patch("/v1/environments/dev/apps/web/config", &set).await.expect(200);
         let app = format!("/v1/environments/dev/apps/app{number}/deployments");
@@ -80,7 +83,8 @@ async fn configuration_has_versions_and_a_guard_against_lost_changes() {
     let first = json!({ "set": { "A": { "value": "1" }, "B": { "value": "2" } } });
     assert_eq!(server.patch(path, &first).await.expect(200)["version"], 1);
     assert_eq!(server.patch(path, &first).await.expect(200)["version"], 1, "nothing differs");
-    let second = json!({ "set": { "A": { "value": "x" } }, "unset": ["B", "C"], "expect_version": 1 });
+    let second =
+        json!({ "set": { "A": { "value": "x" } }, "unset": ["B", "C"], "expect_version": 1 });
     let config = server.patch(path, &second).await.expect(200);
     assert_eq!(config["version"], 2);
     assert_eq!(config["values"].as_array().map(Vec::len), Some(1));

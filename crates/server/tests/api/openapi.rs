@@ -54,12 +54,13 @@ async fn the_document_is_served_and_complete() {
 fn every_problem_code_can_be_documented_by_some_operation() {
     let documented: BTreeSet<&str> = api::operations()
         .iter()
-        .flat_map(|operation| operation.problem_codes())
-        .map(|code| code.as_str())
+        .flat_map(api::Operation::problem_codes)
+        .map(ark_model::api::ProblemCode::as_str)
         .collect();
     // These come from the router itself, before any operation is chosen, or from races that the
     // common 503 and 409 stand for.
-    let from_the_router = ["no-such-operation", "method-not-allowed", "stale-writer", "not-supported"];
+    let from_the_router =
+        ["no-such-operation", "method-not-allowed", "stale-writer", "not-supported"];
     for code in ark_model::api::ProblemCode::ALL {
         let code = code.as_str();
         assert!(

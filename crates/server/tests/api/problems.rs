@@ -24,12 +24,33 @@ async fn errors_have_one_form() {
         ("GET", "/v1/environments/dev/apps/web/releases/v9", "", 404, "release-not-found", 6),
         ("GET", "/v1/environments/dev/apps/web/releases/x", "", 422, "invalid-value", 2),
         ("GET", "/v1/environments/dev/apps/web/diff?from=v9", "", 404, "release-not-found", 6),
-        ("GET", "/v1/environments/dev/apps/web/logs?instance=web-x", "", 404, "instance-not-found", 6),
+        (
+            "GET",
+            "/v1/environments/dev/apps/web/logs?instance=web-x",
+            "",
+            404,
+            "instance-not-found",
+            6,
+        ),
         ("GET", "/v1/environments/dev/apps/web/logs?tail=99999", "", 422, "invalid-value", 2),
-        ("GET", "/v1/environments/dev/apps/web/instances/web-x/exec", "", 404, "instance-not-found", 6),
+        (
+            "GET",
+            "/v1/environments/dev/apps/web/instances/web-x/exec",
+            "",
+            404,
+            "instance-not-found",
+            6,
+        ),
         ("GET", "/v1/apps/none/releases/newest", "", 404, "release-not-found", 6),
         ("GET", "/v1/deployments/none", "", 404, "deployment-not-found", 6),
-        ("GET", "/v1/deployments/00000000-0000-7000-8000-000000000000", "", 404, "deployment-not-found", 6),
+        (
+            "GET",
+            "/v1/deployments/00000000-0000-7000-8000-000000000000",
+            "",
+            404,
+            "deployment-not-found",
+            6,
+        ),
         ("GET", "/v1/deployments?limit=0", "", 422, "invalid-value", 2),
         ("GET", "/v1/deployments?limit=501", "", 422, "invalid-value", 2),
         ("GET", "/v1/deployments?limit=many", "", 400, "bad-request", 2),
@@ -39,12 +60,33 @@ async fn errors_have_one_form() {
         ("POST", "/v1/environments", "", 400, "bad-request", 2),
         ("POST", "/v1/environments", "{", 400, "bad-request", 2),
         ("POST", "/v1/environments", r#"{"name":"dev","knd":1}"#, 400, "bad-request", 2),
-        ("POST", "/v1/environments", r#"{"name":"dev","kind":"permanent"}"#, 409, "already-exists", 5),
-        ("POST", "/v1/environments/dev/apps/web/scale", r#"{"count":1001}"#, 422, "invalid-value", 2),
+        (
+            "POST",
+            "/v1/environments",
+            r#"{"name":"dev","kind":"permanent"}"#,
+            409,
+            "already-exists",
+            5,
+        ),
+        (
+            "POST",
+            "/v1/environments/dev/apps/web/scale",
+            r#"{"count":1001}"#,
+            422,
+            "invalid-value",
+            2,
+        ),
         ("POST", "/v1/environments/dev/apps/web/scale", r#"{"count":-1}"#, 400, "bad-request", 2),
         ("POST", "/v1/environments/dev/apps/none/stop", "", 404, "app-not-found", 6),
         ("POST", "/v1/environments/dev/apps/web/deployments", "{}", 400, "bad-request", 2),
-        ("POST", "/v1/environments/dev/apps/web/rollback", r#"{"to":9}"#, 404, "release-not-found", 6),
+        (
+            "POST",
+            "/v1/environments/dev/apps/web/rollback",
+            r#"{"to":9}"#,
+            404,
+            "release-not-found",
+            6,
+        ),
         ("POST", "/v1/environments/none/apps/web/rollback", "{}", 404, "environment-not-found", 6),
         ("DELETE", "/v1/environments/none", "", 404, "environment-not-found", 6),
         ("PATCH", "/v1/environments/dev/apps/web/config", long.as_str(), 413, "too-large", 2),
@@ -110,7 +152,8 @@ async fn only_rolling_is_carried_out_here() {
         assert_eq!(problem["exit_code"], 7);
         let remedy = &problem["remedy"][0]["command"];
         assert_eq!(remedy, "ark deploy web -e production --strategy rolling");
-        let plan = server.post("/v1/environments/production/apps/web/plan", &body).await.expect(200);
+        let plan =
+            server.post("/v1/environments/production/apps/web/plan", &body).await.expect(200);
         assert_eq!(plan["refusals"].as_array().map(Vec::len), Some(1), "{plan}");
         body["strategy"] = json!("rolling");
         let deployed = server.post(path, &body).await.expect(202);

@@ -1,5 +1,7 @@
 //! A marked secret appears nowhere but where it is asked for by name.
 
+use std::sync::{Arc, Mutex};
+
 use ark_model::DeploymentState;
 use ark_model::api::Role;
 use ark_model::instance::InstanceState;
@@ -13,6 +15,7 @@ const MARKER: &str = "hunter2-marked-secret";
 
 #[tokio::test]
 async fn a_secret_is_in_no_answer() {
+    let log = Log::kept();
     let server = Server::start().await;
     for env in ["production", "dev"] {
         let path = format!("/v1/environments/{env}/apps/web/config");
@@ -41,7 +44,8 @@ async fn a_secret_is_in_no_answer() {
     ] {
         assert!(server.patch(path, &body).await.status >= 400);
     }
-    let mut half = serde_json::to_string(&json!({ "set": { "A": { "value": MARKER } } })).expect("JSON");
+    let mut half =
+        serde_json::to_string(&json!({ "set": { "A": { "value": MARKER } } })).expect("JSON");
     half.truncate(half.len() - 4);
     let request = server.request(Role::Admin, Method::PATCH, path);
     let request = request.header("content-type", "application/json").body(half);
@@ -74,6 +78,43 @@ async fn a_secret_is_in_no_answer() {
     }
     assert!(server.heard().len() > 10_000, "little was asked");
     assert!(!server.heard().contains("hunter2"), "a secret is in an answer");
+    let log = log.text();
+    assert!(log.contains("request refused"), "nothing was logged");
+    assert!(!log.contains("hunter2"), "a secret is in the log");
+}
+
+/// Everything that the server logs, at every level.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// From now on, by every thread of these tests.
+    fn kept() -> Self {
+        let log = Self::default();
+        let to = log.clone();
+        let filter = tracing_subscriber::EnvFilter::new("ark_server=trace,ark_store=trace");
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(move || to.clone())
+            .try_init()
+            .expect("no other test of this program keeps the log");
+        log
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("no test panics with it")).into_owned()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("see above").extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test]
@@ -86,7 +127,10 @@ async fn values_for_a_local_run_need_the_right_and_leave_an_event() {
             "LEVEL": { "value": "info" },
         } });
         server.patch(&path, &set).await.expect(200);
-        server.deploy(env, &format!("{LAUNCH}env: [API_KEY]\nenv_defaults: {{LEVEL: x, MODE: y}}\n")).await.expect(202);
+        server
+            .deploy(env, &format!("{LAUNCH}env: [API_KEY]\nenv_defaults: {{LEVEL: x, MODE: y}}\n"))
+            .await
+            .expect(202);
         server.finish(env, DeploymentState::Succeeded).await;
     }
     let ask = async |role: Role, env: &str| {

@@ -93,7 +93,8 @@ async fn a_follower_who_comes_back_misses_nothing() {
 
     // A list goes on in the same way.
     let page = server.get(&format!("/v1/events?after={}&limit=2", first.id)).await.expect(200);
-    let seen: Vec<_> = page["items"].as_array().expect("events").iter().map(|e| &e["env"]).collect();
+    let seen: Vec<_> =
+        page["items"].as_array().expect("events").iter().map(|e| &e["env"]).collect();
     assert_eq!(seen, ["b", "c"]);
     let next = page["next"].as_str().expect("more").to_owned();
     let page = server.get(&format!("/v1/events?after={next}&limit=2")).await.expect(200);
@@ -170,7 +171,8 @@ async fn logs_of_instances_are_put_together_by_time() {
     let texts = async |query: &str| {
         let answer = server.get(&format!("{path}{query}")).await;
         assert_eq!(answer.headers["content-type"], "application/x-ndjson");
-        let lines = answer.text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let lines =
+            answer.text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
         let texts: Vec<String> =
             lines.map(|line| line["text"].as_str().expect("text").to_owned()).collect();
         texts.join(" ")
@@ -249,7 +251,10 @@ async fn exec_carries_bytes_both_ways_and_the_exit_code() {
     assert!(output == input, "{} bytes came back of {}", output.len(), input.len());
 
     let mut socket = connect().await;
-    socket.send(text(json!({ "type": "start", "command": ["none", "s3cret"] }))).await.expect("sent");
+    socket
+        .send(text(json!({ "type": "start", "command": ["none", "s3cret"] })))
+        .await
+        .expect("sent");
     let answer = socket.next().await.expect("an answer").expect("a message");
     let answer: Value = serde_json::from_str(answer.to_text().expect("text")).expect("JSON");
     assert_eq!(answer["type"], "failed");
