@@ -1,0 +1,168 @@
+//! `kill -9` of server, gateway and shim in every state of a deployment: everything ends in a
+//! terminal state, no process is left over, no acknowledged write is lost, and while the server is
+//! dead requests go on (rollouts.md, tests 20 to 22; invariants I1, I4, I7).
+
+mod harness;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ark_load::{Driver, Load};
+use harness::{Ark, ENV, Sample, eventually, is_over, kill, state, words};
+
+const APP: &str = "web";
+const OVER: Duration = Duration::from_secs(90);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Victim {
+    Server,
+    Gateway,
+    Shim,
+}
+
+/// A deployment that stays in `wanted` long enough to be hit there; answers its id.
+fn reach(ark: &Ark, wanted: &str, version: &str) -> String {
+    let sample = match wanted {
+        "replacing" => Sample::version(version).variable("START_DELAY_MS", 1_500),
+        // Streams keep the old side for a while.
+        "draining" | "queued" => Sample::version(version).variable("START_DELAY_MS", 300),
+        // The broken side ignores its stop signal.
+        "returning" => Sample::version(version)
+            .variable("BROKEN", "never-ready")
+            .variable("IGNORE_SIGTERM", 1)
+            .ready_timeout("2s")
+            .stop_grace("3s"),
+        other => panic!("no way to {other}"),
+    };
+    if wanted == "queued" {
+        let before = Sample::version(format!("{version}-before")).variable("START_DELAY_MS", 1_500);
+        ark.deploy_detached(APP, &before);
+    }
+    let id = ark.deploy_detached(APP, &sample);
+    eventually(&format!("{wanted} of {version}"), || {
+        let now = ark.deployment(&id).map(|d| state(&d).to_owned()).unwrap_or_default();
+        assert!(now == wanted || !is_over(&now), "{version} was {now} before it was {wanted}");
+        now == wanted
+    });
+    id
+}
+
+/// The shim of any instance of the app: the parent of its process.
+fn shim_of_any(ark: &Ark) -> i32 {
+    let instances = ark.json(&["ps", APP, "-e", ENV, "--json"]);
+    let list = instances.as_array().cloned().unwrap_or_else(|| {
+        instances["items"].as_array().cloned().unwrap_or_default()
+    });
+    let pid = list
+        .iter()
+        .find_map(|i| i["pid"].as_i64().filter(|pid| *pid > 1))
+        .unwrap_or_else(|| panic!("no process in {instances}"));
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let after = stat.rsplit_once(')').expect("stat").1;
+    after.split_whitespace().nth(1).and_then(|p| p.parse().ok()).expect("a parent")
+}
+
+#[test]
+fn kill_9_in_every_state_of_a_deployment() {
+    let mut ark = Ark::up();
+    let (output, _) = ark.deploy(APP, &Sample::version("first"));
+    assert!(output.status.success(), "{}", words(&output));
+    let mut hit = BTreeSet::new();
+    let mut acknowledged = Vec::new();
+    let mut round = 0;
+    for victim in [Victim::Server, Victim::Gateway, Victim::Shim] {
+        for wanted in ["queued", "replacing", "draining", "returning"] {
+            round += 1;
+            // Streams and requests throughout; what may fail depends on who is killed.
+            let load = Load::builder(ark.http, &ark.host(APP))
+                .rate(100.0)
+                .mix([(Driver::KeepAlive, 1), (Driver::NewConnection, 1)])
+                .sse_streams(2)
+                .start()
+                .expect("load");
+            let id = reach(&ark, wanted, &format!("{round}-{wanted}"));
+            acknowledged.push(id.clone());
+            match victim {
+                Victim::Server => {
+                    ark.kill_server();
+                    let before = load.snapshot().ok();
+                    std::thread::sleep(Duration::from_millis(700));
+                    let after = load.snapshot().ok();
+                    assert!(after > before, "requests must go on without a server");
+                    ark.start_server();
+                }
+                Victim::Gateway => ark.kill_gateway(),
+                Victim::Shim => kill(shim_of_any(&ark)),
+            }
+            hit.insert((victim, wanted));
+            let over = ark.wait_over(&id, OVER);
+            assert!(over["receipt"].is_object(), "no receipt: {over}");
+            let report = load.stop_blocking();
+            println!(
+                "{victim:?} killed in {wanted}: {} ({} ok, {} failed)",
+                state(&over),
+                report.ok(),
+                report.failed()
+            );
+            if victim == Victim::Server {
+                assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+            }
+            if victim == Victim::Gateway {
+                let notes = over["receipt"]["notes"].to_string();
+                assert!(notes.contains("gateway"), "the receipt does not say so: {over}");
+            }
+            eventually("the app has its two instances and nothing else runs", || {
+                let d = ark.get(&format!("/v1/deployments?env={ENV}&app={APP}&limit=5"));
+                let busy = d.is_none_or(|d| {
+                    d["items"].as_array().is_some_and(|a| a.iter().any(|d| !is_over(state(d))))
+                });
+                !busy && ark.marked().len() == 2
+            });
+        }
+    }
+    println!("hit: {hit:?}");
+    assert_eq!(hit.len(), 12, "every role in every state: {hit:?}");
+    for id in acknowledged {
+        let d = ark.deployment(&id).unwrap_or_else(|| panic!("acknowledged and lost: {id}"));
+        assert!(is_over(state(&d)), "{d}");
+    }
+}
+
+#[test]
+fn acknowledged_configuration_survives_a_killed_server() {
+    let mut ark = Ark::up();
+    for n in 0..5 {
+        let pair = format!("KEY_{n}=value-{n}");
+        let output = ark.run(&["config", "set", "-e", ENV, APP, &pair]);
+        assert!(output.status.success(), "{}", words(&output));
+        ark.kill_server();
+        ark.start_server();
+    }
+    let output = ark.run(&["config", "list", "-e", ENV, APP]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for n in 0..5 {
+        assert!(text.contains(&format!("value-{n}")), "{text}");
+    }
+}
+
+#[test]
+fn a_dead_instance_is_replaced_and_a_stopped_environment_leaves_nothing() {
+    let ark = Ark::up();
+    let (output, _) = ark.deploy(APP, &Sample::version(1));
+    assert!(output.status.success(), "{}", words(&output));
+    let before = ark.marked();
+    assert_eq!(before.len(), 2);
+    kill(before[0]);
+    eventually("the dead instance is replaced", || {
+        let now = ark.marked();
+        now.len() == 2 && !now.contains(&before[0])
+    });
+    let output = ark.run(&["env", "destroy", ENV, "--yes"]);
+    assert!(output.status.success(), "{}", words(&output));
+    eventually("nothing is left of the environment", || ark.marked().is_empty());
+    eventually("the environment is gone", || {
+        ark.get("/v1/environments").is_some_and(|e| !e.to_string().contains(ENV))
+    });
+    // Twice is as good as once: what is gone is not found.
+    assert_eq!(ark.run(&["env", "destroy", ENV, "--yes"]).status.code(), Some(6));
+}
