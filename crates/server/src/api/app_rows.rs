@@ -27,7 +27,7 @@ use crate::state::ServerState;
 /// are looked for.
 const RECENT_DEPLOYMENTS: usize = 20;
 /// Instances of which those that ended lately are counted.
-const RECENT_INSTANCES: usize = 100;
+const RECENT_INSTANCES: usize = 50;
 const HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 /// What is recorded of one app.

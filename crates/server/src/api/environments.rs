@@ -130,10 +130,7 @@ async fn destroy(
 
 fn view(tx: &ReadTx, environment: Environment) -> Result<EnvironmentView, ApiError> {
     let apps = tx.app_states_of(&environment.name)?;
-    let mut instances = 0;
-    for app in &apps {
-        instances += tx.alive_instances_of(&app.env, &app.app)?.len();
-    }
+    let instances = tx.alive_count(&environment.name)?;
     Ok(EnvironmentView {
         name: environment.name,
         kind: environment.kind,

@@ -41,6 +41,12 @@ impl ReadTx {
         self.records("instance", sql, [env.as_str(), app.as_str()])
     }
 
+    /// How many instances of one environment may exist in the world.
+    pub fn alive_count(&self, env: &EnvName) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM instances WHERE env = ?1 AND alive = 1";
+        self.number(sql, [env.as_str()])
+    }
+
     /// All instances that may exist in the world, by environment, app and age: at most 100,000.
     pub fn alive_instances(&self) -> Result<Vec<InstanceRecord>, StoreError> {
         let sql = "SELECT body FROM instances WHERE alive = 1 ORDER BY env, app, seq";
