@@ -291,7 +291,7 @@ fn backoff(input: &Input<'_>, actions: &[Action]) -> Option<Backoff> {
         return Some(Backoff::Delay { failures, until: after(input.now, delay) });
     }
     let calm = input.app.failures > 0
-        && input.seen.iter().any(|s| s.is_serving())
+        && input.seen.iter().any(Seen::is_serving)
         && input
             .seen
             .iter()

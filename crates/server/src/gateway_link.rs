@@ -97,7 +97,7 @@ impl Routes {
         let asked = world.route_changes.all.swap(false, Ordering::Relaxed);
         let all = asked || self.all_due.is_none_or(|due| due <= now);
         if all {
-            let states = world.store.read(|tx| tx.app_states()).await?;
+            let states = world.store.read(ReadTx::app_states).await?;
             let known: BTreeSet<AppKey> =
                 states.into_iter().map(|state| (state.env, state.app)).collect();
             self.per_app.retain(|key, _| known.contains(key));
@@ -121,7 +121,7 @@ impl Routes {
         if self.pushed.as_ref() == Some(&routes) {
             return Ok(None);
         }
-        let generation = world.store.write(|tx| tx.next_generation()).await?;
+        let generation = world.store.write(ark_store::WriteTx::next_generation).await?;
         self.pushed = Some(routes.clone());
         let table = RouteTable { generation, routes };
         self.unacknowledged.push_back(table.clone());
@@ -139,8 +139,8 @@ impl Routes {
             .iter()
             .filter(|((env, app, _), _)| wanted.contains(&(env.clone(), app.clone())))
             .map(|(place, definition)| (place.clone(), definition.clone()))
-            .collect();
-        let loaded = world.store.read(move |tx| load(tx, &keys, known)).await?;
+            .collect::<HashMap<_, _>>();
+        let loaded = world.store.read(move |tx| load(tx, &keys, &known)).await?;
         for (key, records) in loaded {
             match records {
                 Some(records) => {
@@ -184,7 +184,7 @@ type Loaded = Vec<(AppKey, Option<AppRecords>)>;
 fn load(
     tx: &ReadTx,
     keys: &[AppKey],
-    known: HashMap<(EnvName, AppName, ReleaseNumber), Arc<Definition>>,
+    known: &HashMap<(EnvName, AppName, ReleaseNumber), Arc<Definition>>,
 ) -> Result<Loaded, StoreError> {
     let mut discovery: BTreeMap<AppKey, BTreeMap<String, u16>> = BTreeMap::new();
     for (route, port) in tx.discovery_ports()? {

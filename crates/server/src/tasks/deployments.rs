@@ -177,7 +177,7 @@ impl Deployments {
         match more {
             Some(keys) if !all => dirty.extend(keys),
             _ => {
-                let apps = world.store.read(|tx| tx.app_states()).await?;
+                let apps = world.store.read(ark_store::ReadTx::app_states).await?;
                 dirty.extend(apps.into_iter().map(|a| (a.env, a.app)));
                 self.all_due = Some(after(now, LOOK_AT_ALL));
             }
@@ -188,7 +188,7 @@ impl Deployments {
     /// Apps named by events since the last round; `None` when it is simpler to look at all.
     async fn new_events(&mut self, world: &World) -> Result<Option<HashSet<AppKey>>, TaskError> {
         let Some(seen) = self.events_seen else {
-            self.events_seen = Some(world.store.read(|tx| tx.latest_event()).await?);
+            self.events_seen = Some(world.store.read(ark_store::ReadTx::latest_event).await?);
             return Ok(None);
         };
         let events = world

@@ -65,7 +65,7 @@ pub(super) async fn record(
                 Err(StoreError::StaleLease { .. }) => return Err(TaskError::Fenced),
                 Err(error) => return Err(error.into()),
             }
-            recording.apply(tx, &key, plan, running, diagnoses)
+            recording.apply(tx, &key, &plan, running, diagnoses)
         })
         .await?;
     world.route_changes.mark(&marked);
@@ -87,7 +87,7 @@ impl Recording {
         mut self,
         tx: &mut WriteTx,
         key: &AppKey,
-        plan: Plan,
+        plan: &Plan,
         running: Vec<Running>,
         diagnoses: Diagnoses,
     ) -> Result<Vec<InstanceRecord>, TaskError> {
@@ -105,10 +105,10 @@ impl Recording {
         for action in &plan.actions {
             self.act(tx, action)?;
         }
-        self.deployment(tx, &plan, diagnoses)?;
-        self.begin(tx, &plan)?;
-        self.drop_waiting(tx, &plan)?;
-        self.backoff(&plan);
+        self.deployment(tx, plan, diagnoses)?;
+        self.begin(tx, plan)?;
+        self.drop_waiting(tx, plan)?;
+        self.backoff(plan);
         self.loaded.app.updated_at = self.now;
         tx.put_app_state(&self.loaded.app)?;
         for event in self.events {

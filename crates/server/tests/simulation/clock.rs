@@ -11,17 +11,17 @@ use jiff::{SignedDuration, Timestamp};
 
 /// Time that the scheduler moves.
 #[derive(Debug)]
-pub struct SimClock {
+pub(crate) struct SimClock {
     now: Mutex<Timestamp>,
     sleepers: Mutex<Vec<(Timestamp, Waker)>>,
 }
 
 impl SimClock {
-    pub fn new(start: Timestamp) -> Self {
+    pub(crate) fn new(start: Timestamp) -> Self {
         Self { now: Mutex::new(start), sleepers: Mutex::default() }
     }
 
-    pub fn advance(&self, by: SignedDuration) {
+    pub(crate) fn advance(&self, by: SignedDuration) {
         let now = {
             let mut now = self.now.lock().unwrap();
             *now = now.checked_add(by).unwrap();
@@ -56,10 +56,10 @@ impl Clock for SimClock {
 
 /// Ids that count.
 #[derive(Debug, Default)]
-pub struct SimIds(AtomicU64);
+pub(crate) struct SimIds(AtomicU64);
 
 impl SimIds {
-    pub fn next(&self) -> uuid::Uuid {
+    pub(crate) fn next(&self) -> uuid::Uuid {
         let n = self.0.fetch_add(1, Ordering::Relaxed) + 1;
         // The counter stands in the last digits too, which people see.
         uuid::Uuid::from_u128((u128::from(n) << 64) | u128::from(n))
@@ -78,7 +78,7 @@ impl Ids for SimIds {
 
 /// A machine on which nobody else listens.
 #[derive(Debug)]
-pub struct SimHost;
+pub(crate) struct SimHost;
 
 impl Host for SimHost {
     fn listening_ports(&self) -> std::collections::BTreeSet<u16> {
@@ -88,26 +88,26 @@ impl Host for SimHost {
 
 /// xorshift64*: small, seeded, good enough to choose what happens next.
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    pub fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         (self.roll() >> 11) % n.max(1)
     }
 
     /// True once in `n` times.
-    pub fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 }

@@ -32,7 +32,7 @@ use super::clock::{Dice, SimClock, SimHost, SimIds};
 use super::universe::{Behaviour, SimEngine, Universe};
 
 /// What a run gave.
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub violations: Vec<String>,
     pub covered: BTreeMap<String, u64>,
     pub trace: Vec<String>,
@@ -85,7 +85,7 @@ fn block<T>(future: impl Future<Output = T>) -> T {
     panic!("a store call of the simulated user never ended");
 }
 
-pub fn simulate(seed: u64) -> Outcome {
+pub(crate) fn simulate(seed: u64) -> Outcome {
     let mut simulation = Simulation::new(seed);
     for _ in 0..STEPS {
         simulation.step();
@@ -143,7 +143,7 @@ impl Simulation {
         }
     }
 
-    fn note(&mut self, text: String) {
+    fn note(&mut self, text: &str) {
         self.trace.push_back(format!("{} {text}", self.clock.now()));
         if self.trace.len() > 60 {
             self.trace.pop_front();
@@ -239,7 +239,7 @@ impl Simulation {
                 _ => "crash in a terminal state",
             });
         }
-        self.note("server crashed".into());
+        self.note("server crashed");
     }
 
     fn step(&mut self) {
@@ -352,7 +352,7 @@ impl Simulation {
     }
 
     fn unfinished(&self) -> Vec<Deployment> {
-        block(self.store.read(|tx| tx.unfinished_deployments())).unwrap()
+        block(self.store.read(ark_store::ReadTx::unfinished_deployments)).unwrap()
     }
 
     fn user(&mut self) {
@@ -391,7 +391,7 @@ impl Simulation {
             Ok::<_, StoreError>(text)
         }))
         .unwrap();
-        self.note(format!("user: {name}: {done}"));
+        self.note(&format!("user: {name}: {done}"));
         self.floor(name);
     }
 
@@ -505,8 +505,8 @@ impl Simulation {
 
     fn definition(&mut self, behaviour: Behaviour) -> Definition {
         let seconds = DurationText::from_secs;
-        let mut definition = Definition::default();
-        definition.expose = vec![Expose::new("default", 80)];
+        let expose = vec![Expose::new("default", 80)];
+        let mut definition = Definition { expose, ..Definition::default() };
         definition.run.command = Some(vec!["./web".into()]);
         definition.run.stop_grace = seconds(5);
         definition.autoscaling.min_count = Some(1 + self.dice.below(5) as u32);
@@ -600,7 +600,7 @@ impl Simulation {
         if !left.is_empty() {
             return left;
         }
-        let states = block(self.store.read(|tx| tx.app_states())).unwrap();
+        let states = block(self.store.read(ark_store::ReadTx::app_states)).unwrap();
         let u = self.universe.lock().unwrap();
         for state in states {
             let key = state.app.clone();

@@ -16,7 +16,7 @@ use ark_engine::{
 use ark_model::gateway::{Counters, LATENCY_BOUNDS_MS, Readiness, Report, TargetReport};
 use ark_model::instance::{EngineState, Exit, ObservedInstance, ProcessIdentity};
 use ark_model::route::{Route, RouteTable, TargetState};
-use ark_model::{AppName, BootId, EnvName, Generation, InstanceId, ReleaseNumber};
+use ark_model::{AppName, BootId, EnvName, InstanceId, ReleaseNumber};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
@@ -28,7 +28,7 @@ const RECENT: SignedDuration = SignedDuration::from_secs(60);
 
 /// How the instances of a release behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Behaviour {
+pub(crate) enum Behaviour {
     Good,
     Crashes,
     NeverReady,
@@ -38,7 +38,7 @@ pub enum Behaviour {
 }
 
 #[derive(Debug, Clone)]
-pub struct SimInstance {
+pub(crate) struct SimInstance {
     pub env: EnvName,
     pub app: AppName,
     pub release: ReleaseNumber,
@@ -64,7 +64,7 @@ struct Probed {
 
 /// The gateway process of the moment.
 #[derive(Debug)]
-pub struct SimGateway {
+pub(crate) struct SimGateway {
     pub boot: BootId,
     pub table: Option<RouteTable>,
     probed: HashMap<InstanceId, Probed>,
@@ -75,7 +75,7 @@ pub struct SimGateway {
 
 /// Everything outside the server, behind one lock.
 #[derive(Debug)]
-pub struct Universe {
+pub(crate) struct Universe {
     pub now: Timestamp,
     pub dice: Dice,
     pub instances: BTreeMap<InstanceId, SimInstance>,
@@ -98,7 +98,7 @@ pub struct Universe {
 }
 
 impl Universe {
-    pub fn new(now: Timestamp, dice: Dice, ids: &SimIds) -> Self {
+    pub(crate) fn new(now: Timestamp, dice: Dice, ids: &SimIds) -> Self {
         Self {
             now,
             dice,
@@ -118,16 +118,16 @@ impl Universe {
         }
     }
 
-    pub fn cover(&mut self, what: &'static str) {
+    pub(crate) fn cover(&mut self, what: &'static str) {
         *self.coverage.entry(what).or_default() += 1;
     }
 
-    fn violate(&mut self, what: String) {
+    fn violate(&mut self, what: &str) {
         self.violations.push(format!("{} {what}", self.now));
     }
 
     /// Lets the world go on until `now`.
-    pub fn advance(&mut self, now: Timestamp) {
+    pub(crate) fn advance(&mut self, now: Timestamp) {
         self.now = now;
         let ids: Vec<InstanceId> = self.instances.keys().copied().collect();
         for id in ids {
@@ -271,7 +271,7 @@ impl Universe {
     }
 
     /// The gateway applies a table, or refuses it.
-    pub fn apply(&mut self, table: RouteTable) -> bool {
+    pub(crate) fn apply(&mut self, table: RouteTable) -> bool {
         if self.gateway.table.as_ref().is_some_and(|t| t.generation > table.generation) {
             self.cover("stale table refused");
             return false;
@@ -288,7 +288,7 @@ impl Universe {
             // serving under the old table either.
             let now = self.capable_in(route);
             if now < was && now < floor.min(was) && !self.flaps_in(&app) {
-                self.violate(format!(
+                self.violate(&format!(
                     "I3: a table takes {} from {was} to {now} serving, floor {floor}",
                     route.key.app
                 ));
@@ -332,7 +332,7 @@ impl Universe {
     }
 
     /// What the gateway reports.
-    pub fn report(&mut self) -> Report {
+    pub(crate) fn report(&mut self) -> Report {
         self.gateway.seq += 1;
         let gateway = &self.gateway;
         let mut targets = Vec::new();
@@ -372,7 +372,7 @@ impl Universe {
     }
 
     /// `kill -9` of the gateway: a new process with the table from the disk and nothing else.
-    pub fn kill_gateway(&mut self, ids: &SimIds) {
+    pub(crate) fn kill_gateway(&mut self, ids: &SimIds) {
         let table = self.gateway.table.clone();
         self.cut += self.gateway.requests.len() as u64;
         self.gateway = SimGateway::new(BootId(ids.next()));
@@ -380,12 +380,8 @@ impl Universe {
         self.cover("gateway killed");
     }
 
-    pub fn applied(&self) -> Option<Generation> {
-        self.gateway.table.as_ref().map(|t| t.generation)
-    }
-
     /// Somebody kills a random instance.
-    pub fn kill_instance(&mut self) {
+    pub(crate) fn kill_instance(&mut self) {
         let running: Vec<InstanceId> = self
             .instances
             .iter()
@@ -412,13 +408,13 @@ impl Universe {
         let inside = self.gateway.inside(id);
         match admission {
             Some(TargetState::Active { .. }) => {
-                self.violate(format!(
+                self.violate(&format!(
                     "I2: {id} is stopped while the gateway admits requests to it"
                 ));
             }
             Some(TargetState::Draining { streams_until, .. }) => {
                 if inside > 0 && self.now < streams_until {
-                    self.violate(format!("I2: {id} is stopped with {inside} requests inside"));
+                    self.violate(&format!("I2: {id} is stopped with {inside} requests inside"));
                 }
             }
             Some(TargetState::Candidate) | None => {}
@@ -453,13 +449,13 @@ impl SimGateway {
 
 /// The engine as the server sees it: every call takes a moment, and may fail.
 #[derive(Debug, Clone)]
-pub struct SimEngine {
+pub(crate) struct SimEngine {
     pub universe: Arc<Mutex<Universe>>,
     changes: watch::Receiver<u64>,
 }
 
 impl SimEngine {
-    pub fn new(universe: Arc<Mutex<Universe>>) -> Self {
+    pub(crate) fn new(universe: Arc<Mutex<Universe>>) -> Self {
         let changes = universe.lock().unwrap().version.subscribe();
         Self { universe, changes }
     }
