@@ -4,9 +4,13 @@
 //! engine. Nothing here knows the store, the gateway, the API or plans.
 
 pub mod engine;
+mod process;
+pub mod shim;
+mod sys;
 
 pub use engine::{
     ArtifactSource, Capabilities, Enforcement, Engine, EngineError, EngineKind, ExecSession,
     ExecSpec, INSTANCE_ID_VARIABLE, LOG_LINE_BYTES_MAX, LogLimits, LogLine, LogQuery, LogSource,
-    LogStream, StartSpec, Stats, StopOptions,
+    LogStream, StartSpec, Stats, StopOptions, blob_path,
 };
+pub use process::{CgroupUse, ProcessEngine, ProcessOptions};

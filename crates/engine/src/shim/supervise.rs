@@ -1,0 +1,313 @@
+//! Watching over a main process: its output into the log, the request to stop onto its process
+//! group, and at its end an end for everything it started and a record of how it went.
+
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use ark_model::definition::StopSignal;
+use ark_model::instance::{EngineState, Exit};
+use jiff::Timestamp;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::signalfd::SignalFd;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::Journal;
+use super::child::Main;
+use super::log::{LogWriter, Stream};
+use crate::process::end::Scope;
+use crate::process::record::{Spec, StopRequest};
+
+/// Read from a stream at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// How long one attempt to end everything waits for the processes to be gone.
+const END_DEADLINE: Duration = Duration::from_secs(5);
+/// Between two such attempts, when a process is stuck in the kernel.
+const END_RETRY: Duration = Duration::from_secs(1);
+/// How long the rest of the output is read after everything has ended.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
+
+pub(super) struct Supervisor<'a> {
+    journal: &'a Journal,
+    spec: &'a Spec,
+    signals: SignalFd,
+    log: LogWriter,
+    main: Main,
+    /// Streams that have not ended.
+    open: [bool; 2],
+    /// How the main process ended, once it has.
+    ended: Option<Ended>,
+    /// When the grace is over, once it was asked to stop.
+    stop: Option<Stop>,
+    chunk: Vec<u8>,
+}
+
+struct Stop {
+    /// When SIGKILL follows, and again after an attempt that left something.
+    deadline: Instant,
+    /// Whether Ark itself has sent SIGKILL.
+    killed: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Ended {
+    code: Option<i32>,
+    signal: Option<i32>,
+}
+
+impl<'a> Supervisor<'a> {
+    pub(super) fn new(
+        journal: &'a Journal,
+        spec: &'a Spec,
+        signals: SignalFd,
+        log: LogWriter,
+        main: Main,
+    ) -> Self {
+        let chunk = vec![0; CHUNK_BYTES];
+        Self { journal, spec, signals, log, main, open: [true; 2], ended: None, stop: None, chunk }
+    }
+
+    pub(super) fn run(mut self) -> io::Result<()> {
+        // A request made before the signals were read.
+        self.look_for_stop()?;
+        loop {
+            self.reap();
+            if self.ended.is_some() {
+                return self.conclude();
+            }
+            self.wait()?;
+            if self.stop.as_ref().is_some_and(|stop| Instant::now() >= stop.deadline) {
+                self.end_by_force();
+            }
+        }
+    }
+
+    /// Sleeps until a signal, output or the end of the grace, and deals with the first two.
+    fn wait(&mut self) -> io::Result<()> {
+        let timeout =
+            self.stop.as_ref().map(|stop| stop.deadline.saturating_duration_since(Instant::now()));
+        let [signalled, output] = self.poll(timeout)?;
+        if signalled {
+            self.take_signals()?;
+        }
+        if output {
+            self.read_output();
+        }
+        Ok(())
+    }
+
+    /// Whether there is a signal, and whether there is output.
+    fn poll(&self, timeout: Option<Duration>) -> io::Result<[bool; 2]> {
+        let mut fds = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
+        if self.open[Stream::Stdout as usize] {
+            fds.push(PollFd::from_borrowed_fd(self.main.stdout.as_fd(), PollFlags::IN));
+        }
+        if self.open[Stream::Stderr as usize] {
+            fds.push(PollFd::from_borrowed_fd(self.main.stderr.as_fd(), PollFlags::IN));
+        }
+        // A stop is never further away than this; it only bounds a single sleep.
+        let timeout = timeout.map(|timeout| timeout.min(Duration::from_secs(3_600)));
+        let timespec = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        match poll(&mut fds, timespec.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok([false; 2]),
+            Err(error) => return Err(error.into()),
+        }
+        let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        Ok([ready(&fds[0]), fds[1..].iter().any(ready)])
+    }
+
+    fn take_signals(&mut self) -> io::Result<()> {
+        while let Some(signal) = self.signals.read_signal()? {
+            // Children are reaped in each round; the rest is ignored on purpose.
+            let signal = Signal::try_from(signal.ssi_signo.cast_signed());
+            if let Ok(Signal::SIGTERM | Signal::SIGINT) = signal {
+                self.stop_requested()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn look_for_stop(&mut self) -> io::Result<()> {
+        match self.journal.dir.read_stop_request() {
+            Some(request) => self.begin_stop(&request),
+            None => Ok(()),
+        }
+    }
+
+    /// By the engine, which leaves a request; or by whoever shuts the host down, who leaves none.
+    fn stop_requested(&mut self) -> io::Result<()> {
+        let request = self.journal.dir.read_stop_request().unwrap_or_else(|| StopRequest {
+            at: Timestamp::now(),
+            signal: self.spec.stop_signal,
+            grace_ms: self.spec.stop_grace_ms,
+        });
+        self.begin_stop(&request)
+    }
+
+    /// The first request sends the signal; a later one can only bring the end nearer.
+    fn begin_stop(&mut self, request: &StopRequest) -> io::Result<()> {
+        let now = Instant::now();
+        let deadline = now.checked_add(request.grace()).unwrap_or(now + Duration::from_secs(3_600));
+        if let Some(stop) = &mut self.stop {
+            stop.deadline = stop.deadline.min(deadline);
+            return Ok(());
+        }
+        self.stop = Some(Stop { deadline, killed: false });
+        let state = EngineState::Stopping { since: request.at };
+        self.journal.write(Some(self.main.identity), state)?;
+        let grace = request.grace().as_secs_f64();
+        self.log.note(&format!("asked to stop: {}, {grace} s of grace", request.signal));
+        if request.grace_ms > 0 {
+            // It may be ending at this moment.
+            let _ = killpg(Pid::from_raw(self.main.identity.pid), signal(request.signal));
+        }
+        Ok(())
+    }
+
+    fn end_by_force(&mut self) {
+        self.log.note("not ended in its grace: SIGKILL");
+        self.end_all();
+        if let Some(stop) = &mut self.stop {
+            stop.killed = true;
+            stop.deadline = Instant::now() + END_RETRY;
+        }
+    }
+
+    /// Whether nothing is left.
+    fn end_all(&mut self) -> bool {
+        let all_ended = self.scope().end_all(Instant::now() + END_DEADLINE);
+        self.reap();
+        all_ended
+    }
+
+    fn scope(&self) -> Scope<'a> {
+        Scope {
+            id: self.spec.id,
+            cgroups: &self.spec.cgroups,
+            shim: Some(self.journal.shim.pid),
+            session: Some(self.main.identity.pid),
+        }
+    }
+
+    /// Waits for every child that has ended: the main process, and orphans of it.
+    fn reap(&mut self) {
+        loop {
+            let (pid, ended) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => {
+                    (pid, Ended { code: Some(code), signal: None })
+                }
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    (pid, Ended { code: None, signal: Some(signal as i32) })
+                }
+                Ok(WaitStatus::StillAlive) | Err(nix::Error::ECHILD) => return,
+                Ok(_) => continue,
+                Err(_) => return,
+            };
+            if pid.as_raw() == self.main.identity.pid {
+                self.ended = Some(ended);
+            }
+        }
+    }
+
+    fn read_output(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if self.open[stream as usize] {
+                self.read_stream(stream);
+            }
+        }
+    }
+
+    /// One read: fair to the other stream and to signals.
+    fn read_stream(&mut self, stream: Stream) {
+        let source: &mut dyn Read = match stream {
+            Stream::Stdout => &mut self.main.stdout,
+            Stream::Stderr => &mut self.main.stderr,
+        };
+        match source.read(&mut self.chunk) {
+            Ok(0) => {
+                self.open[stream as usize] = false;
+                self.log.finish(stream);
+            }
+            Ok(length) => self.log.take(stream, &self.chunk[..length]),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                ) => {}
+            Err(_) => self.open[stream as usize] = false,
+        }
+    }
+
+    /// The main process has ended: nothing of it may stay, and the status is the last thing
+    /// written, so that whoever reads `Exited` finds the ports free and the log whole.
+    fn conclude(mut self) -> io::Result<()> {
+        let at = Timestamp::now();
+        let leftovers = self.scope().members().len();
+        if leftovers > 0 {
+            self.log.note(&format!("{leftovers} processes it left behind are ended"));
+            if !self.end_all() {
+                self.log.note("some of them cannot be ended");
+            }
+        }
+        self.drain();
+        let exit = self.exit(at);
+        self.log.note(&format!("ended: {}", exit.words()));
+        self.spec.cgroups.remove();
+        self.journal.write(Some(self.main.identity), EngineState::Exited { exit })
+    }
+
+    fn drain(&mut self) {
+        let deadline = Instant::now() + DRAIN_DEADLINE;
+        while self.open.contains(&true) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            match self.poll_output(left) {
+                Ok(true) => self.read_output(),
+                Ok(false) | Err(_) => break,
+            }
+        }
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.log.finish(stream);
+        }
+    }
+
+    fn poll_output(&self, timeout: Duration) -> io::Result<bool> {
+        let streams = [self.main.stdout.as_fd(), self.main.stderr.as_fd()];
+        let mut fds: Vec<PollFd<'_>> = streams
+            .into_iter()
+            .zip(self.open)
+            .filter(|(_, open)| *open)
+            .map(|(fd, _)| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        let timespec = Timespec::try_from(timeout).map_err(io::Error::other)?;
+        Ok(poll(&mut fds, Some(&timespec))? > 0)
+    }
+
+    fn exit(&self, at: Timestamp) -> Exit {
+        let Ended { code, signal } = self.ended.unwrap_or(Ended { code: None, signal: None });
+        let killed_by_ark = self.stop.as_ref().is_some_and(|stop| stop.killed);
+        // 137 is how a shell reports a child that SIGKILL ended.
+        let looks_killed = signal == Some(Signal::SIGKILL as i32) || code == Some(137);
+        let out_of_memory =
+            looks_killed && !killed_by_ark && self.spec.cgroups.out_of_memory_kills() > 0;
+        Exit { code, signal, out_of_memory, requested: self.stop.is_some(), at }
+    }
+}
+
+fn signal(stop: StopSignal) -> Signal {
+    match stop {
+        StopSignal::Term => Signal::SIGTERM,
+        StopSignal::Int => Signal::SIGINT,
+        StopSignal::Quit => Signal::SIGQUIT,
+        StopSignal::Hup => Signal::SIGHUP,
+        StopSignal::Usr1 => Signal::SIGUSR1,
+        StopSignal::Usr2 => Signal::SIGUSR2,
+        StopSignal::Winch => Signal::SIGWINCH,
+        StopSignal::Kill => Signal::SIGKILL,
+    }
+}
