@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::data_dir::sync_dir;
 use crate::error::StoreError;
-use crate::migrate::migrate;
+use crate::migrate::{judge, migrate};
 use crate::tx::signed;
 
 /// The database within the data directory.
@@ -28,19 +28,29 @@ const WAL_BYTES_KEPT: i64 = 64 << 20;
 /// none.
 pub(crate) fn open_file(dir: &Path, now: Timestamp) -> Result<Connection, StoreError> {
     let file = dir.join(DB_FILE);
-    let length = match std::fs::symlink_metadata(&file) {
-        Ok(metadata) => metadata.len(),
+    match std::fs::symlink_metadata(&file) {
+        Ok(metadata) => open_existing(&file, metadata.len()).map_err(|error| named(error, &file)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             create(dir, &file, now)?;
-            0
+            writer(&file).map_err(|error| named(error, &file))
         }
-        Err(error) => return Err(StoreError::file("read", file)(error)),
-    };
-    let mut conn = writer(&file).map_err(|error| named(error, &file))?;
-    if length > 0 && length <= CHECK_BYTES_MAX {
-        check(&conn, &file)?;
+        Err(error) => Err(StoreError::file("read", file)(error)),
     }
-    migrate(&mut conn, &file).map_err(|error| named(error, &file))?;
+}
+
+/// Nothing is changed before the file has been found to be whole and ours.
+fn open_existing(file: &Path, length: u64) -> Result<Connection, StoreError> {
+    if length == 0 {
+        let detail = "it is empty".to_owned();
+        return Err(StoreError::Corrupt { file: file.to_owned(), detail });
+    }
+    let mut conn = open_connection(file)?;
+    judge(&conn, file)?;
+    if length <= CHECK_BYTES_MAX {
+        check(&conn, file)?;
+    }
+    writer_settings(&conn, file)?;
+    migrate(&mut conn)?;
     Ok(conn)
 }
 
@@ -48,7 +58,7 @@ pub(crate) fn open_file(dir: &Path, now: Timestamp) -> Result<Connection, StoreE
 pub(crate) fn open_memory(now: Timestamp) -> Result<Connection, StoreError> {
     let mut conn = Connection::open_in_memory()?;
     settings(&conn)?;
-    migrate(&mut conn, Path::new(":memory:"))?;
+    migrate(&mut conn)?;
     write_epoch(&conn, now)?;
     Ok(conn)
 }
@@ -78,7 +88,7 @@ fn create(dir: &Path, file: &Path, now: Timestamp) -> Result<(), StoreError> {
         }
     }
     let mut conn = writer(&new).map_err(|error| named(error, &new))?;
-    let made = migrate(&mut conn, &new).and_then(|()| write_epoch(&conn, now));
+    let made = migrate(&mut conn).and_then(|()| write_epoch(&conn, now));
     made.map_err(|error| named(error, &new))?;
     // Closing the only connection moves the log into the file and removes it.
     conn.close().map_err(|(_, error)| StoreError::from(error))?;
@@ -89,15 +99,21 @@ fn create(dir: &Path, file: &Path, now: Timestamp) -> Result<(), StoreError> {
 }
 
 fn writer(file: &Path) -> Result<Connection, StoreError> {
-    let existed = file.exists();
-    if existed && std::fs::metadata(file).is_ok_and(|metadata| metadata.len() == 0) {
-        let detail = "it is empty".to_owned();
-        return Err(StoreError::Corrupt { file: file.to_owned(), detail });
-    }
+    let conn = open_connection(file)?;
+    writer_settings(&conn, file)?;
+    Ok(conn)
+}
+
+fn open_connection(file: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(file, flags)?;
+    settings(&conn)?;
+    Ok(conn)
+}
+
+fn writer_settings(conn: &Connection, file: &Path) -> Result<(), StoreError> {
     let mode: String =
         conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if !mode.eq_ignore_ascii_case("wal") {
@@ -106,8 +122,7 @@ fn writer(file: &Path) -> Result<Connection, StoreError> {
     }
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
-    settings(&conn)?;
-    Ok(conn)
+    Ok(())
 }
 
 fn settings(conn: &Connection) -> Result<(), StoreError> {
@@ -125,9 +140,7 @@ fn write_epoch(conn: &Connection, now: Timestamp) -> Result<(), StoreError> {
 }
 
 fn check(conn: &Connection, file: &Path) -> Result<(), StoreError> {
-    let found = conn
-        .pragma_query_value(None, "quick_check(1)", |row| row.get::<_, String>(0))
-        .map_err(|error| named(StoreError::from(error), file))?;
+    let found = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))?;
     if found == "ok" {
         return Ok(());
     }

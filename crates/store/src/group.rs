@@ -158,3 +158,77 @@ fn rolled_back(tx: &WriteTx) -> StoreError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::connection::open_memory;
+
+    type Answer = (&'static str, Result<(), StoreError>);
+
+    /// Runs statements as the closures of one group, and tells each one's answer in order.
+    fn group(statements: &[&'static str]) -> (Vec<Answer>, u64) {
+        let mut tx = WriteTx::new(open_memory(jiff::Timestamp::UNIX_EPOCH).expect("a database"));
+        let (sender, answers) = mpsc::channel::<Answer>();
+        let mut jobs: Vec<Box<dyn Job>> = Vec::new();
+        for sql in statements.iter().copied().rev() {
+            let sender = sender.clone();
+            let closure = move |tx: &mut WriteTx| Ok(tx.conn().execute_batch(sql)?);
+            let answer = move |result| sender.send((sql, result)).expect("the test listens");
+            jobs.push(Box::new(Closure::new(closure, answer)));
+        }
+        let (ran, committed) = run_group(&mut tx, || jobs.pop());
+        assert!(answers.try_recv().is_err(), "nobody is answered before the commit");
+        let failure = committed.err();
+        ran.into_iter().for_each(|job| job.answer(failure.clone()));
+        assert!(tx.conn().is_autocommit(), "the transaction is over");
+        let kept = tx.number("SELECT count(*) FROM meta", []).expect("a number");
+        (answers.try_iter().collect(), kept)
+    }
+
+    const FIRST: &str = "INSERT INTO meta VALUES ('first', '')";
+    const SECOND: &str = "INSERT INTO meta VALUES ('second', '')";
+    const BROKEN: &str = "INSERT INTO meta VALUES ('third', ''); INSERT INTO meta VALUES (0/0)";
+    /// Is refused at the commit only.
+    const ORPHAN: &str = "PRAGMA defer_foreign_keys = 1;
+        INSERT INTO apps VALUES ('nowhere', 'web', '')";
+
+    #[test]
+    fn an_error_undoes_only_its_own_closure() {
+        let (answers, kept) = group(&[FIRST, BROKEN, SECOND]);
+        let good: Vec<_> = answers.iter().map(|(sql, result)| (*sql, result.is_ok())).collect();
+        assert_eq!(good, [(FIRST, true), (BROKEN, false), (SECOND, true)]);
+        assert_eq!(kept, 2);
+    }
+
+    #[test]
+    fn a_failed_commit_is_everybodys_answer() {
+        let (answers, kept) = group(&[FIRST, ORPHAN, BROKEN, SECOND]);
+        assert_eq!(answers.len(), 4);
+        assert_eq!(kept, 0);
+        let mut texts = answers.iter().map(|(_, result)| format!("{result:?}"));
+        let first = texts.next().expect("an answer");
+        assert!(first.contains("FOREIGN KEY"), "{first}");
+        assert!(texts.all(|text| text == first));
+    }
+
+    #[test]
+    fn a_transaction_that_cannot_begin_is_everybodys_answer() {
+        let mut tx = WriteTx::new(open_memory(jiff::Timestamp::UNIX_EPOCH).expect("a database"));
+        tx.conn().pragma_update(None, "query_only", true).expect("a setting");
+        let (sender, answers) = mpsc::channel();
+        let closure = |tx: &mut WriteTx| tx.put_meta("key", "value");
+        let answer = move |result: Result<(), StoreError>| {
+            sender.send(result).expect("the test listens");
+        };
+        let mut job: Option<Box<dyn Job>> = Some(Box::new(Closure::new(closure, answer)));
+        tx.conn().execute_batch("BEGIN").expect("a transaction that is in the way");
+        let (ran, committed) = run_group(&mut tx, || job.take());
+        let failure = committed.expect_err("a second BEGIN is refused");
+        ran.into_iter().for_each(|job| job.answer(Some(failure.clone())));
+        assert!(answers.recv().expect("an answer").is_err());
+        assert!(tx.conn().is_autocommit(), "what was in the way is gone");
+    }
+}

@@ -16,20 +16,24 @@ const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_foundation.sql")]
 /// `ArkD`: says that the file is Ark's, to `file(1)` and to ourselves.
 const APPLICATION_ID: i32 = 0x4172_6b44;
 
-/// Brings the database up to this program's version.
-pub(crate) fn migrate(conn: &mut Connection, file: &Path) -> Result<(), StoreError> {
+/// Refuses a database that is not Ark's or is newer than this program. Reads only.
+pub(crate) fn judge(conn: &Connection, file: &Path) -> Result<(), StoreError> {
+    let found = version(conn)?;
+    let id: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id != APPLICATION_ID {
+        let detail = "it is a database of some other program".to_owned();
+        return Err(StoreError::Corrupt { file: file.to_owned(), detail });
+    }
     let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-    let found: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > known {
         return Err(StoreError::Newer { file: file.to_owned(), found, known });
     }
-    if found > 0 {
-        let id: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
-        if id != APPLICATION_ID {
-            let detail = "it is a database of some other program".to_owned();
-            return Err(StoreError::Corrupt { file: file.to_owned(), detail });
-        }
-    }
+    Ok(())
+}
+
+/// Brings a database that is new or passed [`judge`] up to this program's version.
+pub(crate) fn migrate(conn: &mut Connection) -> Result<(), StoreError> {
+    let found = version(conn)?;
     for (version, sql) in (1..).zip(MIGRATIONS).skip(found as usize) {
         let transaction = conn.transaction()?;
         transaction.execute_batch(sql)?;
@@ -38,4 +42,8 @@ pub(crate) fn migrate(conn: &mut Connection, file: &Path) -> Result<(), StoreErr
         transaction.commit()?;
     }
     Ok(())
+}
+
+fn version(conn: &Connection) -> Result<u32, StoreError> {
+    Ok(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
