@@ -1,0 +1,357 @@
+//! The control thread's loop: puts tables in force, makes reports and checkpoints, and ends the
+//! gateway in order. It alone owns the registry; everyone else sends it requests. It must not be
+//! waited for by anything that serves.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ark_model::gateway::{LostBoot, Report};
+use ark_model::ids::{BootId, Generation};
+use ark_model::route::RouteTable;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use crate::clock::NEVER;
+use crate::control::Request;
+use crate::health::Probes;
+use crate::listen;
+use crate::registry::{Compiled, Registry};
+use crate::saved::{self, Checkpoint};
+use crate::table::RouteSlot;
+use crate::worker::{Entry, Message, Shared};
+
+/// Time between two reports.
+const REPORT_EVERY: Duration = Duration::from_millis(250);
+/// Reports per checkpoint.
+const REPORTS_PER_CHECKPOINT: u32 = 4;
+/// Between two reports that are made because readiness changed.
+const REPORT_PAUSE: Duration = Duration::from_millis(10);
+/// How long a worker may take to install a table. It takes microseconds; a worker that does not
+/// answer is broken, and then nothing may be acknowledged.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the first probes of a table from disk are waited for before connections are accepted.
+const FIRST_PROBES_MAX: Duration = Duration::from_secs(3);
+/// How long a discovery port that is taken is left before it is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// What tells a supervisor about discovery ports: it keeps their sockets over a restart.
+pub(crate) type PortObserver = Box<dyn FnMut(PortChange<'_>) + Send>;
+
+/// A change of a discovery port.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum PortChange<'a> {
+    /// It is listened on with this socket.
+    Opened(u16, &'a TcpListener),
+    /// It is no longer.
+    Closed(u16),
+}
+
+/// See the module.
+pub(crate) struct Conductor {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) boot: BootId,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) registry: Registry,
+    pub(crate) probes: Probes,
+    pub(crate) reports: watch::Sender<Arc<Report>>,
+    pub(crate) requests: mpsc::Receiver<Request>,
+    /// Listening sockets of discovery ports, those taken over from a gateway before included.
+    pub(crate) ports: HashMap<u16, Port>,
+    pub(crate) on_port: PortObserver,
+    pub(crate) applied: Option<Arc<RouteTable>>,
+    pub(crate) seq: u64,
+    /// Lives before this one that the server has not stored, and the first report that told it.
+    pub(crate) lost: Vec<LostBoot>,
+    pub(crate) lost_told: Option<u64>,
+    /// Ports wanted by the table that are taken by someone else.
+    pub(crate) missing: HashMap<u16, RouteSlot>,
+}
+
+/// A discovery port that is listened on.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) listener: TcpListener,
+    /// The route workers accept for; `None` until there is one.
+    pub(crate) route: Option<RouteSlot>,
+}
+
+impl Conductor {
+    /// Serves the saved table, then listens on `http` and says so through `ready`, then follows
+    /// requests until the end.
+    pub(crate) async fn run(
+        mut self,
+        http: Vec<TcpListener>,
+        saved: Option<RouteTable>,
+        ready: oneshot::Sender<()>,
+    ) {
+        if let Some(table) = saved {
+            self.begin_with(table).await;
+        }
+        for listener in &http {
+            self.listen(listener, Entry::Http);
+        }
+        let _ = ready.send(());
+        let mut ticks = interval(REPORT_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut count: u32 = 0;
+        let shared = self.shared.clone();
+        let grace_ms = loop {
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(Request::Apply { table, answer }) => {
+                        let applied = self.apply(*table).await;
+                        self.report();
+                        let _ = answer.send(applied);
+                    }
+                    Some(Request::Stored { seq }) => self.stored(seq),
+                    Some(Request::Shutdown { grace_ms }) => break grace_ms,
+                    None => break 0,
+                },
+                () = shared.readiness_changed.notified() => {
+                    self.report();
+                    sleep(REPORT_PAUSE).await;
+                }
+                _ = ticks.tick() => {
+                    count = count.wrapping_add(1);
+                    self.report();
+                    if count.is_multiple_of(REPORTS_PER_CHECKPOINT) {
+                        self.listen_again();
+                        self.checkpoint(false).await;
+                    }
+                }
+            }
+        };
+        self.end(grace_ms).await;
+    }
+
+    /// Puts a table in force; returns when no request can be admitted under the one before.
+    async fn apply(&mut self, table: RouteTable) -> Result<(), String> {
+        Registry::check(&table)?;
+        if let Some(applied) = &self.applied {
+            let (new, old) = (table.generation, applied.generation);
+            if new < old {
+                return Err(format!("{} is older than {}", words(new), words(old)));
+            }
+            if new == old {
+                return match **applied == table {
+                    true => Ok(()),
+                    false => Err(format!("{} is in force with another content", words(new))),
+                };
+            }
+        }
+        let table = Arc::new(table);
+        let (data_dir, saved) = (self.data_dir.clone(), table.clone());
+        tokio::task::spawn_blocking(move || saved::write_table(&data_dir, &saved))
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| with_sources(&error))?;
+        let installed = self.install(table).await?;
+        self.open_ports(installed.ports);
+        Ok(())
+    }
+
+    async fn install(&mut self, table: Arc<RouteTable>) -> Result<Compiled, String> {
+        let compiled = self.registry.compile(&table);
+        self.probes.set(compiled.probed.clone());
+        let mut answers = Vec::new();
+        for worker in 0..self.shared.loads.len() {
+            let (done, answer) = oneshot::channel();
+            let (table, changes) = (compiled.table.clone(), compiled.changes.clone());
+            self.shared.send(worker, Message::Install { table, changes, done });
+            answers.push(answer);
+        }
+        for answer in answers {
+            match timeout(INSTALL_TIMEOUT, answer).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err("a worker thread does not answer".to_owned()),
+            }
+        }
+        self.registry.installed();
+        self.applied = Some(table);
+        Ok(compiled)
+    }
+
+    /// Serves the table of the life before, once each of its targets was probed: it may have
+    /// ended meanwhile. Until then connections wait in the backlog.
+    async fn begin_with(&mut self, table: RouteTable) {
+        let installed = match self.install(Arc::new(table)).await {
+            Ok(installed) => installed,
+            Err(reason) => {
+                tracing::error!(reason, "saved route table cannot be installed");
+                return;
+            }
+        };
+        let until = Instant::now() + FIRST_PROBES_MAX;
+        while Instant::now() < until && installed.probed.iter().any(|p| !p.target.is_probed()) {
+            sleep(Duration::from_millis(5)).await;
+        }
+        self.open_ports(installed.ports);
+    }
+
+    /// Listens on the ports the table wants, and no longer on others.
+    fn open_ports(&mut self, mut wanted: HashMap<u16, RouteSlot>) {
+        let mut gone = Vec::new();
+        for (port, open) in &mut self.ports {
+            let now = wanted.remove(port);
+            if now == open.route && now.is_some() {
+                continue;
+            }
+            if let Some(before) = open.route {
+                tell_all(&self.shared, || Message::Unlisten { entry: Entry::Port(before) });
+            }
+            open.route = now;
+            match now {
+                Some(route) => start_listening(&self.shared, &open.listener, Entry::Port(route)),
+                None => gone.push(*port),
+            }
+        }
+        for port in gone {
+            self.ports.remove(&port);
+            (self.on_port)(PortChange::Closed(port));
+        }
+        self.missing = wanted;
+        self.listen_again();
+    }
+
+    /// Opens the ports that are still missing.
+    fn listen_again(&mut self) {
+        for (port, route) in std::mem::take(&mut self.missing) {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            match listen::bind(address) {
+                Ok(listener) => {
+                    (self.on_port)(PortChange::Opened(port, &listener));
+                    start_listening(&self.shared, &listener, Entry::Port(route));
+                    self.ports.insert(port, Port { listener, route: Some(route) });
+                }
+                Err(error) => {
+                    tracing::error!(
+                        port, error = %with_sources(&error), again_in = ?LISTEN_AGAIN,
+                        "discovery port cannot be listened on"
+                    );
+                    self.missing.insert(port, route);
+                }
+            }
+        }
+    }
+
+    fn listen(&self, listener: &TcpListener, entry: Entry) {
+        start_listening(&self.shared, listener, entry);
+    }
+
+    fn report(&mut self) {
+        self.seq += 1;
+        let (targets, routes) = self.registry.report(self.seq);
+        if !self.lost.is_empty() {
+            self.lost_told.get_or_insert(self.seq);
+        }
+        self.reports.send_replace(Arc::new(Report {
+            boot: self.boot,
+            seq: self.seq,
+            applied: self.applied.as_ref().map(|table| table.generation),
+            targets,
+            routes,
+            lost: self.lost.clone(),
+        }));
+    }
+
+    fn stored(&mut self, seq: u64) {
+        self.registry.stored(seq);
+        if self.lost_told.is_some_and(|told| told <= seq) {
+            self.lost.clear();
+            self.lost_told = None;
+        }
+    }
+
+    async fn checkpoint(&mut self, ended: bool) {
+        let latest = self.reports.borrow().clone();
+        let checkpoint = Checkpoint {
+            boot: self.boot,
+            at: Timestamp::now(),
+            ended,
+            targets: latest.targets.clone(),
+            routes: latest.routes.clone(),
+            lost: self.lost.clone(),
+        };
+        let data_dir = self.data_dir.clone();
+        let written = tokio::task::spawn_blocking(move || checkpoint.write(&data_dir)).await;
+        if let Ok(Err(error)) = written {
+            tracing::error!(error = %with_sources(&error), "counters are not checkpointed");
+        }
+    }
+
+    /// Stops accepting, lets requests end for at most `grace_ms`, and says what was counted.
+    async fn end(mut self, grace_ms: u64) {
+        let until_ms = self.shared.clock.now_ms().saturating_add(grace_ms).min(NEVER - 1);
+        tell_all(&self.shared, || Message::Stop { until_ms });
+        let mut ticks = interval(REPORT_EVERY);
+        while self.shared.connections() > 0 && self.shared.clock.now_ms() < until_ms {
+            tokio::select! {
+                _ = ticks.tick() => self.report(),
+                request = self.requests.recv() => match request {
+                    Some(Request::Stored { seq }) => self.stored(seq),
+                    Some(Request::Apply { answer, .. }) => {
+                        let _ = answer.send(Err("the gateway is ending".to_owned()));
+                    }
+                    // Asked again, with no patience left: then at once.
+                    Some(Request::Shutdown { grace_ms: 0 }) | None => break,
+                    Some(Request::Shutdown { .. }) => {}
+                },
+            }
+        }
+        // Workers count what they drop as cut; they end within a few ticks.
+        sleep(crate::worker::TICK * 3).await;
+        self.report();
+        self.say_last_report().await;
+        self.checkpoint(true).await;
+    }
+
+    /// Gives the server a moment to store the last report.
+    async fn say_last_report(&mut self) {
+        let last = self.seq;
+        let stored = async {
+            while let Some(request) = self.requests.recv().await {
+                if let Request::Stored { seq } = request
+                    && seq >= last
+                {
+                    return;
+                }
+            }
+        };
+        if self.reports.receiver_count() > 1 {
+            let _ = timeout(REPORT_EVERY, stored).await;
+        }
+    }
+}
+
+fn words(generation: Generation) -> String {
+    format!("generation {}.{}", generation.epoch, generation.number)
+}
+
+fn tell_all(shared: &Shared, mut message: impl FnMut() -> Message) {
+    (0..shared.loads.len()).for_each(|worker| shared.send(worker, message()));
+}
+
+/// Each worker accepts from a descriptor of its own of the same socket.
+fn start_listening(shared: &Shared, listener: &TcpListener, entry: Entry) {
+    for worker in 0..shared.loads.len() {
+        match listener.try_clone() {
+            Ok(listener) => shared.send(worker, Message::Listen { listener, entry }),
+            Err(error) => tracing::error!(%error, "listening socket cannot be shared"),
+        }
+    }
+}
+
+/// An error with its causes, for a log line or a refusal.
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words = format!("{words}: {cause}");
+        source = cause.source();
+    }
+    words
+}

@@ -1,0 +1,234 @@
+//! What is counted, where. Each target and each route has one block of cells per worker thread;
+//! only that thread writes it, so counting is a plain load and store without a locked instruction,
+//! and no two threads share a cache line. The reporter adds the blocks up.
+//!
+//! Each request ends in exactly one of `served`, `failed`, `cut`, `client_gone`: see [`Outcome`].
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use ark_model::gateway::{Counters, LATENCY_BOUNDS_MS};
+
+use crate::clock::millis;
+
+/// How a request ended, as its counter is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Answered whole. A status of 500 or above counts as failed, any other as served.
+    Answered,
+    /// Broken by something other than the client.
+    Cut,
+    /// Given up by the client.
+    ClientGone,
+}
+
+/// What is known of a request at its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    pub(crate) outcome: Outcome,
+    /// The status of the answer; `None` when none was begun.
+    pub(crate) status: Option<u16>,
+    /// Bytes of the response body passed on.
+    pub(crate) response_bytes: u64,
+    pub(crate) elapsed: Duration,
+}
+
+const BUCKETS: usize = LATENCY_BOUNDS_MS.len() + 1;
+
+/// The cells of one target or route on one worker thread.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Cells {
+    in_flight: AtomicU32,
+    streams: AtomicU32,
+    served: AtomicU64,
+    failed: AtomicU64,
+    cut: AtomicU64,
+    retried: AtomicU64,
+    client_gone: AtomicU64,
+    response_bytes: AtomicU64,
+    by_class: [AtomicU64; 5],
+    latency: [AtomicU64; BUCKETS],
+    /// Also taken by the reporter; written on slow paths only.
+    stall_max_ms: AtomicU64,
+}
+
+/// Adds without a locked instruction: correct because each block has one writer.
+fn bump(cell: &AtomicU64, by: u64) {
+    cell.store(cell.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+impl Cells {
+    /// One block per worker.
+    pub(crate) fn blocks(workers: usize) -> Box<[Self]> {
+        (0..workers).map(|_| Self::default()).collect()
+    }
+
+    pub(crate) fn request_begins(&self) {
+        self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);
+    }
+
+    pub(crate) fn request_leaves(&self) {
+        self.in_flight.store(self.in_flight.load(Relaxed).saturating_sub(1), Relaxed);
+    }
+
+    pub(crate) fn stream_begins(&self) {
+        self.streams.store(self.streams.load(Relaxed) + 1, Relaxed);
+    }
+
+    pub(crate) fn stream_leaves(&self) {
+        self.streams.store(self.streams.load(Relaxed).saturating_sub(1), Relaxed);
+    }
+
+    pub(crate) fn retried(&self) {
+        bump(&self.retried, 1);
+    }
+
+    pub(crate) fn stalled(&self, stall: Duration) {
+        self.stall_max_ms.fetch_max(millis(stall), Relaxed);
+    }
+
+    pub(crate) fn ended(&self, ended: Ended) {
+        let cell = match (ended.outcome, ended.status) {
+            (Outcome::Answered, Some(500..)) => &self.failed,
+            (Outcome::Answered, _) => &self.served,
+            (Outcome::Cut, _) => &self.cut,
+            (Outcome::ClientGone, _) => &self.client_gone,
+        };
+        bump(cell, 1);
+        if let Some(status) = ended.status {
+            bump(&self.by_class[usize::from(status / 100).clamp(1, 5) - 1], 1);
+        }
+        bump(&self.response_bytes, ended.response_bytes);
+        bump(&self.latency[bucket(millis(ended.elapsed))], 1);
+    }
+
+    /// Requests in flight, streams included: what a balancer calls load.
+    pub(crate) fn load(&self) -> u32 {
+        self.in_flight.load(Relaxed) + self.streams.load(Relaxed)
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    pub(crate) fn streams(&self) -> u32 {
+        self.streams.load(Relaxed)
+    }
+
+    /// The longest stall since the last call.
+    pub(crate) fn take_stall_ms(&self) -> u64 {
+        self.stall_max_ms.swap(0, Relaxed)
+    }
+}
+
+fn bucket(elapsed_ms: u64) -> usize {
+    LATENCY_BOUNDS_MS.partition_point(|bound| *bound < elapsed_ms)
+}
+
+/// The sum of `blocks`, without stalls. The latency list stays empty while nothing was counted.
+pub(crate) fn sum(blocks: &[Cells]) -> Counters {
+    let mut total = Counters::default();
+    for block in blocks {
+        total.served += block.served.load(Relaxed);
+        total.failed += block.failed.load(Relaxed);
+        total.cut += block.cut.load(Relaxed);
+        total.retried += block.retried.load(Relaxed);
+        total.client_gone += block.client_gone.load(Relaxed);
+        total.response_bytes += block.response_bytes.load(Relaxed);
+        for (sum, cell) in total.by_class.iter_mut().zip(&block.by_class) {
+            *sum += cell.load(Relaxed);
+        }
+    }
+    if total.served + total.failed + total.cut + total.client_gone > 0 {
+        total.latency = vec![0; BUCKETS];
+        for block in blocks {
+            for (sum, cell) in total.latency.iter_mut().zip(&block.latency) {
+                *sum += cell.load(Relaxed);
+            }
+        }
+    }
+    total
+}
+
+/// The longest stall of reports that the server has not stored yet: a sliding maximum over report
+/// numbers. Entries decrease in length, so there are few.
+#[derive(Debug, Default)]
+pub(crate) struct Stalls {
+    unstored: Vec<(u64, u64)>,
+}
+
+impl Stalls {
+    /// Takes in what was measured since the report before `seq`, and says what `seq` reports.
+    pub(crate) fn report(&mut self, seq: u64, measured_ms: u64) -> u64 {
+        if measured_ms > 0 {
+            self.unstored.retain(|(_, ms)| *ms > measured_ms);
+            self.unstored.push((seq, measured_ms));
+        }
+        self.unstored.first().map_or(0, |(_, ms)| *ms)
+    }
+
+    /// Reports up to `seq` are stored.
+    pub(crate) fn stored(&mut self, seq: u64) {
+        self.unstored.retain(|(at, _)| *at > seq);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{any, prop};
+    use proptest::{prop_assert_eq, proptest};
+
+    #[test]
+    fn latencies_fall_into_the_bucket_of_the_first_bound_not_below() {
+        for (ms, expected) in [(0, 0), (1, 0), (2, 1), (3, 2), (4, 3), (60_000, 19), (60_001, 20)] {
+            assert_eq!(bucket(ms), expected, "{ms} ms");
+        }
+    }
+
+    #[test]
+    fn the_longest_stall_is_told_until_it_is_stored() {
+        let mut stalls = Stalls::default();
+        assert_eq!(stalls.report(1, 5), 5);
+        assert_eq!(stalls.report(2, 9), 9);
+        assert_eq!(stalls.report(3, 4), 9);
+        assert_eq!(stalls.report(4, 0), 9);
+        stalls.stored(2);
+        assert_eq!(stalls.report(5, 0), 4);
+        stalls.stored(5);
+        assert_eq!(stalls.report(6, 0), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn every_request_is_counted_once(
+            ends in prop::collection::vec((0..3u8, any::<Option<u16>>(), 0..100_000u64, 0..3usize), 0..200)
+        ) {
+            let blocks = Cells::blocks(3);
+            for (outcome, status, ms, worker) in &ends {
+                let outcome = match outcome {
+                    0 => Outcome::Answered,
+                    1 => Outcome::Cut,
+                    _ => Outcome::ClientGone,
+                };
+                blocks[*worker].request_begins();
+                blocks[*worker].ended(Ended {
+                    outcome,
+                    status: *status,
+                    response_bytes: 1,
+                    elapsed: Duration::from_millis(*ms),
+                });
+                blocks[*worker].request_leaves();
+            }
+            let total = sum(&blocks);
+            let count = ends.len() as u64;
+            prop_assert_eq!(total.served + total.failed + total.cut + total.client_gone, count);
+            prop_assert_eq!(total.latency.iter().sum::<u64>(), count);
+            prop_assert_eq!(total.response_bytes, count);
+            let with_status = ends.iter().filter(|end| end.1.is_some()).count() as u64;
+            prop_assert_eq!(total.by_class.iter().sum::<u64>(), with_status);
+            prop_assert_eq!(blocks.iter().map(Cells::load).sum::<u32>(), 0);
+        }
+    }
+}

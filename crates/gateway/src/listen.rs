@@ -1,0 +1,25 @@
+//! Listening sockets: bound with a long backlog, so that connections wait rather than be refused
+//! while a gateway process is replaced.
+
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::error::{Error, Result};
+
+/// Connections that may wait to be accepted; the system may allow fewer.
+const BACKLOG: i32 = 4096;
+
+/// Listens on `address`, non-blocking.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener> {
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // So that the port is free at once after a restart; two live listeners stay impossible.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(TcpListener::from(socket))
+    };
+    open().map_err(|source| Error::Listen { address, source })
+}

@@ -1,0 +1,153 @@
+//! The processes of `ark gateway`: the supervisor, and the gateway itself, which it starts. Both
+//! functions block until their end and bring their own threads; whoever calls them needs no
+//! runtime.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::conductor::PortChange;
+use crate::error::{Error, Result};
+use crate::gateway::{Gateway, Options, default_workers};
+use crate::handoff::{self, Note};
+pub use crate::supervisor::Program;
+
+/// How long requests may take to end after SIGTERM.
+const TERM_GRACE: Duration = Duration::from_secs(30);
+
+/// How a gateway is run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where its socket and files are. Exists and belongs to the caller.
+    pub data_dir: PathBuf,
+    /// The addresses on which HTTP is accepted. Port 0 is allowed; `gateway.json` says which port
+    /// it became.
+    pub http: Vec<SocketAddr>,
+}
+
+/// Supervises a gateway in a session of its own, until SIGTERM, SIGINT or the gateway's end by
+/// order of the server. `program` must lead to [`run_worker`] with the same data directory.
+/// SIGTERM gives requests 30 s to end.
+pub fn run_supervisor(config: &Config, program: Program) -> Result<()> {
+    // Fails when this is the leader of a group already, as when started from a shell.
+    let _ = rustix::process::setsid();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::start("runtime of the supervisor"))?;
+    runtime.block_on(crate::supervisor::run(&config.data_dir, &config.http, program))
+}
+
+/// Serves, with the listening sockets that the supervisor hands over on standard input, until
+/// SIGTERM or the server's order. Goes on when the supervisor dies.
+pub fn run_worker(data_dir: &Path) -> Result<()> {
+    raise_descriptor_limit();
+    let from_supervisor =
+        std::io::stdin().as_fd().try_clone_to_owned().map_err(|source| Error::Socket { source })?;
+    let options = receive_options(&from_supervisor, data_dir)?;
+    let to_supervisor = Arc::new(from_supervisor);
+    let ports = to_supervisor.clone();
+    let gateway = Gateway::start_observed(
+        options,
+        Box::new(move |change| match change {
+            PortChange::Opened(port, listener) => {
+                tell(&ports, &Note::Port { port }, Some(listener));
+            }
+            PortChange::Closed(port) => tell(&ports, &Note::PortClosed { port }, None),
+        }),
+    )?;
+    tell(&to_supervisor, &Note::Ready, None);
+    stop_on_signal(&gateway)?;
+    gateway.wait();
+    Ok(())
+}
+
+/// The supervisor may be dead; the gateway goes on without it.
+fn tell(supervisor: &OwnedFd, note: &Note, listener: Option<&TcpListener>) {
+    if let Err(error) = handoff::send(supervisor.as_fd(), note, listener) {
+        tracing::warn!(%error, "supervisor cannot be told");
+    }
+}
+
+fn receive_options(supervisor: &OwnedFd, data_dir: &Path) -> Result<Options> {
+    let (mut http, mut ports) = (Vec::new(), HashMap::new());
+    loop {
+        let received =
+            handoff::receive(supervisor.as_fd()).map_err(|source| Error::Socket { source })?;
+        match received {
+            Some((Note::Http, Some(listener))) => http.push(listener),
+            Some((Note::Port { port }, Some(listener))) => {
+                ports.insert(port, listener);
+            }
+            Some((Note::Begin { supervisor }, _)) => {
+                return Ok(Options {
+                    data_dir: data_dir.to_owned(),
+                    http,
+                    ports,
+                    workers: default_workers(),
+                    supervisor: Some(supervisor),
+                });
+            }
+            Some((note, _)) => {
+                let reason = format!("supervisor said {note:?}");
+                return Err(Error::Protocol { reason });
+            }
+            None => {
+                let reason = "supervisor ended before it said to begin".to_owned();
+                return Err(Error::Protocol { reason });
+            }
+        }
+    }
+}
+
+/// Lets SIGTERM and SIGINT end the gateway in order; a second one at once.
+fn stop_on_signal(gateway: &Gateway) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::start("runtime for signals"))?;
+    let requests = gateway.requests();
+    let watch = move || {
+        runtime.block_on(async {
+            let (Ok(mut terminate), Ok(mut interrupt)) =
+                (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+            else {
+                return;
+            };
+            for grace in [TERM_GRACE, Duration::ZERO] {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                let grace_ms = crate::clock::millis(grace);
+                let asked = crate::control::Request::Shutdown { grace_ms };
+                if requests.send(asked).await.is_err() {
+                    return;
+                }
+            }
+        });
+    };
+    std::thread::Builder::new()
+        .name("ark-signals".to_owned())
+        .spawn(watch)
+        .map(drop)
+        .map_err(Error::start("thread for signals"))
+}
+
+/// A gateway needs two descriptors per request under way; the soft limit is often 1024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "limit of open files stays as it is");
+    }
+}

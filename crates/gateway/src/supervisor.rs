@@ -1,0 +1,226 @@
+//! The supervisor: binds the listening sockets, keeps them open whatever happens, and starts the
+//! gateway's process anew when it dies. While there is none, connections wait in the backlog
+//! instead of being refused. It serves nothing itself and knows no routes; should it die, the
+//! gateway goes on.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::data_dir;
+use crate::error::{Error, Result};
+use crate::handoff::{self, Note};
+use crate::{adopt, listen, process};
+
+/// How long the gateway's process is waited for after SIGTERM, before it is killed. It allows its
+/// requests less.
+const END_MAX: Duration = Duration::from_secs(40);
+/// The first pause before a gateway that died is started anew, and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A gateway that lived so long did not die of its beginning: the pause is short again.
+const LIVED_LONG: Duration = Duration::from_secs(10);
+
+/// How the gateway's process is started.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The executable.
+    pub path: PathBuf,
+    /// Its arguments; they must lead to [`crate::role::run_worker`].
+    pub arguments: Vec<OsString>,
+}
+
+/// See the module.
+struct Supervisor {
+    program: Program,
+    http: Vec<TcpListener>,
+    /// Discovery ports the gateway opened.
+    ports: HashMap<u16, TcpListener>,
+    terminate: Signal,
+    interrupt: Signal,
+    /// Locked for as long as this supervisor lives.
+    _lock: File,
+}
+
+/// Runs until it is told to end or the gateway has ended by itself, being told to.
+pub(crate) async fn run(data_dir: &Path, http: &[SocketAddr], program: Program) -> Result<()> {
+    let lock = lock(data_dir)?;
+    if let Some(running) = adopt::find(data_dir) {
+        return Err(Error::AlreadyRunning { pid: running.pid });
+    }
+    let watch = |kind| signal(kind).map_err(Error::start("signal handler"));
+    let supervisor = Supervisor {
+        program,
+        http: http.iter().map(|address| listen::bind(*address)).collect::<Result<_>>()?,
+        ports: HashMap::new(),
+        terminate: watch(SignalKind::terminate())?,
+        interrupt: watch(SignalKind::interrupt())?,
+        _lock: lock,
+    };
+    supervisor.supervise().await
+}
+
+/// One supervisor per data directory: two would fight over its files.
+fn lock(data_dir: &Path) -> Result<File> {
+    let path = data_dir.join(data_dir::LOCK);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(Error::file(&path))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let pid = adopt::find(data_dir).map_or(0, |running| running.pid);
+            Err(Error::AlreadyRunning { pid })
+        }
+        Err(error) => Err(Error::File { path, source: error.into() }),
+    }
+}
+
+/// Why a gateway's life was over.
+enum Ended {
+    /// It exited with code 0: it was told to end.
+    InOrder,
+    /// It died.
+    Died(ExitStatus),
+    /// The supervisor was told to end.
+    Told,
+}
+
+impl Supervisor {
+    async fn supervise(mut self) -> Result<()> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let began = Instant::now();
+            let (child, socket) = self.start()?;
+            match self.follow(child, socket).await? {
+                Ended::InOrder | Ended::Told => return Ok(()),
+                Ended::Died(status) => {
+                    if began.elapsed() >= LIVED_LONG {
+                        pause = PAUSE_MIN;
+                    }
+                    tracing::error!(%status, again_in = ?pause, "gateway died");
+                    if self.told_to_end_within(pause).await {
+                        return Ok(());
+                    }
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Starts the gateway's process and hands it all listening sockets.
+    fn start(&self) -> Result<(Child, OwnedFd)> {
+        let (own, other) = handoff::pair().map_err(Error::start("socket pair"))?;
+        let child = Command::new(&self.program.path)
+            .args(&self.program.arguments)
+            .stdin(Stdio::from(other))
+            .spawn()
+            .map_err(Error::start("gateway process"))?;
+        let send = |note: Note, listener| handoff::send(own.as_fd(), &note, listener);
+        let handed = (|| {
+            for listener in &self.http {
+                send(Note::Http, Some(listener))?;
+            }
+            for (port, listener) in &self.ports {
+                send(Note::Port { port: *port }, Some(listener))?;
+            }
+            send(Note::Begin { supervisor: process::own_identity() }, None)
+        })();
+        if let Err(error) = handed {
+            // It died already; following it says how.
+            tracing::error!(%error, "listening sockets could not be handed over");
+        }
+        rustix::io::ioctl_fionbio(&own, true)
+            .map_err(|error| Error::Start { what: "socket pair", source: error.into() })?;
+        Ok((child, own))
+    }
+
+    /// Takes in what the gateway says, until its end.
+    async fn follow(&mut self, mut child: Child, socket: OwnedFd) -> Result<Ended> {
+        // Only its descriptor matters: readiness comes from the runtime, packets from `handoff`.
+        let socket = UnixDatagram::from_std(socket.into()).map_err(Error::start("socket pair"))?;
+        let mut is_open = true;
+        loop {
+            tokio::select! {
+                status = child.wait() => {
+                    let status = status.map_err(Error::start("waiting for the gateway"))?;
+                    self.take_in_all(&socket);
+                    return Ok(if status.success() { Ended::InOrder } else { Ended::Died(status) });
+                }
+                readable = socket.readable(), if is_open => {
+                    let received = readable.and_then(|()| receive(&socket));
+                    match received {
+                        Ok(Some((note, listener))) => self.take_in(&note, listener),
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                        Ok(None) | Err(_) => is_open = false,
+                    }
+                }
+                _ = self.terminate.recv() => return end(&mut child).await,
+                _ = self.interrupt.recv() => return end(&mut child).await,
+            }
+        }
+    }
+
+    /// What a gateway said just before it died.
+    fn take_in_all(&mut self, socket: &UnixDatagram) {
+        while let Ok(Some((note, listener))) = receive(socket) {
+            self.take_in(&note, listener);
+        }
+    }
+
+    fn take_in(&mut self, note: &Note, listener: Option<TcpListener>) {
+        match (note, listener) {
+            (Note::Port { port }, Some(listener)) => {
+                self.ports.insert(*port, listener);
+            }
+            (Note::PortClosed { port }, _) => {
+                self.ports.remove(port);
+            }
+            (Note::Ready, _) => tracing::info!("gateway is ready"),
+            (Note::Http | Note::Port { .. } | Note::Begin { .. }, _) => {
+                tracing::warn!(?note, "gateway said what it should not");
+            }
+        }
+    }
+
+    async fn told_to_end_within(&mut self, pause: Duration) -> bool {
+        tokio::select! {
+            () = sleep(pause) => false,
+            _ = self.terminate.recv() => true,
+            _ = self.interrupt.recv() => true,
+        }
+    }
+}
+
+fn receive(socket: &UnixDatagram) -> std::io::Result<Option<(Note, Option<TcpListener>)>> {
+    socket.try_io(Interest::READABLE, || handoff::receive(socket.as_fd()))
+}
+
+/// Ends the gateway's process: SIGTERM, and SIGKILL should it not end in time.
+async fn end(child: &mut Child) -> Result<Ended> {
+    if let Some(pid) = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()))
+    {
+        // It may have ended by itself a moment ago.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+    if timeout(END_MAX, child.wait()).await.is_err() {
+        tracing::error!("gateway did not end in time and is killed");
+        child.kill().await.map_err(Error::start("killing the gateway"))?;
+    }
+    Ok(Ended::Told)
+}

@@ -1,0 +1,285 @@
+//! A client's connection: heads are read, requests carried out one after the other (a pipelined
+//! one waits its turn), until either side wants to end it.
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use ark_model::route::RouteProtocol;
+use tokio::net::TcpStream;
+
+use super::answer::{self, About, Manner, Refusal};
+use super::buffer::{Buffer, Buffers};
+use super::head::{self, Forward, HEAD_BYTES_MAX, RequestHead, SayConnection};
+use super::slot::{Doing, Slot, Verdict};
+use super::wires::Fault;
+use super::{exchange, tunnel};
+use crate::worker::{Entry, SlotGuard, Worker};
+
+/// How long a connection may be idle between requests, in milliseconds.
+const IDLE_MS: u64 = 75_000;
+/// How long a head may take from its first byte, and a new connection until it, in milliseconds.
+const HEAD_MS: u64 = 30_000;
+/// How long and for how many bytes a client is listened to after an answer it did not wait for:
+/// closing at once would reset the connection, and the answer might be lost.
+const LINGER_MS: u64 = 2_000;
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+/// The client's side.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    /// Bytes received and not yet used. Lent only while needed.
+    pub(crate) buffer: Buffer,
+}
+
+/// A connection being served.
+pub(crate) struct Conn {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) slot: Rc<Slot>,
+    pub(crate) client: Client,
+    /// A head, and what leaves with it, on its way out.
+    pub(crate) out: Vec<u8>,
+    /// The head of an answer while the request in `out` may still be needed.
+    pub(crate) answer: Vec<u8>,
+    pub(crate) entry: Entry,
+    address: String,
+}
+
+/// What becomes of a connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// The next request.
+    Next,
+    /// It is closed.
+    Close,
+    /// It is closed, but the client may still be sending.
+    Linger,
+    /// It is closed in a way the client cannot take for the end of an answer.
+    Break,
+}
+
+/// Serves a connection until its end.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    guard: SlotGuard,
+    stream: TcpStream,
+    peer: IpAddr,
+    entry: Entry,
+) {
+    let slot = guard.slot().clone();
+    poll_fn(|cx| {
+        slot.attach(cx);
+        Poll::Ready(())
+    })
+    .await;
+    // A socket that refuses the option is about to fail anyway.
+    let _ = stream.set_nodelay(true);
+    let client = Client { stream, buffer: Buffer::default() };
+    if let Entry::Port(route) = entry {
+        match worker.find_slot(route) {
+            Some(found) if found.protocol == RouteProtocol::Tcp => {
+                return tunnel::serve_tcp(&worker, &slot, client, found).await;
+            }
+            Some(_) => {}
+            None => return,
+        }
+    }
+    let address = peer.to_canonical().to_string();
+    let mut conn =
+        Conn { worker, slot, client, out: Vec::new(), answer: Vec::new(), entry, address };
+    conn.run().await;
+    conn.give_back();
+}
+
+impl Conn {
+    async fn run(&mut self) {
+        let mut wait_ms = HEAD_MS;
+        loop {
+            let after = match self.read_head(wait_ms).await {
+                Ok(Some(head)) => exchange::carry_out(self, head).await,
+                Ok(None) => After::Close,
+                Err(refusal) => self.refuse(refusal).await,
+            };
+            match after {
+                After::Next => wait_ms = IDLE_MS,
+                After::Close => return,
+                After::Linger => return self.linger().await,
+                After::Break => return reset_on_close(&self.client.stream),
+            }
+        }
+    }
+
+    /// The next head; `None` when the connection ends before one begins. Bytes of a body that
+    /// came with the head stay in the buffer, after it.
+    async fn read_head(&mut self, wait_ms: u64) -> Result<Option<RequestHead>, Refusal> {
+        if self.client.buffer.is_empty() {
+            self.slot.does(Doing::Idle);
+            self.slot.set_deadline(self.worker.deadline(wait_ms));
+            if !self.first_bytes().await {
+                return Ok(None);
+            }
+        }
+        self.slot.does(Doing::Request);
+        self.slot.set_deadline(self.worker.deadline(HEAD_MS));
+        if self.out.capacity() == 0 {
+            self.out = self.worker.buffers.head();
+            self.answer = self.worker.buffers.head();
+        }
+        // Bytes up to here hold no line end that was not looked at: a head that arrives byte by
+        // byte must not be parsed once per byte.
+        let mut seen = 0;
+        loop {
+            let bytes = self.client.buffer.filled();
+            if memchr::memchr(b'\n', &bytes[seen..]).is_some() {
+                let forward = Forward { client: &self.address };
+                if let Some(head) = head::parse_request(bytes, forward, &mut self.out)? {
+                    return Ok(Some(head));
+                }
+            }
+            seen = bytes.len();
+            if self.client.buffer.len() >= HEAD_BYTES_MAX {
+                return Err(Refusal::HeadTooLarge);
+            }
+            if self.client.buffer.is_full() {
+                self.client.buffer.grow();
+            }
+            match self.fill().await {
+                Ok(0) | Err(Fault::ClientGone) => return Ok(None),
+                Ok(_) => {}
+                Err(Fault::Late) => return Err(Refusal::RequestLate),
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Waits for the first bytes of a request, holding no buffer meanwhile. Whether any came.
+    async fn first_bytes(&mut self) -> bool {
+        if self.out.capacity() > 0 {
+            self.worker.buffers.give_back(std::mem::take(&mut self.client.buffer));
+            self.worker.buffers.give_back_head(std::mem::take(&mut self.out));
+            self.worker.buffers.give_back_head(std::mem::take(&mut self.answer));
+        }
+        poll_fn(|cx| {
+            match self.slot.take_verdict() {
+                Some(Verdict::Late | Verdict::Leave) => return Poll::Ready(false),
+                Some(Verdict::CutRequest | Verdict::EndStream | Verdict::CutStream) | None => {}
+            }
+            if ready!(self.client.stream.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(false);
+            }
+            let mut buffer = self.worker.buffers.small();
+            let filled = buffer.poll_fill(&mut self.client.stream, cx);
+            if let Poll::Ready(Ok(1..)) = filled {
+                self.client.buffer = buffer;
+                return Poll::Ready(true);
+            }
+            self.worker.buffers.give_back(buffer);
+            filled.map(|_| false)
+        })
+        .await
+    }
+
+    async fn fill(&mut self) -> Result<usize, Fault> {
+        poll_fn(|cx| {
+            super::wires::check(&self.slot)?;
+            let filled = ready!(self.client.buffer.poll_fill(&mut self.client.stream, cx));
+            Poll::Ready(filled.map_err(|_| Fault::ClientGone))
+        })
+        .await
+    }
+
+    /// Answers a head that is no request.
+    async fn refuse(&mut self, refusal: Refusal) -> After {
+        let manner = Manner { html: false, to_head: false, connection: SayConnection::Close };
+        self.out.clear();
+        answer::write(refusal, &About::Request, manner, &mut self.out);
+        match self.send_out().await {
+            Ok(()) => After::Linger,
+            Err(_) => After::Close,
+        }
+    }
+
+    /// Sends what stands in `out`, outside of any exchange with a target.
+    pub(crate) async fn send_out(&mut self) -> Result<(), Fault> {
+        self.slot.set_deadline(self.worker.deadline(HEAD_MS));
+        let mut sent = 0;
+        poll_fn(|cx| {
+            while sent < self.out.len() {
+                match self.client.stream.try_write(&self.out[sent..]) {
+                    Ok(count) => sent += count,
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        super::wires::check(&self.slot)?;
+                        let ready = ready!(self.client.stream.poll_write_ready(cx));
+                        ready.map_err(|_| Fault::ClientGone)?;
+                    }
+                    Err(_) => return Poll::Ready(Err(Fault::ClientGone)),
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// Listens on for a while without using what comes, so that the answer arrives.
+    async fn linger(&mut self) {
+        if socket2::SockRef::from(&self.client.stream).shutdown(std::net::Shutdown::Write).is_err()
+        {
+            return;
+        }
+        self.slot.set_deadline(self.worker.deadline(LINGER_MS));
+        if self.client.buffer.capacity() == 0 {
+            self.client.buffer = self.worker.buffers.small();
+        }
+        let mut heard = 0;
+        while heard < LINGER_BYTES_MAX {
+            self.client.buffer.clear();
+            match self.fill().await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => heard += count,
+            }
+        }
+    }
+
+    fn give_back(self) {
+        self.worker.buffers.give_back(self.client.buffer);
+        self.worker.buffers.give_back_head(self.out);
+        self.worker.buffers.give_back_head(self.answer);
+    }
+}
+
+impl Client {
+    /// Whether the client has left, for a request whose body has arrived: what it sends meanwhile
+    /// is the next request, and is kept. A client that closes only its sending side is taken for
+    /// gone, as by most servers: from here both look the same.
+    pub(crate) fn poll_gone(
+        &mut self,
+        buffers: &Buffers,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Fault> {
+        while self.buffer.capacity() == 0 || !self.buffer.is_full() {
+            match self.stream.poll_read_ready(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(_)) => return Err(Fault::ClientGone),
+                Poll::Ready(Ok(())) => {}
+            }
+            if self.buffer.capacity() == 0 {
+                self.buffer = buffers.small();
+            }
+            match self.stream.try_read(self.buffer.spare()) {
+                Ok(0) => return Err(Fault::ClientGone),
+                Ok(count) => self.buffer.filled_more(count),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(Fault::ClientGone),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes the coming close a reset: an answer that was cut must not look whole, even where only the
+/// end of the connection ends it.
+pub(crate) fn reset_on_close(stream: &TcpStream) {
+    let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+}

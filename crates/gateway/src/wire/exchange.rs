@@ -1,0 +1,490 @@
+//! One request: routed, admitted, sent to a target (to another one where that is safe), and its
+//! answer passed on. Every way it can end is counted exactly once, here.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+use std::time::Instant;
+
+use ark_model::route::RouteProtocol;
+use tokio::net::TcpStream;
+
+use super::answer::{self, About, Manner, Refusal};
+use super::conn::{After, Conn};
+use super::head::{
+    self, Framing, HEAD_BYTES_MAX, HeadError, Method, RequestBody, RequestHead, ResponseHead,
+    SayConnection, Shape, Version,
+};
+use super::in_flight::InFlight;
+use super::relay::{self, Relay};
+use super::slot::{Doing, Slot};
+use super::tunnel;
+use super::upload::Upload;
+use super::upstream::{self, Upstream};
+use super::wires::{Fault, Wires, check};
+use crate::counters::{Ended, Outcome};
+use crate::worker::{Admission, Entry, Found, LocalTarget, Worker};
+
+/// How long connecting to a target may take, in milliseconds.
+pub(super) const CONNECT_MS: u64 = 5_000;
+/// On how many targets a request is tried.
+pub(super) const ATTEMPTS_MAX: usize = 3;
+
+/// Carries out the request whose head stands at the front of the client's buffer.
+pub(crate) async fn carry_out(conn: &mut Conn, head: RequestHead) -> After {
+    let begun = Instant::now();
+    let bytes = conn.client.buffer.filled();
+    let text = |range: std::ops::Range<usize>| std::str::from_utf8(&bytes[range]).unwrap_or("");
+    let found = match conn.entry {
+        Entry::Http => {
+            let path = Some(text(head.path.clone())).filter(|path| !path.is_empty());
+            conn.worker.find(text(head.host.clone()), path.unwrap_or("/"))
+        }
+        Entry::Port(slot) => conn.worker.find_slot(slot),
+    };
+    let Some(found) = found else {
+        let host = text(head.host.clone()).to_owned();
+        conn.client.buffer.consume(head.length);
+        return refuse(conn, &head, Refusal::NoRoute, &About::Host(host)).await;
+    };
+    conn.client.buffer.consume(head.length);
+    Exchange::new(conn, &head, &found, begun).run().await
+}
+
+/// Answers a request that reached no target. Its body, should it have one, is not read.
+async fn refuse(conn: &mut Conn, head: &RequestHead, refusal: Refusal, about: &About) -> After {
+    let keep = head.keep_alive && head.body == RequestBody::None && !conn.worker.is_stopping();
+    conn.out.clear();
+    answer::write(refusal, about, manner(head, keep), &mut conn.out);
+    match (conn.send_out().await, keep) {
+        (Ok(()), true) => After::Next,
+        (Ok(()), false) => After::Linger,
+        (Err(_), _) => After::Close,
+    }
+}
+
+fn manner(head: &RequestHead, keep: bool) -> Manner {
+    Manner {
+        html: head.accepts_html,
+        to_head: head.method == Method::Head,
+        connection: say(head, keep),
+    }
+}
+
+fn say(head: &RequestHead, keep: bool) -> SayConnection {
+    match (keep, head.version) {
+        (false, _) => SayConnection::Close,
+        (true, Version::Http10) => SayConnection::KeepAlive,
+        (true, Version::Http11) => SayConnection::Nothing,
+    }
+}
+
+/// A request under way.
+struct Exchange<'c> {
+    conn: &'c mut Conn,
+    head: &'c RequestHead,
+    found: &'c Found,
+    begun: Instant,
+    upload: Upload,
+    /// Slots of targets that could not be reached.
+    tried: Vec<usize>,
+    /// Whether kept connections may be used: not after one turned out to be closed.
+    may_reuse: bool,
+    /// Whether it had to wait for anything before a target accepted it.
+    waited: bool,
+}
+
+/// How an attempt at one target ended.
+pub(super) enum Attempt {
+    /// The answer was passed on as far as it goes.
+    Done(After, Outcome),
+    /// Nothing was answered, and nothing has happened that forbids another attempt.
+    Again,
+    /// Nothing was answered.
+    Failed(Fault),
+}
+
+impl<'c> Exchange<'c> {
+    fn new(conn: &'c mut Conn, head: &'c RequestHead, found: &'c Found, begun: Instant) -> Self {
+        let upload = Upload::new(head.body, found.limits.body_bytes_max);
+        Self { conn, head, found, begun, upload, tried: Vec::new(), may_reuse: true, waited: false }
+    }
+
+    async fn run(mut self) -> After {
+        if self.found.protocol == RouteProtocol::Tcp {
+            return self.answer_unreached(Refusal::Protocol).await;
+        }
+        let max = self.found.limits.body_bytes_max;
+        let too_large = matches!(self.head.body, RequestBody::Length(n) if max > 0 && n > max);
+        if too_large {
+            return self.answer_unreached(Refusal::BodyTooLarge).await;
+        }
+        match self.upload.join(&mut self.conn.client, &mut self.conn.out) {
+            Ok(()) => {}
+            Err(Fault::BadBody(what)) => {
+                return self.answer_unreached(Refusal::BadRequest(what)).await;
+            }
+            Err(_) => return self.answer_unreached(Refusal::BodyTooLarge).await,
+        }
+        loop {
+            let local = match self.admit().await {
+                Ok(local) => local,
+                Err(Some(refusal)) => return self.answer_unreached(refusal).await,
+                Err(None) => return self.client_left_unreached(),
+            };
+            let (slot, begun) = (self.conn.slot.clone(), self.begun);
+            let mut in_flight = InFlight::new(local, slot, begun);
+            match self.attempt(&mut in_flight).await {
+                Attempt::Done(after, outcome) => {
+                    in_flight.end(outcome);
+                    return after;
+                }
+                Attempt::Again => {
+                    in_flight.retried();
+                    self.waited = true;
+                }
+                Attempt::Failed(fault) => return self.answer_failed(in_flight, fault).await,
+            }
+        }
+    }
+
+    /// A target, counted in flight there. Waits for one where the route says so.
+    async fn admit(&mut self) -> Result<Rc<LocalTarget>, Option<Refusal>> {
+        match self.conn.worker.admit(self.found.slot, &self.tried) {
+            Admission::To(local) => return Ok(local),
+            Admission::NoTargets => return Err(Some(Refusal::Stopped)),
+            Admission::NoRoute => return Err(Some(Refusal::NoRoute)),
+            Admission::NoneReady if self.found.limits.hold_ms == 0 => {
+                return Err(Some(match self.tried.is_empty() {
+                    true => Refusal::NoneReady,
+                    false => Refusal::Unreachable,
+                }));
+            }
+            Admission::NoneReady => {}
+        }
+        let slot = self.conn.slot.clone();
+        if !self.conn.worker.hold(&slot) {
+            return Err(Some(Refusal::NoneReady));
+        }
+        self.waited = true;
+        self.tried.clear();
+        let admitted = self.hold().await;
+        self.conn.worker.unhold(&slot);
+        admitted
+    }
+
+    /// Waits until a target is ready, the hold is over or the client has left.
+    async fn hold(&mut self) -> Result<Rc<LocalTarget>, Option<Refusal>> {
+        let held = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let left = self.found.limits.hold_ms.saturating_sub(held);
+        let conn = &mut *self.conn;
+        conn.slot.does(Doing::Request);
+        conn.slot.set_deadline(conn.worker.deadline(left));
+        let watch = !self.upload.is_active();
+        poll_fn(|cx| {
+            match check(&conn.slot) {
+                Ok(()) => {}
+                Err(_) => return Poll::Ready(Err(Some(Refusal::NoneReady))),
+            }
+            // A target that refused a moment ago and is usable only in panic would refuse again:
+            // a held request waits for one that is ready.
+            match conn.worker.admit_ready(self.found.slot) {
+                Admission::To(local) => return Poll::Ready(Ok(local)),
+                Admission::NoTargets => return Poll::Ready(Err(Some(Refusal::Stopped))),
+                Admission::NoRoute => return Poll::Ready(Err(Some(Refusal::NoRoute))),
+                Admission::NoneReady => {}
+            }
+            if watch && conn.client.poll_gone(&conn.worker.buffers, cx).is_err() {
+                return Poll::Ready(Err(None));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Sends the request to one target and passes its answer on.
+    async fn attempt(&mut self, in_flight: &mut InFlight) -> Attempt {
+        let local = in_flight.local().clone();
+        let kept = match self.may_reuse {
+            true => upstream::take(&self.conn.worker, &local, self.head.method),
+            false => None,
+        };
+        let mut upstream = match kept {
+            Some(upstream) => upstream,
+            None => match self.connect(&local).await {
+                Ok(upstream) => upstream,
+                Err(Fault::Unreachable) => return self.unreachable(&local),
+                Err(fault) => return Attempt::Failed(fault),
+            },
+        };
+        let answered = self.converse(&mut upstream, in_flight).await;
+        let head = match answered {
+            Ok(head) => head,
+            Err(fault) => {
+                let closed_while_idle = fault == Fault::TargetGone
+                    && upstream.reused
+                    && upstream.buffer.is_empty()
+                    && self.head.method != Method::Other
+                    && !self.upload.sent_on;
+                self.conn.worker.buffers.give_back(std::mem::take(&mut upstream.buffer));
+                if closed_while_idle {
+                    self.may_reuse = false;
+                    return Attempt::Again;
+                }
+                return Attempt::Failed(fault);
+            }
+        };
+        self.pass_on(upstream, in_flight, &head).await
+    }
+
+    async fn connect(&mut self, local: &LocalTarget) -> Result<Upstream, Fault> {
+        self.waited = true;
+        let conn = &*self.conn;
+        conn.slot.set_deadline(conn.worker.deadline(CONNECT_MS));
+        let stream = connect_until_told(&conn.worker, &conn.slot, local).await?;
+        Ok(Upstream { stream, buffer: conn.worker.buffers.small(), reused: false })
+    }
+
+    /// Nothing was sent, so any request may be tried elsewhere.
+    fn unreachable(&mut self, local: &LocalTarget) -> Attempt {
+        self.tried.push(local.target.slot);
+        match self.tried.len() < ATTEMPTS_MAX {
+            true => Attempt::Again,
+            false => Attempt::Failed(Fault::Unreachable),
+        }
+    }
+
+    /// Sends the request and waits for the head of its answer, which then stands in `out` as it
+    /// is passed on. Interim answers are passed on meanwhile.
+    async fn converse(
+        &mut self,
+        upstream: &mut Upstream,
+        in_flight: &mut InFlight,
+    ) -> Result<ResponseHead, Fault> {
+        let Conn { worker, slot, client, out, answer, .. } = &mut *self.conn;
+        let mut wires = Wires {
+            client,
+            upstream,
+            upload: &mut self.upload,
+            slot,
+            worker,
+            limits: &self.found.limits,
+        };
+        wires.send_request(out).await?;
+        if self.waited {
+            in_flight.accepted_after_waiting();
+        }
+        loop {
+            if !wires.upstream.buffer.is_empty() {
+                // `out` is kept for another attempt until the answer is there.
+                answer.clear();
+                if let Some(head) = parse(&wires, self.head, answer)? {
+                    wires.upstream.buffer.consume(head.length);
+                    if head.status >= 200 || head.status == 101 {
+                        std::mem::swap(out, answer);
+                        return Ok(head);
+                    }
+                    if self.head.version == Version::Http11 {
+                        wires.send(answer).await?;
+                    }
+                    continue;
+                }
+                if wires.upstream.buffer.len() >= HEAD_BYTES_MAX {
+                    return Err(Fault::BadResponse);
+                }
+                if wires.upstream.buffer.is_full() {
+                    wires.upstream.buffer.grow();
+                }
+            }
+            if wires.receive().await? == 0 {
+                return Err(Fault::TargetGone);
+            }
+        }
+    }
+
+    /// Passes an answer on whose head stands in `out`.
+    async fn pass_on(
+        &mut self,
+        mut upstream: Upstream,
+        in_flight: &mut InFlight,
+        head: &ResponseHead,
+    ) -> Attempt {
+        in_flight.answered_with(head.status);
+        if head.status == 101 {
+            in_flight.becomes_stream();
+            return tunnel::upgraded(self.conn, upstream, in_flight, head).await;
+        }
+        let keep = keeps_client(self.head, head, &self.upload) && !self.conn.worker.is_stopping();
+        if head.event_stream {
+            in_flight.becomes_stream();
+        }
+        let Conn { worker, slot, client, out, .. } = &mut *self.conn;
+        let relay = Relay::new(head, self.head.version);
+        let mut wires = Wires {
+            client,
+            upstream: &mut upstream,
+            upload: &mut self.upload,
+            slot,
+            worker,
+            limits: &self.found.limits,
+        };
+        let outcome = relay.run(&mut wires, out, in_flight).await;
+        match outcome {
+            relay::End::Whole => {
+                if head.keep_alive && self.upload.is_sent() {
+                    upstream::keep(worker, in_flight.local(), upstream, head.keep_alive_s);
+                } else {
+                    worker.buffers.give_back(upstream.buffer);
+                }
+                let after = match (keep, self.upload.is_sent()) {
+                    (true, _) => After::Next,
+                    (false, true) => After::Close,
+                    (false, false) => After::Linger,
+                };
+                Attempt::Done(after, Outcome::Answered)
+            }
+            relay::End::EndedInOrder => {
+                worker.buffers.give_back(upstream.buffer);
+                let after = if keep { After::Next } else { After::Close };
+                Attempt::Done(after, Outcome::Answered)
+            }
+            relay::End::Broken(fault) => {
+                worker.buffers.give_back(upstream.buffer);
+                let outcome = match fault {
+                    Fault::ClientGone | Fault::BadBody(_) | Fault::BodyTooLarge => {
+                        Outcome::ClientGone
+                    }
+                    _ => Outcome::Cut,
+                };
+                Attempt::Done(After::Break, outcome)
+            }
+        }
+    }
+
+    /// Answers a request that failed at a target before anything was answered.
+    async fn answer_failed(&mut self, mut in_flight: InFlight, fault: Fault) -> After {
+        let (refusal, outcome) = match fault {
+            Fault::ClientGone => {
+                in_flight.end(Outcome::ClientGone);
+                return After::Close;
+            }
+            Fault::Unreachable => (Refusal::Unreachable, Outcome::Answered),
+            Fault::TargetGone => (Refusal::ClosedEarly, Outcome::Answered),
+            Fault::BadResponse => (Refusal::BadResponse, Outcome::Answered),
+            Fault::BadBody(what) => (Refusal::BadRequest(what), Outcome::Answered),
+            Fault::BodyTooLarge => (Refusal::BodyTooLarge, Outcome::Answered),
+            Fault::Late if self.upload.is_active() => (Refusal::RequestLate, Outcome::Answered),
+            Fault::Late => (Refusal::ResponseLate, Outcome::Answered),
+            Fault::Drained | Fault::EndStream => (Refusal::Drained, Outcome::Cut),
+        };
+        let keep = self.head.keep_alive
+            && self.upload.is_sent()
+            && outcome == Outcome::Answered
+            && !self.conn.worker.is_stopping();
+        let about = self.about();
+        self.conn.out.clear();
+        let bytes = answer::write(refusal, &about, manner(self.head, keep), &mut self.conn.out);
+        // The target has no more to do with it: a drain that goes on must not cut the answer.
+        self.conn.slot.does(Doing::Request);
+        in_flight.answered_with(refusal.status());
+        match self.conn.send_out().await {
+            Ok(()) => {
+                in_flight.passed_on(bytes);
+                in_flight.end(outcome);
+                if keep { After::Next } else { After::Linger }
+            }
+            Err(_) => {
+                let outcome = if outcome == Outcome::Cut { outcome } else { Outcome::ClientGone };
+                in_flight.end(outcome);
+                After::Close
+            }
+        }
+    }
+
+    /// Answers a request that reached no target.
+    async fn answer_unreached(&mut self, refusal: Refusal) -> After {
+        let about = self.about();
+        let after = refuse(self.conn, self.head, refusal, &about).await;
+        let outcome = match after {
+            After::Next | After::Linger => Outcome::Answered,
+            After::Close | After::Break => Outcome::ClientGone,
+        };
+        self.count_unreached(outcome, Some(refusal.status()));
+        after
+    }
+
+    fn client_left_unreached(&self) -> After {
+        self.count_unreached(Outcome::ClientGone, None);
+        After::Close
+    }
+
+    fn count_unreached(&self, outcome: Outcome, status: Option<u16>) {
+        let elapsed = self.begun.elapsed();
+        let ended = Ended { outcome, status, response_bytes: 0, elapsed };
+        self.conn.worker.count_unreached(self.found.slot, ended);
+    }
+
+    fn about(&self) -> About {
+        self.conn.worker.name(self.found.slot).map_or(About::Request, About::App)
+    }
+}
+
+/// Connects, unless the slot says otherwise meanwhile. A target that refuses is unready at once.
+pub(super) async fn connect_until_told(
+    worker: &Worker,
+    slot: &Slot,
+    local: &LocalTarget,
+) -> Result<TcpStream, Fault> {
+    let mut connecting = std::pin::pin!(upstream::connect(local.target.address));
+    poll_fn(|cx| {
+        match check(slot) {
+            Ok(()) => {}
+            Err(Fault::Late) => return Poll::Ready(Err(Fault::Unreachable)),
+            Err(fault) => return Poll::Ready(Err(fault)),
+        }
+        let connected = ready!(connecting.as_mut().poll(cx));
+        Poll::Ready(connected.map_err(|error| {
+            let refused = error.kind() == std::io::ErrorKind::ConnectionRefused;
+            if refused && local.target.refused() {
+                worker.shared.readiness_changed();
+            }
+            Fault::Unreachable
+        }))
+    })
+    .await
+}
+
+/// Parses the head of an answer and writes it as this client gets it.
+fn parse(
+    wires: &Wires<'_>,
+    request: &RequestHead,
+    out: &mut Vec<u8>,
+) -> Result<Option<ResponseHead>, Fault> {
+    let shape = |head: &ResponseHead| match head.status {
+        101 if request.upgrade => {
+            Some(Shape { chunked: false, connection: SayConnection::Upgrade })
+        }
+        100..=199 => Some(Shape { chunked: false, connection: SayConnection::Nothing }),
+        _ => {
+            let keep = keeps_client(request, head, wires.upload) && !wires.worker.is_stopping();
+            let chunked = request.version == Version::Http11
+                && matches!(head.framing, Framing::Chunked | Framing::UntilClose);
+            Some(Shape { chunked, connection: say(request, keep) })
+        }
+    };
+    let bytes = wires.upstream.buffer.filled();
+    let to_head = request.method == Method::Head;
+    match head::parse_response(bytes, to_head, out, shape) {
+        Ok(Some(head)) if head.status == 101 && !request.upgrade => Err(Fault::BadResponse),
+        Ok(head) => Ok(head),
+        Err(HeadError::Malformed(_) | HeadError::TooLarge) => Err(Fault::BadResponse),
+        Err(HeadError::Version | HeadError::Coding | HeadError::Method) => Err(Fault::BadResponse),
+    }
+}
+
+/// Whether the client's connection serves another request after this answer.
+fn keeps_client(request: &RequestHead, head: &ResponseHead, upload: &Upload) -> bool {
+    let ends_by_closing = request.version == Version::Http10
+        && matches!(head.framing, Framing::Chunked | Framing::UntilClose);
+    request.keep_alive && upload.is_sent() && !ends_by_closing
+}

@@ -1,0 +1,57 @@
+//! Heads of HTTP/1 messages: parsed strictly, judged, and written anew for the other side in the
+//! same pass. Nothing here does I/O.
+//!
+//! What is refused, because two servers might read it differently: both `Content-Length` and
+//! `Transfer-Encoding`; several different lengths; any transfer coding but one `chunked`;
+//! `Transfer-Encoding` in HTTP/1.0; a line that ends with a bare LF; folded lines; a space before
+//! the colon; control characters; none or several `Host` fields.
+
+mod fields;
+mod request;
+mod response;
+
+pub(crate) use fields::{Field, is_token};
+pub(crate) use request::{Forward, Method, RequestBody, RequestHead, Version, parse_request};
+pub(crate) use response::{Framing, ResponseHead, SayConnection, Shape, parse_response};
+
+/// The most fields a head may have.
+pub(crate) const FIELDS_MAX: usize = 100;
+/// The most bytes a head may take.
+pub(crate) const HEAD_BYTES_MAX: usize = super::buffer::LARGE_BYTES;
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeadError {
+    /// It is not HTTP as it must be: what is wrong.
+    Malformed(&'static str),
+    /// More than [`FIELDS_MAX`] fields or [`HEAD_BYTES_MAX`] bytes.
+    TooLarge,
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    Version,
+    /// A transfer coding other than `chunked`.
+    Coding,
+    /// A method the gateway does not forward.
+    Method,
+}
+
+impl From<httparse::Error> for HeadError {
+    fn from(error: httparse::Error) -> Self {
+        match error {
+            httparse::Error::TooManyHeaders => Self::TooLarge,
+            httparse::Error::Version => Self::Version,
+            httparse::Error::HeaderName => Self::Malformed("field name"),
+            httparse::Error::HeaderValue => Self::Malformed("field value"),
+            httparse::Error::NewLine => Self::Malformed("line end"),
+            httparse::Error::Status => Self::Malformed("status"),
+            httparse::Error::Token => Self::Malformed("request line"),
+        }
+    }
+}
+
+/// Whether a line ends with LF alone.
+fn has_bare_lf(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
+}
+
+#[cfg(test)]
+mod tests;

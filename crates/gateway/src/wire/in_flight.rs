@@ -1,0 +1,112 @@
+//! A request at a target: counted in flight from its admission on, and counted once more at its
+//! end. Dropping it in any way (a panic, a runtime that ends) still takes it out of flight, and
+//! counts it as cut unless something else was said.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::slot::{Doing, Slot};
+use crate::counters::{Ended, Outcome};
+use crate::worker::LocalTarget;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    local: Rc<LocalTarget>,
+    slot: Rc<Slot>,
+    begun: Instant,
+    kind: Kind,
+    state: State,
+    /// The status of the answer, once it is known.
+    status: Option<u16>,
+    response_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Request,
+    Stream,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not ended: how it counts should it be dropped.
+    Open,
+    /// Counted, or not to be.
+    Settled,
+}
+
+impl InFlight {
+    /// For a request that `Worker::admit` has counted in flight at `local`.
+    pub(crate) fn new(local: Rc<LocalTarget>, slot: Rc<Slot>, begun: Instant) -> Self {
+        slot.does(Doing::At(local.clone()));
+        Self {
+            local,
+            slot,
+            begun,
+            kind: Kind::Request,
+            state: State::Open,
+            status: None,
+            response_bytes: 0,
+        }
+    }
+
+    pub(crate) fn local(&self) -> &Rc<LocalTarget> {
+        &self.local
+    }
+
+    /// The target has accepted the request after it waited in the gateway.
+    pub(crate) fn accepted_after_waiting(&self) {
+        self.local.cells().stalled(self.begun.elapsed());
+    }
+
+    pub(crate) fn answered_with(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    pub(crate) fn passed_on(&mut self, bytes: u64) {
+        self.response_bytes += bytes;
+    }
+
+    /// From now on it is a stream: it ends when its turn comes rather than when requests end.
+    pub(crate) fn becomes_stream(&mut self) {
+        self.kind = Kind::Stream;
+        self.local.cells().stream_begins();
+        self.local.cells().request_leaves();
+        self.slot.does(Doing::Stream(self.local.clone(), None));
+    }
+
+    /// It goes on elsewhere: not an end.
+    pub(crate) fn retried(mut self) {
+        self.state = State::Settled;
+        self.local.cells().retried();
+    }
+
+    /// It leaves this target without having been tried there.
+    pub(crate) fn end(mut self, outcome: Outcome) {
+        self.settle(outcome);
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        self.state = State::Settled;
+        self.local.cells().ended(Ended {
+            outcome,
+            status: self.status,
+            response_bytes: self.response_bytes,
+            elapsed: self.begun.elapsed(),
+        });
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.state == State::Open {
+            self.settle(Outcome::Cut);
+        }
+        match self.kind {
+            Kind::Request => self.local.cells().request_leaves(),
+            Kind::Stream => self.local.cells().stream_leaves(),
+        }
+        self.slot.does(Doing::Request);
+    }
+}

@@ -1,0 +1,533 @@
+//! A worker thread: one current-thread runtime that accepts from the shared listening sockets and
+//! serves what it accepts until the end. Nothing a request needs is shared with other workers but
+//! read-only tables and cells that one worker writes.
+//!
+//! **How removal is acknowledged (I2).** Admission is [`Worker::admit`]: it looks up the route in
+//! this worker's current table, chooses a target and counts the request in flight there, all in
+//! one synchronous step of this thread. A new table is installed by a message handled on the same
+//! thread. So once a worker has answered the message, every request it ever admits is admitted
+//! under the new table, and every request it admitted before stands in the target's `in_flight`,
+//! visible to whoever received the answer. `control` acknowledges a generation when all workers
+//! have answered: from then on a target that left the table can only lose requests. A retry and a
+//! request that was held are admitted again by the same step.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use ark_model::route::{RouteLimits, RouteProtocol};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::{Clock, NEVER};
+use crate::counters::{Cells, Ended};
+use crate::table::{Choice, RouteSlot, Table};
+use crate::target::Target;
+use crate::wire::buffer::Buffers;
+use crate::wire::conn;
+use crate::wire::slot::{Doing, Slot, Verdict};
+use crate::wire::upstream::Idle;
+
+/// How often deadlines are looked at: what is late is noticed at most two ticks after.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
+/// [`TICK`] in milliseconds.
+const TICK_MS: u64 = 50;
+/// How many ticks pass between two looks at idle connections to targets.
+const SWEEP_TICKS: u64 = 20;
+/// How many requests one worker holds while no target is ready; more are refused.
+const HELD_MAX: usize = 4096;
+/// The part of the drain period over which streams are ended; the rest is for those that must
+/// come to an end of their own (a frame, an event) first.
+const SPREAD_PERCENT: u64 = 90;
+
+/// What all threads of one gateway share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    /// Rung when the readiness of any target changes.
+    pub(crate) readiness_changed: tokio::sync::Notify,
+    /// Connections open per worker.
+    pub(crate) loads: Box<[Load]>,
+    /// Requests held over all workers.
+    pub(crate) held: AtomicUsize,
+    /// Filled in before the first worker starts.
+    pub(crate) mailboxes: std::sync::OnceLock<Vec<mpsc::UnboundedSender<Message>>>,
+}
+
+/// A worker's open connections.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Load(AtomicUsize);
+
+impl Shared {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            clock: Clock::start(),
+            readiness_changed: tokio::sync::Notify::new(),
+            loads: (0..workers).map(|_| Load::default()).collect(),
+            held: AtomicUsize::new(0),
+            mailboxes: std::sync::OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn send(&self, worker: usize, message: Message) {
+        if let Some(mailbox) = self.mailboxes.get().and_then(|all| all.get(worker)) {
+            // A worker that has ended serves nothing, so it need not be told anything.
+            let _ = mailbox.send(message);
+        }
+    }
+
+    /// The readiness of a target has changed: the server is told, and who waits for it.
+    pub(crate) fn readiness_changed(&self) {
+        self.readiness_changed.notify_one();
+        if self.held.load(Relaxed) > 0 {
+            (0..self.loads.len()).for_each(|worker| self.send(worker, Message::Nudge));
+        }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.loads.iter().map(|load| load.0.load(Relaxed)).sum()
+    }
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A new table. Answered when it is in force on this worker.
+    Install { table: Arc<Table>, changes: Arc<Changes>, done: oneshot::Sender<()> },
+    /// Accept from this socket.
+    Listen { listener: std::net::TcpListener, entry: Entry },
+    /// No longer accept from this route's own port.
+    Unlisten { entry: Entry },
+    /// Serve a connection that another worker accepted.
+    Serve { stream: std::net::TcpStream, peer: SocketAddr, entry: Entry },
+    /// A target may have become ready: requests that are held look again.
+    Nudge,
+    /// Stop accepting; end when all connections have, at the latest at `until_ms`.
+    /// Connections between requests are closed.
+    Stop { until_ms: u64 },
+}
+
+/// What a new table means for connections kept to targets.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Slots of targets to which no connection may be kept.
+    pub(crate) retired: Vec<usize>,
+    /// Slots that are free: whatever is kept of their last target is dropped.
+    pub(crate) forgotten: Vec<usize>,
+}
+
+/// Through which door a connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// The HTTP port: requests are routed by host and path.
+    Http,
+    /// A route's own port.
+    Port(RouteSlot),
+}
+
+/// A target as one worker knows it.
+#[derive(Debug)]
+pub(crate) struct LocalTarget {
+    pub(crate) target: Arc<Target>,
+    worker: usize,
+    /// Connections kept for the next request, last used last.
+    pub(crate) idle: RefCell<Vec<Idle>>,
+}
+
+impl LocalTarget {
+    pub(crate) fn cells(&self) -> &Cells {
+        &self.target.cells[self.worker]
+    }
+}
+
+/// A worker's state; lives on its thread alone.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) buffers: Buffers,
+    /// The clock as of the last tick.
+    now_ms: Cell<u64>,
+    table: RefCell<Arc<Table>>,
+    locals: RefCell<Vec<Option<Rc<LocalTarget>>>>,
+    slots: RefCell<Vec<Rc<Slot>>>,
+    held: RefCell<VecDeque<Rc<Slot>>>,
+    random: Cell<u64>,
+    /// When the worker must end; `None` while it accepts.
+    stop_at_ms: Cell<Option<u64>>,
+    accepting: RefCell<Vec<(Entry, tokio::task::JoinHandle<()>)>>,
+}
+
+/// What [`Worker::admit`] says.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// Counted in flight there.
+    To(Rc<LocalTarget>),
+    /// No target may be used now.
+    NoneReady,
+    /// The route has no targets.
+    NoTargets,
+    /// The route is gone.
+    NoRoute,
+}
+
+/// A route as a request needs it.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) slot: RouteSlot,
+    pub(crate) limits: RouteLimits,
+    pub(crate) protocol: RouteProtocol,
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, seed: u64) -> Rc<Self> {
+        let now_ms = shared.clock.now_ms();
+        Rc::new(Self {
+            index,
+            shared,
+            buffers: Buffers::default(),
+            now_ms: Cell::new(now_ms),
+            table: RefCell::default(),
+            locals: RefCell::default(),
+            slots: RefCell::default(),
+            held: RefCell::default(),
+            random: Cell::new(seed | 1),
+            stop_at_ms: Cell::new(None),
+            accepting: RefCell::default(),
+        })
+    }
+
+    /// Serves until told to stop.
+    pub(crate) async fn run(self: Rc<Self>, mut mailbox: mpsc::UnboundedReceiver<Message>) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut count: u64 = 0;
+        loop {
+            tokio::select! {
+                message = mailbox.recv() => match message {
+                    Some(message) => self.handle(message),
+                    None => return,
+                },
+                _ = ticks.tick() => {
+                    count += 1;
+                    self.tick();
+                    if count.is_multiple_of(SWEEP_TICKS) {
+                        self.sweep();
+                    }
+                    if self.has_ended() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The route of a request that came through the HTTP port.
+    pub(crate) fn find(&self, host: &str, path: &str) -> Option<Found> {
+        self.table.borrow().find(host, path).map(Found::of)
+    }
+
+    /// The route of a connection that came through its own port.
+    pub(crate) fn find_slot(&self, slot: RouteSlot) -> Option<Found> {
+        self.table.borrow().route(slot).map(Found::of)
+    }
+
+    /// Chooses a target and counts the request in flight there. See the head of this module.
+    pub(crate) fn admit(&self, slot: RouteSlot, tried: &[usize]) -> Admission {
+        let table = self.table.borrow();
+        let Some(route) = table.route(slot) else { return Admission::NoRoute };
+        self.admit_to(route.choose(tried, || self.draw()))
+    }
+
+    /// As [`Worker::admit`], to a target that is ready now: for requests that were held.
+    pub(crate) fn admit_ready(&self, slot: RouteSlot) -> Admission {
+        let table = self.table.borrow();
+        let Some(route) = table.route(slot) else { return Admission::NoRoute };
+        self.admit_to(route.choose_ready(|| self.draw()))
+    }
+
+    fn admit_to(&self, choice: Choice<'_>) -> Admission {
+        match choice {
+            Choice::NoneReady => Admission::NoneReady,
+            Choice::NoTargets => Admission::NoTargets,
+            Choice::Target(target) => {
+                let local = self.local(target);
+                local.cells().request_begins();
+                Admission::To(local)
+            }
+        }
+    }
+
+    /// Counts a request that ended without reaching a target.
+    pub(crate) fn count_unreached(&self, slot: RouteSlot, ended: Ended) {
+        if let Some(entry) = self.table.borrow().entry(slot) {
+            entry.cells[self.index].ended(ended);
+        }
+    }
+
+    /// Names app and environment of a route for an error page.
+    pub(crate) fn name(&self, slot: RouteSlot) -> Option<ark_model::route::RouteKey> {
+        self.table.borrow().route(slot).map(|route| route.key.clone())
+    }
+
+    /// The clock as of the last tick: may lag by one.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    /// A deadline that is not reached before `wait_ms` from now.
+    pub(crate) fn deadline(&self, wait_ms: u64) -> u64 {
+        self.now_ms.get().saturating_add(wait_ms).saturating_add(TICK_MS)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop_at_ms.get().is_some()
+    }
+
+    /// Adds a connection's slot to those the clock looks at.
+    pub(crate) fn enter(self: &Rc<Self>) -> SlotGuard {
+        let slot = Rc::new(Slot::new());
+        let mut slots = self.slots.borrow_mut();
+        slot.index.set(slots.len());
+        slots.push(slot.clone());
+        self.shared.loads[self.index].0.store(slots.len(), Relaxed);
+        SlotGuard { worker: self.clone(), slot }
+    }
+
+    /// Queues a request until [`Message::Nudge`]; whether there was room. `slot` is woken in its
+    /// turn; the caller then says [`Worker::unhold`] once.
+    pub(crate) fn hold(&self, slot: &Rc<Slot>) -> bool {
+        let mut held = self.held.borrow_mut();
+        if held.len() >= HELD_MAX {
+            return false;
+        }
+        self.shared.held.fetch_add(1, Relaxed);
+        held.push_back(slot.clone());
+        true
+    }
+
+    pub(crate) fn unhold(&self, slot: &Rc<Slot>) {
+        let mut held = self.held.borrow_mut();
+        if let Some(at) = held.iter().position(|other| Rc::ptr_eq(other, slot)) {
+            held.remove(at);
+            self.shared.held.fetch_sub(1, Relaxed);
+        }
+    }
+
+    fn handle(self: &Rc<Self>, message: Message) {
+        match message {
+            Message::Install { table, changes, done } => {
+                self.install(table, &changes);
+                let _ = done.send(());
+            }
+            Message::Listen { listener, entry } => self.listen(listener, entry),
+            Message::Unlisten { entry } => self.accepting.borrow_mut().retain(|(own, task)| {
+                if *own == entry {
+                    task.abort();
+                }
+                *own != entry
+            }),
+            Message::Serve { stream, peer, entry } => {
+                if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
+                    self.serve(stream, peer.ip(), entry);
+                }
+            }
+            Message::Nudge => self.nudge(),
+            Message::Stop { until_ms } => self.stop(until_ms),
+        }
+    }
+
+    fn install(&self, table: Arc<Table>, changes: &Changes) {
+        *self.table.borrow_mut() = table;
+        let mut locals = self.locals.borrow_mut();
+        for slot in &changes.retired {
+            if let Some(Some(local)) = locals.get(*slot) {
+                local.idle.borrow_mut().clear();
+            }
+        }
+        for slot in &changes.forgotten {
+            if let Some(local) = locals.get_mut(*slot) {
+                *local = None;
+            }
+        }
+        drop(locals);
+        self.nudge();
+    }
+
+    fn nudge(&self) {
+        self.held.borrow().iter().for_each(|slot| slot.wake());
+    }
+
+    fn listen(self: &Rc<Self>, listener: std::net::TcpListener, entry: Entry) {
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, ?entry, "listening socket cannot be used");
+                return;
+            }
+        };
+        let worker = self.clone();
+        let task = tokio::task::spawn_local(async move {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, peer)) => worker.place(stream, peer, entry),
+                    Err(error) if is_of_connection(&error) => {}
+                    Err(error) => {
+                        // Out of descriptors or memory: connections wait in the backlog.
+                        tracing::error!(%error, "cannot accept connections");
+                        tokio::time::sleep(TICK).await;
+                    }
+                }
+            }
+        });
+        self.accepting.borrow_mut().push((entry, task));
+    }
+
+    /// Serves an accepted connection here, or hands it to a worker that has clearly fewer:
+    /// whichever worker wakes first would otherwise take a whole burst.
+    fn place(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr, entry: Entry) {
+        let loads = &self.shared.loads;
+        let own = loads[self.index].0.load(Relaxed);
+        let least = (0..loads.len()).min_by_key(|worker| loads[*worker].0.load(Relaxed));
+        if let Some(least) = least.filter(|w| loads[*w].0.load(Relaxed) + 2 + own / 16 <= own) {
+            if let Ok(stream) = stream.into_std() {
+                // Counted at once, so that the next connection of the burst sees it.
+                loads[least].0.fetch_add(1, Relaxed);
+                self.shared.send(least, Message::Serve { stream, peer, entry });
+            }
+            return;
+        }
+        self.serve(stream, peer.ip(), entry);
+    }
+
+    fn serve(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: IpAddr, entry: Entry) {
+        let guard = self.enter();
+        tokio::task::spawn_local(conn::serve(self.clone(), guard, stream, peer, entry));
+    }
+
+    fn stop(&self, until_ms: u64) {
+        self.accepting.borrow_mut().drain(..).for_each(|(_, task)| task.abort());
+        self.stop_at_ms.set(Some(until_ms));
+        for slot in self.slots.borrow().iter() {
+            if matches!(*slot.doing(), Doing::Idle) {
+                slot.tell(Verdict::Leave);
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let Some(until_ms) = self.stop_at_ms.get() else { return false };
+        self.slots.borrow().is_empty() || self.now_ms() >= until_ms
+    }
+
+    fn tick(&self) {
+        let now_ms = self.shared.clock.now_ms();
+        self.now_ms.set(now_ms);
+        let any_draining = self.table.borrow().any_draining;
+        for slot in self.slots.borrow().iter() {
+            if slot.deadline_ms() <= now_ms {
+                slot.tell(Verdict::Late);
+            }
+            if any_draining && let Some(verdict) = self.judge(slot, now_ms) {
+                slot.tell(verdict);
+            }
+        }
+    }
+
+    /// What a connection to a draining target is told now.
+    fn judge(&self, slot: &Slot, now_ms: u64) -> Option<Verdict> {
+        match &mut *slot.doing() {
+            Doing::Idle | Doing::Request => None,
+            Doing::At(local) => {
+                let drain = local.target.drain_deadlines()?;
+                (now_ms >= drain.requests_until_ms).then_some(Verdict::CutRequest)
+            }
+            Doing::Stream(local, turn) => {
+                let drain = local.target.drain_deadlines()?;
+                let turn_ms = *turn.get_or_insert_with(|| {
+                    let period = drain.streams_until_ms.saturating_sub(drain.since_ms);
+                    let spread = period.saturating_mul(SPREAD_PERCENT) / 100;
+                    drain.since_ms + self.draw() % spread.max(1)
+                });
+                if now_ms >= drain.streams_until_ms {
+                    return Some(Verdict::CutStream);
+                }
+                (now_ms >= turn_ms).then(|| {
+                    *turn = Some(NEVER);
+                    Verdict::EndStream
+                })
+            }
+        }
+    }
+
+    /// Drops connections to targets that were closed by the target or kept long enough.
+    fn sweep(&self) {
+        let now_ms = self.now_ms();
+        for local in self.locals.borrow().iter().flatten() {
+            local.idle.borrow_mut().retain_mut(|idle| idle.is_usable(now_ms));
+        }
+    }
+
+    fn local(&self, target: &Arc<Target>) -> Rc<LocalTarget> {
+        let mut locals = self.locals.borrow_mut();
+        if locals.len() <= target.slot {
+            locals.resize_with(target.slot + 1, || None);
+        }
+        let local = locals[target.slot].get_or_insert_with(|| {
+            let (target, worker) = (target.clone(), self.index);
+            Rc::new(LocalTarget { target, worker, idle: RefCell::default() })
+        });
+        local.clone()
+    }
+
+    /// Xorshift: quick, and good enough to spread load.
+    fn draw(&self) -> u64 {
+        let mut state = self.random.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.random.set(state);
+        state
+    }
+}
+
+impl Found {
+    fn of(route: &crate::table::Route) -> Self {
+        Self { slot: route.slot, limits: route.limits.clone(), protocol: route.protocol }
+    }
+}
+
+/// Errors of `accept` that concern the accepted connection, not the listener.
+fn is_of_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// A connection's slot, taken out of the worker's list when the connection ends.
+#[derive(Debug)]
+pub(crate) struct SlotGuard {
+    worker: Rc<Worker>,
+    slot: Rc<Slot>,
+}
+
+impl SlotGuard {
+    pub(crate) fn slot(&self) -> &Rc<Slot> {
+        &self.slot
+    }
+}
+
+impl Drop for SlotGuard {
+    fn drop(&mut self) {
+        let mut slots = self.worker.slots.borrow_mut();
+        let index = self.slot.index.get();
+        slots.swap_remove(index);
+        if let Some(moved) = slots.get(index) {
+            moved.index.set(index);
+        }
+        self.worker.shared.loads[self.worker.index].0.store(slots.len(), Relaxed);
+    }
+}
