@@ -431,3 +431,23 @@ async fn a_full_disk_refuses_writes_until_there_is_room() {
     assert_eq!(texts(&store).await, kept);
     drop(store);
 }
+
+#[tokio::test]
+async fn a_full_disk_leaves_no_half_blob() {
+    let Some(disk) = Tmpfs::mount("1m") else {
+        let name = "a_full_disk_leaves_no_half_blob";
+        writeln!(std::io::stderr(), "SKIPPED {name}: a tmpfs cannot be mounted").expect("stderr");
+        return;
+    };
+    let blobs = ark_store::Blobs::open(disk.dir.path()).expect("blobs");
+    let (small, large) = (vec![1; 400_000], vec![2; 2 << 20]);
+    let put = |content: &[u8]| {
+        let digest = ark_model::Sha256::of(content);
+        blobs.put(content, digest, content.len() as u64).map(|_| digest)
+    };
+    let refused = put(&large);
+    assert!(matches!(refused, Err(ark_store::BlobError::File { .. })), "{refused:?}");
+    let small = put(&small).expect("what was written of the large one is gone");
+    blobs.verify(&small).expect("whole");
+    assert_eq!(blobs.list().expect("the list").len(), 1);
+}
