@@ -68,7 +68,8 @@ pub fn check_free(
 fn spawn(exe: &Path, data_dir: &Path, http: SocketAddr) -> Result<(), ServerError> {
     let failed = |source| ServerError::Spawn { program: exe.to_owned(), source };
     let path = log_file(data_dir);
-    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
+    let log =
+        OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
     let errors = log.try_clone().map_err(failed)?;
     let mut child = Command::new(exe)
         .arg("gateway")
@@ -118,7 +119,10 @@ pub async fn keep(exe: PathBuf, data_dir: PathBuf, http: SocketAddr) {
         }
         tracing::warn!("the gateway and its supervisor are gone; starting new ones");
         if let Err(error) = ensure(&exe, &data_dir, http).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "no gateway could be started");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "no gateway could be started"
+            );
         }
         gone_since = None;
     }

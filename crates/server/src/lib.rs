@@ -5,11 +5,17 @@
 
 pub mod api;
 pub mod auth;
+pub mod error;
 pub mod gateway_link;
+pub mod gateway_process;
 pub mod observations;
 pub mod receipts;
+pub mod roles;
 pub mod route_table;
 pub mod state;
 pub mod tasks;
 pub mod variables;
 pub mod world;
+
+pub use error::ServerError;
+pub use roles::{Ended, Running, ServerFile, UpOptions, WithGateway, up};

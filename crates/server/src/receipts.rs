@@ -29,3 +29,66 @@ pub fn compute(deployment: &Deployment, traffic: &AppTraffic) -> Receipt {
     receipt.total.add(&receipt.new);
     receipt
 }
+
+#[cfg(test)]
+mod tests {
+    use ark_model::definition::Strategy;
+    use ark_model::deployment::DeploymentKind;
+    use ark_model::{DeploymentId, DeploymentState, ReleaseNumber};
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn side(served: u64, failed: u64, stall: u64) -> Side {
+        Side { served, failed, longest_stall_ms: stall, ..Side::default() }
+    }
+
+    #[test]
+    fn only_what_was_counted_since_the_start_is_in_the_receipt() {
+        let id = |n| InstanceId(Uuid::from_u128(n));
+        let before = AppTraffic {
+            instances: [(id(1), (ReleaseNumber(1), side(100, 2, 9)))].into(),
+            routes: side(0, 5, 0),
+        };
+        let (instances, routes) = baseline(&before);
+        let deployment = Deployment {
+            id: DeploymentId(Uuid::nil()),
+            env: "production".parse().expect("a name"),
+            app: "web".parse().expect("a name"),
+            kind: DeploymentKind::Deploy,
+            release: ReleaseNumber(2),
+            base: Some(ReleaseNumber(1)),
+            strategy: Strategy::Rolling,
+            state: DeploymentState::Draining,
+            created_at: Timestamp::UNIX_EPOCH,
+            created_by: "ana".into(),
+            reason: None,
+            started_at: None,
+            progress_at: None,
+            live_at: None,
+            returning_at: None,
+            finished_at: None,
+            diagnosis: None,
+            failures: Vec::new(),
+            abort: None,
+            baseline: instances,
+            baseline_routes: routes,
+            receipt: None,
+            notes: vec!["a gateway process was killed".into()],
+        };
+        let after = AppTraffic {
+            instances: [
+                (id(1), (ReleaseNumber(1), side(150, 2, 4))),
+                (id(2), (ReleaseNumber(2), side(30, 1, 6))),
+            ]
+            .into(),
+            routes: side(0, 7, 11),
+        };
+        let receipt = compute(&deployment, &after);
+        assert_eq!(receipt.old, side(50, 0, 4));
+        assert_eq!(receipt.new, side(30, 1, 6));
+        assert_eq!(receipt.total, side(80, 3, 11));
+        assert_eq!(receipt.notes, deployment.notes);
+    }
+}

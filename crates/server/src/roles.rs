@@ -28,9 +28,7 @@ use crate::auth::{AllowedHosts, new_token};
 use crate::error::ServerError;
 use crate::observations::Observations;
 use crate::state::{ServerState, Shutdown};
-use crate::world::{
-    CONTROLLER_LEASE, Fence, Settings, SystemClock, SystemHost, SystemIds, World,
-};
+use crate::world::{CONTROLLER_LEASE, Fence, Settings, SystemClock, SystemHost, SystemIds, World};
 use crate::{api, gateway_link, gateway_process, tasks};
 
 /// How long the controller's lease lasts, and how often it is renewed.
@@ -91,7 +89,6 @@ pub const SERVER_FILE: &str = "server.json";
 pub const TOKEN_FILE: &str = "admin.token";
 
 /// A server that is up.
-#[derive(Debug)]
 pub struct Running {
     /// What was written for clients.
     pub file: ServerFile,
@@ -102,6 +99,12 @@ pub struct Running {
     state: Arc<ServerState>,
     world: World,
     tasks: JoinSet<&'static str>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 /// How a server ended.
@@ -220,7 +223,8 @@ fn start_tasks(
         "the controller's lease"
     });
     if let (WithGateway::Kept { .. }, Some(http)) = (options.gateway, http) {
-        let (exe, dir, halt) = (options.exe.clone(), world.settings.data_dir.clone(), world.halt.clone());
+        let (exe, dir, halt) =
+            (options.exe.clone(), world.settings.data_dir.clone(), world.halt.clone());
         tasks.spawn(async move {
             let kept = gateway_process::keep(exe, dir, http);
             let halted = async {

@@ -154,3 +154,121 @@ fn probe(expose: &Expose) -> Probe {
         failures: check.failures,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ark_model::InstanceId;
+    use ark_model::definition::DurationText;
+    use ark_model::instance::PortBinding;
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::*;
+
+    fn definition(exposes: &[&str]) -> Arc<Definition> {
+        let mut definition = Definition {
+            expose: exposes.iter().map(|name| Expose::new(*name, 80)).collect(),
+            ..Definition::default()
+        };
+        definition.drain.requests = DurationText::from_secs(10);
+        definition.drain.streams = DurationText::from_secs(20);
+        Arc::new(definition)
+    }
+
+    fn instance(n: u128, release: u64, state: InstanceState, exposes: &[&str]) -> InstanceRecord {
+        let now = Timestamp::UNIX_EPOCH;
+        let port = |(i, name): (usize, &&str)| PortBinding {
+            expose: (*name).to_owned(),
+            address: ([127, 0, 0, 1], 20_000 + n as u16 * 10 + i as u16).into(),
+        };
+        InstanceRecord {
+            id: InstanceId(uuid::Uuid::from_u128(n)),
+            env: "production".parse().expect("a name"),
+            app: "web".parse().expect("a name"),
+            release: ReleaseNumber(release),
+            state,
+            ports: exposes.iter().enumerate().map(port).collect(),
+            created_at: now,
+            running_since: Some(now),
+            active_at: None,
+            draining_at: (state == InstanceState::Draining).then_some(now),
+            stopping_at: None,
+            stopped_at: None,
+            process: None,
+            cause: None,
+        }
+    }
+
+    fn records(shapes: &[u64], instances: Vec<InstanceRecord>) -> AppRecords {
+        AppRecords {
+            env: "production".parse().expect("a name"),
+            app: "web".parse().expect("a name"),
+            shapes: shapes.iter().copied().map(ReleaseNumber).collect(),
+            definitions: [
+                (ReleaseNumber(1), definition(&["default", "pprof"])),
+                (ReleaseNumber(2), definition(&["http"])),
+            ]
+            .into(),
+            instances,
+            discovery: [("default".to_owned(), 17_000)].into(),
+        }
+    }
+
+    #[test]
+    fn instances_are_in_the_table_as_their_records_say() {
+        use InstanceState::{Active, Draining, Starting, Stopping};
+        let mut unseen = instance(5, 1, Starting, &["default", "pprof"]);
+        unseen.running_since = None;
+        let of = |n, state| instance(n, 1, state, &["default", "pprof"]);
+        let routes = build(&[records(
+            &[1],
+            vec![of(1, Starting), of(2, Active), of(3, Draining), of(4, Stopping), unseen],
+        )]);
+        let names: Vec<&str> = routes.iter().map(|r| r.key.expose.as_str()).collect();
+        assert_eq!(names, ["default", "pprof"]);
+        assert_eq!(routes[0].hosts, ["web.production.localhost"]);
+        assert_eq!(routes[1].hosts, ["pprof.web.production.localhost"]);
+        assert_eq!((routes[0].discovery_port, routes[1].discovery_port), (Some(17_000), None));
+        let second = |s| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(s);
+        let states: Vec<TargetState> = routes[0].targets.iter().map(|t| t.state.clone()).collect();
+        assert_eq!(
+            states,
+            [
+                TargetState::Candidate,
+                TargetState::Active { weight: WEIGHT },
+                TargetState::Draining { requests_until: second(10), streams_until: second(20) },
+            ]
+        );
+        assert_eq!(routes[1].targets[0].address.port(), 20_011);
+    }
+
+    #[test]
+    fn both_sides_are_reachable_while_one_replaces_the_other() {
+        let old = instance(1, 1, InstanceState::Active, &["default", "pprof"]);
+        let new = instance(2, 2, InstanceState::Starting, &["http"]);
+        let routes = build(&[records(&[1, 2], vec![old, new])]);
+        let targets = |name: &str| {
+            routes.iter().find(|r| r.key.expose == name).map_or(0, |r| r.targets.len())
+        };
+        assert_eq!((targets("default"), targets("pprof"), targets("http")), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_route_that_is_no_longer_exposed_stays_closed_until_it_is_empty() {
+        let old = instance(1, 1, InstanceState::Draining, &["default", "pprof"]);
+        let new = instance(2, 2, InstanceState::Active, &["http"]);
+        let routes = build(&[records(&[2], vec![old, new.clone()])]);
+        let default = routes.iter().find(|r| r.key.expose == "default").expect("kept");
+        assert!(default.hosts.is_empty() && default.discovery_port.is_none());
+        assert_eq!(default.targets.len(), 1);
+        let http = routes.iter().find(|r| r.key.expose == "http").expect("open");
+        assert_eq!(http.hosts, ["web.production.localhost"]);
+        assert_eq!(build(&[records(&[2], vec![new])]).len(), 1);
+    }
+
+    #[test]
+    fn an_app_without_instances_keeps_its_route_so_that_its_page_can_say_why() {
+        let routes = build(&[records(&[1], Vec::new())]);
+        assert_eq!(routes.len(), 2);
+        assert!(routes.iter().all(|r| r.targets.is_empty()));
+    }
+}
