@@ -4,6 +4,7 @@
 //! engine. Nothing here knows the store, the gateway, the API or plans.
 
 pub mod engine;
+pub mod fake;
 mod process;
 pub mod shim;
 mod sys;
