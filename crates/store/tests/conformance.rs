@@ -67,6 +67,7 @@ backends! {
         transactions::a_read_sees_what_was_acknowledged
         transactions::commits_that_change_something_are_announced
         transactions::generations_grow_within_one_epoch
+        transactions::a_new_epoch_ranks_above_everything_before
         intents::environments_are_created_listed_changed_and_deleted
         intents::deleting_an_environment_deletes_everything_in_it
         intents::app_states_are_kept_by_environment

@@ -1,13 +1,14 @@
 //! The store's own numbers (epoch, generation), and small values that belong to no aggregate.
 
 use ark_model::Generation;
+use jiff::Timestamp;
 use rusqlite::params;
 
 use crate::error::StoreError;
 use crate::tx::{ReadTx, WriteTx, signed};
 
 impl ReadTx {
-    /// Milliseconds since 1970 at which this store was created.
+    /// Milliseconds since 1970 at which this store was created, or at which the last epoch began.
     pub fn epoch(&self) -> Result<u64, StoreError> {
         self.counter("epoch")
     }
@@ -32,6 +33,17 @@ impl WriteTx {
     pub fn next_generation(&mut self) -> Result<Generation, StoreError> {
         let number = self.next("generation")?;
         Ok(Generation { epoch: self.epoch()?, number })
+    }
+
+    /// Begins a new epoch, in which generations count from 1 again and rank above all before. For a
+    /// store that was restored from a backup: a gateway shows that by having applied a generation
+    /// above [`ReadTx::generation`].
+    pub fn begin_epoch(&mut self, now: Timestamp) -> Result<Generation, StoreError> {
+        let now = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        // Above the last one even when the clock went back.
+        self.set_counter("epoch", now.max(self.epoch()? + 1))?;
+        self.set_counter("generation", 0)?;
+        self.generation()
     }
 
     /// Keeps a small value by name. Never a secret.

@@ -139,3 +139,15 @@ pub(crate) async fn generations_grow_within_one_epoch(store: &Store) {
     assert_eq!(first.epoch, second.epoch);
     assert_eq!(i64::try_from(first.epoch), Ok(at(0).as_millisecond()));
 }
+
+pub(crate) async fn a_new_epoch_ranks_above_everything_before(store: &Store) {
+    let mut last = write(store, WriteTx::next_generation).await;
+    // The second time within the same millisecond, the third after the clock went back.
+    for seconds in [5, 5, -5] {
+        let begun = write(store, move |tx| tx.begin_epoch(at(seconds))).await;
+        let next = write(store, WriteTx::next_generation).await;
+        assert!(last < begun && begun < next, "{last:?} {begun:?} {next:?}");
+        assert_eq!(next.number, 1);
+        last = next;
+    }
+}
