@@ -301,6 +301,9 @@ pub async fn run(world: World) {
                 let now = world.clock.now();
                 world.observations.connected(welcome.boot, welcome.pid, welcome.http.clone(), now);
                 routes.forget_pushed();
+                if let Err(error) = agree_on_epoch(&world, welcome.applied).await {
+                    tracing::warn!(%error, "the store's epoch could not be read");
+                }
                 let broken = serve(&world, &mut routes, link).await;
                 world.observations.disconnected(world.clock.now());
                 tracing::warn!(reason = broken, "the link to the gateway is down");
@@ -311,6 +314,23 @@ pub async fn run(world: World) {
         }
         world.clock.sleep_until(after(world.clock.now(), REDIAL)).await;
     }
+}
+
+/// A gateway that has a newer table than this store ever made is ahead of a restored backup: a new
+/// epoch makes the store's tables newer again.
+async fn agree_on_epoch(world: &World, applied: Option<Generation>) -> Result<(), StoreError> {
+    let Some(applied) = applied else { return Ok(()) };
+    let now = world.clock.now();
+    world
+        .store
+        .write(move |tx| {
+            if applied > tx.generation()? {
+                tracing::warn!("the gateway is ahead of the store, which was restored, it seems");
+                tx.begin_epoch(now)?;
+            }
+            Ok(())
+        })
+        .await
 }
 
 /// Serves one connection; answers why it ended.
