@@ -190,7 +190,7 @@ mod tests {
             (b"3\r\nabc\r\n0\r\n\r\nGET", 13, 3),
             (b"00003;a=\"b\"\r\nabc\r\n0\r\n\r\n", 23, 3),
             (b"A\r\n0123456789\r\n1\r\nx\r\n0\r\n\r\n", 26, 11),
-            (b"0\r\nX-Sum: 1\r\nY:\t2\r\n\r\n", 22, 0),
+            (b"0\r\nX-Sum: 1\r\nY:\t2\r\n\r\n", 21, 0),
             (b"1 \r\nx\r\n0\r\n\r\n", 12, 1),
         ];
         for (body, consumed, data) in good {

@@ -35,6 +35,8 @@ struct Way {
     frames: Option<Frames>,
     /// What says that the gateway closes, in this direction.
     close: Vec<u8>,
+    /// Whether that was said.
+    told_close: bool,
     state: WayState,
 }
 
@@ -225,7 +227,7 @@ impl Tunnel<'_> {
         let (Some(down), Some(up)) = (&self.down.frames, &self.up.frames) else {
             return otherwise;
         };
-        if down.closed || up.closed || self.down.state == WayState::Closed {
+        if down.closed || up.closed || self.down.told_close {
             return Outcome::Answered;
         }
         match self.first_end {
@@ -246,7 +248,7 @@ enum WayFault {
 impl Way {
     fn new(buffer: Buffer, web_socket: bool) -> Self {
         let frames = web_socket.then(Frames::default);
-        Self { buffer, frames, close: Vec::new(), state: WayState::Open }
+        Self { buffer, frames, close: Vec::new(), told_close: false, state: WayState::Open }
     }
 
     /// Looks at what came together with the heads.
@@ -321,6 +323,7 @@ impl Way {
         }
         if self.buffer.append(&self.close) {
             self.state = WayState::Closed;
+            self.told_close = true;
         }
     }
 }
