@@ -179,6 +179,8 @@ fn child_setup(setup: &ChildSetup) -> io::Result<()> {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
     }
+    // The shim blocks signals to read them from a descriptor; its child must not inherit that.
+    nix::sys::signal::SigSet::empty().thread_set_mask()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     begin(ChildStage::Exec)?;
     Ok(())
