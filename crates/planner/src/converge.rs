@@ -181,9 +181,11 @@ impl Step<'_> {
 
     fn progress(&self, alive: &[&Seen]) -> Progress {
         let count = |test: &dyn Fn(&Seen) -> bool| alive.iter().filter(|s| test(s)).count() as u32;
-        let admitted = |s: &Seen| {
-            matches!(s.state, InstanceState::Starting | InstanceState::Active)
-                || (s.active_at.is_some() && s.has_ports && !s.admission.is_closed())
+        // What is stopping was out of the table before it was told to (I2).
+        let admitted = |s: &Seen| match s.state {
+            InstanceState::Starting | InstanceState::Active => true,
+            InstanceState::Draining => s.has_ports && !s.admission.is_closed(),
+            InstanceState::Stopping | InstanceState::Stopped => false,
         };
         Progress {
             wanted_serving: count(&|s| self.wanted(s) && s.is_serving()),
