@@ -1,25 +1,35 @@
-//! The `ark` binary.
+//! The `ark` binary: every role and every command. It reads the command line, runs one command,
+//! prints its failure and ends with the exit code of the contract (`ark_model::exit`).
+//!
+//! A command is one file in `commands`; commands speak to the server through `client` and to
+//! people through `output`. The roles `up`, `server`, `gateway` and `shim` are calls into the
+//! crates that implement them.
+
+mod cli;
+mod client;
+mod commands;
+mod confirm;
+mod context;
+mod env_file;
+mod failure;
+mod launch;
+mod manifest;
+mod output;
+mod sample;
+mod settings;
 
 use std::process::ExitCode;
 
-mod sample;
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // A role that is started by engines, not by people: one thread keeps it small.
-    if std::env::args().nth(1).as_deref() == Some("sample") {
-        return run_sample();
-    }
-    ExitCode::SUCCESS
+    install_crypto();
+    ExitCode::from(cli::run().0)
 }
 
-fn run_sample() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ran = runtime.map_err(anyhow::Error::from).and_then(|rt| rt.block_on(sample::run()));
-    match ran {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            sample::log(&format!("error: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+/// TLS by ring. Done once, before the first client is made.
+fn install_crypto() {
+    // An error means that it was installed already (by another test of this process).
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }

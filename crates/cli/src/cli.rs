@@ -1,0 +1,227 @@
+//! The command line: which commands there are, and which of them needs what kind of runtime.
+
+use std::sync::OnceLock;
+
+use ark_model::exit::ExitCode;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::commands;
+use crate::failure::{Ended, Exit, Failure};
+use crate::output::{Output, Shown};
+
+/// One definition, one command, everywhere.
+#[derive(Debug, Parser)]
+#[command(name = "ark", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+macro_rules! commands {
+    ($(#[doc = $group:literal] { $($(#[$meta:meta])* $variant:ident $module:ident $name:literal)+ })+) => {
+        #[derive(Debug, Subcommand)]
+        enum Command {
+            $($($(#[$meta])* #[command(name = $name)] $variant(commands::$module::Args),)+)+
+            /// Become the parent of one instance (started by the process engine)
+            #[command(name = "shim", hide = true)]
+            Shim(commands::shim::Args),
+            /// Run the sample app (started by an engine)
+            #[command(name = "sample", hide = true)]
+            Sample,
+        }
+
+        impl Command {
+            /// Whether data is JSON; decides how a failure is printed.
+            fn shown(&self) -> Shown {
+                match self {
+                    $($(Self::$variant(args) => commands::$module::shown(args),)+)+
+                    Self::Shim(_) | Self::Sample => Shown::default(),
+                }
+            }
+
+            fn run(self) -> Ended {
+                match self {
+                    $($(Self::$variant(args) => commands::$module::run(args),)+)+
+                    Self::Shim(args) => commands::shim::run(&args),
+                    Self::Sample => commands::sample::run(),
+                }
+            }
+        }
+
+        /// Names of commands, by group, in the order of the help.
+        const GROUPS: &[(&str, &[&str])] = &[$(($group, &[$($name),+])),+];
+    };
+}
+
+commands! {
+    #[doc = "Run Ark"] {
+        /// Start server and gateway on this machine
+        Up up "up"
+        /// Stop everything: apps, gateway, server
+        Down down "down"
+        /// Run the server alone, beside a gateway that runs already
+        Server server "server"
+        /// Run the gateway alone
+        Gateway gateway "gateway"
+        /// See a deployment, a replacement under load, a failure and a rollback in a minute
+        Quickstart quickstart "quickstart"
+        /// Look whether everything is well
+        Doctor doctor "doctor"
+        /// Remove what nothing needs any more
+        Gc gc "gc"
+    }
+    #[doc = "Deploy"] {
+        /// Check launch files; needs no server
+        Validate validate "validate"
+        /// Print the JSON Schema of launch files, for editors
+        Schema schema "schema"
+        /// Say what a deployment would do
+        Plan plan "plan"
+        /// Make a new release the live one
+        Deploy deploy "deploy"
+        /// Go back to an earlier release
+        Rollback rollback "rollback"
+        /// End a running deployment; the old release takes over again
+        Abort abort "abort"
+        /// List the releases of an app
+        Releases releases "releases"
+        /// List deployments
+        Deployments deployments "deployments"
+        /// Say what a deployment did to traffic
+        Receipt receipt "receipt"
+        /// Say what differs between two releases
+        Diff diff "diff"
+    }
+    #[doc = "Look"] {
+        /// Show the apps of an environment
+        Status status "status"
+        /// Show the instances of an app
+        Ps ps "ps"
+        /// Show what the instances of an app wrote
+        Logs logs "logs"
+        /// Show what happened, who did it and why
+        Events events "events"
+        /// Print the addresses of an app
+        Open open "open"
+    }
+    #[doc = "Operate"] {
+        /// Start apps with what they depend on, or one on this machine (-l)
+        Start start "start"
+        /// Stop an app
+        Stop stop "stop"
+        /// Replace all instances by new ones of the same release
+        Restart restart "restart"
+        /// Set the number of instances
+        Scale scale "scale"
+        /// Run a command beside an instance
+        Exec exec "exec"
+    }
+    #[doc = "Configure"] {
+        /// Set and show configuration and secrets
+        Config config "config"
+        /// Make, list, choose and destroy environments
+        Env env "env"
+        /// Make, list and revoke API tokens
+        Token token "token"
+        /// Print completions for a shell
+        Completion completion "completion"
+        /// Print the version
+        Version version "version"
+    }
+}
+
+/// Runs the command line of this process; answers its exit code.
+pub(crate) fn run() -> Exit {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let shown = cli.command.shown();
+    match cli.command.run() {
+        Ok(exit) => exit,
+        Err(failure) => {
+            Output::new(shown).failure(&failure);
+            failure.exit
+        }
+    }
+}
+
+/// Help and version go to standard output with 0, everything else to standard error with 2.
+fn usage(error: &clap::Error) -> Exit {
+    // A stream that is gone can be told nothing.
+    let _ = error.print();
+    Exit(u8::try_from(error.exit_code()).unwrap_or(ExitCode::Usage.number()))
+}
+
+/// The whole command line, with the commands grouped in the help.
+pub(crate) fn command() -> clap::Command {
+    static HELP: OnceLock<String> = OnceLock::new();
+    let command = Cli::command();
+    let help = HELP.get_or_init(|| overview(&command));
+    command.override_help(help.as_str())
+}
+
+fn overview(command: &clap::Command) -> String {
+    let mut text = String::from(
+        "Examples:\n  ark quickstart\n  ark deploy web -e production\n  ark status -e production\n\n\
+         Usage: ark COMMAND     (ark COMMAND --help shows examples and options)\n",
+    );
+    let about = |name: &str| {
+        let found = command.find_subcommand(name).and_then(clap::Command::get_about);
+        found.map(ToString::to_string).unwrap_or_default()
+    };
+    for (group, names) in GROUPS {
+        text.push_str(&format!("\n{group}\n"));
+        for name in *names {
+            text.push_str(&format!("  {name:<12} {}\n", about(name)));
+        }
+    }
+    text
+}
+
+/// A runtime for a client: one thread is enough.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Failure::new(ExitCode::Failed, "runtime", format!("no runtime can be started: {error}"))
+    })?;
+    let ended = runtime.block_on(future);
+    // A thread that waits for standard input would otherwise keep the process alive.
+    runtime.shutdown_background();
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_begins_with_examples_and_fits_a_screen() {
+        let mut command = command();
+        command.build();
+        let mut seen = 0;
+        for sub in command.get_subcommands_mut() {
+            if sub.is_hide_set() {
+                continue;
+            }
+            seen += 1;
+            let name = sub.get_name().to_owned();
+            let help = sub.render_help().to_string();
+            let mut lines = help.lines();
+            assert_eq!(lines.next(), Some("Examples:"), "{name}:\n{help}");
+            let examples = lines.take_while(|line| line.starts_with("  ark ")).count();
+            assert!((1..=3).contains(&examples), "{name} has {examples} examples");
+            assert!(help.lines().count() <= 50, "{name} is too long:\n{help}");
+        }
+        assert_eq!(seen, GROUPS.iter().map(|(_, names)| names.len()).sum::<usize>());
+    }
+}

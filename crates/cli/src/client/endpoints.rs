@@ -1,0 +1,321 @@
+//! One method per operation of the API. The addresses stand here and nowhere else.
+
+use std::time::Duration;
+
+use ark_model::api::{
+    AbortRequest, AppDetail, AppRow, ArtifactAnswer, ArtifactOffer, ConfigPatch, ConfigView,
+    DeployRequest, DeploymentView, DeploymentsQuery, DiffQuery, DoctorReport, EnvironmentCreate,
+    EnvironmentView, GcReport, InstanceRow, InstancesQuery, Page, PageQuery, PlanView, ReceiptView,
+    ReleaseDetail, ReleaseDiff, ReleaseRow, ResolvedEnvironment, RollbackRequest, ScaleRequest,
+    ServerInfo, ShutdownRequest, TokenCreate, TokenCreated, TokenView, VariablesQuery,
+};
+use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
+use reqwest::{Body, Method};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Client;
+use super::upload::BLOB_TIMEOUT;
+use crate::failure::Failure;
+
+/// A query without parameters.
+const NONE: [(&str, &str); 0] = [];
+/// Pages of a list that are read: no list of a server is longer.
+const PAGES_MAX: usize = 1_000;
+/// How long collecting garbage may take.
+const GC_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Where an app of an environment is found.
+pub(crate) fn app_path(env: &EnvName, app: &AppName) -> String {
+    format!("/v1/environments/{env}/apps/{app}")
+}
+
+impl Client {
+    /// What the server is.
+    pub(crate) async fn server_info(&self) -> Result<ServerInfo, Failure> {
+        self.get("/v1/server", &NONE).await
+    }
+
+    /// Ends the server.
+    pub(crate) async fn shutdown(&self, request: ShutdownRequest) -> Result<(), Failure> {
+        self.send(|| {
+            self.request(Method::POST, "/v1/shutdown")
+                .timeout(super::REQUEST_TIMEOUT)
+                .json(&request)
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// What the server says of its own health.
+    pub(crate) async fn doctor(&self) -> Result<DoctorReport, Failure> {
+        self.get("/v1/doctor", &NONE).await
+    }
+
+    /// Removes what nothing needs any more.
+    pub(crate) async fn gc(&self) -> Result<GcReport, Failure> {
+        self.json_within(GC_TIMEOUT, || self.request(Method::POST, "/v1/gc")).await
+    }
+
+    /// All environments.
+    pub(crate) async fn environments(&self) -> Result<Vec<EnvironmentView>, Failure> {
+        self.all("/v1/environments", &NONE).await
+    }
+
+    /// One environment.
+    pub(crate) async fn environment(&self, env: &EnvName) -> Result<EnvironmentView, Failure> {
+        self.get(&format!("/v1/environments/{env}"), &NONE).await
+    }
+
+    /// Makes an environment.
+    pub(crate) async fn create_environment(
+        &self,
+        request: &EnvironmentCreate,
+    ) -> Result<EnvironmentView, Failure> {
+        self.post("/v1/environments", request).await
+    }
+
+    /// Begins to destroy an environment.
+    pub(crate) async fn destroy_environment(&self, env: &EnvName) -> Result<(), Failure> {
+        self.delete(&format!("/v1/environments/{env}")).await
+    }
+
+    /// All apps of an environment.
+    pub(crate) async fn apps(&self, env: &EnvName) -> Result<Vec<AppRow>, Failure> {
+        self.all(&format!("/v1/environments/{env}/apps"), &NONE).await
+    }
+
+    /// One app.
+    pub(crate) async fn app(&self, env: &EnvName, app: &AppName) -> Result<AppDetail, Failure> {
+        self.get(&app_path(env, app), &NONE).await
+    }
+
+    /// Instances of an app.
+    pub(crate) async fn instances(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        query: &InstancesQuery,
+    ) -> Result<Vec<InstanceRow>, Failure> {
+        self.all(&format!("{}/instances", app_path(env, app)), query).await
+    }
+
+    /// Sets the number of instances.
+    pub(crate) async fn scale(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        count: Option<u32>,
+    ) -> Result<AppDetail, Failure> {
+        self.post(&format!("{}/scale", app_path(env, app)), &ScaleRequest { count }).await
+    }
+
+    /// Replaces every instance by a new one of the same release.
+    pub(crate) async fn restart(&self, env: &EnvName, app: &AppName) -> Result<AppDetail, Failure> {
+        self.act(&format!("{}/restart", app_path(env, app))).await
+    }
+
+    /// Stops every instance.
+    pub(crate) async fn stop(&self, env: &EnvName, app: &AppName) -> Result<AppDetail, Failure> {
+        self.act(&format!("{}/stop", app_path(env, app))).await
+    }
+
+    /// The newest configuration.
+    pub(crate) async fn config(&self, env: &EnvName, app: &AppName) -> Result<ConfigView, Failure> {
+        self.get(&format!("{}/config", app_path(env, app)), &NONE).await
+    }
+
+    /// Changes the configuration.
+    pub(crate) async fn change_config(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        patch: &ConfigPatch,
+    ) -> Result<ConfigView, Failure> {
+        self.with_body(Method::PATCH, &format!("{}/config", app_path(env, app)), patch).await
+    }
+
+    /// Every variable an instance would get, secrets included.
+    pub(crate) async fn resolved(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        query: &VariablesQuery,
+    ) -> Result<ResolvedEnvironment, Failure> {
+        self.get(&format!("{}/environment", app_path(env, app)), query).await
+    }
+
+    /// Offers a directory.
+    pub(crate) async fn offer(&self, offer: &ArtifactOffer) -> Result<ArtifactAnswer, Failure> {
+        self.post("/v1/artifacts", offer).await
+    }
+
+    /// Sends one blob of `bytes` bytes.
+    pub(crate) async fn put_blob(
+        &self,
+        sha256: &Sha256,
+        bytes: u64,
+        body: Body,
+    ) -> Result<(), Failure> {
+        let request = self
+            .request(Method::PUT, &format!("/v1/blobs/{sha256}"))
+            .timeout(BLOB_TIMEOUT)
+            .header("content-type", "application/octet-stream")
+            .header("content-length", bytes)
+            .body(body);
+        self.send_once(request).await.map(|_| ())
+    }
+
+    /// Asks for a deployment.
+    pub(crate) async fn deploy(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        request: &DeployRequest,
+    ) -> Result<DeploymentView, Failure> {
+        self.post(&format!("{}/deployments", app_path(env, app)), request).await
+    }
+
+    /// What a deployment would do.
+    pub(crate) async fn plan(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        request: &DeployRequest,
+    ) -> Result<PlanView, Failure> {
+        self.post(&format!("{}/plan", app_path(env, app)), request).await
+    }
+
+    /// Asks to go back.
+    pub(crate) async fn rollback(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        request: &RollbackRequest,
+    ) -> Result<DeploymentView, Failure> {
+        self.post(&format!("{}/rollback", app_path(env, app)), request).await
+    }
+
+    /// Deployments, newest first, at most `limit`.
+    pub(crate) async fn deployments(
+        &self,
+        query: &DeploymentsQuery,
+    ) -> Result<Vec<DeploymentView>, Failure> {
+        let page: Page<DeploymentView> = self.get("/v1/deployments", query).await?;
+        Ok(page.items)
+    }
+
+    /// One deployment, by its id or the beginning of it.
+    pub(crate) async fn deployment(&self, id: &str) -> Result<DeploymentView, Failure> {
+        self.get(&format!("/v1/deployments/{}", segment(id)), &NONE).await
+    }
+
+    /// Ends a deployment before its time.
+    pub(crate) async fn abort(
+        &self,
+        id: &str,
+        request: &AbortRequest,
+    ) -> Result<DeploymentView, Failure> {
+        self.post(&format!("/v1/deployments/{}/abort", segment(id)), request).await
+    }
+
+    /// What a deployment did to traffic.
+    pub(crate) async fn receipt(&self, id: &str) -> Result<ReceiptView, Failure> {
+        self.get(&format!("/v1/deployments/{}/receipt", segment(id)), &NONE).await
+    }
+
+    /// Releases of an app, newest first, at most `limit`.
+    pub(crate) async fn releases(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        limit: u32,
+    ) -> Result<Vec<ReleaseRow>, Failure> {
+        let query = PageQuery { cursor: None, limit: Some(limit) };
+        let page: Page<ReleaseRow> =
+            self.get(&format!("{}/releases", app_path(env, app)), &query).await?;
+        Ok(page.items)
+    }
+
+    /// One release.
+    pub(crate) async fn release(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        number: ReleaseNumber,
+    ) -> Result<ReleaseDetail, Failure> {
+        self.get(&format!("{}/releases/{}", app_path(env, app), number.0), &NONE).await
+    }
+
+    /// The newest release of an app in any environment.
+    pub(crate) async fn newest_release(&self, app: &AppName) -> Result<ReleaseRow, Failure> {
+        self.get(&format!("/v1/apps/{app}/releases/newest"), &NONE).await
+    }
+
+    /// What differs between two releases.
+    pub(crate) async fn diff(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        query: &DiffQuery,
+    ) -> Result<ReleaseDiff, Failure> {
+        self.get(&format!("{}/diff", app_path(env, app)), query).await
+    }
+
+    /// All tokens.
+    pub(crate) async fn tokens(&self) -> Result<Vec<TokenView>, Failure> {
+        self.all("/v1/tokens", &NONE).await
+    }
+
+    /// Makes a token.
+    pub(crate) async fn create_token(
+        &self,
+        request: &TokenCreate,
+    ) -> Result<TokenCreated, Failure> {
+        self.post("/v1/tokens", request).await
+    }
+
+    /// Ends a token.
+    pub(crate) async fn revoke_token(&self, id: &str) -> Result<(), Failure> {
+        self.delete(&format!("/v1/tokens/{}", segment(id))).await
+    }
+
+    async fn act<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.json(|| self.request(Method::POST, path)).await
+    }
+
+    /// Every item of a list, page by page.
+    pub(crate) async fn all<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+    ) -> Result<Vec<T>, Failure> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let page: Page<T> = self
+                .json(|| {
+                    let request = self.request(Method::GET, path).query(query);
+                    match &cursor {
+                        Some(cursor) => request.query(&[("cursor", cursor)]),
+                        None => request,
+                    }
+                })
+                .await?;
+            items.extend(page.items);
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => break,
+            }
+        }
+        Ok(items)
+    }
+}
+
+/// What a user typed, as one segment of an address.
+fn segment(text: &str) -> String {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    text.bytes()
+        .map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
+}

@@ -1,0 +1,316 @@
+//! `ark deploy`: checks the launch file here, sends what the server lacks, asks for the
+//! deployment and follows it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ark_model::api::{DeployRequest, DeploymentView, LaunchText};
+use ark_model::artifact::Artifact;
+use ark_model::definition::{Definition, LaunchFile, Strategy, parse};
+use ark_model::exit::ExitCode;
+use ark_model::{AppName, EnvName};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::follow_deployment::{Ending, follow};
+use super::validate;
+use crate::cli::block_on;
+use crate::client::{Client, Connection, upload};
+use crate::context::{Context, EnvArg, here};
+use crate::failure::{Ended, Exit, Failure};
+use crate::launch::{self, Launch};
+use crate::manifest::read_directory;
+use crate::output::numbers::{bytes, counted};
+use crate::output::{Output, Shown};
+
+/// How long `git` may take to say which commit this is.
+const GIT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What `deploy` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark deploy web -e production\n  ark deploy web -e staging --dir build --reason \"try the new cache\"\n  ark deploy web -e production --detach --json",
+    after_help = "What is sent, unless --dir or --image says otherwise: when run.command names a program of the\n\
+                  project (./web, python3), the folder that contains launch/, without .git and what .arkignore\n\
+                  names; when it is an absolute path, or there is none, nothing.\n\n\
+                  Exit codes: 0 done, 1 failed, 2 usage, 3 rolled back, 4 timed out, 5 superseded,\n\
+                  6 not found, 7 refused, 130 left by ^C (the deployment goes on)."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    env: EnvArg,
+    /// Abort the running deployment instead of waiting for it
+    #[arg(long)]
+    now: bool,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Return as soon as the server has accepted it
+    #[arg(long)]
+    detach: bool,
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// What is deployed: shared with `plan`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct What {
+    /// App [default: the only launch file in ./launch, else the name of this folder]
+    app: Option<AppName>,
+    /// Launch file [default: launch/APP.yml]
+    #[arg(long, value_name = "LAUNCH.yml")]
+    file: Option<PathBuf>,
+    /// Send this directory
+    #[arg(long, value_name = "PATH", conflicts_with = "image")]
+    dir: Option<PathBuf>,
+    /// Run this image
+    #[arg(long, value_name = "REF")]
+    image: Option<String>,
+    /// rolling, blue-green, canary or recreate [default: what the launch file says]
+    #[arg(long, value_parser = strategy)]
+    strategy: Option<Strategy>,
+}
+
+pub(crate) fn shown(args: &Args) -> Shown {
+    args.shown
+}
+
+fn strategy(text: &str) -> Result<Strategy, String> {
+    let all = [Strategy::Rolling, Strategy::BlueGreen, Strategy::Canary, Strategy::Recreate];
+    let found = all.into_iter().find(|strategy| strategy.as_str() == text);
+    found.ok_or_else(|| format!("one of {}", all.map(Strategy::as_str).join(", ")))
+}
+
+pub(crate) fn run(args: Args) -> Ended {
+    let out = Output::new(args.shown);
+    let launch = args.what.launch()?;
+    let definition = judge(&launch, out)?;
+    let env = args.env.get()?;
+    let context = Context::new(&args.connection, args.shown)?;
+    block_on(async {
+        let mut request = args.what.request(&context, &launch, &definition).await?;
+        request.now = args.now;
+        request.reason = args.reason;
+        let view = ask(&context.client, &env, &launch.app, &request).await?;
+        if args.detach {
+            return detached(&context, &view);
+        }
+        follow(&context, view, Ending::Data).await
+    })
+}
+
+/// Asks for a deployment.
+pub(crate) async fn ask(
+    client: &Client,
+    env: &EnvName,
+    app: &AppName,
+    request: &DeployRequest,
+) -> Result<DeploymentView, Failure> {
+    client.deploy(env, app, request).await
+}
+
+/// What is said of a deployment nobody waits for.
+pub(crate) fn detached(context: &Context, view: &DeploymentView) -> Ended {
+    context.out.one(view, |view| {
+        format!(
+            "{} {} → {} was accepted\n  look: ark deployments {} -e {}     result: ark receipt {}",
+            view.app, view.release, view.env, view.app, view.env, view.id
+        )
+    })?;
+    Ok(Exit::DONE)
+}
+
+/// Reads the definition of a launch file, or says everything that is wrong with it.
+pub(crate) fn judge(launch: &Launch, out: Output) -> Result<Definition, Failure> {
+    let file = launch.file.display().to_string();
+    match parse(&file, &launch.text).into_result() {
+        Err(found) => Err(validate::refusal(&file, &found)),
+        Ok((LaunchFile::DataStore(_), _)) => Err(Failure::new(
+            ExitCode::Usage,
+            "data-store",
+            format!("{file} describes a data store, which is not deployed"),
+        )),
+        Ok((LaunchFile::App(definition), warnings)) => {
+            if !warnings.is_empty() {
+                out.say(validate::rendered(&file, true, &warnings, out.talk_style));
+            }
+            Ok(*definition)
+        }
+    }
+}
+
+/// What is sent to be run.
+#[derive(Debug, PartialEq, Eq)]
+enum Source {
+    Directory(PathBuf),
+    Image(String),
+    Nothing,
+}
+
+impl What {
+    /// The launch file that is meant.
+    pub(crate) fn launch(&self) -> Result<Launch, Failure> {
+        launch::find(self.file.as_deref(), self.app.clone(), &here()?)
+    }
+
+    fn source(&self, launch: &Launch, definition: &Definition) -> Source {
+        if let Some(dir) = &self.dir {
+            return Source::Directory(dir.clone());
+        }
+        if let Some(image) = &self.image {
+            return Source::Image(image.clone());
+        }
+        source(launch, definition)
+    }
+
+    /// The request, after everything it needs was sent.
+    pub(crate) async fn request(
+        &self,
+        context: &Context,
+        launch: &Launch,
+        definition: &Definition,
+    ) -> Result<DeployRequest, Failure> {
+        request(context, launch, self.source(launch, definition), self.strategy).await
+    }
+}
+
+/// What is sent when nothing is said: a program that is not named by an absolute path belongs to
+/// the project, so the project goes with it. An absolute path is on the machine already.
+fn source(launch: &Launch, definition: &Definition) -> Source {
+    let program = definition.run.command.as_ref().and_then(|command| command.first());
+    match program {
+        Some(program) if !Path::new(program).is_absolute() => Source::Directory(launch.project()),
+        Some(_) | None => Source::Nothing,
+    }
+}
+
+/// The request for a launch file as it is, nothing else being said.
+pub(crate) async fn plain_request(
+    context: &Context,
+    launch: &Launch,
+    definition: &Definition,
+) -> Result<DeployRequest, Failure> {
+    request(context, launch, source(launch, definition), None).await
+}
+
+async fn request(
+    context: &Context,
+    launch: &Launch,
+    source: Source,
+    strategy: Option<Strategy>,
+) -> Result<DeployRequest, Failure> {
+    let file = launch.file.display().to_string();
+    let text = String::from_utf8(launch.text.clone())
+        .map_err(|_| Failure::usage(format!("{file} is not UTF-8 text")))?;
+    let folder = match &source {
+        Source::Directory(dir) => dir.clone(),
+        Source::Image(_) | Source::Nothing => launch.project(),
+    };
+    let artifact = match source {
+        Source::Directory(dir) => Some(send(context, dir).await?),
+        Source::Image(reference) => Some(Artifact::Image { reference, digest: None }),
+        Source::Nothing => None,
+    };
+    Ok(DeployRequest {
+        launch: Some(LaunchText { file, text }),
+        artifact,
+        strategy,
+        commit: commit(&folder).await,
+        ..DeployRequest::default()
+    })
+}
+
+async fn send(context: &Context, dir: PathBuf) -> Result<Artifact, Failure> {
+    let out = context.out;
+    let read = tokio::task::spawn_blocking(move || read_directory(&dir));
+    let directory = read.await.map_err(|error| {
+        Failure::new(ExitCode::Failed, "artifact", format!("reading the directory broke: {error}"))
+    })??;
+    let (files, size) = directory.size();
+    let all = format!("{}, {}", counted(files, "file"), bytes(size));
+    let mut said = tokio::time::Instant::now();
+    let (artifact, sent) = upload::send_directory(&context.client, &directory, |sent, total| {
+        if said.elapsed() >= Duration::from_secs(2) {
+            said = tokio::time::Instant::now();
+            let (sent, total) = (bytes(sent.bytes), bytes(total.bytes));
+            out.event(jiff::Timestamp::now(), &format!("sent {sent} of {total}"));
+        }
+    })
+    .await?;
+    let place = directory.root.display();
+    let new = match sent.blobs {
+        0 => "the server has all of it".to_owned(),
+        blobs => format!("{} sent, {}", counted(blobs, "file"), bytes(sent.bytes)),
+    };
+    out.event(jiff::Timestamp::now(), &format!("directory {place} ({all}): {new}"));
+    Ok(artifact)
+}
+
+/// The commit a directory is at, with `-dirty` when something is not committed; absent outside of
+/// a repository.
+async fn commit(dir: &Path) -> Option<String> {
+    let git = Command::new("git")
+        .arg("-C")
+        .arg(dir)
+        .args(["describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"])
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(GIT_TIMEOUT, git).await.ok()?.ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let text = text.trim();
+    (output.status.success() && !text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Source {
+        let launch = Launch {
+            app: "web".parse().unwrap(),
+            file: "shop/launch/web.yml".into(),
+            text: text.into(),
+        };
+        let definition = judge(&launch, Output::new(Shown::default())).unwrap();
+        source(&launch, &definition)
+    }
+
+    #[test]
+    fn a_program_of_the_project_takes_the_project_with_it() {
+        let shop = || Source::Directory("shop".into());
+        for (text, expect) in [
+            ("run: {type: process, command: [./web]}", shop()),
+            ("run: {type: process, command: [python3, web.py]}", shop()),
+            ("run: {type: process, command: [/usr/bin/web]}", Source::Nothing),
+            ("{}", Source::Nothing),
+        ] {
+            assert_eq!(of(text), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_launch_file_is_refused_before_anything_is_sent() {
+        let launch = Launch {
+            app: "web".parse().unwrap(),
+            file: "launch/web.yml".into(),
+            text: b"run: {type: porcess}".to_vec(),
+        };
+        let failure = judge(&launch, Output::new(Shown::default())).unwrap_err();
+        assert_eq!(failure.exit.0, 2);
+        assert_eq!(failure.headline, "launch/web.yml: 1 error");
+        let store = Launch { text: b"type: dynamodb".to_vec(), ..launch };
+        let failure = judge(&store, Output::new(Shown::default())).unwrap_err();
+        assert_eq!(failure.exit.0, 2);
+    }
+
+    #[tokio::test]
+    async fn a_folder_outside_of_a_repository_has_no_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(commit(dir.path()).await, None);
+    }
+}

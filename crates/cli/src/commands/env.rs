@@ -1,0 +1,235 @@
+//! `ark env`: environments.
+
+use std::time::Duration;
+
+use ark_model::EnvName;
+use ark_model::api::{EnvironmentCreate, EnvironmentView};
+use ark_model::environment::{EnvKind, EnvState};
+use ark_model::exit::ExitCode;
+use clap::{Subcommand, ValueEnum};
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use crate::cli::block_on;
+use crate::client::{Connection, is_passing};
+use crate::confirm::confirm;
+use crate::context::Context;
+use crate::failure::{Ended, Exit, Failure};
+use crate::output::numbers::counted;
+use crate::output::table::Table;
+use crate::output::times::ago;
+use crate::output::{Output, Shown, Style};
+use crate::settings::Settings;
+
+/// How long `destroy` waits for the end; the server goes on afterwards.
+const DESTROY_DEADLINE: Duration = Duration::from_secs(600);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(300);
+
+/// What `env` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark env list\n  ark env use staging\n  ark env destroy eng1-env",
+    after_help = "An environment is made by the first deployment to it; `production` is permanent, others are\nfor development unless made with --kind permanent."
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make an environment
+    Create {
+        /// Name
+        name: EnvName,
+        /// permanent or development [default: development, but production is permanent]
+        #[arg(long)]
+        kind: Option<Kind>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// List environments
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Stop everything in an environment and remove it
+    Destroy {
+        /// Name
+        name: EnvName,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        /// Return as soon as the server has accepted it
+        #[arg(long)]
+        detach: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Save the default environment of this user
+    Use {
+        /// Name
+        name: EnvName,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    Permanent,
+    Development,
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Common {
+    fn context(&self) -> Result<Context, Failure> {
+        Context::new(&self.connection, self.shown)
+    }
+}
+
+pub(crate) fn shown(args: &Args) -> Shown {
+    match &args.action {
+        Action::Create { common, .. }
+        | Action::List { common }
+        | Action::Destroy { common, .. } => common.shown,
+        Action::Use { .. } => Shown::default(),
+    }
+}
+
+pub(crate) fn run(args: Args) -> Ended {
+    match args.action {
+        Action::Create { name, kind, common } => create(&common.context()?, name, kind),
+        Action::List { common } => list(&common.context()?),
+        Action::Destroy { name, yes, detach, common } => {
+            let context = common.context()?;
+            block_on(destroy(&context, &name, yes, detach))
+        }
+        Action::Use { name } => use_env(name),
+    }
+}
+
+fn create(context: &Context, name: EnvName, kind: Option<Kind>) -> Ended {
+    let kind = kind.map(|kind| match kind {
+        Kind::Permanent => EnvKind::Permanent,
+        Kind::Development => EnvKind::Development,
+    });
+    block_on(async {
+        let view = context.client.create_environment(&EnvironmentCreate { name, kind }).await?;
+        context
+            .out
+            .one(&view, |view| format!("environment {} ({})", view.name, word(view.kind)))?;
+        Ok(Exit::DONE)
+    })
+}
+
+fn list(context: &Context) -> Ended {
+    block_on(async {
+        let rows = context.client.environments().await?;
+        let style = context.out.style;
+        context.out.list(&rows, |rows| render(rows, Timestamp::now(), style))?;
+        if rows.is_empty() {
+            context
+                .out
+                .say("no environment yet; the first deployment makes one: ark deploy APP -e ENV");
+        }
+        Ok(Exit::DONE)
+    })
+}
+
+fn render(rows: &[EnvironmentView], now: Timestamp, style: Style) -> String {
+    let mut table =
+        Table::new(["environment", "kind", "state", "instances", "apps", "owner", "age"]);
+    for row in rows {
+        table.row([
+            row.name.to_string(),
+            word(row.kind).to_owned(),
+            match row.state {
+                EnvState::Active => "active",
+                EnvState::Destroying => "being destroyed",
+            }
+            .to_owned(),
+            row.instances.to_string(),
+            if row.apps.is_empty() { "–".to_owned() } else { row.apps.join(", ") },
+            row.owner.clone(),
+            ago(row.created_at, now, style),
+        ]);
+    }
+    table.render(style)
+}
+
+async fn destroy(context: &Context, name: &EnvName, yes: bool, detach: bool) -> Ended {
+    let view = context.client.environment(name).await?;
+    let apps = match view.apps.as_slice() {
+        [] => "no app".to_owned(),
+        apps => format!("{} ({})", counted(apps.len() as u64, "app"), apps.join(", ")),
+    };
+    let lost = [
+        format!("destroying {name} ({}) loses:", word(view.kind)),
+        format!("  {apps}, {}", counted(u64::from(view.instances), "instance")),
+        "  their releases, configuration, secrets, logs and history".to_owned(),
+    ];
+    confirm(context.out, yes, &lost, name.as_str())?;
+    context.client.destroy_environment(name).await?;
+    if detach {
+        context.out.say(format!("{name} is being destroyed"));
+        return Ok(Exit::DONE);
+    }
+    let gone = async {
+        let deadline = Instant::now() + DESTROY_DEADLINE;
+        loop {
+            match context.client.environment(name).await {
+                Err(failure) if failure.exit == ExitCode::NotFound.into() => return Ok(()),
+                Ok(_) => {}
+                Err(failure) if is_passing(&failure) => context.client.rediscover(),
+                Err(failure) => return Err(failure),
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::new(
+                    ExitCode::TimedOut,
+                    "not-destroyed",
+                    format!("{name} is not gone yet; the server goes on"),
+                )
+                .remedy("look", format!("ark events -e {name}")));
+            }
+            sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        ended = gone => {
+            ended?;
+            if context.out.json {
+                context.out.value(&serde_json::json!({"name": name, "state": "destroyed"}))?;
+            } else {
+                context.out.line(format!("{name} is destroyed"));
+            }
+            Ok(Exit::DONE)
+        }
+        _ = tokio::signal::ctrl_c() => {
+            context.out.warn(format!("the server goes on; look: ark events -e {name}"));
+            Ok(ExitCode::Detached.into())
+        }
+    }
+}
+
+fn use_env(name: EnvName) -> Ended {
+    let mut settings = Settings::load()?;
+    settings.env = Some(name.clone());
+    let path = settings.save()?;
+    Output::new(Shown::default())
+        .line(format!("default environment: {name} (saved in {})", path.display()));
+    Ok(Exit::DONE)
+}
+
+fn word(kind: EnvKind) -> &'static str {
+    match kind {
+        EnvKind::Permanent => "permanent",
+        EnvKind::Development => "development",
+    }
+}

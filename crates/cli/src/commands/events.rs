@@ -1,0 +1,136 @@
+//! `ark events`: what happened, who did it and why.
+
+use std::time::Duration;
+
+use ark_model::AppName;
+use ark_model::api::{EventsMissed, EventsQuery, Page};
+use ark_model::event::Event;
+use ark_model::exit::ExitCode;
+
+use crate::cli::block_on;
+use crate::client::Connection;
+use crate::client::follow::Follow;
+use crate::context::{Context, EnvArg};
+use crate::failure::{Ended, Exit, Failure};
+use crate::output::lines::cut;
+use crate::output::{Output, Shown, times};
+
+/// How long the server may be away while events are followed.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Events of one answer.
+const PAGE: u32 = 500;
+
+/// What `events` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark events -e production\n  ark events -f -e production --app web\n  ark events --after 1200 --json"
+)]
+pub(crate) struct Args {
+    /// Go on with new events
+    #[arg(short, long)]
+    follow: bool,
+    /// Only of this app
+    #[arg(long)]
+    app: Option<AppName>,
+    #[command(flatten)]
+    env: EnvArg,
+    /// Only after the event with this number
+    #[arg(long, value_name = "NUMBER")]
+    after: Option<u64>,
+    /// The last so many, when not following
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    tail: usize,
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) fn shown(args: &Args) -> Shown {
+    args.shown
+}
+
+pub(crate) fn run(args: Args) -> Ended {
+    let context = Context::new(&args.connection, args.shown)?;
+    let query = EventsQuery {
+        after: args.after,
+        env: args.env.optional()?,
+        app: args.app,
+        deployment: None,
+        limit: None,
+    };
+    block_on(async {
+        if args.follow {
+            tokio::select! {
+                ended = follow(&context, &query) => return ended,
+                _ = tokio::signal::ctrl_c() => return Ok(ExitCode::Detached.into()),
+            }
+        }
+        for event in list(&context, query, args.tail).await? {
+            print(&context.out, &event)?;
+        }
+        Ok(Exit::DONE)
+    })
+}
+
+/// The last `tail` events; the API lists from the oldest on.
+async fn list(
+    context: &Context,
+    mut query: EventsQuery,
+    tail: usize,
+) -> Result<Vec<Event>, Failure> {
+    let mut events: Vec<Event> = Vec::new();
+    loop {
+        query.limit = Some(PAGE);
+        let page: Page<Event> = context.client.get("/v1/events", &query).await?;
+        let Some(last) = page.items.last().map(|event| event.seq) else { break };
+        events.extend(page.items);
+        events.drain(..events.len().saturating_sub(tail));
+        if page.next.is_none() {
+            break;
+        }
+        query.after = Some(last);
+    }
+    Ok(events)
+}
+
+async fn follow(context: &Context, query: &EventsQuery) -> Ended {
+    let mut pairs = Vec::new();
+    let mut pair = |name: &str, value: Option<String>| {
+        pairs.extend(value.map(|value| (name.to_owned(), value)));
+    };
+    pair("after", query.after.map(|after| after.to_string()));
+    pair("env", query.env.as_ref().map(ToString::to_string));
+    pair("app", query.app.as_ref().map(ToString::to_string));
+    let mut follow = Follow::new(&context.client, "/v1/events/stream".to_owned(), pairs, PATIENCE);
+    loop {
+        let message = follow.next().await?;
+        match message.event.as_str() {
+            "event" => {
+                let event: Event = serde_json::from_str(&message.data).map_err(|error| {
+                    Failure::new(ExitCode::Failed, "unexpected-answer", error.to_string())
+                })?;
+                print(&context.out, &event)?;
+            }
+            "missed" => {
+                let oldest = serde_json::from_str::<EventsMissed>(&message.data);
+                let from =
+                    oldest.map_or_else(|_| String::new(), |m| format!(" before {}", m.oldest));
+                context.out.warn(format!("events{from} are no longer kept"));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn print(out: &Output, event: &Event) -> Result<(), Failure> {
+    out.one(event, |event| {
+        let place = match (&event.env, &event.app) {
+            (Some(env), Some(app)) => format!("{env}/{app}  "),
+            (Some(env), None) => format!("{env}  "),
+            (None, _) => String::new(),
+        };
+        let line = format!("{}  {place}{}  ({})", times::exact(event.at), event.text, event.by);
+        cut(&line, out.style.width)
+    })
+}

@@ -1,0 +1,65 @@
+//! `ark gateway`: the data plane: a supervisor and, as its child (`--worker`), the gateway.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
+use ark_model::exit::ExitCode;
+use ark_server::roles::gateway::{self, Config, Program};
+
+use super::up::{data_dir, log_to_stderr};
+use crate::failure::{Ended, Exit, Failure};
+use crate::output::Shown;
+
+/// What `gateway` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark gateway --data-dir ./data --http 127.0.0.1:8080",
+    after_help = "It serves the last routes it was told, with or without a server. SIGTERM gives requests 30 s\nto end. `ark up` starts one by itself."
+)]
+pub(crate) struct Args {
+    /// Where its socket and files are [default: the one of ark up]
+    #[arg(long, env = "ARK_DATA_DIR", value_name = "DIR", hide_env = true)]
+    data_dir: Option<PathBuf>,
+    /// Where apps are reached; port 0 is any; several times for several addresses
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    http: Vec<SocketAddr>,
+    /// Serve with the sockets handed over on standard input (started by the supervisor)
+    #[arg(long, hide = true)]
+    worker: bool,
+}
+
+pub(crate) fn shown(_: &Args) -> Shown {
+    Shown::default()
+}
+
+pub(crate) fn run(args: Args) -> Ended {
+    log_to_stderr();
+    let data_dir = data_dir(args.data_dir)?;
+    if args.worker {
+        gateway::run_worker(&data_dir).map_err(|error| ended(&error))?;
+        return Ok(Exit::DONE);
+    }
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&data_dir);
+    made.map_err(|error| Failure::file(&data_dir, "made", &error))?;
+    let data_dir =
+        data_dir.canonicalize().map_err(|error| Failure::file(&data_dir, "read", &error))?;
+    let path = std::env::current_exe().map_err(|error| {
+        Failure::new(ExitCode::Failed, "program", format!("this program cannot be found: {error}"))
+    })?;
+    let arguments =
+        vec!["gateway".into(), "--worker".into(), "--data-dir".into(), data_dir.clone().into()];
+    let config = Config { data_dir, http: args.http };
+    gateway::run_supervisor(&config, Program { path, arguments }).map_err(|error| ended(&error))?;
+    Ok(Exit::DONE)
+}
+
+fn ended(error: &dyn std::error::Error) -> Failure {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    Failure::new(ExitCode::Failed, "gateway", text)
+}

@@ -1,0 +1,181 @@
+//! `ark logs`: what the instances of an app wrote.
+
+use std::time::Duration;
+
+use ark_model::AppName;
+use ark_model::api::{LOG_LINES_MAX, LogLine, LogsQuery, OutputStream};
+use ark_model::definition::DurationText;
+use ark_model::exit::ExitCode;
+use jiff::{SignedDuration, Timestamp};
+use reqwest::Method;
+use tokio::time::timeout;
+
+use crate::cli::block_on;
+use crate::client::follow::Follow;
+use crate::client::{Client, Connection};
+use crate::context::{Context, EnvArg, app};
+use crate::failure::{Ended, Exit, Failure};
+use crate::output::{Output, Shown, times};
+
+/// How long the server may be away while logs are followed.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How long the server may be silent within an answer.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// The longest line that is kept; the engine cuts lines long before.
+const LINE_BYTES_MAX: usize = 4 << 20;
+
+/// What `logs` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark logs web -e production\n  ark logs web -e production -f\n  ark logs web -e production --instance web-7f3a9c --since 10m"
+)]
+pub(crate) struct Args {
+    /// App [default: the one of this folder]
+    app: Option<AppName>,
+    #[command(flatten)]
+    env: EnvArg,
+    /// Go on with new lines
+    #[arg(short, long)]
+    follow: bool,
+    /// The last so many lines [default: 100, or all with --since]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=i64::from(LOG_LINES_MAX)))]
+    tail: Option<u32>,
+    /// Only lines after an instant, or of so long ago (10m)
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<Timestamp>,
+    /// Only of this instance; ended ones have logs, too (`ark ps --all`)
+    #[arg(long, value_name = "ID")]
+    instance: Option<String>,
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) fn shown(args: &Args) -> Shown {
+    args.shown
+}
+
+fn since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let length: DurationText =
+        text.parse().map_err(|_| "write 10m, 2h, or 2026-05-01T12:00:00Z".to_owned())?;
+    let length = SignedDuration::try_from(length.get()).map_err(|error| error.to_string())?;
+    Timestamp::now().checked_sub(length).map_err(|error| error.to_string())
+}
+
+pub(crate) fn run(args: Args) -> Ended {
+    let context = Context::new(&args.connection, args.shown)?;
+    let (env, app) = (args.env.get()?, app(args.app)?);
+    let path = format!("/v1/environments/{env}/apps/{app}/logs");
+    let tail = args.tail.or(args.since.map(|_| LOG_LINES_MAX));
+    let query = LogsQuery { instance: args.instance, tail, since: args.since, follow: args.follow };
+    block_on(async {
+        if args.follow {
+            tokio::select! {
+                ended = follow(&context, path, &query) => ended,
+                _ = tokio::signal::ctrl_c() => Ok(ExitCode::Detached.into()),
+            }
+        } else {
+            read(&context, &path, &query, |line| print(&context.out, &line)).await?;
+            Ok(Exit::DONE)
+        }
+    })
+}
+
+/// Reads an answer that does not follow, line by line: ten thousand lines are not held at once.
+async fn read(
+    context: &Context,
+    path: &str,
+    query: &LogsQuery,
+    mut found: impl FnMut(LogLine) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let client: &Client = &context.client;
+    let sending = client.send(|| client.request(Method::GET, path).query(query));
+    let mut response = timeout(SILENCE_MAX, sending).await.map_err(|_| silent(client))??;
+    let mut rest = Vec::new();
+    loop {
+        let chunk = timeout(SILENCE_MAX, response.chunk()).await.map_err(|_| silent(client))?;
+        let chunk = chunk.map_err(|error| client.unreachable(&error))?;
+        let ended = chunk.is_none();
+        rest.extend_from_slice(&chunk.unwrap_or_default());
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            found(parse(&line)?)?;
+        }
+        if ended || rest.len() > LINE_BYTES_MAX {
+            return Ok(());
+        }
+    }
+}
+
+async fn follow(context: &Context, path: String, query: &LogsQuery) -> Ended {
+    let mut pairs = vec![("follow".to_owned(), "true".to_owned())];
+    let mut pair = |name: &str, value: Option<String>| {
+        pairs.extend(value.map(|value| (name.to_owned(), value)));
+    };
+    pair("instance", query.instance.clone());
+    pair("tail", query.tail.map(|tail| tail.to_string()));
+    pair("since", query.since.map(|since| since.to_string()));
+    let mut follow = Follow::new(&context.client, path, pairs, PATIENCE);
+    loop {
+        let message = follow.next().await?;
+        if message.event == "line" {
+            print(&context.out, &parse(message.data.as_bytes())?)?;
+        }
+    }
+}
+
+fn parse(line: &[u8]) -> Result<LogLine, Failure> {
+    serde_json::from_slice(line).map_err(|error| {
+        Failure::new(
+            ExitCode::Failed,
+            "unexpected-answer",
+            format!("a log line cannot be read: {error}"),
+        )
+    })
+}
+
+fn silent(client: &Client) -> Failure {
+    let base = client.base();
+    Failure::new(
+        ExitCode::TimedOut,
+        "server-timeout",
+        format!("the server at {base} did not answer in time"),
+    )
+}
+
+fn print(out: &Output, line: &LogLine) -> Result<(), Failure> {
+    out.one(line, |line| {
+        let style = out.style;
+        let head = format!("{} {}", times::clock(line.at, style), line.instance);
+        let mark = match line.stream {
+            OutputStream::Stdout => "",
+            OutputStream::Stderr => "! ",
+            OutputStream::Ark => "ark: ",
+        };
+        // On a terminal what an app wrote must not move the cursor; in a pipe it stays as it is.
+        let text = if out.terminal {
+            crate::output::lines::cut(&line.text, usize::MAX)
+        } else {
+            line.text.clone()
+        };
+        format!("{}  {mark}{text}", style.dim(&head))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_an_instant_or_a_length() {
+        assert_eq!(since("2026-05-01T12:00:00Z"), Ok("2026-05-01T12:00:00Z".parse().unwrap()));
+        let before = since("10m").unwrap();
+        let ago = Timestamp::now().duration_since(before);
+        assert!(ago >= SignedDuration::from_mins(10) && ago < SignedDuration::from_mins(11));
+        assert!(since("yesterday").is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! `ark plan`: what a deployment would do. Changes nothing (except that files are sent).
+
+use ark_model::api::{DiagnosticSeverity, PlanView};
+use ark_model::exit::ExitCode;
+
+use super::deploy::{What, judge};
+use super::diff::changes;
+use crate::cli::block_on;
+use crate::client::Connection;
+use crate::context::{Context, EnvArg};
+use crate::failure::{Ended, Exit, Failure};
+use crate::output::lines::wrap_remedies;
+use crate::output::numbers::counted;
+use crate::output::{Shown, Style};
+
+/// What `plan` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark plan web -e production\n  ark plan web -e production --json",
+    after_help = "Exit codes: 0 nothing to do, 10 changes, 1 error or the deployment would be refused."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    env: EnvArg,
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) fn shown(args: &Args) -> Shown {
+    args.shown
+}
+
+/// Whatever goes wrong, `plan` has one code for it: 10 and 0 are answers, 1 is none.
+pub(crate) fn run(args: Args) -> Ended {
+    plan(args).map_err(|failure| Failure { exit: ExitCode::Failed.into(), ..failure })
+}
+
+fn plan(args: Args) -> Ended {
+    let context = Context::new(&args.connection, args.shown)?;
+    let launch = args.what.launch()?;
+    let definition = judge(&launch, context.out)?;
+    let env = args.env.get()?;
+    block_on(async {
+        let request = args.what.request(&context, &launch, &definition).await?;
+        let plan = context.client.plan(&env, &launch.app, &request).await?;
+        let style = context.out.style;
+        context.out.one(&plan, |plan| render(plan, style))?;
+        Ok(verdict(&plan))
+    })
+}
+
+fn verdict(plan: &PlanView) -> Exit {
+    if !plan.missing.is_empty() || !plan.refusals.is_empty() {
+        ExitCode::Failed.into()
+    } else if plan.changes {
+        ExitCode::Changes.into()
+    } else {
+        Exit::DONE
+    }
+}
+
+fn render(plan: &PlanView, style: Style) -> String {
+    let releases = match plan.live {
+        Some(live) if live != plan.release => format!("{live} → {}", plan.release),
+        Some(_) | None => plan.release.to_string(),
+    };
+    let instances = counted(u64::from(plan.instances), "instance");
+    let mut lines =
+        vec![format!("{} → {}   {releases}   {}, {instances}", plan.app, plan.env, plan.strategy)];
+    if !plan.changes {
+        lines.push("  nothing would change".to_owned());
+    }
+    lines.extend(changes(plan.artifact.as_ref(), &plan.config, &plan.definition, style));
+    lines.extend(
+        plan.steps.iter().enumerate().map(|(index, step)| format!("  {}. {step}", index + 1)),
+    );
+    for limit in &plan.not_enforced {
+        lines.push(format!("  not enforced here: {}: {}", limit.path, limit.reason));
+    }
+    for warning in &plan.warnings {
+        let severity = match warning.severity {
+            DiagnosticSeverity::Error => "error",
+            DiagnosticSeverity::Warning => "warning",
+        };
+        lines.push(format!("  {severity} {}: {}", warning.code, warning.message));
+    }
+    if !plan.missing.is_empty() {
+        let values = counted(plan.missing.len() as u64, "value");
+        let names = plan.missing.join(", ");
+        lines.push(format!("{} would be refused: {values} missing: {names}", style.bad("✗")));
+    }
+    for refusal in &plan.refusals {
+        lines.push(format!("{} would be refused: {refusal}", style.bad("✗")));
+    }
+    lines.extend(wrap_remedies(&plan.remedy, style.width).into_iter().map(|l| format!("  {l}")));
+    lines.join("\n")
+}

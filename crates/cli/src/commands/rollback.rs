@@ -1,0 +1,55 @@
+//! `ark rollback`: back to an earlier release.
+
+use ark_model::api::RollbackRequest;
+use ark_model::{AppName, ReleaseNumber};
+
+use super::deploy::detached;
+use super::follow_deployment::{Ending, follow};
+use crate::cli::block_on;
+use crate::client::Connection;
+use crate::context::{Context, EnvArg, app};
+use crate::failure::Ended;
+use crate::output::Shown;
+
+/// What `rollback` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark rollback web -e production\n  ark rollback web -e production --to v41",
+    after_help = "Without --to: the last good release that is not live. A running deployment is aborted first.\nNeither registry nor repository is needed. Exit codes are those of ark deploy."
+)]
+pub(crate) struct Args {
+    /// App [default: the one of this folder]
+    app: Option<AppName>,
+    #[command(flatten)]
+    env: EnvArg,
+    /// To which release
+    #[arg(long, value_name = "RELEASE")]
+    to: Option<ReleaseNumber>,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Return as soon as the server has accepted it
+    #[arg(long)]
+    detach: bool,
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) fn shown(args: &Args) -> Shown {
+    args.shown
+}
+
+pub(crate) fn run(args: Args) -> Ended {
+    let context = Context::new(&args.connection, args.shown)?;
+    let (env, app) = (args.env.get()?, app(args.app)?);
+    block_on(async {
+        let request = RollbackRequest { to: args.to, reason: args.reason };
+        let view = context.client.rollback(&env, &app, &request).await?;
+        if args.detach {
+            return detached(&context, &view);
+        }
+        follow(&context, view, Ending::Data).await
+    })
+}

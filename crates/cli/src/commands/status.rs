@@ -1,0 +1,213 @@
+//! `ark status`: the apps of an environment at a glance.
+
+use ark_model::api::{AppRow, DeploymentSummary};
+use ark_model::definition::RunKind;
+use ark_model::deployment::{DeploymentKind, DeploymentState};
+use jiff::Timestamp;
+
+use crate::cli::block_on;
+use crate::client::Connection;
+use crate::context::{Context, EnvArg};
+use crate::failure::{Ended, Exit};
+use crate::output::deployment::release_or_dash;
+use crate::output::numbers::{count, failures, rate};
+use crate::output::table::{Table, or_dash};
+use crate::output::times::{ago, length};
+use crate::output::{Shown, Style};
+
+/// What `status` takes.
+#[derive(Debug, clap::Args)]
+#[command(before_help = "Examples:\n  ark status -e production\n  ark status -e production --json")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    env: EnvArg,
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) fn shown(args: &Args) -> Shown {
+    args.shown
+}
+
+pub(crate) fn run(args: Args) -> Ended {
+    let context = Context::new(&args.connection, args.shown)?;
+    let env = args.env.get()?;
+    block_on(async {
+        let rows = context.client.apps(&env).await?;
+        let style = context.out.style;
+        context.out.list(&rows, |rows| render(rows, Timestamp::now(), style))?;
+        if rows.is_empty() {
+            context.out.say(format!("no app on {env} yet; deploy one: ark deploy APP -e {env}"));
+        }
+        Ok(Exit::DONE)
+    })
+}
+
+fn render(rows: &[AppRow], now: Timestamp, style: Style) -> String {
+    let mut table = Table::new([
+        "app",
+        "live",
+        "age",
+        "instances",
+        "requests/s",
+        "failed 1 h",
+        "p99",
+        "last deployment",
+    ]);
+    for row in rows {
+        let traffic = row.traffic.as_ref();
+        table.row([
+            row.app.to_string(),
+            release_or_dash(row.live),
+            or_dash(row.live_since.map(|since| ago(since, now, style))),
+            instances(row),
+            or_dash(traffic.map(|t| rate(t.requests_per_s))),
+            or_dash(traffic.map(|t| failures(t.failed_1h, t.served_1h + t.failed_1h))),
+            or_dash(traffic.and_then(|t| t.p99_ms).map(length)),
+            last_deployment(row),
+        ]);
+    }
+    let mut text = table.render(style);
+    for row in rows {
+        for limit in &row.not_enforced {
+            text.push_str(&format!(
+                "\n{}: {} is not enforced here: {}",
+                row.app, limit.path, limit.reason
+            ));
+        }
+    }
+    text
+}
+
+fn instances(row: &AppRow) -> String {
+    if row.stopped {
+        return if row.alive == 0 { "stopped".into() } else { format!("stopping, {}", row.alive) };
+    }
+    if row.kind == Some(RunKind::Cron) {
+        return "cron".to_owned();
+    }
+    let lost = match row.lost_1h {
+        0 => String::new(),
+        lost => format!(", {lost} lost"),
+    };
+    format!("{}/{}{lost}", row.ready, row.wanted)
+}
+
+fn last_deployment(row: &AppRow) -> String {
+    if let Some(running) = &row.running_deployment {
+        let waiting = match &row.waiting_deployment {
+            Some(waiting) => format!(", {} waits", waiting.release),
+            None => String::new(),
+        };
+        let doing = match running.state {
+            DeploymentState::Returning => "returning from",
+            _ => "deploying",
+        };
+        return format!("▸ {doing} {}{waiting}", running.release);
+    }
+    row.last_deployment.as_ref().map_or_else(|| "–".to_owned(), |last| ended(last, row))
+}
+
+fn ended(last: &DeploymentSummary, row: &AppRow) -> String {
+    let traffic = match (last.failed, last.served) {
+        (Some(failed), Some(served)) if served > 0 || failed > 0 => {
+            format!(", {} of {} failed", count(failed), count(served + failed))
+        }
+        _ => String::new(),
+    };
+    let by = &last.created_by;
+    let rollback = match last.kind {
+        DeploymentKind::Rollback => "rollback, ",
+        DeploymentKind::Deploy => "",
+    };
+    match last.state {
+        DeploymentState::Succeeded => {
+            let took = last.live_after_ms.map_or_else(|| "–".to_owned(), length);
+            format!("✓ {rollback}{took}{traffic}, {by}")
+        }
+        DeploymentState::RolledBack => {
+            let why = last.diagnosis.as_deref().unwrap_or("failed");
+            let base = release_or_dash(last.base.or(row.live));
+            format!("✗ {} {why}, back on {base}", last.release)
+        }
+        DeploymentState::Superseded => format!("– {} superseded", last.release),
+        _ => {
+            let why = last.diagnosis.as_deref().unwrap_or("failed");
+            format!("✗ {} {why}", last.release)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ark_model::api::TrafficView;
+    use ark_model::{DeploymentId, ReleaseNumber};
+
+    fn row(app: &str) -> AppRow {
+        AppRow {
+            env: "production".parse().unwrap(),
+            app: app.parse().unwrap(),
+            kind: Some(RunKind::Service),
+            live: Some(ReleaseNumber(42)),
+            live_since: Some("2026-05-01T11:58:00Z".parse().unwrap()),
+            wanted: 3,
+            ready: 3,
+            alive: 3,
+            stopped: false,
+            lost_1h: 0,
+            traffic: None,
+            last_deployment: None,
+            running_deployment: None,
+            waiting_deployment: None,
+            not_enforced: Vec::new(),
+        }
+    }
+
+    fn summary(state: DeploymentState) -> DeploymentSummary {
+        DeploymentSummary {
+            id: DeploymentId(uuid::Uuid::nil()),
+            kind: DeploymentKind::Deploy,
+            release: ReleaseNumber(42),
+            base: Some(ReleaseNumber(41)),
+            state,
+            created_at: "2026-05-01T11:57:00Z".parse().unwrap(),
+            created_by: "ana".into(),
+            live_after_ms: Some(31_400),
+            finished_at: None,
+            diagnosis: Some("crashed: exit 1".into()),
+            served: Some(12_884),
+            failed: Some(0),
+        }
+    }
+
+    #[test]
+    fn an_environment_at_a_glance() {
+        let mut web = row("web");
+        web.traffic = Some(TrafficView {
+            requests_per_s: 412.3,
+            served_1h: 40_000,
+            failed_1h: 0,
+            p99_ms: Some(38),
+        });
+        web.last_deployment = Some(summary(DeploymentState::Succeeded));
+        let mut mailer = row("mailer");
+        mailer.ready = 2;
+        mailer.lost_1h = 1;
+        mailer.last_deployment = Some(summary(DeploymentState::RolledBack));
+        let mut search = row("search");
+        search.running_deployment = Some(summary(DeploymentState::Replacing));
+        let mut old = row("old");
+        (old.stopped, old.ready, old.wanted, old.alive) = (true, 0, 0, 0);
+        let now = "2026-05-01T12:00:00Z".parse().unwrap();
+        insta::assert_snapshot!(render(&[web, mailer, search, old], now, Style::plain(120)), @r"
+        app     live  age  instances    requests/s  failed 1 h  p99    last deployment
+        web     v42   2 m  3/3          412         0           38 ms  ✓ 31 s, 0 of 12,884 failed, ana
+        mailer  v42   2 m  2/3, 1 lost  –           –           –      ✗ v42 crashed: exit 1, back on v41
+        search  v42   2 m  3/3          –           –           –      ▸ deploying v42
+        old     v42   2 m  stopped      –           –           –      –
+        ");
+    }
+}

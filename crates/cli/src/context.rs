@@ -1,0 +1,68 @@
+//! What most commands begin with: environment, app, server, streams.
+
+use std::path::PathBuf;
+
+use ark_model::{AppName, EnvName};
+
+use crate::client::{Client, Connection};
+use crate::failure::Failure;
+use crate::launch;
+use crate::output::{Output, Shown};
+use crate::settings::Settings;
+
+/// Which environment.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct EnvArg {
+    /// Environment [default: ARK_ENV, else what `ark env use` saved]
+    #[arg(short, long, env = "ARK_ENV", value_name = "ENV", hide_env = true)]
+    pub(crate) env: Option<EnvName>,
+}
+
+impl EnvArg {
+    /// The environment that is meant.
+    pub(crate) fn get(&self) -> Result<EnvName, Failure> {
+        self.optional()?.ok_or_else(|| {
+            Failure::usage("which environment?")
+                .remedy("name it", "-e ENV, or ARK_ENV")
+                .remedy("save a default", "ark env use ENV")
+        })
+    }
+
+    /// The environment, when one is given or saved.
+    pub(crate) fn optional(&self) -> Result<Option<EnvName>, Failure> {
+        match &self.env {
+            Some(env) => Ok(Some(env.clone())),
+            None => Ok(Settings::load()?.env),
+        }
+    }
+}
+
+/// Server and streams of a command.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The server.
+    pub(crate) client: Client,
+    /// The streams.
+    pub(crate) out: Output,
+}
+
+impl Context {
+    /// Finds the server; sends nothing yet.
+    pub(crate) fn new(connection: &Connection, shown: Shown) -> Result<Self, Failure> {
+        Ok(Self { client: Client::new(connection)?, out: Output::new(shown) })
+    }
+}
+
+/// The folder the command was called in.
+pub(crate) fn here() -> Result<PathBuf, Failure> {
+    std::env::current_dir()
+        .map_err(|error| Failure::usage(format!("the current folder cannot be read: {error}")))
+}
+
+/// The app that is meant, by argument or by the folder.
+pub(crate) fn app(given: Option<AppName>) -> Result<AppName, Failure> {
+    match given {
+        Some(app) => Ok(app),
+        None => launch::app_name(None, &here()?),
+    }
+}

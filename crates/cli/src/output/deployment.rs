@@ -1,0 +1,316 @@
+//! A deployment in words: the block that is redrawn while it runs, and how it ended.
+//!
+//! Pure: values in, lines out. `commands::follow_deployment` decides when which is shown.
+
+use ark_model::api::{DeploymentView, Remedy, SideProgress, TrafficView};
+use ark_model::deployment::DeploymentKind;
+use ark_model::{DeploymentState, Diagnosis, ReleaseNumber};
+use jiff::Timestamp;
+
+use super::Style;
+use super::lines::{cut, wrap_remedies};
+use super::numbers::{count, counted, failures, rate};
+use super::times::{between_ms, length};
+
+/// Cells of a bar.
+const BAR_CELLS: u32 = 4;
+/// Width of the words before the facts of a step.
+const STEP_WIDTH: usize = 22;
+/// Log lines shown with a failure.
+const LOG_LINES_MAX: usize = 20;
+
+/// `web → production   v41 → v42   rolling, 3 instances   commit 9f2c1ab by ana`.
+pub(crate) fn title(view: &DeploymentView) -> String {
+    let mut parts = vec![format!("{} → {}", view.app, view.env), releases(view)];
+    let instances = view.progress.as_ref().map(|p| counted(u64::from(p.wanted), "instance"));
+    let strategy = view.strategy.to_string();
+    parts.push(instances.map_or(strategy.clone(), |instances| format!("{strategy}, {instances}")));
+    parts.push(match &view.commit {
+        Some(commit) => format!("commit {} by {}", short_commit(commit), view.created_by),
+        None => format!("by {}", view.created_by),
+    });
+    if let Some(reason) = &view.reason {
+        parts.push(format!("“{reason}”"));
+    }
+    parts.join("   ")
+}
+
+fn releases(view: &DeploymentView) -> String {
+    match view.base {
+        Some(base) if base != view.release => format!("{base} → {}", view.release),
+        Some(_) | None => view.release.to_string(),
+    }
+}
+
+fn short_commit(commit: &str) -> String {
+    match commit.strip_suffix("-dirty") {
+        Some(clean) => format!("{}, with local changes,", clean.get(..7).unwrap_or(clean)),
+        None => commit.get(..7).unwrap_or(commit).to_owned(),
+    }
+}
+
+/// `v42   directory 3fa1b2c4d5e6 · config 7 · 2 keys changed (LOG_LEVEL, CACHE_TTL)`.
+pub(crate) fn release_facts(view: &DeploymentView) -> String {
+    let mut facts = vec![view.artifact.clone().unwrap_or_else(|| "no artifact".to_owned())];
+    if let Some(version) = view.config_version {
+        facts.push(format!("config {version}"));
+    }
+    if !view.config_changed.is_empty() {
+        let keys = counted(view.config_changed.len() as u64, "key");
+        facts.push(format!("{keys} changed ({})", view.config_changed.join(", ")));
+    }
+    facts.join(" · ")
+}
+
+/// The block while it runs, cut to the width.
+pub(crate) fn block(
+    view: &DeploymentView,
+    traffic: Option<&TrafficView>,
+    now: Timestamp,
+    style: Style,
+) -> Vec<String> {
+    let step = |mark: String, words: &str, facts: String| {
+        let plain = format!("{words:<STEP_WIDTH$} {facts}");
+        format!("  {mark} {}", cut(&plain, style.width.saturating_sub(4)))
+    };
+    let mut lines = vec![style.strong(&cut(&title(view), style.width)), String::new()];
+    let release = format!("release {}", view.release);
+    lines.push(step(style.good("✓"), &release, release_facts(view)));
+    lines.push(step("▸".to_owned(), verb(view.state), sides(view, now)));
+    for failed in view.failures.iter().rev().take(2) {
+        lines.push(step(style.bad("✗"), "failed instance", failed.words()));
+    }
+    if let Some(abort) = &view.abort
+        && !abort.superseded
+    {
+        let why = abort.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+        lines.push(step("–".to_owned(), "aborted", format!("by {}{why}", abort.by)));
+    }
+    lines.push(String::new());
+    let began = view.started_at.unwrap_or(view.created_at);
+    let elapsed = format!("elapsed {}", length(between_ms(began, now) / 1_000 * 1_000));
+    let measured = traffic.map_or_else(String::new, |traffic| format!("{}   ", requests(traffic)));
+    lines.push(cut(&format!("  {measured}{elapsed}"), style.width));
+    lines
+}
+
+fn requests(traffic: &TrafficView) -> String {
+    let p99 = traffic.p99_ms.map_or_else(String::new, |ms| format!("   p99 {}", length(ms)));
+    let failed = failures(traffic.failed_1h, traffic.served_1h + traffic.failed_1h);
+    format!("requests {}/s   failed in the last hour {failed}{p99}", rate(traffic.requests_per_s))
+}
+
+/// What is being done.
+fn verb(state: DeploymentState) -> &'static str {
+    match state {
+        DeploymentState::Queued => "waiting",
+        DeploymentState::Replacing => "replacing",
+        DeploymentState::Draining => "live, draining",
+        DeploymentState::Returning => "returning",
+        DeploymentState::Succeeded => "finished",
+        DeploymentState::RolledBack => "rolled back",
+        DeploymentState::Failed => "failed",
+        DeploymentState::TimedOut => "timed out",
+        DeploymentState::Superseded => "superseded",
+    }
+}
+
+fn sides(view: &DeploymentView, now: Timestamp) -> String {
+    if view.state == DeploymentState::Queued {
+        return "for the running deployment of this app".to_owned();
+    }
+    let Some(progress) = &view.progress else { return String::new() };
+    let new = side(&view.release.to_string(), "ready", &progress.new, progress.wanted, now);
+    let old_name = match view.base {
+        Some(base) if base != view.release => base.to_string(),
+        Some(_) | None => "older".to_owned(),
+    };
+    if progress.old == SideProgress::default() {
+        return new;
+    }
+    let old = side(&old_name, "serving", &progress.old, progress.wanted, now);
+    format!("{new}   {old}")
+}
+
+fn side(name: &str, active: &str, side: &SideProgress, wanted: u32, now: Timestamp) -> String {
+    let mut facts = vec![format!("{} {active}", side.active)];
+    if side.starting > 0 {
+        facts.push(format!("{} starting", side.starting));
+    }
+    if side.draining > 0 {
+        let since = side.draining_since.map(|since| length(between_ms(since, now) / 1_000 * 1_000));
+        let inside = counted(u64::from(side.draining_in_flight), "request");
+        facts.push(match since {
+            Some(since) => format!("{} draining ({inside}, {since})", side.draining),
+            None => format!("{} draining ({inside})", side.draining),
+        });
+    }
+    if side.stopping > 0 {
+        facts.push(format!("{} stopping", side.stopping));
+    }
+    format!("{name} {} {}", bar(side.active, wanted), facts.join(", "))
+}
+
+fn bar(active: u32, wanted: u32) -> String {
+    let wanted = wanted.max(1);
+    let full = (active.min(wanted) * BAR_CELLS).div_ceil(wanted) as usize;
+    "█".repeat(full) + &"░".repeat(BAR_CELLS as usize - full)
+}
+
+/// The same facts in one line, for logs.
+pub(crate) fn progress_line(view: &DeploymentView, now: Timestamp) -> String {
+    format!("{} {}   {}", view.app, verb(view.state), sides(view, now))
+}
+
+/// `✓ v42 is live on production   31 s`.
+pub(crate) fn live(view: &DeploymentView, style: Style) -> String {
+    let took = view.live_at.map(|at| between_ms(view.started_at.unwrap_or(view.created_at), at));
+    let took = took.map_or_else(String::new, |ms| format!("   {}", length(ms)));
+    format!("{} {} is live on {}{took}", style.good("✓"), view.release, view.env)
+}
+
+/// How a success ended: the receipt, where it is reached, how to undo it.
+pub(crate) fn succeeded(view: &DeploymentView, urls: &[String], style: Style) -> String {
+    let began = view.started_at.unwrap_or(view.created_at);
+    let mut out = live(view, style);
+    if let Some(finished) = view.finished_at {
+        let old = match view.base {
+            Some(base) if base != view.release => {
+                format!(", when the last instance of {base} had ended")
+            }
+            Some(_) | None => String::new(),
+        };
+        out.push_str(&format!("    finished after {}{old}", length(between_ms(began, finished))));
+    }
+    if let Some(line) = receipt_line(view) {
+        out.push_str(&format!("\n  {line}"));
+    }
+    for note in &view.notes {
+        out.push_str(&format!("\n  note: {note}"));
+    }
+    for url in urls {
+        out.push_str(&format!("\n  {url}"));
+    }
+    if view.base.is_some_and(|base| base != view.release) {
+        out.push_str(&format!("\n  undo: ark rollback {} -e {}", view.app, view.env));
+    }
+    out
+}
+
+/// `served 12,884 during the change · failed 0 · cut 0 · retried 2 · longest stall 6 ms`.
+fn receipt_line(view: &DeploymentView) -> Option<String> {
+    let total = &view.receipt.as_ref()?.total;
+    Some(format!(
+        "served {} during the change · failed {} · cut {} · retried {} · longest stall {}",
+        count(total.served),
+        count(total.failed),
+        count(total.cut),
+        count(total.retried),
+        length(total.longest_stall_ms)
+    ))
+}
+
+/// How anything else ended: what happened, why, the last log lines, what to type next.
+pub(crate) fn unsuccessful(view: &DeploymentView, style: Style) -> String {
+    let exit = view.exit_code.map_or_else(String::new, |code| format!("   exit {code}"));
+    let mut out =
+        format!("{} {}; {}{}", style.bad("✗"), what(view), outcome(view), style.dim(&exit));
+    let indented = |text: &str| format!("\n  {}", cut(text, style.width.saturating_sub(2)));
+    if let Some(diagnosis) = &view.diagnosis {
+        out.push_str(&indented(&diagnosis.words()));
+        let log = diagnosis.log();
+        if let (Some(instance), false) = (diagnosis.instance(), log.is_empty()) {
+            out.push_str(&indented(&format!("last lines of {instance}:")));
+            for line in log.iter().skip(log.len().saturating_sub(LOG_LINES_MAX)) {
+                out.push_str(&format!("\n    {}", cut(line, style.width.saturating_sub(4))));
+            }
+        }
+    }
+    if let Some(line) = kept_serving(view) {
+        out.push_str(&indented(&line));
+    }
+    for note in &view.notes {
+        out.push_str(&indented(&format!("note: {note}")));
+    }
+    for line in wrap_remedies(&next(view), style.width) {
+        out.push_str(&format!("\n  {line}"));
+    }
+    out
+}
+
+fn what(view: &DeploymentView) -> String {
+    let release = view.release;
+    match (&view.diagnosis, view.state) {
+        (_, DeploymentState::Superseded) => format!("{release} was not deployed"),
+        (Some(Diagnosis::Crashed { .. }), _) => format!("{release} crashed"),
+        (Some(Diagnosis::NeverReady { .. }), _) => format!("{release} did not become healthy"),
+        (Some(Diagnosis::Aborted { .. }), _) => format!("{release} was aborted"),
+        (Some(Diagnosis::NoProgress { .. } | Diagnosis::DeadlinePassed { .. }), _) => {
+            format!("{release} took too long")
+        }
+        (
+            Some(
+                Diagnosis::ArtifactMissing { .. }
+                | Diagnosis::CommandNotFound { .. }
+                | Diagnosis::PortTaken { .. }
+                | Diagnosis::NoCapacity { .. }
+                | Diagnosis::StartFailed { .. },
+            ),
+            _,
+        ) => format!("{release} could not be started"),
+        (None, _) => format!("{release} was not deployed"),
+    }
+}
+
+fn outcome(view: &DeploymentView) -> String {
+    let env = &view.env;
+    match (view.state, view.base) {
+        (DeploymentState::Superseded, _) => "a newer deployment took its place".to_owned(),
+        (DeploymentState::RolledBack, Some(base)) => format!("{env} is back on {base}"),
+        (_, None) => format!("nothing of {} was running on {env} before", view.app),
+        (_, Some(base)) => format!("{env} could not be brought back to {base}"),
+    }
+}
+
+fn kept_serving(view: &DeploymentView) -> Option<String> {
+    let (receipt, base) = (view.receipt.as_ref()?, view.base?);
+    let total = &receipt.total;
+    let all = total.served + total.failed + total.cut;
+    let lost = total.failed + total.cut;
+    if lost == 0 || view.state == DeploymentState::RolledBack {
+        return Some(format!(
+            "{base} kept serving: {} of {} requests failed",
+            count(lost),
+            count(all)
+        ));
+    }
+    Some(format!("{} of {} requests failed", count(lost), count(all)))
+}
+
+fn next(view: &DeploymentView) -> Vec<Remedy> {
+    let (app, env) = (&view.app, &view.env);
+    let remedy = |label: &str, command: String| Remedy { label: label.to_owned(), command };
+    let logs = match view.diagnosis.as_ref().and_then(Diagnosis::instance) {
+        Some(instance) => format!("ark logs {app} -e {env} --instance {instance}"),
+        None => format!("ark events -e {env} --app {app}"),
+    };
+    let again = match view.kind {
+        DeploymentKind::Deploy => format!("ark deploy {app} -e {env}"),
+        DeploymentKind::Rollback => format!("ark rollback {app} -e {env} --to {}", view.release),
+    };
+    match view.state {
+        DeploymentState::Superseded => {
+            vec![remedy("the newer one", format!("ark deployments {app} -e {env}"))]
+        }
+        _ => vec![remedy("look closer", logs), remedy("try again", again)],
+    }
+}
+
+/// `v7`, or `–`.
+pub(crate) fn release_or_dash(release: Option<ReleaseNumber>) -> String {
+    super::table::or_dash(release)
+}
+
+#[cfg(test)]
+#[path = "deployment_tests.rs"]
+mod tests;
