@@ -50,9 +50,10 @@ fn reach(ark: &Ark, wanted: &str, version: &str) -> String {
 /// The shim of any instance of the app: the parent of its process.
 fn shim_of_any(ark: &Ark) -> i32 {
     let instances = ark.json(&["ps", APP, "-e", ENV, "--json"]);
-    let list = instances.as_array().cloned().unwrap_or_else(|| {
-        instances["items"].as_array().cloned().unwrap_or_default()
-    });
+    let list = instances
+        .as_array()
+        .cloned()
+        .unwrap_or_else(|| instances["items"].as_array().cloned().unwrap_or_default());
     let pid = list
         .iter()
         .find_map(|i| i["pid"].as_i64().filter(|pid| *pid > 1))

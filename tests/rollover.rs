@@ -24,7 +24,12 @@ fn twenty_rollovers_under_mixed_load_fail_nothing() {
 
     let load = Load::builder(ark.http, &ark.host(APP))
         .rate(500.0)
-        .mix([(Driver::KeepAlive, 12), (Driver::NewConnection, 6), (Driver::Slow, 1), (Driver::Upload, 1)])
+        .mix([
+            (Driver::KeepAlive, 12),
+            (Driver::NewConnection, 6),
+            (Driver::Slow, 1),
+            (Driver::Upload, 1),
+        ])
         .slow(Duration::from_millis(400))
         .sse_streams(4)
         .websockets(4)
@@ -97,10 +102,7 @@ fn a_broken_release_is_returned_and_its_failure_is_explained() {
         .strict()
         .start()
         .expect("load");
-    let cases = [
-        ("never-ready", "never_ready", "answered 500"),
-        ("crash", "crashed", "exit 1"),
-    ];
+    let cases = [("never-ready", "never_ready", "answered 500"), ("crash", "crashed", "exit 1")];
     for (broken, kind, words_of_it) in cases {
         let sample = Sample::version(broken).variable("BROKEN", broken).ready_timeout("3s");
         let (output, d) = ark.deploy(APP, &sample);

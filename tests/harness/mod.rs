@@ -19,25 +19,25 @@ use serde_json::Value;
 const UP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The program under test.
-pub fn ark() -> &'static str {
+pub(crate) fn ark() -> &'static str {
     env!("CARGO_BIN_EXE_ark")
 }
 
 /// One Ark. Everything it started is ended when it is dropped.
-pub struct Ark {
-    pub dir: tempfile::TempDir,
-    pub api: SocketAddr,
-    pub http: SocketAddr,
-    pub server_pid: i32,
+pub(crate) struct Ark {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) api: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) server_pid: i32,
     token: String,
     server: Option<Child>,
     /// In the environment of every instance, so that what is left over is found.
-    pub mark: String,
+    pub(crate) mark: String,
 }
 
 impl Ark {
     /// Starts server and gateway.
-    pub fn up() -> Self {
+    pub(crate) fn up() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         // Apps run under users of their own and must get through to their files.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).expect("permissions");
@@ -56,12 +56,12 @@ impl Ark {
         ark
     }
 
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
     /// Starts the server; adopts whatever runs.
-    pub fn start_server(&mut self) {
+    pub(crate) fn start_server(&mut self) {
         let http = match self.http.port() {
             0 => "127.0.0.1:0".to_owned(),
             _ => self.http.to_string(),
@@ -102,7 +102,7 @@ impl Ark {
     }
 
     /// `kill -9`, and waits until it is dead.
-    pub fn kill_server(&mut self) {
+    pub(crate) fn kill_server(&mut self) {
         kill(self.server_pid);
         if let Some(mut child) = self.server.take() {
             let _ = child.wait();
@@ -110,13 +110,13 @@ impl Ark {
     }
 
     /// The gateway's worker process.
-    pub fn gateway_pid(&self) -> i32 {
+    pub(crate) fn gateway_pid(&self) -> i32 {
         let text = fs::read_to_string(self.data_dir().join("gateway.json")).expect("gateway.json");
         number(&serde_json::from_str::<Value>(&text).expect("JSON")["pid"])
     }
 
     /// Kills the gateway's worker and waits until another serves.
-    pub fn kill_gateway(&self) {
+    pub(crate) fn kill_gateway(&self) {
         let before = self.gateway_pid();
         kill(before);
         eventually("a new gateway", || {
@@ -127,7 +127,7 @@ impl Ark {
     }
 
     /// A command against this Ark.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(ark());
         command
             .args(args)
@@ -140,19 +140,19 @@ impl Ark {
     }
 
     /// Runs a command to its end.
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().expect("ark runs")
     }
 
     /// Runs a command that must succeed; answers the last line of its output as JSON.
-    pub fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let output = self.run(args);
         assert!(output.status.success(), "ark {args:?}: {}", words(&output));
         last_json(&output)
     }
 
     /// One request to the API. `None` when there is no server.
-    pub fn get(&self, path: &str) -> Option<Value> {
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
         let mut stream = TcpStream::connect_timeout(&self.api, Duration::from_secs(2)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         let request = format!(
@@ -172,12 +172,12 @@ impl Ark {
         serde_json::from_str(&body).ok()
     }
 
-    pub fn deployment(&self, id: &str) -> Option<Value> {
+    pub(crate) fn deployment(&self, id: &str) -> Option<Value> {
         self.get(&format!("/v1/deployments/{id}"))
     }
 
     /// Waits until a deployment is over; answers it.
-    pub fn wait_over(&self, id: &str, deadline: Duration) -> Value {
+    pub(crate) fn wait_over(&self, id: &str, deadline: Duration) -> Value {
         let until = Instant::now() + deadline;
         loop {
             if let Some(d) = self.deployment(id)
@@ -191,7 +191,7 @@ impl Ark {
     }
 
     /// Processes that carry this test's mark: instances and what they started.
-    pub fn marked(&self) -> Vec<i32> {
+    pub(crate) fn marked(&self) -> Vec<i32> {
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").expect("/proc").flatten() {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
@@ -207,7 +207,7 @@ impl Ark {
     }
 
     /// Writes a launch file of the sample app.
-    pub fn launch(&self, app: &str, sample: &Sample) -> PathBuf {
+    pub(crate) fn launch(&self, app: &str, sample: &Sample) -> PathBuf {
         let folder = self.dir.path().join("launch");
         fs::create_dir_all(&folder).expect("a folder");
         let path = folder.join(format!("{app}.yml"));
@@ -216,7 +216,7 @@ impl Ark {
     }
 
     /// Deploys the sample app without waiting; answers the deployment's id.
-    pub fn deploy_detached(&self, app: &str, sample: &Sample) -> String {
+    pub(crate) fn deploy_detached(&self, app: &str, sample: &Sample) -> String {
         let file = self.launch(app, sample);
         let file = file.to_string_lossy();
         let d = self.json(&["deploy", app, "-e", ENV, "--file", &file, "--detach", "--json"]);
@@ -224,7 +224,7 @@ impl Ark {
     }
 
     /// Deploys the sample app and waits for the end.
-    pub fn deploy(&self, app: &str, sample: &Sample) -> (Output, Value) {
+    pub(crate) fn deploy(&self, app: &str, sample: &Sample) -> (Output, Value) {
         let file = self.launch(app, sample);
         let file = file.to_string_lossy();
         let output = self.run(&["deploy", app, "-e", ENV, "--file", &file, "--json"]);
@@ -232,7 +232,7 @@ impl Ark {
         (output, last)
     }
 
-    pub fn host(&self, app: &str) -> String {
+    pub(crate) fn host(&self, app: &str) -> String {
         format!("{app}.{ENV}.localhost")
     }
 }
@@ -278,24 +278,24 @@ impl Drop for Ark {
 }
 
 /// The environment that all suites use: permanent, so the careful defaults hold.
-pub const ENV: &str = "production";
+pub(crate) const ENV: &str = "production";
 
 /// A release of the sample app.
 #[derive(Clone)]
-pub struct Sample {
-    pub version: String,
-    pub count: u32,
-    pub variables: BTreeMap<String, String>,
-    pub min_healthy: &'static str,
-    pub ready_timeout: &'static str,
-    pub drain_streams: &'static str,
-    pub stop_grace: &'static str,
-    pub more: String,
+pub(crate) struct Sample {
+    pub(crate) version: String,
+    pub(crate) count: u32,
+    pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) min_healthy: &'static str,
+    pub(crate) ready_timeout: &'static str,
+    pub(crate) drain_streams: &'static str,
+    pub(crate) stop_grace: &'static str,
+    pub(crate) more: String,
 }
 
 impl Sample {
     /// A good release with deadlines of seconds.
-    pub fn version(version: impl ToString) -> Self {
+    pub(crate) fn version(version: impl ToString) -> Self {
         Self {
             version: version.to_string(),
             count: 2,
@@ -308,22 +308,22 @@ impl Sample {
         }
     }
 
-    pub fn count(mut self, count: u32) -> Self {
+    pub(crate) fn count(mut self, count: u32) -> Self {
         self.count = count;
         self
     }
 
-    pub fn variable(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn variable(mut self, name: &str, value: impl ToString) -> Self {
         self.variables.insert(name.to_owned(), value.to_string());
         self
     }
 
-    pub fn ready_timeout(mut self, time: &'static str) -> Self {
+    pub(crate) fn ready_timeout(mut self, time: &'static str) -> Self {
         self.ready_timeout = time;
         self
     }
 
-    pub fn stop_grace(mut self, time: &'static str) -> Self {
+    pub(crate) fn stop_grace(mut self, time: &'static str) -> Self {
         self.stop_grace = time;
         self
     }
@@ -353,21 +353,21 @@ impl Sample {
     }
 }
 
-pub fn state(deployment: &Value) -> &str {
+pub(crate) fn state(deployment: &Value) -> &str {
     deployment["state"].as_str().unwrap_or_default()
 }
 
-pub fn is_over(state: &str) -> bool {
+pub(crate) fn is_over(state: &str) -> bool {
     matches!(state, "succeeded" | "rolled_back" | "failed" | "timed_out" | "superseded")
 }
 
-pub fn last_json(output: &Output) -> Value {
+pub(crate) fn last_json(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
     let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     serde_json::from_str(last).unwrap_or_else(|e| panic!("no JSON ({e}): {}", words(output)))
 }
 
-pub fn words(output: &Output) -> String {
+pub(crate) fn words(output: &Output) -> String {
     format!(
         "{}\nstdout: {}\nstderr: {}",
         output.status,
@@ -377,7 +377,7 @@ pub fn words(output: &Output) -> String {
 }
 
 /// Waits for something that must come.
-pub fn eventually(what: &str, mut test: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut test: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(30);
     while !test() {
         assert!(Instant::now() < until, "never happened: {what}");
@@ -385,7 +385,7 @@ pub fn eventually(what: &str, mut test: impl FnMut() -> bool) {
     }
 }
 
-pub fn kill(pid: i32) {
+pub(crate) fn kill(pid: i32) {
     assert!(pid > 1, "not a process to kill: {pid}");
     let _ = Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
 }
