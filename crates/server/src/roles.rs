@@ -251,6 +251,8 @@ impl Running {
     pub async fn wait(mut self) -> Ended {
         let asked = self.state.shutdown.requested();
         let request = tokio::select! {
+            // The API ends by the same wish; its end must not be taken for a fault.
+            biased;
             request = asked => request,
             fault = self.tasks.join_next() => {
                 let what = match fault {
