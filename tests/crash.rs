@@ -49,15 +49,13 @@ fn reach(ark: &Ark, wanted: &str, version: &str) -> String {
 
 /// The shim of any instance of the app: the parent of its process.
 fn shim_of_any(ark: &Ark) -> i32 {
-    let instances = ark.json(&["ps", APP, "-e", ENV, "--json"]);
-    let list = instances
-        .as_array()
-        .cloned()
-        .unwrap_or_else(|| instances["items"].as_array().cloned().unwrap_or_default());
-    let pid = list
-        .iter()
+    let output = ark.run(&["ps", APP, "-e", ENV, "--json"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let pid = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .find_map(|i| i["pid"].as_i64().filter(|pid| *pid > 1))
-        .unwrap_or_else(|| panic!("no process in {instances}"));
+        .unwrap_or_else(|| panic!("no process in {}", words(&output)));
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let after = stat.rsplit_once(')').expect("stat").1;
     after.split_whitespace().nth(1).and_then(|p| p.parse().ok()).expect("a parent")
