@@ -50,7 +50,7 @@ impl Fixture for FakeFixture {
 
 fn behaviour(spec: &StartSpec) -> Behaviour {
     let number = || spec.command[1].parse().unwrap();
-    let mut behaviour = Behaviour { exec_code: 7, ..Behaviour::default() };
+    let mut behaviour = Behaviour { exec_code: 7, log: vec!["up".into()], ..Behaviour::default() };
     match spec.command[0].as_str() {
         "obeys" => {}
         "ignores" => behaviour.on_stop = OnStop::Ignores,

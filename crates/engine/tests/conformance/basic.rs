@@ -11,7 +11,10 @@ use ark_model::ids::{InstanceId, Sha256};
 use ark_model::instance::{EngineState, PortBinding, StartFailure};
 use jiff::Timestamp;
 
-use super::{Fixture, Program, find, log, run, state, until, until_exited, until_running};
+use super::{
+    Fixture, Program, find, log, run, run_up, state, until, until_exited, until_logged,
+    until_running,
+};
 
 fn grace(milliseconds: u64) -> StopOptions {
     StopOptions { signal: StopSignal::Term, grace: Duration::from_millis(milliseconds) }
@@ -46,7 +49,7 @@ pub(crate) async fn a_second_start_does_nothing(fixture: &mut dyn Fixture) {
 
 pub(crate) async fn a_stop_is_obeyed(fixture: &mut dyn Fixture) {
     let engine = fixture.engine();
-    let id = run(&engine, &fixture.spec(&Program::Obeys)).await;
+    let id = run_up(&engine, &fixture.spec(&Program::Obeys)).await;
     engine.stop(id, grace(LONG)).await.unwrap();
     let exit = until_exited(&engine, id).await;
     assert_eq!((exit.code, exit.signal, exit.requested), (Some(0), None, true));
@@ -57,7 +60,7 @@ pub(crate) async fn a_stop_is_obeyed(fixture: &mut dyn Fixture) {
 
 pub(crate) async fn a_stop_that_is_ignored_ends_by_force(fixture: &mut dyn Fixture) {
     let engine = fixture.engine();
-    let id = run(&engine, &fixture.spec(&Program::Ignores)).await;
+    let id = run_up(&engine, &fixture.spec(&Program::Ignores)).await;
     let before = Timestamp::now();
     engine.stop(id, grace(700)).await.unwrap();
     until(&engine, id, "stopping", |state| matches!(state, EngineState::Stopping { .. })).await;
@@ -70,7 +73,7 @@ pub(crate) async fn stopping_again_shortens_the_grace_and_never_lengthens_it(
     fixture: &mut dyn Fixture,
 ) {
     let engine = fixture.engine();
-    let id = run(&engine, &fixture.spec(&Program::Ignores)).await;
+    let id = run_up(&engine, &fixture.spec(&Program::Ignores)).await;
     engine.stop(id, grace(LONG)).await.unwrap();
     until(&engine, id, "stopping", |state| matches!(state, EngineState::Stopping { .. })).await;
     engine.stop(id, grace(300)).await.unwrap();
@@ -82,7 +85,7 @@ pub(crate) async fn stopping_again_shortens_the_grace_and_never_lengthens_it(
 pub(crate) async fn a_kill_ends_at_once(fixture: &mut dyn Fixture) {
     let engine = fixture.engine();
     for program in [Program::Obeys, Program::Ignores] {
-        let id = run(&engine, &fixture.spec(&program)).await;
+        let id = run_up(&engine, &fixture.spec(&program)).await;
         engine.kill(id).await.unwrap();
         let exit = until_exited(&engine, id).await;
         assert_eq!((exit.signal, exit.requested), (Some(9), true), "{program:?}");
@@ -201,7 +204,7 @@ pub(crate) async fn only_what_has_ended_is_removed(fixture: &mut dyn Fixture) {
     let engine = fixture.engine();
     let program = Program::Prints(vec!["words".to_owned()]);
     let spec = fixture.spec(&program);
-    let id = run(&engine, &spec).await;
+    let id = run_up(&engine, &spec).await;
     let error = engine.remove(id).await.unwrap_err();
     assert!(matches!(error, EngineError::StillThere(of) if of == id), "{error:?}");
     engine.kill(id).await.unwrap();
@@ -241,8 +244,8 @@ pub(crate) async fn what_has_ended_has_no_stats_and_no_exec(fixture: &mut dyn Fi
 
 pub(crate) async fn a_new_engine_object_adopts_everything(fixture: &mut dyn Fixture) {
     let engine = fixture.engine();
-    let stays = run(&engine, &fixture.spec(&Program::Obeys)).await;
-    let ignores = run(&engine, &fixture.spec(&Program::Ignores)).await;
+    let stays = run_up(&engine, &fixture.spec(&Program::Obeys)).await;
+    let ignores = run_up(&engine, &fixture.spec(&Program::Ignores)).await;
     let ended = fixture.spec(&Program::Exits(5));
     engine.start(&ended).await.unwrap();
     until_exited(&engine, ended.id).await;
@@ -283,7 +286,7 @@ pub(crate) async fn changes_wake_a_waiter(fixture: &mut dyn Fixture) {
 
 pub(crate) async fn an_exec_passes_its_code_on(fixture: &mut dyn Fixture) {
     let engine = fixture.engine();
-    let id = run(&engine, &fixture.spec(&Program::Obeys)).await;
+    let id = run_up(&engine, &fixture.spec(&Program::Obeys)).await;
     let command = ["sh", "-c", "exit 7"].map(str::to_owned).to_vec();
     let session = engine.exec(id, &ExecSpec { command, tty: false }).await.unwrap();
     let code = tokio::time::timeout(super::DEADLINE, session.exit).await.unwrap().unwrap();
@@ -300,6 +303,7 @@ pub(crate) async fn two_hundred_instances_at_once(fixture: &mut dyn Fixture) {
     assert!(started.iter().all(Result::is_ok), "{started:?}");
     for spec in &specs {
         until_running(&engine, spec.id).await;
+        until_logged(&engine, spec.id, "up").await;
     }
     let listed = engine.list().await.unwrap();
     assert_eq!(listed.len(), COUNT);

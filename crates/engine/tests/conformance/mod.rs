@@ -37,9 +37,9 @@ pub(crate) trait Fixture: Send {
 /// What an instance of a test does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Program {
-    /// Runs until it is asked to end, then ends with code 0.
+    /// Runs until it is asked to end, then ends with code 0. Writes `up` when it will do so.
     Obeys,
-    /// Runs on when it is asked to end.
+    /// Runs on when it is asked to end. Writes `up` when it will do so.
     Ignores,
     /// Ends at once with a code.
     Exits(i32),
@@ -97,7 +97,10 @@ pub(crate) async fn until(
         if wanted(&seen) {
             return seen;
         }
-        assert!(begun.elapsed() < DEADLINE, "instance {id} never was {what}; it is {seen:?}");
+        if begun.elapsed() >= DEADLINE {
+            let lines = log(engine, id, LogQuery::default()).await;
+            panic!("instance {id} never was {what}; it is {seen:?} and wrote {lines:#?}");
+        }
         // Not by wake-ups alone: an engine may be slow to notice, and the fake moves by time.
         let _ = tokio::time::timeout(Duration::from_millis(20), changes.changed()).await;
     }
@@ -128,6 +131,13 @@ pub(crate) async fn until_exited(engine: &Arc<dyn Engine>, id: InstanceId) -> Ex
 pub(crate) async fn run(engine: &Arc<dyn Engine>, spec: &StartSpec) -> InstanceId {
     engine.start(spec).await.unwrap();
     until_running(engine, spec.id).await;
+    spec.id
+}
+
+/// Starts a program and waits until it does with signals what it is meant to do.
+pub(crate) async fn run_up(engine: &Arc<dyn Engine>, spec: &StartSpec) -> InstanceId {
+    run(engine, spec).await;
+    until_logged(engine, spec.id, "up").await;
     spec.id
 }
 
