@@ -2,96 +2,11 @@
 //! control groups it finds by itself, those of version 1 alone, and none.
 
 mod conformance;
+mod process_fixture;
 
-use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
-
-use ark_engine::{CgroupUse, Engine, ProcessEngine, ProcessOptions, StartSpec};
-use conformance::{Fixture, Program, conformance_suite, plain_spec};
-use tempfile::TempDir;
-
-/// `up` says that the signal is caught from now on.
-const OBEYS: &str = "trap 'exit 0' TERM; echo up; sleep 1000 & wait";
-
-struct ProcessFixture {
-    place: TempDir,
-    cgroups: CgroupUse,
-    engine: Option<Arc<ProcessEngine>>,
-}
-
-impl ProcessFixture {
-    fn new(cgroups: CgroupUse) -> Self {
-        let place = tempfile::tempdir().unwrap();
-        // So that other users can pass through to their apps' files.
-        std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o711)).unwrap();
-        let mut fixture = Self { place, cgroups, engine: None };
-        fixture.restart();
-        fixture
-    }
-}
-
-impl Fixture for ProcessFixture {
-    fn engine(&self) -> Arc<dyn Engine> {
-        let engine: Arc<dyn Engine> = Arc::clone(self.engine.as_ref().unwrap()) as _;
-        engine
-    }
-
-    fn restart(&mut self) {
-        self.engine = None;
-        let shim = vec![env!("CARGO_BIN_EXE_ark-shim-test").into()];
-        let options = ProcessOptions { cgroups: self.cgroups, ..ProcessOptions::default() };
-        let engine = ProcessEngine::with_options(self.place.path(), shim, options).unwrap();
-        self.engine = Some(Arc::new(engine));
-    }
-
-    fn spec(&self, program: &Program) -> StartSpec {
-        let script = match program {
-            Program::Obeys => OBEYS.to_owned(),
-            Program::Ignores => "trap '' TERM; echo up; sleep 1000".to_owned(),
-            Program::Exits(code) => format!("exit {code}"),
-            Program::DiesOf(signal) => format!("kill -{signal} $$; sleep 10"),
-            Program::Missing => return plain_spec(vec!["no-such-command".to_owned()]),
-            Program::Prints(lines) => {
-                let echo = |line: &String| format!("echo '{line}';");
-                lines.iter().map(echo).collect::<String>() + OBEYS
-            }
-            Program::Shell(script) => script.clone(),
-        };
-        plain_spec(vec!["sh".to_owned(), "-c".to_owned(), script])
-    }
-}
-
-/// Leaves no process behind, however a test ends.
-impl Drop for ProcessFixture {
-    fn drop(&mut self) {
-        let Some(engine) = self.engine.take() else { return };
-        let everything = async move {
-            for one in engine.list().await.unwrap_or_default() {
-                let _ = engine.kill(one.id).await;
-            }
-            for one in engine.list().await.unwrap_or_default() {
-                let engine: Arc<dyn Engine> = Arc::clone(&engine) as _;
-                conformance::until(&engine, one.id, "ended", |state| {
-                    !matches!(
-                        state,
-                        ark_model::instance::EngineState::Running { .. }
-                            | ark_model::instance::EngineState::Stopping { .. }
-                            | ark_model::instance::EngineState::Preparing
-                    )
-                })
-                .await;
-            }
-        };
-        let cleaner = std::thread::spawn(move || {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap()
-                .block_on(everything);
-        });
-        let _ = cleaner.join();
-    }
-}
+use ark_engine::CgroupUse;
+use conformance::conformance_suite;
+use process_fixture::ProcessFixture;
 
 macro_rules! whole_suite {
     ($name:ident, $cgroups:expr, limits: [$($limit:ident),* $(,)?]) => {

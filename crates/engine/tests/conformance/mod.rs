@@ -2,7 +2,12 @@
 //! async function over a [`Fixture`]; `conformance_suite!` makes `#[tokio::test]`s of them for one
 //! fixture. `basic` holds for every engine, `programs` for those that run real programs.
 
-#![allow(dead_code, reason = "each test binary uses its part of the suite")]
+#![allow(
+    dead_code,
+    unused_macros,
+    unused_imports,
+    reason = "each test binary uses its part of the suite"
+)]
 
 pub(crate) mod basic;
 pub(crate) mod logs;
