@@ -2,6 +2,8 @@
 //! terminal state, no process is left over, no acknowledged write is lost, and while the server is
 //! dead requests go on (rollouts.md, tests 20 to 22; invariants I1, I4, I7).
 
+#![allow(clippy::print_stdout, reason = "the run reports what it measured")]
+
 mod harness;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,8 @@
 //! Rollovers under load: nothing failed, nothing reset, and receipts that agree with the load
 //! client's own count (rollouts.md, tests 1 to 7).
 
+#![allow(clippy::print_stdout, reason = "the run reports what it measured")]
+
 mod harness;
 
 use std::time::Duration;

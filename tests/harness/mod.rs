@@ -3,6 +3,8 @@
 //! whole-process suites; knows the command line and the API only from outside.
 
 #![allow(dead_code, reason = "each suite uses a part of it")]
+#![allow(clippy::print_stderr, reason = "what a failed test leaves behind is shown with it")]
+#![allow(clippy::needless_pass_by_value, reason = "numbers and texts are given as they are")]
 
 use std::collections::BTreeMap;
 use std::fs;

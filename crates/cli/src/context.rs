@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ark_model::{AppName, EnvName};
+use ark_model::{AppName, EnvName, NameError};
 
 use crate::client::{Client, Connection};
 use crate::failure::Failure;
@@ -10,11 +10,14 @@ use crate::launch;
 use crate::output::{Output, Shown};
 use crate::settings::Settings;
 
+/// The variable that names the environment.
+const VARIABLE: &str = "ARK_ENV";
+
 /// Which environment.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct EnvArg {
     /// Environment [default: ARK_ENV, else what `ark env use` saved]
-    #[arg(short, long, env = "ARK_ENV", value_name = "ENV", hide_env = true)]
+    #[arg(short, long, value_name = "ENV")]
     pub(crate) env: Option<EnvName>,
 }
 
@@ -30,8 +33,15 @@ impl EnvArg {
 
     /// The environment, when one is given or saved.
     pub(crate) fn optional(&self) -> Result<Option<EnvName>, Failure> {
-        match &self.env {
-            Some(env) => Ok(Some(env.clone())),
+        if let Some(env) = &self.env {
+            return Ok(Some(env.clone()));
+        }
+        // An empty variable is an unset one, as everywhere.
+        match std::env::var(VARIABLE).ok().filter(|text| !text.is_empty()) {
+            Some(text) => text
+                .parse()
+                .map(Some)
+                .map_err(|error: NameError| Failure::usage(format!("{VARIABLE}: {error}"))),
             None => Ok(Settings::load()?.env),
         }
     }

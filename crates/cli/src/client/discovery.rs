@@ -21,8 +21,8 @@ pub(crate) struct Connection {
     /// Token [default: the one of the data directory]
     #[arg(long, env = "ARK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
-    /// Data directory of a server on this machine
-    #[arg(long, env = "ARK_DATA_DIR", value_name = "DIR", hide_env_values = true)]
+    /// Data directory of a server on this machine [default: ARK_DATA_DIR, else the one of ark up]
+    #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 }
 
@@ -87,8 +87,15 @@ impl Connection {
     }
 }
 
-/// `/var/lib/ark` for root, else the user's own data folder.
+/// `ARK_DATA_DIR`; else `/var/lib/ark` for root and the user's own data folder for others.
 pub(crate) fn default_data_dir() -> Result<PathBuf, Failure> {
+    match std::env::var_os("ARK_DATA_DIR").filter(|dir| !dir.is_empty()) {
+        Some(dir) => Ok(PathBuf::from(dir)),
+        None => standard_data_dir(),
+    }
+}
+
+fn standard_data_dir() -> Result<PathBuf, Failure> {
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/ark"));
     }
@@ -128,8 +135,8 @@ pub(crate) fn read_server_file(dir: &Path) -> Result<ServerFile, Failure> {
 
 /// The command that starts the server of this directory.
 pub(crate) fn up_command(dir: &Path) -> String {
-    match default_data_dir() {
-        Ok(default) if default == dir => "ark up".to_owned(),
+    match standard_data_dir() {
+        Ok(standard) if standard == dir => "ark up".to_owned(),
         _ => format!("ark up --data-dir {}", dir.display()),
     }
 }

@@ -1,13 +1,12 @@
 //! `ark abort`: ends a running deployment before its time.
 
 use ark_model::api::AbortRequest;
-use ark_model::exit::ExitCode;
 
 use super::follow_deployment::{Ending, follow};
 use crate::cli::block_on;
 use crate::client::Connection;
 use crate::context::Context;
-use crate::failure::{Ended, Exit, Failure};
+use crate::failure::{Ended, Exit};
 use crate::output::Shown;
 
 /// What `abort` takes.
@@ -46,11 +45,6 @@ pub(crate) fn run(args: Args) -> Ended {
                 .one(&view, |view| format!("{} {} is being aborted", view.app, view.release))?;
             return Ok(Exit::DONE);
         }
-        match follow(&context, view, Ending::Data).await {
-            // What was asked for is that it ends; how it ended was printed.
-            Err(Failure { shown: true, .. }) => Ok(Exit::DONE),
-            Ok(exit) if exit == Exit::DONE => Ok(ExitCode::Conflict.into()),
-            other => other,
-        }
+        follow(&context, view, Ending::Aborted).await
     })
 }

@@ -106,11 +106,22 @@ pub(crate) async fn stop_everything(client: &Client) -> Result<(), Failure> {
     let info = client.server_info().await?;
     client.shutdown(ShutdownRequest { apps: true }).await?;
     let own_machine = discovery::is_loopback(&client.base());
-    let process = Path::new("/proc").join(info.pid.to_string());
+    let process = |pid: u32| Path::new("/proc").join(pid.to_string());
+    let server = process(info.pid);
+    let gateway = info.gateway.pid.and_then(|pid| u32::try_from(pid).ok()).map(process);
     let deadline = Instant::now() + DEADLINE;
     loop {
         let silent = client.server_info().await.is_err_and(|failure| failure.code == UNREACHABLE);
-        if silent && !(own_machine && is_running(&process)) {
+        if silent && !(own_machine && is_running(&server)) {
+            // It ends the gateway last: while that runs, it has not done what it was asked to.
+            if own_machine && gateway.is_some_and(|gateway| is_running(&gateway)) {
+                return Err(Failure::new(
+                    ExitCode::Failed,
+                    "not-down",
+                    "the server ended before apps and gateway did",
+                )
+                .remedy("try again", "ark down"));
+            }
             return Ok(());
         }
         if Instant::now() >= deadline {

@@ -37,6 +37,8 @@ pub(crate) enum Ending {
     Data,
     /// Words only: `start` deploys several.
     Words,
+    /// The deployment was to end: `abort`. Success is that it did not become live.
+    Aborted,
 }
 
 /// Follows a deployment and ends with its exit code.
@@ -82,7 +84,7 @@ async fn watch(
         tokio::select! {
             message = events.next() => match message {
                 Ok(message) => shown.event(&message.event, &message.data),
-                Err(failure) if is_passing(&failure) => return Err(failure),
+                // The stream has been patient for as long as this would be.
                 Err(failure) => return Err(failure),
             },
             _ = looks.tick() => {}
@@ -194,7 +196,7 @@ impl Shown {
     }
 
     fn lost(&mut self, since: Instant, failure: &Failure) {
-        let away = times::length(since.elapsed().as_secs() * 1_000);
+        let away = times::age(since.elapsed().as_secs() * 1_000);
         if let (Some(block), Some(view)) = (&mut self.block, &self.last) {
             let now = Timestamp::now();
             let mut lines = deployment::block(view, None, now, self.out.talk_style);
@@ -209,18 +211,38 @@ impl Shown {
 /// Prints how it ended.
 async fn finish(context: &Context, view: &DeploymentView, ending: Ending) -> Ended {
     let out = context.out;
-    let exit = view.state.exit_code().unwrap_or(ExitCode::Failed);
-    let success = view.state == DeploymentState::Succeeded;
-    if out.json && ending == Ending::Data {
+    let succeeded = view.state == DeploymentState::Succeeded;
+    if out.json && ending != Ending::Words {
         out.value(view)?;
-    } else if success {
-        let urls = urls(&context.client, &view.env, &view.app).await;
-        out.text(&deployment::succeeded(view, &urls, out.style));
     }
-    if !success && !out.json {
-        out.warn(deployment::unsuccessful(view, out.talk_style));
+    match (ending, succeeded) {
+        (Ending::Aborted, false) => {
+            if !out.json {
+                out.text(&deployment::aborted(view, out.style));
+            }
+            Ok(Exit::DONE)
+        }
+        (Ending::Aborted, true) => Err(Failure::new(
+            ExitCode::Conflict,
+            "deployment-finished",
+            format!("{} was live already and has succeeded", view.release),
+        )
+        .remedy("go back", format!("ark rollback {} -e {}", view.app, view.env))),
+        (Ending::Data | Ending::Words, true) => {
+            if !out.json {
+                let urls = urls(&context.client, &view.env, &view.app).await;
+                out.text(&deployment::succeeded(view, &urls, out.style));
+            }
+            Ok(Exit::DONE)
+        }
+        (Ending::Data | Ending::Words, false) => {
+            if !out.json {
+                out.warn(deployment::unsuccessful(view, out.talk_style));
+            }
+            let exit = view.state.exit_code().unwrap_or(ExitCode::Failed);
+            Err(Failure::silent(exit.into()))
+        }
     }
-    if success { Ok(Exit::DONE) } else { Err(Failure::silent(exit.into())) }
 }
 
 /// Where an app is reached; nothing when the server does not say.

@@ -19,7 +19,7 @@ use crate::output::Shown;
 )]
 pub(crate) struct Args {
     /// Where its socket and files are [default: the one of ark up]
-    #[arg(long, env = "ARK_DATA_DIR", value_name = "DIR", hide_env = true)]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Where apps are reached; port 0 is any; several times for several addresses
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]

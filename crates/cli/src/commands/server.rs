@@ -16,8 +16,8 @@ use crate::output::{Output, Shown};
     after_help = "`ark up` is server and gateway together, and what most machines want."
 )]
 pub(crate) struct Args {
-    /// Where everything is kept [default: /var/lib/ark for root, else ~/.local/share/ark]
-    #[arg(long, env = "ARK_DATA_DIR", value_name = "DIR", hide_env = true)]
+    /// Where everything is kept [default: ARK_DATA_DIR, else /var/lib/ark for root, ~/.local/share/ark]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Where the API listens; port 0 is any
     #[arg(long, value_name = "ADDR", default_value_t = up::API)]

@@ -36,8 +36,8 @@ const READY_BYTES_MAX: u64 = 64 << 10;
     after_help = "^C and SIGTERM stop the server only: gateway and apps go on, and the next `ark up` takes them\nover. `ark down` stops everything. ARK_LOG=info says more."
 )]
 pub(crate) struct Args {
-    /// Where everything is kept [default: /var/lib/ark for root, else ~/.local/share/ark]
-    #[arg(long, env = "ARK_DATA_DIR", value_name = "DIR", hide_env = true)]
+    /// Where everything is kept [default: ARK_DATA_DIR, else /var/lib/ark for root, ~/.local/share/ark]
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Where the API listens; port 0 is any
     #[arg(long, value_name = "ADDR", default_value_t = API)]

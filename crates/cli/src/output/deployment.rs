@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::Style;
 use super::lines::{cut, wrap_remedies};
 use super::numbers::{count, counted, failures, rate};
-use super::times::{between_ms, length};
+use super::times::{age, between_ms, length};
 
 /// Cells of a bar.
 const BAR_CELLS: u32 = 4;
@@ -88,7 +88,7 @@ pub(crate) fn block(
     }
     lines.push(String::new());
     let began = view.started_at.unwrap_or(view.created_at);
-    let elapsed = format!("elapsed {}", length(between_ms(began, now) / 1_000 * 1_000));
+    let elapsed = format!("elapsed {}", age(between_ms(began, now)));
     let measured = traffic.map_or_else(String::new, |traffic| format!("{}   ", requests(traffic)));
     lines.push(cut(&format!("  {measured}{elapsed}"), style.width));
     lines
@@ -138,7 +138,7 @@ fn side(name: &str, active: &str, side: &SideProgress, wanted: u32, now: Timesta
         facts.push(format!("{} starting", side.starting));
     }
     if side.draining > 0 {
-        let since = side.draining_since.map(|since| length(between_ms(since, now) / 1_000 * 1_000));
+        let since = side.draining_since.map(|since| age(between_ms(since, now)));
         let inside = counted(u64::from(side.draining_in_flight), "request");
         facts.push(match since {
             Some(since) => format!("{} draining ({inside}, {since})", side.draining),
@@ -208,6 +208,15 @@ fn receipt_line(view: &DeploymentView) -> Option<String> {
         count(total.retried),
         length(total.longest_stall_ms)
     ))
+}
+
+/// How a deployment ended that was told to end.
+pub(crate) fn aborted(view: &DeploymentView, style: Style) -> String {
+    let mut out = format!("{} {}; {}", style.good("✓"), what(view), outcome(view));
+    if let Some(line) = kept_serving(view) {
+        out.push_str(&format!("\n  {line}"));
+    }
+    out
 }
 
 /// How anything else ended: what happened, why, the last log lines, what to type next.

@@ -31,12 +31,12 @@ pub(crate) fn between_ms(from: Timestamp, to: Timestamp) -> u64 {
 
 /// How long ago, or the exact instant when that was asked for.
 pub(crate) fn ago(at: Timestamp, now: Timestamp, style: Style) -> String {
-    if style.utc { exact(at) } else { length(whole_seconds(between_ms(at, now))) }
+    if style.utc { exact(at) } else { age(between_ms(at, now)) }
 }
 
-/// How old something is does not need milliseconds.
-fn whole_seconds(ms: u64) -> u64 {
-    ms / SECOND * SECOND
+/// A length of time that grows while it is looked at: milliseconds would only flicker.
+pub(crate) fn age(ms: u64) -> String {
+    if ms < SECOND { "0 s".to_owned() } else { length(ms / SECOND * SECOND) }
 }
 
 /// `2026-05-01T12:04:31.220Z`.
@@ -79,7 +79,7 @@ mod tests {
     fn a_clock_that_went_back_gives_no_negative_age() {
         let at: Timestamp = "2026-05-01T12:00:00Z".parse().unwrap();
         let before: Timestamp = "2026-05-01T11:00:00Z".parse().unwrap();
-        assert_eq!(ago(at, before, Style::plain(80)), "0 ms");
+        assert_eq!(ago(at, before, Style::plain(80)), "0 s");
         assert_eq!(ago(before, at, Style { utc: true, ..Style::plain(80) }), exact(before));
         assert_eq!(exact(before), "2026-05-01T11:00:00.000Z");
     }
