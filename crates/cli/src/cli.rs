@@ -130,8 +130,25 @@ commands! {
     }
 }
 
+/// The roles that engines start by the hundred: no time and no memory for a command line of forty
+/// commands. Anything else than exactly what an engine types is left to that.
+fn engine_role() -> Option<Ended> {
+    let mut words = std::env::args_os().skip(1);
+    let role = words.next()?;
+    match (role.to_str()?, words.next(), words.next()) {
+        ("shim", Some(directory), None) => {
+            Some(commands::shim::run(&commands::shim::Args { directory: directory.into() }))
+        }
+        ("sample", None, None) => Some(commands::sample::run()),
+        _ => None,
+    }
+}
+
 /// Runs the command line of this process; answers its exit code.
 pub(crate) fn run() -> Exit {
+    if let Some(ended) = engine_role() {
+        return ended.unwrap_or_else(|failure| failure.exit);
+    }
     let matches = match command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return usage(&error),

@@ -24,12 +24,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    install_crypto();
     ExitCode::from(cli::run().0)
-}
-
-/// TLS by ring. Done once, before the first client is made.
-fn install_crypto() {
-    // An error means that it was installed already (by another test of this process).
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -173,7 +173,7 @@ impl Client {
         app: &AppName,
         request: &DeployRequest,
     ) -> Result<DeploymentView, Failure> {
-        self.post(&format!("{}/deployments", app_path(env, app)), request).await
+        self.post_once(&format!("{}/deployments", app_path(env, app)), request).await
     }
 
     /// What a deployment would do.
@@ -193,7 +193,7 @@ impl Client {
         app: &AppName,
         request: &RollbackRequest,
     ) -> Result<DeploymentView, Failure> {
-        self.post(&format!("{}/rollback", app_path(env, app)), request).await
+        self.post_once(&format!("{}/rollback", app_path(env, app)), request).await
     }
 
     /// Deployments, newest first, at most `limit`.

@@ -174,7 +174,6 @@ mod tests {
     }
 
     async fn listener() -> (TcpListener, Client) {
-        crate::install_crypto();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let client = Client::of(&format!("http://{address}"), "t".into(), None).unwrap();

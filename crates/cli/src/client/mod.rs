@@ -20,6 +20,7 @@ use ark_model::exit::ExitCode;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
 
 use crate::failure::Failure;
 
@@ -29,6 +30,9 @@ pub(crate) use discovery::Connection;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an ordinary answer may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request that was lost with its server is sent again, and the pause in between.
+const LOST_DEADLINE: Duration = Duration::from_secs(60);
+const LOST_PAUSE: Duration = Duration::from_millis(300);
 /// The largest JSON answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// How often a request is sent again when the server says that it is busy.
@@ -65,6 +69,8 @@ impl Client {
         token: String,
         data_dir: Option<PathBuf>,
     ) -> Result<Self, Failure> {
+        // TLS by ring. An error means that it was installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let loopback = discovery::is_loopback(server);
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -124,10 +130,33 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Failure> {
-        // One key for all tries, so that an answer lost on its way is given again.
+        self.json(|| self.request(Method::POST, path).json(body)).await
+    }
+
+    /// A request that must be carried out once: one key for all tries, so that an answer that was
+    /// lost on its way, with the server perhaps, is given again.
+    async fn post_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
         let key = uuid::Uuid::now_v7().to_string();
-        self.json(|| self.request(Method::POST, path).header(IDEMPOTENCY_KEY, &key).json(body))
-            .await
+        let send = || self.request(Method::POST, path).header(IDEMPOTENCY_KEY, &key).json(body);
+        let deadline = Instant::now() + LOST_DEADLINE;
+        let mut lost = false;
+        loop {
+            match self.json(send).await {
+                Err(failure) if failure.code == LOST || (lost && is_passing(&failure)) => {
+                    lost = true;
+                    if Instant::now() >= deadline {
+                        return Err(failure);
+                    }
+                }
+                answer => return answer,
+            }
+            sleep(LOST_PAUSE).await;
+            self.rediscover();
+        }
     }
 
     async fn with_body<T: DeserializeOwned>(
@@ -183,7 +212,7 @@ impl Client {
             if failure.code != ProblemCode::Busy.as_str() || attempt >= BUSY_RETRIES {
                 return Err(failure);
             }
-            tokio::time::sleep(pause).await;
+            sleep(pause).await;
             attempt += 1;
             pause *= 2;
         }
@@ -239,11 +268,14 @@ impl Client {
             )
             .remedy("look closer", "ark doctor");
         }
-        let failure = Failure::new(
-            ExitCode::Failed,
-            UNREACHABLE,
-            format!("the server at {base} cannot be reached: {}", innermost(error)),
-        );
+        let (code, what) = if error.is_connect() {
+            (UNREACHABLE, "cannot be reached")
+        } else {
+            (LOST, "was lost within a request")
+        };
+        let why = innermost(error);
+        let failure =
+            Failure::new(ExitCode::Failed, code, format!("the server at {base} {what}: {why}"));
         match &self.data_dir {
             Some(dir) => failure
                 .detail("apps and gateway go on without it")
@@ -255,11 +287,14 @@ impl Client {
 
 /// The code of a failure to reach the server at all; followers try again on it.
 pub(crate) const UNREACHABLE: &str = "server-unreachable";
+/// The code of a connection that broke after a request was sent: it may have been carried out.
+const LOST: &str = "server-lost";
 
 /// Whether trying again later may help.
 pub(crate) fn is_passing(failure: &Failure) -> bool {
     let passing = [ProblemCode::Busy, ProblemCode::ShuttingDown, ProblemCode::Timeout];
     failure.code == UNREACHABLE
+        || failure.code == LOST
         || failure.code == "server-timeout"
         || passing.iter().any(|code| failure.code == code.as_str())
 }
@@ -289,4 +324,35 @@ fn chain(error: &dyn std::error::Error) -> String {
         error = source;
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_request_lost_with_its_server_is_sent_again_under_the_same_key() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = Client::of(&format!("http://{address}"), "t".into(), None).unwrap();
+        let server = tokio::spawn(async move {
+            let mut keys = Vec::new();
+            for answer in ["", "HTTP/1.1 202 x\r\ncontent-length: 1\r\n\r\n7"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut bytes = vec![0; 64 << 10];
+                let read = stream.read(&mut bytes).await.unwrap();
+                let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
+                let key = text.lines().find_map(|line| line.strip_prefix("idempotency-key: "));
+                keys.push(key.unwrap_or_default().to_owned());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            keys
+        });
+        assert_eq!(client.post_once::<u8>("/x", &()).await.unwrap(), 7);
+        let keys = server.await.unwrap();
+        assert_eq!(keys[0], keys[1]);
+        assert!(!keys[0].is_empty());
+    }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::up::Background;
 use crate::cli::block_on;
-use crate::client::{Client, Connection, UNREACHABLE, discovery};
+use crate::client::{Client, Connection, UNREACHABLE, discovery, is_passing};
 use crate::confirm::confirm;
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::numbers::counted;
@@ -111,7 +111,10 @@ pub(crate) async fn stop_everything(client: &Client) -> Result<(), Failure> {
     let gateway = info.gateway.pid.and_then(|pid| u32::try_from(pid).ok()).map(process);
     let deadline = Instant::now() + DEADLINE;
     loop {
-        let silent = client.server_info().await.is_err_and(|failure| failure.code == UNREACHABLE);
+        // Of a server elsewhere nothing but its silence is seen; here its process is, too.
+        let silent = client.server_info().await.is_err_and(|failure| {
+            failure.code == UNREACHABLE || (own_machine && is_passing(&failure))
+        });
         if silent && !(own_machine && is_running(&server)) {
             // It ends the gateway last: while that runs, it has not done what it was asked to.
             if own_machine && gateway.is_some_and(|gateway| is_running(&gateway)) {

@@ -8,7 +8,7 @@ use crate::failure::{Ended, Exit};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The instance's directory
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
 /// Must be called before any runtime or thread is started: it closes inherited descriptors.
