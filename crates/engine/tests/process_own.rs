@@ -137,10 +137,12 @@ async fn a_torn_status_ends_the_instance_and_a_torn_record_sets_it_aside() {
         fs::write(&path, &whole[..cut]).unwrap();
         fixture.restart();
         let engine = fixture.engine();
-        let terminal = |state: &EngineState| match (file, state) {
-            ("spec.json", EngineState::Gone) => true,
-            (_, EngineState::StartFailed { .. } | EngineState::Exited { .. }) => true,
-            _ => false,
+        let terminal = |state: &EngineState| match state {
+            EngineState::Gone => file == "spec.json",
+            EngineState::StartFailed { .. } | EngineState::Exited { .. } => true,
+            EngineState::Preparing | EngineState::Running { .. } | EngineState::Stopping { .. } => {
+                false
+            }
         };
         until(&engine, id, "ended or gone", terminal).await;
         let begun = Instant::now();
