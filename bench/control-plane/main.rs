@@ -1,0 +1,272 @@
+//! What the control plane costs with 300 apps of 10 instances on the fake engine: deployments per
+//! minute, memory, API reads per second. The store is on disk and every write durable; API, loops
+//! and store are the real ones; engine and gateway answer at once.
+//!
+//! `cargo bench -p ark-server --bench control-plane`
+
+#![allow(clippy::print_stdout, reason = "the result of a benchmark is what it prints")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use ark_engine::fake::{Behaviour, FakeEngine};
+use ark_model::BootId;
+use ark_model::api::Role;
+use ark_model::gateway::{Counters, Readiness, Report, TargetReport};
+use ark_model::route::RouteTable;
+use ark_server::auth::{AllowedHosts, new_token};
+use ark_server::gateway_link::{Routes, take_report};
+use ark_server::observations::Observations;
+use ark_server::state::ServerState;
+use ark_server::world::{
+    CONTROLLER_LEASE, Fence, Settings, SystemClock, SystemHost, SystemIds, World,
+};
+use ark_server::{api, tasks};
+use ark_store::{Blobs, Keyring, Store, StoreError};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+const APPS: usize = 300;
+const INSTANCES: usize = 10;
+/// Clients that deploy, and that read, at the same time.
+const CLIENTS: usize = 16;
+const READS: Duration = Duration::from_secs(5);
+
+fn main() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(run());
+}
+
+async fn run() {
+    let server = Server::start().await;
+    println!("idle: {:.1} MB resident", resident_mb());
+    let first = deploy_all(&server, 1).await;
+    println!(
+        "first deployment of {APPS} apps, {} instances: {:.1} s, {:.0} deployments a minute",
+        APPS * INSTANCES,
+        first.as_secs_f64(),
+        APPS as f64 * 60.0 / first.as_secs_f64()
+    );
+    println!("with {APPS} apps of {INSTANCES} instances: {:.1} MB resident", resident_mb());
+    let cpu = cpu_seconds();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    println!("at rest with them: {:.1} % of one core", (cpu_seconds() - cpu) * 10.0);
+    let second = deploy_all(&server, 2).await;
+    println!(
+        "rolling all of them to a second release: {:.1} s, {:.0} deployments a minute",
+        second.as_secs_f64(),
+        APPS as f64 * 60.0 / second.as_secs_f64()
+    );
+    for (what, path) in [
+        ("status of 300 apps", "/v1/environments/production/apps?limit=500"),
+        ("one app", "/v1/environments/production/apps/app-7"),
+        ("50 deployments", "/v1/deployments?limit=50"),
+    ] {
+        let (count, p99) = read_for(&server, path).await;
+        println!(
+            "{what}: {:.0} reads a second, p99 {:.1} ms",
+            count as f64 / READS.as_secs_f64(),
+            p99.as_secs_f64() * 1_000.0
+        );
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    token: String,
+    client: reqwest::Client,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let now = Timestamp::now();
+        let store = Store::open(dir.path(), now).expect("a store");
+        let (blobs, keyring) =
+            (Blobs::open(dir.path()).expect("blobs"), Keyring::open(dir.path()).expect("a key"));
+        let engine =
+            Arc::new(FakeEngine::new(Arc::new(Timestamp::now), Arc::new(|_| Behaviour::default())));
+        let observations = Arc::new(Observations::default());
+        let lease = store
+            .write(move |tx| {
+                tx.acquire_lease(CONTROLLER_LEASE, "bench", now, Duration::from_secs(3_600))
+            })
+            .await;
+        let lease: Result<_, StoreError> = lease;
+        let token = lease.expect("the store answers").expect("the lease is free").token;
+        let world = World {
+            store: store.clone(),
+            blobs: blobs.clone(),
+            keyring: Arc::new(keyring.clone()),
+            engine: engine.clone(),
+            observations: observations.clone(),
+            route_changes: Arc::default(),
+            halt: Arc::new(AtomicBool::new(false)),
+            gateway_shutdown: watch::Sender::new(None),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds),
+            host: Arc::new(SystemHost),
+            settings: Arc::new(Settings {
+                instance_ports: 10_000..=29_999,
+                ..Settings::new(dir.path().to_owned())
+            }),
+            fence: Fence { token },
+        };
+        let (raw, record) = new_token("bench", Role::Admin, "bench", now).expect("randomness");
+        let inserted: Result<(), StoreError> =
+            store.write(move |tx| tx.insert_token(&record)).await;
+        inserted.expect("a token");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let settings = ark_server::state::Settings {
+            data_dir: dir.path().to_owned(),
+            api: address,
+            version: "bench".into(),
+            started_at: now,
+            allowed_hosts: AllowedHosts::default(),
+        };
+        let state = ServerState::new(store, blobs, keyring, engine, observations, settings);
+        tokio::spawn(api::serve(listener, Arc::new(state)));
+        tokio::spawn(gateway(world.clone()));
+        tokio::spawn(tasks::deployments::run(world.clone()));
+        tokio::spawn(tasks::housekeeping::run(world));
+        let client = reqwest::Client::new();
+        Self { address, token: raw.expose().to_owned(), client, _dir: dir }
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let request = self.client.get(format!("http://{}{path}", self.address));
+        let answer = request.bearer_auth(&self.token).send().await.expect("an answer");
+        answer.json().await.expect("JSON")
+    }
+}
+
+/// A gateway that applies every table at once and finds every target ready.
+async fn gateway(world: World) {
+    let boot = BootId(uuid::Uuid::now_v7());
+    world.observations.connected(boot, 1, Vec::new(), Timestamp::now());
+    let mut routes = Routes::default();
+    let mut ready: BTreeMap<ark_model::InstanceId, Timestamp> = BTreeMap::new();
+    let mut seq = 0;
+    loop {
+        if let Ok(Some(table)) = routes.next_table(&world).await {
+            routes.acknowledged(&world, table.generation);
+            seq += 1;
+            let report = report(boot, seq, &table, &mut ready);
+            let _ = take_report(&world, &report).await;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What changed since the report before, as the real gateway says it.
+fn report(
+    boot: BootId,
+    seq: u64,
+    table: &RouteTable,
+    ready: &mut BTreeMap<ark_model::InstanceId, Timestamp>,
+) -> Report {
+    let now = Timestamp::now();
+    let mut targets = Vec::new();
+    for route in &table.routes {
+        for target in &route.targets {
+            let draining = matches!(target.state, ark_model::route::TargetState::Draining { .. });
+            if ready.contains_key(&target.instance) && !draining {
+                continue;
+            }
+            let since = *ready.entry(target.instance).or_insert(now);
+            let readiness =
+                Readiness { ready: true, since, ever: true, failures: 0, last_failure: None };
+            targets.push(TargetReport {
+                route: route.key.clone(),
+                instance: target.instance,
+                release: target.release,
+                readiness: Some(readiness),
+                in_flight: 0,
+                streams: 0,
+                counters: Counters::default(),
+            });
+        }
+    }
+    let applied = Some(table.generation);
+    Report { boot, seq, applied, targets, routes: Vec::new(), lost: Vec::new() }
+}
+
+async fn deploy_all(server: &Server, version: u32) -> Duration {
+    let begun = Instant::now();
+    let apps: Vec<usize> = (0..APPS).collect();
+    let all = apps.chunks(APPS.div_ceil(CLIENTS)).map(|apps| async move {
+        for app in apps {
+            let text = format!(
+                "run: {{command: [./web]}}\nexpose: [{{name: http, port: 80}}]\n\
+                 autoscaling: {{min_count: {INSTANCES}, max_count: {INSTANCES}}}\n\
+                 deploy: {{min_healthy_time: 0s}}\nenv_defaults: {{VERSION: \"{version}\"}}\n"
+            );
+            let body = json!({"launch": {"file": format!("launch/app-{app}.yml"), "text": text}});
+            let address = server.address;
+            let url =
+                format!("http://{address}/v1/environments/production/apps/app-{app}/deployments");
+            let request = server.client.post(url).bearer_auth(&server.token).json(&body);
+            let answer = request.send().await.expect("an answer");
+            assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap_or_default());
+        }
+    });
+    futures::future::join_all(all).await;
+    loop {
+        let rows = server.get("/v1/environments/production/apps?limit=500").await;
+        let items = rows["items"].as_array().or(rows.as_array()).expect("rows").clone();
+        let done = items.iter().filter(|row| is_done(row, version)).count();
+        if done == APPS {
+            return begun.elapsed();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(600), "{done} of {APPS} done");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn is_done(row: &Value, version: u32) -> bool {
+    row["live"]["number"].as_u64().or(row["live"].as_u64()) == Some(u64::from(version))
+        && row["running_deployment"].is_null()
+}
+
+async fn read_for(server: &Server, path: &str) -> (usize, Duration) {
+    let until = Instant::now() + READS;
+    let clients = (0..CLIENTS).map(|_| async move {
+        let mut times = Vec::new();
+        while Instant::now() < until {
+            let begun = Instant::now();
+            server.get(path).await;
+            times.push(begun.elapsed());
+        }
+        times
+    });
+    let mut times: Vec<Duration> =
+        futures::future::join_all(clients).await.into_iter().flatten().collect();
+    times.sort_unstable();
+    let p99 = times[times.len() - 1 - times.len() / 100];
+    (times.len(), p99)
+}
+
+fn resident_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    let kb: f64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0.0);
+    kb / 1_024.0
+}
+
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let field = |n: usize| -> f64 {
+        after.split_whitespace().nth(n).and_then(|t| t.parse().ok()).unwrap_or(0.0)
+    };
+    (field(11) + field(12)) / 100.0
+}
