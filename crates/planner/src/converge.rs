@@ -144,8 +144,11 @@ impl Step<'_> {
             Some(EngineState::StartFailed { reason }) => {
                 StopCause::StartFailed { reason: reason.clone() }
             }
-            // A record without an instance: it was never started, and will be by its record.
-            Some(EngineState::Gone) if s.state == InstanceState::Starting => return false,
+            // A record without an instance: it was never started, and will be by its record, unless
+            // the engine has refused for as long as it may take.
+            Some(EngineState::Gone) if s.state == InstanceState::Starting => {
+                return self.give_up_waiting_for_ready(s);
+            }
             Some(EngineState::Gone) => StopCause::Vanished,
             Some(
                 EngineState::Preparing | EngineState::Running { .. } | EngineState::Stopping { .. },
@@ -162,13 +165,22 @@ impl Step<'_> {
         if s.state != InstanceState::Starting {
             return false;
         }
-        let deadline = after(s.created_at, self.target.policy.ready_timeout);
+        let policy = self.target.policy;
+        let allowed = match s.engine {
+            // It has not begun: a server that was away for a while still starts it.
+            Some(EngineState::Gone) => {
+                policy.ready_timeout.saturating_add(policy.progress_deadline)
+            }
+            _ => policy.ready_timeout,
+        };
+        let deadline = after(s.created_at, allowed);
         if self.now < deadline {
             self.wake(deadline);
             return false;
         }
         let last = match (&s.engine, &s.probe) {
             (Some(EngineState::Preparing), _) => "its files were still being prepared".to_owned(),
+            (Some(EngineState::Gone), _) => "the engine did not start it".to_owned(),
             (_, Some(probe)) if !probe.ready => {
                 probe.last_failure.clone().unwrap_or_else(|| "its check did not pass".to_owned())
             }
@@ -253,13 +265,21 @@ impl Step<'_> {
             None => 0,
         };
         let mut spare = progress.serving.saturating_sub(floor);
+        // Without a surge nothing can start before something goes. What is long sick is no capacity
+        // and may make room, as far as instances may be missing at all.
+        let up = alive.iter().filter(|s| is_up(s)).count() as u32;
+        let mut room = match self.target.policy.surge(self.target.count) {
+            0 => up.saturating_sub(floor),
+            _ => 0,
+        };
         for s in self.victims(alive) {
             let unserved = !s.is_serving();
             let never_admitted = s.state == InstanceState::Starting;
             let free = never_admitted
                 || floor == 0
-                || (unserved && is_known_idle(s, self.now) && progress.serving > 0);
+                || (unserved && is_known_idle(s, self.now) && (progress.serving > 0 || room > 0));
             if free {
+                room = room.saturating_sub(1);
                 self.take_out(s);
                 spare = if unserved { spare } else { spare.saturating_sub(1) };
             } else if !unserved && spare > 0 {

@@ -139,7 +139,13 @@ pub fn plan(input: &Input<'_>) -> Plan {
         (_, true) => stop_everything(input),
         (None, false) => {
             let mut plan = steady(input);
-            plan.begin_waiting = input.waiting.is_some();
+            if input.waiting.is_some() {
+                plan.begin_waiting = true;
+                // Nothing is begun, or taken away, for the sake of a release that is about to be
+                // replaced: the deployment knows what is to run.
+                plan.actions.retain(|a| matches!(a, Action::Ended { .. } | Action::Activate(_)));
+                plan.backoff = None;
+            }
             plan
         }
         (Some(d), false) => match (d.state, &d.abort) {
@@ -270,11 +276,19 @@ fn steady(input: &Input<'_>) -> Plan {
     target.start_after = input.app.start_after;
     let c = converge(&target, input.seen, input.now);
     let mut plan = new_plan(c, "instances to become ready".into());
-    plan.backoff = backoff(input, &plan.actions);
+    plan.backoff = backoff(input, input.app.live, &plan.actions);
     plan
 }
 
-fn backoff(input: &Input<'_>, actions: &[Action]) -> Option<Backoff> {
+/// Delays the next start after a failure of an instance of `release`, the one that is to serve;
+/// how others end says nothing about it.
+fn backoff(
+    input: &Input<'_>,
+    release: Option<ReleaseNumber>,
+    actions: &[Action],
+) -> Option<Backoff> {
+    let wanted =
+        |id: &InstanceId| input.seen.iter().any(|s| s.id == *id && Some(s.release) == release);
     let settled = |id: &InstanceId| {
         input
             .seen
@@ -283,7 +297,9 @@ fn backoff(input: &Input<'_>, actions: &[Action]) -> Option<Backoff> {
             .and_then(|s| s.active_at)
             .is_some_and(|at| since(at, input.now) >= SETTLED)
     };
-    let failed = actions.iter().any(|action| failure(action).is_some_and(|f| !settled(&f.id)));
+    let failed = actions
+        .iter()
+        .any(|action| failure(action).is_some_and(|f| wanted(&f.id) && !settled(&f.id)));
     if failed {
         let failures = input.app.failures.saturating_add(1);
         let factor = 1u32.checked_shl(failures.min(10) - 1).unwrap_or(1);
@@ -452,13 +468,14 @@ pub fn cause_key(cause: &StopCause) -> String {
 
 /// Live; the old side drains and stops. Failures now are steady state's business.
 fn draining(input: &Input<'_>, d: &Deployment) -> Plan {
-    let t = target(input, Some(d.release), input.new_policy, StopCause::Replaced);
+    let mut t = target(input, Some(d.release), input.new_policy, StopCause::Replaced);
+    t.start_after = input.app.start_after;
     let c = converge(&t, input.seen, input.now);
     let left = c.progress.unwanted_alive;
     let ended = c.actions.iter().filter(|a| matches!(a, Action::Ended { .. })).count() as u32;
     let words = format!("{left} instances of other releases to end");
     let mut plan = new_plan(c, words);
-    plan.backoff = backoff(input, &plan.actions);
+    plan.backoff = backoff(input, Some(d.release), &plan.actions);
     let live = d.live_at.unwrap_or(input.now);
     let longest = input.seen.iter().map(|s| s.drain).max().unwrap_or_default();
     let due = after(live, longest.saturating_add(t.policy.stop_grace).saturating_add(STOP_MARGIN));
@@ -483,6 +500,8 @@ fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
     let mut t = target(input, d.base, input.live_policy, StopCause::Returned);
     // What served before is good enough to return to; a restart asked for meanwhile comes after.
     t.restart_before = None;
+    // What is gone back to may fail as well: it is not started over and over without a pause.
+    t.start_after = input.app.start_after;
     let c = converge(&t, input.seen, input.now);
     let missing = t.count.saturating_sub(c.progress.wanted_serving);
     let words = match d.base {
@@ -491,6 +510,7 @@ fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
     };
     let done = missing == 0 && c.progress.unwanted_alive == 0;
     let mut plan = new_plan(c, words);
+    plan.backoff = backoff(input, d.base, &plan.actions);
     let began = d.returning_at.unwrap_or(input.now);
     let longest = input.seen.iter().map(|s| s.drain).max().unwrap_or_default();
     let span = t.policy.deadline.saturating_add(longest).saturating_add(STOP_MARGIN);

@@ -490,3 +490,98 @@ fn no_surge_and_nothing_missing_still_moves() {
     p.max_unavailable = Quantity::Count(1);
     assert_eq!(p.surge(3), 0);
 }
+
+#[test]
+fn a_release_about_to_be_replaced_is_not_started() {
+    let with_waiting = |case: Case| {
+        let policy = policy(case.count);
+        let waiting = deployment(DeploymentState::Queued);
+        plan(&Input {
+            now: at(case.now),
+            app: &case.app,
+            ending: None,
+            running: None,
+            waiting: Some(&waiting),
+            new_policy: Some(&policy),
+            live_policy: Some(&policy),
+            seen: &case.seen,
+        })
+    };
+    // The app was stopped, or its live release failed, and something else is deployed.
+    let begun = with_waiting(Case::steady(2, vec![]));
+    assert!(begun.begin_waiting);
+    assert_eq!(short(&begun), "");
+    // What an abandoned deployment left is the next one's to judge; what has ended has ended.
+    let left = vec![old(1), new(2), exited(new(3), 1)];
+    assert_eq!(short(&with_waiting(Case::steady(1, left))), "!3");
+}
+
+#[test]
+fn what_fails_while_the_old_side_drains_or_on_the_way_back_is_delayed_too() {
+    let young =
+        |n, release| Seen { active_at: Some(at(0)), ..instance(n, release, InstanceState::Active) };
+    for (state, release, base) in
+        [(DeploymentState::Draining, NEW, Some(OLD)), (DeploymentState::Returning, OLD, Some(OLD))]
+    {
+        let busy = Seen { in_flight: Some(1), ..instance(1, OLD, InstanceState::Draining) };
+        let case = |start_after| {
+            let seen = vec![busy.clone(), exited(young(2, release), 1)];
+            let mut case = Case::deploying(1, seen).with(|d| {
+                (d.state, d.base) = (state, base);
+                (d.live_at, d.returning_at) = (Some(at(0)), Some(at(0)));
+            });
+            case.app.start_after = start_after;
+            case
+        };
+        let failed = case(None).plan();
+        let until = at(2);
+        assert_eq!(failed.backoff, Some(Backoff::Delay { failures: 1, until }), "{state:?}");
+        assert_eq!(short(&case(Some(at(10))).plan()), "!2", "{state:?}");
+        assert_eq!(short(&case(Some(at(1))).plan()), "!2 +1", "{state:?}");
+    }
+    // On the way back, the end of what is being left delays nothing.
+    let back = Case::deploying(1, vec![exited(young(2, NEW), 1)]).with(|d| {
+        d.state = DeploymentState::Returning;
+        d.returning_at = Some(at(0));
+    });
+    assert_eq!(back.plan().backoff, None);
+}
+
+#[test]
+fn without_surge_a_sick_old_side_makes_room() {
+    let sick = |n| Seen {
+        probe: Some(ProbeSeen { ready: false, since: at(-60), last_failure: None }),
+        ..old(n)
+    };
+    let step = |seen: Vec<Seen>| {
+        let mut p = policy(3);
+        (p.max_surge, p.max_unavailable) = (Quantity::Count(0), Quantity::Count(1));
+        let case = Case::deploying(3, seen);
+        short(&plan(&Input {
+            now: at(case.now),
+            app: &case.app,
+            ending: None,
+            running: case.running.as_ref(),
+            waiting: None,
+            new_policy: Some(&p),
+            live_policy: Some(&p),
+            seen: &case.seen,
+        }))
+    };
+    assert_eq!(step(vec![sick(1), sick(2), sick(3)]), "-1");
+    let leaving = instance(1, OLD, InstanceState::Draining);
+    assert_eq!(step(vec![leaving, sick(2), sick(3)]), "+1 x1");
+    assert_eq!(step(vec![sick(2), sick(3), starting(4, None)]), "-2");
+    assert_eq!(step(vec![old(1), old(2), old(3)]), "-1");
+}
+
+#[test]
+fn what_the_engine_never_starts_is_given_up() {
+    let never = |now| {
+        let gone = Seen { engine: Some(EngineState::Gone), probe: None, ..starting(2, None) };
+        Case::steady(1, vec![Seen { release: OLD, ..gone }]).at(now).plan()
+    };
+    assert_eq!(short(&never(419)), "");
+    assert_eq!(short(&never(420)), "x2 +1");
+    assert!(matches!(never(420).backoff, Some(Backoff::Delay { .. })));
+}
