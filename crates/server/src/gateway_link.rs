@@ -12,18 +12,19 @@ use std::time::Duration;
 
 use ark_gateway::link::{Link, LinkSender};
 use ark_model::definition::Definition;
+use ark_model::environment::EnvKind;
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::gateway::{FromGateway, LostBoot, Report};
 use ark_model::instance::InstanceState;
 use ark_model::route::{Route, RouteTable};
-use ark_model::{AppName, EnvName, Generation, ReleaseNumber};
+use ark_model::{AppName, DeploymentState, EnvName, Generation, ReleaseNumber};
 use ark_planner::time::after;
 use ark_store::{ReadTx, StoreError};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::observations::AppKey;
-use crate::route_table::{AppRecords, build};
+use crate::route_table::{AppRecords, HostRank, build, join};
 use crate::world::World;
 
 /// Time between two attempts to dial.
@@ -34,6 +35,8 @@ const REBUILD_ALL: Duration = Duration::from_secs(10);
 const COALESCE: Duration = Duration::from_millis(10);
 /// Tables that may wait for their acknowledgement.
 const UNACKNOWLEDGED_MAX: usize = 64;
+/// Notes of one deployment: a gateway that dies over and over is told of so often.
+const NOTES_MAX: usize = 20;
 /// Definitions kept in memory.
 const DEFINITIONS_MAX: usize = 20_000;
 
@@ -73,7 +76,7 @@ impl RouteChanges {
 /// The routes as last built, and the tables that were pushed and not yet acknowledged.
 #[derive(Debug, Default)]
 pub struct Routes {
-    per_app: BTreeMap<AppKey, Vec<Route>>,
+    per_app: BTreeMap<AppKey, (HostRank, Vec<Route>)>,
     definitions: HashMap<(EnvName, AppName, ReleaseNumber), Arc<Definition>>,
     all_due: Option<Timestamp>,
     pushed: Option<Vec<Route>>,
@@ -116,8 +119,7 @@ impl Routes {
                 return Err(error);
             }
         }
-        let mut routes: Vec<Route> = self.per_app.values().flatten().cloned().collect();
-        routes.sort_by(|a, b| a.key.cmp(&b.key));
+        let routes = join(self.per_app.values().map(|(rank, routes)| (*rank, routes.as_slice())));
         if self.pushed.as_ref() == Some(&routes) {
             return Ok(None);
         }
@@ -143,12 +145,12 @@ impl Routes {
         let loaded = world.store.read(move |tx| load(tx, &keys, &known)).await?;
         for (key, records) in loaded {
             match records {
-                Some(records) => {
+                Some((rank, records)) => {
                     for (release, definition) in &records.definitions {
                         let place = (key.0.clone(), key.1.clone(), *release);
                         self.definitions.insert(place, definition.clone());
                     }
-                    self.per_app.insert(key, build(&[records]));
+                    self.per_app.insert(key, (rank, build(&[records])));
                 }
                 None => {
                     self.per_app.remove(&key);
@@ -179,7 +181,7 @@ impl Routes {
     }
 }
 
-type Loaded = Vec<(AppKey, Option<AppRecords>)>;
+type Loaded = Vec<(AppKey, Option<(HostRank, AppRecords)>)>;
 
 fn load(
     tx: &ReadTx,
@@ -193,9 +195,14 @@ fn load(
     let mut all = Vec::new();
     for key in keys {
         let (env, app) = key;
-        let Some(state) = tx.app_state(env, app)? else {
+        let (Some(environment), Some(state)) = (tx.environment(env)?, tx.app_state(env, app)?)
+        else {
             all.push((key.clone(), None));
             continue;
+        };
+        let rank = HostRank {
+            development: environment.kind == EnvKind::Development,
+            created_at: environment.created_at,
         };
         let mut instances = tx.alive_instances_of(env, app)?;
         instances.retain(|i| i.state != InstanceState::Stopping);
@@ -226,7 +233,7 @@ fn load(
             instances,
             discovery: discovery.remove(key).unwrap_or_default(),
         };
-        all.push((key.clone(), Some(records)));
+        all.push((key.clone(), Some((rank, records))));
     }
     Ok(all)
 }
@@ -270,6 +277,9 @@ fn note_lost(
         *inside.entry(key).or_default() += u64::from(target.in_flight + target.streams);
     }
     for mut d in tx.unfinished_deployments()? {
+        if d.state == DeploymentState::Queued || d.notes.len() >= NOTES_MAX {
+            continue;
+        }
         let n = inside.get(&(d.env.clone(), d.app.clone())).copied().unwrap_or(0);
         let state = d.state;
         d.notes.push(format!(
@@ -349,6 +359,8 @@ async fn serve(world: &World, routes: &mut Routes, link: Link) -> String {
         }
     });
     let mut shutdown = world.gateway_shutdown.subscribe();
+    // It may have been said while there was no link.
+    shutdown.mark_changed();
     let broken = loop {
         match push(world, routes, &mut sender).await {
             Ok(()) => {}

@@ -1,7 +1,7 @@
 //! The route table, as a pure function of what is recorded. `gateway_link` builds it after each
 //! commit and pushes it when it differs from the last; nothing else decides what the gateway does.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use ark_model::route::{
 };
 use ark_model::{AppName, EnvName, ReleaseNumber};
 use ark_planner::time::after;
+use jiff::Timestamp;
 
 /// Share of an active target; all are equal in a rolling deployment.
 const WEIGHT: u32 = 100;
@@ -60,7 +61,75 @@ fn app_routes(records: &AppRecords) -> Vec<Route> {
     for instance in &records.instances {
         collect(&instance.release, |_| Reach::Closed);
     }
-    exposes.into_iter().map(|(reach, expose)| route(records, reach, expose)).collect()
+    let mut routes: Vec<Route> =
+        exposes.into_iter().map(|(reach, expose)| route(records, reach, expose)).collect();
+    one_route_per_host(&mut routes);
+    routes
+}
+
+/// A host that moves from one `expose` entry to another (which was renamed, say) belongs to the
+/// entry that serves, the live release's first: it changes hands in the table in which the last
+/// instance of the old entry drains.
+fn one_route_per_host(routes: &mut [Route]) {
+    let serves =
+        |r: &Route| r.targets.iter().any(|t| matches!(t.state, TargetState::Active { .. }));
+    let mut order: Vec<usize> = (0..routes.len()).collect();
+    order.sort_by_key(|i| !serves(&routes[*i]));
+    let mut taken = HashSet::new();
+    for index in order {
+        let route = &mut routes[index];
+        let path = place(&route.path);
+        route.hosts.retain(|host| taken.insert((host.clone(), path.clone())));
+    }
+}
+
+/// Paths that mean the same are equal.
+fn place(path: &str) -> String {
+    path.trim_end_matches('/').to_owned()
+}
+
+/// Whose claim to a host goes before whose, when several apps name it: a permanent environment's
+/// before those for development (which are made from the same launch files), then the older
+/// environment's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostRank {
+    /// Whether the environment is for development.
+    pub development: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// All apps' routes as one table, in a fixed order. One host and path lead to one route, or the
+/// gateway would refuse the table, and with it everything that waits for its acknowledgement; an
+/// app's own names (`web.production.localhost`) go before what another calls itself.
+pub fn join<'a>(apps: impl IntoIterator<Item = (HostRank, &'a [Route])>) -> Vec<Route> {
+    let mut all: Vec<(HostRank, Route)> = apps
+        .into_iter()
+        .flat_map(|(rank, routes)| routes.iter().map(move |route| (rank, route.clone())))
+        .collect();
+    all.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
+    let own = |route: &Route, host: &str| {
+        host.strip_suffix(".localhost")
+            .and_then(|h| h.strip_suffix(route.key.env.as_str()))
+            .is_some_and(|h| {
+                h.trim_end_matches('.').rsplit('.').next() == Some(route.key.app.as_str())
+            })
+    };
+    let mut taken = HashSet::new();
+    for mine in [true, false] {
+        for (_, route) in &mut all {
+            let path = place(&route.path);
+            let hosts = std::mem::take(&mut route.hosts);
+            let free = |host: &String| {
+                own(route, host) != mine || taken.insert((host.clone(), path.clone()))
+            };
+            let kept: Vec<String> = hosts.into_iter().filter(free).collect();
+            route.hosts = kept;
+        }
+    }
+    let mut routes: Vec<Route> = all.into_iter().map(|(_, route)| route).collect();
+    routes.sort_by(|a, b| a.key.cmp(&b.key));
+    routes
 }
 
 /// Whether new requests find a route.
@@ -77,7 +146,6 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
         Reach::Open(index) => {
             let mut hosts = vec![default_host(&records.env, &records.app, index, &expose.name)];
             hosts.extend(expose.hosts.iter().map(|host| host.to_ascii_lowercase()));
-            hosts.dedup();
             (hosts, records.discovery.get(&expose.name).copied())
         }
         Reach::Closed => (Vec::new(), None),
@@ -160,7 +228,7 @@ mod tests {
     use ark_model::InstanceId;
     use ark_model::definition::DurationText;
     use ark_model::instance::PortBinding;
-    use jiff::{SignedDuration, Timestamp};
+    use jiff::SignedDuration;
 
     use super::*;
 
@@ -263,6 +331,63 @@ mod tests {
         let http = routes.iter().find(|r| r.key.expose == "http").expect("open");
         assert_eq!(http.hosts, ["web.production.localhost"]);
         assert_eq!(build(&[records(&[2], vec![new])]).len(), 1);
+    }
+
+    #[test]
+    fn a_host_changes_hands_with_the_last_old_instance() {
+        let hosts = |instances| {
+            let routes = build(&[records(&[1, 2], instances)]);
+            let of = |name: &str| {
+                routes.iter().find(|r| r.key.expose == name).map_or(0, |r| r.hosts.len())
+            };
+            (of("default"), of("http"))
+        };
+        let old = |state| instance(1, 1, state, &["default", "pprof"]);
+        let new = |state| instance(2, 2, state, &["http"]);
+        use InstanceState::{Active, Draining, Starting};
+        assert_eq!(hosts(vec![old(Active), new(Starting)]), (1, 0));
+        assert_eq!(hosts(vec![old(Active), new(Active)]), (1, 0));
+        assert_eq!(hosts(vec![old(Draining), new(Active)]), (0, 1));
+        assert_eq!(hosts(vec![]), (1, 0));
+    }
+
+    #[test]
+    fn a_host_that_several_apps_name_belongs_to_one() {
+        let of = |env: &str, app: &str, hosts: &[&str]| {
+            let mut records = records(&[1], Vec::new());
+            records.env = env.parse().expect("a name");
+            records.app = app.parse().expect("a name");
+            let mut definition = Definition::clone(&definition(&["default"]));
+            definition.expose[0].hosts = hosts.iter().map(|h| (*h).to_owned()).collect();
+            records.definitions.insert(ReleaseNumber(1), Arc::new(definition));
+            build(&[records])
+        };
+        let rank = |development, second| HostRank {
+            development,
+            created_at: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second),
+        };
+        let hosts = ["web.example.test", "web.example.test", "api.production.localhost"];
+        let dev = of("a-dev", "web", &hosts);
+        let production = of("production", "web", &hosts);
+        let api = of("production", "api", &[]);
+        let apps =
+            [(rank(true, 1), &*dev), (rank(false, 2), &*production), (rank(false, 2), &*api)];
+        let routes = join(apps);
+        let told: Vec<(&str, &str, Vec<&str>)> = routes
+            .iter()
+            .map(|r| {
+                let hosts = r.hosts.iter().map(String::as_str).collect();
+                (r.key.env.as_str(), r.key.app.as_str(), hosts)
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("a-dev", "web", vec!["web.a-dev.localhost"]),
+                ("production", "api", vec!["api.production.localhost"]),
+                ("production", "web", vec!["web.production.localhost", "web.example.test"]),
+            ]
+        );
     }
 
     #[test]
