@@ -302,6 +302,8 @@ impl Conductor {
                 },
             }
         }
+        let now_ms = self.shared.clock.now_ms();
+        tell_all(&self.shared, || Message::Stop { until_ms: now_ms });
         // Workers count what they drop as cut; they end within a few ticks.
         sleep(crate::worker::TICK * 3).await;
         self.report();

@@ -189,12 +189,22 @@ fn start_workers(shared: &Arc<Shared>, count: usize) -> Result<Vec<JoinHandle<()
                 Err(error) => tracing::error!(%error, index, "worker has no runtime"),
             }
         };
+        let run = move || or_abort(run);
         std::thread::Builder::new()
             .name(format!("ark-worker-{index}"))
             .spawn(run)
             .map_err(Error::start("worker thread"))
     };
     incoming.into_iter().enumerate().map(start).collect()
+}
+
+/// A gateway that has lost a thread would go on serving half of everything; its supervisor starts a
+/// whole one. (A panic within one connection ends that connection alone.)
+fn or_abort(run: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+        tracing::error!("a thread of the gateway has panicked; the gateway ends");
+        std::process::abort();
+    }
 }
 
 /// After how many tasks a worker looks for new events. A task is one step of one connection, so
@@ -242,7 +252,7 @@ fn start_control(
     };
     let thread = std::thread::Builder::new()
         .name("ark-control".to_owned())
-        .spawn(run)
+        .spawn(move || or_abort(run))
         .map_err(Error::start("control thread"))?;
     match is_ready.recv() {
         Ok(Ok(())) => Ok(thread),

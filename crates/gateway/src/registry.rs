@@ -24,8 +24,8 @@ pub(crate) struct Registry {
     workers: usize,
     clock: Clock,
     routes: HashMap<RouteKey, RouteRecord>,
-    /// Numbers of routes that were forgotten.
-    free_routes: Vec<RouteSlot>,
+    /// Numbers of routes given so far. None is given twice: a connection that came through a
+    /// route's own port knows it by its number, and must never find another app there.
     route_count: u32,
     targets: HashMap<(RouteSlot, InstanceId), TargetRecord>,
     /// No longer in the table; kept until their last counters are stored.
@@ -93,7 +93,6 @@ impl Registry {
             workers,
             clock,
             routes: HashMap::new(),
-            free_routes: Vec::new(),
             route_count: 0,
             targets: HashMap::new(),
             gone: Vec::new(),
@@ -239,11 +238,7 @@ impl Registry {
         });
         self.routes.retain(|_, record| {
             record.stalls.stored(seq);
-            let forget = record.reports_since_gone.is_some() && is_stored(record.last_report);
-            if forget {
-                self.free_routes.push(record.slot);
-            }
-            !forget
+            record.reports_since_gone.is_none() || !is_stored(record.last_report)
         });
     }
 
@@ -252,10 +247,8 @@ impl Registry {
             (record.reports_since_gone, record.last_report) = (None, None);
             return record.slot;
         }
-        let slot = self.free_routes.pop().unwrap_or_else(|| {
-            self.route_count += 1;
-            RouteSlot(self.route_count - 1)
-        });
+        let slot = RouteSlot(self.route_count);
+        self.route_count += 1;
         let record = RouteRecord {
             slot,
             cells: Cells::blocks(self.workers).into(),

@@ -39,6 +39,8 @@ const TICK_MS: u64 = 50;
 const SWEEP_TICKS: u64 = 20;
 /// How many requests one worker holds while no target is ready; more are refused.
 const HELD_MAX: usize = 4096;
+/// Descriptors kept for what is not a connection: discovery ports, probes, files.
+const DESCRIPTORS_KEPT: usize = 2048;
 /// The part of the drain period over which streams are ended; the rest is for those that must
 /// come to an end of their own (a frame, an event) first.
 const SPREAD_PERCENT: u64 = 90;
@@ -51,6 +53,9 @@ pub(crate) struct Shared {
     pub(crate) readiness_changed: tokio::sync::Notify,
     /// Connections open per worker.
     pub(crate) loads: Box<[Load]>,
+    /// How many there may be; more wait in the backlog. Each may need a second descriptor, for
+    /// its target.
+    pub(crate) connections_max: usize,
     /// Requests held over all workers.
     pub(crate) held: AtomicUsize,
     /// Filled in before the first worker starts.
@@ -68,6 +73,7 @@ impl Shared {
             clock: Clock::start(),
             readiness_changed: tokio::sync::Notify::new(),
             loads: (0..workers).map(|_| Load::default()).collect(),
+            connections_max: connections_max(),
             held: AtomicUsize::new(0),
             mailboxes: std::sync::OnceLock::new(),
         }
@@ -373,6 +379,9 @@ impl Worker {
         let worker = self.clone();
         let task = tokio::task::spawn_local(async move {
             loop {
+                while worker.shared.connections() >= worker.shared.connections_max {
+                    tokio::time::sleep(TICK).await;
+                }
                 match listener.accept().await {
                     Ok((stream, peer)) => worker.place(stream, peer, entry),
                     Err(error) if is_of_connection(&error) => {}
@@ -493,6 +502,13 @@ impl Worker {
         self.random.set(state);
         state
     }
+}
+
+/// Half of what the limit of open files leaves after what is not a connection.
+fn connections_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    (limit.saturating_sub(DESCRIPTORS_KEPT) / 2).max(64)
 }
 
 impl Found {

@@ -73,8 +73,8 @@ pub enum RouteProtocol {
 /// Limits and deadlines of a route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteLimits {
-    /// From the first byte of the request to the first byte of the answer, in milliseconds; then
-    /// 504. Long answers and streams are not cut by it.
+    /// From the last byte of the request to the first byte of the answer, in milliseconds; then
+    /// 504. A long upload does not use it up; long answers and streams are not cut by it.
     pub response_header_ms: u64,
     /// Longest silence within a request or response body, in milliseconds. Upgraded connections
     /// are exempt.

@@ -14,9 +14,12 @@ pub(crate) const SMALL_BYTES: usize = 16 << 10;
 /// For large bodies, and the most a head may take, in bytes.
 pub(crate) const LARGE_BYTES: usize = 64 << 10;
 
+/// What most heads, and small bodies that leave with them, fit into, in bytes.
+const HEAD_BYTES: usize = 4 << 10;
+
 /// How many free buffers of each size a worker keeps.
-const FREE_SMALL_MAX: usize = 512;
-const FREE_LARGE_MAX: usize = 64;
+const FREE_SMALL_MAX: usize = 256;
+const FREE_LARGE_MAX: usize = 32;
 
 /// Bytes received and not yet consumed.
 #[derive(Debug, Default)]
@@ -139,7 +142,7 @@ impl Buffers {
 
     /// An empty vector to build a head in.
     pub(crate) fn head(&self) -> Vec<u8> {
-        self.heads.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(SMALL_BYTES))
+        self.heads.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(HEAD_BYTES))
     }
 
     pub(crate) fn give_back(&self, buffer: Buffer) {
@@ -156,7 +159,7 @@ impl Buffers {
 
     pub(crate) fn give_back_head(&self, mut head: Vec<u8>) {
         let mut heads = self.heads.borrow_mut();
-        if head.capacity() <= LARGE_BYTES * 2 && heads.len() < FREE_SMALL_MAX {
+        if head.capacity() <= LARGE_BYTES && heads.len() < FREE_SMALL_MAX {
             head.clear();
             heads.push(head);
         }
