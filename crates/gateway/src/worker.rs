@@ -113,7 +113,7 @@ pub(crate) enum Message {
     /// A target may have become ready: requests that are held look again.
     Nudge,
     /// Stop accepting; end when all connections have, at the latest at `until_ms`.
-    /// Connections between requests are closed.
+    /// Connections between requests are closed, streams that can end in order do.
     Stop { until_ms: u64 },
 }
 
@@ -422,9 +422,12 @@ impl Worker {
         self.accepting.borrow_mut().drain(..).for_each(|(_, task)| task.abort());
         self.stop_at_ms.set(Some(until_ms));
         for slot in self.slots.borrow().iter() {
-            if matches!(*slot.doing(), Doing::Idle) {
-                slot.tell(Verdict::Leave);
-            }
+            let verdict = match &*slot.doing() {
+                Doing::Idle => Verdict::Leave,
+                Doing::Stream(..) => Verdict::EndStream,
+                Doing::Request | Doing::At(_) => continue,
+            };
+            slot.tell(verdict);
         }
     }
 

@@ -194,6 +194,30 @@ async fn event_streams_end_between_two_events_and_look_whole() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_ends_ends_its_streams_in_order() {
+    let backend = app().await;
+    let (mut ark, _) = Ark::with(&[&backend]).await;
+    let mut events = ark.client().await;
+    events.say("GET /sse HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    events.head().await.unwrap();
+    let mut socket = upgrade(&ark).await;
+    let mut idle = ark.client().await;
+    assert_eq!(idle.get("/").await.status, 200);
+    ark.server.until_target(backend.instance, "streams", |t| t.streams == 2).await;
+    ark.server.sender.shutdown(Duration::from_secs(20)).await.unwrap();
+    let body = events.chunks().await.expect("the last chunk");
+    assert!(body.ends_with("data: 1\n\n"), "{body:?}");
+    assert!(idle.until_closed().await);
+    while socket.bytes(2).await == [0x81, 5] {
+        assert_eq!(socket.bytes(5).await, b"hello");
+    }
+    assert_eq!(socket.bytes(2).await, 1001_u16.to_be_bytes());
+    drop((events, socket));
+    let gateway = ark.gateway.take().unwrap();
+    tokio::task::spawn_blocking(move || gateway.wait()).await.unwrap();
+}
+
+#[tokio::test]
 async fn events_are_passed_on_at_once_and_a_leaving_client_is_noticed() {
     let backend = Backend::start(|mut peer| async move {
         peer.head().await;

@@ -115,6 +115,9 @@ impl Conn {
     /// came with the head stay in the buffer, after it.
     async fn read_head(&mut self, wait_ms: u64) -> Result<Option<RequestHead>, Refusal> {
         if self.client.buffer.is_empty() {
+            if self.worker.is_stopping() {
+                return Ok(None);
+            }
             self.slot.does(Doing::Idle);
             self.slot.set_deadline(self.worker.deadline(wait_ms));
             if !self.first_bytes().await {

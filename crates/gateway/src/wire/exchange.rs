@@ -269,6 +269,7 @@ impl<'c> Exchange<'c> {
             slot,
             worker,
             limits: &self.found.limits,
+            answering: false,
         };
         wires.send_request(out).await?;
         if self.waited {
@@ -327,6 +328,7 @@ impl<'c> Exchange<'c> {
             slot,
             worker,
             limits: &self.found.limits,
+            answering: true,
         };
         let outcome = relay.run(&mut wires, out, in_flight).await;
         match outcome {

@@ -43,6 +43,8 @@ pub(crate) struct Wires<'a> {
     pub(crate) slot: &'a Slot,
     pub(crate) worker: &'a Worker,
     pub(crate) limits: &'a RouteLimits,
+    /// Whether the answer has begun: then only its silence counts.
+    pub(crate) answering: bool,
 }
 
 impl Wires<'_> {
@@ -79,6 +81,9 @@ impl Wires<'_> {
 
     /// Sends `bytes` to the client.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let mut sent = 0;
         std::future::poll_fn(|cx| {
             loop {
@@ -129,7 +134,7 @@ impl Wires<'_> {
     /// The deadline of an answer runs from when the request is sent, so that a long upload does
     /// not use it up.
     fn await_answer(&self) {
-        let wait_ms = match self.upload.is_active() {
+        let wait_ms = match self.upload.is_active() || self.answering {
             true => self.limits.idle_body_ms,
             false => self.limits.response_header_ms,
         };
