@@ -38,6 +38,10 @@ const CLIENTS: usize = 16;
 const READS: Duration = Duration::from_secs(5);
 
 fn main() {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .init();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
@@ -136,7 +140,11 @@ impl Server {
         let state = ServerState::new(store, blobs, keyring, engine, observations, settings);
         tokio::spawn(api::serve(listener, Arc::new(state)));
         tokio::spawn(gateway(world.clone()));
-        tokio::spawn(tasks::deployments::run(world.clone()));
+        let w = world.clone();
+        tokio::spawn(async move {
+            let e = tasks::deployments::run(w).await;
+            tracing::error!(error = &e as &dyn std::error::Error, "ended");
+        });
         tokio::spawn(tasks::housekeeping::run(world));
         let client = reqwest::Client::new();
         Self { address, token: raw.expose().to_owned(), client, _dir: dir }
@@ -226,6 +234,11 @@ async fn deploy_all(server: &Server, version: u32) -> Duration {
         let done = items.iter().filter(|row| is_done(row, version)).count();
         if done == APPS {
             return begun.elapsed();
+        }
+        if begun.elapsed().as_secs() % 5 == 0 {
+            let first = items.iter().find(|row| !is_done(row, version));
+            eprintln!("{done} {} {first:?}", items.len());
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
         assert!(begun.elapsed() < Duration::from_secs(600), "{done} of {APPS} done");
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -249,6 +249,11 @@ impl Observations {
             .min_by_key(|r| (r.ready, std::cmp::Reverse(r.since)))
     }
 
+    /// Environments are gone: their recent traffic is nobody's any more.
+    pub fn forget_environments(&self, gone: &[EnvName]) {
+        self.inner().traffic.retain(|(env, _), _| !gone.contains(env));
+    }
+
     /// What the table in force does with an instance.
     pub fn admission(&self, id: InstanceId) -> Admission {
         let inner = self.inner();

@@ -15,6 +15,7 @@ use ark_engine::{Engine, ProcessEngine, StopOptions};
 use ark_model::api::{Role, ShutdownRequest};
 use ark_model::event::{EventKind, NewEvent};
 use ark_store::{Blobs, Keyring, Store, StoreError};
+use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -39,6 +40,9 @@ const RENEW: Duration = Duration::from_secs(5);
 const HOLDER: &str = "server of the data directory";
 /// How long apps may take to end when everything is shut down, before they are killed.
 const APPS_DEADLINE: Duration = Duration::from_secs(90);
+/// How long the engine may take for one call of that, and how many are made at a time.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+const KILLS_AT_ONCE: usize = 16;
 /// How long the gateway may take to end afterwards.
 const GATEWAY_DEADLINE: Duration = Duration::from_secs(15);
 const GATEWAY_GRACE: Duration = Duration::from_secs(5);
@@ -301,14 +305,21 @@ impl Running {
     }
 
     async fn kill_apps(&self) {
-        let Ok(listed) = self.world.engine.list().await else { return };
-        for instance in listed {
-            let grace = Duration::ZERO;
-            let options = StopOptions { grace, ..StopOptions::default() };
-            if let Err(error) = self.world.engine.stop(instance.id, options).await {
-                tracing::error!(%error, "an instance could not be killed");
+        let engine = &self.world.engine;
+        let Ok(Ok(listed)) = tokio::time::timeout(KILL_DEADLINE, engine.list()).await else {
+            tracing::error!("the engine does not say what is to be killed");
+            return;
+        };
+        let kills = listed.into_iter().map(|instance| async move {
+            let options = StopOptions { grace: Duration::ZERO, ..StopOptions::default() };
+            let killed = tokio::time::timeout(KILL_DEADLINE, engine.stop(instance.id, options));
+            match killed.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "an instance could not be killed"),
+                Err(_) => tracing::error!(id = %instance.id, "an instance was not killed in time"),
             }
-        }
+        });
+        stream::iter(kills).buffer_unordered(KILLS_AT_ONCE).collect::<Vec<()>>().await;
     }
 }
 

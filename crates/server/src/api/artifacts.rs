@@ -59,7 +59,9 @@ async fn offer(
         .check()
         .map_err(|error| ApiError::new(ProblemCode::InvalidValue, error.to_string()))?;
     let wanted = manifest.blobs();
-    // Recorded first: from then on what is here already is not deleted.
+    // Recorded first: from then on what is here already is not deleted. A clean-up that has read
+    // the records before that must not be under way.
+    let _blobs_stay = state.blobs_in_use.clone().read_owned().await;
     let now = Timestamp::now();
     let digest =
         state.store.write::<_, ApiError, _>(move |tx| Ok(tx.put_artifact(&manifest, now)?)).await?;

@@ -8,6 +8,7 @@
 //! with another world; it must not spawn, sleep or read a clock except through the world.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,8 +29,9 @@ const LOOK_AT_ALL: Duration = Duration::from_secs(10);
 const PARALLEL: usize = 8;
 /// How long the engine may take to say what runs.
 const LIST_DEADLINE: Duration = Duration::from_secs(10);
-/// An app whose round failed is looked at again after this time.
-const RETRY: Duration = Duration::from_millis(500);
+/// An app whose round failed, or for which the engine did not do something, is looked at again
+/// after this time.
+pub(super) const RETRY: Duration = Duration::from_millis(500);
 /// Events read at once; more are taken as a reason to look at all.
 const EVENTS_MAX: usize = 1_000;
 /// Definitions kept in memory; they never change, so forgetting them all costs only time.
@@ -172,7 +174,9 @@ impl Deployments {
         let mut dirty: BTreeSet<AppKey> = observed.iter().cloned().collect();
         dirty.extend(world.observations.take_dirty());
         dirty.extend(self.timers.iter().filter(|(_, at)| **at <= now).map(|(k, _)| k.clone()));
-        let all = self.all_due.is_none_or(|due| due <= now);
+        // A halt is no record, so no event tells whom it concerns.
+        let halting = world.halt.load(Ordering::Relaxed);
+        let all = halting || self.all_due.is_none_or(|due| due <= now);
         let more = self.new_events(world).await?;
         match more {
             Some(keys) if !all => dirty.extend(keys),

@@ -140,6 +140,7 @@ async fn finish_destroyed(world: &World, now: Timestamp) -> Result<(), TaskError
         })
         .await?;
     if !gone.is_empty() {
+        world.observations.forget_environments(&gone);
         world.route_changes.mark_all();
     }
     Ok(())
@@ -154,6 +155,7 @@ async fn forget(world: &World, now: Timestamp) -> Result<(), TaskError> {
         .write(move |tx| -> Result<(), TaskError> {
             tx.prune_instances(stopped, PRUNE_MAX)?;
             tx.prune_events(events, PRUNE_MAX)?;
+            tx.prune_answers(now, PRUNE_MAX)?;
             if let Some(boot) = boot {
                 tx.prune_traffic(stopped, boot, PRUNE_MAX)?;
             }

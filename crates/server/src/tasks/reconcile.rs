@@ -13,11 +13,12 @@ use ark_model::environment::{AppState, EnvKind, EnvState};
 use ark_model::instance::{EngineState, InstanceRecord, ProcessIdentity};
 use ark_model::{Deployment, InstanceId, Release, ReleaseNumber};
 use ark_planner::rollout::{Input, Plan, plan};
+use ark_planner::time::after;
 use ark_planner::{Policy, Seen};
 use ark_store::ReadTx;
 use jiff::Timestamp;
 
-use super::deployments::{Facts, Listed, TaskError};
+use super::deployments::{Facts, Listed, RETRY, TaskError};
 use super::{diagnose, engine_calls, record};
 use crate::observations::AppKey;
 use crate::world::World;
@@ -125,7 +126,8 @@ pub(super) async fn reconcile(
         loaded.instances
     };
     if engine_calls::carry_out(world, &records, &releases, listed).await {
-        wake_at = Some(wake_at.map_or(now, |w| w.min(now)));
+        let retry = after(world.clock.now(), RETRY);
+        wake_at = Some(wake_at.map_or(retry, |w| w.min(retry)));
     }
     Ok(wake_at)
 }

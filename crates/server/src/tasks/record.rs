@@ -8,7 +8,7 @@ use ark_model::deployment::FAILURES_MAX;
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::instance::{InstanceRecord, InstanceState, PortBinding, StopCause};
 use ark_model::route::RouteKey;
-use ark_model::{Deployment, DeploymentState, InstanceId, Receipt, ReleaseNumber};
+use ark_model::{Deployment, DeploymentState, Diagnosis, InstanceId, Receipt, ReleaseNumber};
 use ark_planner::Action;
 use ark_planner::rollout::{Backoff, Plan, Transition};
 use ark_store::{PortRequest, StoreError, WriteTx};
@@ -43,11 +43,8 @@ pub(super) async fn record(
         .iter()
         .map(|a| if let Action::Start { count, .. } = a { *count } else { 0 })
         .sum();
-    let ids = (0..starts).map(|_| world.ids.instance()).collect();
+    let ids: Vec<InstanceId> = (0..starts).map(|_| world.ids.instance()).collect();
     let avoid = if starts > 0 { world.host.listening_ports() } else { BTreeSet::new() };
-    let marked = key.clone();
-    let key = key.clone();
-    let fence = world.fence;
     let recording = Recording {
         now,
         ids,
@@ -56,8 +53,29 @@ pub(super) async fn record(
         settings: world.settings.clone(),
         events: Vec::new(),
         loaded,
+        no_room: None,
     };
-    let records = world
+    let planned = Planned { plan, running, diagnoses };
+    let records = match write(world, key, recording.clone(), planned.clone()).await {
+        // All of it or nothing: what can be recorded without the new instances is.
+        Err(TaskError::Store(full @ StoreError::NoPort { .. })) => {
+            let recording = Recording { no_room: Some(full.to_string()), ..recording };
+            write(world, key, recording, planned).await?
+        }
+        other => other?,
+    };
+    world.route_changes.mark(key);
+    Ok(records)
+}
+
+async fn write(
+    world: &World,
+    key: &AppKey,
+    recording: Recording,
+    planned: Planned,
+) -> Result<Vec<InstanceRecord>, TaskError> {
+    let (key, fence) = (key.clone(), world.fence);
+    world
         .store
         .write(move |tx| {
             match tx.check_lease(CONTROLLER_LEASE, fence.token) {
@@ -65,13 +83,20 @@ pub(super) async fn record(
                 Err(StoreError::StaleLease { .. }) => return Err(TaskError::Fenced),
                 Err(error) => return Err(error.into()),
             }
-            recording.apply(tx, &key, &plan, running, diagnoses)
+            recording.apply(tx, &key, planned)
         })
-        .await?;
-    world.route_changes.mark(&marked);
-    Ok(records)
+        .await
 }
 
+/// What is to be recorded.
+#[derive(Debug, Clone)]
+struct Planned {
+    plan: Plan,
+    running: Vec<Running>,
+    diagnoses: Diagnoses,
+}
+
+#[derive(Debug, Clone)]
 struct Recording {
     now: Timestamp,
     ids: Vec<InstanceId>,
@@ -80,6 +105,8 @@ struct Recording {
     settings: Arc<Settings>,
     events: Vec<NewEvent>,
     loaded: Loaded,
+    /// Why no instance can be started.
+    no_room: Option<String>,
 }
 
 impl Recording {
@@ -87,10 +114,9 @@ impl Recording {
         mut self,
         tx: &mut WriteTx,
         key: &AppKey,
-        plan: &Plan,
-        running: Vec<Running>,
-        diagnoses: Diagnoses,
+        planned: Planned,
     ) -> Result<Vec<InstanceRecord>, TaskError> {
+        let Planned { plan, running, mut diagnoses } = planned;
         let current = load(tx, key)?.ok_or(TaskError::Outdated)?;
         if !same(&current, &self.loaded) {
             return Err(TaskError::Outdated);
@@ -105,10 +131,17 @@ impl Recording {
         for action in &plan.actions {
             self.act(tx, action)?;
         }
-        self.deployment(tx, plan, diagnoses)?;
-        self.begin(tx, plan)?;
-        self.drop_waiting(tx, plan)?;
-        self.backoff(plan);
+        let unstarted = self.unstarted(&plan);
+        if let Some(Unstarted::Deployed(diagnosis)) = &unstarted {
+            diagnoses.failures.push(diagnosis.clone());
+        }
+        self.deployment(tx, &plan, diagnoses)?;
+        self.begin(tx, &plan)?;
+        self.drop_waiting(tx, &plan)?;
+        match unstarted {
+            Some(Unstarted::Steady(backoff)) => self.backoff(Some(backoff)),
+            Some(Unstarted::Deployed(_)) | None => self.backoff(plan.backoff),
+        }
         self.loaded.app.updated_at = self.now;
         tx.put_app_state(&self.loaded.app)?;
         for event in self.events {
@@ -155,6 +188,11 @@ impl Recording {
         let now = self.now;
         match action {
             Action::Start { release, count } => {
+                if let Some(why) = &self.no_room {
+                    let text = format!("{count} instances of {release} have no room: {why}");
+                    self.event(EventKind::InstanceLost, None, text);
+                    return Ok(());
+                }
                 for _ in 0..*count {
                     self.start(tx, *release)?;
                 }
@@ -210,7 +248,8 @@ impl Recording {
             release,
             state: InstanceState::Starting,
             ports: Vec::new(),
-            created_at: self.now,
+            // A clock that was put back must not make it older than the restart that it is for.
+            created_at: self.loaded.app.restart_before.map_or(self.now, |at| at.max(self.now)),
             running_since: None,
             active_at: None,
             draining_at: None,
@@ -270,6 +309,24 @@ impl Recording {
         Ok(())
     }
 
+    /// What it means that the instances of the plan cannot be started: to a deployment a failure
+    /// of its release, else a reason to try again later.
+    fn unstarted(&self, plan: &Plan) -> Option<Unstarted> {
+        let why = self.no_room.as_ref()?;
+        let of = plan.actions.iter().find_map(|action| match action {
+            Action::Start { release, .. } => Some(*release),
+            _ => None,
+        })?;
+        Some(match &self.loaded.running {
+            Some(d) if d.state == DeploymentState::Replacing && d.release == of => {
+                Unstarted::Deployed(Diagnosis::NoCapacity { detail: why.clone() })
+            }
+            Some(_) | None => {
+                Unstarted::Steady(Backoff::after_failure(self.loaded.app.failures, self.now))
+            }
+        })
+    }
+
     /// Moves the running deployment.
     fn deployment(
         &mut self,
@@ -291,7 +348,7 @@ impl Recording {
                 d.state = DeploymentState::Returning;
                 d.returning_at = Some(self.now);
                 d.diagnosis = diagnoses.reason;
-                let why = d.diagnosis.as_ref().map_or(String::new(), ark_model::Diagnosis::words);
+                let why = d.diagnosis.as_ref().map_or(String::new(), Diagnosis::words);
                 let back = d.base.map_or("stopping it".to_owned(), |b| format!("back to {b}"));
                 self.event(EventKind::DeploymentReturning, None, format!("{why}; {back}"));
             }
@@ -396,7 +453,7 @@ impl Recording {
     }
 
     /// Each `expose` entry has a stable port from its first deployment on.
-    fn discovery(&self, tx: &mut WriteTx, release: ReleaseNumber) -> Result<(), TaskError> {
+    fn discovery(&mut self, tx: &mut WriteTx, release: ReleaseNumber) -> Result<(), TaskError> {
         let facts = self.releases.get(&release).ok_or(TaskError::Outdated)?.clone();
         for expose in &facts.definition.expose {
             let route = RouteKey {
@@ -404,14 +461,22 @@ impl Recording {
                 app: self.loaded.app.app.clone(),
                 expose: expose.name.clone(),
             };
-            let range = &self.settings.discovery_ports;
-            tx.allocate_discovery_port(&route, range, PORT_HOLD, self.now)?;
+            let range = &self.settings.discovery_ports.clone();
+            match tx.allocate_discovery_port(&route, range, PORT_HOLD, self.now) {
+                Ok(_) => {}
+                // It is served by its hosts all the same; the next deployment tries again.
+                Err(full @ StoreError::NoPort { .. }) => {
+                    let text = format!("no discovery port for `{}`: {full}", expose.name);
+                    self.event(EventKind::AppChanged, None, text);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
 
-    fn backoff(&mut self, plan: &Plan) {
-        match plan.backoff {
+    fn backoff(&mut self, backoff: Option<Backoff>) {
+        match backoff {
             None => {}
             Some(Backoff::Reset) => {
                 self.loaded.app.failures = 0;
@@ -423,6 +488,14 @@ impl Recording {
             }
         }
     }
+}
+
+/// What came of instances for which there is no room.
+enum Unstarted {
+    /// A failure of the release under deployment.
+    Deployed(Diagnosis),
+    /// A later attempt.
+    Steady(Backoff),
 }
 
 /// Whether the plan still fits: the same wishes, the same deployments in the same states, the same

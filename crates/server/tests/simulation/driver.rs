@@ -17,7 +17,7 @@ use ark_model::gateway::FromGateway;
 use ark_model::instance::EngineState;
 use ark_model::release::ReleaseContent;
 use ark_model::route::RouteTable;
-use ark_model::{AppName, Deployment, DeploymentState, EnvName, ReleaseNumber};
+use ark_model::{AppName, Deployment, DeploymentState, Diagnosis, EnvName, ReleaseNumber};
 use ark_planner::queue::{Running, enqueue};
 use ark_server::gateway_link::{RouteChanges, Routes, take_report};
 use ark_server::observations::Observations;
@@ -162,6 +162,11 @@ impl Simulation {
         }))
         .unwrap()
         .unwrap();
+        let mut settings = Settings::new("/nowhere".into());
+        if self.seed.is_multiple_of(4) {
+            // So few that they run out while released ones are held back.
+            settings.instance_ports = 20_000..=20_015;
+        }
         let world = World {
             store: self.store.clone(),
             blobs: self.blobs.clone(),
@@ -174,7 +179,7 @@ impl Simulation {
             clock: self.clock.clone(),
             ids: self.ids.clone(),
             host: Arc::new(SimHost),
-            settings: Arc::new(Settings::new("/nowhere".into())),
+            settings: Arc::new(settings),
             fence: Fence { token: lease.token },
         };
         self.to_gateway.lock().unwrap().clear();
@@ -651,6 +656,9 @@ impl Simulation {
         )
         .unwrap();
         for d in all {
+            if d.failures.iter().any(|f| matches!(f, Diagnosis::NoCapacity { .. })) {
+                self.cover("deployment without room");
+            }
             self.cover(match d.state {
                 DeploymentState::Succeeded => "deployment Succeeded",
                 DeploymentState::RolledBack => "deployment RolledBack",

@@ -54,6 +54,7 @@ fn invariants_hold_for_hundreds_of_seeds() {
         "deployment RolledBack",
         "deployment Failed",
         "deployment Superseded",
+        "deployment without room",
         "crash in Replacing",
         "crash in Draining",
         "crash in Returning",
