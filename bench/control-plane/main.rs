@@ -119,8 +119,8 @@ impl Server {
             ids: Arc::new(SystemIds),
             host: Arc::new(SystemHost),
             settings: Arc::new(Settings {
-                instance_ports: 10_000..=29_999,
-                ..Settings::new(dir.path().to_owned())
+                instance_ports: 20_000..=60_000,
+                ..Settings::new("/var/lib/ark".into())
             }),
             fence: Fence { token },
         };
@@ -140,11 +140,7 @@ impl Server {
         let state = ServerState::new(store, blobs, keyring, engine, observations, settings);
         tokio::spawn(api::serve(listener, Arc::new(state)));
         tokio::spawn(gateway(world.clone()));
-        let w = world.clone();
-        tokio::spawn(async move {
-            let e = tasks::deployments::run(w).await;
-            tracing::error!(error = &e as &dyn std::error::Error, "ended");
-        });
+        tokio::spawn(tasks::deployments::run(world.clone()));
         tokio::spawn(tasks::housekeeping::run(world));
         let client = reqwest::Client::new();
         Self { address, token: raw.expose().to_owned(), client, _dir: dir }
