@@ -56,7 +56,7 @@ fn behaviour(spec: &StartSpec) -> Behaviour {
         "ignores" => behaviour.on_stop = OnStop::Ignores,
         "exits" => behaviour.ends = Some((std::time::Duration::ZERO, Ending::Code(number()))),
         "dies-of" => behaviour.ends = Some((std::time::Duration::ZERO, Ending::Signal(number()))),
-        "prints" => behaviour.log = spec.command[1..].to_vec(),
+        "prints" => behaviour.log.extend(spec.command[1..].iter().cloned()),
         missing => {
             let detail = format!("`{missing}`");
             behaviour.start_failure = Some(StartFailure::CommandNotFound { detail });

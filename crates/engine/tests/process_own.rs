@@ -156,6 +156,50 @@ async fn a_torn_status_ends_the_instance_and_a_torn_record_sets_it_aside() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_instance_whose_directory_is_deleted_ends() {
+    let fixture = ProcessFixture::new(CgroupUse::Auto);
+    let engine = fixture.engine();
+    let id = run(&engine, &fixture.spec(&shell(FAMILY))).await;
+    let mut pids = vec![shim_pid(&fixture.dir(id))];
+    for name in ["main ", "child ", "away "] {
+        pids.push(pid_in_log(&engine, id, name).await);
+    }
+    fs::remove_dir_all(fixture.dir(id)).unwrap();
+    assert_eq!(state(&engine, id).await, EngineState::Gone);
+    let begun = Instant::now();
+    while pids.iter().any(|pid| is_alive(*pid)) {
+        assert!(begun.elapsed() < DEADLINE, "{pids:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// A folder in the place of the status file stands for a full disk: neither takes a new status.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_takes_no_status_holds_up_no_stop() {
+    let fixture = ProcessFixture::new(CgroupUse::Auto);
+    let engine = fixture.engine();
+    let id = run_up(&engine, &fixture.spec(&Program::Obeys)).await;
+    let main = pid_in_log(&engine, id, "started, pid ").await;
+    let status = fixture.dir(id).join("status.json");
+    let shim = shim_pid(&fixture.dir(id));
+    let kept = fs::read(&status).unwrap();
+    let request = r#"{"at":"2026-01-01T00:00:00Z","signal":"SIGTERM","grace_ms":60000}"#;
+    fs::write(fixture.dir(id).join("stop.json"), request).unwrap();
+    fs::remove_file(&status).unwrap();
+    fs::create_dir_all(status.join("in-the-way")).unwrap();
+    kill(Pid::from_raw(shim), Signal::SIGTERM).unwrap();
+    let begun = Instant::now();
+    while is_alive(main) {
+        assert!(begun.elapsed() < DEADLINE, "{main} lives on");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    fs::remove_dir_all(&status).unwrap();
+    fs::write(&status, kept).unwrap();
+    let exit = until_exited(&engine, id).await;
+    assert_eq!((exit.code, exit.requested), (Some(0), true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_blob_never_runs() {
     let fixture = ProcessFixture::new(CgroupUse::Auto);
     let engine = fixture.engine();

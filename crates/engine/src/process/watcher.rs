@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -103,7 +104,9 @@ impl Drop for Watcher {
 struct Watch {
     inner: Arc<Inner>,
     epoll: OwnedFd,
-    inotify: OwnedFd,
+    /// `None` where the kernel has no watch left for this user: then everything is looked at once a
+    /// second.
+    inotify: Option<OwnedFd>,
     next: u64,
     /// Watched shims by number, with the descriptor that tells of their end.
     shims: HashMap<u64, (InstanceId, ProcessIdentity, Option<OwnedFd>)>,
@@ -114,14 +117,13 @@ struct Watch {
 impl Watch {
     fn new(inner: Arc<Inner>) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let inotify =
-            inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        inotify::add_watch(
-            &inotify,
-            inner.instances.root().join(EVENTS),
-            inotify::WatchFlags::CLOSE_WRITE,
-        )?;
-        for (fd, number) in [(&inotify, INOTIFY), (&inner.arrivals.wake, WAKE)] {
+        let events = inner.instances.root().join(EVENTS);
+        let inotify = watch_folder(&events)
+            .inspect_err(|error| tracing::warn!(%error, "announcements of shims are not watched"))
+            .ok();
+        let wake = (WAKE, inner.arrivals.wake.as_fd());
+        let watched = inotify.as_ref().map(|fd| (INOTIFY, fd.as_fd()));
+        for (number, fd) in watched.into_iter().chain([wake]) {
             epoll::add(&epoll, fd, EventData::new_u64(number), EventFlags::IN)?;
         }
         let (shims, numbers) = (HashMap::new(), HashMap::new());
@@ -130,7 +132,8 @@ impl Watch {
 
     fn run(&mut self) {
         self.look_at_all();
-        let mut sweep_at = Instant::now() + SWEEP_INTERVAL;
+        let sweep_interval = if self.inotify.is_some() { SWEEP_INTERVAL } else { POLL_INTERVAL };
+        let mut sweep_at = Instant::now() + sweep_interval;
         let mut events = Vec::with_capacity(EVENTS_MAX);
         while !self.inner.arrivals.stopped.load(Ordering::Acquire) {
             let polled = self.shims.values().any(|(_, _, pidfd)| pidfd.is_none());
@@ -151,9 +154,10 @@ impl Watch {
                 self.poll_shims();
             }
             if Instant::now() >= sweep_at {
-                sweep_at = Instant::now() + SWEEP_INTERVAL;
+                sweep_at = Instant::now() + sweep_interval;
                 self.look_at_all();
                 self.inner.sweep_removed();
+                self.inner.changed();
             }
         }
     }
@@ -179,7 +183,8 @@ impl Watch {
         let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
         let mut ids = Vec::new();
         let mut overflow = false;
-        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        let Some(inotify) = &self.inotify else { return };
+        let mut reader = inotify::Reader::new(inotify, &mut buffer);
         while let Ok(event) = reader.next() {
             overflow |= event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW);
             let name = event.file_name().and_then(|name| name.to_str().ok());
@@ -252,6 +257,12 @@ impl Watch {
         }
         self.inner.changed();
     }
+}
+
+fn watch_folder(folder: &Path) -> rustix::io::Result<OwnedFd> {
+    let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    inotify::add_watch(&inotify, folder, inotify::WatchFlags::CLOSE_WRITE)?;
+    Ok(inotify)
 }
 
 /// Waits for a shim that has ended, if it is a child of this process; other children are left to

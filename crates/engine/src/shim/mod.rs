@@ -123,9 +123,6 @@ fn start(journal: &Journal, spec: &Spec, signals: SignalFd, mut log: LogWriter) 
     match prepared.and_then(|()| child::spawn(&journal.dir, spec)) {
         Ok(main) => {
             log.note(&format!("started, pid {}", main.identity.pid));
-            let state =
-                EngineState::Running { since: Timestamp::now(), process: Some(main.identity) };
-            journal.write(Some(main.identity), state)?;
             Supervisor::new(journal, spec, signals, log, main).run()
         }
         Err(reason) => {

@@ -26,6 +26,13 @@ const CHUNK_BYTES: usize = 64 * 1024;
 const END_DEADLINE: Duration = Duration::from_secs(5);
 /// Between two such attempts, when a process is stuck in the kernel.
 const END_RETRY: Duration = Duration::from_secs(1);
+/// How often the instance's directory is looked for. By time, because the watches of the kernel are
+/// few: 128 for a user, by default.
+const LOOK_INTERVAL: Duration = Duration::from_secs(15);
+/// Between two attempts to write a state that the disk did not take.
+const SAVE_RETRY: Duration = Duration::from_secs(1);
+/// For how long the end is tried to be recorded; later the engine records it, without the details.
+const SAVE_DEADLINE: Duration = Duration::from_secs(600);
 /// How long the rest of the output is read after everything has ended.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -41,6 +48,10 @@ pub(super) struct Supervisor<'a> {
     ended: Option<Ended>,
     /// When the grace is over, once it was asked to stop.
     stop: Option<Stop>,
+    /// A state that could not be written yet: the disk is full, say.
+    unsaved: Option<EngineState>,
+    /// When the instance's directory is looked for next.
+    look_at: Instant,
     chunk: Vec<u8>,
 }
 
@@ -65,13 +76,28 @@ impl<'a> Supervisor<'a> {
         log: LogWriter,
         main: Main,
     ) -> Self {
-        let chunk = vec![0; CHUNK_BYTES];
-        Self { journal, spec, signals, log, main, open: [true; 2], ended: None, stop: None, chunk }
+        Self {
+            journal,
+            spec,
+            signals,
+            log,
+            main,
+            open: [true; 2],
+            ended: None,
+            stop: None,
+            unsaved: None,
+            look_at: Instant::now() + LOOK_INTERVAL,
+            chunk: vec![0; CHUNK_BYTES],
+        }
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
+        let process = Some(self.main.identity);
+        self.record(EngineState::Running { since: Timestamp::now(), process });
         // A request made before the signals were read.
-        self.look_for_stop()?;
+        if let Some(request) = self.journal.dir.read_stop_request() {
+            self.begin_stop(&request);
+        }
         loop {
             self.reap();
             if self.ended.is_some() {
@@ -81,14 +107,36 @@ impl<'a> Supervisor<'a> {
             if self.stop.as_ref().is_some_and(|stop| Instant::now() >= stop.deadline) {
                 self.end_by_force();
             }
+            self.save();
         }
     }
 
-    /// Sleeps until a signal, output or the end of the grace, and deals with the first two.
+    /// Writes the state, now or as soon as the disk takes it: an instance that runs is watched over
+    /// whatever the disk does.
+    fn record(&mut self, state: EngineState) {
+        self.unsaved = Some(state);
+        self.save();
+    }
+
+    fn save(&mut self) {
+        if let Some(state) = &self.unsaved
+            && self.journal.write(Some(self.main.identity), state.clone()).is_ok()
+        {
+            self.unsaved = None;
+        }
+    }
+
+    /// Sleeps until there is something to do, and deals with signals and output.
     fn wait(&mut self) -> io::Result<()> {
-        let timeout =
-            self.stop.as_ref().map(|stop| stop.deadline.saturating_duration_since(Instant::now()));
-        let [signalled, output] = self.poll(timeout)?;
+        let now = Instant::now();
+        if now >= self.look_at {
+            self.look_at = now + LOOK_INTERVAL;
+            self.look_for_directory();
+        }
+        let stop = self.stop.as_ref().map(|stop| stop.deadline);
+        let save = self.unsaved.as_ref().map(|_| now + SAVE_RETRY);
+        let next = stop.into_iter().chain(save).fold(self.look_at, Instant::min);
+        let [signalled, output] = self.poll(next.saturating_duration_since(now))?;
         if signalled {
             self.take_signals()?;
         }
@@ -99,7 +147,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Whether there is a signal, and whether there is output.
-    fn poll(&self, timeout: Option<Duration>) -> io::Result<[bool; 2]> {
+    fn poll(&self, timeout: Duration) -> io::Result<[bool; 2]> {
         let mut fds = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
         if self.open[Stream::Stdout as usize] {
             fds.push(PollFd::from_borrowed_fd(self.main.stdout.as_fd(), PollFlags::IN));
@@ -107,10 +155,8 @@ impl<'a> Supervisor<'a> {
         if self.open[Stream::Stderr as usize] {
             fds.push(PollFd::from_borrowed_fd(self.main.stderr.as_fd(), PollFlags::IN));
         }
-        // A stop is never further away than this; it only bounds a single sleep.
-        let timeout = timeout.map(|timeout| timeout.min(Duration::from_secs(3_600)));
-        let timespec = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        match poll(&mut fds, timespec.as_ref()) {
+        let timespec = Timespec::try_from(timeout).map_err(io::Error::other)?;
+        match poll(&mut fds, Some(&timespec)) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok([false; 2]),
             Err(error) => return Err(error.into()),
@@ -124,47 +170,46 @@ impl<'a> Supervisor<'a> {
             // Children are reaped in each round; the rest is ignored on purpose.
             let signal = Signal::try_from(signal.ssi_signo.cast_signed());
             if let Ok(Signal::SIGTERM | Signal::SIGINT) = signal {
-                self.stop_requested()?;
+                self.stop_requested();
             }
         }
         Ok(())
     }
 
-    fn look_for_stop(&mut self) -> io::Result<()> {
-        match self.journal.dir.read_stop_request() {
-            Some(request) => self.begin_stop(&request),
-            None => Ok(()),
-        }
-    }
-
     /// By the engine, which leaves a request; or by whoever shuts the host down, who leaves none.
-    fn stop_requested(&mut self) -> io::Result<()> {
+    fn stop_requested(&mut self) {
         let request = self.journal.dir.read_stop_request().unwrap_or_else(|| StopRequest {
             at: Timestamp::now(),
             signal: self.spec.stop_signal,
             grace_ms: self.spec.stop_grace_ms,
         });
-        self.begin_stop(&request)
+        self.begin_stop(&request);
+    }
+
+    /// An instance whose directory is deleted can be listed and stopped by nobody: it ends.
+    fn look_for_directory(&mut self) {
+        if !self.journal.dir.path().exists() {
+            self.unsaved = None;
+            self.stop_requested();
+        }
     }
 
     /// The first request sends the signal; a later one can only bring the end nearer.
-    fn begin_stop(&mut self, request: &StopRequest) -> io::Result<()> {
+    fn begin_stop(&mut self, request: &StopRequest) {
         let now = Instant::now();
         let deadline = now.checked_add(request.grace()).unwrap_or(now + Duration::from_secs(3_600));
         if let Some(stop) = &mut self.stop {
             stop.deadline = stop.deadline.min(deadline);
-            return Ok(());
+            return;
         }
         self.stop = Some(Stop { deadline, killed: false });
-        let state = EngineState::Stopping { since: request.at };
-        self.journal.write(Some(self.main.identity), state)?;
+        self.record(EngineState::Stopping { since: request.at });
         let grace = request.grace().as_secs_f64();
         self.log.note(&format!("asked to stop: {}, {grace} s of grace", request.signal));
         if request.grace_ms > 0 {
             // It may be ending at this moment.
             let _ = killpg(Pid::from_raw(self.main.identity.pid), signal(request.signal));
         }
-        Ok(())
     }
 
     fn end_by_force(&mut self) {
@@ -256,7 +301,19 @@ impl<'a> Supervisor<'a> {
         let exit = self.exit(at);
         self.log.note(&format!("ended: {}", exit.words()));
         self.spec.cgroups.remove();
-        self.journal.write(Some(self.main.identity), EngineState::Exited { exit })
+        let deadline = Instant::now() + SAVE_DEADLINE;
+        loop {
+            let exited = EngineState::Exited { exit: exit.clone() };
+            match self.journal.write(Some(self.main.identity), exited) {
+                // A deleted directory does not come back.
+                Err(error)
+                    if error.kind() != io::ErrorKind::NotFound && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(SAVE_RETRY);
+                }
+                result => return result,
+            }
+        }
     }
 
     fn drain(&mut self) {
