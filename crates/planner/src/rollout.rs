@@ -123,6 +123,16 @@ pub enum Backoff {
     },
 }
 
+impl Backoff {
+    /// One more failure after `failures` in a row.
+    pub fn after_failure(failures: u32, now: Timestamp) -> Self {
+        let failures = failures.saturating_add(1);
+        let factor = 1u32.checked_shl(failures.min(10) - 1).unwrap_or(1);
+        let delay = BACKOFF_FIRST.saturating_mul(factor).min(BACKOFF_MAX);
+        Self::Delay { failures, until: after(now, delay) }
+    }
+}
+
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// An instance that lived this long did not fail to start.
@@ -301,10 +311,7 @@ fn backoff(
         .iter()
         .any(|action| failure(action).is_some_and(|f| wanted(&f.id) && !settled(&f.id)));
     if failed {
-        let failures = input.app.failures.saturating_add(1);
-        let factor = 1u32.checked_shl(failures.min(10) - 1).unwrap_or(1);
-        let delay = BACKOFF_FIRST.saturating_mul(factor).min(BACKOFF_MAX);
-        return Some(Backoff::Delay { failures, until: after(input.now, delay) });
+        return Some(Backoff::after_failure(input.app.failures, input.now));
     }
     let calm = input.app.failures > 0
         && input.seen.iter().any(Seen::is_serving)
@@ -427,6 +434,13 @@ fn counts(cause: &StopCause) -> bool {
 fn fatal(d: &Deployment, found: &[InstanceFailure], wanted: u32) -> Option<Reason> {
     let recorded = d.failures.iter().map(Diagnosis::key);
     let earlier: Vec<String> = recorded.filter(|key| key != "port taken").collect();
+    // What found no room never was an instance: it is known only by its record.
+    let full = |f: &Diagnosis| matches!(f, Diagnosis::NoCapacity { .. });
+    let last = d.failures.iter().rposition(full);
+    let times = d.failures.iter().filter(|f| full(f)).count();
+    if let Some(last) = last.filter(|_| times >= SAME_FAILURES_MAX || wanted <= 1) {
+        return Some(Reason::Recorded(last));
+    }
     let mut keys = earlier.clone();
     for f in found.iter().filter(|f| counts(&f.cause)) {
         let key = cause_key(&f.cause);

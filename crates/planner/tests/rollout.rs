@@ -585,3 +585,15 @@ fn what_the_engine_never_starts_is_given_up() {
     assert_eq!(short(&never(420)), "x2 +1");
     assert!(matches!(never(420).backoff, Some(Backoff::Delay { .. })));
 }
+
+#[test]
+fn no_room_ends_a_deployment_fast() {
+    let full = || Diagnosis::NoCapacity { detail: "no port is free".into() };
+    for (count, times, returns) in [(1, 1, true), (2, 1, false), (2, 2, true)] {
+        let case = Case::deploying(count, (1..=u128::from(count)).map(old).collect())
+            .with(|d| d.failures = vec![full(); times]);
+        let recorded = Some(Transition::Return(Reason::Recorded(times - 1)));
+        let expected = if returns { recorded } else { None };
+        assert_eq!(case.plan().transition, expected, "{count} wanted, {times} times");
+    }
+}
