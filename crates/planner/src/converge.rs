@@ -98,6 +98,10 @@ pub struct Convergence {
 /// has sent SIGKILL long before.
 pub const STOP_MARGIN: Duration = Duration::from_secs(30);
 
+/// Time beyond the drain time for which a gateway that does not acknowledge is waited for, when
+/// nothing of the app is to run.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(300);
+
 /// An instance that has not passed its check for this long is no capacity.
 const IDLE_FOR: Duration = Duration::from_secs(15);
 
@@ -316,17 +320,26 @@ impl Step<'_> {
     }
 
     /// Draining instances are stopped when the table in force no longer admits anything to them
-    /// and what was inside has ended, or had its time (I2).
+    /// and what was inside has ended, or had its time (I2). Only when somebody asked that nothing
+    /// of the app runs is a gateway that never answers not waited for without end.
     fn finish(&mut self, alive: &[&Seen]) {
         for s in alive.iter().filter(|s| s.state == InstanceState::Draining) {
             let started = s.draining_at.unwrap_or(self.now);
             let over = after(started, s.drain.saturating_add(DRAIN_MARGIN));
             let empty = s.in_flight == Some(0);
             let closed = !s.has_ports || s.admission.is_closed();
+            let given_up = after(over, UNACKNOWLEDGED_MAX);
             if closed && (!s.has_ports || empty || self.now >= over) {
                 self.actions.push(Action::Stop { id: s.id, cause: None });
             } else if self.now < over {
                 self.wake(over);
+            } else if self.target.replaced_by == StopCause::Asked {
+                // A stop, or the end of an environment, ends even without a gateway (I1).
+                if self.now >= given_up {
+                    self.actions.push(Action::Stop { id: s.id, cause: None });
+                } else {
+                    self.wake(given_up);
+                }
             }
         }
     }

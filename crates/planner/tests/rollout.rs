@@ -597,3 +597,17 @@ fn no_room_ends_a_deployment_fast() {
         assert_eq!(case.plan().transition, expected, "{count} wanted, {times} times");
     }
 }
+
+#[test]
+fn a_stop_ends_even_when_no_gateway_ever_answers() {
+    let step = |stopped, now| {
+        let draining =
+            Seen { admission: Admission::Unknown, ..instance(1, OLD, InstanceState::Draining) };
+        let mut case = Case::steady(1, vec![draining, old(2)]).at(now);
+        case.app.stopped = stopped;
+        short(&case.plan())
+    };
+    assert_eq!(step(true, 331), "-2");
+    assert_eq!(step(true, 332), "-2 x1");
+    assert_eq!(step(false, 10_000), "", "while others serve it is waited for");
+}
