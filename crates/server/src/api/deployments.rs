@@ -36,6 +36,7 @@ const DEPLOY_PROBLEMS: &[ProblemCode] = &[
     ProblemCode::MissingConfig,
     ProblemCode::StrategyUnavailable,
     ProblemCode::EnvironmentDestroying,
+    ProblemCode::AlreadyExists,
     ProblemCode::ReleaseNotFound,
 ];
 

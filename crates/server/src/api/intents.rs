@@ -2,7 +2,7 @@
 //! release, deployment and events are written. Everything that depends on what is recorded happens
 //! in one transaction; nothing here calls the engine or the gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ark_model::api::{DeployRequest, DiagnosticView, ProblemCode};
 use ark_model::artifact::Artifact;
@@ -319,7 +319,8 @@ pub(super) struct Terms {
 /// Records release and deployment.
 ///
 /// # Errors
-/// `missing-config`, `strategy-unavailable`, `artifact-incomplete`, `environment-destroying`.
+/// `missing-config`, `strategy-unavailable`, `artifact-incomplete`, `environment-destroying`,
+/// `already-exists` for a host of another app.
 pub(super) fn deploy(
     tx: &mut WriteTx,
     env: &EnvName,
@@ -343,6 +344,7 @@ pub(super) fn deploy(
         return Err(unknown_artifact(&digest.to_string()));
     }
     ensure_environment(tx, env, None, act)?;
+    check_hosts(tx, env, app, &wanted.definition)?;
     let inserted = tx.insert_release(NewRelease {
         env: env.clone(),
         app: app.clone(),
@@ -362,6 +364,47 @@ pub(super) fn deploy(
     }
     let release = inserted.into_release().number;
     queue(tx, env, app, DeploymentKind::Deploy, release, strategy, terms, act)
+}
+
+/// Refuses hosts that lead to another app of the environment already. Other environments run the
+/// same launch files: there a host is left to whoever has it, and each app has its own name beside.
+fn check_hosts(
+    tx: &ReadTx,
+    env: &EnvName,
+    app: &AppName,
+    definition: &Definition,
+) -> Result<(), ApiError> {
+    let places = |definition: &Definition| -> BTreeSet<(String, String)> {
+        let of = |e: &definition::Expose| -> Vec<(String, String)> {
+            let path = e.path.trim_end_matches('/');
+            e.hosts.iter().map(|h| (h.to_ascii_lowercase(), path.to_owned())).collect()
+        };
+        definition.expose.iter().flat_map(of).collect()
+    };
+    let wanted = places(definition);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    for other in tx.app_states_of(env)? {
+        if other.app == *app {
+            continue;
+        }
+        let mut releases: BTreeSet<ReleaseNumber> = other.live.into_iter().collect();
+        for id in [other.running, other.waiting] {
+            releases.extend(unfinished(tx, id)?.map(|d| d.release));
+        }
+        for number in releases {
+            let Some(release) = tx.release(&other.env, &other.app, number)? else { continue };
+            let theirs = places(&release.content.definition);
+            if let Some((host, path)) = wanted.intersection(&theirs).next() {
+                let owner = place(&other.env, &other.app);
+                let detail = format!("host {host}{path}/ leads to {owner} already");
+                return Err(ApiError::new(ProblemCode::AlreadyExists, detail)
+                    .remedy("its hosts", format!("ark status {} -e {}", other.app, other.env)));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The problem of an artifact that was never offered.

@@ -376,3 +376,21 @@ async fn what_nothing_needs_is_collected_and_nothing_else() {
     let releases = server.get(&format!("{APP}/releases")).await.expect(200);
     assert_eq!(releases["items"].as_array().map(Vec::len), Some(1));
 }
+
+#[tokio::test]
+async fn a_host_leads_to_one_app() {
+    let server = Server::start().await;
+    let text = LAUNCH.replace("port: 80,", "port: 80, hosts: [web.example.test], ");
+    let deploy = async |env: &str, app: &str| {
+        let path = format!("/v1/environments/{env}/apps/{app}/deployments");
+        server.post(&path, &deploy_body(&text)).await
+    };
+    deploy("production", "web").await.expect(202);
+    let problem = deploy("production", "shop").await.problem("already-exists");
+    assert_eq!(problem["exit_code"], 5);
+    let detail = problem["detail"].as_str().expect("words");
+    assert!(detail.contains("web.example.test") && detail.contains("web"), "{detail}");
+    // Again itself, and an environment that is made from the same file.
+    deploy("production", "web").await.expect(202);
+    deploy("dev", "web").await.expect(202);
+}
