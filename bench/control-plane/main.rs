@@ -231,11 +231,6 @@ async fn deploy_all(server: &Server, version: u32) -> Duration {
         if done == APPS {
             return begun.elapsed();
         }
-        if begun.elapsed().as_secs() % 5 == 0 {
-            let first = items.iter().find(|row| !is_done(row, version));
-            eprintln!("{done} {} {first:?}", items.len());
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
         assert!(begun.elapsed() < Duration::from_secs(600), "{done} of {APPS} done");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
