@@ -200,8 +200,10 @@ fn start_tasks(
     let mut tasks = JoinSet::new();
     let served = state.clone();
     tasks.spawn(async move {
-        let ended = api::serve(listener, served).await;
-        tracing::error!(?ended, "the API ended");
+        match api::serve(listener, served).await {
+            Ok(()) => tracing::info!("the API ended"),
+            Err(error) => tracing::error!(%error, "the API ended"),
+        }
         "the API"
     });
     let w = world.clone();

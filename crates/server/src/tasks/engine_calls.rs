@@ -64,7 +64,7 @@ pub(super) async fn carry_out(
 }
 
 async fn start(world: &World, record: &InstanceRecord, facts: &ReleaseFacts) -> Result<(), String> {
-    let spec = start_spec::build(world, record, facts).await.map_err(|e| e.to_string())?;
+    let spec = start_spec::build(world, record, facts).await.map_err(|e| words(&e))?;
     bounded(world, world.engine.start(&spec)).await
 }
 
@@ -93,10 +93,13 @@ async fn bounded(
     let deadline = world.clock.sleep_until(after(world.clock.now(), CALL_DEADLINE));
     match select(Box::pin(call), deadline).await {
         Either::Left((Ok(()), _)) => Ok(()),
-        Either::Left((Err(error), _)) => {
-            let source = std::error::Error::source(&error).map(|s| format!(": {s}"));
-            Err(format!("{error}{}", source.unwrap_or_default()))
-        }
+        Either::Left((Err(error), _)) => Err(words(&error)),
         Either::Right(_) => Err(format!("no answer within {CALL_DEADLINE:?}")),
     }
+}
+
+/// An error with its cause: which secret, which file.
+fn words(error: &dyn std::error::Error) -> String {
+    let source = error.source().map(|s| format!(": {s}"));
+    format!("{error}{}", source.unwrap_or_default())
 }
