@@ -120,3 +120,42 @@ fn a_broken_release_is_returned_and_its_failure_is_explained() {
     let versions: Vec<&String> = report.versions.keys().collect();
     assert_eq!(versions, ["1"], "only the good release ever answered");
 }
+
+#[test]
+fn rolling_on_the_defaults_fails_nothing() {
+    let ark = Ark::up();
+    // Nothing but what an app must say: every deadline, check and drain is Ark's own.
+    let launch = |version: u32| {
+        let folder = ark.dir.path().join("launch");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join(format!("{APP}.yml"));
+        let text = format!(
+            "run: {{command: [\"{}\", sample]}}\n\
+             expose: [{{name: default, port: 80, health_check: {{type: http, path: /_health}}}}]\n\
+             autoscaling: {{min_count: 2}}\n\
+             env_defaults: {{VERSION: \"{version}\", MARK: \"{}\"}}\n",
+            harness::ark(),
+            ark.mark
+        );
+        std::fs::write(&path, text).expect("a file");
+        path.to_string_lossy().into_owned()
+    };
+    let deploy = |version: u32| {
+        let file = launch(version);
+        ark.json(&["deploy", APP, "-e", harness::ENV, "--file", &file, "--json"])
+    };
+    assert_eq!(state(&deploy(1)), "succeeded");
+    let load = Load::builder(ark.http, &ark.host(APP))
+        .rate(300.0)
+        .mix([(Driver::KeepAlive, 2), (Driver::NewConnection, 1)])
+        .strict()
+        .start()
+        .expect("load");
+    let second = deploy(2);
+    let report = load.stop_blocking();
+    assert_eq!(state(&second), "succeeded", "{second}");
+    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+    let receipt = &second["receipt"];
+    assert_eq!(counts(receipt, "failed") + counts(receipt, "cut"), 0, "{receipt}");
+    assert!(counts(receipt, "served") > 0, "{receipt}");
+}
