@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use ark_model::exit::ExitCode;
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands;
@@ -169,9 +170,30 @@ pub(crate) fn run() -> Exit {
 
 /// Help and version go to standard output with 0, everything else to standard error with 2.
 fn usage(error: &clap::Error) -> Exit {
-    // A stream that is gone can be told nothing.
-    let _ = error.print();
-    Exit(u8::try_from(error.exit_code()).unwrap_or(ExitCode::Usage.number()))
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // A stream that is gone can be told nothing.
+        let _ = error.print();
+        return Exit(u8::try_from(error.exit_code()).unwrap_or(ExitCode::Usage.number()));
+    }
+    let words: Vec<_> = std::env::args_os().skip(1).take_while(|word| word != "--").collect();
+    let json = words.iter().any(|word| word == "--json");
+    let command = words.first().and_then(|word| word.to_str());
+    let failure = misread(&error.to_string(), command);
+    Output::new(Shown { json, ..Shown::default() }).failure(&failure);
+    failure.exit
+}
+
+/// What clap says, in the words and the form of every other failure.
+fn misread(text: &str, command: Option<&str>) -> Failure {
+    let mut lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let headline = lines.next().unwrap_or("the command line cannot be read");
+    let headline = headline.strip_prefix("error: ").unwrap_or(headline).trim_end_matches(':');
+    let failure = lines.fold(Failure::usage(headline), Failure::detail);
+    let known = command.filter(|name| GROUPS.iter().any(|(_, names)| names.contains(name)));
+    failure.remedy("help", known.map_or("ark --help".into(), |name| format!("ark {name} --help")))
 }
 
 /// The whole command line, with the commands grouped in the help.
@@ -215,6 +237,18 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_clap_says_is_a_failure_like_any_other() {
+        let text = "error: the following required arguments were not provided:\n  <NAME>\n\n\
+                    Usage: ark env destroy <NAME>\n\nFor more information, try '--help'.\n";
+        let failure = misread(text, Some("env"));
+        assert_eq!(failure.exit.0, 2);
+        assert_eq!(failure.headline, "the following required arguments were not provided");
+        assert_eq!(failure.details, ["<NAME>", "Usage: ark env destroy <NAME>"]);
+        assert_eq!(failure.remedies[0].command, "ark env --help");
+        assert_eq!(misread("error: no\n", Some("deply")).remedies[0].command, "ark --help");
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -48,6 +48,9 @@ enum Action {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark config set -e production web LOG_LEVEL=info CACHE_TTL=60\n  ark config set -e production web --secret SESSION_KEY\n  ark config set -e production web --secret SESSION_KEY < key.txt"
+)]
 struct Set {
     /// App, then NAME=VALUE, several times
     #[arg(value_name = "[APP] NAME=VALUE")]
@@ -60,6 +63,7 @@ struct Set {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(before_help = "Examples:\n  ark config unset -e production web CACHE_TTL")]
 struct Unset {
     /// App
     app: AppName,
@@ -71,6 +75,9 @@ struct Unset {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark config list -e production web\n  ark config list -e production web --json"
+)]
 struct List {
     /// App [default: the one of this folder]
     app: Option<AppName>,
@@ -79,6 +86,9 @@ struct List {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark config import -e production web .env --secret SESSION_KEY\n  ark config import -e production web - --secrets < .env"
+)]
 struct Import {
     /// App
     app: AppName,
@@ -210,7 +220,8 @@ fn app_and_pairs(words: &[String]) -> Result<(Option<AppName>, Pairs), Failure> 
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         // The word is not repeated: it may be a secret in the wrong place.
         Some(_) | None => {
-            Err(Failure::usage(format!("argument {} of the pairs is not NAME=VALUE", index + 1)))
+            Err(Failure::usage(format!("pair {} is not written NAME=VALUE", index + 1))
+                .remedy("a secret", "ark config set APP -e ENV --secret NAME"))
         }
     };
     let pairs = pairs.iter().enumerate().map(pair).collect::<Result<_, _>>()?;

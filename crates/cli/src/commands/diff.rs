@@ -19,8 +19,10 @@ use crate::output::{Shown, Style};
 )]
 pub(crate) struct Args {
     /// The older release
+    #[arg(value_parser = release)]
     from: Option<ReleaseNumber>,
     /// The newer release
+    #[arg(value_parser = release)]
     to: Option<ReleaseNumber>,
     /// App [default: the one of this folder]
     #[arg(long)]
@@ -31,6 +33,11 @@ pub(crate) struct Args {
     shown: Shown,
     #[command(flatten)]
     connection: Connection,
+}
+
+/// `v41` or `41`. Other commands take the app where this one takes a release.
+fn release(text: &str) -> Result<ReleaseNumber, String> {
+    text.parse().map_err(|_| "a release is written v41; the app is named with --app".to_owned())
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {

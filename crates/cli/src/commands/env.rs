@@ -40,6 +40,9 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Make an environment
+    #[command(
+        before_help = "Examples:\n  ark env create staging --kind permanent\n  ark env create eng1-env"
+    )]
     Create {
         /// Name
         name: EnvName,
@@ -50,11 +53,15 @@ enum Action {
         common: Common,
     },
     /// List environments
+    #[command(before_help = "Examples:\n  ark env list\n  ark env list --json")]
     List {
         #[command(flatten)]
         common: Common,
     },
     /// Stop everything in an environment and remove it
+    #[command(
+        before_help = "Examples:\n  ark env destroy eng1-env\n  ark env destroy eng1-env --yes --detach"
+    )]
     Destroy {
         /// Name
         name: EnvName,
@@ -68,6 +75,7 @@ enum Action {
         common: Common,
     },
     /// Save the default environment of this user
+    #[command(before_help = "Examples:\n  ark env use staging")]
     Use {
         /// Name
         name: EnvName,

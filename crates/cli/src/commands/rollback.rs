@@ -15,7 +15,7 @@ use crate::output::Shown;
 #[derive(Debug, clap::Args)]
 #[command(
     before_help = "Examples:\n  ark rollback web -e production\n  ark rollback web -e production --to v41",
-    after_help = "Without --to: the last good release that is not live. A running deployment is aborted first.\nNeither registry nor repository is needed. Exit codes are those of ark deploy."
+    after_help = "Without --to: the last release that succeeded, is not live and was not rolled back from.\nA running deployment is aborted first.\nNeither registry nor repository is needed. Exit codes are those of ark deploy."
 )]
 pub(crate) struct Args {
     /// App [default: the one of this folder]

@@ -90,7 +90,7 @@ fn instances(row: &AppRow) -> String {
     }
     let lost = match row.lost_1h {
         0 => String::new(),
-        lost => format!(", {lost} lost"),
+        lost => format!(", {lost} lost in 1 h"),
     };
     format!("{}/{}{lost}", row.ready, row.wanted)
 }
@@ -203,11 +203,11 @@ mod tests {
         (old.stopped, old.ready, old.wanted, old.alive) = (true, 0, 0, 0);
         let now = "2026-05-01T12:00:00Z".parse().unwrap();
         insta::assert_snapshot!(render(&[web, mailer, search, old], now, Style::plain(120)), @r"
-        app     live  age  instances    requests/s  failed 1 h  p99    last deployment
-        web     v42   2 m  3/3          412         0           38 ms  ✓ 31 s, 0 of 12,884 failed, ana
-        mailer  v42   2 m  2/3, 1 lost  –           –           –      ✗ v42 crashed: exit 1, back on v41
-        search  v42   2 m  3/3          –           –           –      ▸ deploying v42
-        old     v42   2 m  stopped      –           –           –      –
+        app     live  age  instances           requests/s  failed 1 h  p99    last deployment
+        web     v42   2 m  3/3                 412         0           38 ms  ✓ 31 s, 0 of 12,884 failed, ana
+        mailer  v42   2 m  2/3, 1 lost in 1 h  –           –           –      ✗ v42 crashed: exit 1, back on v41
+        search  v42   2 m  3/3                 –           –           –      ▸ deploying v42
+        old     v42   2 m  stopped             –           –           –      –
         ");
     }
 }

@@ -27,6 +27,9 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Make a token and print it: it is shown this once
+    #[command(
+        before_help = "Examples:\n  ark token create ci --role deployer\n  ark token create ci --role deployer > ci.token"
+    )]
     Create {
         /// Who or what bears it
         name: String,
@@ -37,11 +40,13 @@ enum Action {
         common: Common,
     },
     /// List tokens, without their text
+    #[command(before_help = "Examples:\n  ark token list")]
     List {
         #[command(flatten)]
         common: Common,
     },
     /// Revoke a token
+    #[command(before_help = "Examples:\n  ark token revoke ci")]
     Revoke {
         /// Name or id
         #[arg(value_name = "TOKEN")]

@@ -104,7 +104,7 @@ pub(crate) fn serve(
     runtime.block_on(async {
         let options = UpOptions { data_dir: data_dir.clone(), api, gateway, exe };
         let running = ark_server::up(options).await.map_err(|error| not_up(&error))?;
-        out.one(&running.file, |file| words(file, &data_dir, out.style))?;
+        out.one(&running.file, |file| words(file, &data_dir, FOREGROUND, out.style))?;
         let shutdown = running.shutdown();
         let signals = tokio::spawn(async move {
             let (Ok(mut interrupt), Ok(mut terminate)) =
@@ -151,7 +151,12 @@ fn not_up(error: &ServerError) -> Failure {
     Failure::new(ExitCode::Failed, "not-up", text)
 }
 
-fn words(file: &ServerFile, data_dir: &Path, style: Style) -> String {
+/// What ends it, when it holds this terminal.
+const FOREGROUND: &str = "^C stops the server only; gateway and apps go on. stop all: ark down";
+/// The same, when it runs in the background.
+const DETACHED: &str = "it goes on in the background. stop all: ark down";
+
+fn words(file: &ServerFile, data_dir: &Path, ends: &str, style: Style) -> String {
     let apps = file.http.as_ref().map_or_else(String::new, |http| format!("   apps {http}"));
     let gateway = file
         .gateway_pid
@@ -159,7 +164,7 @@ fn words(file: &ServerFile, data_dir: &Path, style: Style) -> String {
     format!(
         "{} ark is up   api {}{apps}\n  data {} · server process {} · {gateway}\n  \
          deploy: ark deploy APP -e ENV     look: ark doctor\n  \
-         ^C stops the server only; gateway and apps go on. stop all: ark down",
+         {ends}",
         style.good("✓"),
         file.api,
         data_dir.display(),
@@ -180,7 +185,7 @@ pub(crate) fn log_to_stderr() {
 
 async fn detach(out: Output, data_dir: &Path, api: SocketAddr, http: Option<SocketAddr>) -> Ended {
     let mut server = Background::start(data_dir, api, http, &["--own-session"]).await?;
-    out.one(&server.file, |file| words(file, data_dir, out.style))?;
+    out.one(&server.file, |file| words(file, data_dir, DETACHED, out.style))?;
     server.leave();
     Ok(Exit::DONE)
 }

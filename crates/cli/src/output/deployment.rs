@@ -191,8 +191,13 @@ pub(crate) fn succeeded(view: &DeploymentView, urls: &[String], style: Style) ->
     for url in urls {
         out.push_str(&format!("\n  {url}"));
     }
-    if view.base.is_some_and(|base| base != view.release) {
-        out.push_str(&format!("\n  undo: ark rollback {} -e {}", view.app, view.env));
+    if let Some(base) = view.base.filter(|base| *base != view.release) {
+        // What was rolled back from is never gone back to unless it is named.
+        let to = match view.kind {
+            DeploymentKind::Deploy => String::new(),
+            DeploymentKind::Rollback => format!(" --to {base}"),
+        };
+        out.push_str(&format!("\n  undo: ark rollback {} -e {}{to}", view.app, view.env));
     }
     out
 }

@@ -447,13 +447,15 @@ fn last_good(tx: &ReadTx, state: &AppState) -> Result<ReleaseNumber, ApiError> {
     }
     let detail = match state.live {
         Some(live) => format!(
-            "there is no release of {} to go back to: none but {live} has succeeded",
+            "there is no release of {} to go back to: none but {live} succeeded without being rolled \
+             back from; name one to go there all the same",
             place(env, app)
         ),
         None => format!("there is no release of {} to go back to", place(env, app)),
     };
     Err(ApiError::new(ProblemCode::ReleaseNotFound, detail)
-        .remedy("all releases", format!("ark releases {app} -e {env}")))
+        .remedy("all releases", format!("ark releases {app} -e {env}"))
+        .remedy("name one", format!("ark rollback {app} -e {env} --to RELEASE")))
 }
 
 fn unfinished(tx: &ReadTx, id: Option<DeploymentId>) -> Result<Option<Deployment>, ApiError> {
