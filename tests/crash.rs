@@ -147,6 +147,31 @@ fn acknowledged_configuration_survives_a_killed_server() {
 }
 
 #[test]
+fn a_lost_key_is_not_replaced_without_a_word() {
+    let mut ark = Ark::up();
+    ark.kill_server();
+    let key = ark.data_dir().join("master.key");
+    let kept = std::fs::read(&key).expect("a key");
+    let up = |ark: &Ark| {
+        let data_dir = ark.data_dir();
+        std::process::Command::new(harness::ark())
+            .args(["up", "--json", "--api", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .output()
+            .expect("ark runs")
+    };
+    std::fs::remove_file(&key).expect("removed");
+    let output = up(&ark);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("master.key"), "{}", words(&output));
+    assert!(!key.exists(), "a new key was made");
+    std::fs::write(&key, &kept).expect("put back");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&key, mode).expect("permissions");
+    ark.start_server();
+}
+
+#[test]
 fn a_dead_instance_is_replaced_and_a_stopped_environment_leaves_nothing() {
     let ark = Ark::up();
     let (output, _) = ark.deploy(APP, &Sample::version(1));

@@ -26,6 +26,15 @@ pub enum ServerError {
     /// The key of the secrets cannot be opened.
     #[error("the key of the secrets cannot be opened")]
     Keyring(#[from] SecretError),
+    /// The key is missing or another one, although the store knows which it was.
+    #[error(
+        "{file} is not the key that this store's secrets were sealed with; put the right one back from a backup, or delete {file} and the database together to begin anew",
+        file = file.display()
+    )]
+    WrongKey {
+        /// Where the key belongs.
+        file: PathBuf,
+    },
     /// The engine cannot be used.
     #[error("the process engine cannot be used")]
     Engine(#[source] ark_engine::EngineError),

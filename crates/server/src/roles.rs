@@ -131,7 +131,7 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
     let data_dir = make_data_dir(&options.data_dir)?;
     let now = Timestamp::now();
     let store = Store::open(&data_dir, now)?;
-    let keyring = Keyring::open(&data_dir)?;
+    let keyring = keyring(&store, &data_dir).await?;
     let blobs = Blobs::open(&data_dir)?;
     let shim = vec![OsString::from(&options.exe), OsString::from("shim")];
     let engine = ProcessEngine::new(&data_dir, shim).map_err(ServerError::Engine)?;
@@ -332,6 +332,30 @@ fn make_data_dir(dir: &Path) -> Result<PathBuf, ServerError> {
     fs::DirBuilder::new().recursive(true).mode(0o711).create(dir).map_err(failed)?;
     dir.canonicalize().map_err(failed)
 }
+
+/// The key of the data directory. A new one is made only for a store that never had one: making one
+/// in the place of a lost key would lose every secret without a word.
+async fn keyring(store: &Store, data_dir: &Path) -> Result<Keyring, ServerError> {
+    let file = data_dir.join("master.key");
+    let known = store.read(|tx| tx.meta(KEY_DIGEST)).await?;
+    if known.is_some() && !file.exists() {
+        return Err(ServerError::WrongKey { file });
+    }
+    let keyring = Keyring::open(data_dir)?;
+    let failed = |source| ServerError::DataDir { dir: data_dir.to_owned(), source };
+    let digest = ark_model::Sha256::of(&fs::read(&file).map_err(failed)?).to_string();
+    match known {
+        Some(known) if known != digest => Err(ServerError::WrongKey { file }),
+        Some(_) => Ok(keyring),
+        None => {
+            store.write(move |tx| tx.put_meta(KEY_DIGEST, &digest)).await?;
+            Ok(keyring)
+        }
+    }
+}
+
+/// Under which name the store keeps the digest of its key.
+const KEY_DIGEST: &str = "master-key-digest";
 
 async fn listen(
     what: &'static str,
