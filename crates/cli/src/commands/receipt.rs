@@ -1,9 +1,9 @@
 //! `ark receipt`: what a deployment did to traffic.
 
-use ark_model::AppName;
 use ark_model::api::{DeploymentsQuery, ReceiptView};
 use ark_model::exit::ExitCode;
 use ark_model::receipt::Side;
+use ark_model::{AppName, DeploymentState};
 
 use super::deployments::state;
 use crate::cli::block_on;
@@ -66,6 +66,12 @@ pub(crate) fn run(args: Args) -> Ended {
         let receipt = context.client.receipt(&id).await?;
         let style = context.out.style;
         context.out.one(&receipt, |receipt| render(receipt, style))?;
+        if receipt.state != DeploymentState::Succeeded {
+            let view = context.client.deployment(&id).await?;
+            if let Some(diagnosis) = &view.diagnosis {
+                context.out.say(format!("why: {}", diagnosis.words()));
+            }
+        }
         Ok(Exit::DONE)
     })
 }
@@ -103,7 +109,7 @@ pub(crate) fn render(view: &ReceiptView, style: Style) -> String {
 mod tests {
     use super::*;
     use ark_model::receipt::Receipt;
-    use ark_model::{DeploymentId, DeploymentState, ReleaseNumber};
+    use ark_model::{DeploymentId, ReleaseNumber};
 
     #[test]
     fn both_sides_and_the_sum() {

@@ -232,6 +232,14 @@ pub(crate) fn unsuccessful(view: &DeploymentView, style: Style) -> String {
     let indented = |text: &str| format!("\n  {}", cut(text, style.width.saturating_sub(2)));
     if let Some(diagnosis) = &view.diagnosis {
         out.push_str(&indented(&diagnosis.words()));
+        if let Diagnosis::NeverReady { last, .. } = diagnosis
+            && last.starts_with("connection to ")
+            && last.ends_with(" refused")
+        {
+            out.push_str(&indented(
+                "nothing listens there; the app is to listen on the port in $PORT",
+            ));
+        }
         let log = diagnosis.log();
         if let (Some(instance), false) = (diagnosis.instance(), log.is_empty()) {
             out.push_str(&indented(&format!("last lines of {instance}:")));
