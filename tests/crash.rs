@@ -147,6 +147,26 @@ fn acknowledged_configuration_survives_a_killed_server() {
 }
 
 #[test]
+fn down_ends_apps_and_gateway_that_outlived_their_server() {
+    let mut ark = Ark::up();
+    let (output, _) = ark.deploy(APP, &Sample::version(1));
+    assert!(output.status.success(), "{}", words(&output));
+    let gateway = ark.gateway_pid();
+    ark.kill_server();
+    std::fs::remove_file(ark.data_dir().join("server.json")).expect("removed");
+    let data_dir = ark.data_dir().to_string_lossy().into_owned();
+    let output = std::process::Command::new(harness::ark())
+        .args(["down", "--yes", "--data-dir", &data_dir])
+        .output()
+        .expect("ark runs");
+    assert!(output.status.success(), "{}", words(&output));
+    assert_eq!(ark.marked(), Vec::<i32>::new(), "instances are left");
+    eventually("the gateway is gone", || {
+        !std::path::Path::new("/proc").join(gateway.to_string()).exists()
+    });
+}
+
+#[test]
 fn a_lost_key_is_not_replaced_without_a_word() {
     let mut ark = Ark::up();
     ark.kill_server();

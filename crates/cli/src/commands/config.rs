@@ -244,6 +244,13 @@ fn read_secrets(names: &[String], patch: &mut ConfigPatch) -> Result<(), Failure
     }
     for name in names {
         let value = if stdin.is_terminal() { prompt(name)? } else { read_all()? };
+        if value.is_empty() {
+            // A pipe that failed must not replace a secret by nothing.
+            return Err(Failure::usage(format!(
+                "the value of {name} is empty; nothing was changed"
+            ))
+            .remedy("give it on standard input", "ark config set APP -e ENV --secret NAME"));
+        }
         patch.set.insert(name.clone(), ConfigValue { value, secret: true });
     }
     Ok(())

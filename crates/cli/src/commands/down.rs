@@ -52,21 +52,27 @@ async fn down(out: Output, args: Args) -> Ended {
         Some(_) => None,
         None => Some(args.connection.data_dir()?),
     };
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    // Apps and gateway may run without their server; only a server can end them in order.
+    let starting = "the server is not running; starting it to stop apps and gateway";
+    let mut started = None;
     if let Some(dir) = &dir
         && !discovery::server_file(dir).exists()
     {
-        out.say(format!("no ark runs in {}", dir.display()));
-        return Ok(Exit::DONE);
+        if !ark_server::gateway_link::exists(dir) {
+            out.say(format!("no ark runs in {}", dir.display()));
+            return Ok(Exit::DONE);
+        }
+        out.say(starting);
+        started = Some(Background::start(dir, any, None, &[]).await?);
     }
     let mut client = Client::new(&args.connection)?;
-    let mut started = None;
     if let Some(dir) = &dir
+        && started.is_none()
         && let Err(failure) = client.server_info().await
         && failure.code == UNREACHABLE
     {
-        // Apps and gateway may run without their server; only a server can end them in order.
-        out.say("the server is not running; starting it to stop apps and gateway");
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        out.say(starting);
         started = Some(Background::start(dir, any, None, &[]).await?);
         client = Client::new(&args.connection)?;
     }
