@@ -108,7 +108,8 @@ fn kill_9_in_every_state_of_a_deployment() {
             if victim == Victim::Server {
                 assert_eq!(report.failed(), 0, "{:#?}", report.failures);
             }
-            if victim == Victim::Gateway {
+            // One that had not begun has nothing to say of it: the one before it has.
+            if victim == Victim::Gateway && wanted != "queued" {
                 let notes = over["receipt"]["notes"].to_string();
                 assert!(notes.contains("gateway"), "the receipt does not say so: {over}");
             }
