@@ -130,6 +130,44 @@ pub struct Deployment {
     pub notes: Vec<String>,
 }
 
+impl Deployment {
+    /// A deployment that was just asked for and waits for its turn.
+    pub fn queued(
+        id: DeploymentId,
+        (env, app): (EnvName, AppName),
+        kind: DeploymentKind,
+        release: ReleaseNumber,
+        strategy: Strategy,
+        (created_by, created_at): (String, Timestamp),
+    ) -> Self {
+        Self {
+            id,
+            env,
+            app,
+            kind,
+            release,
+            base: None,
+            strategy,
+            state: DeploymentState::Queued,
+            created_at,
+            created_by,
+            reason: None,
+            started_at: None,
+            progress_at: None,
+            live_at: None,
+            returning_at: None,
+            finished_at: None,
+            diagnosis: None,
+            failures: Vec::new(),
+            abort: None,
+            baseline: BTreeMap::new(),
+            baseline_routes: Side::default(),
+            receipt: None,
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// The most failures recorded with a deployment.
 pub const FAILURES_MAX: usize = 20;
 

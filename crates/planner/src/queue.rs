@@ -124,11 +124,9 @@ pub fn rollback_targets(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use ark_model::DeploymentId;
     use ark_model::definition::Strategy;
-    use ark_model::receipt::Side;
     use proptest::prelude::*;
 
     use super::*;
@@ -139,29 +137,15 @@ mod tests {
 
     fn deployment(n: u128, release: u64, state: DeploymentState) -> Deployment {
         Deployment {
-            id: format!("{n:032x}").parse::<DeploymentId>().expect("32 digits"),
-            env: "production".parse().expect("a name"),
-            app: "web".parse().expect("a name"),
-            kind: DeploymentKind::Deploy,
-            release: ReleaseNumber(release),
-            base: None,
-            strategy: Strategy::Rolling,
             state,
-            created_at: at(n as i64),
-            created_by: "ana".into(),
-            reason: None,
-            started_at: None,
-            progress_at: None,
-            live_at: None,
-            returning_at: None,
-            finished_at: None,
-            diagnosis: None,
-            failures: Vec::new(),
-            abort: None,
-            baseline: BTreeMap::new(),
-            baseline_routes: Side::default(),
-            receipt: None,
-            notes: Vec::new(),
+            ..Deployment::queued(
+                format!("{n:032x}").parse::<DeploymentId>().expect("32 digits"),
+                ("production".parse().expect("a name"), "web".parse().expect("a name")),
+                DeploymentKind::Deploy,
+                ReleaseNumber(release),
+                Strategy::Rolling,
+                ("ana".into(), at(n as i64)),
+            )
         }
     }
 

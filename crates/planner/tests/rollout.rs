@@ -1,13 +1,11 @@
 //! Tables of plans: one situation, one expected step. Whole runs are the simulator's work.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ark_model::definition::{Definition, DurationText, Expose, Quantity, Strategy};
 use ark_model::deployment::{Abort, DeploymentKind};
 use ark_model::environment::{AppState, EnvKind};
 use ark_model::instance::{EngineState, Exit, InstanceState, StartFailure, StopCause};
-use ark_model::receipt::Side;
 use ark_model::{Deployment, DeploymentId, DeploymentState, Diagnosis, InstanceId, ReleaseNumber};
 use ark_planner::rollout::{Backoff, Reason};
 use ark_planner::{Action, Admission, Input, Plan, Policy, ProbeSeen, Seen, Transition, plan};
@@ -39,29 +37,18 @@ fn policy(count: u32) -> Policy {
 
 fn deployment(state: DeploymentState) -> Deployment {
     Deployment {
-        id: DeploymentId(Uuid::from_u128(99)),
-        env: "production".parse().expect("a name"),
-        app: "web".parse().expect("a name"),
-        kind: DeploymentKind::Deploy,
-        release: NEW,
         base: Some(OLD),
-        strategy: Strategy::Rolling,
         state,
-        created_at: start(),
-        created_by: "ana".into(),
-        reason: None,
         started_at: Some(start()),
         progress_at: Some(start()),
-        live_at: None,
-        returning_at: None,
-        finished_at: None,
-        diagnosis: None,
-        failures: Vec::new(),
-        abort: None,
-        baseline: BTreeMap::new(),
-        baseline_routes: Side::default(),
-        receipt: None,
-        notes: Vec::new(),
+        ..Deployment::queued(
+            DeploymentId(Uuid::from_u128(99)),
+            ("production".parse().expect("a name"), "web".parse().expect("a name")),
+            DeploymentKind::Deploy,
+            NEW,
+            Strategy::Rolling,
+            ("ana".into(), start()),
+        )
     }
 }
 

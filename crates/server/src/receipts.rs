@@ -53,29 +53,19 @@ mod tests {
         };
         let (instances, routes) = baseline(&before);
         let deployment = Deployment {
-            id: DeploymentId(Uuid::nil()),
-            env: "production".parse().expect("a name"),
-            app: "web".parse().expect("a name"),
-            kind: DeploymentKind::Deploy,
-            release: ReleaseNumber(2),
             base: Some(ReleaseNumber(1)),
-            strategy: Strategy::Rolling,
             state: DeploymentState::Draining,
-            created_at: Timestamp::UNIX_EPOCH,
-            created_by: "ana".into(),
-            reason: None,
-            started_at: None,
-            progress_at: None,
-            live_at: None,
-            returning_at: None,
-            finished_at: None,
-            diagnosis: None,
-            failures: Vec::new(),
-            abort: None,
             baseline: instances,
             baseline_routes: routes,
-            receipt: None,
             notes: vec!["a gateway process was killed".into()],
+            ..Deployment::queued(
+                DeploymentId(Uuid::nil()),
+                ("production".parse().expect("a name"), "web".parse().expect("a name")),
+                DeploymentKind::Deploy,
+                ReleaseNumber(2),
+                Strategy::Rolling,
+                ("ana".into(), Timestamp::UNIX_EPOCH),
+            )
         };
         let after = AppTraffic {
             instances: [

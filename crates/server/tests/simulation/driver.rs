@@ -460,31 +460,14 @@ impl Simulation {
                 })?
                 .into_release();
             *told.lock().unwrap() = release.number;
-            let deployment = Deployment {
+            let deployment = Deployment::queued(
                 id,
-                env: env(),
-                app: key,
-                kind: DeploymentKind::Deploy,
-                release: release.number,
-                base: None,
-                strategy: Strategy::Rolling,
-                state: DeploymentState::Queued,
-                created_at: now,
-                created_by: "ana".into(),
-                reason: None,
-                started_at: None,
-                progress_at: None,
-                live_at: None,
-                returning_at: None,
-                finished_at: None,
-                diagnosis: None,
-                failures: Vec::new(),
-                abort: None,
-                baseline: BTreeMap::new(),
-                baseline_routes: ark_model::receipt::Side::default(),
-                receipt: None,
-                notes: Vec::new(),
-            };
+                (env(), key),
+                DeploymentKind::Deploy,
+                release.number,
+                Strategy::Rolling,
+                ("ana".into(), now),
+            );
             let get = |id: Option<_>| match id {
                 Some(id) => tx.deployment(id),
                 None => Ok(None),

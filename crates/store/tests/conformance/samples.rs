@@ -11,8 +11,7 @@ use ark_model::receipt::Side;
 use ark_model::release::ReleaseContent;
 use ark_model::route::RouteKey;
 use ark_model::{
-    AppName, Deployment, DeploymentId, DeploymentState, EnvName, InstanceId, InstanceState,
-    ReleaseNumber, Sha256,
+    AppName, Deployment, DeploymentId, EnvName, InstanceId, InstanceState, ReleaseNumber, Sha256,
 };
 use ark_store::{NewRelease, Store, StoreError, WriteTx};
 use jiff::{SignedDuration, Timestamp};
@@ -69,29 +68,15 @@ pub(crate) fn new_release(env_name: &str, app_name: &str, config: &str) -> NewRe
 
 pub(crate) fn deployment(number: u128, env_name: &str, app_name: &str) -> Deployment {
     Deployment {
-        id: DeploymentId(id(number)),
-        env: env(env_name),
-        app: app(app_name),
-        kind: DeploymentKind::Deploy,
-        release: ReleaseNumber(1),
-        base: None,
-        strategy: Strategy::Rolling,
-        state: DeploymentState::Queued,
-        created_at: at(0),
-        created_by: "ada".into(),
-        reason: None,
-        started_at: None,
-        progress_at: None,
-        live_at: None,
-        returning_at: None,
-        finished_at: None,
-        diagnosis: None,
-        failures: Vec::new(),
-        abort: None,
         baseline: BTreeMap::from([(InstanceId(id(7)), side(5))]),
-        baseline_routes: Side::default(),
-        receipt: None,
-        notes: Vec::new(),
+        ..Deployment::queued(
+            DeploymentId(id(number)),
+            (env(env_name), app(app_name)),
+            DeploymentKind::Deploy,
+            ReleaseNumber(1),
+            Strategy::Rolling,
+            ("ada".into(), at(0)),
+        )
     }
 }
 
