@@ -89,8 +89,8 @@ fn identity(who: Identity<'_>, definition: &Definition) -> Vec<(String, String)>
     .into()
 }
 
-/// `district-authorizations` -> `DISTRICT_AUTHORIZATIONS`.
-fn upper(name: &str) -> String {
+/// A name as part of a variable's: `district-authorizations` -> `DISTRICT_AUTHORIZATIONS`.
+pub(crate) fn upper(name: &str) -> String {
     name.chars()
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
         .collect()

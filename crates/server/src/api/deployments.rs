@@ -23,7 +23,8 @@ use super::app_rows::{definition_engine, load_deployment};
 use super::error::ApiError;
 use super::extract::{Json, Path, Query, cursor, page, page_limit};
 use super::idempotency::{Key, once, replay};
-use super::intents::{self, Act, Terms, Wanted, words};
+use super::intents::{self, Act, Terms, words};
+use super::judge::{Wanted, judge};
 use super::operation::{Operation, Shared};
 use super::{find, plan};
 use crate::auth::{Caller, Permission};
@@ -174,7 +175,7 @@ async fn judged(
     let (request, app) = (request.clone(), app.clone());
     let engine = definition_engine(state.engine.kind());
     // A launch file may be large and hostile: its judgement must not hold up other requests.
-    tokio::task::spawn_blocking(move || intents::judge(&request, known, &app, engine))
+    tokio::task::spawn_blocking(move || judge(&request, known, &app, engine))
         .await
         .map_err(|error| ApiError::internal(format!("judging a launch file: {error}")))?
 }

@@ -1,29 +1,26 @@
-//! From a request to a recorded deployment: what is to run is judged, its configuration resolved,
-//! release, deployment and events are written. Everything that depends on what is recorded happens
-//! in one transaction; nothing here calls the engine or the gateway.
+//! From a judged request to a recorded deployment: release, deployment and events are written, in one
+//! transaction with everything that depends on what is recorded. Nothing here calls the engine or
+//! the gateway.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use ark_model::api::{DeployRequest, DiagnosticView, ProblemCode};
+use ark_model::api::ProblemCode;
 use ark_model::artifact::Artifact;
-use ark_model::definition::{
-    self, Definition, Diagnostic, LaunchFile, Severity, Strategy, check_runnable,
-};
+use ark_model::definition::{Definition, Expose, Strategy};
 use ark_model::deployment::DeploymentKind;
 use ark_model::environment::{AppState, EnvKind, EnvState, Environment};
 use ark_model::event::{EventKind, NewEvent};
-use ark_model::receipt::Side;
-use ark_model::release::{PinnedValue, ReleaseContent};
+use ark_model::release::ReleaseContent;
 use ark_model::{AppName, Deployment, DeploymentId, DeploymentState, EnvName, ReleaseNumber};
 use ark_planner::queue::{Running, enqueue, rollback_targets};
-use ark_store::{ConfigValue, ConfigVersion, DeploymentFilter, InsertedRelease, NewRelease};
-use ark_store::{ReadTx, WriteTx};
+use ark_store::{DeploymentFilter, InsertedRelease, NewRelease, ReadTx, WriteTx};
 use jiff::Timestamp;
 
 use super::app_rows::place;
 use super::error::ApiError;
 use super::find;
-use crate::variables::{Identity, assemble};
+use super::judge::{Wanted, strategy};
+use super::resolve::{missing_config, resolve};
 
 /// The environment that is permanent without having been made so.
 const PRODUCTION: &str = "production";
@@ -58,214 +55,6 @@ impl Act {
             text,
         }
     }
-}
-
-/// What is to run, judged.
-#[derive(Debug, Clone)]
-pub(super) struct Wanted {
-    pub(super) definition: Definition,
-    pub(super) artifact: Artifact,
-    pub(super) warnings: Vec<DiagnosticView>,
-}
-
-/// Reads and judges the launch file of a request. `known` is the release that `from` names.
-///
-/// # Errors
-/// `invalid-definition`, `data-store`, `not-runnable`, `bad-request`.
-pub(super) fn judge(
-    request: &DeployRequest,
-    known: Option<ReleaseContent>,
-    app: &AppName,
-    engine: definition::EngineKind,
-) -> Result<Wanted, ApiError> {
-    let wanted = match (&request.launch, known) {
-        (Some(_), Some(_)) => {
-            let detail = "`launch` and `from` exclude each other";
-            return Err(ApiError::new(ProblemCode::BadRequest, detail));
-        }
-        (None, None) => {
-            let detail = "`launch` or `from` is needed";
-            return Err(ApiError::new(ProblemCode::BadRequest, detail));
-        }
-        (None, Some(content)) => Wanted {
-            definition: content.definition,
-            artifact: content.artifact,
-            warnings: Vec::new(),
-        },
-        (Some(launch), None) => {
-            let (definition, warnings) = parse(&launch.file, &launch.text, app)?;
-            let artifact = request.artifact.clone().unwrap_or(Artifact::None);
-            Wanted { definition, artifact, warnings }
-        }
-    };
-    check_runnable(&wanted.definition, engine).map_err(|found| not_runnable(&found, app))?;
-    check_artifact(&wanted.artifact, engine, app)?;
-    Ok(wanted)
-}
-
-fn parse(
-    file: &str,
-    text: &str,
-    app: &AppName,
-) -> Result<(Definition, Vec<DiagnosticView>), ApiError> {
-    let file = find::cut(file);
-    match definition::parse(&file, text.as_bytes()).into_result() {
-        Ok((LaunchFile::App(definition), warnings)) => {
-            Ok((*definition, warnings.iter().map(DiagnosticView::from).collect()))
-        }
-        Ok((LaunchFile::DataStore(_), _)) => {
-            let detail = format!("{file} describes a data store, which Ark does not run");
-            Err(ApiError::new(ProblemCode::DataStore, detail)
-                .remedy("apps that use it name it", "databases: [...]"))
-        }
-        Err(found) => {
-            let errors = found.iter().filter(|d| d.severity == Severity::Error).count();
-            let noun = if errors == 1 { "error" } else { "errors" };
-            let detail = format!("{file}: {errors} {noun}");
-            Err(ApiError::new(ProblemCode::InvalidDefinition, detail)
-                .diagnostics(found.iter().map(DiagnosticView::from).collect())
-                .remedy("look closer", format!("ark validate {file}"))
-                .context(format!("launch file of {app}")))
-        }
-    }
-}
-
-fn not_runnable(found: &Diagnostic, app: &AppName) -> ApiError {
-    ApiError::new(ProblemCode::NotRunnable, format!("`{app}` cannot run here: {}", found.message))
-        .diagnostics(vec![found.into()])
-}
-
-fn check_artifact(
-    artifact: &Artifact,
-    engine: definition::EngineKind,
-    app: &AppName,
-) -> Result<(), ApiError> {
-    match (artifact, engine) {
-        (Artifact::Image { reference, .. }, definition::EngineKind::Process) => {
-            let detail = format!(
-                "`{app}` cannot run here: the process engine runs directories, not image `{}`",
-                find::cut(reference)
-            );
-            Err(ApiError::new(ProblemCode::NotRunnable, detail)
-                .remedy("deploy a directory", format!("ark deploy {app} --dir PATH")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The strategy of a deployment: what was asked for, else what the definition says for this
-/// environment. Only `rolling` is carried out by this server.
-///
-/// # Errors
-/// `strategy-unavailable`.
-pub(super) fn strategy(
-    asked: Option<Strategy>,
-    definition: &Definition,
-    env: &EnvName,
-    app: &AppName,
-) -> Result<Strategy, ApiError> {
-    let (strategy, from) = match asked {
-        Some(strategy) => (strategy, "was asked for"),
-        None => {
-            let strategy = definition.strategy_in(env.as_str());
-            let by_canary = strategy != definition.deploy.strategy;
-            let from = if by_canary {
-                "follows from `deploy_config.canaryInProd`"
-            } else {
-                "is in the launch file"
-            };
-            (strategy, from)
-        }
-    };
-    match strategy {
-        Strategy::Rolling => Ok(strategy),
-        Strategy::BlueGreen | Strategy::Canary | Strategy::Recreate => {
-            let detail = format!("strategy `{strategy}` {from}, and this server cannot do it yet");
-            Err(ApiError::new(ProblemCode::StrategyUnavailable, detail).remedy(
-                "deploy it step by step",
-                format!("ark deploy {app} -e {env} --strategy rolling"),
-            ))
-        }
-    }
-}
-
-/// Every declared variable with its value, or the names of all that have none.
-pub(super) fn resolve(
-    env: &EnvName,
-    app: &AppName,
-    definition: &Definition,
-    config: &ConfigVersion,
-) -> Result<BTreeMap<String, PinnedValue>, Vec<String>> {
-    let given = given_by_ark(env, app, definition);
-    let mut resolved = BTreeMap::new();
-    let mut missing = Vec::new();
-    let declared = definition.env.iter().chain(definition.env_defaults.keys());
-    for name in declared {
-        if resolved.contains_key(name) || missing.contains(name) {
-            continue;
-        }
-        let value = match (config.values.get(name), definition.env_defaults.get(name)) {
-            (Some(ConfigValue::Plain { value }), _) => PinnedValue::Plain { value: value.clone() },
-            (Some(ConfigValue::Secret { version, .. }), _) => {
-                PinnedValue::Secret { version: *version }
-            }
-            (None, Some(default)) => PinnedValue::Plain { value: default.clone() },
-            (None, None) => {
-                if !given(name) {
-                    missing.push(name.clone());
-                }
-                continue;
-            }
-        };
-        resolved.insert(name.clone(), value);
-    }
-    if missing.is_empty() { Ok(resolved) } else { Err(missing) }
-}
-
-/// Which names Ark gives an instance by itself, so that nobody has to set them.
-fn given_by_ark(env: &EnvName, app: &AppName, definition: &Definition) -> impl Fn(&str) -> bool {
-    let who = Identity { env, app, instance: None };
-    let injected = assemble(who, definition, BTreeMap::new(), &[], &[]);
-    let upper = |name: &str| -> String {
-        let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-        name.chars().map(letter).collect()
-    };
-    let ports: Vec<String> =
-        definition.expose.iter().map(|e| format!("PORT_{}", upper(&e.name))).collect();
-    let services: Vec<String> =
-        definition.dependencies.iter().map(|d| format!("SERVICE_{}_", upper(d))).collect();
-    move |name| {
-        injected.contains_key(name)
-            || (name == "PORT" && !ports.is_empty())
-            || ports.iter().any(|port| port == name)
-            || services.iter().any(|service| name.starts_with(service))
-    }
-}
-
-/// The problem of missing values, with what to type: names that look like secrets are to be set as
-/// secrets.
-pub(super) fn missing_config(env: &EnvName, app: &AppName, missing: Vec<String>) -> ApiError {
-    let values = if missing.len() == 1 { "value" } else { "values" };
-    let detail = format!(
-        "{env} does not define {} {values} that {app} needs: {}",
-        missing.len(),
-        missing.join(", ")
-    );
-    let secret_words = ["SECRET", "KEY", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "PRIVATE"];
-    let secret = |name: &&String| secret_words.iter().any(|word| name.contains(word));
-    let (secrets, plain): (Vec<&String>, Vec<&String>) = missing.iter().partition(secret);
-    let mut error = ApiError::new(ProblemCode::MissingConfig, detail);
-    if !plain.is_empty() {
-        let set: Vec<String> = plain.iter().map(|name| format!("{name}=…")).collect();
-        let set = set.join(" ");
-        error = error.remedy("set them", format!("ark config set -e {env} {app} {set}"));
-    }
-    if !secrets.is_empty() {
-        let set: Vec<&str> = secrets.iter().map(|name| name.as_str()).collect();
-        let set = set.join(" ");
-        error = error.remedy("secret", format!("ark config set -e {env} {app} --secret {set}"));
-    }
-    error.missing(missing)
 }
 
 /// The environment, made on first use.
@@ -375,7 +164,7 @@ fn check_hosts(
     definition: &Definition,
 ) -> Result<(), ApiError> {
     let places = |definition: &Definition| -> BTreeSet<(String, String)> {
-        let of = |e: &definition::Expose| -> Vec<(String, String)> {
+        let of = |e: &Expose| -> Vec<(String, String)> {
             let path = e.path.trim_end_matches('/');
             e.hosts.iter().map(|h| (h.to_ascii_lowercase(), path.to_owned())).collect()
         };
@@ -482,29 +271,15 @@ fn queue(
         None => AppState::new(env.clone(), app.clone(), act.now),
     };
     let deployment = Deployment {
-        id: terms.id,
-        env: env.clone(),
-        app: app.clone(),
-        kind,
-        release,
-        base: None,
-        strategy,
-        state: DeploymentState::Queued,
-        created_at: act.now,
-        created_by: act.by.clone(),
         reason: terms.reason.as_deref().map(words),
-        started_at: None,
-        progress_at: None,
-        live_at: None,
-        returning_at: None,
-        finished_at: None,
-        diagnosis: None,
-        failures: Vec::new(),
-        abort: None,
-        baseline: BTreeMap::new(),
-        baseline_routes: Side::default(),
-        receipt: None,
-        notes: Vec::new(),
+        ..Deployment::queued(
+            terms.id,
+            (env.clone(), app.clone()),
+            kind,
+            release,
+            strategy,
+            (act.by.clone(), act.now),
+        )
     };
     let running = unfinished(tx, state.running)?;
     let waiting = unfinished(tx, state.waiting)?;
@@ -546,66 +321,4 @@ pub(super) fn superseded_event(ended: &Deployment, act: &Act) -> NewEvent {
 /// What somebody wrote for the record, cut to a length.
 pub(super) fn words(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(WORDS_CHARS_MAX).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names() -> (EnvName, AppName) {
-        ("production".parse().expect("a name"), "web".parse().expect("a name"))
-    }
-
-    #[test]
-    fn all_missing_names_are_told_at_once_and_what_ark_gives_is_not_among_them() {
-        let (env, app) = names();
-        let definition = Definition {
-            env: [
-                "DB_URL",
-                "SESSION_KEY",
-                "LOG_LEVEL",
-                "PORT",
-                "_APP_NAME",
-                "SERVICE_GEAR_ADMIN_HTTP_HOST",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-            env_defaults: [("LOG_LEVEL".to_owned(), "info".to_owned())].into(),
-            dependencies: vec!["gear-admin".into()],
-            expose: vec![definition::Expose::new("default", 80)],
-            ..Definition::default()
-        };
-        let config = ConfigVersion { version: 0, values: BTreeMap::new() };
-        let missing = resolve(&env, &app, &definition, &config).expect_err("two are missing");
-        assert_eq!(missing, ["DB_URL", "SESSION_KEY"]);
-        let problem = missing_config(&env, &app, missing).into_problem();
-        assert_eq!((problem.status, problem.exit_code), (403, 7));
-        let remedy: Vec<String> = problem.remedy.into_iter().map(|r| r.command).collect();
-        assert_eq!(
-            remedy,
-            [
-                "ark config set -e production web DB_URL=…",
-                "ark config set -e production web --secret SESSION_KEY",
-            ]
-        );
-    }
-
-    #[test]
-    fn only_rolling_is_carried_out_and_can_always_be_asked_for() {
-        let (env, app) = names();
-        let mut definition = Definition::default();
-        assert_eq!(strategy(None, &definition, &env, &app).ok(), Some(Strategy::Rolling));
-        definition.deploy_config.canary_in_prod = true;
-        let refused = strategy(None, &definition, &env, &app).expect_err("canary");
-        assert_eq!(refused.problem().exit_code, 7);
-        assert!(refused.problem().detail.contains("canaryInProd"));
-        assert!(refused.problem().remedy[0].command.ends_with("--strategy rolling"));
-        let asked = Some(Strategy::Rolling);
-        assert_eq!(strategy(asked, &definition, &env, &app).ok(), Some(Strategy::Rolling));
-        let dev = "dev".parse().expect("a name");
-        assert_eq!(strategy(None, &definition, &dev, &app).ok(), Some(Strategy::Rolling));
-        for other in [Strategy::BlueGreen, Strategy::Canary, Strategy::Recreate] {
-            assert!(strategy(Some(other), &definition, &dev, &app).is_err(), "{other}");
-        }
-    }
 }

@@ -14,7 +14,9 @@ use ark_store::{ConfigVersion, ReadTx};
 
 use super::app_rows::unenforced;
 use super::error::ApiError;
-use super::intents::{Wanted, default_kind, missing_config, resolve, strategy};
+use super::intents::default_kind;
+use super::judge::{Wanted, strategy};
+use super::resolve::{missing_config, resolve};
 use super::{diff, find};
 
 /// Releases among which one of the same content is looked for.

@@ -1,0 +1,170 @@
+//! Judging what a request wants to run, before anything is recorded: its launch file, its artifact,
+//! its strategy. Called for plans and for deployments; reads and writes no store.
+
+use ark_model::api::{DeployRequest, DiagnosticView, ProblemCode};
+use ark_model::artifact::Artifact;
+use ark_model::definition::{
+    self, Definition, Diagnostic, LaunchFile, Severity, Strategy, check_runnable,
+};
+use ark_model::release::ReleaseContent;
+use ark_model::{AppName, EnvName};
+
+use super::error::ApiError;
+use super::find;
+
+/// What is to run, judged.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) definition: Definition,
+    pub(super) artifact: Artifact,
+    pub(super) warnings: Vec<DiagnosticView>,
+}
+
+/// Reads and judges the launch file of a request. `known` is the release that `from` names.
+///
+/// # Errors
+/// `invalid-definition`, `data-store`, `not-runnable`, `bad-request`.
+pub(super) fn judge(
+    request: &DeployRequest,
+    known: Option<ReleaseContent>,
+    app: &AppName,
+    engine: definition::EngineKind,
+) -> Result<Wanted, ApiError> {
+    let wanted = match (&request.launch, known) {
+        (Some(_), Some(_)) => {
+            let detail = "`launch` and `from` exclude each other";
+            return Err(ApiError::new(ProblemCode::BadRequest, detail));
+        }
+        (None, None) => {
+            let detail = "`launch` or `from` is needed";
+            return Err(ApiError::new(ProblemCode::BadRequest, detail));
+        }
+        (None, Some(content)) => Wanted {
+            definition: content.definition,
+            artifact: content.artifact,
+            warnings: Vec::new(),
+        },
+        (Some(launch), None) => {
+            let (definition, warnings) = parse(&launch.file, &launch.text, app)?;
+            let artifact = request.artifact.clone().unwrap_or(Artifact::None);
+            Wanted { definition, artifact, warnings }
+        }
+    };
+    check_runnable(&wanted.definition, engine).map_err(|found| not_runnable(&found, app))?;
+    check_artifact(&wanted.artifact, engine, app)?;
+    Ok(wanted)
+}
+
+fn parse(
+    file: &str,
+    text: &str,
+    app: &AppName,
+) -> Result<(Definition, Vec<DiagnosticView>), ApiError> {
+    let file = find::cut(file);
+    match definition::parse(&file, text.as_bytes()).into_result() {
+        Ok((LaunchFile::App(definition), warnings)) => {
+            Ok((*definition, warnings.iter().map(DiagnosticView::from).collect()))
+        }
+        Ok((LaunchFile::DataStore(_), _)) => {
+            let detail = format!("{file} describes a data store, which Ark does not run");
+            Err(ApiError::new(ProblemCode::DataStore, detail)
+                .remedy("apps that use it name it", "databases: [...]"))
+        }
+        Err(found) => {
+            let errors = found.iter().filter(|d| d.severity == Severity::Error).count();
+            let noun = if errors == 1 { "error" } else { "errors" };
+            let detail = format!("{file}: {errors} {noun}");
+            Err(ApiError::new(ProblemCode::InvalidDefinition, detail)
+                .diagnostics(found.iter().map(DiagnosticView::from).collect())
+                .remedy("look closer", format!("ark validate {file}"))
+                .context(format!("launch file of {app}")))
+        }
+    }
+}
+
+fn not_runnable(found: &Diagnostic, app: &AppName) -> ApiError {
+    ApiError::new(ProblemCode::NotRunnable, format!("`{app}` cannot run here: {}", found.message))
+        .diagnostics(vec![found.into()])
+}
+
+fn check_artifact(
+    artifact: &Artifact,
+    engine: definition::EngineKind,
+    app: &AppName,
+) -> Result<(), ApiError> {
+    match (artifact, engine) {
+        (Artifact::Image { reference, .. }, definition::EngineKind::Process) => {
+            let detail = format!(
+                "`{app}` cannot run here: the process engine runs directories, not image `{}`",
+                find::cut(reference)
+            );
+            Err(ApiError::new(ProblemCode::NotRunnable, detail)
+                .remedy("deploy a directory", format!("ark deploy {app} --dir PATH")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The strategy of a deployment: what was asked for, else what the definition says for this
+/// environment. Only `rolling` is carried out by this server.
+///
+/// # Errors
+/// `strategy-unavailable`.
+pub(super) fn strategy(
+    asked: Option<Strategy>,
+    definition: &Definition,
+    env: &EnvName,
+    app: &AppName,
+) -> Result<Strategy, ApiError> {
+    let (strategy, from) = match asked {
+        Some(strategy) => (strategy, "was asked for"),
+        None => {
+            let strategy = definition.strategy_in(env.as_str());
+            let by_canary = strategy != definition.deploy.strategy;
+            let from = if by_canary {
+                "follows from `deploy_config.canaryInProd`"
+            } else {
+                "is in the launch file"
+            };
+            (strategy, from)
+        }
+    };
+    match strategy {
+        Strategy::Rolling => Ok(strategy),
+        Strategy::BlueGreen | Strategy::Canary | Strategy::Recreate => {
+            let detail = format!("strategy `{strategy}` {from}, and this server cannot do it yet");
+            Err(ApiError::new(ProblemCode::StrategyUnavailable, detail).remedy(
+                "deploy it step by step",
+                format!("ark deploy {app} -e {env} --strategy rolling"),
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> (EnvName, AppName) {
+        ("production".parse().expect("a name"), "web".parse().expect("a name"))
+    }
+
+    #[test]
+    fn only_rolling_is_carried_out_and_can_always_be_asked_for() {
+        let (env, app) = names();
+        let mut definition = Definition::default();
+        assert_eq!(strategy(None, &definition, &env, &app).ok(), Some(Strategy::Rolling));
+        definition.deploy_config.canary_in_prod = true;
+        let refused = strategy(None, &definition, &env, &app).expect_err("canary");
+        assert_eq!(refused.problem().exit_code, 7);
+        assert!(refused.problem().detail.contains("canaryInProd"));
+        assert!(refused.problem().remedy[0].command.ends_with("--strategy rolling"));
+        let asked = Some(Strategy::Rolling);
+        assert_eq!(strategy(asked, &definition, &env, &app).ok(), Some(Strategy::Rolling));
+        let dev = "dev".parse().expect("a name");
+        assert_eq!(strategy(None, &definition, &dev, &app).ok(), Some(Strategy::Rolling));
+        for other in [Strategy::BlueGreen, Strategy::Canary, Strategy::Recreate] {
+            assert!(strategy(Some(other), &definition, &dev, &app).is_err(), "{other}");
+        }
+    }
+}
