@@ -67,14 +67,22 @@ pub struct Observations {
 #[derive(Debug, Default)]
 struct Inner {
     gateway: GatewayStatus,
-    admissions: HashMap<InstanceId, Admission>,
-    acknowledged: bool,
-    /// Whether a report came after the last acknowledgement, so that "0 inside" means what it says.
-    settled: bool,
-    targets: HashMap<(InstanceId, String), TargetSeen>,
+    /// What the acknowledged table says; `None` before there is one.
+    admitted: Option<HashMap<InstanceId, Admitted>>,
+    /// By instance and `expose` entry.
+    targets: HashMap<InstanceId, BTreeMap<String, TargetSeen>>,
     traffic: BTreeMap<AppKey, VecDeque<Bucket>>,
     last: HashMap<(BootId, RouteKey, Option<InstanceId>), Counters>,
     dirty: HashSet<AppKey>,
+}
+
+#[derive(Debug)]
+struct Admitted {
+    key: AppKey,
+    admission: Admission,
+    /// Whether a report came since the admission became this, so that "0 inside" means what it
+    /// says.
+    settled: bool,
 }
 
 #[derive(Debug)]
@@ -156,27 +164,31 @@ impl Observations {
     /// A table is in force.
     pub fn acknowledged(&self, table: &RouteTable) {
         let mut inner = self.inner();
-        let mut admissions = HashMap::new();
-        for target in table.routes.iter().flat_map(|r| &r.targets) {
-            let admission = match target.state {
-                TargetState::Candidate => Admission::Candidate,
-                TargetState::Active { .. } => Admission::Active,
-                TargetState::Draining { .. } => Admission::Draining,
-            };
-            admissions.insert(target.instance, admission);
+        let mut before = inner.admitted.take().unwrap_or_default();
+        let mut now = HashMap::new();
+        for route in &table.routes {
+            for target in &route.targets {
+                let admission = match target.state {
+                    TargetState::Candidate => Admission::Candidate,
+                    TargetState::Active { .. } => Admission::Active,
+                    TargetState::Draining { .. } => Admission::Draining,
+                };
+                // An instance with several routes stands there several times, always the same.
+                if now.contains_key(&target.instance) {
+                    continue;
+                }
+                let unchanged =
+                    before.remove(&target.instance).filter(|known| known.admission == admission);
+                let admitted = unchanged.unwrap_or_else(|| {
+                    let key = (route.key.env.clone(), route.key.app.clone());
+                    inner.dirty.insert(key.clone());
+                    Admitted { key, admission, settled: false }
+                });
+                now.insert(target.instance, admitted);
+            }
         }
-        let keys = table.routes.iter().map(|r| (r.key.env.clone(), r.key.app.clone()));
-        inner.dirty.extend(keys);
-        let gone: Vec<AppKey> = inner
-            .targets
-            .iter()
-            .filter(|((id, _), _)| !admissions.contains_key(id))
-            .map(|(_, seen)| seen.key.clone())
-            .collect();
-        inner.dirty.extend(gone);
-        inner.admissions = admissions;
-        inner.acknowledged = true;
-        inner.settled = false;
+        inner.dirty.extend(before.into_values().map(|gone| gone.key));
+        inner.admitted = Some(now);
         inner.gateway.acknowledged = Some(table.generation);
         inner.gateway.refused = None;
         drop(inner);
@@ -191,11 +203,8 @@ impl Observations {
     /// A report came in.
     pub fn report(&self, report: &Report, now: Timestamp) {
         let mut inner = self.inner();
-        let before = inner.dirty.len();
-        if inner.acknowledged && report.applied == inner.gateway.acknowledged && !inner.settled {
-            inner.settled = true;
-            let keys: Vec<AppKey> = inner.targets.values().map(|seen| seen.key.clone()).collect();
-            inner.dirty.extend(keys);
+        if report.applied == inner.gateway.acknowledged {
+            inner.settle();
         }
         for target in &report.targets {
             inner.target(target);
@@ -204,14 +213,14 @@ impl Observations {
             inner.count(key, last, &target.counters, now);
             if target.readiness.is_none() && target.in_flight == 0 && target.streams == 0 {
                 inner.last.remove(&(report.boot, target.route.clone(), Some(target.instance)));
-                inner.targets.remove(&(target.instance, target.route.expose.clone()));
+                inner.forget(target.instance, &target.route.expose);
             }
         }
         for route in &report.routes {
             let key = (route.route.env.clone(), route.route.app.clone());
             inner.count(key, (report.boot, route.route.clone(), None), &route.counters, now);
         }
-        let changed = inner.dirty.len() != before || !inner.dirty.is_empty();
+        let changed = !inner.dirty.is_empty();
         drop(inner);
         if changed {
             self.notify();
@@ -221,9 +230,10 @@ impl Observations {
     /// Readiness of an instance over the `expose` entries that are checked.
     pub fn probe(&self, id: InstanceId, checked: &[String]) -> Option<ProbeSeen> {
         let inner = self.inner();
+        let targets = inner.targets.get(&id)?;
         let mut all: Option<ProbeSeen> = None;
         for expose in checked {
-            let readiness = inner.targets.get(&(id, expose.clone()))?.readiness.as_ref()?;
+            let readiness = targets.get(expose)?.readiness.as_ref()?;
             let one = ProbeSeen {
                 ready: readiness.ready,
                 since: readiness.since,
@@ -243,9 +253,9 @@ impl Observations {
         let inner = self.inner();
         inner
             .targets
-            .iter()
-            .filter(|((i, _), _)| *i == id)
-            .filter_map(|(_, seen)| seen.readiness.clone())
+            .get(&id)?
+            .values()
+            .filter_map(|seen| seen.readiness.clone())
             .min_by_key(|r| (r.ready, std::cmp::Reverse(r.since)))
     }
 
@@ -256,23 +266,18 @@ impl Observations {
 
     /// What the table in force does with an instance.
     pub fn admission(&self, id: InstanceId) -> Admission {
-        let inner = self.inner();
-        if !inner.acknowledged {
-            return Admission::Unknown;
+        match &self.inner().admitted {
+            None => Admission::Unknown,
+            Some(admitted) => admitted.get(&id).map_or(Admission::Absent, |a| a.admission),
         }
-        inner.admissions.get(&id).copied().unwrap_or(Admission::Absent)
     }
 
-    /// Requests and streams inside an instance; `None` until a report came after the table in
-    /// force was acknowledged.
+    /// Requests and streams inside an instance; `None` until a report came after the table that
+    /// says of it what the one in force says was acknowledged.
     pub fn in_flight(&self, id: InstanceId) -> Option<u32> {
         let inner = self.inner();
-        if !inner.settled {
-            return None;
-        }
-        let inside =
-            inner.targets.iter().filter(|((i, _), _)| *i == id).map(|(_, seen)| seen.inside).sum();
-        Some(inside)
+        inner.admitted.as_ref()?.get(&id).filter(|admitted| admitted.settled)?;
+        Some(inner.targets.get(&id).map_or(0, |seen| seen.values().map(|s| s.inside).sum()))
     }
 
     /// Recent traffic of an app.
@@ -300,20 +305,36 @@ impl Observations {
 
 impl Inner {
     fn forget_targets(&mut self) {
-        let keys: Vec<AppKey> = self.targets.values().map(|seen| seen.key.clone()).collect();
-        self.dirty.extend(keys);
-        self.targets.clear();
-        self.admissions.clear();
-        self.acknowledged = false;
-        self.settled = false;
+        let seen = self.targets.drain().flat_map(|(_, seen)| seen.into_values());
+        self.dirty.extend(seen.map(|seen| seen.key));
+        self.dirty.extend(self.admitted.take().into_iter().flatten().map(|(_, a)| a.key));
         self.last.clear();
+    }
+
+    /// A report came under the table in force. Plans wait for that where something drains.
+    fn settle(&mut self) {
+        for admitted in self.admitted.iter_mut().flat_map(HashMap::values_mut) {
+            if !admitted.settled && admitted.admission == Admission::Draining {
+                self.dirty.insert(admitted.key.clone());
+            }
+            admitted.settled = true;
+        }
+    }
+
+    fn forget(&mut self, id: InstanceId, expose: &str) {
+        if let Some(seen) = self.targets.get_mut(&id) {
+            seen.remove(expose);
+            if seen.is_empty() {
+                self.targets.remove(&id);
+            }
+        }
     }
 
     fn target(&mut self, target: &TargetReport) {
         let key = (target.route.env.clone(), target.route.app.clone());
         let inside = target.in_flight.saturating_add(target.streams);
-        let place = (target.instance, target.route.expose.clone());
-        let old = self.targets.get(&place);
+        let seen = self.targets.entry(target.instance).or_default();
+        let old = seen.get(&target.route.expose);
         let same_readiness = old.is_some_and(|o| {
             let pair = |r: &Option<Readiness>| r.as_ref().map(|r| (r.ready, r.since));
             pair(&o.readiness) == pair(&target.readiness)
@@ -323,7 +344,8 @@ impl Inner {
         if !same_readiness || emptied {
             self.dirty.insert(key.clone());
         }
-        self.targets.insert(place, TargetSeen { key, readiness: target.readiness.clone(), inside });
+        let new = TargetSeen { key, readiness: target.readiness.clone(), inside };
+        seen.insert(target.route.expose.clone(), new);
     }
 
     fn count(
