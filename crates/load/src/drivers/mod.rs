@@ -1,6 +1,7 @@
 //! The ways of being a client, one file each. Called by the running load with a ticket
 //! for every attempt; each driver ends its ticket exactly once.
 
+mod opening;
 mod request;
 mod sse;
 mod upload;

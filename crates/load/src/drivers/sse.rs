@@ -4,67 +4,30 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
-use super::{Client, Stage, classify, keep_excerpt, unwelcome, with_write_error};
+use super::opening::{Opened, open};
+use super::{Client, unwelcome};
 use crate::connection::Connection;
-use crate::http1::{BodyDecoder, Broken, Head, read_body, read_head};
+use crate::http1::{BodyDecoder, Broken, Head};
 use crate::ledger::Ticket;
 use crate::outcome::{Class, Outcome};
 
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Opens a stream and follows it for `life`, or until the run stops.
-pub(super) async fn run(client: &Client, mut ticket: Ticket, life: Option<Duration>) {
-    let deadline = client.deadline();
-    let mut connection = match Connection::open(&client.load, deadline).await {
-        Ok(connection) => connection,
-        Err(outcome) => return ticket.finish(outcome),
-    };
-    ticket.connected(connection.local_port);
-    let opened = match timeout_at(deadline, open(client, &mut connection)).await {
-        Ok(Ok(head)) => head,
-        Ok(Err((broken, stage))) => {
-            let received = connection.inbox.received();
-            return ticket.finish(classify(broken, stage, received));
-        }
-        Err(_) => {
-            return ticket.finish(Outcome::new(Class::Timeout, "no stream opened in time"));
-        }
-    };
-    ticket.answered(opened.0.version.clone());
-    let outcome = match opened {
-        (head, _) if head.status == 200 => {
+pub(super) async fn run(client: &Client, ticket: Ticket, life: Option<Duration>) {
+    let request = format!("{}\r\n", client.request_head("GET", "/sse"));
+    let Some(opened) = open(client, ticket, &request, 200, "stream").await else { return };
+    let Opened { mut ticket, mut connection, head, excerpt } = opened;
+    let outcome = match head.status {
+        200 => {
             let end = life.map(|life| Instant::now() + life);
             follow(client, &mut ticket, &mut connection, &head, end).await
         }
-        (head, excerpt) => unwelcome(head.status, &excerpt),
+        status => unwelcome(status, &excerpt),
     };
     ticket.finish(outcome);
-}
-
-/// Asks for the stream. For any answer but 200 its body is read too.
-async fn open(
-    client: &Client,
-    connection: &mut Connection,
-) -> Result<(Head, Vec<u8>), (Broken, Stage)> {
-    let request = client.request_head("GET", "/sse");
-    let Connection { stream, inbox, .. } = connection;
-    let written = stream.write_all(format!("{request}\r\n").as_bytes()).await;
-    let head = read_head(stream, inbox)
-        .await
-        .map_err(|broken| (with_write_error(written, broken), Stage::Head))?;
-    let mut excerpt = Vec::new();
-    if head.status != 200 {
-        let mut sink = |piece: &[u8]| {
-            keep_excerpt(&mut excerpt, piece);
-            Ok(())
-        };
-        let body = read_body(stream, inbox, head.framing, &mut sink).await;
-        body.map_err(|broken| (broken, Stage::Body))?;
-    }
-    Ok((head, excerpt))
 }
 
 async fn follow(

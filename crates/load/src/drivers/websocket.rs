@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Client, Stage, classify, keep_excerpt, unwelcome, with_write_error};
+use super::opening::{Opened, open};
+use super::{Client, unwelcome};
 use crate::connection::Connection;
-use crate::http1::{Broken, Head, read_body, read_head};
+use crate::http1::Broken;
 use crate::ledger::Ticket;
 use crate::outcome::{Class, Outcome};
 use crate::websocket::{ACCEPT, Frame, KEY, Masks, Opcode, masked_frame, parse_frame};
@@ -18,24 +19,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens a WebSocket and echoes over it for `life`, or until the run stops.
-pub(super) async fn run(client: &Client, mut ticket: Ticket, life: Option<Duration>) {
-    let deadline = client.deadline();
-    let mut connection = match Connection::open(&client.load, deadline).await {
-        Ok(connection) => connection,
-        Err(outcome) => return ticket.finish(outcome),
-    };
-    ticket.connected(connection.local_port);
-    let (head, excerpt) = match timeout_at(deadline, open(client, &mut connection)).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err((broken, stage))) => {
-            let received = connection.inbox.received();
-            return ticket.finish(classify(broken, stage, received));
-        }
-        Err(_) => {
-            return ticket.finish(Outcome::new(Class::Timeout, "no WebSocket opened in time"));
-        }
-    };
-    ticket.answered(head.version.clone());
+pub(super) async fn run(client: &Client, ticket: Ticket, life: Option<Duration>) {
+    let request = handshake(client);
+    let Some(opened) = open(client, ticket, &request, 101, "WebSocket").await else { return };
+    let Opened { mut ticket, connection, head, excerpt } = opened;
     let outcome = match head.status {
         101 if head.websocket_accept.as_deref() == Some(ACCEPT) => {
             let end = life.map(|life| Instant::now() + life);
@@ -54,31 +41,13 @@ pub(super) async fn run(client: &Client, mut ticket: Ticket, life: Option<Durati
     ticket.finish(outcome);
 }
 
-/// The handshake. For any answer but 101 its body is read too.
-async fn open(
-    client: &Client,
-    connection: &mut Connection,
-) -> Result<(Head, Vec<u8>), (Broken, Stage)> {
+fn handshake(client: &Client) -> String {
     let mut request = client.request_head("GET", "/ws");
     request.push_str("connection: upgrade\r\nupgrade: websocket\r\n");
     request.push_str("sec-websocket-version: 13\r\nsec-websocket-key: ");
     request.push_str(KEY);
     request.push_str("\r\n\r\n");
-    let Connection { stream, inbox, .. } = connection;
-    let written = stream.write_all(request.as_bytes()).await;
-    let head = read_head(stream, inbox)
-        .await
-        .map_err(|broken| (with_write_error(written, broken), Stage::Head))?;
-    let mut excerpt = Vec::new();
-    if head.status != 101 {
-        let mut sink = |piece: &[u8]| {
-            keep_excerpt(&mut excerpt, piece);
-            Ok(())
-        };
-        let body = read_body(stream, inbox, head.framing, &mut sink).await;
-        body.map_err(|broken| (broken, Stage::Body))?;
-    }
-    Ok((head, excerpt))
+    request
 }
 
 /// An established WebSocket.
