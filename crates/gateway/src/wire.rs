@@ -13,6 +13,7 @@ pub(crate) mod conn;
 mod exchange;
 mod head;
 mod in_flight;
+mod passage;
 mod relay;
 pub(crate) mod slot;
 mod tunnel;

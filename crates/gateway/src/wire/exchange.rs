@@ -2,8 +2,7 @@
 //! answer passed on. Every way it can end is counted exactly once, here.
 
 use std::future::poll_fn;
-use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use ark_model::route::RouteProtocol;
@@ -16,19 +15,15 @@ use super::head::{
     SayConnection, Shape, Version,
 };
 use super::in_flight::InFlight;
+use super::passage::{self, CONNECT_MS, Passage, Unreached};
 use super::relay::{self, Relay};
 use super::slot::{Doing, Slot};
 use super::tunnel;
 use super::upload::Upload;
 use super::upstream::{self, Upstream};
 use super::wires::{Fault, Wires, check};
-use crate::counters::{Ended, Outcome};
-use crate::worker::{Admission, Entry, Found, LocalTarget, Worker};
-
-/// How long connecting to a target may take, in milliseconds.
-pub(super) const CONNECT_MS: u64 = 5_000;
-/// On how many targets a request is tried.
-pub(super) const ATTEMPTS_MAX: usize = 3;
+use crate::counters::Outcome;
+use crate::worker::{Entry, Found, LocalTarget, Worker};
 
 /// Carries out the request whose head stands at the front of the client's buffer.
 pub(crate) async fn carry_out(conn: &mut Conn, head: RequestHead) -> After {
@@ -48,7 +43,7 @@ pub(crate) async fn carry_out(conn: &mut Conn, head: RequestHead) -> After {
         return refuse(conn, &head, Refusal::NoRoute, &About::Host(host)).await;
     };
     conn.client.buffer.consume(head.length);
-    Exchange::new(conn, &head, &found, begun).run().await
+    Exchange::new(conn, &head, found, begun).run().await
 }
 
 /// Answers a request that reached no target. Its body, should it have one, is not read.
@@ -83,15 +78,10 @@ fn say(head: &RequestHead, keep: bool) -> SayConnection {
 struct Exchange<'c> {
     conn: &'c mut Conn,
     head: &'c RequestHead,
-    found: &'c Found,
-    begun: Instant,
+    passage: Passage,
     upload: Upload,
-    /// Slots of targets that could not be reached.
-    tried: Vec<usize>,
     /// Whether kept connections may be used: not after one turned out to be closed.
     may_reuse: bool,
-    /// Whether it had to wait for anything before a target accepted it.
-    waited: bool,
 }
 
 /// How an attempt at one target ended.
@@ -105,16 +95,17 @@ pub(super) enum Attempt {
 }
 
 impl<'c> Exchange<'c> {
-    fn new(conn: &'c mut Conn, head: &'c RequestHead, found: &'c Found, begun: Instant) -> Self {
+    fn new(conn: &'c mut Conn, head: &'c RequestHead, found: Found, begun: Instant) -> Self {
         let upload = Upload::new(head.body, found.limits.body_bytes_max);
-        Self { conn, head, found, begun, upload, tried: Vec::new(), may_reuse: true, waited: false }
+        let passage = Passage::new(conn.worker.clone(), conn.slot.clone(), found, begun);
+        Self { conn, head, passage, upload, may_reuse: true }
     }
 
     async fn run(mut self) -> After {
-        if self.found.protocol == RouteProtocol::Tcp {
+        if self.passage.found.protocol == RouteProtocol::Tcp {
             return self.answer_unreached(Refusal::Protocol).await;
         }
-        let max = self.found.limits.body_bytes_max;
+        let max = self.passage.found.limits.body_bytes_max;
         let too_large = matches!(self.head.body, RequestBody::Length(n) if max > 0 && n > max);
         if too_large {
             return self.answer_unreached(Refusal::BodyTooLarge).await;
@@ -127,13 +118,14 @@ impl<'c> Exchange<'c> {
             Err(_) => return self.answer_unreached(Refusal::BodyTooLarge).await,
         }
         loop {
-            let local = match self.admit().await {
-                Ok(local) => local,
-                Err(Some(refusal)) => return self.answer_unreached(refusal).await,
-                Err(None) => return self.client_left_unreached(),
+            let mut in_flight = match self.admit().await {
+                Ok(in_flight) => in_flight,
+                Err(Unreached::Refused(refusal)) => return self.answer_unreached(refusal).await,
+                Err(Unreached::ClientGone) => {
+                    self.passage.count_unreached(Outcome::ClientGone, None);
+                    return After::Close;
+                }
             };
-            let (slot, begun) = (self.conn.slot.clone(), self.begun);
-            let mut in_flight = InFlight::new(local, slot, begun);
             match self.attempt(&mut in_flight).await {
                 Attempt::Done(after, outcome) => {
                     in_flight.end(outcome);
@@ -141,65 +133,21 @@ impl<'c> Exchange<'c> {
                 }
                 Attempt::Again => {
                     in_flight.retried();
-                    self.waited = true;
+                    self.passage.waited = true;
                 }
                 Attempt::Failed(fault) => return self.answer_failed(in_flight, fault).await,
             }
         }
     }
 
-    /// A target, counted in flight there. Waits for one where the route says so.
-    async fn admit(&mut self) -> Result<Rc<LocalTarget>, Option<Refusal>> {
-        match self.conn.worker.admit(self.found.slot, &self.tried) {
-            Admission::To(local) => return Ok(local),
-            Admission::NoTargets => return Err(Some(Refusal::Stopped)),
-            Admission::NoRoute => return Err(Some(Refusal::NoRoute)),
-            Admission::NoneReady if self.found.limits.hold_ms == 0 => {
-                return Err(Some(match self.tried.is_empty() {
-                    true => Refusal::NoneReady,
-                    false => Refusal::Unreachable,
-                }));
-            }
-            Admission::NoneReady => {}
-        }
-        let slot = self.conn.slot.clone();
-        if !self.conn.worker.hold(&slot) {
-            return Err(Some(Refusal::NoneReady));
-        }
-        self.waited = true;
-        self.tried.clear();
-        let admitted = self.hold().await;
-        self.conn.worker.unhold(&slot);
-        admitted
-    }
-
-    /// Waits until a target is ready, the hold is over or the client has left.
-    async fn hold(&mut self) -> Result<Rc<LocalTarget>, Option<Refusal>> {
-        let held = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let left = self.found.limits.hold_ms.saturating_sub(held);
-        let conn = &mut *self.conn;
-        conn.slot.does(Doing::Request);
-        conn.slot.set_deadline(conn.worker.deadline(left));
+    async fn admit(&mut self) -> Result<InFlight, Unreached> {
         let watch = !self.upload.is_active();
-        poll_fn(|cx| {
-            match check(&conn.slot) {
-                Ok(()) => {}
-                Err(_) => return Poll::Ready(Err(Some(Refusal::NoneReady))),
-            }
-            // A target that refused a moment ago and is usable only in panic would refuse again:
-            // a held request waits for one that is ready.
-            match conn.worker.admit_ready(self.found.slot) {
-                Admission::To(local) => return Poll::Ready(Ok(local)),
-                Admission::NoTargets => return Poll::Ready(Err(Some(Refusal::Stopped))),
-                Admission::NoRoute => return Poll::Ready(Err(Some(Refusal::NoRoute))),
-                Admission::NoneReady => {}
-            }
-            if watch && conn.client.poll_gone(&conn.worker.buffers, cx).is_err() {
-                return Poll::Ready(Err(None));
-            }
-            Poll::Pending
-        })
-        .await
+        let Conn { client, worker, .. } = &mut *self.conn;
+        let is_there = |cx: &mut Context<'_>| match watch {
+            true => client.poll_gone(&worker.buffers, cx),
+            false => Ok(()),
+        };
+        self.passage.admit(is_there).await
     }
 
     /// Sends the request to one target and passes its answer on.
@@ -213,7 +161,9 @@ impl<'c> Exchange<'c> {
             Some(upstream) => upstream,
             None => match self.connect(&local).await {
                 Ok(upstream) => upstream,
-                Err(Fault::Unreachable) => return self.unreachable(&local),
+                Err(Fault::Unreachable) if self.passage.unreachable(&local) => {
+                    return Attempt::Again;
+                }
                 Err(fault) => return Attempt::Failed(fault),
             },
         };
@@ -238,20 +188,11 @@ impl<'c> Exchange<'c> {
     }
 
     async fn connect(&mut self, local: &LocalTarget) -> Result<Upstream, Fault> {
-        self.waited = true;
+        self.passage.waited = true;
         let conn = &*self.conn;
         conn.slot.set_deadline(conn.worker.deadline(CONNECT_MS));
         let stream = connect_until_told(&conn.worker, &conn.slot, local).await?;
         Ok(Upstream { stream, buffer: conn.worker.buffers.small(), reused: false })
-    }
-
-    /// Nothing was sent, so any request may be tried elsewhere.
-    fn unreachable(&mut self, local: &LocalTarget) -> Attempt {
-        self.tried.push(local.target.slot);
-        match self.tried.len() < ATTEMPTS_MAX {
-            true => Attempt::Again,
-            false => Attempt::Failed(Fault::Unreachable),
-        }
     }
 
     /// Sends the request and waits for the head of its answer, which then stands in `out` as it
@@ -268,13 +209,11 @@ impl<'c> Exchange<'c> {
             upload: &mut self.upload,
             slot,
             worker,
-            limits: &self.found.limits,
+            limits: &self.passage.found.limits,
             answering: false,
         };
         wires.send_request(out).await?;
-        if self.waited {
-            in_flight.accepted_after_waiting();
-        }
+        self.passage.accepted(in_flight);
         loop {
             if !wires.upstream.buffer.is_empty() {
                 // `out` is kept for another attempt until the answer is there.
@@ -327,7 +266,7 @@ impl<'c> Exchange<'c> {
             upload: &mut self.upload,
             slot,
             worker,
-            limits: &self.found.limits,
+            limits: &self.passage.found.limits,
             answering: true,
         };
         let outcome = relay.run(&mut wires, out, in_flight).await;
@@ -352,38 +291,22 @@ impl<'c> Exchange<'c> {
             }
             relay::End::Broken(fault) => {
                 worker.buffers.give_back(upstream.buffer);
-                let outcome = match fault {
-                    Fault::ClientGone | Fault::BadBody(_) | Fault::BodyTooLarge => {
-                        Outcome::ClientGone
-                    }
-                    _ => Outcome::Cut,
-                };
-                Attempt::Done(After::Break, outcome)
+                Attempt::Done(After::Break, passage::broken_by(fault))
             }
         }
     }
 
     /// Answers a request that failed at a target before anything was answered.
     async fn answer_failed(&mut self, mut in_flight: InFlight, fault: Fault) -> After {
-        let (refusal, outcome) = match fault {
-            Fault::ClientGone => {
-                in_flight.end(Outcome::ClientGone);
-                return After::Close;
-            }
-            Fault::Unreachable => (Refusal::Unreachable, Outcome::Answered),
-            Fault::TargetGone => (Refusal::ClosedEarly, Outcome::Answered),
-            Fault::BadResponse => (Refusal::BadResponse, Outcome::Answered),
-            Fault::BadBody(what) => (Refusal::BadRequest(what), Outcome::Answered),
-            Fault::BodyTooLarge => (Refusal::BodyTooLarge, Outcome::Answered),
-            Fault::Late if self.upload.is_active() => (Refusal::RequestLate, Outcome::Answered),
-            Fault::Late => (Refusal::ResponseLate, Outcome::Answered),
-            Fault::Drained | Fault::EndStream => (Refusal::Drained, Outcome::Cut),
+        let Some((refusal, outcome)) = passage::explain(fault, self.upload.is_active()) else {
+            in_flight.end(Outcome::ClientGone);
+            return After::Close;
         };
         let keep = self.head.keep_alive
             && self.upload.is_sent()
             && outcome == Outcome::Answered
             && !self.conn.worker.is_stopping();
-        let about = self.about();
+        let about = self.passage.about();
         self.conn.out.clear();
         let bytes = answer::write(refusal, &about, manner(self.head, keep), &mut self.conn.out);
         // The target has no more to do with it: a drain that goes on must not cut the answer.
@@ -405,29 +328,14 @@ impl<'c> Exchange<'c> {
 
     /// Answers a request that reached no target.
     async fn answer_unreached(&mut self, refusal: Refusal) -> After {
-        let about = self.about();
+        let about = self.passage.about();
         let after = refuse(self.conn, self.head, refusal, &about).await;
         let outcome = match after {
             After::Next | After::Linger => Outcome::Answered,
             After::Close | After::Break => Outcome::ClientGone,
         };
-        self.count_unreached(outcome, Some(refusal.status()));
+        self.passage.count_unreached(outcome, Some(refusal.status()));
         after
-    }
-
-    fn client_left_unreached(&self) -> After {
-        self.count_unreached(Outcome::ClientGone, None);
-        After::Close
-    }
-
-    fn count_unreached(&self, outcome: Outcome, status: Option<u16>) {
-        let elapsed = self.begun.elapsed();
-        let ended = Ended { outcome, status, response_bytes: 0, elapsed };
-        self.conn.worker.count_unreached(self.found.slot, ended);
-    }
-
-    fn about(&self) -> About {
-        self.conn.worker.name(self.found.slot).map_or(About::Request, About::App)
     }
 }
 

@@ -14,9 +14,10 @@ use tokio::net::TcpStream;
 
 use super::buffer::Buffer;
 use super::conn::{After, Client, Conn};
-use super::exchange::{ATTEMPTS_MAX, Attempt, CONNECT_MS, connect_until_told};
+use super::exchange::{Attempt, connect_until_told};
 use super::head::ResponseHead;
 use super::in_flight::InFlight;
+use super::passage::{ATTEMPTS_MAX, CONNECT_MS};
 use super::slot::{Doing, Slot};
 use super::upstream::Upstream;
 use super::web_socket::{self, Frames};

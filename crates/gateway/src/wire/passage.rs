@@ -1,0 +1,167 @@
+//! A request's way from its route to a target, and how its end is judged: the same whatever
+//! protocol carries it. Admission, the hold, which targets were tried, and what a fault means to
+//! the client and to the counters stand here, and only here. Nothing here reads or writes a byte.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::answer::{About, Refusal};
+use super::in_flight::InFlight;
+use super::slot::{Doing, Slot};
+use super::wires::{Fault, check};
+use crate::counters::{Ended, Outcome};
+use crate::worker::{Admission, Found, LocalTarget, Worker};
+
+/// How long connecting to a target may take, in milliseconds.
+pub(super) const CONNECT_MS: u64 = 5_000;
+/// On how many targets a request is tried.
+pub(super) const ATTEMPTS_MAX: usize = 3;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Passage {
+    pub(super) worker: Rc<Worker>,
+    pub(super) slot: Rc<Slot>,
+    pub(super) found: Found,
+    pub(super) begun: Instant,
+    /// Slots of targets that could not be reached.
+    tried: Vec<usize>,
+    /// Whether it had to wait for anything before a target accepted it.
+    pub(super) waited: bool,
+}
+
+/// Why a request reached no target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreached {
+    /// The gateway answers for the app.
+    Refused(Refusal),
+    /// The client left while its request was held.
+    ClientGone,
+}
+
+impl Passage {
+    pub(super) fn new(worker: Rc<Worker>, slot: Rc<Slot>, found: Found, begun: Instant) -> Self {
+        Self { worker, slot, found, begun, tried: Vec::new(), waited: false }
+    }
+
+    /// A target, with the request counted in flight there. Waits for one where the route says so;
+    /// `watch` is asked meanwhile whether the client is still there.
+    pub(super) async fn admit(
+        &mut self,
+        watch: impl FnMut(&mut Context<'_>) -> Result<(), Fault>,
+    ) -> Result<InFlight, Unreached> {
+        let local = match self.worker.admit(self.found.slot, &self.tried) {
+            Admission::To(local) => local,
+            Admission::NoTargets => return Err(Unreached::Refused(Refusal::Stopped)),
+            Admission::NoRoute => return Err(Unreached::Refused(Refusal::NoRoute)),
+            Admission::NoneReady if self.found.limits.hold_ms == 0 => {
+                return Err(Unreached::Refused(match self.tried.is_empty() {
+                    true => Refusal::NoneReady,
+                    false => Refusal::Unreachable,
+                }));
+            }
+            Admission::NoneReady => self.wait_for_target(watch).await?,
+        };
+        Ok(InFlight::new(local, self.slot.clone(), self.begun))
+    }
+
+    async fn wait_for_target(
+        &mut self,
+        watch: impl FnMut(&mut Context<'_>) -> Result<(), Fault>,
+    ) -> Result<Rc<LocalTarget>, Unreached> {
+        if !self.worker.hold(&self.slot) {
+            return Err(Unreached::Refused(Refusal::NoneReady));
+        }
+        self.waited = true;
+        self.tried.clear();
+        let admitted = self.hold(watch).await;
+        self.worker.unhold(&self.slot);
+        admitted
+    }
+
+    /// Waits until a target is ready, the hold is over or the client has left.
+    async fn hold(
+        &mut self,
+        mut watch: impl FnMut(&mut Context<'_>) -> Result<(), Fault>,
+    ) -> Result<Rc<LocalTarget>, Unreached> {
+        let held = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let left = self.found.limits.hold_ms.saturating_sub(held);
+        self.slot.does(Doing::Request);
+        self.slot.set_deadline(self.worker.deadline(left));
+        let refused = |refusal| Poll::Ready(Err(Unreached::Refused(refusal)));
+        poll_fn(|cx| {
+            if check(&self.slot).is_err() {
+                return refused(Refusal::NoneReady);
+            }
+            // A target that refused a moment ago and is usable only in panic would refuse again:
+            // a held request waits for one that is ready.
+            match self.worker.admit_ready(self.found.slot) {
+                Admission::To(local) => return Poll::Ready(Ok(local)),
+                Admission::NoTargets => return refused(Refusal::Stopped),
+                Admission::NoRoute => return refused(Refusal::NoRoute),
+                Admission::NoneReady => {}
+            }
+            match watch(cx) {
+                Ok(()) => Poll::Pending,
+                Err(_) => Poll::Ready(Err(Unreached::ClientGone)),
+            }
+        })
+        .await
+    }
+
+    /// Notes that `local` cannot be reached: nothing was sent, so any request may be tried
+    /// elsewhere. Whether there is another attempt.
+    pub(super) fn unreachable(&mut self, local: &LocalTarget) -> bool {
+        self.tried.push(local.target.slot);
+        self.tried.len() < ATTEMPTS_MAX
+    }
+
+    /// A target has accepted the request.
+    pub(super) fn accepted(&self, in_flight: &InFlight) {
+        if self.waited {
+            in_flight.accepted_after_waiting();
+        }
+    }
+
+    /// Counts a request that reached no target.
+    pub(super) fn count_unreached(&self, outcome: Outcome, status: Option<u16>) {
+        let ended = Ended { outcome, status, response_bytes: 0, elapsed: self.begun.elapsed() };
+        self.worker.count_unreached(self.found.slot, ended);
+    }
+
+    /// Whom an answer of the gateway is about.
+    pub(super) fn about(&self) -> About {
+        self.worker.name(self.found.slot).map_or(About::Request, About::App)
+    }
+}
+
+/// What the gateway answers, and how it counts, when a request failed at a target before anything
+/// was answered. `None`: the client has left, and nobody is to be answered.
+pub(super) fn explain(fault: Fault, uploading: bool) -> Option<(Refusal, Outcome)> {
+    Some(match fault {
+        Fault::ClientGone => return None,
+        Fault::Unreachable => (Refusal::Unreachable, Outcome::Answered),
+        Fault::TargetGone => (Refusal::ClosedEarly, Outcome::Answered),
+        Fault::BadResponse => (Refusal::BadResponse, Outcome::Answered),
+        Fault::BadBody(what) => (Refusal::BadRequest(what), Outcome::Answered),
+        Fault::BodyTooLarge => (Refusal::BodyTooLarge, Outcome::Answered),
+        Fault::Late if uploading => (Refusal::RequestLate, Outcome::Answered),
+        Fault::Late => (Refusal::ResponseLate, Outcome::Answered),
+        Fault::Drained | Fault::EndStream => (Refusal::Drained, Outcome::Cut),
+    })
+}
+
+/// How a request counts whose answer broke off after it had begun.
+pub(super) fn broken_by(fault: Fault) -> Outcome {
+    match fault {
+        Fault::ClientGone | Fault::BadBody(_) | Fault::BodyTooLarge => Outcome::ClientGone,
+        Fault::Unreachable
+        | Fault::TargetGone
+        | Fault::BadResponse
+        | Fault::Late
+        | Fault::Drained
+        | Fault::EndStream => Outcome::Cut,
+    }
+}
