@@ -17,6 +17,7 @@ pub mod instance;
 pub mod receipt;
 pub mod release;
 pub mod route;
+pub mod workflow;
 
 pub use deployment::{Deployment, DeploymentState};
 pub use diagnosis::Diagnosis;

@@ -24,9 +24,9 @@ mod threads;
 mod tx;
 
 pub use aggregates::{
-    AppTraffic, ArtifactRecord, ConfigSummary, ConfigValue, ConfigVersion, DeploymentFilter,
-    EventFilter, InsertedRelease, Lease, NewRelease, PortRequest, StoredAnswer, TokenRecord,
-    TrafficLine,
+    ActivityRow, AppTraffic, ArtifactRecord, ConfigSummary, ConfigValue, ConfigVersion,
+    DeploymentFilter, EventFilter, ExecutionKind, ExecutionRow, InsertedRelease, Lease, MachineRow,
+    NewRelease, PortRequest, RevisionRow, StoredAnswer, TokenRecord, TrafficLine,
 };
 pub use blobs::{BlobError, BlobWriter, Blobs, Put};
 pub use error::StoreError;

@@ -11,7 +11,10 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 
 /// All migrations; the first has number 1. Never edit one that was released: add another.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_foundation.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_foundation.sql"),
+    include_str!("../migrations/0002_workflows.sql"),
+];
 
 /// `ArkD`: says that the file is Ark's, to `file(1)` and to ourselves.
 const APPLICATION_ID: i32 = 0x4172_6b44;

@@ -18,6 +18,9 @@ mod ports;
 mod releases;
 mod tokens;
 mod traffic;
+mod workflow_activities;
+mod workflow_executions;
+mod workflow_machines;
 
 pub use artifacts::ArtifactRecord;
 pub use config::{ConfigSummary, ConfigValue, ConfigVersion};
@@ -29,3 +32,6 @@ pub use ports::PortRequest;
 pub use releases::{InsertedRelease, NewRelease};
 pub use tokens::TokenRecord;
 pub use traffic::{AppTraffic, TrafficLine};
+pub use workflow_activities::ActivityRow;
+pub use workflow_executions::{ExecutionKind, ExecutionRow};
+pub use workflow_machines::{MachineRow, RevisionRow};

@@ -1,0 +1,214 @@
+//! Executions: one row each, changed only by whoever shows the revision it read.
+
+use ark_model::workflow::ExecutionStatus;
+use jiff::Timestamp;
+use rusqlite::{Row, params};
+
+use crate::error::StoreError;
+use crate::tx::{ReadTx, WriteTx, micros, page, signed, unsigned};
+
+/// What an execution is to the runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutionKind {
+    /// Every step is recorded.
+    Standard,
+    /// Started and forgotten by its caller; its row goes when it ends.
+    Express,
+    /// Somebody waits for its outcome; it ends with the server.
+    Sync,
+}
+
+impl ExecutionKind {
+    const ALL: [Self; 3] = [Self::Standard, Self::Express, Self::Sync];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Express => "express",
+            Self::Sync => "sync",
+        }
+    }
+}
+
+/// An execution as it stands in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecutionRow {
+    /// Its number: grows with the order of starts. 0 before it is inserted.
+    pub id: u64,
+    /// Of which machine.
+    pub machine: u64,
+    /// With which definition.
+    pub revision: u64,
+    /// Its name, unique within the machine.
+    pub name: String,
+    /// Standard, Express or Sync.
+    pub kind: ExecutionKind,
+    /// Where it stands.
+    pub status: ExecutionStatus,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub stopped_at: Option<Timestamp>,
+    /// The map run whose child it is.
+    pub map_run: Option<u64>,
+    /// Grows with each change; shown with the next one.
+    pub rev: u64,
+    /// How many events its history has.
+    pub events: u64,
+    /// JSON of facts that are not searched for.
+    pub body: String,
+    /// JSON of the interpreter's state; `None` once nothing can go on from it.
+    pub state: Option<String>,
+}
+
+/// An instant from a column; what no calendar holds becomes 1970.
+pub(crate) fn instant(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+const COLUMNS: &str = "id, machine, revision, name, kind, status, started_at, stopped_at, map_run,
+    rev, events, body, state";
+
+fn execution(row: &Row<'_>) -> rusqlite::Result<ExecutionRow> {
+    let kind = row.get_ref(4)?.as_str()?;
+    let kind = ExecutionKind::ALL.into_iter().find(|k| k.as_str() == kind);
+    let status = ExecutionStatus::from_word(row.get_ref(5)?.as_str()?);
+    Ok(ExecutionRow {
+        id: unsigned(row.get(0)?),
+        machine: unsigned(row.get(1)?),
+        revision: unsigned(row.get(2)?),
+        name: row.get(3)?,
+        kind: kind.unwrap_or(ExecutionKind::Standard),
+        status: status.unwrap_or(ExecutionStatus::Failed),
+        started_at: instant(row.get(6)?),
+        stopped_at: row.get::<_, Option<i64>>(7)?.map(instant),
+        map_run: row.get::<_, Option<i64>>(8)?.map(unsigned),
+        rev: unsigned(row.get(9)?),
+        events: unsigned(row.get(10)?),
+        body: row.get(11)?,
+        state: row.get(12)?,
+    })
+}
+
+impl ReadTx {
+    /// One execution.
+    pub fn execution(&self, id: u64) -> Result<Option<ExecutionRow>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM workflow_executions WHERE id = ?1");
+        self.row(&sql, [signed(id)], execution)
+    }
+
+    /// The execution of that name.
+    pub fn execution_by_name(
+        &self,
+        machine: u64,
+        name: &str,
+    ) -> Result<Option<ExecutionRow>, StoreError> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM workflow_executions WHERE machine = ?1 AND name = ?2");
+        self.row(&sql, params![signed(machine), name], execution)
+    }
+
+    /// Executions of a machine in one status, newest first, with numbers below `before`.
+    pub fn executions_of_machine(
+        &self,
+        machine: u64,
+        status: ExecutionStatus,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM workflow_executions
+            WHERE machine = ?1 AND status = ?2 AND id < ?3 AND map_run IS NULL
+            ORDER BY id DESC LIMIT ?4"
+        );
+        let params = params![signed(machine), status.as_str(), signed(before), page(limit)];
+        self.rows(&sql, params, execution)
+    }
+
+    /// Children of a map run in one status, newest first, with numbers below `before`.
+    pub fn executions_of_map_run(
+        &self,
+        map_run: u64,
+        status: ExecutionStatus,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM workflow_executions
+            WHERE map_run = ?1 AND status = ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4"
+        );
+        let params = params![signed(map_run), status.as_str(), signed(before), page(limit)];
+        self.rows(&sql, params, execution)
+    }
+
+    /// Executions that have not ended, oldest first, with numbers above `after`.
+    pub fn open_executions(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM workflow_executions
+            WHERE status = 'RUNNING' AND id > ?1 ORDER BY id LIMIT ?2"
+        );
+        self.rows(&sql, params![signed(after), page(limit)], execution)
+    }
+}
+
+impl WriteTx {
+    /// Adds an execution; its `id` is given by the store and answered.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`].
+    pub fn insert_execution(&mut self, row: &ExecutionRow) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO workflow_executions (machine, revision, name, kind, status,
+                started_at, stopped_at, map_run, rev, events, body, state)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+        let params = params![
+            signed(row.machine),
+            signed(row.revision),
+            row.name,
+            row.kind.as_str(),
+            row.status.as_str(),
+            micros(row.started_at),
+            row.stopped_at.map(micros),
+            row.map_run.map(signed),
+            signed(row.rev),
+            signed(row.events),
+            row.body,
+            row.state,
+        ];
+        self.insert("execution", &row.name, sql, params)?;
+        Ok(unsigned(self.conn().last_insert_rowid()))
+    }
+
+    /// Replaces what may change of an execution, if it still is at the revision `row.rev`, and
+    /// counts that up by one.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it was changed meanwhile.
+    pub fn put_execution(&mut self, row: &mut ExecutionRow) -> Result<(), StoreError> {
+        let sql = "UPDATE workflow_executions SET status = ?3, stopped_at = ?4, rev = rev + 1,
+                events = ?5, body = ?6, state = ?7 WHERE id = ?1 AND rev = ?2";
+        let params = params![
+            signed(row.id),
+            signed(row.rev),
+            row.status.as_str(),
+            row.stopped_at.map(micros),
+            signed(row.events),
+            row.body,
+            row.state,
+        ];
+        if self.change(sql, params)? == 0 {
+            let found = self.execution(row.id)?;
+            return Err(StoreError::Conflict {
+                noun: "execution",
+                key: row.id.to_string(),
+                expected: format!("at revision {}", row.rev),
+                found: found.map_or("gone".to_owned(), |f| format!("at revision {}", f.rev)),
+            });
+        }
+        row.rev += 1;
+        Ok(())
+    }
+}
