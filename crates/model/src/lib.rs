@@ -14,6 +14,7 @@ pub mod exit;
 pub mod gateway;
 pub mod ids;
 pub mod instance;
+pub mod judgement;
 pub mod receipt;
 pub mod release;
 pub mod route;
@@ -26,6 +27,7 @@ pub use ids::{
     Sha256,
 };
 pub use instance::{InstanceState, ObservedInstance};
+pub use judgement::{Judgement, Verdict};
 pub use receipt::Receipt;
 pub use release::Release;
 pub use route::RouteTable;
