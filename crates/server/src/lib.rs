@@ -15,6 +15,7 @@ pub mod route_table;
 pub mod state;
 pub mod tasks;
 pub mod variables;
+pub mod workflows;
 pub mod world;
 
 pub use error::ServerError;

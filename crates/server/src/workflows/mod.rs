@@ -1,0 +1,99 @@
+//! The durable workflow runtime.
+//!
+//! [`Workflows`] is the one handle by which executions are started, steered and looked at: the AWS
+//! wire API, the REST API, schedules and the command line's routes all use it. The language itself
+//! is `ark_states`, which is pure; here its effects meet the store.
+//!
+//! One rule carries everything: **a step is one closure on the store's writer**. It reads the
+//! execution's row, lets the interpreter take the step, and writes the new state, the new history
+//! and the work that follows (tasks, timers, children) in one transaction, under the controller's
+//! fencing token. Many steps share one commit. Nothing is answered and no worker sees a task before
+//! that commit. What is kept in memory are hints that save looking; losing them costs a
+//! sweep, never a task.
+//!
+//! Who owns what:
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `machines` | state machines, versions, aliases, tags: `impl Workflows`, no runtime |
+//! | `activities` | activities: `impl Workflows`, no runtime |
+//! | `executions` | start, describe, stop, list, history, redrive |
+//! | `tasks` | handing work to workers and taking their answers |
+//! | `arn`, `error`, `types`, `names` | words of the contract |
+//!
+//! Must not know HTTP requests or the wire's JSON.
+
+pub mod arn;
+pub mod error;
+pub mod names;
+pub mod types;
+
+mod executions;
+mod tasks;
+
+use std::fmt;
+use std::sync::Arc;
+
+use ark_store::Store;
+
+use crate::world::{Clock, Fence};
+
+pub use arn::Arn;
+pub use error::{Refusal, WorkflowError};
+pub use types::{
+    Ended, ExecutionView, HandedTask, HistoryPage, ListExecutions, MapRunView, Page, PageRequest,
+    RedriveFilter, StartExecution, StartTarget, Started, UpdateMapRun,
+};
+
+/// Randomness, as the runtime sees it: nonces of tokens, seeds of the interpreter, names.
+pub trait Entropy: Send + Sync + fmt::Debug {
+    /// Sixty-four fresh bits. Of cryptographic quality in the server, seeded in the simulator.
+    fn bits(&self) -> u64;
+
+    /// A fresh version 4 UUID.
+    fn uuid(&self) -> uuid::Uuid {
+        let bits = (u128::from(self.bits()) << 64) | u128::from(self.bits());
+        uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
+    }
+}
+
+/// The operating system's randomness.
+#[derive(Debug)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn bits(&self) -> u64 {
+        rand::random()
+    }
+}
+
+/// What the runtime acts on: parts of the server's world, replaced by the simulator.
+#[derive(Clone, Debug)]
+pub struct WorkflowWorld {
+    /// What is recorded.
+    pub store: Store,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The fencing token under which every step is written.
+    pub fence: Fence,
+}
+
+/// The handle of the runtime. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Workflows {
+    pub(crate) world: WorkflowWorld,
+}
+
+impl Workflows {
+    /// A runtime on a store.
+    pub fn new(world: WorkflowWorld) -> Self {
+        Self { world }
+    }
+}
+
+/// The contract stands, the interpreter is on its way: everything is refused until it is here.
+fn not_yet<T>(_request: impl Sized) -> Result<T, WorkflowError> {
+    Err(WorkflowError::ShuttingDown)
+}
