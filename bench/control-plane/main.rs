@@ -201,7 +201,15 @@ fn report(
         }
     }
     let applied = Some(table.generation);
-    Report { boot, seq, applied, targets, routes: Vec::new(), lost: Vec::new() }
+    Report {
+        boot,
+        seq,
+        applied,
+        targets,
+        routes: Vec::new(),
+        refusals: Default::default(),
+        lost: Vec::new(),
+    }
 }
 
 async fn deploy_all(server: &Server, version: u32) -> Duration {

@@ -254,6 +254,7 @@ impl Conductor {
             applied: self.applied.as_ref().map(|table| table.generation),
             targets,
             routes,
+            refusals: self.shared.refusals.report(),
             lost: self.lost.clone(),
         }));
     }

@@ -225,6 +225,7 @@ fn news(latest: &Report, told: Option<&Report>) -> Report {
         applied: latest.applied,
         targets: latest.targets.iter().filter(is_news).cloned().collect(),
         routes: latest.routes.clone(),
+        refusals: latest.refusals.clone(),
         lost: latest.lost.clone(),
     }
 }

@@ -4,12 +4,14 @@
 //!
 //! Each request ends in exactly one of `served`, `failed`, `cut`, `client_gone`: see [`Outcome`].
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use ark_model::gateway::{Counters, LATENCY_BOUNDS_MS};
+use ark_model::gateway::Counters;
 
 use crate::clock::millis;
+use crate::lazy_histogram::LazyHistogram;
 
 /// How a request ended, as its counter is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +32,9 @@ pub(crate) struct Ended {
     pub(crate) status: Option<u16>,
     /// Bytes of the response body passed on.
     pub(crate) response_bytes: u64,
-    pub(crate) elapsed: Duration,
+    /// How long it took; `None` for a stream, whose length says nothing of the app.
+    pub(crate) elapsed: Option<Duration>,
 }
-
-const BUCKETS: usize = LATENCY_BOUNDS_MS.len() + 1;
 
 /// The cells of one target or route on one worker thread.
 #[derive(Debug, Default)]
@@ -48,13 +49,27 @@ pub(crate) struct Cells {
     client_gone: AtomicU64,
     response_bytes: AtomicU64,
     by_class: [AtomicU64; 5],
-    latency: [AtomicU64; BUCKETS],
+    shed: AtomicU64,
+    rate_limited: AtomicU64,
+    retries_refused: AtomicU64,
+    mirrored: AtomicU64,
+    /// Also added to by other threads; written on slow paths only.
+    ejections: AtomicU64,
+    /// Allocated with the first request.
+    spreads: OnceLock<Box<Spreads>>,
     /// Also taken by the reporter; written on slow paths only.
     stall_max_ms: AtomicU64,
 }
 
+/// What was measured of single requests.
+#[derive(Debug, Default)]
+struct Spreads {
+    latency_us: LazyHistogram,
+    answer_bytes: LazyHistogram,
+}
+
 /// Adds without a locked instruction: correct because each block has one writer.
-fn bump(cell: &AtomicU64, by: u64) {
+pub(crate) fn bump(cell: &AtomicU64, by: u64) {
     cell.store(cell.load(Relaxed).wrapping_add(by), Relaxed);
 }
 
@@ -100,7 +115,12 @@ impl Cells {
             bump(&self.by_class[usize::from(status / 100).clamp(1, 5) - 1], 1);
         }
         bump(&self.response_bytes, ended.response_bytes);
-        bump(&self.latency[bucket(millis(ended.elapsed))], 1);
+        let Some(elapsed) = ended.elapsed else { return };
+        let spreads = self.spreads.get_or_init(Box::default);
+        spreads.latency_us.record(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+        if ended.outcome == Outcome::Answered {
+            spreads.answer_bytes.record(ended.response_bytes);
+        }
     }
 
     /// Requests in flight, streams included: what a balancer calls load.
@@ -122,11 +142,7 @@ impl Cells {
     }
 }
 
-fn bucket(elapsed_ms: u64) -> usize {
-    LATENCY_BOUNDS_MS.partition_point(|bound| *bound < elapsed_ms)
-}
-
-/// The sum of `blocks`, without stalls. The latency list stays empty while nothing was counted.
+/// The sum of `blocks`, without stalls.
 pub(crate) fn sum(blocks: &[Cells]) -> Counters {
     let mut total = Counters::default();
     for block in blocks {
@@ -136,16 +152,17 @@ pub(crate) fn sum(blocks: &[Cells]) -> Counters {
         total.retried += block.retried.load(Relaxed);
         total.client_gone += block.client_gone.load(Relaxed);
         total.response_bytes += block.response_bytes.load(Relaxed);
+        total.shed += block.shed.load(Relaxed);
+        total.rate_limited += block.rate_limited.load(Relaxed);
+        total.retries_refused += block.retries_refused.load(Relaxed);
+        total.mirrored += block.mirrored.load(Relaxed);
+        total.ejections += block.ejections.load(Relaxed);
         for (sum, cell) in total.by_class.iter_mut().zip(&block.by_class) {
             *sum += cell.load(Relaxed);
         }
-    }
-    if total.served + total.failed + total.cut + total.client_gone > 0 {
-        total.latency = vec![0; BUCKETS];
-        for block in blocks {
-            for (sum, cell) in total.latency.iter_mut().zip(&block.latency) {
-                *sum += cell.load(Relaxed);
-            }
+        if let Some(spreads) = block.spreads.get() {
+            spreads.latency_us.add_to(&mut total.latency_us);
+            spreads.answer_bytes.add_to(&mut total.answer_bytes);
         }
     }
     total
@@ -181,13 +198,6 @@ mod tests {
     use proptest::{prop_assert_eq, proptest};
 
     #[test]
-    fn latencies_fall_into_the_bucket_of_the_first_bound_not_below() {
-        for (ms, expected) in [(0, 0), (1, 0), (2, 1), (3, 2), (4, 3), (60_000, 19), (60_001, 20)] {
-            assert_eq!(bucket(ms), expected, "{ms} ms");
-        }
-    }
-
-    #[test]
     fn the_longest_stall_is_told_until_it_is_stored() {
         let mut stalls = Stalls::default();
         assert_eq!(stalls.report(1, 5), 5);
@@ -206,7 +216,7 @@ mod tests {
             ends in prop::collection::vec((0..3u8, any::<Option<u16>>(), 0..100_000u64, 0..3usize), 0..200)
         ) {
             let blocks = Cells::blocks(3);
-            for (outcome, status, ms, worker) in &ends {
+            for (outcome, status, us, worker) in &ends {
                 let outcome = match outcome {
                     0 => Outcome::Answered,
                     1 => Outcome::Cut,
@@ -217,14 +227,15 @@ mod tests {
                     outcome,
                     status: *status,
                     response_bytes: 1,
-                    elapsed: Duration::from_millis(*ms),
+                    elapsed: (*us > 0).then_some(Duration::from_micros(*us)),
                 });
                 blocks[*worker].request_leaves();
             }
             let total = sum(&blocks);
             let count = ends.len() as u64;
             prop_assert_eq!(total.served + total.failed + total.cut + total.client_gone, count);
-            prop_assert_eq!(total.latency.iter().sum::<u64>(), count);
+            let timed = ends.iter().filter(|end| end.2 > 0).count() as u64;
+            prop_assert_eq!(total.latency_us.count(), timed);
             prop_assert_eq!(total.response_bytes, count);
             let with_status = ends.iter().filter(|end| end.1.is_some()).count() as u64;
             prop_assert_eq!(total.by_class.iter().sum::<u64>(), with_status);

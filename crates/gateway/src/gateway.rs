@@ -1,7 +1,7 @@
 //! A whole gateway within this process: its threads and how they are started and ended. Used by
 //! `role` in a process of its own, and by tests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,8 +88,15 @@ impl Gateway {
         let boot = BootId(uuid::Uuid::now_v7());
         let workers = start_workers(&shared, count)?;
         let (requests, incoming) = mpsc::channel(REQUESTS_MAX);
-        let first =
-            Report { boot, seq: 0, applied: None, targets: vec![], routes: vec![], lost: vec![] };
+        let first = Report {
+            boot,
+            seq: 0,
+            applied: None,
+            targets: vec![],
+            routes: vec![],
+            refusals: BTreeMap::new(),
+            lost: vec![],
+        };
         let (reports, latest) = watch::channel(Arc::new(first));
         let conductor = Conductor {
             boot,

@@ -406,11 +406,13 @@ fn add(into: &mut Counters, other: &Counters) {
     into.response_bytes += other.response_bytes;
     into.stall_max_ms = into.stall_max_ms.max(other.stall_max_ms);
     into.by_class.iter_mut().zip(other.by_class).for_each(|(sum, count)| *sum += count);
-    if into.latency.is_empty() {
-        into.latency.clone_from(&other.latency);
-    } else {
-        into.latency.iter_mut().zip(&other.latency).for_each(|(sum, count)| *sum += count);
-    }
+    into.shed += other.shed;
+    into.rate_limited += other.rate_limited;
+    into.retries_refused += other.retries_refused;
+    into.mirrored += other.mirrored;
+    into.ejections += other.ejections;
+    into.latency_us.merge(&other.latency_us);
+    into.answer_bytes.merge(&other.answer_bytes);
 }
 
 fn route(slot: RouteSlot, spec: &RouteSpec, groups: Vec<(u32, Group)>) -> Route {

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{Clock, NEVER};
 use crate::counters::{Cells, Ended};
+use crate::refusals::Refusals;
 use crate::table::{Choice, RouteSlot, Table};
 use crate::target::Target;
 use crate::wire::buffer::Buffers;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) connections_max: usize,
     /// Requests held over all workers.
     pub(crate) held: AtomicUsize,
+    /// Requests refused before any route was looked for.
+    pub(crate) refusals: Refusals,
     /// Filled in before the first worker starts.
     pub(crate) mailboxes: std::sync::OnceLock<Vec<mpsc::UnboundedSender<Message>>>,
 }
@@ -75,6 +78,7 @@ impl Shared {
             loads: (0..workers).map(|_| Load::default()).collect(),
             connections_max: connections_max(),
             held: AtomicUsize::new(0),
+            refusals: Refusals::default(),
             mailboxes: std::sync::OnceLock::new(),
         }
     }

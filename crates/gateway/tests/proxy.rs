@@ -35,7 +35,8 @@ async fn requests_are_forwarded_on_kept_connections() {
         ark.server.until_target(backend.instance, "5 served", |t| t.counters.served == 5).await;
     assert_eq!(report.counters.by_class, [0, 5, 0, 0, 0]);
     assert_eq!(report.counters.response_bytes, 25);
-    assert_eq!(report.counters.latency.iter().sum::<u64>(), 5);
+    assert_eq!(report.counters.latency_us.count(), 5);
+    assert_eq!(report.counters.answer_bytes.iter().collect::<Vec<_>>(), [(5, 5)]);
     assert_eq!((report.in_flight, report.streams), (0, 0));
 }
 

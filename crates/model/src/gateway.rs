@@ -6,9 +6,13 @@
 //! 250 ms, and at once when a target's readiness changes. Counters are cumulative within a boot,
 //! so a lost report loses nothing.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::histogram::Histogram;
 use crate::ids::{BootId, Generation, InstanceId, ReleaseNumber};
 use crate::route::{RouteKey, RouteTable};
 
@@ -94,6 +98,9 @@ pub struct Report {
     pub targets: Vec<TargetReport>,
     /// Per route: requests that reached no target.
     pub routes: Vec<RouteReport>,
+    /// Requests refused before any route was looked for, by kind.
+    #[serde(default)]
+    pub refusals: BTreeMap<RefusalKind, u64>,
     /// Last known counters of earlier boots that ended without saying so (killed), read from
     /// their checkpoint.
     pub lost: Vec<LostBoot>,
@@ -154,15 +161,61 @@ pub struct Counters {
     pub by_class: [u64; 5],
     /// Bytes of response bodies.
     pub response_bytes: u64,
-    /// Time to the answer's last byte: counts per bucket of [`LATENCY_BOUNDS_MS`], the last for
-    /// everything above.
-    pub latency: Vec<u64>,
+    /// Of those that ended in any of the ways above, how many the gateway refused because of a
+    /// concurrency limit (503).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shed: u64,
+    /// Of those that ended in any of the ways above, how many the gateway refused because of a
+    /// rate limit (429).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rate_limited: u64,
+    /// Retries that the budget did not allow.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries_refused: u64,
+    /// How often the target was ejected: left out for a while after failures of the gateway to
+    /// reach it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ejections: u64,
+    /// Copies of requests sent here. They appear in no other number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub mirrored: u64,
+    /// Time from a request's head to the last byte of its answer, or until it ended otherwise, in
+    /// microseconds. Streams (WebSocket, SSE, upgraded connections) are left out.
+    #[serde(default, skip_serializing_if = "Histogram::is_empty")]
+    pub latency_us: Histogram,
+    /// Bytes of the response bodies of requests answered whole, streams left out.
+    #[serde(default, skip_serializing_if = "Histogram::is_empty")]
+    pub answer_bytes: Histogram,
 }
 
-/// Upper bounds of the latency buckets, in milliseconds.
-pub const LATENCY_BOUNDS_MS: [u64; 20] = [
-    1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000,
-];
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Why a request was refused before any route was looked for.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// Not HTTP as it must be, in a way that is none of the others.
+    Malformed,
+    /// Framing that two servers might read differently.
+    Smuggling,
+    /// The head took too long.
+    SlowHead,
+    /// The body came too slowly.
+    SlowBody,
+    /// Too many fields, or too long ones.
+    HeadTooLarge,
+    /// A version, method or transfer coding that is not spoken.
+    Unsupported,
+    /// No app answers for the host and path.
+    NoRoute,
+    /// Of a newer gateway.
+    #[serde(other)]
+    Other,
+}
 
 /// Requests of a route that reached no target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -12,12 +12,14 @@ pub mod environment;
 pub mod event;
 pub mod exit;
 pub mod gateway;
+pub mod histogram;
 pub mod ids;
 pub mod instance;
 pub mod judgement;
 pub mod receipt;
 pub mod release;
 pub mod route;
+pub mod traffic;
 pub mod workflow;
 
 pub use deployment::{Deployment, DeploymentState};

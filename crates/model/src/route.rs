@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AppName, EnvName, Generation, InstanceId, ReleaseNumber};
 use crate::instance::ProcessIdentity;
+use crate::traffic::{Maintenance, RateLimit, RequestRule, RetryBudget, Split};
 
 /// The most routes in one table.
 pub const ROUTES_MAX: usize = 20_000;
@@ -38,7 +39,14 @@ pub struct Route {
     /// A loopback port of its own on which every connection belongs to this route (discovery).
     pub discovery_port: Option<u16>,
     /// Limits and deadlines.
+    #[serde(default)]
     pub limits: RouteLimits,
+    /// How requests are split between two releases; `None` when all active targets are alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+    /// Whether every request is answered with a maintenance page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// All targets: candidates, active and draining ones.
     pub targets: Vec<Target>,
 }
@@ -72,6 +80,7 @@ pub enum RouteProtocol {
 
 /// Limits and deadlines of a route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RouteLimits {
     /// From the last byte of the request to the first byte of the answer, in milliseconds; then
     /// 504. A long upload does not use it up; long answers and streams are not cut by it.
@@ -83,11 +92,48 @@ pub struct RouteLimits {
     pub hold_ms: u64,
     /// Largest request body in bytes; then 413. 0 means no limit.
     pub body_bytes_max: u64,
+    /// Least speed of a request body, in bytes a second over any 10 seconds in which the gateway
+    /// waits for it; then 408. 0 means none.
+    pub body_bytes_per_s_min: u64,
+    /// Most requests of the route inside the gateway at once, over all targets, streams left out;
+    /// then 503. 0 means no limit.
+    pub concurrency_max: u32,
+    /// Whether the gateway finds the limit itself from the times of the answers (Gradient2), at
+    /// most `concurrency_max` where that is set.
+    pub adaptive: bool,
+    /// Requests of the whole route; then 429.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateLimit>,
+    /// Requests of one client address; then 429.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_per_client: Option<RateLimit>,
+    /// Requests that match any of these are an operator's: concurrency and rate limits do not
+    /// concern them. Requests for a target's health path are let through in the same way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<RequestRule>,
+    /// For how long a target that joins others is given less than its share, growing from 10 %, in
+    /// milliseconds. 0 means not at all.
+    pub slow_start_ms: u64,
+    /// How many requests may be repeated on another target.
+    pub retries: RetryBudget,
 }
 
 impl Default for RouteLimits {
     fn default() -> Self {
-        Self { response_header_ms: 60_000, idle_body_ms: 300_000, hold_ms: 0, body_bytes_max: 0 }
+        Self {
+            response_header_ms: 60_000,
+            idle_body_ms: 300_000,
+            hold_ms: 0,
+            body_bytes_max: 0,
+            body_bytes_per_s_min: 0,
+            concurrency_max: 0,
+            adaptive: false,
+            rate: None,
+            rate_per_client: None,
+            operators: Vec::new(),
+            slow_start_ms: 30_000,
+            retries: RetryBudget::default(),
+        }
     }
 }
 
@@ -157,4 +203,24 @@ pub enum TargetState {
         /// over the time until then.
         streams_until: Timestamp,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_before_the_traffic_rules_still_reads() {
+        let old = r#"{"generation": {"epoch": 1, "number": 2}, "routes": [{
+            "key": {"env": "production", "app": "web", "expose": "http"}, "hosts": ["a.test"],
+            "path": "/", "protocol": "http", "discovery_port": null, "limits":
+            {"response_header_ms": 1, "idle_body_ms": 2, "hold_ms": 3, "body_bytes_max": 4},
+            "targets": []}]}"#;
+        let table: RouteTable = serde_json::from_str(old).unwrap();
+        let limits = &table.routes[0].limits;
+        assert_eq!((limits.body_bytes_max, limits.slow_start_ms), (4, 30_000));
+        assert_eq!(limits.retries, RetryBudget { percent: 20, per_s: 10 });
+        let new = serde_json::to_string(&table).unwrap();
+        assert_eq!(serde_json::from_str::<RouteTable>(&new).unwrap(), table);
+    }
 }

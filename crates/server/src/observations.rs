@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ark_model::gateway::{Counters, LATENCY_BOUNDS_MS, Readiness, Report, TargetReport};
+use ark_model::gateway::{Counters, Readiness, Report, TargetReport};
+use ark_model::histogram::Histogram;
 use ark_model::route::{RouteKey, RouteTable, TargetState};
 use ark_model::{AppName, BootId, EnvName, Generation, InstanceId};
 use ark_planner::{Admission, ProbeSeen};
@@ -50,7 +51,7 @@ pub struct AppTraffic {
     pub served_1h: u64,
     /// Requests failed or cut within the last hour.
     pub failed_1h: u64,
-    /// 99th percentile of the last five minutes: the upper bound of its bucket, in milliseconds.
+    /// 99th percentile of the last five minutes, in milliseconds, rounded up.
     pub p99_ms: Option<u64>,
 }
 
@@ -97,7 +98,7 @@ struct Bucket {
     at: i64,
     served: u64,
     failed: u64,
-    latency: Vec<u64>,
+    latency_us: Histogram,
 }
 
 impl Default for Observations {
@@ -367,11 +368,7 @@ impl Inner {
         let at = now.as_second() / BUCKET_SECONDS;
         let buckets = self.traffic.entry(key).or_default();
         if buckets.back().is_none_or(|b| b.at != at) {
-            buckets.push_back(Bucket {
-                at,
-                latency: vec![0; LATENCY_BOUNDS_MS.len() + 1],
-                ..Bucket::default()
-            });
+            buckets.push_back(Bucket { at, ..Bucket::default() });
             if buckets.len() > BUCKETS_MAX {
                 buckets.pop_front();
             }
@@ -379,33 +376,13 @@ impl Inner {
         if let Some(bucket) = buckets.back_mut() {
             bucket.served += served;
             bucket.failed += failed;
-            for (i, slot) in bucket.latency.iter_mut().enumerate() {
-                let new = counters.latency.get(i).copied().unwrap_or(0);
-                *slot += new.saturating_sub(last.latency.get(i).copied().unwrap_or(0));
-            }
+            bucket.latency_us.merge(&counters.latency_us.since(&last.latency_us));
         }
     }
 }
 
 fn p99<'a>(buckets: impl Iterator<Item = &'a Bucket>) -> Option<u64> {
-    let mut sums = vec![0u64; LATENCY_BOUNDS_MS.len() + 1];
-    for bucket in buckets {
-        for (sum, n) in sums.iter_mut().zip(&bucket.latency) {
-            *sum += n;
-        }
-    }
-    let all: u64 = sums.iter().sum();
-    if all == 0 {
-        return None;
-    }
-    let rank = all - all / 100;
-    let mut below = 0;
-    for (i, n) in sums.iter().enumerate() {
-        below += n;
-        if below >= rank {
-            let last = LATENCY_BOUNDS_MS[LATENCY_BOUNDS_MS.len() - 1];
-            return Some(LATENCY_BOUNDS_MS.get(i).copied().unwrap_or(last));
-        }
-    }
-    None
+    let mut sum = Histogram::default();
+    buckets.for_each(|bucket| sum.merge(&bucket.latency_us));
+    Some((sum.quantile(0.99)? / 1_000.0).ceil() as u64)
 }

@@ -167,6 +167,8 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
         },
         discovery_port,
         limits: RouteLimits { hold_ms, ..RouteLimits::default() },
+        split: None,
+        maintenance: None,
         targets: records.instances.iter().filter_map(|i| target(records, expose, i)).collect(),
     }
 }

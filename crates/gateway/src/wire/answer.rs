@@ -1,6 +1,7 @@
 //! What the gateway answers itself: one status, one code (`x-ark-error`), one page that says which
 //! app and why. It tells nothing that is not the caller's to know: no address, no path of a file.
 
+use ark_model::gateway::RefusalKind;
 use ark_model::route::RouteKey;
 
 use super::head::{HeadError, SayConnection};
@@ -40,6 +41,26 @@ impl Refusal {
             Self::Stopped | Self::NoneReady | Self::Drained => 503,
             Self::ResponseLate => 504,
             Self::Version => 505,
+        }
+    }
+
+    /// How it is counted, when it concerns no route.
+    pub(crate) fn kind(self) -> RefusalKind {
+        match self {
+            Self::NoRoute => RefusalKind::NoRoute,
+            Self::RequestLate => RefusalKind::SlowHead,
+            Self::HeadTooLarge => RefusalKind::HeadTooLarge,
+            Self::Method | Self::Coding | Self::Version => RefusalKind::Unsupported,
+            Self::BadRequest(_)
+            | Self::BodyTooLarge
+            | Self::Unreachable
+            | Self::ClosedEarly
+            | Self::BadResponse
+            | Self::Protocol
+            | Self::Stopped
+            | Self::NoneReady
+            | Self::Drained
+            | Self::ResponseLate => RefusalKind::Malformed,
         }
     }
 

@@ -196,6 +196,7 @@ impl Conn {
     /// Answers a head that is no request.
     async fn refuse(&mut self, refusal: Refusal) -> After {
         let manner = Manner { html: false, to_head: false, connection: SayConnection::Close };
+        self.worker.shared.refusals.count(refusal.kind());
         self.out.clear();
         answer::write(refusal, &About::Request, manner, &mut self.out);
         match self.send_out().await {

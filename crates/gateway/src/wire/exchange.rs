@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use ark_model::gateway::RefusalKind;
 use ark_model::route::RouteProtocol;
 use tokio::net::TcpStream;
 
@@ -39,6 +40,7 @@ pub(crate) async fn carry_out(conn: &mut Conn, head: RequestHead) -> After {
     };
     let Some(found) = found else {
         let host = text(head.host.clone()).to_owned();
+        conn.worker.shared.refusals.count(RefusalKind::NoRoute);
         conn.client.buffer.consume(head.length);
         return refuse(conn, &head, Refusal::NoRoute, &About::Host(host)).await;
     };

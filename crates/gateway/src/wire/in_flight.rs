@@ -93,7 +93,7 @@ impl InFlight {
             outcome,
             status: self.status,
             response_bytes: self.response_bytes,
-            elapsed: self.begun.elapsed(),
+            elapsed: (self.kind == Kind::Request).then(|| self.begun.elapsed()),
         });
     }
 }

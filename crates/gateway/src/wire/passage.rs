@@ -127,7 +127,8 @@ impl Passage {
 
     /// Counts a request that reached no target.
     pub(super) fn count_unreached(&self, outcome: Outcome, status: Option<u16>) {
-        let ended = Ended { outcome, status, response_bytes: 0, elapsed: self.begun.elapsed() };
+        let elapsed = Some(self.begun.elapsed());
+        let ended = Ended { outcome, status, response_bytes: 0, elapsed };
         self.worker.count_unreached(self.found.slot, ended);
     }
 

@@ -137,8 +137,7 @@ pub(super) async fn serve_tcp(
         }
     };
     let Some((mut in_flight, mut target)) = connected else {
-        let elapsed = begun.elapsed();
-        let (outcome, status) = (Outcome::Answered, Some(503));
+        let (outcome, status, elapsed) = (Outcome::Answered, Some(503), None);
         worker.count_unreached(found.slot, Ended { outcome, status, response_bytes: 0, elapsed });
         return super::conn::reset_on_close(&client.stream);
     };

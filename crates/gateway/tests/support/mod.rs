@@ -192,6 +192,8 @@ pub fn route(targets: Vec<Target>) -> Route {
         protocol: RouteProtocol::Http,
         discovery_port: None,
         limits: RouteLimits::default(),
+        split: None,
+        maintenance: None,
         targets,
     }
 }

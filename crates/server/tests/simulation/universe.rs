@@ -13,7 +13,7 @@ use ark_engine::{
     Capabilities, Enforcement, Engine, EngineError, EngineKind, ExecSession, ExecSpec, LogQuery,
     LogStream, StartSpec, Stats, StopOptions,
 };
-use ark_model::gateway::{Counters, LATENCY_BOUNDS_MS, Readiness, Report, TargetReport};
+use ark_model::gateway::{Counters, Readiness, Report, TargetReport};
 use ark_model::instance::{EngineState, Exit, ObservedInstance, ProcessIdentity};
 use ark_model::route::{Route, RouteTable, TargetState};
 use ark_model::{AppName, BootId, EnvName, InstanceId, ReleaseNumber};
@@ -340,9 +340,7 @@ impl Universe {
             for route in &table.routes {
                 for t in &route.targets {
                     let p = gateway.probed.get(&t.instance).cloned().unwrap_or_default();
-                    let mut counters =
-                        gateway.counters.get(&t.instance).cloned().unwrap_or_default();
-                    counters.latency = vec![0; LATENCY_BOUNDS_MS.len() + 1];
+                    let counters = gateway.counters.get(&t.instance).cloned().unwrap_or_default();
                     targets.push(TargetReport {
                         route: route.key.clone(),
                         instance: t.instance,
@@ -367,6 +365,7 @@ impl Universe {
             applied: gateway.table.as_ref().map(|t| t.generation),
             targets,
             routes: Vec::new(),
+            refusals: BTreeMap::new(),
             lost: Vec::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! What is only added to or guarded: events, idempotency, leases, traffic.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ark_model::event::EventKind;
@@ -216,6 +217,7 @@ pub(crate) async fn a_killed_gateways_last_counters_are_added_once(store: &Store
             route: route("dev", "web", "http"),
             counters: Counters { failed: 2, ..Counters::default() },
         }],
+        refusals: BTreeMap::new(),
         lost,
     };
     let first = report(1, vec![target(100, 3, 1)], Vec::new());
