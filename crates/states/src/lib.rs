@@ -1,1 +1,35 @@
 //! Amazon States Language: parse, validate and interpret; pure.
+//!
+//! ```text
+//! text --definition::parse--> Definition --+
+//!                                          v
+//! stored bytes --> ExecutionState --machine::next(event, env)--> state', history, effects
+//! ```
+//!
+//! - [`definition`]: the parsed machine, shared by its executions.
+//! - [`machine`]: the interpreter and its words to the runtime ([`machine::Event`],
+//!   [`machine::Effect`]); Map Runs.
+//! - [`history`]: the events of `GetExecutionHistory`.
+//! - [`jsonpath`], [`intrinsics`], [`jsonata`], [`choice`], [`timestamp`]: what expressions are; they
+//!   see a [`scope`] and give [`value`]s.
+//!
+//! It must not know tokio, SQL, clocks or randomness: time, seeds and tokens come in through
+//! [`machine::Env`] (invariant I10).
+
+pub mod choice;
+pub mod definition;
+pub mod error;
+pub mod history;
+pub mod intrinsics;
+pub mod jsonata;
+pub mod jsonpath;
+pub mod limits;
+pub mod machine;
+pub mod resource;
+pub mod scope;
+pub mod timestamp;
+pub mod value;
+
+pub use definition::Definition;
+pub use error::{EvalError, Failure, SyntaxError};
+pub use value::{Document, Value};

@@ -1,0 +1,263 @@
+//! A Map Run: how many children run, when it ends and how. Pure, counters only.
+//!
+//! The runtime keeps the children and their inputs as rows; this decides how many to start, when to
+//! stop and what the parent is told. Results are gathered by the runtime from the children in order.
+
+use serde::{Deserialize, Serialize};
+
+use super::effect::MapRunRequest;
+use crate::error::{Failure, names};
+use crate::limits::DISTRIBUTED_CONCURRENCY;
+
+/// How a child execution ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChildStatus {
+    /// Well.
+    Succeeded,
+    /// With a failure.
+    Failed,
+    /// By its time limit.
+    TimedOut,
+    /// Stopped by someone.
+    Aborted,
+}
+
+/// `DescribeMapRun`'s `executionCounts`; the sum of all but `total` is `total`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "AWS's names")]
+pub struct MapRunCounts {
+    pub pending: u64,
+    pub running: u64,
+    pub succeeded: u64,
+    pub failed: u64,
+    pub timed_out: u64,
+    pub aborted: u64,
+    pub total: u64,
+}
+
+/// `DescribeMapRun`'s `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MapRunStatus {
+    /// Items are read or children run.
+    Running,
+    /// All children done, failures within the tolerance.
+    Succeeded,
+    /// More failed than is tolerated, or reader or writer failed.
+    Failed,
+    /// Stopped with its parent.
+    Aborted,
+}
+
+/// What happens to a Map Run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum MapRunEvent {
+    /// So many more children can be started; `last` when there will be no more.
+    ItemsReady {
+        /// Children added.
+        children: u64,
+        /// Whether reading is over.
+        last: bool,
+    },
+    /// Reading failed (`States.ItemReaderFailed`), or making inputs did.
+    ItemsFailed(Failure),
+    /// One child ended.
+    ChildEnded(ChildStatus),
+    /// `UpdateMapRun`.
+    Update {
+        /// New value of `maxConcurrency`.
+        max_concurrency: Option<u32>,
+        /// New value of `toleratedFailureCount`.
+        tolerated_failure_count: Option<u64>,
+        /// New value of `toleratedFailurePercentage`.
+        tolerated_failure_percentage: Option<f64>,
+    },
+    /// The parent ended or left the state.
+    Stop,
+    /// Run what did not succeed again; the runtime set those children back to pending.
+    Redrive,
+}
+
+/// What a Map Run wants done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum MapRunEffect {
+    /// Start this many pending children, in order of their items.
+    StartChildren(u64),
+    /// Abort the children that run (their ends are reported as [`MapRunEvent::ChildEnded`] no more) and
+    /// forget those pending.
+    AbortChildren,
+    /// Gather or write the results and tell the parent it succeeded.
+    Complete,
+    /// Tell the parent it failed.
+    Fail(Failure),
+}
+
+/// Where a Map Run stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MapRunState {
+    status: MapRunStatus,
+    counts: MapRunCounts,
+    /// No more children will be added.
+    all_read: bool,
+    max_concurrency: u32,
+    tolerated_failure_count: u64,
+    tolerated_failure_percentage: f64,
+    redrive_count: u32,
+}
+
+impl MapRunState {
+    /// A new Map Run.
+    pub fn new(request: &MapRunRequest) -> Self {
+        Self {
+            status: MapRunStatus::Running,
+            counts: MapRunCounts::default(),
+            all_read: false,
+            max_concurrency: request.max_concurrency,
+            tolerated_failure_count: request.tolerated_failure_count,
+            tolerated_failure_percentage: request.tolerated_failure_percentage,
+            redrive_count: 0,
+        }
+    }
+
+    /// Its status.
+    pub fn status(&self) -> MapRunStatus {
+        self.status
+    }
+
+    /// Its counters.
+    pub fn counts(&self) -> MapRunCounts {
+        self.counts
+    }
+
+    /// `maxConcurrency` in force; 0 means the default.
+    pub fn max_concurrency(&self) -> u32 {
+        self.max_concurrency
+    }
+
+    /// `toleratedFailureCount` in force.
+    pub fn tolerated_failure_count(&self) -> u64 {
+        self.tolerated_failure_count
+    }
+
+    /// `toleratedFailurePercentage` in force.
+    pub fn tolerated_failure_percentage(&self) -> f64 {
+        self.tolerated_failure_percentage
+    }
+
+    /// How often it was redriven.
+    pub fn redrive_count(&self) -> u32 {
+        self.redrive_count
+    }
+
+    /// Takes one event. Events that come after the end have no effect, but a redrive.
+    pub fn next(&mut self, event: MapRunEvent) -> Vec<MapRunEffect> {
+        match (self.status, event) {
+            (MapRunStatus::Running, MapRunEvent::ItemsReady { children, last }) => {
+                self.counts.pending += children;
+                self.counts.total += children;
+                self.all_read = last;
+            }
+            (MapRunStatus::Running, MapRunEvent::ItemsFailed(failure)) => {
+                return self.fail(failure);
+            }
+            (MapRunStatus::Running, MapRunEvent::ChildEnded(status)) => {
+                self.counts.running = self.counts.running.saturating_sub(1);
+                *match status {
+                    ChildStatus::Succeeded => &mut self.counts.succeeded,
+                    ChildStatus::Failed => &mut self.counts.failed,
+                    ChildStatus::TimedOut => &mut self.counts.timed_out,
+                    ChildStatus::Aborted => &mut self.counts.aborted,
+                } += 1;
+            }
+            (
+                MapRunStatus::Running,
+                MapRunEvent::Update {
+                    max_concurrency,
+                    tolerated_failure_count,
+                    tolerated_failure_percentage,
+                },
+            ) => {
+                self.max_concurrency = max_concurrency.unwrap_or(self.max_concurrency);
+                self.tolerated_failure_count =
+                    tolerated_failure_count.unwrap_or(self.tolerated_failure_count);
+                self.tolerated_failure_percentage =
+                    tolerated_failure_percentage.unwrap_or(self.tolerated_failure_percentage);
+            }
+            (MapRunStatus::Running, MapRunEvent::Stop) => {
+                self.end(MapRunStatus::Aborted);
+                return vec![MapRunEffect::AbortChildren];
+            }
+            (MapRunStatus::Failed | MapRunStatus::Aborted, MapRunEvent::Redrive) => self.redrive(),
+            (MapRunStatus::Running, MapRunEvent::Redrive)
+            | (MapRunStatus::Succeeded | MapRunStatus::Failed | MapRunStatus::Aborted, _) => {
+                return Vec::new();
+            }
+        }
+        self.go_on()
+    }
+
+    fn go_on(&mut self) -> Vec<MapRunEffect> {
+        if self.beyond_tolerance() {
+            return self.fail(Failure::new(
+                names::EXCEED_TOLERATED_FAILURE_THRESHOLD,
+                "The specified tolerated failure threshold was exceeded",
+            ));
+        }
+        if self.all_read && self.counts.pending == 0 && self.counts.running == 0 {
+            self.end(MapRunStatus::Succeeded);
+            return vec![MapRunEffect::Complete];
+        }
+        let most = u64::from(if self.max_concurrency == 0 {
+            DISTRIBUTED_CONCURRENCY
+        } else {
+            self.max_concurrency
+        });
+        let start = self.counts.pending.min(most.saturating_sub(self.counts.running));
+        self.counts.pending -= start;
+        self.counts.running += start;
+        if start == 0 { Vec::new() } else { vec![MapRunEffect::StartChildren(start)] }
+    }
+
+    /// Of both tolerances the one passed first decides; while items are still being read only the
+    /// number does, for the share of an unknown whole is unknown.
+    #[expect(clippy::cast_precision_loss, reason = "counts of children fit")]
+    fn beyond_tolerance(&self) -> bool {
+        let failed = self.counts.failed + self.counts.timed_out;
+        if failed == 0 {
+            return false;
+        }
+        let by_share = self.all_read
+            && failed as f64 * 100.0 > self.tolerated_failure_percentage * self.counts.total as f64;
+        let by_number = failed > self.tolerated_failure_count;
+        match (self.tolerated_failure_count, self.tolerated_failure_percentage > 0.0) {
+            (0, true) => by_share,
+            (_, false) => by_number,
+            (_, true) => by_number || by_share,
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) -> Vec<MapRunEffect> {
+        let mut effects = Vec::new();
+        if self.counts.running > 0 || self.counts.pending > 0 {
+            effects.push(MapRunEffect::AbortChildren);
+        }
+        self.end(MapRunStatus::Failed);
+        effects.push(MapRunEffect::Fail(failure));
+        effects
+    }
+
+    fn end(&mut self, status: MapRunStatus) {
+        self.status = status;
+        self.counts.aborted += self.counts.running + self.counts.pending;
+        self.counts.running = 0;
+        self.counts.pending = 0;
+    }
+
+    fn redrive(&mut self) {
+        self.status = MapRunStatus::Running;
+        self.redrive_count += 1;
+        self.counts.pending = self.counts.failed + self.counts.timed_out + self.counts.aborted;
+        self.counts.failed = 0;
+        self.counts.timed_out = 0;
+        self.counts.aborted = 0;
+    }
+}
