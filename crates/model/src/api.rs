@@ -45,7 +45,7 @@ pub use streams::{
     EventsMissed, EventsQuery, ExecFromClient, ExecFromServer, LogLine, LogsQuery, OutputStream,
     StreamLagged,
 };
-pub use tokens::{Role, TokenCreate, TokenCreated, TokenView};
+pub use tokens::{Role, TokenCreate, TokenCreated, TokenKind, TokenSecret, TokenView};
 
 /// The header that makes a repeated `POST` harmless: the same key with the same body answers what
 /// the first one answered; with another body it is a conflict.

@@ -24,7 +24,7 @@ mod threads;
 mod tx;
 
 pub use aggregates::{
-    ActivityRow, AppTraffic, ArtifactRecord, ConfigSummary, ConfigValue, ConfigVersion,
+    ActivityRow, AppTraffic, ArtifactRecord, AwsKey, ConfigSummary, ConfigValue, ConfigVersion,
     DeploymentFilter, EventFilter, ExecutionKind, ExecutionRow, InsertedRelease, Lease, MachineRow,
     NewRelease, PortRequest, RevisionRow, StoredAnswer, TokenRecord, TrafficLine,
 };

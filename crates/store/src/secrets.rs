@@ -2,7 +2,9 @@
 //!
 //! The server seals a value when it is set and opens it when an instance is started; nobody else
 //! does. Each ciphertext is bound to its environment, app, name and version, so that one cannot be
-//! moved to where another belongs. No type here shows a value in `Debug`.
+//! moved to where another belongs; secrets of access keys are bound to the key's id, and what a
+//! client is given to bring back (a page token) to its purpose. No type here shows a value in
+//! `Debug`.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -104,6 +106,18 @@ impl fmt::Debug for SecretValue {
 #[serde(try_from = "String", into = "String")]
 pub struct Sealed(Vec<u8>);
 
+impl Sealed {
+    /// Format, nonce, ciphertext and tag, to be given away.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What came back. Whether it is ours shows when it is opened.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sealed({} bytes)", self.0.len())
@@ -194,9 +208,48 @@ impl Keyring {
 
     /// Encrypts a value for one place.
     pub fn seal(&self, name: SecretName<'_>, value: &SecretValue) -> Result<Sealed, SecretError> {
+        self.seal_bound(name.associated_data(), name.name, value)
+    }
+
+    /// Decrypts a value that was sealed for this place.
+    pub fn open_sealed(
+        &self,
+        name: SecretName<'_>,
+        sealed: &Sealed,
+    ) -> Result<SecretValue, SecretError> {
+        self.open_bound(name.associated_data(), name.name, sealed)
+    }
+
+    /// Encrypts the secret of an access key.
+    pub fn seal_access_key(&self, id: &str, secret: &SecretValue) -> Result<Sealed, SecretError> {
+        self.seal_bound(tagged(ACCESS_KEY, id), id, secret)
+    }
+
+    /// Decrypts the secret of that access key.
+    pub fn open_access_key(&self, id: &str, sealed: &Sealed) -> Result<SecretValue, SecretError> {
+        self.open_bound(tagged(ACCESS_KEY, id), id, sealed)
+    }
+
+    /// Encrypts a text that a client keeps and brings back for the same purpose.
+    pub fn seal_token(&self, purpose: &str, text: String) -> Result<Sealed, SecretError> {
+        self.seal_bound(tagged(TOKEN, purpose), purpose, &SecretValue::new(text))
+    }
+
+    /// The text of a token that was made for this purpose; anything else is
+    /// [`SecretError::Unreadable`].
+    pub fn open_token(&self, purpose: &str, sealed: &Sealed) -> Result<SecretValue, SecretError> {
+        self.open_bound(tagged(TOKEN, purpose), purpose, sealed)
+    }
+
+    fn seal_bound(
+        &self,
+        associated_data: Vec<u8>,
+        noun: &str,
+        value: &SecretValue,
+    ) -> Result<Sealed, SecretError> {
         let bytes = value.expose().len();
         if bytes > SECRET_BYTES_MAX {
-            return Err(SecretError::TooLarge { name: name.name.to_owned(), bytes });
+            return Err(SecretError::TooLarge { name: noun.to_owned(), bytes });
         }
         let mut nonce = [0; NONCE_LEN];
         self.random.fill(&mut nonce).map_err(|_| SecretError::NoRandomness)?;
@@ -206,23 +259,26 @@ impl Keyring {
         out.push(FORMAT);
         out.extend(nonce);
         out.extend(value.expose().as_bytes());
-        let aad = Aad::from(name.associated_data());
         let nonce = Nonce::assume_unique_for_key(nonce);
         let tag = self
             .key
-            .seal_in_place_separate_tag(nonce, aad, &mut out[1 + NONCE_LEN..])
-            .map_err(|_| SecretError::Unreadable { name: name.name.to_owned() })?;
+            .seal_in_place_separate_tag(
+                nonce,
+                Aad::from(associated_data),
+                &mut out[1 + NONCE_LEN..],
+            )
+            .map_err(|_| SecretError::Unreadable { name: noun.to_owned() })?;
         out.extend(tag.as_ref());
         Ok(Sealed(out))
     }
 
-    /// Decrypts a value that was sealed for this place.
-    pub fn open_sealed(
+    fn open_bound(
         &self,
-        name: SecretName<'_>,
+        associated_data: Vec<u8>,
+        noun: &str,
         sealed: &Sealed,
     ) -> Result<SecretValue, SecretError> {
-        let unreadable = || SecretError::Unreadable { name: name.name.to_owned() };
+        let unreadable = || SecretError::Unreadable { name: noun.to_owned() };
         let (format, rest) = sealed.0.split_first().ok_or_else(unreadable)?;
         let (nonce, ciphertext) = rest.split_at_checked(NONCE_LEN).ok_or_else(unreadable)?;
         if *format != FORMAT {
@@ -230,11 +286,21 @@ impl Keyring {
         }
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| unreadable())?;
         let mut buffer = Zeroizing::new(ciphertext.to_vec());
-        let aad = Aad::from(name.associated_data());
-        let plain = self.key.open_in_place(nonce, aad, &mut buffer).map_err(|_| unreadable())?;
+        let plain = self
+            .key
+            .open_in_place(nonce, Aad::from(associated_data), &mut buffer)
+            .map_err(|_| unreadable())?;
         let text = std::str::from_utf8(plain).map_err(|_| unreadable())?;
         Ok(SecretValue::new(text.to_owned()))
     }
+}
+
+/// Begin with other bytes than [`SecretName::associated_data`], so that no kind passes for another.
+const ACCESS_KEY: &str = "ark-access-key-1:";
+const TOKEN: &str = "ark-token-1:";
+
+fn tagged(tag: &str, text: &str) -> Vec<u8> {
+    [tag.as_bytes(), text.as_bytes()].concat()
 }
 
 fn read(path: &Path) -> Result<Keyring, SecretError> {

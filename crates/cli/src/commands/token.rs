@@ -1,6 +1,7 @@
-//! `ark token`: API tokens. A token's text is shown once, when it is made.
+//! `ark token`: API tokens and access keys. A token's text, or a key's secret, is shown once, when
+//! it is made.
 
-use ark_model::api::{Role, TokenCreate, TokenView};
+use ark_model::api::{Role, TokenCreate, TokenKind, TokenSecret, TokenView};
 use ark_model::exit::ExitCode;
 use clap::Subcommand;
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use crate::output::{Shown, Style};
 /// What `token` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  ark token create ci --role deployer\n  ark token list\n  ark token revoke ci",
+    before_help = "Examples:\n  ark token create ci --role deployer\n  ark token create --kind aws --json\n  ark token list\n  ark token revoke ci",
     after_help = "Roles: reader (reads everything but secrets), deployer (also deploys, scales, configures),\nadmin (everything)."
 )]
 pub(crate) struct Args {
@@ -28,14 +29,18 @@ pub(crate) struct Args {
 enum Action {
     /// Make a token and print it: it is shown this once
     #[command(
-        before_help = "Examples:\n  ark token create ci --role deployer\n  ark token create ci --role deployer > ci.token"
+        before_help = "Examples:\n  ark token create ci --role deployer\n  ark token create ci --role deployer > ci.token\n  ark token create workers --kind aws --json"
     )]
     Create {
-        /// Who or what bears it
-        name: String,
-        /// reader, deployer or admin
-        #[arg(long, value_parser = role)]
-        role: Role,
+        /// Who or what bears it; an access key may do without: it is named after its beginning
+        #[arg(required_unless_present = "kind", required_if_eq("kind", "bearer"))]
+        name: Option<String>,
+        /// reader, deployer or admin; deployer when absent for an access key
+        #[arg(long, value_parser = role, required_unless_present = "kind", required_if_eq("kind", "bearer"))]
+        role: Option<Role>,
+        /// bearer: sent with each request; aws: an access key with which AWS's clients sign
+        #[arg(long, value_parser = kind)]
+        kind: Option<TokenKind>,
         #[command(flatten)]
         common: Common,
     },
@@ -79,6 +84,17 @@ fn role(text: &str) -> Result<Role, String> {
     found.ok_or_else(|| format!("one of {}", Role::ALL.map(Role::as_str).join(", ")))
 }
 
+fn kind(text: &str) -> Result<TokenKind, String> {
+    let found = TokenKind::ALL.into_iter().find(|kind| kind.as_str() == text);
+    found.ok_or_else(|| format!("one of {}", TokenKind::ALL.map(TokenKind::as_str).join(", ")))
+}
+
+/// A name for an access key that was given none: names of valid tokens are unique.
+fn unnamed() -> String {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    format!("aws-{}", &id[..8])
+}
+
 pub(crate) fn shown(args: &Args) -> Shown {
     args.action.common().shown
 }
@@ -89,12 +105,28 @@ pub(crate) fn run(args: Args) -> Ended {
     let style = context.out.style;
     block_on(async {
         match args.action {
-            Action::Create { name, role, .. } => {
-                let created = context.client.create_token(&TokenCreate { name, role }).await?;
-                context.out.one(&created, |created| created.token.clone())?;
+            Action::Create { name, role, kind, .. } => {
+                let kind = kind.unwrap_or_default();
+                let request = TokenCreate {
+                    name: name.unwrap_or_else(unnamed),
+                    role: role.unwrap_or(Role::Deployer),
+                    kind,
+                };
+                let created = context.client.create_token(&request).await?;
+                context.out.one(&created, |created| match &created.secret {
+                    TokenSecret::Bearer { token } => token.clone(),
+                    TokenSecret::Aws { secret_access_key } => format!(
+                        "AWS_ACCESS_KEY_ID={}\nAWS_SECRET_ACCESS_KEY={secret_access_key}",
+                        created.view.access_key_id.as_deref().unwrap_or_default(),
+                    ),
+                })?;
                 let TokenView { name, role, .. } = &created.view;
+                let (what, use_it) = match kind {
+                    TokenKind::Bearer => ("token", "ARK_TOKEN"),
+                    TokenKind::Aws => ("access key", "AWS's clients, with this server as endpoint"),
+                };
                 context.out.say(format!(
-                    "token of {name} ({}); it is not shown again. use it: ARK_TOKEN",
+                    "{what} of {name} ({}); it is not shown again. use it: {use_it}",
                     role.as_str()
                 ));
             }
@@ -125,10 +157,11 @@ pub(crate) fn run(args: Args) -> Ended {
 }
 
 fn render(rows: &[TokenView], now: Timestamp, style: Style) -> String {
-    let mut table = Table::new(["name", "role", "age", "by", "revoked", "id"]);
+    let mut table = Table::new(["name", "kind", "role", "age", "by", "revoked", "id"]);
     for row in rows {
         table.row([
             row.name.clone(),
+            row.kind.as_str().to_owned(),
             row.role.as_str().to_owned(),
             ago(row.created_at, now, style),
             row.created_by.clone(),

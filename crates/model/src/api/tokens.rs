@@ -1,4 +1,5 @@
-//! API tokens. The store has hashes only; a raw token is shown once.
+//! API tokens and access keys. The store has hashes of tokens, and the secrets of access keys
+//! encrypted; either is shown once.
 
 use std::fmt;
 
@@ -34,6 +35,30 @@ impl Role {
     }
 }
 
+/// How a token proves who calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenKind {
+    /// It is sent with each request: `Authorization: Bearer <token>`.
+    #[default]
+    Bearer,
+    /// It signs requests (AWS Signature Version 4): an access key for AWS's clients.
+    Aws,
+}
+
+impl TokenKind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Bearer, Self::Aws];
+
+    /// The word used in flags and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bearer => "bearer",
+            Self::Aws => "aws",
+        }
+    }
+}
+
 /// Asks for a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +67,9 @@ pub struct TokenCreate {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// How it proves who calls; `bearer` when absent.
+    #[serde(default)]
+    pub kind: TokenKind,
 }
 
 /// A token without its secret.
@@ -61,16 +89,45 @@ pub struct TokenView {
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// How it proves who calls.
+    #[serde(default)]
+    pub kind: TokenKind,
+    /// The public half of an access key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
+}
+
+/// What is shown once, when a token is made.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum TokenSecret {
+    /// Of a bearer token.
+    Bearer {
+        /// The raw value: `Authorization: Bearer <token>`.
+        token: String,
+    },
+    /// Of an access key.
+    Aws {
+        /// The secret half, with which requests are signed.
+        secret_access_key: String,
+    },
 }
 
 /// A new token, **with its raw value, which is shown this once**.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenCreated {
-    /// The raw value: `Authorization: Bearer <token>`.
-    pub token: String,
+    /// The secret.
+    #[serde(flatten)]
+    pub secret: TokenSecret,
     /// Everything else.
     #[serde(flatten)]
     pub view: TokenView,
+}
+
+impl fmt::Debug for TokenSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenSecret(hidden)")
+    }
 }
 
 impl fmt::Debug for TokenCreated {

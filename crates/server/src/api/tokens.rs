@@ -1,6 +1,9 @@
 //! Tokens. Making one is the other operation whose answer holds a secret: the token, once.
 
-use ark_model::api::{Page, PageQuery, ProblemCode, Role, TokenCreate, TokenCreated, TokenView};
+use ark_model::api::{
+    Page, PageQuery, ProblemCode, Role, TokenCreate, TokenCreated, TokenKind, TokenSecret,
+    TokenView,
+};
 use ark_model::event::{EventKind, NewEvent};
 use ark_store::{StoreError, TokenRecord};
 use axum::extract::State;
@@ -11,7 +14,7 @@ use super::error::ApiError;
 use super::extract::{Json, Path, Query, cursor, page, page_limit};
 use super::find;
 use super::operation::{Operation, Shared};
-use crate::auth::{Caller, Permission, new_token, role_of};
+use crate::auth::{Caller, Permission, new_access_key, new_token, role_of};
 
 /// The longest name of a token, in bytes.
 const NAME_BYTES_MAX: usize = 100;
@@ -26,6 +29,10 @@ pub(super) fn operations() -> Vec<Operation> {
             "/v1/tokens",
             ("createToken", "Make a token; its text is shown once"),
             create,
+        )
+        .about(
+            "Kind `bearer` (the default) is answered with `token`, kind `aws` with `access_key_id` \
+             and `secret_access_key`, a pair for AWS's clients.",
         )
         .needs(Permission::ManageTokens)
         .takes::<TokenCreate>()
@@ -49,6 +56,8 @@ fn view(record: TokenRecord) -> TokenView {
         created_by: record.created_by,
         last_used_at: record.last_used_at,
         revoked_at: record.revoked_at,
+        kind: if record.aws.is_some() { TokenKind::Aws } else { TokenKind::Bearer },
+        access_key_id: record.aws.map(|key| key.access_key_id),
     }
 }
 
@@ -79,8 +88,20 @@ async fn create(
         return Err(ApiError::new(ProblemCode::InvalidValue, detail));
     }
     let now = Timestamp::now();
-    let (raw, record) = new_token(name, request.role, &caller.name, now)
-        .ok_or_else(|| ApiError::internal("the system gave no random bytes"))?;
+    let no_randomness = || ApiError::internal("the system gave no random bytes");
+    let (secret, record) = match request.kind {
+        TokenKind::Bearer => {
+            let (raw, record) =
+                new_token(name, request.role, &caller.name, now).ok_or_else(no_randomness)?;
+            (TokenSecret::Bearer { token: raw.expose().to_owned() }, record)
+        }
+        TokenKind::Aws => {
+            let (raw, record) =
+                new_access_key(&state.keyring, name, request.role, &caller.name, now)
+                    .ok_or_else(no_randomness)?;
+            (TokenSecret::Aws { secret_access_key: raw.expose().to_owned() }, record)
+        }
+    };
     let kept = record.clone();
     let role = request.role.as_str();
     let text = format!("token {name} was made ({role})");
@@ -92,7 +113,7 @@ async fn create(
             Ok(())
         })
         .await?;
-    let created = TokenCreated { token: raw.expose().to_owned(), view: view(record) };
+    let created = TokenCreated { secret, view: view(record) };
     Ok((StatusCode::CREATED, Json(created)))
 }
 

@@ -65,7 +65,7 @@ pub async fn authorize(
         // The index found it by comparing bytes in its own time; what decides compares in constant
         // time. Neither would help to guess 256 bits.
         .filter(|record| bool::from(record.digest.0.ct_eq(&digest.0)))
-        .filter(|record| record.revoked_at.is_none())
+        .filter(|record| record.revoked_at.is_none() && record.aws.is_none())
         .ok_or_else(|| unauthorized("the token is not known, or was revoked"))?;
     let role = role_of(&record)
         .ok_or_else(|| unauthorized("the token has a role that this server does not know"))?;
@@ -97,7 +97,7 @@ fn unauthorized(detail: &str) -> ApiError {
 }
 
 /// Beside the request: an answer must not wait for the note, nor fail with it.
-fn note_use(state: &ServerState, record: &TokenRecord) {
+pub(super) fn note_use(state: &ServerState, record: &TokenRecord) {
     let now = Timestamp::now();
     let recent = |last: Timestamp| now.duration_since(last) < LAST_USE_EVERY;
     if record.last_used_at.is_some_and(recent) {

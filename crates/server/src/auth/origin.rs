@@ -10,6 +10,9 @@ use http::{HeaderMap, Uri, header};
 
 use crate::api::ApiError;
 
+/// What AWS's clients put before the host of operations that answer when the work is done.
+const SYNC_PREFIX: &str = "sync-";
+
 /// Host names under which the API may be addressed, beside `localhost` and plain IP addresses,
 /// which no name server can make point here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct AllowedHosts(pub Vec<String>);
 
 impl AllowedHosts {
     fn allows(&self, host: &str) -> bool {
+        // AWS's clients put it before the host for two operations; it names the same server.
+        let host = host.strip_prefix(SYNC_PREFIX).unwrap_or(host);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let bare = bare.trim_end_matches('.');
         bare.eq_ignore_ascii_case("localhost")
@@ -89,6 +94,9 @@ mod tests {
             (Some("[::1]:7070"), None, None, true),
             (Some("10.1.2.3:7070"), None, None, true),
             (Some("ark.example.test"), None, None, true),
+            (Some("sync-127.0.0.1:7070"), None, None, true),
+            (Some("sync-localhost:7070"), None, None, true),
+            (Some("sync-evil.test"), None, None, false),
             (None, None, None, false),
             (Some("evil.test:7070"), None, None, false),
             (Some("127.0.0.1.evil.test:7070"), None, None, false),

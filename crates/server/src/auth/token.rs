@@ -56,6 +56,7 @@ pub fn new_token(
         created_by: created_by.to_owned(),
         last_used_at: None,
         revoked_at: None,
+        aws: None,
     };
     Some((RawToken(Zeroizing::new(text)), record))
 }

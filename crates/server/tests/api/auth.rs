@@ -115,6 +115,23 @@ async fn a_token_is_shown_once_and_ends_with_its_revocation() {
 }
 
 #[tokio::test]
+async fn an_access_key_is_shown_once_and_is_no_bearer_token() {
+    let server = Server::start().await;
+    let asked = json!({ "name": "workers", "role": "deployer", "kind": "aws" });
+    let made = server.post("/v1/tokens", &asked).await.expect(201);
+    let secret = made["secret_access_key"].as_str().expect("the secret").to_owned();
+    let id = made["access_key_id"].as_str().expect("the id").to_owned();
+    assert_eq!((made["kind"].as_str(), made.get("token")), (Some("aws"), None));
+    let list = server.get("/v1/tokens").await;
+    assert!(!list.text.contains(&secret), "the secret is in the list");
+    assert!(list.text.contains(&id), "the id is not in the list");
+    for bearer in [id.clone(), secret, format!("aws access key {id}")] {
+        let request = server.bare(Method::GET, "/v1/server").bearer_auth(bearer);
+        server.send(request).await.problem("unauthorized");
+    }
+}
+
+#[tokio::test]
 async fn web_pages_are_kept_out() {
     let server = Server::start().await;
     for (name, value) in [

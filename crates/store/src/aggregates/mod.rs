@@ -30,7 +30,7 @@ pub use idempotency::StoredAnswer;
 pub use leases::Lease;
 pub use ports::PortRequest;
 pub use releases::{InsertedRelease, NewRelease};
-pub use tokens::TokenRecord;
+pub use tokens::{AwsKey, TokenRecord};
 pub use traffic::{AppTraffic, TrafficLine};
 pub use workflow_activities::ActivityRow;
 pub use workflow_executions::{ExecutionKind, ExecutionRow};

@@ -1,4 +1,6 @@
-//! API tokens, known by the digest of their text only. What a role may do is the server's to know.
+//! API tokens, known by the digest of their text only, and access keys, known by the digest of
+//! their id, with their secret sealed: it is needed to verify signatures. What a role may do is the
+//! server's to know.
 
 use ark_model::Sha256;
 use jiff::Timestamp;
@@ -6,6 +8,7 @@ use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
+use crate::secrets::Sealed;
 use crate::tx::{ReadTx, WriteTx, body, micros};
 
 /// The most tokens, revoked ones included.
@@ -21,7 +24,7 @@ pub struct TokenRecord {
     /// Whose it is: stands in events and deployments as the one who caused them. Unique among
     /// tokens that are not revoked.
     pub name: String,
-    /// SHA-256 of its text.
+    /// SHA-256 of its text; of [`AwsKey::lookup`] when it is an access key.
     pub digest: Sha256,
     /// What its bearer may do.
     pub role: String,
@@ -33,6 +36,25 @@ pub struct TokenRecord {
     pub last_used_at: Option<Timestamp>,
     /// Since when it is no longer valid.
     pub revoked_at: Option<Timestamp>,
+    /// What makes it an access key, which signs requests instead of being sent with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsKey>,
+}
+
+/// An access key in the manner of AWS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwsKey {
+    /// Its public half.
+    pub access_key_id: String,
+    /// The secret half, sealed to the public one.
+    pub secret: Sealed,
+}
+
+impl AwsKey {
+    /// The digest under which a key is found. The prefix is part of no token's text.
+    pub fn lookup(access_key_id: &str) -> Sha256 {
+        Sha256::of(format!("aws access key {access_key_id}").as_bytes())
+    }
 }
 
 impl ReadTx {

@@ -196,6 +196,7 @@ pub(crate) async fn tokens_are_found_by_digest_until_revoked(store: &Store) {
         created_by: "ark".into(),
         last_used_at: None,
         revoked_at: None,
+        aws: None,
     };
     let (first, same_name, other) = (token("1", "ci"), token("2", "ci"), token("3", "me"));
     write(store, move |tx| tx.insert_token(&first).and_then(|()| tx.insert_token(&other))).await;
