@@ -1,0 +1,275 @@
+//! Filters, `[?(...)]`: what they are and how they judge one element.
+
+use super::eval::Walk;
+use super::{Path, PathError, Root};
+use crate::value::Value;
+use regex::{Regex, RegexBuilder};
+
+/// A condition over one element.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Filter {
+    All(Vec<Filter>),
+    Any(Vec<Filter>),
+    Not(Box<Filter>),
+    /// A path that must lead somewhere.
+    Exists(Operand),
+    Constant(bool),
+    Compare(Operand, Compare, Operand),
+}
+
+/// One side of a comparison.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Operand {
+    /// `@...`, read from the element
+    Current(Path),
+    /// `$...`, read from the root of the whole path
+    Root(Path),
+    Literal(Value),
+    Regex(Pattern),
+}
+
+/// A compiled pattern; two are equal when their texts are.
+#[derive(Debug, Clone)]
+pub(crate) struct Pattern(Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+/// Operators between two sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compare {
+    Equal,
+    NotEqual,
+    SameType,
+    NotSameType,
+    Less,
+    AtMost,
+    More,
+    AtLeast,
+    Matches,
+    In,
+    NotIn,
+    Contains,
+    AllOf,
+    SubsetOf,
+    AnyOf,
+    NoneOf,
+    Size,
+    Empty,
+}
+
+impl Compare {
+    pub(super) fn by_word(word: &str) -> Option<Self> {
+        Some(match word.to_ascii_lowercase().as_str() {
+            "in" => Self::In,
+            "nin" => Self::NotIn,
+            "contains" => Self::Contains,
+            "all" => Self::AllOf,
+            "subsetof" => Self::SubsetOf,
+            "anyof" => Self::AnyOf,
+            "noneof" => Self::NoneOf,
+            "size" => Self::Size,
+            "empty" => Self::Empty,
+            _ => return None,
+        })
+    }
+}
+
+/// Compiles a pattern with flags `i`, `m`, `s`, `x`, `u`, `d`; size bounded.
+pub(super) fn compile(pattern: &str, flags: &str) -> Result<Pattern, String> {
+    let mut builder = RegexBuilder::new(&format!("^(?:{pattern})$"));
+    for flag in flags.chars() {
+        match flag {
+            'i' => builder.case_insensitive(true),
+            'm' => builder.multi_line(true),
+            's' => builder.dot_matches_new_line(true),
+            'x' => builder.ignore_whitespace(true),
+            'u' | 'U' => builder.unicode(true),
+            'd' => builder.crlf(false),
+            _ => return Err(format!("unknown pattern flag '{flag}'")),
+        };
+    }
+    match builder.size_limit(1 << 20).dfa_size_limit(1 << 20).nest_limit(64).build() {
+        Ok(regex) => Ok(Pattern(regex)),
+        Err(_) => Err("the pattern is not valid".to_owned()),
+    }
+}
+
+impl Filter {
+    /// Whether `element` passes; `root` is what `$` means inside the filter.
+    pub(super) fn accepts(
+        &self,
+        element: &Value,
+        root: &Value,
+        walk: &mut Walk,
+    ) -> Result<bool, PathError> {
+        match self {
+            Self::All(all) => {
+                for one in all {
+                    if !one.accepts(element, root, walk)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Self::Any(any) => {
+                for one in any {
+                    if one.accepts(element, root, walk)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Self::Not(inner) => Ok(!inner.accepts(element, root, walk)?),
+            Self::Constant(known) => Ok(*known),
+            Self::Exists(operand) => Ok(operand.read(element, root, walk)?.is_some()),
+            Self::Compare(left, compare, right) => {
+                if let Operand::Regex(pattern) = right {
+                    let left = left.read(element, root, walk)?;
+                    return Ok(*compare == Compare::Matches && matches(pattern, left.as_ref()));
+                }
+                let left = left.read(element, root, walk)?;
+                let right = right.read(element, root, walk)?;
+                Ok(holds(left.as_ref(), *compare, right.as_ref()))
+            }
+        }
+    }
+}
+
+impl Operand {
+    /// The operand's value; `None` when its path leads nowhere.
+    fn read(
+        &self,
+        element: &Value,
+        root: &Value,
+        walk: &mut Walk,
+    ) -> Result<Option<Value>, PathError> {
+        let (path, from) = match self {
+            Self::Literal(value) => return Ok(Some(value.clone())),
+            Self::Regex(_) => return Ok(None),
+            Self::Current(path) => (path, element),
+            Self::Root(path) if path.root == Root::Input => (path, root),
+            Self::Root(_) => return Ok(None),
+        };
+        match walk.nested(path, from, root) {
+            Ok(Value::Array(found)) if !path.is_definite() && found.is_empty() => Ok(None),
+            Ok(found) => Ok(Some(found)),
+            Err(PathError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn matches(pattern: &Pattern, value: Option<&Value>) -> bool {
+    match value {
+        Some(Value::String(text)) => pattern.0.is_match(text),
+        Some(Value::Number(number)) => pattern.0.is_match(&number.to_string()),
+        Some(Value::Array(items)) => items.iter().any(|item| matches(pattern, Some(item))),
+        _ => false,
+    }
+}
+
+fn holds(left: Option<&Value>, compare: Compare, right: Option<&Value>) -> bool {
+    use std::cmp::Ordering;
+    let order = match (left, right) {
+        (Some(left), Some(right)) => order(left, right),
+        _ => None,
+    };
+    match compare {
+        Compare::Equal => equal(left, right),
+        Compare::NotEqual => !equal(left, right),
+        Compare::SameType => same_kind(left, right) && equal(left, right),
+        Compare::NotSameType => !(same_kind(left, right) && equal(left, right)),
+        Compare::Less => order == Some(Ordering::Less),
+        Compare::AtMost => matches!(order, Some(Ordering::Less | Ordering::Equal)),
+        Compare::More => order == Some(Ordering::Greater),
+        Compare::AtLeast => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
+        Compare::Matches => false,
+        Compare::In => list(right).is_some_and(|items| contains(items, left)),
+        Compare::NotIn => !list(right).is_some_and(|items| contains(items, left)),
+        Compare::Contains => match left {
+            Some(Value::Array(items)) => contains(items, right),
+            Some(Value::String(text)) => {
+                right.and_then(Value::as_str).is_some_and(|part| text.contains(part))
+            }
+            _ => false,
+        },
+        Compare::AllOf => both(left, right, |l, r| r.iter().all(|item| contains(l, Some(item)))),
+        Compare::SubsetOf => both(left, right, |l, r| l.iter().all(|item| contains(r, Some(item)))),
+        Compare::AnyOf => both(left, right, |l, r| l.iter().any(|item| contains(r, Some(item)))),
+        Compare::NoneOf => both(left, right, |l, r| !l.iter().any(|item| contains(r, Some(item)))),
+        Compare::Size => {
+            let size = match left {
+                Some(Value::Array(items)) => items.len(),
+                Some(Value::String(text)) => text.chars().count(),
+                _ => return false,
+            };
+            right.and_then(Value::as_i64).is_some_and(|wanted| usize::try_from(wanted) == Ok(size))
+        }
+        Compare::Empty => {
+            let empty = match left {
+                Some(Value::Array(items)) => items.is_empty(),
+                Some(Value::String(text)) => text.is_empty(),
+                _ => return false,
+            };
+            right.and_then(Value::as_bool).is_some_and(|wanted| wanted == empty)
+        }
+    }
+}
+
+fn list(value: Option<&Value>) -> Option<&[Value]> {
+    value.and_then(Value::as_array)
+}
+
+fn both(
+    left: Option<&Value>,
+    right: Option<&Value>,
+    judge: impl Fn(&[Value], &[Value]) -> bool,
+) -> bool {
+    match (list(left), list(right)) {
+        (Some(left), Some(right)) => judge(left, right),
+        _ => false,
+    }
+}
+
+fn contains(items: &[Value], value: Option<&Value>) -> bool {
+    items.iter().any(|item| equal(Some(item), value))
+}
+
+fn same_kind(left: Option<&Value>, right: Option<&Value>) -> bool {
+    match (left, right) {
+        (Some(left), Some(right)) => std::mem::discriminant(left) == std::mem::discriminant(right),
+        _ => false,
+    }
+}
+
+/// Equality with numbers by value; a number and a text that reads as the same number are equal.
+fn equal(left: Option<&Value>, right: Option<&Value>) -> bool {
+    match (left, right) {
+        (None, None) => true,
+        (Some(left), Some(right)) => {
+            left == right
+                || (left.as_number().is_some() != right.as_number().is_some()
+                    && number(left).is_some_and(|left| Some(left) == number(right)))
+        }
+        _ => false,
+    }
+}
+
+fn order(left: &Value, right: &Value) -> Option<std::cmp::Ordering> {
+    match (left, right) {
+        (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
+        _ => number(left)?.partial_cmp(&number(right)?),
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => Some(number.as_f64()),
+        Value::String(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+        _ => None,
+    }
+}
