@@ -84,6 +84,7 @@ CREATE INDEX workflow_executions_map_run ON workflow_executions (map_run, status
 CREATE INDEX workflow_executions_open ON workflow_executions (id) WHERE status = 'RUNNING';
 CREATE INDEX workflow_executions_stopped ON workflow_executions (stopped_at)
     WHERE stopped_at IS NOT NULL;
+CREATE INDEX workflow_executions_sync ON workflow_executions (id) WHERE kind = 'sync';
 
 -- Events of one step in one row, by the number of the first; numbers are contiguous from 1.
 CREATE TABLE workflow_history (
@@ -93,65 +94,72 @@ CREATE TABLE workflow_history (
     PRIMARY KEY (execution, seq)
 ) STRICT, WITHOUT ROWID;
 
--- Long texts of history and tasks, once per execution.
+-- Long texts of an execution, its history and its tasks, once per execution.
 CREATE TABLE workflow_payloads (
     execution INTEGER NOT NULL,
-    digest    BLOB NOT NULL,
+    digest    TEXT NOT NULL,
     text      TEXT NOT NULL,
     PRIMARY KEY (execution, digest)
 ) STRICT, WITHOUT ROWID;
 
+-- `kind` says whose clock `num` is of: 0 a timer of the interpreter, 1 a task's whole time, 2 a
+-- task's heartbeat, 3 the execution's longest time, 4 a step that was cut short.
 CREATE TABLE workflow_timers (
     execution INTEGER NOT NULL,
-    key       TEXT NOT NULL,
+    kind      INTEGER NOT NULL,
+    num       INTEGER NOT NULL,
     due       INTEGER NOT NULL,
-    PRIMARY KEY (execution, key)
+    PRIMARY KEY (execution, kind, num)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX workflow_timers_due ON workflow_timers (due);
 
--- Work outside of the interpreter. `key` is the interpreter's name for it; the worker's token is
--- made of `id` and `nonce`. `queue` is the activity's number for tasks that workers poll; `phase` is
--- ready, handed, waiting (nobody polls it: callbacks, children) or timed_out.
+-- Work outside of the interpreter, by the interpreter's number for it. `queue` is the activity of
+-- tasks that workers poll; `phase` is ready, handed, or waiting (for a callback or a child).
 CREATE TABLE workflow_tasks (
-    id        INTEGER PRIMARY KEY AUTOINCREMENT,
-    execution INTEGER NOT NULL,
-    key       TEXT NOT NULL,
-    kind      TEXT NOT NULL,
-    phase     TEXT NOT NULL,
-    queue     INTEGER,
-    machine   INTEGER NOT NULL,
-    priority  INTEGER NOT NULL,
-    nonce     INTEGER NOT NULL,
-    handed_at INTEGER,
-    confirmed INTEGER NOT NULL DEFAULT 0,
-    body      TEXT NOT NULL
-) STRICT;
-CREATE INDEX workflow_tasks_execution ON workflow_tasks (execution, key);
-CREATE INDEX workflow_tasks_ready ON workflow_tasks (queue, priority DESC, machine, id)
+    execution    INTEGER NOT NULL,
+    task         INTEGER NOT NULL,
+    kind         TEXT NOT NULL,
+    phase        TEXT NOT NULL,
+    queue        INTEGER,
+    machine      INTEGER NOT NULL,
+    priority     INTEGER NOT NULL,
+    scheduled_at INTEGER NOT NULL,
+    handed_at    INTEGER,
+    confirmed    INTEGER NOT NULL,
+    heartbeat_s  INTEGER,
+    input        TEXT NOT NULL,
+    body         TEXT NOT NULL,
+    PRIMARY KEY (execution, task)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX workflow_tasks_ready ON workflow_tasks (queue, priority DESC, machine, scheduled_at)
     WHERE phase = 'ready' AND queue IS NOT NULL;
-CREATE INDEX workflow_tasks_outbound ON workflow_tasks (id)
+CREATE INDEX workflow_tasks_outbound ON workflow_tasks (scheduled_at)
     WHERE phase = 'ready' AND queue IS NULL;
-CREATE INDEX workflow_tasks_unconfirmed ON workflow_tasks (id)
-    WHERE phase = 'handed' AND confirmed = 0;
 
+-- `num` is the interpreter's number for the run within its execution. `busy` is 1 while the
+-- runtime has something to do for it: read items, start children, abort them, write results.
 CREATE TABLE workflow_map_runs (
-    id        INTEGER PRIMARY KEY AUTOINCREMENT,
-    execution INTEGER NOT NULL,
-    task      INTEGER NOT NULL,
-    uuid      TEXT NOT NULL UNIQUE,
-    phase     TEXT NOT NULL,
-    body      TEXT NOT NULL
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    execution  INTEGER NOT NULL,
+    num        INTEGER NOT NULL,
+    uuid       TEXT NOT NULL UNIQUE,
+    started_at INTEGER NOT NULL,
+    stopped_at INTEGER,
+    busy       INTEGER NOT NULL,
+    request    TEXT NOT NULL,
+    body       TEXT NOT NULL
 ) STRICT;
-CREATE INDEX workflow_map_runs_execution ON workflow_map_runs (execution, id);
-CREATE INDEX workflow_map_runs_open ON workflow_map_runs (id) WHERE phase <> 'ended';
+CREATE INDEX workflow_map_runs_execution ON workflow_map_runs (execution, num);
+CREATE INDEX workflow_map_runs_busy ON workflow_map_runs (id) WHERE busy = 1;
 
--- Items of a map run: input before the child starts, result after it ended.
+-- Inputs of the children of a map run, and what became of them: phase is pending, running,
+-- succeeded or failed.
 CREATE TABLE workflow_map_items (
     map_run   INTEGER NOT NULL,
     idx       INTEGER NOT NULL,
     phase     TEXT NOT NULL,
     execution INTEGER,
-    input     TEXT,
+    input     TEXT NOT NULL,
     result    TEXT,
     PRIMARY KEY (map_run, idx)
 ) STRICT, WITHOUT ROWID;

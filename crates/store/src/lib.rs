@@ -28,6 +28,7 @@ pub use aggregates::{
     DeploymentFilter, EventFilter, ExecutionKind, ExecutionRow, InsertedRelease, Lease, MachineRow,
     NewRelease, PortRequest, RevisionRow, StoredAnswer, TokenRecord, TrafficLine,
 };
+pub use aggregates::{ItemPhase, MapItemRow, MapRunRow, ScheduleRow, TaskPhase, TaskRow, TimerRow};
 pub use blobs::{BlobError, BlobWriter, Blobs, Put};
 pub use error::StoreError;
 pub use secrets::{Keyring, SECRET_BYTES_MAX, Sealed, SecretError, SecretName, SecretValue};

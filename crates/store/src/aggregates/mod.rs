@@ -21,6 +21,9 @@ mod traffic;
 mod workflow_activities;
 mod workflow_executions;
 mod workflow_machines;
+mod workflow_map_runs;
+mod workflow_schedules;
+mod workflow_tasks;
 
 pub use artifacts::ArtifactRecord;
 pub use config::{ConfigSummary, ConfigValue, ConfigVersion};
@@ -35,3 +38,6 @@ pub use traffic::{AppTraffic, TrafficLine};
 pub use workflow_activities::ActivityRow;
 pub use workflow_executions::{ExecutionKind, ExecutionRow};
 pub use workflow_machines::{MachineRow, RevisionRow};
+pub use workflow_map_runs::{ItemPhase, MapItemRow, MapRunRow};
+pub use workflow_schedules::ScheduleRow;
+pub use workflow_tasks::{TaskPhase, TaskRow, TimerRow};

@@ -155,6 +155,56 @@ impl ReadTx {
     }
 }
 
+impl ReadTx {
+    /// How many executions have not ended.
+    pub fn open_execution_count(&self) -> Result<u64, StoreError> {
+        self.number("SELECT count(*) FROM workflow_executions WHERE status = 'RUNNING'", [])
+    }
+
+    /// Executions of the kind `Sync`, ended or not.
+    pub fn sync_executions(&self, limit: usize) -> Result<Vec<ExecutionRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM workflow_executions WHERE kind = 'sync' ORDER BY id LIMIT ?1"
+        );
+        self.rows(&sql, params![page(limit)], execution)
+    }
+
+    /// A long text of an execution.
+    pub fn payload(&self, execution: u64, digest: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT text FROM workflow_payloads WHERE execution = ?1 AND digest = ?2";
+        self.row(sql, params![signed(execution), digest], |row| row.get(0))
+    }
+
+    /// The steps that hold events from number `from` on, oldest first: the first may begin before
+    /// it. At most `limit` steps.
+    pub fn history_from(
+        &self,
+        execution: u64,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, String)>, StoreError> {
+        let sql = "SELECT seq, events FROM workflow_history WHERE execution = ?1 AND seq >= (
+                SELECT coalesce(max(seq), 0) FROM workflow_history
+                WHERE execution = ?1 AND seq <= ?2)
+            ORDER BY seq LIMIT ?3";
+        let params = params![signed(execution), signed(from), page(limit)];
+        self.rows(sql, params, |row| Ok((unsigned(row.get(0)?), row.get(1)?)))
+    }
+
+    /// The steps that hold events up to number `to`, newest first. At most `limit` steps.
+    pub fn history_down_from(
+        &self,
+        execution: u64,
+        to: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, String)>, StoreError> {
+        let sql = "SELECT seq, events FROM workflow_history WHERE execution = ?1 AND seq <= ?2
+            ORDER BY seq DESC LIMIT ?3";
+        let params = params![signed(execution), signed(to), page(limit)];
+        self.rows(sql, params, |row| Ok((unsigned(row.get(0)?), row.get(1)?)))
+    }
+}
+
 impl WriteTx {
     /// Adds an execution; its `id` is given by the store and answered.
     ///
@@ -210,5 +260,64 @@ impl WriteTx {
         }
         row.rev += 1;
         Ok(())
+    }
+
+    /// Forgets an execution with everything that belongs to it, its children apart.
+    pub fn delete_execution(&mut self, id: u64) -> Result<(), StoreError> {
+        for sql in [
+            "DELETE FROM workflow_history WHERE execution = ?1",
+            "DELETE FROM workflow_payloads WHERE execution = ?1",
+            "DELETE FROM workflow_timers WHERE execution = ?1",
+            "DELETE FROM workflow_tasks WHERE execution = ?1",
+            "DELETE FROM workflow_map_items WHERE map_run IN (
+                SELECT id FROM workflow_map_runs WHERE execution = ?1)",
+            "DELETE FROM workflow_map_runs WHERE execution = ?1",
+            "DELETE FROM workflow_executions WHERE id = ?1",
+        ] {
+            self.change(sql, [signed(id)])?;
+        }
+        Ok(())
+    }
+
+    /// Forgets executions that had ended before an instant, at most `limit`. Answers how many.
+    pub fn prune_executions(
+        &mut self,
+        stopped_before: Timestamp,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let sql = "SELECT id FROM workflow_executions WHERE stopped_at < ?1
+            ORDER BY stopped_at LIMIT ?2";
+        let old = self
+            .rows(sql, params![micros(stopped_before), page(limit)], |row| row.get::<_, i64>(0))?;
+        for id in &old {
+            self.delete_execution(unsigned(*id))?;
+        }
+        Ok(old.len())
+    }
+
+    /// Keeps a long text of an execution under its digest.
+    pub fn put_payload(
+        &mut self,
+        execution: u64,
+        digest: &str,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT OR IGNORE INTO workflow_payloads VALUES (?1, ?2, ?3)";
+        self.change(sql, params![signed(execution), digest, text])?;
+        Ok(())
+    }
+
+    /// Appends events of one step, the first of which has number `seq`.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when events of that number are there.
+    pub fn append_history(
+        &mut self,
+        execution: u64,
+        seq: u64,
+        events: &str,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO workflow_history VALUES (?1, ?2, ?3)";
+        self.insert("history", &execution, sql, params![signed(execution), signed(seq), events])
     }
 }

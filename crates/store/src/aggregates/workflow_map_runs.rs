@@ -1,0 +1,248 @@
+//! Map runs and the inputs of their children.
+
+use jiff::Timestamp;
+use rusqlite::{Row, params};
+
+use crate::error::StoreError;
+use crate::tx::{ReadTx, WriteTx, micros, page, signed, unsigned};
+
+use super::workflow_executions::instant;
+
+/// A map run as it stands in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MapRunRow {
+    /// Its number. 0 before it is inserted.
+    pub id: u64,
+    /// The execution it belongs to.
+    pub execution: u64,
+    /// The interpreter's number for it.
+    pub num: u64,
+    /// Last part of its ARN.
+    pub uuid: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub stopped_at: Option<Timestamp>,
+    /// Whether the runtime has something to do for it.
+    pub busy: bool,
+    /// JSON of what was asked for; never changes.
+    pub request: String,
+    /// JSON of where it stands.
+    pub body: String,
+}
+
+/// What became of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemPhase {
+    /// Its child was not started.
+    Pending,
+    /// Its child runs.
+    Running,
+    /// Its child ended well.
+    Succeeded,
+    /// Its child ended otherwise.
+    Failed,
+}
+
+impl ItemPhase {
+    const ALL: [Self; 4] = [Self::Pending, Self::Running, Self::Succeeded, Self::Failed];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One child's input and result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MapItemRow {
+    /// Its place, from 0.
+    pub index: u64,
+    /// What became of it.
+    pub phase: ItemPhase,
+    /// Its child, once there was one.
+    pub execution: Option<u64>,
+    /// The input's text.
+    pub input: String,
+    /// The output's text, or JSON of the failure.
+    pub result: Option<String>,
+}
+
+const COLUMNS: &str = "id, execution, num, uuid, started_at, stopped_at, busy, request, body";
+
+fn map_run(row: &Row<'_>) -> rusqlite::Result<MapRunRow> {
+    Ok(MapRunRow {
+        id: unsigned(row.get(0)?),
+        execution: unsigned(row.get(1)?),
+        num: unsigned(row.get(2)?),
+        uuid: row.get(3)?,
+        started_at: instant(row.get(4)?),
+        stopped_at: row.get::<_, Option<i64>>(5)?.map(instant),
+        busy: row.get(6)?,
+        request: row.get(7)?,
+        body: row.get(8)?,
+    })
+}
+
+fn item(row: &Row<'_>) -> rusqlite::Result<MapItemRow> {
+    let word = row.get_ref(1)?.as_str()?;
+    let phase = ItemPhase::ALL.into_iter().find(|p| p.as_str() == word);
+    Ok(MapItemRow {
+        index: unsigned(row.get(0)?),
+        phase: phase.unwrap_or(ItemPhase::Failed),
+        execution: row.get::<_, Option<i64>>(2)?.map(unsigned),
+        input: row.get(3)?,
+        result: row.get(4)?,
+    })
+}
+
+impl ReadTx {
+    /// One map run.
+    pub fn map_run(&self, id: u64) -> Result<Option<MapRunRow>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM workflow_map_runs WHERE id = ?1");
+        self.row(&sql, [signed(id)], map_run)
+    }
+
+    /// The map run of that ARN.
+    pub fn map_run_by_uuid(&self, uuid: &str) -> Result<Option<MapRunRow>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM workflow_map_runs WHERE uuid = ?1");
+        self.row(&sql, [uuid], map_run)
+    }
+
+    /// The map run of that number within its execution.
+    pub fn map_run_of(&self, execution: u64, num: u64) -> Result<Option<MapRunRow>, StoreError> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM workflow_map_runs WHERE execution = ?1 AND num = ?2");
+        self.row(&sql, params![signed(execution), signed(num)], map_run)
+    }
+
+    /// Map runs of an execution, newest first, with numbers below `before`.
+    pub fn map_runs_of(
+        &self,
+        execution: u64,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<MapRunRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM workflow_map_runs WHERE execution = ?1 AND id < ?2
+            ORDER BY id DESC LIMIT ?3"
+        );
+        self.rows(&sql, params![signed(execution), signed(before), page(limit)], map_run)
+    }
+
+    /// Map runs for which the runtime has something to do, oldest first.
+    pub fn busy_map_runs(&self, limit: usize) -> Result<Vec<MapRunRow>, StoreError> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM workflow_map_runs WHERE busy = 1 ORDER BY id LIMIT ?1");
+        self.rows(&sql, params![page(limit)], map_run)
+    }
+
+    /// Items of a map run in one phase, in order.
+    pub fn map_items(
+        &self,
+        run: u64,
+        phase: ItemPhase,
+        limit: usize,
+    ) -> Result<Vec<MapItemRow>, StoreError> {
+        let sql = "SELECT idx, phase, execution, input, result FROM workflow_map_items
+            WHERE map_run = ?1 AND phase = ?2 ORDER BY idx LIMIT ?3";
+        self.rows(sql, params![signed(run), phase.as_str(), page(limit)], item)
+    }
+
+    /// Items of a map run whatever became of them, in order, from index `from` on.
+    pub fn map_items_from(
+        &self,
+        run: u64,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<MapItemRow>, StoreError> {
+        let sql = "SELECT idx, phase, execution, input, result FROM workflow_map_items
+            WHERE map_run = ?1 AND idx >= ?2 ORDER BY idx LIMIT ?3";
+        self.rows(sql, params![signed(run), signed(from), page(limit)], item)
+    }
+
+    /// One item.
+    pub fn map_item(&self, run: u64, index: u64) -> Result<Option<MapItemRow>, StoreError> {
+        let sql = "SELECT idx, phase, execution, input, result FROM workflow_map_items
+            WHERE map_run = ?1 AND idx = ?2";
+        self.row(sql, params![signed(run), signed(index)], item)
+    }
+}
+
+impl WriteTx {
+    /// Adds a map run; its `id` is given by the store and answered.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`].
+    pub fn insert_map_run(&mut self, row: &MapRunRow) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO workflow_map_runs
+                (execution, num, uuid, started_at, stopped_at, busy, request, body)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let params = params![
+            signed(row.execution),
+            signed(row.num),
+            row.uuid,
+            micros(row.started_at),
+            row.stopped_at.map(micros),
+            row.busy,
+            row.request,
+            row.body,
+        ];
+        self.insert("map run", &row.uuid, sql, params)?;
+        Ok(unsigned(self.conn().last_insert_rowid()))
+    }
+
+    /// Replaces what may change of a map run. Read it in the same closure.
+    pub fn put_map_run(&mut self, row: &MapRunRow) -> Result<(), StoreError> {
+        let sql = "UPDATE workflow_map_runs SET stopped_at = ?2, busy = ?3, body = ?4
+            WHERE id = ?1";
+        let at = row.stopped_at.map(micros);
+        self.change(sql, params![signed(row.id), at, row.busy, row.body])?;
+        Ok(())
+    }
+
+    /// Adds an item, pending.
+    pub fn insert_map_item(&mut self, run: u64, index: u64, input: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO workflow_map_items (map_run, idx, phase, input)
+            VALUES (?1, ?2, 'pending', ?3)";
+        self.insert("map item", &index, sql, params![signed(run), signed(index), input])
+    }
+
+    /// Says what became of an item.
+    pub fn set_map_item(
+        &mut self,
+        run: u64,
+        index: u64,
+        phase: ItemPhase,
+        execution: Option<u64>,
+        result: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE workflow_map_items SET phase = ?3, execution = ?4, result = ?5
+            WHERE map_run = ?1 AND idx = ?2";
+        let params =
+            params![signed(run), signed(index), phase.as_str(), execution.map(signed), result];
+        self.change(sql, params)?;
+        Ok(())
+    }
+
+    /// Turns all items of one phase into another. Answers how many.
+    pub fn move_map_items(
+        &mut self,
+        run: u64,
+        from: ItemPhase,
+        to: ItemPhase,
+    ) -> Result<usize, StoreError> {
+        let sql = "UPDATE workflow_map_items SET phase = ?3 WHERE map_run = ?1 AND phase = ?2";
+        self.change(sql, params![signed(run), from.as_str(), to.as_str()])
+    }
+
+    /// Forgets the items of a map run.
+    pub fn delete_map_items(&mut self, run: u64) -> Result<(), StoreError> {
+        self.change("DELETE FROM workflow_map_items WHERE map_run = ?1", [signed(run)])?;
+        Ok(())
+    }
+}
