@@ -7,12 +7,14 @@
 //!  window        what was measured: counts, latencies, sizes, in slices of time
 //!  settings      how sure, how much, how many
 //!  counts        exact tests of sparse counts
+//!  kayenta       the judge of another tool, for those who know it from there
 //!  special       logarithms of factorials, the normal distribution
 //! ```
 //!
 //! `docs/judge.md` has the formulas, their sources and how often it errs.
 
 pub mod counts;
+pub mod kayenta;
 pub mod settings;
 pub mod special;
 mod verdict;

@@ -1,0 +1,7 @@
+//! The published canary judge against its recorded cases, and the U test against scipy's.
+
+mod classifier;
+mod mann_whitney;
+mod scorer;
+mod shared;
+mod statistics;
