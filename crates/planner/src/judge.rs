@@ -22,4 +22,4 @@ pub mod window;
 
 pub use settings::{Effect, Look, Settings, early_look_due};
 pub use verdict::verdict;
-pub use window::{SideWindow, Slice, Spread};
+pub use window::{SideWindow, Slice};

@@ -1,16 +1,13 @@
 //! What the gateway measured of one side, as the judge reads it.
 //!
-//! A window is cut into slices of equal time (5 s, say), because requests are not independent: a
+//! A window is cut into slices of equal time (1 s, say), because requests are not independent: a
 //! pause of one instance hits a hundred at once. How unevenly the slices differ tells how much less
 //! a request says than an independent one would. One slice for the whole window is allowed; then
 //! every request is taken to be independent.
 
-use std::collections::BTreeMap;
-
 use ark_model::ReleaseNumber;
-
-/// Most slices of a window that are read; the caller merges older ones when there are more.
-pub const SLICES_MAX: usize = 720;
+use ark_model::gateway::Counters;
+use ark_model::histogram::Histogram;
 
 /// One side over a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,30 +15,32 @@ pub struct SideWindow {
     /// The release that answered.
     pub release: ReleaseNumber,
     /// What was measured, oldest first. The slice at a place of one side and the one at the same
-    /// place of the other cover the same time.
+    /// place of the other cover the same time. A few hundred are plenty: a caller that has more
+    /// merges neighbours.
     pub slices: Vec<Slice>,
 }
 
-/// What was measured on one side in a slice of time. Each request is in exactly one of `by_class`,
-/// `cut` and `client_gone`.
+/// What was measured on one side in a slice of time. Each request is in exactly one of `served`,
+/// `failed`, `cut` and `client_gone`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Slice {
-    /// Answers by class: 1xx (upgrades), 2xx, 3xx, 4xx, 5xx.
-    pub by_class: [u64; 5],
-    /// Requests broken before their end by something other than the client.
+    /// Answered whole, with any status below 500.
+    pub served: u64,
+    /// Answered with 500 or above.
+    pub failed: u64,
+    /// Broken before their end by something other than the client.
     pub cut: u64,
-    /// Requests that the client gave up.
+    /// Given up by the client.
     pub client_gone: u64,
-    /// Time to the last byte of the answer, in microseconds. Streams do not belong here.
-    pub latency_us: Spread,
-    /// Sizes of answers' bodies, in bytes.
-    pub answer_bytes: Spread,
+    /// Answered from 300 to 399.
+    pub redirects: u64,
+    /// Answered from 400 to 499 by the app: what a rate limit refused is not counted.
+    pub client_errors: u64,
+    /// Time to the last byte of the answer, in microseconds; streams left out.
+    pub latency_us: Histogram,
+    /// Sizes of answers' bodies, in bytes; streams left out.
+    pub answer_bytes: Histogram,
 }
-
-/// How often each value was seen. Values come from the buckets of a histogram: both sides must use
-/// the same buckets, and the same value (its upper bound, say) for the same bucket.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Spread(pub BTreeMap<u64, u64>);
 
 impl SideWindow {
     /// A window of one slice.
@@ -52,74 +51,47 @@ impl SideWindow {
     /// The whole window as one slice.
     pub fn sum(&self) -> Slice {
         let mut sum = Slice::default();
-        for slice in &self.slices {
-            sum.add(slice);
-        }
+        self.slices.iter().for_each(|slice| sum.add(slice));
         sum
     }
 }
 
 impl Slice {
+    /// What one target did between two states of its counters, the later one first. Counters that
+    /// shrank are from another life of the gateway and say nothing.
+    pub fn between(later: &Counters, earlier: &Counters) -> Self {
+        let since = |of: fn(&Counters) -> u64| of(later).saturating_sub(of(earlier));
+        Self {
+            served: since(|c| c.served),
+            failed: since(|c| c.failed),
+            cut: since(|c| c.cut),
+            client_gone: since(|c| c.client_gone),
+            redirects: since(|c| c.by_class[2]),
+            client_errors: since(|c| c.by_class[3].saturating_sub(c.rate_limited)),
+            latency_us: later.latency_us.since(&earlier.latency_us),
+            answer_bytes: later.answer_bytes.since(&earlier.answer_bytes),
+        }
+    }
+
     /// Requests that ended.
     pub fn requests(&self) -> u64 {
-        self.by_class.iter().sum::<u64>() + self.cut + self.client_gone
+        self.served + self.failed + self.cut + self.client_gone
     }
 
     /// Answers of 500 and above, and cut requests.
     pub fn errors(&self) -> u64 {
-        self.by_class[4] + self.cut
+        self.failed + self.cut
     }
 
-    /// Adds what another instance of the same side did in the same time.
+    /// Adds what another instance of the same side did in the same time, or the same side next.
     pub fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.by_class.iter_mut().zip(other.by_class) {
-            *mine += theirs;
-        }
+        self.served += other.served;
+        self.failed += other.failed;
         self.cut += other.cut;
         self.client_gone += other.client_gone;
-        self.latency_us.add(&other.latency_us);
-        self.answer_bytes.add(&other.answer_bytes);
-    }
-}
-
-impl Spread {
-    /// Counts `count` more of `value`.
-    pub fn record(&mut self, value: u64, count: u64) {
-        if count > 0 {
-            *self.0.entry(value).or_default() += count;
-        }
-    }
-
-    /// Adds another's counts.
-    pub fn add(&mut self, other: &Self) {
-        for (value, count) in &other.0 {
-            self.record(*value, *count);
-        }
-    }
-
-    /// How many values were seen.
-    pub fn count(&self) -> u64 {
-        self.0.values().sum()
-    }
-
-    /// The smallest value that at least this share (0 to 1) of all do not exceed.
-    pub fn quantile(&self, share: f64) -> Option<u64> {
-        let total = self.count();
-        let rank = ((share * total as f64).ceil() as u64).clamp(1, total.max(1));
-        let mut seen = 0;
-        self.0.iter().find_map(|(value, count)| {
-            seen += count;
-            (seen >= rank).then_some(*value)
-        })
-    }
-}
-
-impl FromIterator<u64> for Spread {
-    fn from_iter<I: IntoIterator<Item = u64>>(values: I) -> Self {
-        let mut spread = Self::default();
-        for value in values {
-            spread.record(value, 1);
-        }
-        spread
+        self.redirects += other.redirects;
+        self.client_errors += other.client_errors;
+        self.latency_us.merge(&other.latency_us);
+        self.answer_bytes.merge(&other.answer_bytes);
     }
 }
