@@ -19,5 +19,5 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let program =
         Program { path: std::env::current_exe()?, arguments: vec![data_dir.clone().into()] };
-    Ok(role::run_supervisor(&Config { data_dir, http }, program)?)
+    Ok(role::run_supervisor(&Config { data_dir, http, ..Config::default() }, program)?)
 }

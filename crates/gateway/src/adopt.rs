@@ -24,6 +24,9 @@ pub(crate) struct IdentityFile {
     pub(crate) boot: BootId,
     /// The addresses on which HTTP is accepted.
     pub(crate) http: Vec<SocketAddr>,
+    /// Those on which HTTP over TLS is.
+    #[serde(default)]
+    pub(crate) https: Vec<SocketAddr>,
     /// The process that starts the gateway anew when it dies.
     pub(crate) supervisor_pid: Option<i32>,
     /// Its start time.
@@ -47,6 +50,8 @@ pub struct RunningGateway {
     pub boot: BootId,
     /// The addresses on which HTTP is accepted.
     pub http: Vec<SocketAddr>,
+    /// Those on which HTTP over TLS is.
+    pub https: Vec<SocketAddr>,
     /// The supervisor, where it lives.
     pub supervisor_pid: Option<i32>,
     /// Whether the gateway's process itself lives. Where it does not, the supervisor does and is
@@ -68,6 +73,7 @@ pub fn find(data_dir: &Path) -> Option<RunningGateway> {
         pid: file.pid,
         boot: file.boot,
         http: file.http,
+        https: file.https,
         supervisor_pid,
         serving,
     })
@@ -87,6 +93,7 @@ mod tests {
             start_ticks: own.start_ticks,
             boot: BootId(uuid::Uuid::now_v7()),
             http: vec!["127.0.0.1:80".parse().unwrap()],
+            https: vec![],
             supervisor_pid: Some(own.pid),
             supervisor_start_ticks: Some(own.start_ticks),
         };

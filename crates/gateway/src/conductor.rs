@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use crate::clock::NEVER;
 use crate::control::Request;
 use crate::health::Probes;
-use crate::listen;
+use crate::listen::{self, Door};
 use crate::registry::{Compiled, Registry};
 use crate::saved::{self, Checkpoint};
 use crate::table::RouteSlot;
@@ -35,6 +35,8 @@ const REPORT_PAUSE: Duration = Duration::from_millis(10);
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the first probes of a table from disk are waited for before connections are accepted.
 const FIRST_PROBES_MAX: Duration = Duration::from_secs(3);
+/// How often the files of certificates are looked at.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
 /// How long a discovery port that is taken is left before it is tried again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -84,16 +86,17 @@ impl Conductor {
     /// requests until the end.
     pub(crate) async fn run(
         mut self,
-        http: Vec<TcpListener>,
+        doors: Vec<(TcpListener, Door)>,
         saved: Option<RouteTable>,
         ready: oneshot::Sender<()>,
     ) {
         if let Some(table) = saved {
             self.begin_with(table).await;
         }
-        for listener in &http {
-            self.listen(listener, Entry::Http);
+        for (listener, door) in &doors {
+            self.listen(listener, Entry::Http(*door));
         }
+        let _watching = AbortOnDrop(tokio::spawn(watch_certificates(self.shared.clone())));
         let _ = ready.send(());
         let mut ticks = interval(REPORT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -327,6 +330,27 @@ impl Conductor {
         if self.reports.receiver_count() > 1 {
             let _ = timeout(REPORT_EVERY, stored).await;
         }
+    }
+}
+
+/// Looks at the files of certificates, so that one that was renewed is served.
+async fn watch_certificates(shared: Arc<Shared>) {
+    let Some(tls) = shared.tls.get() else { return };
+    let certificates = tls.certificates.clone();
+    loop {
+        sleep(CERTIFICATES_EVERY).await;
+        let looked = certificates.clone();
+        let problems = tokio::task::spawn_blocking(move || looked.look()).await;
+        crate::tls::log(&problems.unwrap_or_default());
+    }
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

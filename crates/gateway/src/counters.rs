@@ -36,6 +36,25 @@ pub(crate) struct Ended {
     pub(crate) elapsed: Option<Duration>,
 }
 
+/// What was refused before there was a request: cells that any worker adds to, rarely.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    /// A connection that did not begin with a PROXY header, where it must.
+    pub(crate) proxy_header: Count,
+    /// A TLS handshake that failed or took too long.
+    pub(crate) tls_handshake: Count,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
 /// The cells of one target or route on one worker thread.
 #[derive(Debug, Default)]
 #[repr(align(128))]

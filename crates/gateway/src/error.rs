@@ -53,6 +53,13 @@ pub enum Error {
         /// How.
         reason: String,
     },
+    /// TLS cannot be set up.
+    #[error("TLS")]
+    Tls {
+        /// The library's reason.
+        #[source]
+        source: rustls::Error,
+    },
     /// Starting a thread, runtime or process.
     #[error("{what}")]
     Start {

@@ -20,9 +20,11 @@ use crate::control::{self, Desk, Request};
 use crate::data_dir;
 use crate::error::{Error, Result};
 use crate::health::Probes;
+use crate::listen::Door;
 use crate::registry::Registry;
-use crate::worker::{Shared, Worker};
-use crate::{listen, process, saved};
+use crate::role::Config;
+use crate::worker::{Shared, Tls, Worker};
+use crate::{process, saved, tls};
 
 /// How many requests of the server may wait.
 const REQUESTS_MAX: usize = 64;
@@ -32,8 +34,8 @@ const REQUESTS_MAX: usize = 64;
 pub struct Options {
     /// Where its socket and files are.
     pub data_dir: PathBuf,
-    /// Sockets on which HTTP is accepted, listening.
-    pub http: Vec<TcpListener>,
+    /// Sockets on which HTTP is accepted, listening, and how each is entered.
+    pub doors: Vec<(TcpListener, Door)>,
     /// Listening sockets of discovery ports, from a gateway before.
     pub ports: HashMap<u16, TcpListener>,
     /// Worker threads; at least one.
@@ -45,9 +47,15 @@ pub struct Options {
 impl Options {
     /// For `data_dir`, listening on `http`, with a worker per core.
     pub fn new(data_dir: impl Into<PathBuf>, http: &[SocketAddr]) -> Result<Self> {
+        let config = Config { http: http.to_vec(), ..Config::default() };
+        Self::of(Config { data_dir: data_dir.into(), ..config })
+    }
+
+    /// As `config` says, with a worker per core.
+    pub fn of(config: Config) -> Result<Self> {
         Ok(Self {
-            data_dir: data_dir.into(),
-            http: http.iter().map(|address| listen::bind(*address)).collect::<Result<_>>()?,
+            doors: config.open_doors()?,
+            data_dir: config.data_dir,
             ports: HashMap::new(),
             workers: default_workers(),
             supervisor: None,
@@ -65,6 +73,7 @@ pub fn default_workers() -> usize {
 pub struct Gateway {
     boot: BootId,
     http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
     requests: mpsc::Sender<Request>,
     control: Option<JoinHandle<()>>,
     workers: Vec<JoinHandle<()>>,
@@ -78,13 +87,26 @@ impl Gateway {
     }
 
     pub(crate) fn start_observed(options: Options, on_port: PortObserver) -> Result<Self> {
-        let Options { data_dir, http, ports, workers, supervisor } = options;
+        let Options { data_dir, doors, ports, workers, supervisor } = options;
         let count = workers.max(1);
-        let addresses: Vec<SocketAddr> = http
-            .iter()
-            .map(|listener| listener.local_addr().map_err(Error::start("listening socket")))
-            .collect::<Result<_>>()?;
+        let addresses = |tls: bool| -> Result<Vec<SocketAddr>> {
+            let of_kind = doors.iter().filter(|(_, door)| door.tls == tls);
+            of_kind
+                .map(|(listener, _)| {
+                    listener.local_addr().map_err(Error::start("listening socket"))
+                })
+                .collect()
+        };
+        let (http, https) = (addresses(false)?, addresses(true)?);
         let shared = Arc::new(Shared::new(count));
+        if !https.is_empty() {
+            let directory = data_dir.join(tls::certificates::DIRECTORY);
+            let certificates = Arc::new(tls::Certificates::new(directory));
+            tls::log(&certificates.look());
+            let config = tls::config(certificates.clone())?;
+            // Freshly made, so it is empty.
+            let _ = shared.tls.set(Tls { config, certificates });
+        }
         let boot = BootId(uuid::Uuid::now_v7());
         let workers = start_workers(&shared, count)?;
         let (requests, incoming) = mpsc::channel(REQUESTS_MAX);
@@ -122,14 +144,14 @@ impl Gateway {
             pid: own.pid,
             start_ticks: own.start_ticks,
             boot,
-            http: addresses.clone(),
+            http: http.clone(),
+            https: https.clone(),
             supervisor_pid: supervisor.map(|process| process.pid),
             supervisor_start_ticks: supervisor.map(|process| process.start_ticks),
         };
-        let desk =
-            Desk { boot, http: addresses.clone(), requests: requests.clone(), reports: latest };
-        let control = start_control(conductor, http, desk, identity, data_dir)?;
-        Ok(Self { boot, http: addresses, requests, control: Some(control), workers })
+        let desk = Desk { boot, http: http.clone(), requests: requests.clone(), reports: latest };
+        let control = start_control(conductor, doors, desk, identity, data_dir)?;
+        Ok(Self { boot, http, https, requests, control: Some(control), workers })
     }
 
     /// This life of the gateway.
@@ -140,6 +162,11 @@ impl Gateway {
     /// The addresses on which HTTP is accepted.
     pub fn http(&self) -> &[SocketAddr] {
         &self.http
+    }
+
+    /// The addresses on which HTTP over TLS is accepted.
+    pub fn https(&self) -> &[SocketAddr] {
+        &self.https
     }
 
     /// Asks it to end: nothing new is accepted, requests may end for at most `grace`.
@@ -220,7 +247,7 @@ const EVENT_INTERVAL: u32 = 61;
 
 fn start_control(
     conductor: Conductor,
-    http: Vec<TcpListener>,
+    doors: Vec<(TcpListener, Door)>,
     desk: Desk,
     identity: IdentityFile,
     data_dir: PathBuf,
@@ -235,7 +262,7 @@ fn start_control(
         runtime.block_on(async move {
             let saved = saved::read_table(&data_dir);
             let (began, begun) = oneshot::channel();
-            let conducting = tokio::spawn(conductor.run(http, saved, began));
+            let conducting = tokio::spawn(conductor.run(doors, saved, began));
             let opened = async {
                 let _ = begun.await;
                 let socket = control::bind(&data_dir)?;

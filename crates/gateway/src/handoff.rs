@@ -13,6 +13,8 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::listen::Door;
+
 /// The longest message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
@@ -21,7 +23,10 @@ const MESSAGE_BYTES_MAX: usize = 4096;
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Note {
     /// Supervisor to gateway, with a socket: accept HTTP here.
-    Http,
+    Http {
+        #[serde(default)]
+        door: Door,
+    },
     /// Either way, with a socket: this discovery port is listened on.
     Port { port: u16 },
     /// Supervisor to gateway: that was all, begin.

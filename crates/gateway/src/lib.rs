@@ -5,9 +5,10 @@
 //! server's end, `control` the gateway's), keeps the last one on disk (`saved`) and serves without
 //! the server. The parts:
 //!
-//! - `wire`: bytes. HTTP/1.1 on both sides, tunnels, chunked bodies, WebSocket frames.
+//! - `wire`: bytes. HTTP/1.1 and HTTP/2 on both sides, tunnels, chunked bodies, WebSocket frames.
 //! - `worker`: one thread per core; admission, and how the removal of a target is acknowledged.
 //! - `table`, `target`, `counters`: what workers read and count.
+//! - `tls`: certificates, and TLS towards clients.
 //! - `registry`, `conductor`: from tables to those; reports, checkpoints, the end.
 //! - `health`: probes. The gateway owns readiness.
 //!
@@ -35,6 +36,7 @@ mod saved;
 mod supervisor;
 mod table;
 mod target;
+pub mod tls;
 mod wire;
 mod worker;
 

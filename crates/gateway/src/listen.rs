@@ -3,12 +3,25 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::{Error, Result};
 
 /// Connections that may wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4096;
+
+/// What connections of one listening socket begin with, and what becomes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Door {
+    /// TLS is spoken.
+    pub tls: bool,
+    /// A balancer before the gateway says first for whom it speaks (PROXY protocol). Who does not
+    /// say it is not served: else anyone could claim any address.
+    pub proxy_protocol: bool,
+    /// Requests are sent to this port over TLS instead of being served.
+    pub redirect_to: Option<u16>,
+}
 
 /// Listens on `address`, non-blocking.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener> {

@@ -15,19 +15,50 @@ use crate::conductor::PortChange;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, Options, default_workers};
 use crate::handoff::{self, Note};
+use crate::listen;
+pub use crate::listen::Door;
 pub use crate::supervisor::Program;
 
 /// How long requests may take to end after SIGTERM.
 const TERM_GRACE: Duration = Duration::from_secs(30);
 
 /// How a gateway is run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Config {
     /// Where its socket and files are. Exists and belongs to the caller.
     pub data_dir: PathBuf,
     /// The addresses on which HTTP is accepted. Port 0 is allowed; `gateway.json` says which port
     /// it became.
     pub http: Vec<SocketAddr>,
+    /// The addresses on which HTTP over TLS is accepted.
+    pub https: Vec<SocketAddr>,
+    /// Whether a balancer stands before the former and says for whom it speaks (PROXY protocol).
+    pub proxy_protocol_http: bool,
+    /// The same for the latter.
+    pub proxy_protocol_https: bool,
+    /// Whether requests without TLS are sent to the first address with it.
+    pub redirect: bool,
+}
+
+impl Config {
+    /// Binds all addresses.
+    pub(crate) fn open_doors(&self) -> Result<Vec<(TcpListener, Door)>> {
+        let mut doors = Vec::new();
+        for address in &self.https {
+            let proxy_protocol = self.proxy_protocol_https;
+            doors.push((
+                listen::bind(*address)?,
+                Door { tls: true, proxy_protocol, redirect_to: None },
+            ));
+        }
+        let first = doors.first().and_then(|(listener, _)| listener.local_addr().ok());
+        let redirect_to = first.filter(|_| self.redirect).map(|address| address.port());
+        for address in &self.http {
+            let proxy_protocol = self.proxy_protocol_http;
+            doors.push((listen::bind(*address)?, Door { tls: false, proxy_protocol, redirect_to }));
+        }
+        Ok(doors)
+    }
 }
 
 /// Supervises a gateway in a session of its own, until SIGTERM, SIGINT or the gateway's end by
@@ -40,7 +71,7 @@ pub fn run_supervisor(config: &Config, program: Program) -> Result<()> {
         .enable_all()
         .build()
         .map_err(Error::start("runtime of the supervisor"))?;
-    runtime.block_on(crate::supervisor::run(&config.data_dir, &config.http, program))
+    runtime.block_on(crate::supervisor::run(config, program))
 }
 
 /// Serves, with the listening sockets that the supervisor hands over on standard input, until
@@ -75,19 +106,19 @@ fn tell(supervisor: &OwnedFd, note: &Note, listener: Option<&TcpListener>) {
 }
 
 fn receive_options(supervisor: &OwnedFd, data_dir: &Path) -> Result<Options> {
-    let (mut http, mut ports) = (Vec::new(), HashMap::new());
+    let (mut doors, mut ports) = (Vec::new(), HashMap::new());
     loop {
         let received =
             handoff::receive(supervisor.as_fd()).map_err(|source| Error::Socket { source })?;
         match received {
-            Some((Note::Http, Some(listener))) => http.push(listener),
+            Some((Note::Http { door }, Some(listener))) => doors.push((listener, door)),
             Some((Note::Port { port }, Some(listener))) => {
                 ports.insert(port, listener);
             }
             Some((Note::Begin { supervisor }, _)) => {
                 return Ok(Options {
                     data_dir: data_dir.to_owned(),
-                    http,
+                    doors,
                     ports,
                     workers: default_workers(),
                     supervisor: Some(supervisor),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -22,7 +22,9 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::data_dir;
 use crate::error::{Error, Result};
 use crate::handoff::{self, Note};
-use crate::{adopt, listen, process};
+use crate::listen::Door;
+use crate::role::Config;
+use crate::{adopt, process};
 
 /// How long the gateway's process is waited for after SIGTERM, before it is killed. It allows its
 /// requests less.
@@ -45,7 +47,7 @@ pub struct Program {
 /// See the module.
 struct Supervisor {
     program: Program,
-    http: Vec<TcpListener>,
+    doors: Vec<(TcpListener, Door)>,
     /// Discovery ports the gateway opened.
     ports: HashMap<u16, TcpListener>,
     terminate: Signal,
@@ -55,7 +57,8 @@ struct Supervisor {
 }
 
 /// Runs until it is told to end or the gateway has ended by itself, being told to.
-pub(crate) async fn run(data_dir: &Path, http: &[SocketAddr], program: Program) -> Result<()> {
+pub(crate) async fn run(config: &Config, program: Program) -> Result<()> {
+    let data_dir = config.data_dir.as_path();
     let lock = lock(data_dir)?;
     if let Some(running) = adopt::find(data_dir) {
         return Err(Error::AlreadyRunning { pid: running.pid });
@@ -63,7 +66,7 @@ pub(crate) async fn run(data_dir: &Path, http: &[SocketAddr], program: Program) 
     let watch = |kind| signal(kind).map_err(Error::start("signal handler"));
     let supervisor = Supervisor {
         program,
-        http: http.iter().map(|address| listen::bind(*address)).collect::<Result<_>>()?,
+        doors: config.open_doors()?,
         ports: HashMap::new(),
         terminate: watch(SignalKind::terminate())?,
         interrupt: watch(SignalKind::interrupt())?,
@@ -133,8 +136,8 @@ impl Supervisor {
             .map_err(Error::start("gateway process"))?;
         let send = |note: Note, listener| handoff::send(own.as_fd(), &note, listener);
         let handed = (|| {
-            for listener in &self.http {
-                send(Note::Http, Some(listener))?;
+            for (listener, door) in &self.doors {
+                send(Note::Http { door: *door }, Some(listener))?;
             }
             for (port, listener) in &self.ports {
                 send(Note::Port { port: *port }, Some(listener))?;
@@ -192,7 +195,7 @@ impl Supervisor {
                 self.ports.remove(port);
             }
             (Note::Ready, _) => tracing::info!("gateway is ready"),
-            (Note::Http | Note::Port { .. } | Note::Begin { .. }, _) => {
+            (Note::Http { .. } | Note::Port { .. } | Note::Begin { .. }, _) => {
                 tracing::warn!(?note, "gateway said what it should not");
             }
         }

@@ -23,7 +23,8 @@ use ark_model::route::{RouteLimits, RouteProtocol};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{Clock, NEVER};
-use crate::counters::{Cells, Ended};
+use crate::counters::{Cells, Ended, Refused};
+use crate::listen::Door;
 use crate::refusals::Refusals;
 use crate::table::{Choice, RouteSlot, Table};
 use crate::target::Target;
@@ -61,8 +62,19 @@ pub(crate) struct Shared {
     pub(crate) held: AtomicUsize,
     /// Requests refused before any route was looked for.
     pub(crate) refusals: Refusals,
+    /// Connections and streams refused before there was a request to count.
+    pub(crate) refused: Refused,
+    /// Where TLS is spoken.
+    pub(crate) tls: std::sync::OnceLock<Tls>,
     /// Filled in before the first worker starts.
     pub(crate) mailboxes: std::sync::OnceLock<Vec<mpsc::UnboundedSender<Message>>>,
+}
+
+/// What workers need to speak TLS.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    pub(crate) config: Arc<rustls::ServerConfig>,
+    pub(crate) certificates: Arc<crate::tls::Certificates>,
 }
 
 /// A worker's open connections.
@@ -79,6 +91,8 @@ impl Shared {
             connections_max: connections_max(),
             held: AtomicUsize::new(0),
             refusals: Refusals::default(),
+            refused: Refused::default(),
+            tls: std::sync::OnceLock::new(),
             mailboxes: std::sync::OnceLock::new(),
         }
     }
@@ -133,8 +147,8 @@ pub(crate) struct Changes {
 /// Through which door a connection came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// The HTTP port: requests are routed by host and path.
-    Http,
+    /// An HTTP port: requests are routed by host and path.
+    Http(Door),
     /// A route's own port.
     Port(RouteSlot),
 }
@@ -167,6 +181,8 @@ pub(crate) struct Worker {
     slots: RefCell<Vec<Rc<Slot>>>,
     held: RefCell<VecDeque<Rc<Slot>>>,
     random: Cell<u64>,
+    /// Open connections.
+    connections: Cell<usize>,
     /// When the worker must end; `None` while it accepts.
     stop_at_ms: Cell<Option<u64>>,
     accepting: RefCell<Vec<(Entry, tokio::task::JoinHandle<()>)>>,
@@ -206,6 +222,7 @@ impl Worker {
             slots: RefCell::default(),
             held: RefCell::default(),
             random: Cell::new(seed | 1),
+            connections: Cell::new(0),
             stop_at_ms: Cell::new(None),
             accepting: RefCell::default(),
         })
@@ -300,12 +317,21 @@ impl Worker {
 
     /// Adds a connection's slot to those the clock looks at.
     pub(crate) fn enter(self: &Rc<Self>) -> SlotGuard {
+        self.count_connections(self.connections.get() + 1);
+        self.add_slot(true)
+    }
+
+    fn add_slot(self: &Rc<Self>, is_connection: bool) -> SlotGuard {
         let slot = Rc::new(Slot::new());
         let mut slots = self.slots.borrow_mut();
         slot.index.set(slots.len());
         slots.push(slot.clone());
-        self.shared.loads[self.index].0.store(slots.len(), Relaxed);
-        SlotGuard { worker: self.clone(), slot }
+        SlotGuard { worker: self.clone(), slot, is_connection }
+    }
+
+    fn count_connections(&self, count: usize) {
+        self.connections.set(count);
+        self.shared.loads[self.index].0.store(count, Relaxed);
     }
 
     /// Queues a request until [`Message::Nudge`]; whether there was room. `slot` is woken in its
@@ -535,6 +561,7 @@ fn is_of_connection(error: &std::io::Error) -> bool {
 pub(crate) struct SlotGuard {
     worker: Rc<Worker>,
     slot: Rc<Slot>,
+    is_connection: bool,
 }
 
 impl SlotGuard {
@@ -551,6 +578,9 @@ impl Drop for SlotGuard {
         if let Some(moved) = slots.get(index) {
             moved.index.set(index);
         }
-        self.worker.shared.loads[self.worker.index].0.store(slots.len(), Relaxed);
+        drop(slots);
+        if self.is_connection {
+            self.worker.count_connections(self.worker.connections.get().saturating_sub(1));
+        }
     }
 }

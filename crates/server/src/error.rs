@@ -69,6 +69,11 @@ pub enum ServerError {
         /// Where it was to.
         wanted: SocketAddr,
     },
+    /// A gateway that speaks no TLS runs where one was wanted that does.
+    #[error(
+        "the gateway of this data directory runs without --https; stop it with `ark down`, or leave out --https"
+    )]
+    GatewayWithoutTls,
     /// The gateway was started and does not answer.
     #[error("the gateway did not come up within {seconds} s; see {log}", log = log.display())]
     GatewaySilent {

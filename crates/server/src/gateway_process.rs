@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ark_gateway::adopt::{RunningGateway, find};
 
 use crate::error::ServerError;
+use crate::roles::Doors;
 
 /// How long a started gateway may take to serve.
 const UP_DEADLINE: Duration = Duration::from_secs(20);
@@ -23,7 +24,7 @@ pub fn log_file(data_dir: &Path) -> PathBuf {
     data_dir.join("gateway.log")
 }
 
-/// Makes sure that a gateway serves `data_dir` on `http`. Port 0 means any, or the one that a
+/// Makes sure that a gateway serves `data_dir` through `doors`. Port 0 means any, or the one that a
 /// running gateway has.
 ///
 /// # Errors
@@ -31,20 +32,33 @@ pub fn log_file(data_dir: &Path) -> PathBuf {
 pub async fn ensure(
     exe: &Path,
     data_dir: &Path,
-    http: SocketAddr,
+    doors: &Doors,
 ) -> Result<RunningGateway, ServerError> {
     if let Some(running) = find(data_dir) {
-        let agrees = |found: &SocketAddr| http.port() == 0 || *found == http;
-        return match running.http.first() {
-            Some(found) if !agrees(found) => {
-                Err(ServerError::GatewayElsewhere { found: *found, wanted: http })
+        agree(running.http.first(), doors.http)?;
+        if let Some(https) = doors.https {
+            if running.https.is_empty() {
+                return Err(ServerError::GatewayWithoutTls);
             }
-            _ => wait_until_serving(data_dir).await,
-        };
+            agree(running.https.first(), https)?;
+        }
+        return wait_until_serving(data_dir).await;
     }
-    check_free("HTTP", http, "--http")?;
-    spawn(exe, data_dir, http)?;
+    check_free("HTTP", doors.http, "--http")?;
+    if let Some(https) = doors.https {
+        check_free("HTTPS", https, "--https")?;
+    }
+    spawn(exe, data_dir, doors)?;
     wait_until_serving(data_dir).await
+}
+
+fn agree(found: Option<&SocketAddr>, wanted: SocketAddr) -> Result<(), ServerError> {
+    match found {
+        Some(found) if wanted.port() != 0 && *found != wanted => {
+            Err(ServerError::GatewayElsewhere { found: *found, wanted })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Says who is in the way before anything is started.
@@ -65,23 +79,26 @@ pub fn check_free(
     }
 }
 
-fn spawn(exe: &Path, data_dir: &Path, http: SocketAddr) -> Result<(), ServerError> {
+fn spawn(exe: &Path, data_dir: &Path, doors: &Doors) -> Result<(), ServerError> {
     let failed = |source| ServerError::Spawn { program: exe.to_owned(), source };
     let path = log_file(data_dir);
     let log =
         OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
     let errors = log.try_clone().map_err(failed)?;
-    let mut child = Command::new(exe)
-        .arg("gateway")
-        .arg("--data-dir")
-        .arg(data_dir)
-        .arg("--http")
-        .arg(http.to_string())
-        .stdin(Stdio::null())
-        .stdout(log)
-        .stderr(errors)
-        .spawn()
-        .map_err(failed)?;
+    let mut command = Command::new(exe);
+    command.arg("gateway").arg("--data-dir").arg(data_dir);
+    command.arg("--http").arg(doors.http.to_string());
+    if let Some(https) = doors.https {
+        command.arg("--https").arg(https.to_string());
+    }
+    if doors.redirect {
+        command.arg("--redirect");
+    }
+    for listener in &doors.proxy_protocol {
+        command.arg("--proxy-protocol").arg(listener);
+    }
+    let mut child =
+        command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().map_err(failed)?;
     // It outlives this process; while this one lives it must not become a zombie.
     let reaper = move || {
         let _ = child.wait();
@@ -105,7 +122,7 @@ async fn wait_until_serving(data_dir: &Path) -> Result<RunningGateway, ServerErr
 }
 
 /// Starts a new gateway whenever both processes have died. Ends when dropped.
-pub async fn keep(exe: PathBuf, data_dir: PathBuf, http: SocketAddr) {
+pub async fn keep(exe: PathBuf, data_dir: PathBuf, doors: Doors) {
     let mut gone_since: Option<Instant> = None;
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -118,7 +135,7 @@ pub async fn keep(exe: PathBuf, data_dir: PathBuf, http: SocketAddr) {
             continue;
         }
         tracing::warn!("the gateway and its supervisor are gone; starting new ones");
-        if let Err(error) = ensure(&exe, &data_dir, http).await {
+        if let Err(error) = ensure(&exe, &data_dir, &doors).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "no gateway could be started"

@@ -19,4 +19,4 @@ pub mod workflows;
 pub mod world;
 
 pub use error::ServerError;
-pub use roles::{Ended, Running, ServerFile, UpOptions, WithGateway, up};
+pub use roles::{Doors, Ended, Running, ServerFile, UpOptions, WithGateway, up};

@@ -48,15 +48,35 @@ const GATEWAY_DEADLINE: Duration = Duration::from_secs(15);
 const GATEWAY_GRACE: Duration = Duration::from_secs(5);
 
 /// Whether a gateway is kept running beside the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WithGateway {
     /// `ark up`: one is adopted or started, and started again when it dies.
     Kept {
-        /// Where it accepts HTTP. Port 0 is any port.
-        http: SocketAddr,
+        /// Where it accepts requests.
+        doors: Doors,
     },
     /// `ark server`: whichever serves the data directory.
     Found,
+}
+
+/// Where a gateway accepts requests. Port 0 is any port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doors {
+    /// Without TLS.
+    pub http: SocketAddr,
+    /// With TLS.
+    pub https: Option<SocketAddr>,
+    /// Whether requests without TLS are sent to where it is spoken.
+    pub redirect: bool,
+    /// Which of `http` and `https` are behind a balancer that speaks the PROXY protocol.
+    pub proxy_protocol: Vec<&'static str>,
+}
+
+impl Doors {
+    /// Without TLS only.
+    pub fn plain(http: SocketAddr) -> Self {
+        Self { http, https: None, redirect: false, proxy_protocol: Vec::new() }
+    }
 }
 
 /// What `ark up` and `ark server` are started with.
@@ -79,6 +99,9 @@ pub struct ServerFile {
     pub api: String,
     /// Base address of the gateway, when there is one.
     pub http: Option<String>,
+    /// The same over TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<String>,
     /// The file that holds the admin token.
     pub token_file: PathBuf,
     /// The server's process.
@@ -144,13 +167,14 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
         address: options.api,
         source,
     })?;
-    let gateway = match options.gateway {
-        WithGateway::Kept { http } => {
-            Some(gateway_process::ensure(&options.exe, &data_dir, http).await?)
+    let gateway = match &options.gateway {
+        WithGateway::Kept { doors } => {
+            Some(gateway_process::ensure(&options.exe, &data_dir, doors).await?)
         }
         WithGateway::Found => ark_gateway::adopt::find(&data_dir),
     };
     let http = gateway.as_ref().and_then(|g| g.http.first().copied());
+    let https = gateway.as_ref().and_then(|g| g.https.first().copied());
 
     let fence = lease(&store, now).await?;
     let observations = Arc::new(Observations::default());
@@ -177,10 +201,11 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
         allowed_hosts: AllowedHosts::default(),
     };
     let state = Arc::new(ServerState::new(store, blobs, keyring, engine, observations, settings));
-    let tasks = start_tasks(&world, &state, listener, &options, http);
+    let tasks = start_tasks(&world, &state, listener, &options, (http, https));
     let file = ServerFile {
         api: format!("http://{api}"),
         http: http.map(|http| format!("http://{http}")),
+        https: https.map(|https| format!("https://{https}")),
         token_file,
         pid: std::process::id(),
         gateway_pid: gateway.map(|g| g.pid),
@@ -195,7 +220,7 @@ fn start_tasks(
     state: &Arc<ServerState>,
     listener: TcpListener,
     options: &UpOptions,
-    http: Option<SocketAddr>,
+    (http, https): (Option<SocketAddr>, Option<SocketAddr>),
 ) -> JoinSet<&'static str> {
     let mut tasks = JoinSet::new();
     let served = state.clone();
@@ -228,11 +253,12 @@ fn start_tasks(
         renew(store, token).await;
         "the controller's lease"
     });
-    if let (WithGateway::Kept { .. }, Some(http)) = (options.gateway, http) {
+    if let (WithGateway::Kept { doors }, Some(http)) = (&options.gateway, http) {
+        let doors = Doors { http, https, ..doors.clone() };
         let (exe, dir, halt) =
             (options.exe.clone(), world.settings.data_dir.clone(), world.halt.clone());
         tasks.spawn(async move {
-            let kept = gateway_process::keep(exe, dir, http);
+            let kept = gateway_process::keep(exe, dir, doors);
             let halted = async {
                 while !halt.load(Ordering::Relaxed) {
                     tokio::time::sleep(Duration::from_millis(50)).await;

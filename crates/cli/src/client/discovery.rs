@@ -192,8 +192,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let token_file = dir.path().join("token");
         std::fs::write(&token_file, "secret\n").unwrap();
-        let file =
-            ServerFile { api: api.to_owned(), http: None, token_file, pid: 1, gateway_pid: None };
+        let file = ServerFile {
+            api: api.to_owned(),
+            http: None,
+            https: None,
+            token_file,
+            pid: 1,
+            gateway_pid: None,
+        };
         std::fs::write(dir.path().join(SERVER_FILE), serde_json::to_vec(&file).unwrap()).unwrap();
         dir
     }

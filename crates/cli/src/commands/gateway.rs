@@ -24,9 +24,43 @@ pub(crate) struct Args {
     /// Where apps are reached; port 0 is any; several times for several addresses
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     http: Vec<SocketAddr>,
+    /// Where apps are reached over TLS; several times for several addresses
+    #[arg(long, value_name = "ADDR")]
+    https: Vec<SocketAddr>,
+    #[command(flatten)]
+    doors: DoorArgs,
     /// Serve with the sockets handed over on standard input (started by the supervisor)
     #[arg(long, hide = true)]
     worker: bool,
+}
+
+/// What `gateway` and `up` take about listeners.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DoorArgs {
+    /// Send requests without TLS to the first --https address
+    #[arg(long, requires = "https")]
+    pub(crate) redirect: bool,
+    /// Listeners behind a balancer that says for whom it speaks (PROXY protocol v1 or v2)
+    #[arg(long, value_name = "LISTENER", value_delimiter = ',')]
+    pub(crate) proxy_protocol: Vec<Listener>,
+}
+
+/// A kind of listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Listener {
+    /// Those of --http.
+    Http,
+    /// Those of --https.
+    Https,
+}
+
+impl Listener {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
 }
 
 pub(crate) fn shown(_: &Args) -> Shown {
@@ -49,7 +83,14 @@ pub(crate) fn run(args: Args) -> Ended {
     })?;
     let arguments =
         vec!["gateway".into(), "--worker".into(), "--data-dir".into(), data_dir.clone().into()];
-    let config = Config { data_dir, http: args.http };
+    let config = Config {
+        data_dir,
+        http: args.http,
+        https: args.https,
+        proxy_protocol_http: args.doors.proxy_protocol.contains(&Listener::Http),
+        proxy_protocol_https: args.doors.proxy_protocol.contains(&Listener::Https),
+        redirect: args.doors.redirect,
+    };
     gateway::run_supervisor(&config, Program { path, arguments }).map_err(|error| ended(&error))?;
     Ok(Exit::DONE)
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use ark_model::api::ShutdownRequest;
 use ark_model::exit::ExitCode;
-use ark_server::{ServerError, ServerFile, UpOptions, WithGateway};
+use ark_server::{Doors, ServerError, ServerFile, UpOptions, WithGateway};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 
+use super::gateway::DoorArgs;
 use crate::cli::block_on;
 use crate::client::discovery::default_data_dir;
 use crate::failure::{Ended, Exit, Failure};
@@ -45,6 +46,11 @@ pub(crate) struct Args {
     /// Where apps are reached; port 0 is any [default: where a running gateway is, else 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
+    /// Where apps are reached over TLS; port 0 is any. Certificates: DATA_DIR/certs/NAME.pem and .key
+    #[arg(long, value_name = "ADDR")]
+    https: Option<SocketAddr>,
+    #[command(flatten)]
+    doors: DoorArgs,
     /// Print one line of JSON when it is up
     #[arg(long)]
     json: bool,
@@ -62,16 +68,22 @@ pub(crate) fn shown(args: &Args) -> Shown {
 
 pub(crate) fn run(args: Args) -> Ended {
     let out = Output::new(shown(&args));
-    let data_dir = data_dir(args.data_dir)?;
+    let data_dir = data_dir(args.data_dir.clone())?;
     if args.own_session {
         // Fails only for the leader of a process group, who is in no danger of its terminal.
         let _ = rustix::process::setsid();
     }
     if args.detach {
-        return block_on(detach(out, &data_dir, args.api, args.http));
+        return block_on(detach(out, &data_dir, &args));
     }
     let http = args.http.unwrap_or_else(|| remembered(&data_dir).unwrap_or(HTTP));
-    serve(out, data_dir, args.api, WithGateway::Kept { http })
+    let doors = Doors {
+        http,
+        https: args.https,
+        redirect: args.doors.redirect,
+        proxy_protocol: args.doors.proxy_protocol.iter().map(|kind| kind.name()).collect(),
+    };
+    serve(out, data_dir, args.api, WithGateway::Kept { doors })
 }
 
 /// The data directory that is meant.
@@ -158,6 +170,7 @@ const DETACHED: &str = "it goes on in the background. stop all: ark down";
 
 fn words(file: &ServerFile, data_dir: &Path, ends: &str, style: Style) -> String {
     let apps = file.http.as_ref().map_or_else(String::new, |http| format!("   apps {http}"));
+    let apps = file.https.as_ref().map_or_else(|| apps.clone(), |https| format!("{apps} {https}"));
     let gateway = file
         .gateway_pid
         .map_or_else(|| "no gateway".to_owned(), |pid| format!("gateway process {pid}"));
@@ -183,8 +196,19 @@ pub(crate) fn log_to_stderr() {
         .try_init();
 }
 
-async fn detach(out: Output, data_dir: &Path, api: SocketAddr, http: Option<SocketAddr>) -> Ended {
-    let mut server = Background::start(data_dir, api, http, &["--own-session"]).await?;
+async fn detach(out: Output, data_dir: &Path, args: &Args) -> Ended {
+    let https = args.https.map(|https| https.to_string());
+    let mut more = vec!["--own-session"];
+    if let Some(https) = &https {
+        more.extend(["--https", https]);
+    }
+    if args.doors.redirect {
+        more.push("--redirect");
+    }
+    for listener in &args.doors.proxy_protocol {
+        more.extend(["--proxy-protocol", listener.name()]);
+    }
+    let mut server = Background::start(data_dir, args.api, args.http, &more).await?;
     out.one(&server.file, |file| words(file, data_dir, DETACHED, out.style))?;
     server.leave();
     Ok(Exit::DONE)

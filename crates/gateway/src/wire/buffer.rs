@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 
 /// What most messages fit into, in bytes.
 pub(crate) const SMALL_BYTES: usize = 16 << 10;
@@ -106,7 +105,7 @@ impl Buffer {
     /// does not fill the space costs no second call to learn that nothing more is there.
     pub(crate) fn poll_fill(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut (impl AsyncRead + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let spare = self.spare();

@@ -13,14 +13,20 @@ use super::answer::{self, About, Manner, Refusal};
 use super::buffer::{Buffer, Buffers};
 use super::head::{self, Forward, HEAD_BYTES_MAX, RequestHead, SayConnection};
 use super::slot::{Doing, Slot, Verdict};
+use super::stream::{Socket, Stream};
 use super::wires::Fault;
-use super::{exchange, tunnel};
+use super::{exchange, proxy_protocol, tunnel};
+use crate::listen::Door;
+use crate::tls::ACME_CHALLENGE;
+use crate::tls::session::TlsStream;
 use crate::worker::{Entry, SlotGuard, Worker};
 
 /// How long a connection may be idle between requests, in milliseconds.
 const IDLE_MS: u64 = 75_000;
 /// How long a head may take from its first byte, and a new connection until it, in milliseconds.
 const HEAD_MS: u64 = 30_000;
+/// How long may pass until the first request can begin: a PROXY header and TLS, in milliseconds.
+const OPEN_MS: u64 = 10_000;
 /// How long and for how many bytes a client is listened to after an answer it did not wait for:
 /// closing at once would reset the connection, and the answer might be lost.
 const LINGER_MS: u64 = 2_000;
@@ -29,7 +35,7 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 /// The client's side.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     /// Bytes received and not yet used. Lent only while needed.
     pub(crate) buffer: Buffer,
 }
@@ -76,6 +82,15 @@ pub(crate) async fn serve(
     .await;
     // A socket that refuses the option is about to fail anyway.
     let _ = stream.set_nodelay(true);
+    let (stream, peer) = match entry {
+        Entry::Http(door) if door.tls || door.proxy_protocol => {
+            // Boxed, so that other connections do not carry the room for it.
+            let opened = Box::pin(open(&worker, &slot, stream, peer, door)).await;
+            let Some((stream, peer)) = opened else { return };
+            (stream, peer)
+        }
+        Entry::Http(_) | Entry::Port(_) => (Stream::Tcp(stream), peer),
+    };
     let client = Client { stream, buffer: Buffer::default() };
     if let Entry::Port(route) = entry {
         match worker.find_slot(route) {
@@ -93,6 +108,52 @@ pub(crate) async fn serve(
     conn.give_back();
 }
 
+/// What comes before the first request where the door says so: for whom a balancer speaks, and the
+/// handshake of TLS. `None` when either fails, or the handshake was all that was wanted.
+async fn open(
+    worker: &Rc<Worker>,
+    slot: &Rc<Slot>,
+    mut tcp: TcpStream,
+    mut peer: IpAddr,
+    door: Door,
+) -> Option<(Stream, IpAddr)> {
+    slot.does(Doing::Idle);
+    slot.set_deadline(worker.deadline(OPEN_MS));
+    if door.proxy_protocol {
+        match proxy_protocol::read(slot, &mut tcp).await {
+            Ok(spoken_for) => peer = spoken_for.unwrap_or(peer),
+            Err(error) => {
+                tracing::debug!(%error, %peer, "connection without a PROXY header refused");
+                worker.shared.refused.proxy_header.add();
+                return None;
+            }
+        }
+    }
+    if !door.tls {
+        return Some((Stream::Tcp(tcp), peer));
+    }
+    let config = worker.shared.tls.get()?.config.clone();
+    let mut tls = Box::new(TlsStream::new(tcp, config).ok()?);
+    let done = poll_fn(|cx| {
+        if slot.take_verdict().is_some() {
+            return Poll::Ready(false);
+        }
+        tls.poll_handshake(cx).map(|done| {
+            if let Err(error) = &done {
+                tracing::debug!(%error, %peer, "TLS handshake failed");
+            }
+            done.is_ok()
+        })
+    })
+    .await;
+    if !done {
+        worker.shared.refused.tls_handshake.add();
+        return None;
+    }
+    // The handshake was the answer to the challenge.
+    (tls.protocol() != Some(ACME_CHALLENGE)).then(|| (Stream::Tls(tls), peer))
+}
+
 impl Conn {
     async fn run(&mut self) {
         let mut wait_ms = HEAD_MS;
@@ -104,9 +165,9 @@ impl Conn {
             };
             match after {
                 After::Next => wait_ms = IDLE_MS,
-                After::Close => return,
+                After::Close => return self.client.stream.say_end(),
                 After::Linger => return self.linger().await,
-                After::Break => return reset_on_close(&self.client.stream),
+                After::Break => return self.client.stream.reset_on_close(),
             }
         }
     }
@@ -136,7 +197,8 @@ impl Conn {
         loop {
             let bytes = self.client.buffer.filled();
             if memchr::memchr(b'\n', &bytes[seen..]).is_some() {
-                let forward = Forward { client: &self.address };
+                let forward =
+                    Forward { client: &self.address, secure: self.client.stream.is_secure() };
                 if let Some(head) = head::parse_request(bytes, forward, &mut self.out)? {
                     return Ok(Some(head));
                 }
@@ -221,15 +283,19 @@ impl Conn {
                     Err(_) => return Poll::Ready(Err(Fault::ClientGone)),
                 }
             }
-            Poll::Ready(Ok(()))
+            // The client may wait for all of it, and nothing more is written until it has it.
+            if let Poll::Ready(flushed) = self.client.stream.poll_flushed(cx) {
+                return Poll::Ready(flushed.map_err(|_| Fault::ClientGone));
+            }
+            super::wires::check(&self.slot)?;
+            Poll::Pending
         })
         .await
     }
 
     /// Listens on for a while without using what comes, so that the answer arrives.
     async fn linger(&mut self) {
-        if socket2::SockRef::from(&self.client.stream).shutdown(std::net::Shutdown::Write).is_err()
-        {
+        if self.client.stream.end_writing().is_err() {
             return;
         }
         self.slot.set_deadline(self.worker.deadline(LINGER_MS));
@@ -280,10 +346,4 @@ impl Client {
         }
         Ok(())
     }
-}
-
-/// Makes the coming close a reset: an answer that was cut must not look whole, even where only the
-/// end of the connection ends it.
-pub(crate) fn reset_on_close(stream: &TcpStream) {
-    let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
 }

@@ -24,6 +24,7 @@ use super::upload::Upload;
 use super::upstream::{self, Upstream};
 use super::wires::{Fault, Wires, check};
 use crate::counters::Outcome;
+use crate::listen::Door;
 use crate::worker::{Entry, Found, LocalTarget, Worker};
 
 /// Carries out the request whose head stands at the front of the client's buffer.
@@ -32,7 +33,12 @@ pub(crate) async fn carry_out(conn: &mut Conn, head: RequestHead) -> After {
     let bytes = conn.client.buffer.filled();
     let text = |range: std::ops::Range<usize>| std::str::from_utf8(&bytes[range]).unwrap_or("");
     let found = match conn.entry {
-        Entry::Http => {
+        Entry::Http(Door { redirect_to: Some(port), .. }) => {
+            let to = location(text(head.host.clone()), bytes, head.path.start, port);
+            conn.client.buffer.consume(head.length);
+            return redirect(conn, &head, to).await;
+        }
+        Entry::Http(_) => {
             let path = Some(text(head.path.clone())).filter(|path| !path.is_empty());
             conn.worker.find(text(head.host.clone()), path.unwrap_or("/"))
         }
@@ -53,6 +59,46 @@ async fn refuse(conn: &mut Conn, head: &RequestHead, refusal: Refusal, about: &A
     let keep = head.keep_alive && head.body == RequestBody::None && !conn.worker.is_stopping();
     conn.out.clear();
     answer::write(refusal, about, manner(head, keep), &mut conn.out);
+    match (conn.send_out().await, keep) {
+        (Ok(()), true) => After::Next,
+        (Ok(()), false) => After::Linger,
+        (Err(_), _) => After::Close,
+    }
+}
+
+/// Where a request would be served over TLS: the same host and target, on `port`. `None` when it
+/// names no host.
+fn location(host: &str, head: &[u8], target_at: usize, port: u16) -> Option<String> {
+    let rest = head.get(target_at..)?;
+    let target = &rest[..memchr::memchr(b' ', rest)?];
+    let target = std::str::from_utf8(target).ok().filter(|target| target.starts_with('/'));
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => name,
+        _ => host,
+    };
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    (!name.is_empty()).then(|| format!("https://{name}{port}{}", target.unwrap_or("/")))
+}
+
+/// Sends a request to where it is served over TLS. 308: the method stays.
+async fn redirect(conn: &mut Conn, head: &RequestHead, to: Option<String>) -> After {
+    let Some(to) = to else {
+        return refuse(conn, head, Refusal::BadRequest("no host"), &About::Request).await;
+    };
+    let keep = head.keep_alive && head.body == RequestBody::None && !conn.worker.is_stopping();
+    let connection = match say(head, keep) {
+        SayConnection::Close => "Connection: close\r\n",
+        SayConnection::KeepAlive => "Connection: keep-alive\r\n",
+        SayConnection::Nothing | SayConnection::Upgrade => "",
+    };
+    conn.out.clear();
+    conn.out.extend_from_slice(
+        format!(
+            "HTTP/1.1 308 Permanent Redirect\r\nLocation: {to}\r\nContent-Length: 0\r\n\
+             {connection}\r\n"
+        )
+        .as_bytes(),
+    );
     match (conn.send_out().await, keep) {
         (Ok(()), true) => After::Next,
         (Ok(()), false) => After::Linger,

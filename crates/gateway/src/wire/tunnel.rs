@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::Shutdown;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -19,6 +18,7 @@ use super::head::ResponseHead;
 use super::in_flight::InFlight;
 use super::passage::{ATTEMPTS_MAX, CONNECT_MS};
 use super::slot::{Doing, Slot};
+use super::stream::{Socket, Stream};
 use super::upstream::Upstream;
 use super::web_socket::{self, Frames};
 use super::wires::{Fault, check};
@@ -63,7 +63,7 @@ enum Side {
 }
 
 struct Tunnel<'a> {
-    client: &'a mut TcpStream,
+    client: &'a mut Stream,
     target: &'a mut TcpStream,
     down: Way,
     up: Way,
@@ -132,14 +132,14 @@ pub(super) async fn serve_tcp(
                 let mut in_flight = in_flight;
                 in_flight.answered_with(502);
                 in_flight.end(Outcome::Answered);
-                return super::conn::reset_on_close(&client.stream);
+                return client.stream.reset_on_close();
             }
         }
     };
     let Some((mut in_flight, mut target)) = connected else {
         let (outcome, status, elapsed) = (Outcome::Answered, Some(503), None);
         worker.count_unreached(found.slot, Ended { outcome, status, response_bytes: 0, elapsed });
-        return super::conn::reset_on_close(&client.stream);
+        return client.stream.reset_on_close();
     };
     in_flight.accepted_after_waiting();
     in_flight.becomes_stream();
@@ -267,8 +267,8 @@ impl Way {
     /// Passes on what there is. `Ready` when this way has ended.
     fn poll(
         &mut self,
-        from: &mut TcpStream,
-        to: &TcpStream,
+        from: &mut impl Socket,
+        to: &mut impl Socket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), WayFault>> {
         loop {
@@ -283,11 +283,15 @@ impl Way {
                 }
                 continue;
             }
+            // What was encrypted but not sent would wait for the next bytes.
+            if ready!(to.poll_flushed(cx)).is_err() {
+                return Poll::Ready(Err(WayFault::Write));
+            }
             match self.state {
                 WayState::Ended => return Poll::Ready(Ok(())),
                 WayState::Ending => {
                     // A side that is gone altogether cannot be told; reading from it says so.
-                    let _ = socket2::SockRef::from(to).shutdown(Shutdown::Write);
+                    let _ = to.end_writing();
                     self.state = WayState::Ended;
                 }
                 WayState::Open | WayState::Closing | WayState::Closed => {

@@ -8,6 +8,7 @@ use ark_model::route::RouteLimits;
 
 use super::conn::Client;
 use super::slot::{Slot, Verdict};
+use super::stream::Socket;
 use super::upload::Upload;
 use super::upstream::Upstream;
 use crate::worker::Worker;
@@ -95,7 +96,7 @@ impl Wires<'_> {
                     Err(_) => return Poll::Ready(Err(Fault::ClientGone)),
                 }
                 if sent >= bytes.len() {
-                    return Poll::Ready(Ok(()));
+                    return self.poll_flushed(cx);
                 }
                 self.progress();
             }
@@ -121,7 +122,7 @@ impl Wires<'_> {
                     Err(_) => return Poll::Ready(Err(Fault::ClientGone)),
                 }
             }
-            Poll::Ready(Ok(()))
+            self.poll_flushed(cx)
         })
         .await
     }
@@ -173,6 +174,16 @@ impl Wires<'_> {
             let _ = self.poll_pump(cx)?;
         }
         self.client.stream.poll_write_ready(cx).map_err(|_| Fault::ClientGone)
+    }
+
+    /// `Ready` when what was sent to the client is with the kernel.
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        loop {
+            if let Poll::Ready(flushed) = self.client.stream.poll_flushed(cx) {
+                return Poll::Ready(flushed.map_err(|_| Fault::ClientGone));
+            }
+            ready!(self.poll_writable(cx))?;
+        }
     }
 
     fn poll_pump(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Fault> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ark_gateway::gateway::{Gateway, Options};
 use ark_gateway::link::{Link, LinkSender};
+use ark_gateway::role::Config;
 use ark_model::gateway::{Counters, FromGateway, Report, TargetReport};
 use ark_model::ids::{Generation, InstanceId, ReleaseNumber};
 use ark_model::route::{
@@ -148,7 +149,14 @@ impl Ark {
     }
 
     pub async fn start_in(dir: tempfile::TempDir) -> Self {
-        let mut options = Options::new(dir.path(), &["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let http = vec!["127.0.0.1:0".parse().unwrap()];
+        let config = Config { data_dir: dir.path().to_owned(), http, ..Config::default() };
+        Self::start_as(dir, config).await
+    }
+
+    /// As `config` says.
+    pub async fn start_as(dir: tempfile::TempDir, config: Config) -> Self {
+        let mut options = Options::of(config).unwrap();
         options.workers = 2;
         let gateway =
             tokio::task::spawn_blocking(|| Gateway::start(options)).await.unwrap().unwrap();
@@ -160,15 +168,27 @@ impl Ark {
     /// With one route for host `a.test` and these backends, all ready.
     pub async fn with(backends: &[&Backend]) -> (Self, Route) {
         let mut ark = Self::start().await;
+        let route = ark.serve(backends).await;
+        (ark, route)
+    }
+
+    /// Serves these backends for host `a.test`, all ready.
+    pub async fn serve(&mut self, backends: &[&Backend]) -> Route {
+        let ark = self;
         let route = route(backends.iter().map(|backend| backend.target()).collect());
         ark.server.push(std::slice::from_ref(&route)).await;
         let instances: Vec<_> = backends.iter().map(|backend| backend.instance).collect();
         ark.server.until_ready(&instances).await;
-        (ark, route)
+        route
     }
 
     pub async fn client(&self) -> Client {
         Client::connect(self.http).await
+    }
+
+    /// Where TLS is spoken.
+    pub fn https(&self) -> SocketAddr {
+        self.gateway.as_ref().unwrap().https()[0]
     }
 
     pub fn data_dir(&self) -> PathBuf {

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use ark_engine::Enforcement;
+use ark_gateway::tls::certificates as files;
 use ark_model::api::{CheckOutcome, DoctorCheck, DoctorReport};
 use axum::extract::State;
+use jiff::{SignedDuration, Timestamp};
 
 use super::error::{ApiError, chain};
 use super::extract::Json;
@@ -16,6 +18,8 @@ use super::operation::Shared;
 const FREE_BYTES_LOW: u64 = 1 << 30;
 /// Less free space than this, in bytes, is a failure.
 const FREE_BYTES_MIN: u64 = 64 << 20;
+/// From how long before its end on a certificate is a warning.
+const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// How long the engine may take to say what runs.
 const ENGINE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -25,6 +29,7 @@ pub(super) async fn doctor(State(state): State<Shared>) -> Json<DoctorReport> {
     let disk = tokio::task::spawn_blocking(move || {
         let mut checks = vec![disk(&data_dir)];
         checks.extend(private(&data_dir));
+        checks.extend(certificates(&data_dir, Timestamp::now()));
         checks
     });
     checks.extend(disk.await.unwrap_or_default());
@@ -127,6 +132,49 @@ fn disk(data_dir: &Path) -> DoctorCheck {
     let detail = format!("{} MiB free at {}", free >> 20, data_dir.display());
     let remedy = (outcome != CheckOutcome::Ok).then(|| "ark gc, or free space".to_owned());
     DoctorCheck { remedy, ..check(name, outcome, detail) }
+}
+
+/// Each certificate in files that is bad or ends soon; one line when all are well.
+fn certificates(data_dir: &Path, now: Timestamp) -> Vec<DoctorCheck> {
+    let name = "certificates";
+    let pairs = files::pairs(&data_dir.join(files::DIRECTORY));
+    let count = pairs.len();
+    let bad: Vec<DoctorCheck> =
+        pairs.iter().filter_map(|pair| certificate(name, pair, now)).collect();
+    match (count, bad.is_empty()) {
+        (0, _) => Vec::new(),
+        (_, true) => vec![check(name, CheckOutcome::Ok, format!("{count} in force"))],
+        (_, false) => bad,
+    }
+}
+
+fn certificate(name: &str, pair: &files::Pair, now: Timestamp) -> Option<DoctorCheck> {
+    let loaded = match pair.load() {
+        Ok(loaded) => loaded,
+        Err(problem) => {
+            return Some(DoctorCheck {
+                remedy: Some("replace the file; until then the one before is served".to_owned()),
+                ..check(name, CheckOutcome::Warn, problem.to_string())
+            });
+        }
+    };
+    let left = loaded.not_after.duration_since(now);
+    if left > EXPIRES_SOON {
+        return None;
+    }
+    let (outcome, words) = match left.is_positive() {
+        true => (CheckOutcome::Warn, format!("ends in {} days", left.as_hours() / 24)),
+        false => (CheckOutcome::Fail, "has ended".to_owned()),
+    };
+    let detail = format!(
+        "{} for {} {words} ({})",
+        pair.chain.display(),
+        loaded.names.join(", "),
+        loaded.not_after
+    );
+    let remedy =
+        Some("put a new certificate and key in its place; nothing is restarted".to_owned());
+    Some(DoctorCheck { remedy, ..check(name, outcome, detail) })
 }
 
 /// Whether others may read what is nobody's business.

@@ -54,6 +54,8 @@ pub(crate) struct RequestHead {
 pub(crate) struct Forward<'a> {
     /// Its address in text.
     pub(crate) client: &'a str,
+    /// Whether it speaks TLS.
+    pub(crate) secure: bool,
 }
 
 /// Parses the head at the beginning of `bytes` and writes what is sent to the target into `out`.
@@ -334,7 +336,10 @@ fn push_forwarded(
         }
     }
     out.extend_from_slice(forward.client.as_bytes());
-    out.extend_from_slice(b"\r\nX-Forwarded-Proto: http\r\n");
+    out.extend_from_slice(match forward.secure {
+        true => b"\r\nX-Forwarded-Proto: https\r\n".as_slice(),
+        false => b"\r\nX-Forwarded-Proto: http\r\n",
+    });
     if let Some(host) = authority.or(facts.host) {
         push_field(out, "X-Forwarded-Host", host);
     }

@@ -6,7 +6,8 @@ use proptest::proptest;
 
 fn request(text: &str) -> Result<Option<(RequestHead, String)>, HeadError> {
     let mut out = Vec::new();
-    let head = parse_request(text.as_bytes(), Forward { client: "10.0.0.9" }, &mut out)?;
+    let head =
+        parse_request(text.as_bytes(), Forward { client: "10.0.0.9", secure: false }, &mut out)?;
     Ok(head.map(|head| (head, String::from_utf8_lossy(&out).into_owned())))
 }
 
@@ -281,7 +282,7 @@ fn answers_are_judged_and_written_anew() {
 proptest! {
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let _ = parse_request(&bytes, Forward { client: "::1" }, &mut Vec::new());
+        let _ = parse_request(&bytes, Forward { client: "::1", secure: true }, &mut Vec::new());
         let shape = Shape { chunked: true, connection: SayConnection::Close };
         let _ = parse_response(&bytes, false, &mut Vec::new(), |_| Some(shape));
     }

@@ -1,0 +1,174 @@
+//! A client's connection, with or without TLS, and what both kinds of socket have in common.
+
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::tls::session::TlsStream;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream>),
+}
+
+/// What is asked of either side's connection.
+pub(crate) trait Socket: AsyncRead + Unpin {
+    /// Writes what there is room for, without waiting.
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    /// `Ready` when there is room.
+    fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// `Ready` when what was written is with the kernel.
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Says that nothing more is written.
+    fn end_writing(&mut self) -> io::Result<()>;
+}
+
+impl Socket for TcpStream {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        TcpStream::try_write(self, bytes)
+    }
+
+    fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        TcpStream::poll_write_ready(self, cx)
+    }
+
+    fn poll_flushed(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn end_writing(&mut self) -> io::Result<()> {
+        socket2::SockRef::from(&*self).shutdown(Shutdown::Write)
+    }
+}
+
+impl Socket for Stream {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => TcpStream::try_write(tcp, bytes),
+            Self::Tls(tls) => tls.try_write(bytes),
+        }
+    }
+
+    fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => TcpStream::poll_write_ready(tcp, cx),
+            Self::Tls(tls) => tls.poll_write_ready(cx),
+        }
+    }
+
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => tls.poll_flushed(cx),
+        }
+    }
+
+    fn end_writing(&mut self) -> io::Result<()> {
+        if let Self::Tls(tls) = self {
+            tls.say_end();
+        }
+        socket2::SockRef::from(self.tcp()).shutdown(Shutdown::Write)
+    }
+}
+
+impl Stream {
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(tls) => &tls.tcp,
+        }
+    }
+
+    /// Says the end where the protocol has a word for it, before the socket is closed.
+    pub(crate) fn say_end(&mut self) {
+        if let Self::Tls(tls) = self {
+            tls.say_end();
+        }
+    }
+
+    pub(crate) fn is_secure(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    pub(crate) fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => tcp.poll_read_ready(cx),
+            Self::Tls(tls) => tls.poll_read_ready(cx),
+        }
+    }
+
+    /// Reads without waiting, after [`Self::poll_read_ready`].
+    pub(crate) fn try_read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => tcp.try_read(space),
+            Self::Tls(tls) => tls.try_read(space),
+        }
+    }
+
+    /// Makes the coming close a reset: an answer that was cut must not look whole, even where only
+    /// the end of the connection ends it.
+    pub(crate) fn reset_on_close(&self) {
+        let _ = socket2::SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        space: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, space),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, space),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bytes),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bytes),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
