@@ -1,14 +1,17 @@
-//! What runs instances: the engine trait, the process engine with its shim, a fake.
+//! What runs instances: the engine trait, the process engine with its shim, the Docker engine, a
+//! fake.
 //!
 //! The server's tasks hold a `dyn Engine`; `ark shim` is the parent of one instance of the process
 //! engine. Nothing here knows the store, the gateway, the API or plans.
 
+mod docker;
 pub mod engine;
 pub mod fake;
 mod process;
 pub mod shim;
 mod sys;
 
+pub use docker::{DockerEngine, DockerOptions};
 pub use engine::{
     ArtifactSource, Capabilities, Enforcement, Engine, EngineError, EngineKind, ExecSession,
     ExecSpec, INSTANCE_ID_VARIABLE, LOG_LINE_BYTES_MAX, LogLimits, LogLine, LogQuery, LogSource,

@@ -1,0 +1,103 @@
+//! A container as it is asked for: a pure function of the spec. Read-only files, no capabilities
+//! but those allowed, no new privileges, a first process that reaps, limits with swap off, a log
+//! that cannot grow beyond its bounds, and never a restart by the daemon.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, RestartPolicy, RestartPolicyNameEnum,
+};
+
+use super::DockerOptions;
+use crate::engine::{INSTANCE_ID_VARIABLE, StartSpec};
+
+/// Which Ark a container belongs to.
+pub(super) const CLUSTER: &str = "ark.cluster";
+/// Which instance it is.
+pub(super) const INSTANCE: &str = "ark.instance";
+/// Its environment.
+pub(super) const ENV: &str = "ark.env";
+/// Its app.
+pub(super) const APP: &str = "ark.app";
+/// Its release.
+pub(super) const RELEASE: &str = "ark.release";
+
+/// What the daemon is told to create. `image` is the id under which the daemon has it.
+pub(super) fn container(
+    spec: &StartSpec,
+    image: &str,
+    cluster: &str,
+    network: &str,
+    options: &DockerOptions,
+) -> ContainerCreateBody {
+    let mut env: Vec<String> =
+        spec.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    env.push(format!("{INSTANCE_ID_VARIABLE}={}", spec.id));
+    // An entry point of the image would take the command for its arguments.
+    let (entrypoint, cmd) = match spec.command.split_first() {
+        Some((program, arguments)) => (Some(vec![program.clone()]), Some(arguments.to_vec())),
+        None => (None, None),
+    };
+    ContainerCreateBody {
+        image: Some(image.to_owned()),
+        entrypoint,
+        cmd,
+        env: Some(env),
+        labels: Some(labels(spec, cluster)),
+        stop_signal: Some(spec.stop_signal.as_str().to_owned()),
+        stop_timeout: Some(i64::try_from(spec.stop_grace.as_secs()).unwrap_or(i64::MAX)),
+        host_config: Some(host(spec, network, options)),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// The labels by which a container is found again.
+pub(super) fn labels(spec: &StartSpec, cluster: &str) -> HashMap<String, String> {
+    [
+        (CLUSTER, cluster.to_owned()),
+        (INSTANCE, spec.id.to_string()),
+        (ENV, spec.env.to_string()),
+        (APP, spec.app.to_string()),
+        (RELEASE, spec.release.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+fn host(spec: &StartSpec, network: &str, options: &DockerOptions) -> HostConfig {
+    let memory = spec.memory_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+    let log = [
+        ("max-size", spec.log_limits.file_bytes_max.max(1).to_string()),
+        ("max-file", spec.log_limits.files_max.max(1).to_string()),
+    ];
+    let writable = ["/tmp", "/run"].map(|path| (path.to_owned(), "mode=1777".to_owned()));
+    HostConfig {
+        network_mode: Some(network.to_owned()),
+        init: Some(true),
+        memory,
+        // Together with the memory: a limit on memory that swaps is none.
+        memory_swap: memory,
+        nano_cpus: spec.cpu_cores.filter(|cores| *cores > 0.0).map(nanocores),
+        pids_limit: spec.pids_max.map(|max| i64::try_from(max).unwrap_or(i64::MAX)),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(log.map(|(name, value)| (name.to_owned(), value)).into()),
+        }),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
+        readonly_rootfs: Some(!options.writable_root),
+        tmpfs: Some(writable.into()),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(options.capabilities.clone()),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        privileged: Some(false),
+        ..HostConfig::default()
+    }
+}
+
+/// At least the hundredth of a core that the kernel can hold.
+fn nanocores(cores: f64) -> i64 {
+    (cores.max(0.01) * 1e9) as i64
+}

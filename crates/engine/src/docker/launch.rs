@@ -1,0 +1,208 @@
+//! From a spec to a running container: the image is looked for (and fetched), the container is
+//! created, and started. Whatever step a crash interrupts is taken up by the next engine object
+//! over the same place (`events::follow`): a start without a container stands in a file, a
+//! container that was created and not started is started.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ark_model::ids::{EnvName, InstanceId};
+use ark_model::instance::StartFailure;
+use bollard::models::{ContainerStateStatusEnum, NetworkCreateRequest};
+use bollard::query_parameters::{CreateContainerOptionsBuilder, CreateImageOptionsBuilder};
+use futures::TryStreamExt;
+
+use super::place::{Pending, Stage};
+use super::{Inner, config, connection, container_name, observe, unavailable};
+use crate::engine::{ArtifactSource, EngineError, StartSpec};
+
+/// What is done about an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Created {
+    Now,
+    Before,
+    NoImage,
+}
+
+impl Inner {
+    /// Makes a container, or a record of what it waits for, and goes on in the background.
+    pub(super) async fn start(self: &Arc<Self>, spec: &StartSpec) -> Result<(), EngineError> {
+        let _held = self.hold(spec.id).await;
+        let known =
+            self.place.removed_log(spec.id).exists() || self.place.pending(spec.id).is_some();
+        if known {
+            return Ok(());
+        }
+        match self.create(spec).await? {
+            Created::Before => return Ok(()),
+            Created::Now => {}
+            Created::NoImage => {
+                let (reference, digest) = image_of(spec);
+                let pending = Pending::waiting(spec, reference, digest);
+                let written = self.place.write_pending(spec.id, &pending);
+                written.map_err(|e| unavailable("record a start", e))?;
+            }
+        }
+        self.changed();
+        self.go_on(spec.id);
+        Ok(())
+    }
+
+    /// Does what is left to do of a start, in the background.
+    pub(super) fn go_on(self: &Arc<Self>, id: InstanceId) {
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = inner.prepare_and_launch(id).await {
+                tracing::warn!(instance = %id, %error, "an instance is not started yet");
+            }
+            inner.changed();
+        });
+    }
+
+    async fn prepare_and_launch(&self, id: InstanceId) -> Result<(), EngineError> {
+        if let Some(spec) = self.place.pending(id).and_then(|pending| pending.spec(id)) {
+            let pulled = self.pull(&spec).await;
+            let _held = self.hold(id).await;
+            if self.place.stop(id).is_some() {
+                return Ok(());
+            }
+            match (pulled, self.create(&spec).await?) {
+                (_, Created::Now | Created::Before) => {
+                    let dropped = self.place.drop_pending(id);
+                    dropped.map_err(|e| unavailable("delete a pending start", e))?;
+                }
+                (pulled, Created::NoImage) => {
+                    let detail = pulled.err().unwrap_or_else(|| "it cannot be had".to_owned());
+                    return self.fail(id, StartFailure::ArtifactMissing { detail });
+                }
+            }
+        }
+        self.launch(id).await
+    }
+
+    /// Starts a container that was created, unless it was stopped before.
+    async fn launch(&self, id: InstanceId) -> Result<(), EngineError> {
+        let _held = self.hold(id).await;
+        if self.place.stop(id).is_some() {
+            return Ok(());
+        }
+        let docker = self.connection.get().await?;
+        let name = container_name(id);
+        let found = match docker.inspect_container(&name, None).await {
+            Ok(found) => found.state.unwrap_or_default(),
+            Err(error) if connection::status(&error) == Some(404) => return Ok(()),
+            Err(error) => return Err(unavailable("look at a container", error)),
+        };
+        let untried = found.error.as_deref().is_none_or(str::is_empty);
+        if found.status != Some(ContainerStateStatusEnum::CREATED) || !untried {
+            return Ok(());
+        }
+        match docker.start_container(&name, None).await {
+            Ok(()) => Ok(()),
+            // The daemon keeps its reason with the container; `list` tells it.
+            Err(error) if connection::status(&error).is_some() => {
+                tracing::debug!(instance = %id, %error, "a container was refused");
+                Ok(())
+            }
+            Err(error) => Err(unavailable("start a container", error)),
+        }
+    }
+
+    fn fail(&self, id: InstanceId, reason: StartFailure) -> Result<(), EngineError> {
+        let Some(mut pending) = self.place.pending(id) else { return Ok(()) };
+        pending.stage = Stage::Failed(reason);
+        let written = self.place.write_pending(id, &pending);
+        written.map_err(|e| unavailable("record a failed start", e))
+    }
+
+    async fn create(&self, spec: &StartSpec) -> Result<Created, EngineError> {
+        let (reference, digest) = image_of(spec);
+        let docker = self.connection.get().await?;
+        let Some(image) = self.image(digest.unwrap_or(reference)).await? else {
+            // Perhaps there is a container all the same: its image was removed since.
+            return match docker.inspect_container(&container_name(spec.id), None).await {
+                Ok(_) => Ok(Created::Before),
+                Err(_) => Ok(Created::NoImage),
+            };
+        };
+        let network = self.network(&spec.env).await?;
+        let body = config::container(spec, &image, &self.cluster, &network, &self.options);
+        let name = container_name(spec.id);
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        match docker.create_container(Some(options), body).await {
+            Ok(_) => Ok(Created::Now),
+            Err(error) => match connection::status(&error) {
+                Some(409) => Ok(Created::Before),
+                Some(400..500) => {
+                    // It can never be made. Remembered where every failed start is.
+                    let reason = observe::failure(&connection::words(&error), None);
+                    let pending = Pending::waiting(spec, reference, digest);
+                    let pending = Pending { stage: Stage::Failed(reason), ..pending };
+                    let written = self.place.write_pending(spec.id, &pending);
+                    written.map_err(|e| unavailable("record a failed start", e))?;
+                    Ok(Created::Before)
+                }
+                _ => Err(unavailable("create a container", error)),
+            },
+        }
+    }
+
+    /// The id of an image that the daemon has.
+    pub(super) async fn image(&self, name: &str) -> Result<Option<String>, EngineError> {
+        let docker = self.connection.get().await?;
+        match docker.inspect_image(name).await {
+            Ok(image) => Ok(image.id),
+            Err(error) if connection::status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(unavailable("look for an image", error)),
+        }
+    }
+
+    /// Fetches an image from its registry. The daemon's reason, when it cannot.
+    async fn pull(&self, spec: &StartSpec) -> Result<(), String> {
+        let (reference, _) = image_of(spec);
+        let docker = self.connection.get().await.map_err(|e| e.to_string())?;
+        let options = CreateImageOptionsBuilder::default().from_image(reference).build();
+        let stream = docker.create_image(Some(options), None, None);
+        let whole = stream.try_for_each(|_| std::future::ready(Ok(())));
+        let refused = |reason: String| format!("image {reference}: {reason}");
+        match tokio::time::timeout(self.options.pull_timeout, whole).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(refused(connection::words(&error))),
+            Err(_) => Err(refused(format!("not fetched within {:?}", self.options.pull_timeout))),
+        }
+    }
+
+    /// The network of an environment, made when it is not there.
+    async fn network(&self, env: &EnvName) -> Result<String, EngineError> {
+        let docker = self.connection.get().await?;
+        let name = format!("ark-{}-{env}", &self.cluster[..8]);
+        // The daemon makes a second network of the same name without a word.
+        let _making = self.networks.lock().await;
+        match docker.inspect_network(&name, None).await {
+            Ok(_) => return Ok(name),
+            Err(error) if connection::status(&error) == Some(404) => {}
+            Err(error) => return Err(unavailable("look for the environment's network", error)),
+        }
+        let labels = [(config::CLUSTER, self.cluster.clone()), (config::ENV, env.to_string())];
+        let request = NetworkCreateRequest {
+            name: name.clone(),
+            driver: Some("bridge".to_owned()),
+            labels: Some(HashMap::from(labels.map(|(name, value)| (name.to_owned(), value)))),
+            ..NetworkCreateRequest::default()
+        };
+        match docker.create_network(request).await {
+            Ok(_) => Ok(name),
+            // Somebody was faster.
+            Err(error) if connection::status(&error) == Some(409) => Ok(name),
+            Err(error) => Err(unavailable("make the environment's network", error)),
+        }
+    }
+}
+
+/// The image of a spec; `Engine::start` refuses every other artifact.
+fn image_of(spec: &StartSpec) -> (&str, Option<&str>) {
+    match &spec.artifact {
+        ArtifactSource::Image { reference, digest } => (reference, digest.as_deref()),
+        ArtifactSource::Directory { .. } | ArtifactSource::None => ("", None),
+    }
+}

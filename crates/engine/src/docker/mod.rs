@@ -1,0 +1,277 @@
+//! The Docker engine: instances are labelled containers of a Docker or Podman engine, spoken to by
+//! the Engine API. The server's tasks call it through [`Engine`]; a new object over the same data
+//! directory and the same daemon sees and rules everything an earlier one started (adoption).
+//!
+//! The daemon is the truth: containers carry who they are in labels, and what the daemon says of
+//! them is what [`Engine::list`] says. Three things a container cannot carry stand in files of
+//! `<data-dir>/docker` (see [`place::Place`]): a start that waits for its image, the instant at
+//! which a stop was asked for, and the log of a container that was removed. Nothing is believed
+//! from memory: what is cached here is dropped at every event of the daemon.
+//!
+//! It never asks the daemon to restart a container: replacing what ended is the planner's work.
+
+mod config;
+mod connection;
+mod events;
+mod exec;
+mod launch;
+mod logs;
+mod observe;
+mod place;
+mod stats;
+mod stop;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ark_model::ids::InstanceId;
+use ark_model::instance::{EngineState, ObservedInstance};
+use async_trait::async_trait;
+use bollard::query_parameters::RemoveContainerOptions;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::connection::Connection;
+use self::observe::Cache;
+use self::place::Place;
+use crate::engine::{
+    ArtifactSource, Capabilities, Enforcement, Engine, EngineError, EngineKind, ExecSession,
+    ExecSpec, LogQuery, LogStream, StartSpec, Stats, StopOptions,
+};
+
+/// How a Docker engine is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerOptions {
+    /// The daemon's socket: Docker's, or Podman's.
+    pub socket: PathBuf,
+    /// How long the log of a removed instance stays readable.
+    pub log_retention: Duration,
+    /// Of how many removed instances logs are kept at the most; the oldest go first.
+    pub removed_max: usize,
+    /// How long an image may take to be pulled.
+    pub pull_timeout: Duration,
+    /// Linux capabilities that an instance keeps; all others are dropped.
+    pub capabilities: Vec<String>,
+    /// Whether an instance may write to its image's files. `/tmp` and `/run` it may always use.
+    pub writable_root: bool,
+}
+
+impl Default for DockerOptions {
+    fn default() -> Self {
+        Self {
+            socket: PathBuf::from("/var/run/docker.sock"),
+            log_retention: Duration::from_secs(24 * 3_600),
+            removed_max: 500,
+            pull_timeout: Duration::from_secs(600),
+            capabilities: vec!["NET_BIND_SERVICE".to_owned()],
+            writable_root: false,
+        }
+    }
+}
+
+/// Runs instances as containers.
+pub struct DockerEngine {
+    inner: Arc<Inner>,
+    follower: JoinHandle<()>,
+}
+
+/// What the engine's calls and its background work share.
+struct Inner {
+    connection: Connection,
+    place: Place,
+    /// Tells this Ark's containers from those of another on the same daemon.
+    cluster: String,
+    options: DockerOptions,
+    cache: Cache,
+    changes: watch::Sender<u64>,
+    /// Instances that a task of this object prepares or stops at this moment: what is done to one
+    /// instance is done by one at a time.
+    busy: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held while a network is looked for and made.
+    networks: tokio::sync::Mutex<()>,
+}
+
+impl DockerEngine {
+    /// An engine over the daemon at `options.socket`, with its files under `<data_dir>/docker`. The
+    /// daemon need not answer yet. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or read.
+    pub fn new(data_dir: &Path, options: DockerOptions) -> std::io::Result<Self> {
+        let place = Place::open(&data_dir.join("docker"))?;
+        let cluster = place.cluster()?;
+        let inner = Arc::new(Inner {
+            connection: Connection::new(options.socket.clone()),
+            place,
+            cluster,
+            options,
+            cache: Cache::default(),
+            changes: watch::Sender::new(0),
+            busy: Mutex::default(),
+            networks: tokio::sync::Mutex::default(),
+        });
+        let follower = tokio::spawn(events::follow(Arc::downgrade(&inner)));
+        Ok(Self { inner, follower })
+    }
+
+    /// Whether the daemon answers now, and as what: `20.10.24, API 1.41`.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    pub async fn version(&self) -> Result<String, EngineError> {
+        self.inner.connection.version().await
+    }
+
+    /// The digest that pins an image for a release: the image's own id, which names its content
+    /// wherever it came from. Asks the daemon only; nothing is pulled. `None` when the daemon does
+    /// not have it.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    pub async fn image_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
+        self.inner.image(reference).await
+    }
+}
+
+impl Drop for DockerEngine {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
+}
+
+impl Inner {
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Held while something is done to one instance.
+    async fn hold(&self, id: InstanceId) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            busy.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(busy.entry(id).or_default())
+        };
+        lock.lock_owned().await
+    }
+
+    /// Fails unless the instance's main process runs.
+    async fn running(&self, id: InstanceId) -> Result<(), EngineError> {
+        match self.find(id).await?.map(|seen| seen.state) {
+            None | Some(EngineState::Gone) => Err(EngineError::Unknown(id)),
+            Some(EngineState::Running { .. } | EngineState::Stopping { .. }) => Ok(()),
+            Some(
+                EngineState::Preparing
+                | EngineState::Exited { .. }
+                | EngineState::StartFailed { .. },
+            ) => Err(EngineError::NotRunning(id)),
+        }
+    }
+}
+
+/// The name of an instance's container.
+fn container_name(id: InstanceId) -> String {
+    format!("ark-{id}")
+}
+
+fn refused(detail: String) -> EngineError {
+    EngineError::Refused { engine: EngineKind::Docker, detail }
+}
+
+fn unavailable(
+    action: &str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> EngineError {
+    EngineError::Unavailable {
+        engine: EngineKind::Docker,
+        action: action.to_owned(),
+        source: std::io::Error::other(source),
+    }
+}
+
+#[async_trait]
+impl Engine for DockerEngine {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Docker
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let limit = |missing: bool, what: &str| match missing {
+            false => Enforcement::Enforced,
+            true => Enforcement::NotEnforced {
+                reason: format!("the Docker engine's host has no {what} control group"),
+            },
+        };
+        let missing = self.inner.connection.missing_limits();
+        Capabilities {
+            memory_limit: limit(missing.memory, "memory"),
+            cpu_limit: limit(missing.cpu, "cpu"),
+            pids_limit: limit(missing.pids, "pids"),
+            // A container's processes share a pid namespace that ends with its first.
+            kill_everything: Enforcement::Enforced,
+            app_isolation: Enforcement::Enforced,
+        }
+    }
+
+    async fn start(&self, spec: &StartSpec) -> Result<(), EngineError> {
+        match &spec.artifact {
+            ArtifactSource::Image { .. } => {}
+            ArtifactSource::Directory { .. } | ArtifactSource::None => {
+                return Err(refused(
+                    "it runs images, and this release has none; deploy one with `--image`, or \
+                     give the app `run.command` to run it as a process"
+                        .to_owned(),
+                ));
+            }
+        }
+        Inner::start(&self.inner, spec).await
+    }
+
+    async fn stop(&self, id: InstanceId, options: StopOptions) -> Result<(), EngineError> {
+        Inner::stop(&self.inner, id, options).await
+    }
+
+    async fn remove(&self, id: InstanceId) -> Result<(), EngineError> {
+        let _held = self.inner.hold(id).await;
+        let Some(seen) = self.inner.find(id).await? else { return Ok(()) };
+        match seen.state {
+            EngineState::Exited { .. } | EngineState::StartFailed { .. } => {}
+            EngineState::Gone => return Ok(()),
+            EngineState::Preparing | EngineState::Running { .. } | EngineState::Stopping { .. } => {
+                return Err(EngineError::StillThere(id));
+            }
+        }
+        self.inner.keep_log(id).await?;
+        let docker = self.inner.connection.get().await?;
+        let options = RemoveContainerOptions { v: true, force: false, link: false };
+        match docker.remove_container(&container_name(id), Some(options)).await {
+            Ok(()) => {}
+            Err(error) if connection::status(&error) == Some(404) => {}
+            Err(error) => return Err(unavailable("remove a container", error)),
+        }
+        self.inner.place.forget(id).map_err(|e| unavailable("delete an instance's files", e))?;
+        self.inner.changed();
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<ObservedInstance>, EngineError> {
+        self.inner.list().await
+    }
+
+    async fn logs(&self, id: InstanceId, query: LogQuery) -> Result<LogStream, EngineError> {
+        self.inner.logs(id, query).await
+    }
+
+    async fn exec(&self, id: InstanceId, spec: &ExecSpec) -> Result<ExecSession, EngineError> {
+        self.inner.exec(id, spec).await
+    }
+
+    async fn stats(&self, id: InstanceId) -> Result<Stats, EngineError> {
+        self.inner.stats(id).await
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+}

@@ -1,0 +1,219 @@
+//! What is the Docker engine's own: images that cannot be had, what a container may do, networks,
+//! graces and starts that outlive the engine object, containers that somebody else removes.
+
+mod conformance;
+mod docker_fixture;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ark_engine::{ArtifactSource, Engine, EngineError, ExecSpec, LogQuery, StopOptions};
+use ark_model::instance::{EngineState, StartFailure};
+use conformance::{
+    DEADLINE, Fixture, Program, log, run, run_up, state, until, until_exited, until_logged,
+};
+use docker_fixture::{DockerFixture, IMAGE, daemon, docker, image_spec, skip};
+
+macro_rules! fixture {
+    ($test:literal) => {
+        match daemon() {
+            Ok(socket) => DockerFixture::new(socket),
+            Err(reason) => return skip($test, reason),
+        }
+    };
+}
+
+fn shell(script: &str) -> Program {
+    Program::Shell(script.to_owned())
+}
+
+async fn failure(engine: &Arc<dyn Engine>, id: ark_model::InstanceId) -> StartFailure {
+    let failed = |state: &EngineState| matches!(state, EngineState::StartFailed { .. });
+    match until(engine, id, "failed", failed).await {
+        EngineState::StartFailed { reason } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_cannot_be_had_is_named_and_can_be_removed() {
+    let mut fixture = fixture!("an_image_that_cannot_be_had_is_named_and_can_be_removed");
+    let mut spec = fixture.spec(&Program::Obeys);
+    // Nothing listens there, so the refusal is immediate.
+    let reference = "127.0.0.1:9/no/such:image".to_owned();
+    spec.variables.push(("SECRET".to_owned(), "hush-hush".to_owned()));
+    spec.artifact = ArtifactSource::Image { reference, digest: None };
+    fixture.engine().start(&spec).await.unwrap();
+    match failure(&fixture.engine(), spec.id).await {
+        StartFailure::ArtifactMissing { detail } => assert!(detail.contains("no/such"), "{detail}"),
+        other => panic!("{other:?}"),
+    }
+    // Its place on disk keeps the reason and forgets the values.
+    let file = fixture.place().join(format!("docker/pending/{}.json", spec.id));
+    assert!(!std::fs::read_to_string(file).unwrap().contains("hush-hush"));
+    fixture.restart();
+    let engine = fixture.engine();
+    assert!(matches!(failure(&engine, spec.id).await, StartFailure::ArtifactMissing { .. }));
+    engine.remove(spec.id).await.unwrap();
+    assert_eq!(state(&engine, spec.id).await, EngineState::Gone);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_image_is_refused_with_both_ways_out() {
+    let fixture = fixture!("what_is_no_image_is_refused_with_both_ways_out");
+    let mut spec = fixture.spec(&Program::Obeys);
+    spec.artifact = ArtifactSource::None;
+    let error = fixture.engine().start(&spec).await.unwrap_err();
+    let EngineError::Refused { detail, .. } = &error else { panic!("{error:?}") };
+    assert!(detail.contains("--image") && detail.contains("run.command"), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_may_do_little() {
+    let fixture = fixture!("a_container_may_do_little");
+    let engine = fixture.engine();
+    let script = "touch /root-file 2>/dev/null && echo wrote; touch /tmp/f && echo tmp; \
+                  chown 1 /tmp/f 2>/dev/null && echo chowned; \
+                  grep -E 'CapEff|NoNewPrivs' /proc/self/status | tr -d '\\t'";
+    let spec = fixture.spec(&shell(script));
+    engine.start(&spec).await.unwrap();
+    until_exited(&engine, spec.id).await;
+    let lines = log(&engine, spec.id, LogQuery::default()).await;
+    let lines: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+    // Bit 10 is CAP_NET_BIND_SERVICE.
+    assert_eq!(lines, ["tmp", "CapEff:0000000000000400", "NoNewPrivs:1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_runs_its_own_command() {
+    let fixture = fixture!("an_image_runs_its_own_command");
+    let own = "ark-test/own-command:1";
+    let build = format!(
+        "printf 'FROM {IMAGE}\\nENTRYPOINT [\"echo\", \"entry\"]\\nCMD [\"default\"]\\n' | \
+         docker build -q -t {own} -"
+    );
+    let host = format!("unix://{}", fixture.socket.display());
+    let built = std::process::Command::new("sh")
+        .args(["-c", &build])
+        .env("DOCKER_HOST", host)
+        .env("DOCKER_BUILDKIT", "0")
+        .output();
+    assert!(built.unwrap().status.success());
+    let engine = fixture.engine();
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    for (command, expected) in [(vec![], "entry default"), (words("echo instead"), "instead")] {
+        let digest = fixture.docker_engine().image_digest(own).await.unwrap();
+        assert!(digest.as_ref().is_some_and(|digest| digest.starts_with("sha256:")));
+        let mut spec = image_spec(command);
+        spec.artifact = ArtifactSource::Image { reference: own.to_owned(), digest };
+        engine.start(&spec).await.unwrap();
+        assert_eq!(until_exited(&engine, spec.id).await.code, Some(0));
+        assert_eq!(log(&engine, spec.id, LogQuery::default()).await[0].text, expected);
+    }
+    assert_eq!(fixture.docker_engine().image_digest("no/such:image").await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grace_outlives_the_engine_object() {
+    let mut fixture = fixture!("a_grace_outlives_the_engine_object");
+    let id = run_up(&fixture.engine(), &fixture.spec(&Program::Ignores)).await;
+    let options = StopOptions { grace: Duration::from_millis(1_500), ..StopOptions::default() };
+    fixture.engine().stop(id, options).await.unwrap();
+    fixture.restart();
+    let exit = until_exited(&fixture.engine(), id).await;
+    assert_eq!((exit.signal, exit.requested), (Some(9), true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_removed_by_somebody_else_is_gone() {
+    let fixture = fixture!("a_container_removed_by_somebody_else_is_gone");
+    let engine = fixture.engine();
+    let id = run_up(&engine, &fixture.spec(&Program::Obeys)).await;
+    let name = format!("ark-{id}");
+    let removed = docker(&fixture.socket).args(["rm", "-f", &name]).output().unwrap();
+    assert!(removed.status.success());
+    until(&engine, id, "gone", |state| *state == EngineState::Gone).await;
+}
+
+/// Processes of this host that have this text in their environment or arguments.
+fn marked(mark: &str) -> usize {
+    let holds = |path: std::path::PathBuf| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        bytes.windows(mark.len()).any(|window| window == mark.as_bytes())
+    };
+    let all = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    all.filter(|path| holds(path.join("environ")) || holds(path.join("cmdline"))).count()
+}
+
+async fn until_marked(mark: &str, wanted: bool) {
+    let begun = Instant::now();
+    while (marked(mark) > 0) != wanted {
+        assert!(begun.elapsed() < DEADLINE, "{mark}: {}, not {wanted}", marked(mark));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_ends_with_its_container_and_an_exec_with_its_session() {
+    let fixture = fixture!("everything_ends_with_its_container_and_an_exec_with_its_session");
+    let engine = fixture.engine();
+    let script = "(setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 0.1; done' &); \
+                  trap 'exit 0' TERM; echo up; sleep 1000 & wait";
+    let id = run(&engine, &fixture.spec(&shell(script))).await;
+    until_logged(&engine, id, "up").await;
+    let mark = format!("ARK_INSTANCE_ID={id}");
+    if marked(&mark) == 0 {
+        return skip("everything_ends_with_its_container", "the daemon runs on another host");
+    }
+    let of_exec = format!("exec-of-{id}");
+    let command = ["sh", "-c", "while :; do :; done", &of_exec].map(str::to_owned).to_vec();
+    let session = engine.exec(id, &ExecSpec { command, tty: false }).await.unwrap();
+    until_marked(&of_exec, true).await;
+    drop(session);
+    until_marked(&of_exec, false).await;
+    assert!(marked(&mark) > 0);
+    engine.stop(id, StopOptions::default()).await.unwrap();
+    until_exited(&engine, id).await;
+    until_marked(&mark, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_arks_on_one_daemon_do_not_see_each_other() {
+    let (one, other) = (
+        fixture!("two_arks_on_one_daemon_do_not_see_each_other"),
+        fixture!("two_arks_on_one_daemon_do_not_see_each_other"),
+    );
+    let id = run_up(&one.engine(), &one.spec(&Program::Obeys)).await;
+    assert!(other.engine().list().await.unwrap().is_empty());
+    other.engine().stop(id, StopOptions::default()).await.unwrap();
+    assert!(matches!(state(&one.engine(), id).await, EngineState::Running { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_is_not_there_is_unavailable_and_not_empty() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("no.sock");
+    let options = ark_engine::DockerOptions { socket, ..ark_engine::DockerOptions::default() };
+    let engine = ark_engine::DockerEngine::new(place.path(), options).unwrap();
+    let error = engine.list().await.unwrap_err();
+    assert!(matches!(error, EngineError::Unavailable { .. }), "{error:?}");
+    assert!(error.to_string().contains("no.sock"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_at_once_run_and_stop() {
+    let fixture = fixture!("ten_at_once_run_and_stop");
+    let engine = fixture.engine();
+    let specs: Vec<_> = (0..10).map(|_| fixture.spec(&Program::Obeys)).collect();
+    let started = futures::future::join_all(specs.iter().map(|spec| engine.start(spec))).await;
+    assert!(started.iter().all(Result::is_ok), "{started:?}");
+    for spec in &specs {
+        until_logged(&engine, spec.id, "up").await;
+    }
+    let stops = specs.iter().map(|spec| engine.stop(spec.id, StopOptions::default()));
+    futures::future::join_all(stops).await;
+    for spec in &specs {
+        let exit = until_exited(&engine, spec.id).await;
+        assert_eq!((exit.code, exit.requested), (Some(0), true));
+    }
+}
