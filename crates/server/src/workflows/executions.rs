@@ -1,13 +1,138 @@
-//! Starting executions, looking at them, and steering them.
+//! Starting executions, looking at one, and steering it.
 
-use jiff::Timestamp;
+use ark_model::workflow::{ExecutionStatus, MachineType};
+use ark_states::error::Failure;
+use ark_states::machine::Event;
+use ark_states::{Value, limits};
+use ark_store::{ExecutionKind, ExecutionRow, ReadTx};
+use futures::future::{Either, select};
+use jiff::{SignedDuration, Timestamp};
 
-use super::error::WorkflowError;
-use super::types::{
-    Ended, ExecutionView, HistoryPage, ListExecutions, MapRunView, Page, PageRequest,
-    StartExecution, Started, UpdateMapRun,
-};
-use super::{Workflows, not_yet};
+use super::Workflows;
+use super::arn::{Arn, Resource};
+use super::error::{Refusal, WorkflowError};
+use super::facts::{Facts, Parent, kept_text};
+use super::program::Programs;
+use super::step::{EXPRESS_MAX, StartSpec, after, kind_of};
+use super::targets::resolve;
+use super::types::{Ended, ExecutionView, Redrivable, StartExecution, Started};
+
+/// How long an execution may be redriven after its end.
+const REDRIVE_MAX: SignedDuration = SignedDuration::from_hours(24 * 14);
+/// A history that is this long leaves no room for a redrive.
+const REDRIVE_EVENTS_MAX: u64 = limits::HISTORY_EVENTS_MAX - 1;
+/// Somebody who waits for an end looks again after this long, should a hint be lost.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+
+fn missing(arn: &str) -> WorkflowError {
+    Refusal::ExecutionDoesNotExist.with(format!("Execution Does Not Exist: '{arn}'"))
+}
+
+/// The row of an execution of a Standard machine.
+pub(super) fn find(tx: &ReadTx, text: &str) -> Result<ExecutionRow, WorkflowError> {
+    let arn = Arn::parse(text)?;
+    let (machine, label, name) = match &arn.resource {
+        Resource::Execution { machine, label, name } => (machine, label, name),
+        Resource::Express { .. } => {
+            return Err(Refusal::StateMachineTypeNotSupported
+                .with("This operation is not supported by this type of state machine"));
+        }
+        _ => return Err(Refusal::InvalidArn.with(format!("Invalid Arn: '{text}'"))),
+    };
+    let _ = label;
+    let machine = tx.newest_machine_by_name(machine)?.ok_or_else(|| missing(text))?;
+    tx.execution_by_name(machine.id, name)?.ok_or_else(|| missing(text))
+}
+
+/// An execution as it is described.
+pub(super) fn view(
+    tx: &ReadTx,
+    programs: &Programs,
+    row: &ExecutionRow,
+    now: Timestamp,
+) -> Result<ExecutionView, WorkflowError> {
+    let facts: Facts = serde_json::from_str(&row.body)
+        .map_err(|e| WorkflowError::Internal(format!("the facts of execution {}: {e}", row.id)))?;
+    let program = programs.get(tx, row.revision)?;
+    let output = facts.output.as_deref().map(|text| kept_text(tx, row.id, text)).transpose()?;
+    let map_run_arn = match (&facts.parent, row.map_run) {
+        (Some(Parent::Item { label, .. }), Some(run)) => tx.map_run(run)?.map(|run| {
+            let machine = program.name.clone();
+            let resource = Resource::MapRun { machine, label: label.clone(), uuid: run.uuid };
+            Arn::new(&program.region, resource).to_string()
+        }),
+        _ => None,
+    };
+    let item_count = match &facts.parent {
+        Some(Parent::Item { .. }) => Some(1),
+        Some(Parent::Task { .. }) | None => None,
+    };
+    Ok(ExecutionView {
+        id: row.id,
+        arn: program.execution_arn(row, &facts),
+        machine_arn: program.machine_arn(&facts),
+        revision: row.revision,
+        name: row.name.split_once(':').map_or(row.name.clone(), |(name, _)| name.to_owned()),
+        status: row.status,
+        started_at: row.started_at,
+        stopped_at: row.stopped_at,
+        input: kept_text(tx, row.id, &facts.input)?,
+        output,
+        error: facts.error.clone(),
+        cause: facts.cause.clone(),
+        trace_header: facts.trace_header.clone(),
+        version_arn: facts.version_arn.clone(),
+        alias_arn: facts.alias_arn.clone(),
+        map_run_arn,
+        item_count,
+        redrive_count: facts.redrive_count,
+        redriven_at: facts.redriven_at,
+        redrivable: redrivable(row, &facts, now),
+    })
+}
+
+fn redrivable(row: &ExecutionRow, facts: &Facts, now: Timestamp) -> Redrivable {
+    let no = |text: &str| Redrivable::No(text.to_owned());
+    match (row.status, row.stopped_at) {
+        (ExecutionStatus::Running | ExecutionStatus::PendingRedrive, _) => {
+            no("Execution is RUNNING and cannot be redriven")
+        }
+        (ExecutionStatus::Succeeded, _) => no("Execution is SUCCEEDED and cannot be redriven"),
+        (_, None) => no("Execution has not ended"),
+        (
+            ExecutionStatus::Failed | ExecutionStatus::TimedOut | ExecutionStatus::Aborted,
+            Some(at),
+        ) => {
+            if row.state.is_none() {
+                no("Execution cannot be continued from its end")
+            } else if row.events >= REDRIVE_EVENTS_MAX {
+                no("Execution history event limit exceeded")
+            } else if after(at, REDRIVE_MAX) < now {
+                no("Execution has exceeded the redrivable period")
+            } else if matches!(facts.parent, Some(Parent::Item { .. })) {
+                Redrivable::ByMapRun
+            } else {
+                Redrivable::Yes
+            }
+        }
+    }
+}
+
+/// Judges an execution's input; nothing is begun for one that is refused.
+fn judge_input(text: &str) -> Result<(), WorkflowError> {
+    let refused = |why: String| {
+        Refusal::InvalidExecutionInput
+            .with(format!("Invalid State Machine Execution Input: '{why}'"))
+    };
+    if text.len() > limits::PAYLOAD_BYTES_MAX {
+        let most = limits::PAYLOAD_BYTES_MAX;
+        return Err(refused(format!(
+            "the input has {} bytes, at most {most} are allowed",
+            text.len()
+        )));
+    }
+    Value::parse(text).map(|_| ()).map_err(|e| refused(e.to_string()))
+}
 
 impl Workflows {
     /// Starts an execution of a Standard or (asynchronously) of an Express machine. Answers once
@@ -19,7 +144,33 @@ impl Workflows {
     /// `StateMachineDoesNotExist`, `ExecutionAlreadyExists` (that name with another input, or
     /// ended), `ExecutionLimitExceeded`.
     pub async fn start_execution(&self, start: StartExecution) -> Result<Started, WorkflowError> {
-        not_yet(start)
+        let spec = self.judge_start(start)?;
+        let begun = self
+            .transact(move |step| {
+                let draw = step.shared.entropy.bits();
+                let target = resolve(step.tx, &spec.0, draw)?;
+                let kind = kind_of(target.machine_type);
+                step.start(spec.1.with(target, kind))
+            })
+            .await?;
+        Ok(Started { execution_arn: begun.arn, started_at: begun.started_at })
+    }
+
+    fn judge_start(&self, start: StartExecution) -> Result<(Arn, Wish), WorkflowError> {
+        let arn = Arn::parse(&start.machine_arn)?;
+        let input = start.input.unwrap_or_else(|| "{}".to_owned());
+        judge_input(&input)?;
+        if self.shared.hub.is_closing() {
+            return Err(WorkflowError::ShuttingDown);
+        }
+        let wish = Wish {
+            name: start.name,
+            input,
+            trace_header: start.trace_header,
+            priority: start.priority,
+            namespace: start.namespace,
+        };
+        Ok((arn, wish))
     }
 
     /// Runs an execution of an Express machine and waits for its end, at most five minutes.
@@ -30,7 +181,45 @@ impl Workflows {
         &self,
         start: StartExecution,
     ) -> Result<Ended, WorkflowError> {
-        not_yet(start)
+        let (arn, wish) = self.judge_start(start)?;
+        let (id, ended) = self
+            .transact(move |step| {
+                let draw = step.shared.entropy.bits();
+                let target = resolve(step.tx, &arn, draw)?;
+                if target.machine_type != MachineType::Express {
+                    return Err(Refusal::StateMachineTypeNotSupported
+                        .with("This operation is not supported by this type of state machine"));
+                }
+                let begun = step.start(wish.with(target, ExecutionKind::Sync))?;
+                Ok((begun.id, step.view_if_ended(begun.id)?))
+            })
+            .await?;
+        if let Some(execution) = ended {
+            return Ok(Ended { execution });
+        }
+        let deadline = after(self.world.clock.now(), EXPRESS_MAX + LOOK_AGAIN);
+        loop {
+            let watcher = self.shared.hub.watch(id);
+            let told = watcher.notify.notified();
+            let mut told = std::pin::pin!(told);
+            told.as_mut().enable();
+            let now = self.world.clock.now();
+            // Read on the writer: the hint may be ahead of what readers see.
+            let row = self.transact(move |step| step.take_ended_sync(id)).await?;
+            match row {
+                SyncEnd::Ended(execution) => return Ok(Ended { execution: *execution }),
+                SyncEnd::Gone => return Err(missing("the execution waited for")),
+                SyncEnd::Running if now >= deadline => {
+                    return Err(WorkflowError::Internal(format!("execution {id} does not end")));
+                }
+                SyncEnd::Running => {}
+            }
+            let again = self.world.clock.sleep_until(after(now, LOOK_AGAIN));
+            let waited = select(told, select(again, Box::pin(self.shared.hub.closed())));
+            if matches!(waited.await, Either::Right((Either::Right(_), _))) {
+                return Err(WorkflowError::ShuttingDown);
+            }
+        }
     }
 
     /// One execution, by its ARN.
@@ -38,7 +227,8 @@ impl Workflows {
     /// # Errors
     /// `InvalidArn`, `ExecutionDoesNotExist`, `StateMachineTypeNotSupported` for Express.
     pub async fn describe_execution(&self, arn: &str) -> Result<ExecutionView, WorkflowError> {
-        not_yet(arn)
+        let (arn, shared, now) = (arn.to_owned(), self.shared.clone(), self.world.clock.now());
+        self.world.store.read(move |tx| view(tx, &shared.programs, &find(tx, &arn)?, now)).await
     }
 
     /// Ends an execution as ABORTED, with its children. Of one that has ended: nothing changes, and
@@ -52,32 +242,17 @@ impl Workflows {
         error: Option<String>,
         cause: Option<String>,
     ) -> Result<Timestamp, WorkflowError> {
-        not_yet((arn, error, cause))
-    }
-
-    /// Executions, newest first. A page's token stays good while others are started.
-    ///
-    /// # Errors
-    /// `InvalidArn`, `InvalidToken`, `StateMachineDoesNotExist`, `StateMachineTypeNotSupported`,
-    /// `ValidationException`, `ResourceNotFound` (map run).
-    pub async fn list_executions(
-        &self,
-        list: ListExecutions,
-    ) -> Result<Page<ExecutionView>, WorkflowError> {
-        not_yet(list)
-    }
-
-    /// Events of an execution, oldest first or newest first.
-    ///
-    /// # Errors
-    /// `InvalidArn`, `InvalidToken`, `ExecutionDoesNotExist`.
-    pub async fn history(
-        &self,
-        arn: &str,
-        page: PageRequest,
-        newest_first: bool,
-    ) -> Result<HistoryPage, WorkflowError> {
-        not_yet((arn, page, newest_first))
+        let arn = arn.to_owned();
+        self.transact(move |step| {
+            let row = find(step.tx, &arn)?;
+            if let Some(at) = row.stopped_at {
+                return Ok(at);
+            }
+            let failure = Failure { error: error.map(Into::into), cause: cause.map(Into::into) };
+            step.apply(row.id, Event::Stop { failure })?;
+            Ok(step.now)
+        })
+        .await
     }
 
     /// Lets an execution that failed, timed out or was aborted go on from where it failed. Answers
@@ -90,7 +265,38 @@ impl Workflows {
         arn: &str,
         client_token: Option<String>,
     ) -> Result<Timestamp, WorkflowError> {
-        not_yet((arn, client_token))
+        let arn = arn.to_owned();
+        self.transact(move |step| {
+            let row = find(step.tx, &arn)?;
+            let now = step.now;
+            let Some(l) = step.load(row.id)? else { return Err(missing(&arn)) };
+            if let (Some(token), Some(at)) = (&client_token, l.facts.redriven_at)
+                && l.facts.redrive_token.as_ref() == Some(token)
+            {
+                return Ok(at);
+            }
+            let refused = |text: String| {
+                Refusal::ExecutionNotRedrivable.with(format!("Execution Not Redrivable: '{text}'"))
+            };
+            match redrivable(&l.row, &l.facts, now) {
+                Redrivable::Yes => {}
+                Redrivable::ByMapRun => {
+                    return Err(refused("Redrive the execution of its Map Run instead".to_owned()));
+                }
+                Redrivable::No(text) => return Err(refused(text)),
+            }
+            l.facts.redrive_count += 1;
+            l.facts.redriven_at = Some(now);
+            l.facts.redrive_token = client_token;
+            l.facts.output = None;
+            l.facts.error = None;
+            l.facts.cause = None;
+            if !step.apply(row.id, Event::Redrive)? {
+                return Err(refused("Execution cannot be continued from its end".to_owned()));
+            }
+            Ok(now)
+        })
+        .await
     }
 
     /// Waits until an execution has ended, or until `deadline`, and answers it as it stands then.
@@ -102,38 +308,86 @@ impl Workflows {
         arn: &str,
         deadline: Timestamp,
     ) -> Result<ExecutionView, WorkflowError> {
-        not_yet((arn, deadline))
+        loop {
+            let seen = self.describe_execution(arn).await?;
+            let now = self.world.clock.now();
+            if seen.status.is_ended() || now >= deadline {
+                return Ok(seen);
+            }
+            let watcher = self.shared.hub.watch(seen.id);
+            let told = watcher.notify.notified();
+            let mut told = std::pin::pin!(told);
+            told.as_mut().enable();
+            // The end may have come between the first look and the watch.
+            let id = seen.id;
+            let ended = self
+                .transact(move |step| Ok(step.load(id)?.is_none_or(|l| l.row.status.is_ended())))
+                .await?;
+            if ended {
+                continue;
+            }
+            let again = self.world.clock.sleep_until(deadline.min(after(now, LOOK_AGAIN)));
+            let waited = select(told, select(again, Box::pin(self.shared.hub.closed())));
+            if matches!(waited.await, Either::Right((Either::Right(_), _))) {
+                return self.describe_execution(arn).await;
+            }
+        }
+    }
+}
+
+/// A start without its target.
+struct Wish {
+    name: Option<String>,
+    input: String,
+    trace_header: Option<String>,
+    priority: i64,
+    namespace: Option<String>,
+}
+
+impl Wish {
+    fn with(self, target: super::types::StartTarget, kind: ExecutionKind) -> StartSpec {
+        StartSpec {
+            target,
+            kind,
+            name: self.name,
+            input: self.input.into(),
+            trace_header: self.trace_header,
+            priority: self.priority,
+            namespace: self.namespace,
+            parent: None,
+        }
+    }
+}
+
+/// What whoever waits for a synchronous execution finds.
+pub(super) enum SyncEnd {
+    Running,
+    Ended(Box<ExecutionView>),
+    Gone,
+}
+
+impl super::step::Stepper<'_> {
+    /// The execution, if it has ended.
+    fn view_if_ended(&mut self, id: u64) -> Result<Option<ExecutionView>, WorkflowError> {
+        let (now, shared) = (self.now, self.shared);
+        let Some(l) = self.load(id)? else { return Ok(None) };
+        if !l.row.status.is_ended() {
+            return Ok(None);
+        }
+        let mut row = l.row.clone();
+        row.body = serde_json::to_string(&l.facts)
+            .map_err(|e| WorkflowError::Internal(format!("the facts of {id}: {e}")))?;
+        view(self.tx, &shared.programs, &row, now).map(Some)
     }
 
-    /// One map run, by its ARN.
-    ///
-    /// # Errors
-    /// `InvalidArn`, `ResourceNotFound`.
-    pub async fn describe_map_run(&self, arn: &str) -> Result<MapRunView, WorkflowError> {
-        not_yet(arn)
-    }
-
-    /// Map runs of an execution, newest first.
-    ///
-    /// # Errors
-    /// `InvalidArn`, `InvalidToken`, `ExecutionDoesNotExist`.
-    pub async fn list_map_runs(
-        &self,
-        execution_arn: &str,
-        page: PageRequest,
-    ) -> Result<Page<MapRunView>, WorkflowError> {
-        not_yet((execution_arn, page))
-    }
-
-    /// Changes limits of a running map run.
-    ///
-    /// # Errors
-    /// `InvalidArn`, `ResourceNotFound`, `ValidationException` (it has ended, or a limit is wrong).
-    pub async fn update_map_run(
-        &self,
-        arn: &str,
-        change: UpdateMapRun,
-    ) -> Result<(), WorkflowError> {
-        not_yet((arn, change))
+    /// The execution, if it has ended; its row is no longer needed then.
+    fn take_ended_sync(&mut self, id: u64) -> Result<SyncEnd, WorkflowError> {
+        let Some(row) = self.tx.execution(id)? else { return Ok(SyncEnd::Gone) };
+        if !row.status.is_ended() {
+            return Ok(SyncEnd::Running);
+        }
+        let seen = view(self.tx, &self.shared.programs, &row, self.now)?;
+        self.tx.delete_execution(id)?;
+        Ok(SyncEnd::Ended(Box::new(seen)))
     }
 }

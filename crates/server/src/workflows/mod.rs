@@ -17,8 +17,11 @@
 //! | --- | --- |
 //! | `machines` | state machines, versions, aliases, tags: `impl Workflows`, no runtime |
 //! | `activities` | activities: `impl Workflows`, no runtime |
-//! | `executions` | start, describe, stop, list, history, redrive |
+//! | `executions`, `lists`, `history` | start, describe, stop, redrive; list; history |
 //! | `tasks` | handing work to workers and taking their answers |
+//! | `step`, `effects`, `map_runs` | the step: one transaction of the interpreter and its effects |
+//! | `driver` | what nobody calls for: timers, sweeps, pruning |
+//! | `hub` | hints in memory |
 //! | `arn`, `error`, `types`, `names` | words of the contract |
 //!
 //! Must not know HTTP requests or the wire's JSON.
@@ -28,15 +31,29 @@ pub mod error;
 pub mod names;
 pub mod types;
 
+pub mod driver;
+mod effects;
 mod executions;
+mod facts;
+mod history;
+mod hub;
+mod lists;
+mod map_runs;
+mod program;
+mod resources;
+mod step;
+mod targets;
 mod tasks;
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 
 use ark_store::Store;
 
-use crate::world::{Clock, Fence};
+use crate::world::{CONTROLLER_LEASE, Clock, Fence};
+
+use step::{Shared, Stepper};
 
 pub use arn::Arn;
 pub use error::{Refusal, WorkflowError};
@@ -84,16 +101,43 @@ pub struct WorkflowWorld {
 #[derive(Clone, Debug)]
 pub struct Workflows {
     pub(crate) world: WorkflowWorld,
+    shared: Arc<Shared>,
 }
 
 impl Workflows {
-    /// A runtime on a store.
+    /// A runtime on a store. Nothing goes on by itself before [`Workflows::run`] is polled.
     pub fn new(world: WorkflowWorld) -> Self {
-        Self { world }
+        let shared = Arc::new(Shared::new(world.entropy.clone()));
+        Self { world, shared }
     }
-}
 
-/// The contract stands, the interpreter is on its way: everything is refused until it is here.
-fn not_yet<T>(_request: impl Sized) -> Result<T, WorkflowError> {
-    Err(WorkflowError::ShuttingDown)
+    /// The server ends: everybody who waits is answered empty, and [`Workflows::run`] returns.
+    pub fn close(&self) {
+        self.shared.hub.close();
+    }
+
+    /// Runs a closure on executions in one transaction, under the fencing token.
+    fn transact<T, F>(
+        &self,
+        closure: F,
+    ) -> impl Future<Output = Result<T, WorkflowError>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Stepper<'_>) -> Result<T, WorkflowError> + Send + 'static,
+    {
+        let (shared, clock, fence) =
+            (self.shared.clone(), self.world.clock.clone(), self.world.fence);
+        let store = self.world.store.clone();
+        async move {
+            let written = store.write(move |tx| {
+                tx.check_lease(CONTROLLER_LEASE, fence.token)?;
+                let mut stepper = Stepper::new(tx, &shared, clock.now());
+                let answer = closure(&mut stepper)?;
+                stepper.drain()?;
+                stepper.write()?;
+                Ok(answer)
+            });
+            written.await
+        }
+    }
 }

@@ -156,6 +156,11 @@ impl ReadTx {
 }
 
 impl ReadTx {
+    /// The highest number that an execution ever had.
+    pub fn last_execution_id(&self) -> Result<u64, StoreError> {
+        self.number("SELECT seq FROM sqlite_sequence WHERE name = 'workflow_executions'", [])
+    }
+
     /// How many executions have not ended.
     pub fn open_execution_count(&self) -> Result<u64, StoreError> {
         self.number("SELECT count(*) FROM workflow_executions WHERE status = 'RUNNING'", [])
@@ -206,15 +211,16 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Adds an execution; its `id` is given by the store and answered.
+    /// Adds an execution; an `id` of 0 is replaced by one that the store gives. Answers it.
     ///
     /// # Errors
     /// [`StoreError::Exists`].
     pub fn insert_execution(&mut self, row: &ExecutionRow) -> Result<u64, StoreError> {
-        let sql = "INSERT INTO workflow_executions (machine, revision, name, kind, status,
+        let sql = "INSERT INTO workflow_executions (id, machine, revision, name, kind, status,
                 started_at, stopped_at, map_run, rev, events, body, state)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
         let params = params![
+            (row.id > 0).then(|| signed(row.id)),
             signed(row.machine),
             signed(row.revision),
             row.name,

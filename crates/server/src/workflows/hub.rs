@@ -1,0 +1,178 @@
+//! Hints in memory: who waits for what, so that nobody has to look. Everything here may be lost,
+//! or told too early or twice: what is so is decided in the store. Every second the driver tells
+//! the hints anew from the store.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+/// The most workers that wait for one activity (the quota of AWS).
+pub(super) const POLLERS_MAX: usize = 1_000;
+
+/// One activity's waiting workers.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) notify: Notify,
+    waiting: AtomicUsize,
+    /// The machine whose task was handed out last, for fairness between machines.
+    pub(super) last_machine: AtomicU64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Hub {
+    queues: Mutex<HashMap<u64, Arc<Queue>>>,
+    watchers: Mutex<HashMap<u64, (usize, Arc<Notify>)>>,
+    /// Wakes the driver.
+    pub(super) driver: Notify,
+    /// Wakes whoever does work outside: calls and files.
+    pub(super) outbound: Notify,
+    next_due: Mutex<Option<Timestamp>>,
+    undelivered: Mutex<Vec<(u64, u64)>>,
+    confirmed: Mutex<Vec<(u64, u64)>>,
+    closing: AtomicBool,
+    closed: Notify,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A worker that waits; stops counting when dropped.
+#[derive(Debug)]
+pub(super) struct Waiting(Arc<Queue>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Somebody who waits for the end of an execution; forgotten when dropped.
+#[derive(Debug)]
+pub(super) struct Watcher<'a> {
+    hub: &'a Hub,
+    execution: u64,
+    pub(super) notify: Arc<Notify>,
+}
+
+impl Drop for Watcher<'_> {
+    fn drop(&mut self) {
+        let mut watchers = lock(&self.hub.watchers);
+        if let Some((count, _)) = watchers.get_mut(&self.execution) {
+            *count -= 1;
+            if *count == 0 {
+                watchers.remove(&self.execution);
+            }
+        }
+    }
+}
+
+impl Hub {
+    pub(super) fn queue(&self, activity: u64) -> Arc<Queue> {
+        lock(&self.queues).entry(activity).or_default().clone()
+    }
+
+    /// Counts a waiting worker in; `None` when too many wait.
+    pub(super) fn wait_in(&self, queue: &Arc<Queue>) -> Option<Waiting> {
+        if queue.waiting.fetch_add(1, Ordering::Relaxed) >= POLLERS_MAX {
+            queue.waiting.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Waiting(queue.clone()))
+    }
+
+    /// A task of this activity can be handed out.
+    pub(super) fn task_ready(&self, activity: u64) {
+        let queue = lock(&self.queues).get(&activity).cloned();
+        if let Some(queue) = queue {
+            queue.notify.notify_one();
+        }
+    }
+
+    /// The activity has tasks, nobody remembers how many: wakes some of its workers.
+    pub(super) fn tasks_ready(&self, activity: u64) {
+        const SOME: usize = 64;
+        let queue = lock(&self.queues).get(&activity).cloned();
+        if let Some(queue) = queue {
+            for _ in 0..queue.waiting.load(Ordering::Relaxed).min(SOME) {
+                queue.notify.notify_one();
+            }
+        }
+    }
+
+    /// Watches for the end of an execution. Look at it after this call, not only before.
+    pub(super) fn watch(&self, execution: u64) -> Watcher<'_> {
+        let mut watchers = lock(&self.watchers);
+        let (count, notify) = watchers.entry(execution).or_default();
+        *count += 1;
+        Watcher { hub: self, execution, notify: notify.clone() }
+    }
+
+    /// An execution ends with the transaction that is being written.
+    pub(super) fn ended(&self, execution: u64) {
+        if let Some((_, notify)) = lock(&self.watchers).get(&execution) {
+            notify.notify_waiters();
+        }
+    }
+
+    /// A timer was set: the driver wakes if it is before those it knew of.
+    pub(super) fn timer_set(&self, due: Timestamp) {
+        let mut next = lock(&self.next_due);
+        if next.is_none_or(|next| due < next) {
+            *next = Some(due);
+            drop(next);
+            self.driver.notify_one();
+        }
+    }
+
+    /// What the store says about the next timer.
+    pub(super) fn next_timer_is(&self, due: Option<Timestamp>) {
+        *lock(&self.next_due) = due;
+    }
+
+    pub(super) fn next_timer(&self) -> Option<Timestamp> {
+        *lock(&self.next_due)
+    }
+
+    pub(super) fn undelivered(&self, execution: u64, task: u64) {
+        lock(&self.undelivered).push((execution, task));
+        self.driver.notify_one();
+    }
+
+    pub(super) fn take_undelivered(&self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut lock(&self.undelivered))
+    }
+
+    pub(super) fn confirmed(&self, execution: u64, task: u64) {
+        lock(&self.confirmed).push((execution, task));
+    }
+
+    pub(super) fn take_confirmed(&self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut lock(&self.confirmed))
+    }
+
+    /// The server ends: everybody who waits is answered empty.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.closed.notify_waiters();
+        self.driver.notify_one();
+        self.outbound.notify_one();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Resolves once the server ends.
+    pub(super) async fn closed(&self) {
+        let closed = self.closed.notified();
+        if self.is_closing() {
+            return;
+        }
+        closed.await;
+    }
+}

@@ -1,0 +1,459 @@
+//! Map runs: the children of a distributed Map state. How many run and when it ends is decided by
+//! `ark_states::machine::MapRunState`; here that meets rows. Reading items and writing results wait
+//! for files, so they are done by `map_files` outside of any transaction.
+
+use ark_model::workflow::ExecutionStatus;
+use ark_states::error::Failure;
+use ark_states::machine::{
+    ChildStatus, Event, MapItems, MapRunEffect, MapRunEnd, MapRunEvent, MapRunId, MapRunRequest,
+    MapRunState, MapRunStatus,
+};
+use ark_states::{Document, Value, limits};
+use ark_store::{ItemPhase, MapRunRow, WriteTx};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::arn::{Arn, Resource};
+use super::error::WorkflowError;
+use super::facts::{Parent, kept_text};
+use super::step::{StartSpec, Stepper, kind_of_child};
+use super::types::StartTarget;
+
+/// Children aborted in one transaction.
+const ABORTS_MAX: usize = 100;
+/// Items looked at in one go when results are gathered.
+const GATHER_PAGE: usize = 500;
+
+/// What the runtime has to do for a map run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Work {
+    /// Read the items.
+    Reading,
+    /// Start children as the state says.
+    Running,
+    /// Abort children that still run.
+    Aborting,
+    /// Write the results.
+    Writing,
+    /// Nothing more.
+    Ended,
+}
+
+/// Where a map run stands: the `body` of its row.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct MapBody {
+    pub(super) state: MapRunState,
+    pub(super) work: Work,
+    /// Children that may be started and are not yet.
+    pub(super) to_start: u64,
+    pub(super) label: String,
+    #[serde(default)]
+    pub(super) results_written: u64,
+    #[serde(default)]
+    pub(super) redriven_at: Option<Timestamp>,
+}
+
+/// A map run in hand.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) row: MapRunRow,
+    pub(super) body: MapBody,
+    touched: bool,
+}
+
+impl Run {
+    /// Writes it, if anything changed.
+    pub(super) fn write(mut self, tx: &mut WriteTx) -> Result<(), WorkflowError> {
+        if !self.touched {
+            return Ok(());
+        }
+        self.row.busy = match self.body.work {
+            Work::Reading | Work::Aborting | Work::Writing => true,
+            Work::Running => self.body.to_start > 0,
+            Work::Ended => false,
+        };
+        self.row.body = json(&self.body)?;
+        Ok(tx.put_map_run(&self.row)?)
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String, WorkflowError> {
+    serde_json::to_string(value).map_err(|e| WorkflowError::Internal(format!("a map run: {e}")))
+}
+
+/// What was asked for.
+pub(super) fn request_of(row: &MapRunRow) -> Result<MapRunRequest, WorkflowError> {
+    serde_json::from_str(&row.request)
+        .map_err(|e| WorkflowError::Internal(format!("map run {}: {e}", row.id)))
+}
+
+/// Where it stands.
+pub(super) fn body_of(row: &MapRunRow) -> Result<MapBody, WorkflowError> {
+    serde_json::from_str(&row.body)
+        .map_err(|e| WorkflowError::Internal(format!("map run {}: {e}", row.id)))
+}
+
+impl Stepper<'_> {
+    /// The map run, from hand or from the store.
+    pub(super) fn run(&mut self, id: u64) -> Result<&mut Run, WorkflowError> {
+        if !self.runs.contains_key(&id) {
+            let gone = || WorkflowError::Internal(format!("map run {id} is gone"));
+            let row = self.tx.map_run(id)?.ok_or_else(gone)?;
+            let body = body_of(&row)?;
+            self.runs.insert(id, Run { row, body, touched: false });
+        }
+        let run = self.runs.get_mut(&id);
+        run.ok_or_else(|| WorkflowError::Internal(format!("map run {id} is gone")))
+    }
+
+    pub(super) fn start_map_run(
+        &mut self,
+        execution: u64,
+        mut request: MapRunRequest,
+    ) -> Result<(), WorkflowError> {
+        let (label, uuid) = match Arn::parse(&request.arn) {
+            Ok(Arn { resource: Resource::MapRun { label, uuid, .. }, .. }) => (label, uuid),
+            Ok(_) | Err(_) => (String::new(), request.arn.to_string()),
+        };
+        let state = MapRunState::new(&request);
+        let num = request.map_run.0;
+        let inputs = match &mut request.items {
+            MapItems::Inputs(inputs) => Some(std::mem::take(inputs)),
+            MapItems::Reader(..) => None,
+        };
+        let work = if inputs.is_some() { Work::Running } else { Work::Reading };
+        let body =
+            MapBody { state, work, to_start: 0, label, results_written: 0, redriven_at: None };
+        let mut row = MapRunRow {
+            id: 0,
+            execution,
+            num,
+            uuid,
+            started_at: self.now,
+            stopped_at: None,
+            busy: work == Work::Reading,
+            request: json(&request)?,
+            body: json(&body)?,
+        };
+        row.id = self.tx.insert_map_run(&row)?;
+        let id = row.id;
+        self.runs.insert(id, Run { row, body, touched: true });
+        if let Some(l) = self.load(execution)? {
+            l.facts.map_runs = true;
+        }
+        match inputs {
+            Some(inputs) => {
+                let mut children = 0;
+                for input in &inputs {
+                    self.tx.insert_map_item(id, children, input.text())?;
+                    children += 1;
+                }
+                self.map_inbox.push_back((id, MapRunEvent::ItemsReady { children, last: true }));
+            }
+            None => self.shared.hub.outbound.notify_one(),
+        }
+        Ok(())
+    }
+
+    pub(super) fn stop_map_run(&mut self, execution: u64, num: u64) -> Result<(), WorkflowError> {
+        if let Some(row) = self.tx.map_run_of(execution, num)? {
+            self.map_inbox.push_back((row.id, MapRunEvent::Stop));
+        }
+        Ok(())
+    }
+
+    /// Stops all map runs of an execution that has ended.
+    pub(super) fn stop_map_runs(&mut self, execution: u64) -> Result<(), WorkflowError> {
+        // An execution has as many as its history can hold; only those not ended take the event.
+        for row in self.tx.map_runs_of(execution, u64::MAX, ark_store::PAGE_MAX)? {
+            if row.stopped_at.is_none() {
+                self.map_inbox.push_back((row.id, MapRunEvent::Stop));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn redrive_map_run(
+        &mut self,
+        execution: u64,
+        num: u64,
+    ) -> Result<(), WorkflowError> {
+        let Some(row) = self.tx.map_run_of(execution, num)? else { return Ok(()) };
+        let now = self.now;
+        self.tx.move_map_items(row.id, ItemPhase::Failed, ItemPhase::Pending)?;
+        self.tx.move_map_items(row.id, ItemPhase::Running, ItemPhase::Pending)?;
+        let run = self.run(row.id)?;
+        run.touched = true;
+        run.row.stopped_at = None;
+        run.body.work = Work::Running;
+        run.body.to_start = 0;
+        run.body.redriven_at = Some(now);
+        self.map_inbox.push_back((row.id, MapRunEvent::Redrive));
+        Ok(())
+    }
+
+    /// Lets a map run take an event.
+    pub(super) fn take_map(&mut self, id: u64, event: MapRunEvent) -> Result<(), WorkflowError> {
+        let now = self.now;
+        let run = self.run(id)?;
+        run.touched = true;
+        let effects = run.body.state.next(event);
+        let (execution, map_run) = (run.row.execution, MapRunId(run.row.num));
+        for effect in effects {
+            match effect {
+                MapRunEffect::StartChildren(children) => self.run(id)?.body.to_start += children,
+                MapRunEffect::AbortChildren => {
+                    let run = self.run(id)?;
+                    run.body.work = Work::Aborting;
+                    run.body.to_start = 0;
+                    self.shared.hub.driver.notify_one();
+                }
+                MapRunEffect::Fail(failure) => {
+                    let end = MapRunEnd::Failed(failure);
+                    self.inbox.push_back((execution, Event::MapRunFinished { map_run, end }));
+                }
+                MapRunEffect::Complete => self.complete_map_run(id)?,
+            }
+        }
+        let run = self.run(id)?;
+        if run.body.state.status() != MapRunStatus::Running && run.row.stopped_at.is_none() {
+            run.row.stopped_at = Some(now);
+            if matches!(run.body.work, Work::Running | Work::Reading) {
+                run.body.work = Work::Ended;
+            }
+        }
+        Ok(())
+    }
+
+    /// All children are done: the results go to the writer, or to the Map state.
+    fn complete_map_run(&mut self, id: u64) -> Result<(), WorkflowError> {
+        let run = self.run(id)?;
+        let (execution, map_run) = (run.row.execution, MapRunId(run.row.num));
+        let request = request_of(&run.row)?;
+        if request.writer.as_ref().is_some_and(|w| w.resource.is_some()) {
+            run.body.work = Work::Writing;
+            self.shared.hub.outbound.notify_one();
+            return Ok(());
+        }
+        let output = self.gather(id)?;
+        self.tx.delete_map_items(id)?;
+        self.run(id)?.body.work = Work::Ended;
+        let end = MapRunEnd::Succeeded(output);
+        self.inbox.push_back((execution, Event::MapRunFinished { map_run, end }));
+        Ok(())
+    }
+
+    /// The results of the children that succeeded, in order. Stops once they are larger than any
+    /// result may be; the interpreter refuses them then.
+    fn gather(&mut self, id: u64) -> Result<Document, WorkflowError> {
+        let mut text = String::from("[");
+        let mut from = 0;
+        'pages: loop {
+            let page = self.tx.map_items_from(id, from, GATHER_PAGE)?;
+            let Some(last) = page.last() else { break };
+            from = last.index + 1;
+            for item in &page {
+                let (ItemPhase::Succeeded, Some(result)) = (item.phase, &item.result) else {
+                    continue;
+                };
+                if text.len() > 1 {
+                    text.push(',');
+                }
+                text.push_str(result);
+                if text.len() > limits::PAYLOAD_BYTES_MAX + 1 {
+                    break 'pages;
+                }
+            }
+        }
+        text.push(']');
+        Document::parse(&text)
+            .map_err(|e| WorkflowError::Internal(format!("results of map run {id}: {e}")))
+    }
+
+    /// Starts children of map runs in hand, as many as this transaction may. Answers whether
+    /// anything was started.
+    pub(super) fn start_children(&mut self) -> Result<bool, WorkflowError> {
+        let mut started = false;
+        let ids: Vec<u64> = self.runs.keys().copied().collect();
+        for id in ids {
+            let run = self.run(id)?;
+            if run.body.work != Work::Running || run.body.to_start == 0 {
+                continue;
+            }
+            let wanted = run.body.to_start;
+            let most = wanted.min(u64::from(self.starts_left));
+            if most == 0 {
+                self.shared.hub.driver.notify_one();
+                continue;
+            }
+            let limit = usize::try_from(most).unwrap_or(usize::MAX);
+            let items = self.tx.map_items(id, ItemPhase::Pending, limit)?;
+            if items.is_empty() {
+                self.run(id)?.body.to_start = 0;
+                continue;
+            }
+            for item in items {
+                self.starts_left = self.starts_left.saturating_sub(1);
+                let run = self.run(id)?;
+                run.touched = true;
+                run.body.to_start = run.body.to_start.saturating_sub(1);
+                self.start_item(id, item.index, &item.input)?;
+                started = true;
+            }
+        }
+        Ok(started)
+    }
+
+    fn start_item(&mut self, id: u64, index: u64, input: &str) -> Result<(), WorkflowError> {
+        let run = self.run(id)?;
+        let (execution, label) = (run.row.execution, run.body.label.clone());
+        let request = request_of(&run.row)?;
+        let gone = || WorkflowError::Internal(format!("execution {execution} is gone"));
+        let parent = self.load(execution)?.ok_or_else(gone)?;
+        let target = StartTarget {
+            machine: parent.row.machine,
+            name: parent.program.name.clone(),
+            region: parent.program.region.clone(),
+            machine_type: parent.program.machine_type,
+            revision: parent.row.revision,
+            version_arn: parent.facts.version_arn.clone(),
+            alias_arn: parent.facts.alias_arn.clone(),
+        };
+        let spec = StartSpec {
+            target,
+            kind: kind_of_child(request.express),
+            name: None,
+            input: input.into(),
+            trace_header: None,
+            priority: parent.facts.priority,
+            namespace: parent.facts.namespace.clone(),
+            parent: Some(Parent::Item {
+                map_run: id,
+                index,
+                scope: request.processor.0,
+                label,
+                express: request.express,
+            }),
+        };
+        let child = self.begin(spec)?;
+        self.tx.set_map_item(id, index, ItemPhase::Running, Some(child.id), None)?;
+        self.inbox.push_back((child.id, Event::Start));
+        Ok(())
+    }
+
+    /// A child has ended.
+    pub(super) fn child_ended(
+        &mut self,
+        child: u64,
+        map_run: u64,
+        index: u64,
+    ) -> Result<(), WorkflowError> {
+        let gone = || WorkflowError::Internal(format!("execution {child} is gone at its end"));
+        let l = self.load(child)?.ok_or_else(gone)?;
+        let status = match l.row.status {
+            ExecutionStatus::Succeeded => ChildStatus::Succeeded,
+            ExecutionStatus::TimedOut => ChildStatus::TimedOut,
+            ExecutionStatus::Aborted => ChildStatus::Aborted,
+            ExecutionStatus::Failed
+            | ExecutionStatus::Running
+            | ExecutionStatus::PendingRedrive => ChildStatus::Failed,
+        };
+        let (output, error, cause) =
+            (l.facts.output.clone(), l.facts.error.clone(), l.facts.cause.clone());
+        let (phase, result) = match output {
+            Some(kept) => (ItemPhase::Succeeded, kept_text(self.tx, child, &kept)?),
+            None => {
+                let text = |t: Option<String>| t.map_or(Value::Null, Value::from);
+                let failure = Value::object([
+                    ("Error", text(error)),
+                    ("Cause", text(cause)),
+                    (
+                        "Status",
+                        Value::from(match status {
+                            ChildStatus::TimedOut => "TIMED_OUT",
+                            ChildStatus::Aborted => "ABORTED",
+                            ChildStatus::Failed | ChildStatus::Succeeded => "FAILED",
+                        }),
+                    ),
+                ]);
+                (ItemPhase::Failed, failure.to_json())
+            }
+        };
+        // A child that was started again, or a run that is gone, has nothing to tell.
+        let current = self.tx.map_item(map_run, index)?.and_then(|item| item.execution);
+        if current != Some(child) {
+            return Ok(());
+        }
+        self.tx.set_map_item(map_run, index, phase, Some(child), Some(&result))?;
+        self.map_inbox.push_back((map_run, MapRunEvent::ChildEnded(status)));
+        Ok(())
+    }
+
+    /// Aborts some of the children that a map run wants aborted. Answers whether none is left.
+    pub(super) fn abort_children(&mut self, id: u64) -> Result<bool, WorkflowError> {
+        let running = self.tx.map_items(id, ItemPhase::Running, ABORTS_MAX)?;
+        let done = running.len() < ABORTS_MAX;
+        for item in running {
+            if let Some(child) = item.execution {
+                self.apply(child, Event::Stop { failure: Failure { error: None, cause: None } })?;
+            }
+            self.tx.set_map_item(id, item.index, ItemPhase::Failed, item.execution, None)?;
+        }
+        if done {
+            let run = self.run(id)?;
+            run.touched = true;
+            run.body.work = Work::Ended;
+        }
+        Ok(done)
+    }
+
+    /// The results of a map run were written, or could not be.
+    pub(super) fn results_written(
+        &mut self,
+        id: u64,
+        outcome: Result<(Document, u64), Failure>,
+    ) -> Result<(), WorkflowError> {
+        let run = self.run(id)?;
+        if run.body.work != Work::Writing {
+            return Ok(());
+        }
+        run.touched = true;
+        run.body.work = Work::Ended;
+        let (execution, map_run) = (run.row.execution, MapRunId(run.row.num));
+        let end = match outcome {
+            Ok((answer, written)) => {
+                run.body.results_written = written;
+                self.tx.delete_map_items(id)?;
+                MapRunEnd::Succeeded(answer)
+            }
+            Err(failure) => MapRunEnd::Failed(failure),
+        };
+        self.inbox.push_back((execution, Event::MapRunFinished { map_run, end }));
+        self.drain()
+    }
+
+    /// Items were read: the next ones, and whether they are the last.
+    pub(super) fn items_read(
+        &mut self,
+        id: u64,
+        first: u64,
+        inputs: &[Document],
+        last: bool,
+    ) -> Result<(), WorkflowError> {
+        if self.run(id)?.body.work != Work::Reading {
+            return Ok(());
+        }
+        let mut index = first;
+        for input in inputs {
+            self.tx.insert_map_item(id, index, input.text())?;
+            index += 1;
+        }
+        if last {
+            let run = self.run(id)?;
+            run.touched = true;
+            run.body.work = Work::Running;
+            self.map_inbox.push_back((id, MapRunEvent::ItemsReady { children: index, last: true }));
+        }
+        self.drain()
+    }
+}

@@ -1,0 +1,594 @@
+//! The step: everything that happens to executions within one transaction.
+//!
+//! A [`Stepper`] loads executions as they are concerned, lets the interpreter take events, turns its
+//! effects into rows (`effects`, `map_runs`), and writes each execution once at the end, showing the
+//! revision it read. What one execution's step means for another (a child that ends, a map run that
+//! goes on) is taken up in the same transaction, up to a limit; the rest is left to the driver.
+//!
+//! Runs on the store's writer; must not wait for anything.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ark_model::workflow::{ExecutionStatus, MachineType};
+use ark_states::definition::ScopeId;
+use ark_states::error::{Failure, names};
+use ark_states::history::{Details, EventType, HistoryEvent};
+use ark_states::machine::{
+    self, End, Env, Event, ExecutionInfo, ExecutionState, Host, MapRunEvent, TaskId,
+};
+use ark_states::resource::Resource;
+use ark_store::{ExecutionKind, ExecutionRow, StoreError, TimerRow, WriteTx};
+use jiff::{SignedDuration, Timestamp};
+
+use super::error::{Refusal, WorkflowError};
+use super::facts::{Facts, Parent, TokenUse, child_type, keep_text, kept_text};
+use super::hub::Hub;
+use super::map_runs::Run;
+use super::program::{Program, Programs};
+use super::types::StartTarget;
+use super::{Entropy, names as machine_names, resources};
+
+/// Whose clock a timer is.
+pub(super) mod timers {
+    /// The interpreter's.
+    pub(crate) const INTERPRETER: u8 = 0;
+    /// A task's whole time.
+    pub(crate) const TASK: u8 = 1;
+    /// A task's heartbeat.
+    pub(crate) const HEARTBEAT: u8 = 2;
+    /// The longest an execution may last.
+    pub(crate) const EXECUTION: u8 = 3;
+    /// A step that used up its share goes on.
+    pub(crate) const CONTINUE: u8 = 4;
+}
+
+/// The longest an Express execution may last.
+pub(super) const EXPRESS_MAX: SignedDuration = SignedDuration::from_secs(300);
+/// Executions started within one transaction on behalf of others; more are left to the driver.
+const STARTS_MAX: u32 = 64;
+/// Times that executions go on within one transaction after they used up their share.
+const CONTINUES_MAX: u32 = 4;
+
+/// What all steps of a server share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) hub: Hub,
+    pub(super) programs: Programs,
+    /// The number given to an execution last; 0 before the first.
+    last_execution: AtomicU64,
+    /// Whether no more executions may be started, as the driver saw it last.
+    pub(super) full: std::sync::atomic::AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(entropy: Arc<dyn Entropy>) -> Self {
+        Self {
+            entropy,
+            hub: Hub::default(),
+            programs: Programs::default(),
+            last_execution: AtomicU64::new(0),
+            full: std::sync::atomic::AtomicBool::new(false),
+        }
+    }
+}
+
+/// An execution in hand.
+pub(super) struct Loaded {
+    pub(super) row: ExecutionRow,
+    pub(super) facts: Facts,
+    pub(super) program: Arc<Program>,
+    pub(super) info: ExecutionInfo,
+    state: ExecutionState,
+    history: Vec<HistoryEvent>,
+    fresh: bool,
+    touched: bool,
+}
+
+/// What to start.
+pub(super) struct StartSpec {
+    pub(super) target: StartTarget,
+    pub(super) kind: ExecutionKind,
+    pub(super) name: Option<String>,
+    pub(super) input: Arc<str>,
+    pub(super) trace_header: Option<String>,
+    pub(super) priority: i64,
+    pub(super) namespace: Option<String>,
+    pub(super) parent: Option<Parent>,
+}
+
+/// What became of a start.
+#[derive(Debug, Clone)]
+pub(super) struct Begun {
+    pub(super) id: u64,
+    pub(super) arn: String,
+    pub(super) started_at: Timestamp,
+    /// Whether it was made by this start, and its first step is to be taken.
+    pub(super) fresh: bool,
+}
+
+/// See the module.
+pub(super) struct Stepper<'a> {
+    pub(super) tx: &'a mut WriteTx,
+    pub(super) shared: &'a Shared,
+    pub(super) now: Timestamp,
+    loaded: HashMap<u64, Box<Loaded>>,
+    named: HashMap<(u64, String), u64>,
+    pub(super) runs: HashMap<u64, Run>,
+    pub(super) inbox: VecDeque<(u64, Event)>,
+    pub(super) map_inbox: VecDeque<(u64, MapRunEvent)>,
+    pub(super) starts_left: u32,
+    continues_left: u32,
+}
+
+/// The runtime's answers to the interpreter.
+struct HostView<'a> {
+    tx: &'a WriteTx,
+    execution: u64,
+    facts: &'a Facts,
+    program: &'a Program,
+}
+
+impl Host for HostView<'_> {
+    fn task_token(&self, task: TaskId) -> String {
+        self.facts.token(self.execution, task.0, TokenUse::Task)
+    }
+
+    fn refusal(&self, resource: &Resource) -> Option<String> {
+        let namespace = self.facts.namespace.as_deref();
+        match resources::work(self.tx, resource, &self.program.region, namespace) {
+            Ok(Ok(_)) => None,
+            Ok(Err(text)) => Some(text),
+            // The store's failure shows again where it is reported: when the step is written.
+            Err(_) => None,
+        }
+    }
+}
+
+impl<'a> Stepper<'a> {
+    pub(super) fn new(tx: &'a mut WriteTx, shared: &'a Shared, now: Timestamp) -> Self {
+        Self {
+            tx,
+            shared,
+            now,
+            loaded: HashMap::new(),
+            named: HashMap::new(),
+            runs: HashMap::new(),
+            inbox: VecDeque::new(),
+            map_inbox: VecDeque::new(),
+            starts_left: STARTS_MAX,
+            continues_left: CONTINUES_MAX,
+        }
+    }
+
+    /// The execution, from hand or from the store; `None` when there is none.
+    pub(super) fn load(&mut self, id: u64) -> Result<Option<&mut Loaded>, WorkflowError> {
+        if !self.loaded.contains_key(&id) {
+            let Some(row) = self.tx.execution(id)? else { return Ok(None) };
+            let loaded = self.unpack(row)?;
+            self.loaded.insert(id, Box::new(loaded));
+        }
+        Ok(self.loaded.get_mut(&id).map(|l| &mut **l))
+    }
+
+    fn unpack(&self, row: ExecutionRow) -> Result<Loaded, WorkflowError> {
+        let broken = |what: &str, why: String| {
+            WorkflowError::Internal(format!("{what} of execution {}: {why}", row.id))
+        };
+        let facts: Facts =
+            serde_json::from_str(&row.body).map_err(|e| broken("the facts", e.to_string()))?;
+        let program = self.shared.programs.get(self.tx, row.revision)?;
+        let input = kept_text(self.tx, row.id, &facts.input)?;
+        let state = match &row.state {
+            Some(state) => ExecutionState::from_bytes(state.as_bytes())
+                .map_err(|e| broken("the state", e.to_string()))?,
+            None => ExecutionState::new(),
+        };
+        let info = info(&program, &row, &facts, input.into());
+        Ok(Loaded {
+            row,
+            facts,
+            program,
+            info,
+            state,
+            history: Vec::new(),
+            fresh: false,
+            touched: false,
+        })
+    }
+
+    /// Starts an execution and takes its first step.
+    ///
+    /// # Errors
+    /// `ExecutionAlreadyExists`, `InvalidName`, `ExecutionLimitExceeded`.
+    pub(super) fn start(&mut self, spec: StartSpec) -> Result<Begun, WorkflowError> {
+        let begun = self.begin(spec)?;
+        if begun.fresh {
+            self.apply(begun.id, Event::Start)?;
+        }
+        Ok(begun)
+    }
+
+    /// As [`Self::start`], but leaves the first step to the caller.
+    pub(super) fn begin(&mut self, spec: StartSpec) -> Result<Begun, WorkflowError> {
+        if let Some(name) = &spec.name {
+            machine_names::check(name)?;
+            if spec.kind == ExecutionKind::Standard
+                && let Some(begun) = self.started_before(&spec, name)?
+            {
+                return Ok(begun);
+            }
+        }
+        if self.shared.full.load(Ordering::Relaxed) {
+            return Err(Refusal::ExecutionLimitExceeded
+                .with("The limit of open executions is reached: wait until some have ended."));
+        }
+        let entropy = &self.shared.entropy;
+        let program = self.shared.programs.get(self.tx, spec.target.revision)?;
+        let name = spec.name.unwrap_or_else(|| entropy.uuid().to_string());
+        let name = match spec.kind {
+            ExecutionKind::Standard => name,
+            // Names of Express executions are not unique; `:` is in no name.
+            ExecutionKind::Express | ExecutionKind::Sync => format!("{name}:{}", entropy.uuid()),
+        };
+        let secret = format!("{:016x}{:016x}", entropy.bits(), entropy.bits());
+        let id = self.next_id()?;
+        let (map_run, scope) = match &spec.parent {
+            Some(Parent::Item { map_run, scope, .. }) => (Some(*map_run), ScopeId(*scope)),
+            Some(Parent::Task { .. }) | None => (None, ScopeId(0)),
+        };
+        let facts = Facts {
+            secret,
+            input: keep_text(self.tx, id, &spec.input)?,
+            trace_header: spec.trace_header,
+            version_arn: spec.target.version_arn,
+            alias_arn: spec.target.alias_arn,
+            priority: spec.priority,
+            namespace: spec.namespace,
+            parent: spec.parent,
+            ..Facts::default()
+        };
+        let row = ExecutionRow {
+            id,
+            machine: spec.target.machine,
+            revision: spec.target.revision,
+            name: name.clone(),
+            kind: spec.kind,
+            status: ExecutionStatus::Running,
+            started_at: self.now,
+            stopped_at: None,
+            map_run,
+            rev: 0,
+            events: 0,
+            body: String::new(),
+            state: None,
+        };
+        let info = info(&program, &row, &facts, spec.input);
+        let arn = info.arn.to_string();
+        let begun = Begun { id, arn, started_at: self.now, fresh: true };
+        self.named.insert((row.machine, name), id);
+        let express = spec.kind != ExecutionKind::Standard
+            || matches!(&facts.parent, Some(Parent::Item { express: true, .. }));
+        let loaded = Loaded {
+            row,
+            facts,
+            program,
+            info,
+            state: ExecutionState::new_child(scope),
+            history: Vec::new(),
+            fresh: true,
+            touched: true,
+        };
+        self.loaded.insert(id, Box::new(loaded));
+        if express {
+            self.set_timer(id, timers::EXECUTION, 0, after(self.now, EXPRESS_MAX))?;
+        }
+        Ok(begun)
+    }
+
+    fn started_before(
+        &mut self,
+        spec: &StartSpec,
+        name: &str,
+    ) -> Result<Option<Begun>, WorkflowError> {
+        let machine = spec.target.machine;
+        let known = match self.named.get(&(machine, name.to_owned())) {
+            Some(id) => Some(*id),
+            None => self.tx.execution_by_name(machine, name)?.map(|row| row.id),
+        };
+        let Some(id) = known else { return Ok(None) };
+        let Some(before) = self.load(id)? else { return Ok(None) };
+        let arn = before.info.arn.to_string();
+        if before.row.status == ExecutionStatus::Running && before.info.input == spec.input {
+            let started_at = before.row.started_at;
+            return Ok(Some(Begun { id, arn, started_at, fresh: false }));
+        }
+        Err(Refusal::ExecutionAlreadyExists.with(format!("Execution Already Exists: '{arn}'")))
+    }
+
+    /// Closures run one after the other under the fencing token, so one counter in memory is
+    /// enough; a transaction that is undone leaves a gap.
+    fn next_id(&self) -> Result<u64, StoreError> {
+        let last = &self.shared.last_execution;
+        if last.load(Ordering::Relaxed) == 0 {
+            last.store(self.tx.last_execution_id()?, Ordering::Relaxed);
+        }
+        Ok(last.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Lets an execution take an event, and carries out what follows. Answers whether it was
+    /// taken; an event that nothing waits for changes nothing.
+    pub(super) fn apply(&mut self, id: u64, event: Event) -> Result<bool, WorkflowError> {
+        let taken = self.take(id, event)?;
+        self.drain()?;
+        Ok(taken)
+    }
+
+    /// As [`Self::apply`], but leaves what follows in the inboxes.
+    fn take(&mut self, id: u64, event: Event) -> Result<bool, WorkflowError> {
+        if self.load(id)?.is_none() {
+            return Ok(false);
+        }
+        let Some(mut loaded) = self.loaded.remove(&id) else { return Ok(false) };
+        let is_redrive = matches!(event, Event::Redrive);
+        if loaded.row.status.is_ended() && !is_redrive {
+            self.loaded.insert(id, loaded);
+            return Ok(false);
+        }
+        let entropy = &self.shared.entropy;
+        let seed = (u128::from(entropy.bits()) << 64) | u128::from(entropy.bits());
+        let stepped = {
+            let l = &mut *loaded;
+            let host =
+                HostView { tx: &*self.tx, execution: id, facts: &l.facts, program: &l.program };
+            let env = Env { now: self.now, seed, execution: &l.info, host: &host };
+            let (definition, state) = (&l.program.definition, &mut l.state);
+            catch_unwind(AssertUnwindSafe(|| machine::next(definition, state, event, &env)))
+        };
+        let step = match stepped {
+            Ok(Ok(step)) => step,
+            Ok(Err(_)) => {
+                self.loaded.insert(id, loaded);
+                return Ok(false);
+            }
+            Err(_) => {
+                self.loaded.insert(id, loaded);
+                tracing::error!(execution = id, "the interpreter panicked; the execution fails");
+                let cause = "The interpreter could not take this step. This is a defect of Ark.";
+                self.force_end(id, End::Failed(Failure::new(names::RUNTIME, cause)))?;
+                return Ok(true);
+            }
+        };
+        loaded.touched = true;
+        loaded.history.extend(step.history);
+        if is_redrive {
+            loaded.row.status = ExecutionStatus::Running;
+            loaded.row.stopped_at = None;
+        }
+        self.loaded.insert(id, loaded);
+        for effect in step.effects {
+            self.effect(id, effect)?;
+        }
+        if step.yielded {
+            if self.continues_left > 0 {
+                self.continues_left -= 1;
+                self.inbox.push_back((id, Event::Continue));
+            } else {
+                self.set_timer(id, timers::CONTINUE, 0, self.now)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes up what steps of some executions mean for others.
+    pub(super) fn drain(&mut self) -> Result<(), WorkflowError> {
+        loop {
+            if let Some((id, event)) = self.inbox.pop_front() {
+                self.take(id, event)?;
+            } else if let Some((run, event)) = self.map_inbox.pop_front() {
+                self.take_map(run, event)?;
+            } else if !self.start_children()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends an execution without the interpreter.
+    pub(super) fn force_end(&mut self, id: u64, end: End) -> Result<(), WorkflowError> {
+        let now = self.now;
+        let Some(loaded) = self.load(id)? else { return Ok(()) };
+        let kind = match &end {
+            End::Succeeded(_) => EventType::ExecutionSucceeded,
+            End::Failed(_) => EventType::ExecutionFailed,
+            End::TimedOut(_) => EventType::ExecutionTimedOut,
+            End::Aborted(_) => EventType::ExecutionAborted,
+        };
+        let details = match &end {
+            End::Succeeded(output) => {
+                Details { output: Some(output.text().clone()), ..Details::default() }
+            }
+            End::Failed(f) | End::TimedOut(f) | End::Aborted(f) => {
+                Details { error: f.error.clone(), cause: f.cause.clone(), ..Details::default() }
+            }
+        };
+        let last = loaded.history.last().map_or(loaded.row.events, |e| e.id);
+        let event =
+            HistoryEvent { id: last + 1, previous_event_id: last, timestamp: now, kind, details };
+        loaded.history.push(event);
+        loaded.touched = true;
+        loaded.row.state = None;
+        loaded.state = ExecutionState::new();
+        self.finish(id, end)?;
+        self.drain()
+    }
+
+    /// An execution has ended: its row, its work, and whoever waits for it.
+    pub(super) fn finish(&mut self, id: u64, end: End) -> Result<(), WorkflowError> {
+        let now = self.now;
+        let (status, output, failure) = match end {
+            End::Succeeded(output) => (ExecutionStatus::Succeeded, Some(output), None),
+            End::Failed(failure) => (ExecutionStatus::Failed, None, Some(failure)),
+            End::TimedOut(failure) => (ExecutionStatus::TimedOut, None, Some(failure)),
+            End::Aborted(failure) => (ExecutionStatus::Aborted, None, Some(failure)),
+        };
+        let output_kept = match &output {
+            Some(output) => Some(keep_text(self.tx, id, output.text())?),
+            None => None,
+        };
+        let Some(l) = self.load(id)? else { return Ok(()) };
+        l.row.status = status;
+        l.row.stopped_at = Some(now);
+        l.facts.output = output_kept;
+        l.facts.error = failure.as_ref().and_then(|f| f.error.as_deref().map(str::to_owned));
+        l.facts.cause = failure.as_ref().and_then(|f| f.cause.as_deref().map(str::to_owned));
+        let (map_runs, fresh, parent) = (l.facts.map_runs, l.fresh, l.facts.parent.clone());
+        for task in self.tx.workflow_tasks_of(id)? {
+            self.withdraw(&task);
+        }
+        if map_runs {
+            self.stop_map_runs(id)?;
+        }
+        self.tx.clear_execution_work(id)?;
+        let _ = fresh;
+        self.shared.hub.ended(id);
+        self.tell_parent(id, parent)
+    }
+
+    pub(super) fn set_timer(
+        &mut self,
+        execution: u64,
+        kind: u8,
+        num: u64,
+        due: Timestamp,
+    ) -> Result<(), WorkflowError> {
+        self.tx.put_timer(TimerRow { execution, kind, num, due })?;
+        self.shared.hub.timer_set(due);
+        Ok(())
+    }
+
+    /// Writes everything. The last call within the transaction.
+    pub(super) fn write(&mut self) -> Result<(), WorkflowError> {
+        for (id, mut loaded) in std::mem::take(&mut self.loaded) {
+            if loaded.touched {
+                self.write_one(id, &mut loaded)?;
+            }
+        }
+        for (_, run) in std::mem::take(&mut self.runs) {
+            run.write(self.tx)?;
+        }
+        Ok(())
+    }
+
+    fn write_one(&mut self, id: u64, l: &mut Loaded) -> Result<(), WorkflowError> {
+        let ended = l.row.status.is_ended();
+        let kept = match l.row.kind {
+            ExecutionKind::Standard => true,
+            ExecutionKind::Express => !ended,
+            // Whoever waits for it reads it once more, unless it ended before it was ever written.
+            ExecutionKind::Sync => !(ended && l.fresh),
+        };
+        if !kept {
+            if !l.fresh {
+                self.tx.delete_execution(id)?;
+            }
+            return Ok(());
+        }
+        let recorded = l.row.kind == ExecutionKind::Standard
+            && !matches!(&l.facts.parent, Some(Parent::Item { express: true, .. }));
+        if let (true, Some(first)) = (recorded, l.history.first()) {
+            let seq = first.id;
+            if seq != l.row.events + 1 {
+                let text = format!(
+                    "execution {id} has {} events and was to get number {seq}",
+                    l.row.events
+                );
+                return Err(WorkflowError::Internal(text));
+            }
+            let last = l.history.last().map_or(seq, |e| e.id);
+            for event in &mut l.history {
+                let d = &mut event.details;
+                for text in [&mut d.input, &mut d.output, &mut d.parameters, &mut d.cause] {
+                    if let Some(long) = text.as_ref().filter(|t| t.len() > 1_024) {
+                        *text = Some(keep_text(self.tx, id, long)?.into());
+                    }
+                }
+            }
+            let events = serde_json::to_string(&l.history)
+                .map_err(|e| WorkflowError::Internal(format!("the history of {id}: {e}")))?;
+            self.tx.append_history(id, seq, &events)?;
+            l.row.events = last;
+        }
+        let body = serde_json::to_string(&l.facts)
+            .map_err(|e| WorkflowError::Internal(format!("the facts of {id}: {e}")))?;
+        l.row.body = body;
+        let goes_on = match l.row.status {
+            ExecutionStatus::Running | ExecutionStatus::PendingRedrive => true,
+            ExecutionStatus::Succeeded => false,
+            // What an execution is redriven from.
+            ExecutionStatus::Failed | ExecutionStatus::TimedOut | ExecutionStatus::Aborted => {
+                recorded && l.state.status() != machine::ExecutionStatus::Running
+            }
+        };
+        l.row.state = goes_on
+            .then(|| String::from_utf8(l.state.to_bytes()))
+            .transpose()
+            .map_err(|_| WorkflowError::Internal(format!("the state of {id} is no text")))?;
+        if l.fresh {
+            self.tx.insert_execution(&l.row)?;
+        } else {
+            self.tx.put_execution(&mut l.row)?;
+        }
+        Ok(())
+    }
+
+    fn tell_parent(&mut self, id: u64, parent: Option<Parent>) -> Result<(), WorkflowError> {
+        match parent {
+            None => Ok(()),
+            Some(Parent::Task { execution, task, json }) => {
+                let event = self.child_outcome(id, task, json)?;
+                if self.end_task(execution, task)? {
+                    self.inbox.push_back((execution, event));
+                }
+                Ok(())
+            }
+            Some(Parent::Item { map_run, index, .. }) => self.child_ended(id, map_run, index),
+        }
+    }
+}
+
+/// What never changes of an execution, as the interpreter sees it.
+fn info(program: &Program, row: &ExecutionRow, facts: &Facts, input: Arc<str>) -> ExecutionInfo {
+    let shown = row.name.split_once(':').map_or(row.name.as_str(), |(name, _)| name);
+    ExecutionInfo {
+        arn: program.execution_arn(row, facts).into(),
+        name: shown.into(),
+        input,
+        role_arn: program.role_arn.clone(),
+        start_time: row.started_at,
+        state_machine_arn: program.machine_arn(facts).into(),
+        state_machine_name: program.name.as_str().into(),
+        alias_arn: facts.alias_arn.as_deref().map(Into::into),
+        version_arn: facts.version_arn.as_deref().map(Into::into),
+    }
+}
+
+/// An instant some time later; the end of time where no calendar reaches.
+pub(super) fn after(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// Which kind of execution a start of a machine makes, when nobody waits for it.
+pub(super) fn kind_of(machine_type: MachineType) -> ExecutionKind {
+    match machine_type {
+        MachineType::Standard => ExecutionKind::Standard,
+        MachineType::Express => ExecutionKind::Express,
+    }
+}
+
+/// Whether a child of a map run is kept like a Standard execution.
+pub(super) fn kind_of_child(express: bool) -> ExecutionKind {
+    kind_of(child_type(express))
+}
