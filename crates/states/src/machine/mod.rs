@@ -7,18 +7,30 @@
 //! It must not keep anything outside the state: an execution goes on after a restart from the stored
 //! bytes alone.
 
+mod children;
 mod effect;
+mod evaluate;
 mod event;
+mod failure;
+mod frame;
+mod map;
 mod map_run;
+mod redrive;
+mod run;
+mod states;
+mod task;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use self::frame::{Doing, Frame, FrameId, ROOT};
+use self::run::Run;
 use crate::definition::{Definition, ScopeId};
-use crate::error::Failure;
-use crate::history::HistoryEvent;
+use crate::error::{Failure, names};
+use crate::history::{Details, EventType, HistoryEvent};
 use crate::resource::Resource;
 use crate::value::Document;
 
@@ -27,6 +39,7 @@ pub use effect::{
     TaskRequest, TimerId, WriterRequest,
 };
 pub use event::{Event, MapRunEnd, TaskTimeout, context_time};
+pub use map::ChildInputs;
 pub use map_run::{
     ChildStatus, MapRunCounts, MapRunEffect, MapRunEvent, MapRunState, MapRunStatus,
 };
@@ -34,6 +47,9 @@ pub use map_run::{
 /// What never changes about an execution; kept beside the state, not in it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExecutionInfo {
+    /// Express: no limit on events, no redrive.
+    #[serde(default)]
+    pub express: bool,
     /// `$$.Execution.Id`.
     pub arn: Arc<str>,
     /// `$$.Execution.Name`.
@@ -114,15 +130,37 @@ pub enum ExecutionStatus {
     Aborted,
 }
 
+/// Version of the stored form of [`ExecutionState`].
+const VERSION: u32 = 1;
+
 /// Where an execution stands. Small: the current state of each branch with its input, retry counters,
 /// variables, results gathered; not the definition, not the history.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExecutionState {
     version: u32,
+    /// The list of states it runs: the machine, or a Map's processor.
     scope: ScopeId,
     status: ExecutionStatus,
     last_event_id: u64,
+    #[serde(default)]
     redrive_count: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    redrive_time: Option<Timestamp>,
+    /// The last id given to a task, timer or Map Run.
+    last_id: u64,
+    /// The id of the next frame.
+    next_frame: FrameId,
+    /// The timer of the machine's `TimeoutSeconds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timeout: Option<TimerId>,
+    /// Bytes of all variables.
+    #[serde(default)]
+    variables_bytes: usize,
+    /// Running lists of states; kept after a failure, for a redrive.
+    frames: BTreeMap<FrameId, Frame>,
+    /// Frames that can go on at once, in this order.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    ready: VecDeque<FrameId>,
 }
 
 impl ExecutionState {
@@ -134,22 +172,36 @@ impl ExecutionState {
     /// A new execution of the processor of a distributed Map.
     pub fn new_child(scope: ScopeId) -> Self {
         Self {
-            version: 1,
+            version: VERSION,
             scope,
             status: ExecutionStatus::Running,
             last_event_id: 0,
             redrive_count: 0,
+            redrive_time: None,
+            last_id: 0,
+            next_frame: ROOT,
+            timeout: None,
+            variables_bytes: 0,
+            frames: BTreeMap::new(),
+            ready: VecDeque::new(),
         }
     }
 
     /// Reads what [`Self::to_bytes`] wrote, in this or an earlier version of Ark.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
-        serde_json::from_slice(bytes).map_err(|error| StateError { detail: error.to_string() })
+        let state: Self = serde_json::from_slice(bytes)
+            .map_err(|error| StateError { detail: error.to_string() })?;
+        if state.version != VERSION {
+            let detail = format!("version {} is not known", state.version);
+            return Err(StateError { detail });
+        }
+        Ok(state)
     }
 
-    /// For the store. Begins with its version.
+    /// For the store. Carries its version.
+    #[expect(clippy::expect_used, reason = "maps with integer keys and texts always serialise")]
     pub fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+        serde_json::to_vec(self).expect("a state is JSON")
     }
 
     /// Whether it runs, and how it ended.
@@ -181,42 +233,100 @@ pub struct StateError {
     detail: String,
 }
 
-/// Takes one event. On refusal the state is unchanged.
+/// Takes one event and runs on until outside work is needed. On refusal the state is unchanged.
 pub fn next(
-    _definition: &Definition,
-    _state: &mut ExecutionState,
-    _event: Event,
-    _env: &Env<'_>,
+    definition: &Definition,
+    state: &mut ExecutionState,
+    event: Event,
+    env: &Env<'_>,
 ) -> Result<Step, Refused> {
-    Err(Refused::WrongStatus)
+    let redrive = matches!(event, Event::Redrive);
+    if state.status != ExecutionStatus::Running && !redrive {
+        return Err(Refused::WrongStatus);
+    }
+    let begun = state.last_event_id > 0;
+    if begun == matches!(event, Event::Start) {
+        return Err(Refused::WrongStatus);
+    }
+    let mut run = Run::new(definition, state, env);
+    match event {
+        Event::Start => run.start()?,
+        Event::Continue => {}
+        Event::TaskStarted { task, worker } => run.task_started(task, worker)?,
+        Event::TaskSubmitted { task, output } => run.task_submitted(task, &output)?,
+        Event::TaskSucceeded { task, output } => run.task_succeeded(task, &output)?,
+        Event::TaskFailed { task, failure } => run.task_failed(task, failure)?,
+        Event::TaskTimedOut { task, timeout } => run.task_timed_out(task, timeout)?,
+        Event::TimerFired { timer } => run.timer_fired(timer)?,
+        Event::MapRunFinished { map_run, end } => run.map_run_finished(map_run, end)?,
+        Event::Stop { failure } => run.end(End::Aborted(failure), 0),
+        Event::Redrive => run.redrive()?,
+    }
+    Ok(run.drive())
 }
 
-/// Makes the inputs of a Map Run's children of items read one by one: selects (`ItemSelector`) and
-/// batches (`ItemBatcher`).
-pub struct ChildInputs<'a> {
-    definition: &'a Definition,
-    selection: &'a ItemSelection,
-    batch: Vec<crate::value::Value>,
-}
-
-impl<'a> ChildInputs<'a> {
-    /// For one Map Run, items beginning with index 0.
-    pub fn new(definition: &'a Definition, selection: &'a ItemSelection) -> Self {
-        Self { definition, selection, batch: Vec::new() }
+impl Run<'_> {
+    fn start(&mut self) -> Result<(), Refused> {
+        let execution = self.env.execution;
+        let start = self.definition.start(self.state.scope).ok_or(Refused::WrongStatus)?;
+        let details = Details {
+            input: Some(execution.input.clone()),
+            role_arn: Some(execution.role_arn.clone()),
+            state_machine_alias_arn: execution.alias_arn.clone(),
+            state_machine_version_arn: execution.version_arn.clone(),
+            ..Details::default()
+        };
+        self.record(EventType::ExecutionStarted, 0, details);
+        match Document::parse(&execution.input) {
+            Ok(input) => {
+                self.start_frame(run::root_frame(self.state.scope, start, input, self.env.now));
+                self.arm_timeout();
+            }
+            Err(error) => {
+                let cause = format!("The input of the execution is not JSON: {error}");
+                self.end(End::Failed(Failure::new(names::RUNTIME, cause)), 1);
+            }
+        }
+        Ok(())
     }
 
-    /// Takes an item; gives an input when a batch is full (or when there is no batching).
-    pub fn push(
-        &mut self,
-        item: crate::value::Value,
-        _env: &Env<'_>,
-    ) -> Result<Option<Document>, Failure> {
-        let _ = (self.definition, self.selection, &self.batch);
-        Ok(Some(Document::new(item)))
+    /// Arms the timer of `TimeoutSeconds`; the processor of a Map has none of its own.
+    fn arm_timeout(&mut self) {
+        let Some(seconds) = self.definition.timeout_seconds() else { return };
+        if self.state.scope == ScopeId(0)
+            && let Ok(at) = self.env.now.checked_add(SignedDuration::from_secs(seconds))
+        {
+            self.state.timeout = Some(self.arm(at));
+        }
     }
 
-    /// The last, not full batch.
-    pub fn finish(self, _env: &Env<'_>) -> Result<Option<Document>, Failure> {
-        Ok(None)
+    fn timer_fired(&mut self, timer: TimerId) -> Result<(), Refused> {
+        if self.state.timeout == Some(timer) {
+            self.state.timeout = None;
+            let failure = Failure { error: Some(names::TIMEOUT.into()), cause: None };
+            self.end(End::TimedOut(failure), 0);
+            return Ok(());
+        }
+        let waits = |doing: &Doing| match doing {
+            Doing::Wait { timer: waited } | Doing::Retry { timer: waited } => *waited == timer,
+            Doing::Enter
+            | Doing::Work
+            | Doing::Task { .. }
+            | Doing::Parallel { .. }
+            | Doing::Map(_)
+            | Doing::MapRun { .. }
+            | Doing::Failed { .. } => false,
+        };
+        let found = self.state.frames.iter().find(|(_, frame)| waits(&frame.doing));
+        let id = *found.ok_or(Refused::NotWaitedFor)?.0;
+        if matches!(self.frame(id).doing, Doing::Wait { .. }) {
+            if let Err(error) = self.wait_over(id) {
+                self.state_error(id, error);
+            }
+        } else {
+            self.frame(id).doing = Doing::Work;
+            self.state.ready.push_back(id);
+        }
+        Ok(())
     }
 }
