@@ -563,6 +563,7 @@ impl<'a> Stepper<'a> {
 fn info(program: &Program, row: &ExecutionRow, facts: &Facts, input: Arc<str>) -> ExecutionInfo {
     let shown = row.name.split_once(':').map_or(row.name.as_str(), |(name, _)| name);
     ExecutionInfo {
+        express: matches!(row.kind, ExecutionKind::Express | ExecutionKind::Sync),
         arn: program.execution_arn(row, facts).into(),
         name: shown.into(),
         input,

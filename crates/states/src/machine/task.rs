@@ -14,7 +14,7 @@ use crate::definition::{FieldError, StateKind, Task};
 use crate::error::{Failure, names};
 use crate::history::{Details, EventType};
 use crate::limits::PAYLOAD_BYTES_MAX;
-use crate::resource::Resource;
+use crate::resource::{Pattern, Resource};
 use crate::value::{DEPTH_MAX, Document, Value};
 
 /// What happens to a task; each family of resources has its own event for it.
@@ -64,7 +64,10 @@ fn base_details(resource: &Resource) -> Details {
 impl Run<'_> {
     pub(super) fn task(&mut self, id: FrameId, task: &Task) -> Evaluated<()> {
         let number = TaskId(self.new_id());
-        let extra = Extra { task: Some(number), item: None };
+        // Recorded: only a task that waits for its token sees it.
+        let sees_token =
+            matches!(task.resource, Resource::Service { pattern: Pattern::WaitForTaskToken, .. });
+        let extra = Extra { task: sees_token.then_some(number), item: None };
         let (input, timeout, heartbeat, credentials) = self.evaluating(id, &extra, |eval| {
             let effective = eval.effective_input()?;
             let input = eval.parameters(&effective)?;

@@ -6,15 +6,32 @@ use serde_json::Value;
 /// Strings that stand for anything by themselves.
 const WHOLE: &[&str] = &["timestamp", "date", "start-date", "stop-date", "start-time"];
 /// Parts of strings that stand for anything.
-const PARTS: &[&str] =
-    &["111111111111", "snf_role_arn", "sfn_role_arn", "activity_arn", "activity_name"];
+const PARTS: &[&str] = &[
+    "111111111111",
+    "snf_role_arn",
+    "sfn_role_arn",
+    "activity_arn",
+    "activity_name",
+    "lambda_function_1_name",
+];
 
 /// Whether what came is what was recorded.
 pub fn same(expected: &Value, got: &Value, placeholders: &[String]) -> bool {
     match (expected, got) {
         (Value::String(expected), _) if placeholders.iter().any(|known| known == expected) => true,
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
-        (Value::String(a), Value::String(b)) => same_text(a, b),
+        (Value::String(a), Value::String(b)) => {
+            same_text(a, b) || {
+                // JSON within a text.
+                let (inner_a, inner_b) = (unjson(expected), unjson(got));
+                (&inner_a != expected && &inner_b != got) && same(&inner_a, &inner_b, placeholders)
+            }
+        }
+        // The recorder parsed some texts that hold an object.
+        (Value::Object(_), Value::String(_)) => {
+            let inner = unjson(got);
+            inner.is_object() && same(expected, &inner, placeholders)
+        }
         (Value::Object(a), Value::Object(b)) => {
             let by_key = |(key, value): (&String, &Value)| {
                 b.get(key).is_some_and(|other| same(value, other, placeholders))

@@ -60,7 +60,11 @@ impl Host for NoHost<'_> {
 pub fn info(input: &str, express: bool) -> ExecutionInfo {
     ExecutionInfo {
         express,
-        arn: "arn:aws:states:us-east-1:111111111111:execution:machine-1:run-1".into(),
+        arn: if express {
+            "arn:aws:states:us-east-1:111111111111:express:machine-1:run-1:0".into()
+        } else {
+            "arn:aws:states:us-east-1:111111111111:execution:machine-1:run-1".into()
+        },
         name: "run-1".into(),
         input: input.into(),
         role_arn: "snf_role_arn".into(),
