@@ -72,7 +72,6 @@ pub(crate) struct Cells {
     rate_limited: AtomicU64,
     retries_refused: AtomicU64,
     mirrored: AtomicU64,
-    /// Also added to by other threads; written on slow paths only.
     ejections: AtomicU64,
     /// Allocated with the first request.
     spreads: OnceLock<Box<Spreads>>,
@@ -140,6 +139,26 @@ impl Cells {
         if ended.outcome == Outcome::Answered {
             spreads.answer_bytes.record(ended.response_bytes);
         }
+    }
+
+    pub(crate) fn shed(&self) {
+        bump(&self.shed, 1);
+    }
+
+    pub(crate) fn rate_limited(&self) {
+        bump(&self.rate_limited, 1);
+    }
+
+    pub(crate) fn retry_refused(&self) {
+        bump(&self.retries_refused, 1);
+    }
+
+    pub(crate) fn mirrored(&self) {
+        bump(&self.mirrored, 1);
+    }
+
+    pub(crate) fn ejected(&self) {
+        bump(&self.ejections, 1);
     }
 
     /// Requests in flight, streams included: what a balancer calls load.

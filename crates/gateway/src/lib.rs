@@ -8,6 +8,8 @@
 //! - `wire`: bytes. HTTP/1.1 and HTTP/2 on both sides, tunnels, chunked bodies, WebSocket frames.
 //! - `worker`: one thread per core; admission, and how the removal of a target is acknowledged.
 //! - `table`, `target`, `counters`: what workers read and count.
+//! - `balance`, `pool`, `split`, `limiter`, `concurrency`, `rate`, `retry_budget`, `rules`: which
+//!   target a request goes to, and whether it is let in at all.
 //! - `tls`: certificates, and TLS towards clients.
 //! - `registry`, `conductor`: from tables to those; reports, checkpoints, the end.
 //! - `health`: probes. The gateway owns readiness.
@@ -15,7 +17,9 @@
 //! It must not know the store or any engine: it receives a table and emits measurements.
 
 pub mod adopt;
+mod balance;
 mod clock;
+mod concurrency;
 mod conductor;
 mod control;
 mod counters;
@@ -26,13 +30,20 @@ pub mod gateway;
 mod handoff;
 mod health;
 mod lazy_histogram;
+mod limiter;
 pub mod link;
 mod listen;
+mod pool;
 pub mod process;
+mod rate;
 mod refusals;
 mod registry;
+mod retry_budget;
 pub mod role;
+mod route_local;
+mod rules;
 mod saved;
+mod split;
 mod supervisor;
 mod table;
 mod target;

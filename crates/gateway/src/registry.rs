@@ -8,14 +8,17 @@ use std::sync::Arc;
 use ark_model::gateway::{Counters, RouteReport, TargetReport};
 use ark_model::ids::InstanceId;
 use ark_model::route::{
-    Probe, ROUTES_MAX, Route as RouteSpec, RouteKey, RouteProtocol, RouteTable, TARGETS_MAX,
-    Target as ModelTarget, TargetState,
+    Probe, ProbeCheck, ROUTES_MAX, Route as RouteSpec, RouteKey, RouteProtocol, RouteTable,
+    TARGETS_MAX, Target as ModelTarget, TargetState,
 };
+use ark_model::traffic::{MAINTENANCE_PAGE_BYTES_MAX, RULE_BYTES_MAX, RULES_MAX, RequestRule};
 
 use crate::clock::Clock;
 use crate::counters::{self, Cells, Stalls};
-use crate::table::{Group, Route, RouteEntry, RouteSlot, Table};
+use crate::limiter::RouteShared;
+use crate::table::{Active, Route, RouteEntry, RouteSlot, Table};
 use crate::target::{DrainDeadlines, Target, TargetSpec};
+use crate::wire::is_token;
 use crate::worker::Changes;
 
 /// See the module.
@@ -48,6 +51,7 @@ struct Slots {
 struct RouteRecord {
     slot: RouteSlot,
     cells: Arc<[Cells]>,
+    shared: Arc<RouteShared>,
     stalls: Stalls,
     /// Reports made since it left the table; `None` while it is in it.
     reports_since_gone: Option<u32>,
@@ -132,6 +136,7 @@ impl Registry {
             {
                 return Err(format!("{name}: port {port} is another route's"));
             }
+            check_rules(route).map_err(|reason| format!("{name}: {reason}"))?;
             let mut instances = HashSet::new();
             if let Some(twice) = route.targets.iter().find(|t| !instances.insert(t.instance)) {
                 return Err(format!("{name}: instance {} stands there twice", twice.instance));
@@ -160,17 +165,25 @@ impl Registry {
                 ports.insert(port, slot);
             }
             let host: Arc<str> = spec.hosts.first().map_or("localhost", String::as_str).into();
-            let mut groups: Vec<(u32, Group)> = Vec::new();
+            let mut known = Vec::with_capacity(spec.targets.len());
             for model in &spec.targets {
                 let record = self.target(slot, spec, model, &mut before);
-                let target = record.target.clone();
+                known.push((model, record.target.clone()));
                 self.targets.insert((slot, model.instance), record);
-                self.settle(&target, &model.state, &mut groups, &mut changes);
+            }
+            let others_serve = known.iter().any(|(_, target)| target.serves());
+            let mut active = Vec::new();
+            for (model, target) in known {
+                self.settle(&target, &model.state, others_serve, &mut changes);
+                if let TargetState::Active { weight } = model.state {
+                    active.push(Active { weight, target: target.clone() });
+                }
                 table.any_draining |= target.drain_deadlines().is_some();
                 let (probe, host) = (model.probe.clone(), host.clone());
                 probed.push(Probed { target, probe, host });
             }
-            table.routes.push(route(slot, spec, groups));
+            let shared = self.routes.get(&spec.key).map(|record| record.shared.clone());
+            table.routes.push(route(slot, spec, active, shared.unwrap_or_default()));
         }
         for prefixes in table.hosts.values_mut() {
             prefixes
@@ -252,6 +265,7 @@ impl Registry {
         let record = RouteRecord {
             slot,
             cells: Cells::blocks(self.workers).into(),
+            shared: Arc::default(),
             stalls: Stalls::default(),
             reports_since_gone: None,
             last_report: None,
@@ -304,37 +318,25 @@ impl Registry {
         &self,
         target: &Arc<Target>,
         state: &TargetState,
-        groups: &mut Vec<(u32, Group)>,
+        others_serve: bool,
         changes: &mut Changes,
     ) {
+        let now_ms = self.clock.now_ms();
+        let active = matches!(state, TargetState::Active { weight: 1.. });
+        target.set_active(active, others_serve, now_ms);
+        target.keep_idle(matches!(state, TargetState::Active { .. }));
         match state {
             TargetState::Candidate => {
                 target.drain(None);
-                target.keep_idle(false);
                 changes.retired.push(target.slot);
             }
-            TargetState::Active { weight } => {
-                target.drain(None);
-                target.keep_idle(true);
-                if *weight == 0 {
-                    return;
-                }
-                let share = u64::from(*weight);
-                match groups.iter_mut().find(|(other, _)| other == weight) {
-                    Some((_, group)) => {
-                        group.targets.push(target.clone());
-                        group.share += share;
-                    }
-                    None => groups.push((*weight, Group { share, targets: vec![target.clone()] })),
-                }
-            }
+            TargetState::Active { .. } => target.drain(None),
             TargetState::Draining { requests_until, streams_until } => {
                 target.drain(Some(DrainDeadlines {
-                    since_ms: self.clock.now_ms(),
+                    since_ms: now_ms,
                     requests_until_ms: self.clock.at(*requests_until),
                     streams_until_ms: self.clock.at(*streams_until),
                 }));
-                target.keep_idle(false);
                 changes.retired.push(target.slot);
             }
         }
@@ -391,6 +393,56 @@ impl TargetRecord {
     }
 }
 
+/// Whether a route's traffic rules can be obeyed.
+fn check_rules(route: &RouteSpec) -> Result<(), String> {
+    let limits = &route.limits;
+    check_matches("operators", &limits.operators)?;
+    for (name, rate) in [("rate", limits.rate), ("rate_per_client", limits.rate_per_client)] {
+        if rate.is_some_and(|rate| rate.per_s == 0 || rate.burst == 0) {
+            return Err(format!("{name}: per_s and burst must be at least 1"));
+        }
+    }
+    if let Some(page) = &route.maintenance {
+        if !(400..=599).contains(&page.status) {
+            return Err(format!("maintenance: status {} is not 400 to 599", page.status));
+        }
+        if page.page.len() > MAINTENANCE_PAGE_BYTES_MAX {
+            return Err(format!("maintenance: page above {MAINTENANCE_PAGE_BYTES_MAX} bytes"));
+        }
+    }
+    let Some(split) = &route.split else { return Ok(()) };
+    let mirrored = split.mirror.as_ref().map_or(0, |mirror| mirror.percent);
+    if split.percent > 100 || mirrored > 100 {
+        return Err("split: a percent above 100".to_owned());
+    }
+    if let Some(sticky) = &split.sticky {
+        check_name("split: cookie", &sticky.cookie)?;
+        // It stands in the cookie: nothing there may end it.
+        if route.path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b';') {
+            return Err("split: a cookie cannot be set for that path".to_owned());
+        }
+    }
+    check_matches("split", &split.header)
+}
+
+fn check_matches(what: &str, rules: &[RequestRule]) -> Result<(), String> {
+    if rules.len() > RULES_MAX {
+        return Err(format!("{what}: more than {RULES_MAX} rules"));
+    }
+    for rule in rules {
+        check_name(what, &rule.name)?;
+        if rule.value.as_ref().is_some_and(|value| value.len() > RULE_BYTES_MAX) {
+            return Err(format!("{what}: a value above {RULE_BYTES_MAX} bytes"));
+        }
+    }
+    Ok(())
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), String> {
+    let good = !name.is_empty() && name.len() <= RULE_BYTES_MAX && name.bytes().all(is_token);
+    if good { Ok(()) } else { Err(format!("{what}: `{name}` is not a name")) }
+}
+
 fn merge(into: &mut TargetReport, other: &TargetReport) {
     into.in_flight += other.in_flight;
     into.streams += other.streams;
@@ -415,11 +467,25 @@ fn add(into: &mut Counters, other: &Counters) {
     into.answer_bytes.merge(&other.answer_bytes);
 }
 
-fn route(slot: RouteSlot, spec: &RouteSpec, groups: Vec<(u32, Group)>) -> Route {
-    let groups: Vec<Group> = groups.into_iter().map(|(_, group)| group).collect();
+fn route(
+    slot: RouteSlot,
+    spec: &RouteSpec,
+    active: Vec<Active>,
+    shared: Arc<RouteShared>,
+) -> Route {
+    let mut health_paths: Vec<String> = Vec::new();
+    for target in &spec.targets {
+        if let ProbeCheck::Http { path } = &target.probe.check {
+            let path = path.split('?').next().unwrap_or(path);
+            if !health_paths.iter().any(|known| known == path) {
+                health_paths.push(path.to_owned());
+            }
+        }
+    }
     Route {
         slot,
         key: spec.key.clone(),
+        path: spec.path.clone(),
         protocol: match spec.protocol {
             // HTTP/2 towards the target is not spoken yet; such apps are reached as bytes on
             // their own port, where both sides speak it to each other.
@@ -427,8 +493,11 @@ fn route(slot: RouteSlot, spec: &RouteSpec, groups: Vec<(u32, Group)>) -> Route 
             other @ (RouteProtocol::Http | RouteProtocol::Tcp) => other,
         },
         limits: spec.limits.clone(),
-        share_total: groups.iter().map(|group| group.share).sum(),
-        groups,
+        split: spec.split.clone(),
+        maintenance: spec.maintenance.clone().map(Arc::new),
+        health_paths,
+        active,
         has_targets: !spec.targets.is_empty(),
+        shared,
     }
 }

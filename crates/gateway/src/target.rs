@@ -4,7 +4,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use ark_model::gateway::Readiness;
 use ark_model::ids::{InstanceId, ReleaseNumber};
@@ -12,7 +13,8 @@ use ark_model::instance::ProcessIdentity;
 use ark_model::route::RouteKey;
 use jiff::Timestamp;
 
-use crate::clock::NEVER;
+use crate::balance::{self, EJECT_AFTER};
+use crate::clock::{NEVER, millis};
 use crate::counters::Cells;
 
 /// An instance behind a route.
@@ -41,6 +43,16 @@ pub(crate) struct Target {
     draining_since_ms: AtomicU64,
     requests_until_ms: AtomicU64,
     streams_until_ms: AtomicU64,
+    /// Whether the last table gave it traffic.
+    active: AtomicBool,
+    /// When it joined others that served already, on the gateway's clock; [`NEVER`] when it did not.
+    joined_ms: AtomicU64,
+    /// Failures in a row of the gateway to get an answer: connecting, resets, timeouts.
+    failures_in_a_row: AtomicU32,
+    /// Until when it is ejected, on the gateway's clock; 0 when it was never.
+    ejected_until_ms: AtomicU64,
+    /// How often it was ejected, less what was forgiven.
+    ejections: AtomicU32,
     health: Mutex<Health>,
 }
 
@@ -90,6 +102,11 @@ impl Target {
             draining_since_ms: AtomicU64::new(NEVER),
             requests_until_ms: AtomicU64::new(NEVER),
             streams_until_ms: AtomicU64::new(NEVER),
+            active: AtomicBool::new(false),
+            joined_ms: AtomicU64::new(NEVER),
+            failures_in_a_row: AtomicU32::new(0),
+            ejected_until_ms: AtomicU64::new(0),
+            ejections: AtomicU32::new(0),
             health: Mutex::new(Health {
                 since: Timestamp::now(),
                 successes: 0,
@@ -144,6 +161,53 @@ impl Target {
             requests_until_ms: self.requests_until_ms.load(Relaxed),
             streams_until_ms: self.streams_until_ms.load(Relaxed),
         })
+    }
+
+    /// Whether the last table gave it traffic and it is ready for it.
+    pub(crate) fn serves(&self) -> bool {
+        self.active.load(Relaxed) && self.is_ready()
+    }
+
+    /// From now on the table gives it traffic (or not). `others_serve`: then it starts slowly.
+    pub(crate) fn set_active(&self, active: bool, others_serve: bool, now_ms: u64) {
+        let was = self.active.swap(active, Relaxed);
+        match (was, active) {
+            (false, true) if others_serve => self.joined_ms.store(now_ms, Relaxed),
+            (true, false) => self.joined_ms.store(NEVER, Relaxed),
+            (true, true) | (false, _) => {}
+        }
+    }
+
+    /// When it joined others that served already; [`NEVER`] when it did not.
+    pub(crate) fn joined_ms(&self) -> u64 {
+        self.joined_ms.load(Relaxed)
+    }
+
+    /// Until when it is ejected; what is past is over.
+    pub(crate) fn ejected_until_ms(&self) -> u64 {
+        self.ejected_until_ms.load(Relaxed)
+    }
+
+    /// It has answered. In the usual case nothing is written.
+    pub(crate) fn answered(&self) {
+        if self.failures_in_a_row.load(Relaxed) > 0 {
+            self.failures_in_a_row.store(0, Relaxed);
+        }
+    }
+
+    /// It could not be reached, broke off or did not answer in time. Whether that was once too often
+    /// in a row.
+    pub(crate) fn failed_to_answer(&self) -> bool {
+        self.failures_in_a_row.fetch_add(1, Relaxed) + 1 >= EJECT_AFTER
+    }
+
+    /// Leaves it out for a while.
+    pub(crate) fn eject(&self, now_ms: u64) {
+        let returned_for = Duration::from_millis(now_ms.saturating_sub(self.ejected_until_ms()));
+        let (duration, count) = balance::ejection(self.ejections.load(Relaxed), returned_for);
+        self.ejections.store(count, Relaxed);
+        self.failures_in_a_row.store(0, Relaxed);
+        self.ejected_until_ms.store(now_ms + millis(duration), Relaxed);
     }
 
     /// Requests and streams open now, over all threads.
@@ -208,11 +272,11 @@ impl Target {
         self.ready.swap(false, Relaxed)
     }
 
-    /// Its process has ended. Returns whether it was ready.
+    /// Its process has ended. Returns whether that is news.
     pub(crate) fn process_ended(&self) -> bool {
         self.probed.store(true, Relaxed);
         let mut health = self.health();
-        self.ended.store(true, Relaxed);
+        let is_news = !self.ended.swap(true, Relaxed);
         self.keeps_idle.store(false, Relaxed);
         health.successes = 0;
         health.failures = health.failures.saturating_add(1);
@@ -221,7 +285,7 @@ impl Target {
         if was_ready {
             health.since = Timestamp::now();
         }
-        was_ready
+        is_news || was_ready
     }
 
     pub(crate) fn readiness(&self) -> Readiness {

@@ -13,6 +13,7 @@ pub(crate) mod conn;
 mod exchange;
 mod head;
 mod in_flight;
+mod mirror;
 mod passage;
 pub(crate) mod proxy_protocol;
 mod relay;
@@ -23,3 +24,5 @@ mod upload;
 pub(crate) mod upstream;
 mod web_socket;
 mod wires;
+
+pub(crate) use head::is_token;

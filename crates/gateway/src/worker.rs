@@ -15,18 +15,24 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ark_model::route::{RouteLimits, RouteProtocol};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::balance;
 use crate::clock::{Clock, NEVER};
 use crate::counters::{Cells, Ended, Refused};
 use crate::listen::Door;
+use crate::pool::{Making, Pool};
 use crate::refusals::Refusals;
-use crate::table::{Choice, RouteSlot, Table};
+pub(crate) use crate::route_local::Found;
+use crate::route_local::{RouteLocal, RouteState};
+use crate::split::Side;
+use crate::table::{Active, RouteSlot, Table};
 use crate::target::Target;
 use crate::wire::buffer::Buffers;
 use crate::wire::conn;
@@ -53,6 +59,10 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     /// Rung when the readiness of any target changes.
     pub(crate) readiness_changed: tokio::sync::Notify,
+    /// Grows with each change of what targets may be used; pools are made from one state of it.
+    health: AtomicU64,
+    /// Held while a target is ejected, so that two threads do not eject one too many.
+    ejecting: Mutex<()>,
     /// Connections open per worker.
     pub(crate) loads: Box<[Load]>,
     /// How many there may be; more wait in the backlog. Each may need a second descriptor, for
@@ -87,6 +97,8 @@ impl Shared {
         Self {
             clock: Clock::start(),
             readiness_changed: tokio::sync::Notify::new(),
+            health: AtomicU64::new(1),
+            ejecting: Mutex::new(()),
             loads: (0..workers).map(|_| Load::default()).collect(),
             connections_max: connections_max(),
             held: AtomicUsize::new(0),
@@ -106,10 +118,16 @@ impl Shared {
 
     /// The readiness of a target has changed: the server is told, and who waits for it.
     pub(crate) fn readiness_changed(&self) {
+        self.health_changed();
         self.readiness_changed.notify_one();
         if self.held.load(Relaxed) > 0 {
             (0..self.loads.len()).for_each(|worker| self.send(worker, Message::Nudge));
         }
+    }
+
+    /// Pools of targets are made anew.
+    fn health_changed(&self) {
+        self.health.fetch_add(1, Release);
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -163,6 +181,10 @@ pub(crate) struct LocalTarget {
 }
 
 impl LocalTarget {
+    pub(crate) fn new(target: Arc<Target>, worker: usize) -> Self {
+        Self { target, worker, idle: RefCell::default() }
+    }
+
     pub(crate) fn cells(&self) -> &Cells {
         &self.target.cells[self.worker]
     }
@@ -178,6 +200,10 @@ pub(crate) struct Worker {
     now_ms: Cell<u64>,
     table: RefCell<Arc<Table>>,
     locals: RefCell<Vec<Option<Rc<LocalTarget>>>>,
+    /// By a route's number: made when a request first needs it, dropped with its table.
+    routes: RefCell<Vec<Option<Rc<RouteLocal>>>>,
+    /// By a route's number: what outlives tables.
+    route_states: RefCell<Vec<Option<Rc<RouteState>>>>,
     slots: RefCell<Vec<Rc<Slot>>>,
     held: RefCell<VecDeque<Rc<Slot>>>,
     random: Cell<u64>,
@@ -201,14 +227,6 @@ pub(crate) enum Admission {
     NoRoute,
 }
 
-/// A route as a request needs it.
-#[derive(Debug, Clone)]
-pub(crate) struct Found {
-    pub(crate) slot: RouteSlot,
-    pub(crate) limits: RouteLimits,
-    pub(crate) protocol: RouteProtocol,
-}
-
 impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>, seed: u64) -> Rc<Self> {
         let now_ms = shared.clock.now_ms();
@@ -219,6 +237,8 @@ impl Worker {
             now_ms: Cell::new(now_ms),
             table: RefCell::default(),
             locals: RefCell::default(),
+            routes: RefCell::default(),
+            route_states: RefCell::default(),
             slots: RefCell::default(),
             held: RefCell::default(),
             random: Cell::new(seed | 1),
@@ -255,44 +275,127 @@ impl Worker {
 
     /// The route of a request that came through the HTTP port.
     pub(crate) fn find(&self, host: &str, path: &str) -> Option<Found> {
-        self.table.borrow().find(host, path).map(Found::of)
+        let slot = self.table.borrow().find(host, path)?.slot;
+        self.find_slot(slot)
     }
 
-    /// The route of a connection that came through its own port.
+    /// The route of this number.
     pub(crate) fn find_slot(&self, slot: RouteSlot) -> Option<Found> {
-        self.table.borrow().route(slot).map(Found::of)
+        let at = slot.0 as usize;
+        if let Some(Some(known)) = self.routes.borrow().get(at) {
+            return Some(Found(known.clone()));
+        }
+        let table = self.table.borrow();
+        let index = table.entry(slot)?.index?;
+        let state = entry(&mut self.route_states.borrow_mut(), at).get_or_insert_default().clone();
+        let local = Rc::new(RouteLocal::new(table.clone(), index, state));
+        *entry(&mut self.routes.borrow_mut(), at) = Some(local.clone());
+        Some(Found(local))
     }
 
     /// Chooses a target and counts the request in flight there. See the head of this module.
-    pub(crate) fn admit(&self, slot: RouteSlot, tried: &[usize]) -> Admission {
-        let table = self.table.borrow();
-        let Some(route) = table.route(slot) else { return Admission::NoRoute };
-        self.admit_to(route.choose(tried, || self.draw()))
+    pub(crate) fn admit(&self, slot: RouteSlot, side: Side, tried: &[usize]) -> Admission {
+        self.admit_by(slot, |pool, random| pool.choose(side, tried, random))
     }
 
     /// As [`Worker::admit`], to a target that is ready now: for requests that were held.
-    pub(crate) fn admit_ready(&self, slot: RouteSlot) -> Admission {
-        let table = self.table.borrow();
-        let Some(route) = table.route(slot) else { return Admission::NoRoute };
-        self.admit_to(route.choose_ready(|| self.draw()))
+    pub(crate) fn admit_ready(&self, slot: RouteSlot, side: Side) -> Admission {
+        self.admit_by(slot, |pool, random| pool.choose_ready(side, random))
     }
 
-    fn admit_to(&self, choice: Choice<'_>) -> Admission {
-        match choice {
-            Choice::NoneReady => Admission::NoneReady,
-            Choice::NoTargets => Admission::NoTargets,
-            Choice::Target(target) => {
-                let local = self.local(target);
+    fn admit_by(
+        &self,
+        slot: RouteSlot,
+        choose: impl for<'p> FnOnce(&'p Pool, &mut dyn FnMut() -> u64) -> Option<&'p Rc<LocalTarget>>,
+    ) -> Admission {
+        // The route of the table in force now, which need not be the one the request was routed by.
+        let Some(route) = self.find_slot(slot) else { return Admission::NoRoute };
+        self.refresh(&route);
+        let pool = route.pool.borrow();
+        match choose(&pool, &mut || self.draw()) {
+            Some(local) => {
                 local.cells().request_begins();
-                Admission::To(local)
+                Admission::To(local.clone())
             }
+            None if route.has_targets => Admission::NoneReady,
+            None => Admission::NoTargets,
         }
+    }
+
+    /// Whether a request that was tried on `tried` could be tried on another ready target.
+    pub(crate) fn has_another(&self, slot: RouteSlot, side: Side, tried: &[usize]) -> bool {
+        let Some(route) = self.find_slot(slot) else { return false };
+        self.refresh(&route);
+        let pool = route.pool.borrow();
+        pool.choose(side, tried, &mut || self.draw()).is_some()
+    }
+
+    /// A ready target of this side alone, for what is no request of a client.
+    pub(crate) fn ready_of(&self, slot: RouteSlot, side: Side) -> Option<Rc<LocalTarget>> {
+        let route = self.find_slot(slot)?;
+        self.refresh(&route);
+        let pool = route.pool.borrow();
+        pool.choose_own(side, &mut || self.draw()).cloned()
+    }
+
+    /// Makes the route's pool anew where something has changed.
+    fn refresh(&self, route: &RouteLocal) {
+        let health = self.shared.health.load(Acquire);
+        let now_ms = self.now_ms();
+        if route.pool_of.get() == health && now_ms < route.pool.borrow().until_ms {
+            return;
+        }
+        let making = Making {
+            split: route.split.as_ref().map(|split| (split.canary, split.percent)),
+            slow_start_ms: route.limits.slow_start_ms,
+            now_ms,
+        };
+        let local = |active: &Active| self.local(&active.target);
+        *route.pool.borrow_mut() = Pool::make(&route.active, making, local);
+        route.pool_of.set(health);
+    }
+
+    /// A target could not be reached, broke off or did not answer in time. After several in a row it
+    /// is left out for a while, unless too many are.
+    pub(crate) fn target_failed(&self, slot: RouteSlot, local: &LocalTarget) {
+        if !local.target.failed_to_answer() {
+            return;
+        }
+        let Some(route) = self.find_slot(slot) else { return };
+        let _ejecting = self.shared.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = self.now_ms();
+        let is_ejected = |active: &&Active| active.target.ejected_until_ms() > now_ms;
+        let ejected = route.active.iter().filter(is_ejected).count();
+        if local.target.ejected_until_ms() > now_ms
+            || !balance::may_eject(ejected, route.active.len())
+        {
+            return;
+        }
+        local.target.eject(now_ms);
+        local.cells().ejected();
+        self.shared.health_changed();
+        tracing::info!(
+            app = %route.key.app, env = %route.key.env, instance = %local.target.instance,
+            for_ms = local.target.ejected_until_ms() - now_ms, "target ejected"
+        );
+    }
+
+    /// On how many threads a route's requests are spread.
+    pub(crate) fn count(&self) -> usize {
+        self.shared.loads.len()
     }
 
     /// Counts a request that ended without reaching a target.
     pub(crate) fn count_unreached(&self, slot: RouteSlot, ended: Ended) {
         if let Some(entry) = self.table.borrow().entry(slot) {
             entry.cells[self.index].ended(ended);
+        }
+    }
+
+    /// The cells of a route on this thread, for what is counted of it beside the ends of requests.
+    pub(crate) fn with_route_cells(&self, slot: RouteSlot, count: impl FnOnce(&Cells)) {
+        if let Some(entry) = self.table.borrow().entry(slot) {
+            count(&entry.cells[self.index]);
         }
     }
 
@@ -378,6 +481,12 @@ impl Worker {
     }
 
     fn install(&self, table: Arc<Table>, changes: &Changes) {
+        self.routes.borrow_mut().clear();
+        for (at, state) in self.route_states.borrow_mut().iter_mut().enumerate() {
+            if table.by_slot.get(at).is_none_or(Option::is_none) {
+                *state = None;
+            }
+        }
         *self.table.borrow_mut() = table;
         let mut locals = self.locals.borrow_mut();
         for slot in &changes.retired {
@@ -516,18 +625,12 @@ impl Worker {
 
     fn local(&self, target: &Arc<Target>) -> Rc<LocalTarget> {
         let mut locals = self.locals.borrow_mut();
-        if locals.len() <= target.slot {
-            locals.resize_with(target.slot + 1, || None);
-        }
-        let local = locals[target.slot].get_or_insert_with(|| {
-            let (target, worker) = (target.clone(), self.index);
-            Rc::new(LocalTarget { target, worker, idle: RefCell::default() })
-        });
-        local.clone()
+        let new = || Rc::new(LocalTarget::new(target.clone(), self.index));
+        entry(&mut locals, target.slot).get_or_insert_with(new).clone()
     }
 
     /// Xorshift: quick, and good enough to spread load.
-    fn draw(&self) -> u64 {
+    pub(crate) fn draw(&self) -> u64 {
         let mut state = self.random.get();
         state ^= state << 13;
         state ^= state >> 7;
@@ -544,10 +647,12 @@ fn connections_max() -> usize {
     (limit.saturating_sub(DESCRIPTORS_KEPT) / 2).max(64)
 }
 
-impl Found {
-    fn of(route: &crate::table::Route) -> Self {
-        Self { slot: route.slot, limits: route.limits.clone(), protocol: route.protocol }
+/// The place of a number in a list that grows as needed.
+fn entry<T>(list: &mut Vec<Option<T>>, at: usize) -> &mut Option<T> {
+    if list.len() <= at {
+        list.resize_with(at + 1, || None);
     }
+    &mut list[at]
 }
 
 /// Errors of `accept` that concern the accepted connection, not the listener.

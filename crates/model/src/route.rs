@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AppName, EnvName, Generation, InstanceId, ReleaseNumber};
 use crate::instance::ProcessIdentity;
-use crate::traffic::{Maintenance, RateLimit, RequestRule, RetryBudget, Split};
+use crate::traffic::{Adaptive, Maintenance, RateLimit, RequestRule, RetryBudget, Split};
 
 /// The most routes in one table.
 pub const ROUTES_MAX: usize = 20_000;
@@ -98,9 +98,9 @@ pub struct RouteLimits {
     /// Most requests of the route inside the gateway at once, over all targets, streams left out;
     /// then 503. 0 means no limit.
     pub concurrency_max: u32,
-    /// Whether the gateway finds the limit itself from the times of the answers (Gradient2), at
-    /// most `concurrency_max` where that is set.
-    pub adaptive: bool,
+    /// Whether and how the gateway finds the limit itself from the times of the answers: at most
+    /// `concurrency_max` where that is set, else 1,000.
+    pub adaptive: Adaptive,
     /// Requests of the whole route; then 429.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<RateLimit>,
@@ -127,7 +127,7 @@ impl Default for RouteLimits {
             body_bytes_max: 0,
             body_bytes_per_s_min: 0,
             concurrency_max: 0,
-            adaptive: false,
+            adaptive: Adaptive::Off,
             rate: None,
             rate_per_client: None,
             operators: Vec::new(),

@@ -100,6 +100,21 @@ pub struct RateLimit {
     pub burst: u32,
 }
 
+/// How a concurrency limit is found. The rules are those of Netflix's concurrency-limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Adaptive {
+    /// Not at all: `concurrency_max` alone counts.
+    #[default]
+    Off,
+    /// By how much longer answers take than in the long run: the usual choice.
+    Gradient2,
+    /// By the estimated queue: keeps it short, grows slowly.
+    Vegas,
+    /// One more with each good second, a tenth less after drops and answers of more than 5 s.
+    Aimd,
+}
+
 /// How many requests may be repeated on another target: `percent` of those of the last 10 seconds,
 /// and `per_s` more each second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

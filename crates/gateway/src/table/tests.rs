@@ -1,73 +1,40 @@
-//! Routing and choosing.
+//! Routing.
 
 use super::*;
-use crate::target::TargetSpec;
-use ark_model::ids::{InstanceId, ReleaseNumber};
-use proptest::prelude::{Just, any, prop, prop_oneof};
-use proptest::{prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{Just, prop, prop_oneof};
+use proptest::{prop_assert_eq, proptest};
 
-fn route(slot: u32, weights: &[(u32, bool)]) -> Route {
+fn route(slot: u32) -> Route {
     let key = RouteKey {
         env: "test".parse().unwrap(),
         app: format!("app{slot}").parse().unwrap(),
         expose: "http".to_owned(),
     };
-    let mut groups: Vec<(u32, Group)> = Vec::new();
-    for (index, (weight, ready)) in weights.iter().enumerate() {
-        let spec = TargetSpec {
-            slot: index,
-            route: key.clone(),
-            instance: InstanceId(uuid::Uuid::now_v7()),
-            release: ReleaseNumber(1),
-            address: "127.0.0.1:1".parse().unwrap(),
-            process: None,
-        };
-        let target = Arc::new(Target::new(spec, 1));
-        if *ready {
-            target.probe_succeeded(1);
-        }
-        match groups.iter_mut().find(|(w, _)| w == weight) {
-            Some((_, group)) => {
-                group.targets.push(target);
-                group.share += u64::from(*weight);
-            }
-            None => {
-                groups.push((*weight, Group { share: u64::from(*weight), targets: vec![target] }));
-            }
-        }
-    }
-    let groups: Vec<_> = groups.into_iter().map(|(_, group)| group).collect();
     Route {
         slot: RouteSlot(slot),
         key,
+        path: "/".to_owned(),
         protocol: RouteProtocol::Http,
         limits: RouteLimits::default(),
-        share_total: groups.iter().map(|g| g.share).sum(),
-        groups,
-        has_targets: !weights.is_empty(),
+        split: None,
+        maintenance: None,
+        health_paths: Vec::new(),
+        active: Vec::new(),
+        has_targets: false,
+        shared: Arc::default(),
     }
 }
 
 fn table(entries: &[(&str, &str)]) -> Table {
     let mut table = Table::default();
     for (index, (host, path)) in entries.iter().enumerate() {
-        table.routes.push(route(u32::try_from(index).unwrap(), &[]));
+        table.routes.push(route(u32::try_from(index).unwrap()));
         table.hosts.entry((*host).into()).or_default().push(((*path).into(), index));
     }
     for prefixes in table.hosts.values_mut() {
         prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.trim_end_matches('/').len()));
     }
     table
-}
-
-fn random() -> impl FnMut() -> u64 {
-    let mut state = 88_172_645_463_325_252_u64;
-    move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    }
 }
 
 #[test]
@@ -104,50 +71,6 @@ fn the_longest_prefix_of_the_host_wins_by_whole_segments() {
     }
 }
 
-#[test]
-fn choosing_follows_readiness_and_panic() {
-    let mut random = random();
-    assert!(matches!(route(0, &[]).choose(&[], &mut random), Choice::NoTargets));
-    assert!(matches!(route(0, &[(100, false)]).choose(&[], &mut random), Choice::NoneReady));
-    let mixed = route(0, &[(100, false), (100, true), (100, false)]);
-    for _ in 0..50 {
-        let Choice::Target(target) = mixed.choose(&[], &mut random) else { panic!("none") };
-        assert_eq!(target.slot, 1);
-    }
-    // The ready one was tried: the others were never ready, so nothing else may be used.
-    assert!(matches!(mixed.choose(&[1], &mut random), Choice::NoneReady));
-    // All unready, but these were ready once: used all the same, unless their process has ended.
-    let fallen = route(0, &[(100, true), (100, true), (100, false)]);
-    let targets: Vec<_> = fallen.targets().cloned().collect();
-    targets[0].probe_failed("x".to_owned(), 1);
-    targets[1].process_ended();
-    for _ in 0..50 {
-        let Choice::Target(target) = fallen.choose(&[], &mut random) else { panic!("none") };
-        assert_eq!(target.slot, 0);
-    }
-    assert!(matches!(fallen.choose(&[0], &mut random), Choice::NoneReady));
-}
-
-#[test]
-fn shares_are_kept_whatever_the_load_and_the_less_loaded_is_preferred() {
-    let mut random = random();
-    let canary = route(0, &[(95, true), (5, true)]);
-    canary.groups[0].targets[0].cells[0].request_begins();
-    let mut hits = [0_u32; 2];
-    for _ in 0..20_000 {
-        let Choice::Target(target) = canary.choose(&[], &mut random) else { panic!("none") };
-        hits[target.slot] += 1;
-    }
-    assert!((800..1200).contains(&hits[1]), "5 % of 20,000 went {hits:?}");
-
-    let pair = route(0, &[(100, true), (100, true)]);
-    pair.groups[0].targets[0].cells[0].request_begins();
-    for _ in 0..50 {
-        let Choice::Target(target) = pair.choose(&[], &mut random) else { panic!("none") };
-        assert_eq!(target.slot, 1);
-    }
-}
-
 proptest! {
     #[test]
     fn routing_agrees_with_the_plain_definition(
@@ -166,28 +89,6 @@ proptest! {
             .max_by_key(|prefix| prefix.len())
             .map(|prefix| format!("/{}", prefix.join("/")));
         prop_assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn a_choice_is_always_usable_and_untried(
-        targets in prop::collection::vec((1..4u32, any::<bool>()), 0..8),
-        tried in prop::collection::vec(0..8usize, 0..4),
-        seed in 1..u64::MAX,
-    ) {
-        let route = route(0, &targets);
-        let mut state = seed;
-        let random = || { state ^= state << 13; state ^= state >> 7; state ^= state << 17; state };
-        match route.choose(&tried, random) {
-            Choice::Target(target) => {
-                prop_assert!(target.is_ready() && !tried.contains(&target.slot));
-            }
-            Choice::NoneReady => {
-                prop_assert!(!targets.is_empty());
-                let left = route.targets().any(|t| t.is_ready() && !tried.contains(&t.slot));
-                prop_assert!(!left);
-            }
-            Choice::NoTargets => prop_assert!(targets.is_empty()),
-        }
     }
 
     #[test]

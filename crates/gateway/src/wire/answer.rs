@@ -3,6 +3,7 @@
 
 use ark_model::gateway::RefusalKind;
 use ark_model::route::RouteKey;
+use ark_model::traffic::Maintenance;
 
 use super::head::{HeadError, SayConnection};
 
@@ -25,6 +26,10 @@ pub(crate) enum Refusal {
     NoneReady,
     Drained,
     ResponseLate,
+    /// With the route's status.
+    Maintenance(u16),
+    RateLimited,
+    Overloaded,
 }
 
 impl Refusal {
@@ -38,7 +43,9 @@ impl Refusal {
             Self::HeadTooLarge => 431,
             Self::Coding => 501,
             Self::Unreachable | Self::ClosedEarly | Self::BadResponse | Self::Protocol => 502,
-            Self::Stopped | Self::NoneReady | Self::Drained => 503,
+            Self::RateLimited => 429,
+            Self::Stopped | Self::NoneReady | Self::Drained | Self::Overloaded => 503,
+            Self::Maintenance(status) => status,
             Self::ResponseLate => 504,
             Self::Version => 505,
         }
@@ -60,7 +67,10 @@ impl Refusal {
             | Self::Stopped
             | Self::NoneReady
             | Self::Drained
-            | Self::ResponseLate => RefusalKind::Malformed,
+            | Self::ResponseLate
+            | Self::Maintenance(_)
+            | Self::RateLimited
+            | Self::Overloaded => RefusalKind::Malformed,
         }
     }
 
@@ -82,6 +92,9 @@ impl Refusal {
             Self::NoneReady => "none_ready",
             Self::Drained => "drained",
             Self::ResponseLate => "upstream_timeout",
+            Self::Maintenance(_) => "maintenance",
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
         }
     }
 
@@ -92,12 +105,15 @@ impl Refusal {
             405 => "Method Not Allowed",
             408 => "Request Timeout",
             413 => "Content Too Large",
+            429 => "Too Many Requests",
             431 => "Request Header Fields Too Large",
             501 => "Not Implemented",
             502 => "Bad Gateway",
             503 => "Service Unavailable",
             504 => "Gateway Timeout",
-            _ => "HTTP Version Not Supported",
+            505 => "HTTP Version Not Supported",
+            // A route's own choice for its maintenance.
+            _ => "Maintenance",
         }
     }
 
@@ -119,6 +135,9 @@ impl Refusal {
             Self::NoneReady => "no instance is ready",
             Self::Drained => "the instance is being replaced and had no time left to answer",
             Self::ResponseLate => "the instance did not answer in time",
+            Self::Maintenance(_) => "the app is under maintenance",
+            Self::RateLimited => "too many requests in a short time",
+            Self::Overloaded => "the app has more requests than it can answer",
         }
     }
 }
@@ -142,6 +161,16 @@ pub(crate) struct Manner {
     /// The request was HEAD: no body.
     pub(crate) to_head: bool,
     pub(crate) connection: SayConnection,
+}
+
+impl Manner {
+    fn connection_field(self) -> &'static str {
+        match self.connection {
+            SayConnection::Close => "Connection: close\r\n",
+            SayConnection::KeepAlive => "Connection: keep-alive\r\n",
+            SayConnection::Nothing | SayConnection::Upgrade => "",
+        }
+    }
 }
 
 /// Whom an answer is about.
@@ -185,12 +214,8 @@ pub(crate) fn write(refusal: Refusal, about: &About, manner: Manner, out: &mut V
     } else {
         ("text/plain; charset=utf-8", format!("{status} {reason}\n{sentence}\n"))
     };
-    let connection = match manner.connection {
-        SayConnection::Close => "Connection: close\r\n",
-        SayConnection::KeepAlive => "Connection: keep-alive\r\n",
-        SayConnection::Nothing | SayConnection::Upgrade => "",
-    };
-    let retry = if status == 503 { "Retry-After: 1\r\n" } else { "" };
+    let connection = manner.connection_field();
+    let retry = if matches!(status, 429 | 503) { "Retry-After: 1\r\n" } else { "" };
     let head = format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
          X-Ark-Error: {code}\r\nCache-Control: no-store\r\n{retry}{connection}\r\n",
@@ -202,6 +227,29 @@ pub(crate) fn write(refusal: Refusal, about: &About, manner: Manner, out: &mut V
     }
     out.extend_from_slice(body.as_bytes());
     body.len() as u64
+}
+
+/// Appends a route's maintenance page to `out`.
+pub(crate) fn write_maintenance(page: &Maintenance, manner: Manner, out: &mut Vec<u8>) {
+    let refusal = Refusal::Maintenance(page.status);
+    let own = format!("{} {}\n{}\n", page.status, refusal.reason(), refusal.why());
+    let body = if page.page.is_empty() { own.as_str() } else { page.page.as_str() };
+    let kind = if body.starts_with('<') { "text/html" } else { "text/plain" };
+    let retry = page.retry_after_s.map_or_else(String::new, |s| format!("Retry-After: {s}\r\n"));
+    let head = format!(
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}; charset=utf-8\r\n\
+         Content-Length: {length}\r\nX-Ark-Error: {code}\r\nCache-Control: no-store\r\n\
+         {retry}{connection}\r\n",
+        status = page.status,
+        reason = refusal.reason(),
+        length = body.len(),
+        code = refusal.code(),
+        connection = manner.connection_field(),
+    );
+    out.extend_from_slice(head.as_bytes());
+    if !manner.to_head {
+        out.extend_from_slice(body.as_bytes());
+    }
 }
 
 fn escape(text: &str) -> String {

@@ -50,6 +50,7 @@ pub(crate) struct Conn {
     /// The head of an answer while the request in `out` may still be needed.
     pub(crate) answer: Vec<u8>,
     pub(crate) entry: Entry,
+    pub(crate) peer: IpAddr,
     address: String,
 }
 
@@ -103,7 +104,7 @@ pub(crate) async fn serve(
     }
     let address = peer.to_canonical().to_string();
     let mut conn =
-        Conn { worker, slot, client, out: Vec::new(), answer: Vec::new(), entry, address };
+        Conn { worker, slot, client, out: Vec::new(), answer: Vec::new(), entry, peer, address };
     conn.run().await;
     conn.give_back();
 }

@@ -2,11 +2,13 @@
 //! answer passed on. Every way it can end is counted exactly once, here.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use ark_model::gateway::RefusalKind;
 use ark_model::route::RouteProtocol;
+use ark_model::traffic::Maintenance;
 use tokio::net::TcpStream;
 
 use super::answer::{self, About, Manner, Refusal};
@@ -16,7 +18,7 @@ use super::head::{
     SayConnection, Shape, Version,
 };
 use super::in_flight::InFlight;
-use super::passage::{self, CONNECT_MS, Passage, Unreached};
+use super::passage::{self, Asked, CONNECT_MS, Passage, Unreached};
 use super::relay::{self, Relay};
 use super::slot::{Doing, Slot};
 use super::tunnel;
@@ -25,13 +27,14 @@ use super::upstream::{self, Upstream};
 use super::wires::{Fault, Wires, check};
 use crate::counters::Outcome;
 use crate::listen::Door;
-use crate::worker::{Entry, Found, LocalTarget, Worker};
+use crate::rules;
+use crate::worker::{Entry, LocalTarget, Worker};
 
 /// Carries out the request whose head stands at the front of the client's buffer.
 pub(crate) async fn carry_out(conn: &mut Conn, head: RequestHead) -> After {
     let begun = Instant::now();
     let bytes = conn.client.buffer.filled();
-    let text = |range: std::ops::Range<usize>| std::str::from_utf8(&bytes[range]).unwrap_or("");
+    let text = |range: Range<usize>| std::str::from_utf8(&bytes[range]).unwrap_or("");
     let found = match conn.entry {
         Entry::Http(Door { redirect_to: Some(port), .. }) => {
             let to = location(text(head.host.clone()), bytes, head.path.start, port);
@@ -50,8 +53,21 @@ pub(crate) async fn carry_out(conn: &mut Conn, head: RequestHead) -> After {
         conn.client.buffer.consume(head.length);
         return refuse(conn, &head, Refusal::NoRoute, &About::Host(host)).await;
     };
+    let mut passage = Passage::new(conn.worker.clone(), conn.slot.clone(), found, begun);
+    let fields = rules::Head(&bytes[..head.length]);
+    let asked = Asked {
+        path: text(head.path.clone()),
+        client: conn.peer,
+        timeout_ms: head.timeout_ms,
+        fields: &fields,
+    };
+    let entered = passage.enter(&asked);
     conn.client.buffer.consume(head.length);
-    Exchange::new(conn, &head, found, begun).run().await
+    let mut exchange = Exchange::new(conn, &head, passage);
+    match entered {
+        Ok(()) => exchange.run().await,
+        Err(refusal) => exchange.answer_unreached(refusal).await,
+    }
 }
 
 /// Answers a request that reached no target. Its body, should it have one, is not read.
@@ -59,6 +75,18 @@ async fn refuse(conn: &mut Conn, head: &RequestHead, refusal: Refusal, about: &A
     let keep = head.keep_alive && head.body == RequestBody::None && !conn.worker.is_stopping();
     conn.out.clear();
     answer::write(refusal, about, manner(head, keep), &mut conn.out);
+    match (conn.send_out().await, keep) {
+        (Ok(()), true) => After::Next,
+        (Ok(()), false) => After::Linger,
+        (Err(_), _) => After::Close,
+    }
+}
+
+/// Answers a request of a route under maintenance.
+async fn maintain(conn: &mut Conn, head: &RequestHead, page: &Maintenance) -> After {
+    let keep = head.keep_alive && head.body == RequestBody::None && !conn.worker.is_stopping();
+    conn.out.clear();
+    answer::write_maintenance(page, manner(head, keep), &mut conn.out);
     match (conn.send_out().await, keep) {
         (Ok(()), true) => After::Next,
         (Ok(()), false) => After::Linger,
@@ -130,6 +158,10 @@ struct Exchange<'c> {
     upload: Upload,
     /// Whether kept connections may be used: not after one turned out to be closed.
     may_reuse: bool,
+    /// Whether anything was sent back to the client: an interim answer, say.
+    begun_answering: bool,
+    /// Where in the request the target is told how long its answer is waited for.
+    time_left_at: Range<usize>,
 }
 
 /// How an attempt at one target ended.
@@ -143,13 +175,20 @@ pub(super) enum Attempt {
 }
 
 impl<'c> Exchange<'c> {
-    fn new(conn: &'c mut Conn, head: &'c RequestHead, found: Found, begun: Instant) -> Self {
-        let upload = Upload::new(head.body, found.limits.body_bytes_max);
-        let passage = Passage::new(conn.worker.clone(), conn.slot.clone(), found, begun);
-        Self { conn, head, passage, upload, may_reuse: true }
+    fn new(conn: &'c mut Conn, head: &'c RequestHead, passage: Passage) -> Self {
+        let upload = Upload::new(head.body, passage.found.limits.body_bytes_max);
+        Self {
+            conn,
+            head,
+            passage,
+            upload,
+            may_reuse: true,
+            begun_answering: false,
+            time_left_at: 0..0,
+        }
     }
 
-    async fn run(mut self) -> After {
+    async fn run(&mut self) -> After {
         if self.passage.found.protocol == RouteProtocol::Tcp {
             return self.answer_unreached(Refusal::Protocol).await;
         }
@@ -158,12 +197,20 @@ impl<'c> Exchange<'c> {
         if too_large {
             return self.answer_unreached(Refusal::BodyTooLarge).await;
         }
+        self.time_left_at = head::add_number(
+            &mut self.conn.out,
+            head::TIMEOUT_FIELD,
+            self.passage.answer_within_ms(),
+        );
         match self.upload.join(&mut self.conn.client, &mut self.conn.out) {
             Ok(()) => {}
             Err(Fault::BadBody(what)) => {
                 return self.answer_unreached(Refusal::BadRequest(what)).await;
             }
             Err(_) => return self.answer_unreached(Refusal::BodyTooLarge).await,
+        }
+        if self.upload.is_sent() && !self.head.upgrade {
+            self.passage.mirror(&self.conn.out);
         }
         loop {
             let mut in_flight = match self.admit().await {
@@ -174,6 +221,10 @@ impl<'c> Exchange<'c> {
                     return After::Close;
                 }
             };
+            if self.passage.time_left_ms() == Some(0) {
+                return self.answer_failed(in_flight, Fault::Late).await;
+            }
+            self.say_time_left();
             match self.attempt(&mut in_flight).await {
                 Attempt::Done(after, outcome) => {
                     in_flight.end(outcome);
@@ -186,6 +237,17 @@ impl<'c> Exchange<'c> {
                 Attempt::Failed(fault) => return self.answer_failed(in_flight, fault).await,
             }
         }
+    }
+
+    /// Tells the target what is left of the time that the client gave, when some of it was spent.
+    fn say_time_left(&mut self) {
+        if !self.passage.waited || self.passage.time_left_ms().is_none() {
+            return;
+        }
+        let text = self.passage.answer_within_ms().to_string();
+        let at = self.time_left_at.clone();
+        self.time_left_at = at.start..at.start + text.len();
+        self.conn.out.splice(at, text.into_bytes());
     }
 
     async fn admit(&mut self) -> Result<InFlight, Unreached> {
@@ -229,7 +291,14 @@ impl<'c> Exchange<'c> {
                     self.may_reuse = false;
                     return Attempt::Again;
                 }
-                return Attempt::Failed(fault);
+                let repeatable = self.head.method != Method::Other
+                    && !self.upload.sent_on
+                    && !self.upload.is_active()
+                    && !self.begun_answering;
+                return match self.passage.failed(&local, fault, repeatable) {
+                    true => Attempt::Again,
+                    false => Attempt::Failed(fault),
+                };
             }
         };
         self.pass_on(upstream, in_flight, &head).await
@@ -258,6 +327,7 @@ impl<'c> Exchange<'c> {
             slot,
             worker,
             limits: &self.passage.found.limits,
+            answer_within_ms: self.passage.answer_within_ms(),
             answering: false,
         };
         wires.send_request(out).await?;
@@ -269,10 +339,14 @@ impl<'c> Exchange<'c> {
                 if let Some(head) = parse(&wires, self.head, answer)? {
                     wires.upstream.buffer.consume(head.length);
                     if head.status >= 200 || head.status == 101 {
+                        if let Some(cookie) = &self.passage.set_cookie {
+                            head::add_field(answer, "Set-Cookie", cookie);
+                        }
                         std::mem::swap(out, answer);
                         return Ok(head);
                     }
                     if self.head.version == Version::Http11 {
+                        self.begun_answering = true;
                         wires.send(answer).await?;
                     }
                     continue;
@@ -315,6 +389,7 @@ impl<'c> Exchange<'c> {
             slot,
             worker,
             limits: &self.passage.found.limits,
+            answer_within_ms: 0,
             answering: true,
         };
         let outcome = relay.run(&mut wires, out, in_flight).await;
@@ -359,7 +434,7 @@ impl<'c> Exchange<'c> {
         let bytes = answer::write(refusal, &about, manner(self.head, keep), &mut self.conn.out);
         // The target has no more to do with it: a drain that goes on must not cut the answer.
         self.conn.slot.does(Doing::Request);
-        in_flight.answered_with(refusal.status());
+        in_flight.refused_with(refusal.status());
         match self.conn.send_out().await {
             Ok(()) => {
                 in_flight.passed_on(bytes);
@@ -377,7 +452,10 @@ impl<'c> Exchange<'c> {
     /// Answers a request that reached no target.
     async fn answer_unreached(&mut self, refusal: Refusal) -> After {
         let about = self.passage.about();
-        let after = refuse(self.conn, self.head, refusal, &about).await;
+        let after = match (&self.passage.found.maintenance, refusal) {
+            (Some(page), Refusal::Maintenance(_)) => maintain(self.conn, self.head, page).await,
+            _ => refuse(self.conn, self.head, refusal, &about).await,
+        };
         let outcome = match after {
             After::Next | After::Linger => Outcome::Answered,
             After::Close | After::Break => Outcome::ClientGone,

@@ -6,11 +6,14 @@
 //! `Transfer-Encoding` in HTTP/1.0; a line that ends with a bare LF; folded lines; a space before
 //! the colon; control characters; none or several `Host` fields.
 
+use std::io::Write as _;
+use std::ops::Range;
+
 mod fields;
 mod request;
 mod response;
 
-pub(crate) use fields::{Field, is_token};
+pub(crate) use fields::{Field, TIMEOUT_FIELD, is_token};
 pub(crate) use request::{Forward, Method, RequestBody, RequestHead, Version, parse_request};
 pub(crate) use response::{Framing, ResponseHead, SayConnection, Shape, parse_response};
 
@@ -46,6 +49,28 @@ impl From<httparse::Error> for HeadError {
             httparse::Error::Token => Self::Malformed("request line"),
         }
     }
+}
+
+/// Adds a field to a written head, which ends with an empty line.
+pub(crate) fn add_field(head: &mut Vec<u8>, name: &str, value: &str) {
+    head.truncate(head.len().saturating_sub(2));
+    head.extend_from_slice(name.as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value.as_bytes());
+    head.extend_from_slice(b"\r\n\r\n");
+}
+
+/// As [`add_field`] with a number; where that stands.
+pub(crate) fn add_number(head: &mut Vec<u8>, name: &str, number: u64) -> Range<usize> {
+    head.truncate(head.len().saturating_sub(2));
+    head.extend_from_slice(name.as_bytes());
+    head.extend_from_slice(b": ");
+    let start = head.len();
+    // Writing to a list of bytes does not fail.
+    let _ = write!(head, "{number}");
+    let end = head.len();
+    head.extend_from_slice(b"\r\n\r\n");
+    start..end
 }
 
 /// Whether a line ends with LF alone.

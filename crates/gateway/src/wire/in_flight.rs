@@ -2,12 +2,26 @@
 //! end. Dropping it in any way (a panic, a runtime that ends) still takes it out of flight, and
 //! counts it as cut unless something else was said.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
 use super::slot::{Doing, Slot};
 use crate::counters::{Ended, Outcome};
+use crate::limiter::Permit;
 use crate::worker::LocalTarget;
+
+/// What goes with a request from its first attempt to its last.
+#[derive(Debug)]
+pub(crate) struct Note {
+    permit: RefCell<Option<Permit>>,
+}
+
+impl Note {
+    pub(crate) fn new(permit: Permit) -> Self {
+        Self { permit: RefCell::new(Some(permit)) }
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -15,6 +29,7 @@ pub(crate) struct InFlight {
     local: Rc<LocalTarget>,
     slot: Rc<Slot>,
     begun: Instant,
+    note: Option<Rc<Note>>,
     kind: Kind,
     state: State,
     /// The status of the answer, once it is known.
@@ -38,12 +53,18 @@ enum State {
 
 impl InFlight {
     /// For a request that `Worker::admit` has counted in flight at `local`.
-    pub(crate) fn new(local: Rc<LocalTarget>, slot: Rc<Slot>, begun: Instant) -> Self {
+    pub(crate) fn new(
+        local: Rc<LocalTarget>,
+        slot: Rc<Slot>,
+        begun: Instant,
+        note: Option<Rc<Note>>,
+    ) -> Self {
         slot.does(Doing::At(local.clone()));
         Self {
             local,
             slot,
             begun,
+            note,
             kind: Kind::Request,
             state: State::Open,
             status: None,
@@ -60,8 +81,27 @@ impl InFlight {
         self.local.cells().stalled(self.begun.elapsed());
     }
 
+    /// The head of the target's answer is there.
     pub(crate) fn answered_with(&mut self, status: u16) {
         self.status = Some(status);
+        self.local.target.answered();
+        self.say_to_limit(false);
+    }
+
+    /// The gateway answers in the target's place.
+    pub(crate) fn refused_with(&mut self, status: u16) {
+        self.status = Some(status);
+        // What a client did wrong says nothing about the target.
+        if status >= 500 {
+            self.say_to_limit(true);
+        }
+    }
+
+    fn say_to_limit(&self, dropped: bool) {
+        let Some(note) = &self.note else { return };
+        if let Some(permit) = note.permit.borrow_mut().as_mut() {
+            permit.answered(dropped);
+        }
     }
 
     pub(crate) fn passed_on(&mut self, bytes: u64) {
@@ -71,6 +111,10 @@ impl InFlight {
     /// From now on it is a stream: it ends when its turn comes rather than when requests end.
     pub(crate) fn becomes_stream(&mut self) {
         self.kind = Kind::Stream;
+        // It is no longer one of the requests that a limit concerns.
+        if let Some(note) = &self.note {
+            note.permit.take();
+        }
         self.local.cells().stream_begins();
         self.local.cells().request_leaves();
         self.slot.does(Doing::Stream(self.local.clone(), None));

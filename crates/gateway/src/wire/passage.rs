@@ -3,15 +3,20 @@
 //! the client and to the counters stand here, and only here. Nothing here reads or writes a byte.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::answer::{About, Refusal};
-use super::in_flight::InFlight;
+use super::in_flight::{InFlight, Note};
+use super::mirror;
 use super::slot::{Doing, Slot};
 use super::wires::{Fault, check};
-use crate::counters::{Ended, Outcome};
+use crate::counters::{Cells, Ended, Outcome};
+use crate::limiter::{Exceeded, Rank};
+use crate::rules::{Fields, any_matches};
+use crate::split::{self, Side};
 use crate::worker::{Admission, Found, LocalTarget, Worker};
 
 /// How long connecting to a target may take, in milliseconds.
@@ -26,10 +31,31 @@ pub(super) struct Passage {
     pub(super) slot: Rc<Slot>,
     pub(super) found: Found,
     pub(super) begun: Instant,
+    /// Which side of the route's split it goes to.
+    side: Side,
+    /// How long the client waits, as it said.
+    timeout_ms: Option<u64>,
+    /// A cookie that the answer sets.
+    pub(super) set_cookie: Option<String>,
+    /// Its place among those let in, where the route has a concurrency limit.
+    note: Option<Rc<Note>>,
     /// Slots of targets that could not be reached.
     tried: Vec<usize>,
+    /// Whether it was repeated because a target broke off after it was sent.
+    repeated: bool,
     /// Whether it had to wait for anything before a target accepted it.
     pub(super) waited: bool,
+}
+
+/// What a route's rules want to know of a request.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// Without the query.
+    pub(super) path: &'a str,
+    pub(super) client: IpAddr,
+    /// How long the client waits, where it says so ([`super::head::TIMEOUT_FIELD`]).
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) fields: &'a dyn Fields,
 }
 
 /// Why a request reached no target.
@@ -43,7 +69,53 @@ pub(super) enum Unreached {
 
 impl Passage {
     pub(super) fn new(worker: Rc<Worker>, slot: Rc<Slot>, found: Found, begun: Instant) -> Self {
-        Self { worker, slot, found, begun, tried: Vec::new(), waited: false }
+        Self {
+            worker,
+            slot,
+            found,
+            begun,
+            side: Side::Stable,
+            timeout_ms: None,
+            set_cookie: None,
+            note: None,
+            tried: Vec::new(),
+            repeated: false,
+            waited: false,
+        }
+    }
+
+    /// The route's rules for a new request: whether it is let in, and to which side it goes. Called
+    /// once, before it is admitted.
+    pub(super) fn enter(&mut self, asked: &Asked<'_>) -> Result<(), Refusal> {
+        self.timeout_ms = asked.timeout_ms;
+        let Self { worker, found, .. } = self;
+        if let Some(page) = &found.maintenance {
+            return Err(Refusal::Maintenance(page.status));
+        }
+        let is_health = found.health_paths.iter().any(|path| path == asked.path);
+        let is_first = || is_health || any_matches(&found.limits.operators, asked.fields);
+        let rank = if is_first() { Rank::First } else { Rank::Usual };
+        match found.shared.enter(&found.limits, asked.client, rank) {
+            Ok(None) => {}
+            Ok(Some(permit)) => self.note = Some(Rc::new(Note::new(permit))),
+            Err(Exceeded::Rate) => {
+                worker.with_route_cells(found.slot, Cells::rate_limited);
+                return Err(Refusal::RateLimited);
+            }
+            Err(Exceeded::Concurrency) => {
+                worker.with_route_cells(found.slot, Cells::shed);
+                return Err(Refusal::Overloaded);
+            }
+        }
+        found.state.retries.request(worker.now_ms());
+        if let Some(split) = &found.split {
+            let dealer = &found.state.split;
+            let random = &mut || worker.draw();
+            let decision = split::decide(split, &found.path, asked.fields, dealer, random);
+            self.side = decision.side;
+            self.set_cookie = decision.set_cookie;
+        }
+        Ok(())
     }
 
     /// A target, with the request counted in flight there. Waits for one where the route says so;
@@ -52,7 +124,7 @@ impl Passage {
         &mut self,
         watch: impl FnMut(&mut Context<'_>) -> Result<(), Fault>,
     ) -> Result<InFlight, Unreached> {
-        let local = match self.worker.admit(self.found.slot, &self.tried) {
+        let local = match self.worker.admit(self.found.slot, self.side, &self.tried) {
             Admission::To(local) => local,
             Admission::NoTargets => return Err(Unreached::Refused(Refusal::Stopped)),
             Admission::NoRoute => return Err(Unreached::Refused(Refusal::NoRoute)),
@@ -64,7 +136,7 @@ impl Passage {
             }
             Admission::NoneReady => self.wait_for_target(watch).await?,
         };
-        Ok(InFlight::new(local, self.slot.clone(), self.begun))
+        Ok(InFlight::new(local, self.slot.clone(), self.begun, self.note.clone()))
     }
 
     async fn wait_for_target(
@@ -88,6 +160,7 @@ impl Passage {
     ) -> Result<Rc<LocalTarget>, Unreached> {
         let held = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let left = self.found.limits.hold_ms.saturating_sub(held);
+        let left = self.time_left_ms().map_or(left, |asked| asked.min(left));
         self.slot.does(Doing::Request);
         self.slot.set_deadline(self.worker.deadline(left));
         let refused = |refusal| Poll::Ready(Err(Unreached::Refused(refusal)));
@@ -97,7 +170,7 @@ impl Passage {
             }
             // A target that refused a moment ago and is usable only in panic would refuse again:
             // a held request waits for one that is ready.
-            match self.worker.admit_ready(self.found.slot) {
+            match self.worker.admit_ready(self.found.slot, self.side) {
                 Admission::To(local) => return Poll::Ready(Ok(local)),
                 Admission::NoTargets => return refused(Refusal::Stopped),
                 Admission::NoRoute => return refused(Refusal::NoRoute),
@@ -114,8 +187,62 @@ impl Passage {
     /// Notes that `local` cannot be reached: nothing was sent, so any request may be tried
     /// elsewhere. Whether there is another attempt.
     pub(super) fn unreachable(&mut self, local: &LocalTarget) -> bool {
+        self.worker.target_failed(self.found.slot, local);
         self.tried.push(local.target.slot);
-        self.tried.len() < ATTEMPTS_MAX
+        self.tried.len() < ATTEMPTS_MAX && self.budget_allows(local)
+    }
+
+    /// Notes how an attempt failed after the request was sent. Whether it may be tried once more, on
+    /// another target: only when `repeatable` (the method is idempotent, all of its body is at hand,
+    /// nothing was sent back), the target broke off, and there is another one.
+    pub(super) fn failed(&mut self, local: &LocalTarget, fault: Fault, repeatable: bool) -> bool {
+        match fault {
+            Fault::TargetGone | Fault::Late => self.worker.target_failed(self.found.slot, local),
+            Fault::Unreachable
+            | Fault::BadResponse
+            | Fault::ClientGone
+            | Fault::BadBody(_)
+            | Fault::BodyTooLarge
+            | Fault::Drained
+            | Fault::EndStream => {}
+        }
+        if fault != Fault::TargetGone || !repeatable || self.repeated {
+            return false;
+        }
+        self.repeated = true;
+        self.tried.push(local.target.slot);
+        self.worker.has_another(self.found.slot, self.side, &self.tried)
+            && self.budget_allows(local)
+    }
+
+    /// Copies the request to the canary where the route says so. `request` is its head as the target
+    /// gets it, with all of its body.
+    pub(super) fn mirror(&self, request: &[u8]) {
+        if self.side == Side::Stable {
+            mirror::copy(&self.worker, &self.found, request);
+        }
+    }
+
+    /// By when there must be an answer because the client said so: how much of it is left, in
+    /// milliseconds.
+    pub(super) fn time_left_ms(&self) -> Option<u64> {
+        let passed = crate::clock::millis(self.begun.elapsed());
+        self.timeout_ms.map(|timeout_ms| timeout_ms.saturating_sub(passed))
+    }
+
+    /// How long the answer is waited for once the request is sent, in milliseconds.
+    pub(super) fn answer_within_ms(&self) -> u64 {
+        let allowed = self.found.limits.response_header_ms;
+        self.time_left_ms().map_or(allowed, |left| left.min(allowed))
+    }
+
+    fn budget_allows(&self, local: &LocalTarget) -> bool {
+        let (limits, worker) = (self.found.limits.retries, &self.worker);
+        let allowed = self.found.state.retries.retry(limits, worker.count(), worker.now_ms());
+        if !allowed {
+            local.cells().retry_refused();
+        }
+        allowed
     }
 
     /// A target has accepted the request.

@@ -116,11 +116,12 @@ pub(super) async fn serve_tcp(
     found: Found,
 ) {
     let begun = Instant::now();
+    let side = found.deal_side(&mut || worker.draw());
     let mut tried = Vec::new();
     let connected = loop {
         slot.does(Doing::Request);
-        let Admission::To(local) = worker.admit(found.slot, &tried) else { break None };
-        let in_flight = InFlight::new(local.clone(), slot.clone(), begun);
+        let Admission::To(local) = worker.admit(found.slot, side, &tried) else { break None };
+        let in_flight = InFlight::new(local.clone(), slot.clone(), begun, None);
         match connect(worker, slot, &local).await {
             Ok(stream) => break Some((in_flight, stream)),
             Err(Fault::Unreachable) if tried.len() + 1 < ATTEMPTS_MAX => {
@@ -130,7 +131,7 @@ pub(super) async fn serve_tcp(
             Err(_) => {
                 // No status can be said; 502 is what it would be.
                 let mut in_flight = in_flight;
-                in_flight.answered_with(502);
+                in_flight.refused_with(502);
                 in_flight.end(Outcome::Answered);
                 return client.stream.reset_on_close();
             }

@@ -44,6 +44,8 @@ pub(crate) struct Wires<'a> {
     pub(crate) slot: &'a Slot,
     pub(crate) worker: &'a Worker,
     pub(crate) limits: &'a RouteLimits,
+    /// How long the answer is waited for once the request is sent, in milliseconds.
+    pub(crate) answer_within_ms: u64,
     /// Whether the answer has begun: then only its silence counts.
     pub(crate) answering: bool,
 }
@@ -137,7 +139,7 @@ impl Wires<'_> {
     fn await_answer(&self) {
         let wait_ms = match self.upload.is_active() || self.answering {
             true => self.limits.idle_body_ms,
-            false => self.limits.response_header_ms,
+            false => self.answer_within_ms,
         };
         self.slot.set_deadline(self.worker.deadline(wait_ms));
     }

@@ -85,6 +85,17 @@ impl Server {
         self.until("an acknowledgement", |known| known.acknowledged == Some(generation)).await;
     }
 
+    /// Pushes routes that the gateway must refuse for this reason.
+    pub async fn push_refused(&mut self, routes: &[Route], reason: &str) {
+        self.number += 1;
+        let generation = Generation { epoch: 1, number: self.number };
+        self.sender.push(RouteTable { generation, routes: routes.to_vec() }).await.unwrap();
+        let is_it = |known: &Known| {
+            known.refused.iter().any(|(of, why)| *of == generation && why.contains(reason))
+        };
+        self.until(&format!("refusal because of {reason}"), is_it).await;
+    }
+
     pub async fn until(&mut self, what: &str, good: impl Fn(&Known) -> bool) -> Known {
         let waited = timeout(PATIENCE, self.known.wait_for(good)).await;
         let found = waited.map(|known| known.map(|known| known.clone()));

@@ -19,9 +19,15 @@ pub(crate) enum Field {
     /// Other fields that concern one hop alone.
     Hop,
     TransferEncoding,
+    /// `X-Ark-Timeout-Ms`: how long who asks will wait.
+    Timeout,
     Upgrade,
     Other,
 }
+
+/// How long who asks will wait for the answer, in milliseconds: taken from the client, told to the
+/// target.
+pub(crate) const TIMEOUT_FIELD: &str = "X-Ark-Timeout-Ms";
 
 impl Field {
     pub(crate) fn of(name: &[u8]) -> Self {
@@ -39,6 +45,7 @@ impl Field {
             14 if is("http2-settings") => Self::Hop,
             15 if is("x-forwarded-for") => Self::ForwardedFor,
             16 if is("proxy-connection") => Self::Hop,
+            16 if is("x-ark-timeout-ms") => Self::Timeout,
             16 if is("x-forwarded-host") => Self::ForwardedWhat,
             17 if is("transfer-encoding") => Self::TransferEncoding,
             17 if is("x-forwarded-proto") => Self::ForwardedWhat,
@@ -60,6 +67,7 @@ impl Field {
             | Self::ForwardedWhat
             | Self::KeepAlive
             | Self::Hop
+            | Self::Timeout
             | Self::Upgrade
             | Self::Other => true,
         }

@@ -43,6 +43,8 @@ pub(crate) struct RequestHead {
     pub(crate) upgrade: bool,
     /// Whether an error page may be HTML.
     pub(crate) accepts_html: bool,
+    /// How long the client waits for the answer, in milliseconds.
+    pub(crate) timeout_ms: Option<u64>,
     /// Empty when there is none (HTTP/1.0).
     pub(crate) host: Range<usize>,
     /// Without the query.
@@ -109,6 +111,7 @@ pub(crate) fn parse_request(
         keep_alive: facts.keep_alive,
         upgrade: facts.upgrade,
         accepts_html: facts.accepts_html,
+        timeout_ms: facts.timeout_ms,
         host: target.authority.or(facts.host).map_or(0..0, within),
         path: within(target.path),
     }))
@@ -176,6 +179,7 @@ struct Facts<'h> {
     keep_alive: bool,
     upgrade: bool,
     accepts_html: bool,
+    timeout_ms: Option<u64>,
     names_others: bool,
     /// Whether a field stands there that is not copied as it is.
     forwarded_for: bool,
@@ -193,6 +197,7 @@ impl<'h> Facts<'h> {
         let mut connection = Connection::default();
         let (mut upgrade, mut h2c, mut accepts_html) = (false, false, false);
         let (mut forwarded_for, mut repeats_length) = (false, false);
+        let mut timeout_ms = None;
         for field in fields {
             match Field::of(field.name.as_bytes()) {
                 Field::Host if host.is_some() => {
@@ -217,6 +222,11 @@ impl<'h> Facts<'h> {
                     accepts_html |= memchr::memmem::find(field.value, b"text/html").is_some();
                 }
                 Field::ForwardedFor => forwarded_for = true,
+                // What is no number says nothing.
+                Field::Timeout => {
+                    let text = std::str::from_utf8(field.value).ok();
+                    timeout_ms = text.and_then(|text| text.parse().ok()).or(timeout_ms);
+                }
                 Field::ContentType
                 | Field::Forwarded
                 | Field::ForwardedWhat
@@ -251,6 +261,7 @@ impl<'h> Facts<'h> {
             keep_alive,
             upgrade,
             accepts_html,
+            timeout_ms,
             names_others: connection.names_others,
             forwarded_for,
             repeats_length,
@@ -292,7 +303,8 @@ fn copy_fields(
             | Field::Hop
             | Field::Forwarded
             | Field::ForwardedFor
-            | Field::ForwardedWhat => false,
+            | Field::ForwardedWhat
+            | Field::Timeout => false,
             Field::Host => !replaces_host,
             Field::Upgrade => facts.upgrade,
             Field::ContentLength => {

@@ -110,6 +110,7 @@ fn judge(
             | Field::ForwardedWhat
             | Field::Hop
             | Field::Host
+            | Field::Timeout
             | Field::Other => {}
         }
     }
@@ -200,6 +201,7 @@ fn copy_fields(
             | Field::ForwardedFor
             | Field::ForwardedWhat
             | Field::Host
+            | Field::Timeout
             | Field::Other => true,
         };
         let named = head.names_others && kind.removable() && connection_names(fields, field.name);
