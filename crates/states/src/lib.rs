@@ -9,6 +9,7 @@
 //! - [`definition`]: the parsed machine, shared by its executions.
 //! - [`machine`]: the interpreter and its words to the runtime ([`machine::Event`],
 //!   [`machine::Effect`]); Map Runs.
+//! - [`test_state`]: one state alone, with mocks.
 //! - [`history`]: the events of `GetExecutionHistory`.
 //! - [`jsonpath`], [`intrinsics`], [`jsonata`], [`choice`], [`timestamp`]: what expressions are; they
 //!   see a [`scope`] and give [`value`]s.
@@ -27,6 +28,7 @@ pub mod limits;
 pub mod machine;
 pub mod resource;
 pub mod scope;
+pub mod test_state;
 pub mod timestamp;
 pub mod value;
 

@@ -261,7 +261,6 @@ impl Builder {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a state inherits")]
     fn state(
         &mut self,
         at: &At<'_>,

@@ -145,7 +145,7 @@ impl Run<'_> {
     }
 
     /// A branch or iteration ended well.
-    pub(super) fn child_succeeded(&mut self, parent: FrameId, child: FrameId, output: Document) {
+    pub(super) fn child_succeeded(&mut self, parent: FrameId, child: FrameId, output: &Document) {
         let Some(ended) = self.remove(child) else { return };
         let index = ended.index as usize;
         let value = output.value().clone();

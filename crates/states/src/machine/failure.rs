@@ -18,7 +18,7 @@ use crate::value::Value;
 
 /// Where a failure of a state comes from; it decides who may handle it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// The state's own fields or output.
     Own,
     /// Its task, or its Map Run.
@@ -81,7 +81,7 @@ impl Run<'_> {
             && let Some(catcher) =
                 state.catch.iter().find(|catcher| matches(&catcher.errors, &failure, origin))
         {
-            return self.caught(id, catcher, failure);
+            return self.caught(id, catcher, &failure);
         }
         self.fail_frame(id, failure);
     }
@@ -110,10 +110,10 @@ impl Run<'_> {
         true
     }
 
-    fn caught(&mut self, id: FrameId, catcher: &Catcher, failure: Failure) {
+    fn caught(&mut self, id: FrameId, catcher: &Catcher, failure: &Failure) {
         self.drop_children(id);
         let leave =
-            self.evaluating(id, &Extra::default(), |eval| leave_caught(eval, catcher, &failure));
+            self.evaluating(id, &Extra::default(), |eval| leave_caught(eval, catcher, failure));
         if let Err(error) = leave.and_then(|leave| self.leave(id, leave)) {
             self.catch_failed(id, error);
         }
@@ -160,13 +160,12 @@ impl Run<'_> {
 /// Whether a list of error names takes a failure.
 pub(crate) fn matches(errors: &[Arc<str>], failure: &Failure, origin: Origin) -> bool {
     let name = failure.name();
+    let own_output = name == names::DATA_LIMIT_EXCEEDED && origin == Origin::Own;
     errors.iter().any(|wanted| match &**wanted {
         // Documented not to take a state's own output that is too large; recorded to take a task's.
-        names::ALL => !(name == names::DATA_LIMIT_EXCEEDED && origin == Origin::Own),
+        names::ALL => !own_output,
         names::TASK_FAILED => {
-            name == names::TASK_FAILED
-                || !matches!(name, names::TIMEOUT | names::HEARTBEAT_TIMEOUT)
-                    && !(name == names::DATA_LIMIT_EXCEEDED && origin == Origin::Own)
+            !own_output && !matches!(name, names::TIMEOUT | names::HEARTBEAT_TIMEOUT)
         }
         names::TIMEOUT => matches!(name, names::TIMEOUT | names::HEARTBEAT_TIMEOUT),
         wanted => wanted == name,

@@ -9,15 +9,15 @@
 
 mod children;
 mod effect;
-mod evaluate;
+pub(crate) mod evaluate;
 mod event;
-mod failure;
+pub(crate) mod failure;
 mod frame;
 mod map;
 mod map_run;
 mod redrive;
 mod run;
-mod states;
+pub(crate) mod states;
 mod task;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -153,7 +153,7 @@ impl Run<'_> {
         };
         match parent {
             None => self.end(End::Succeeded(output), previous),
-            Some(parent) => self.child_succeeded(parent, id, output),
+            Some(parent) => self.child_succeeded(parent, id, &output),
         }
     }
 }

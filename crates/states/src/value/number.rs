@@ -21,12 +21,11 @@ impl Number {
         if let Ok(whole) = text.parse::<i64>() {
             return Self::Int(whole);
         }
-        if text.contains(['.', 'e', 'E']) {
-            if let Ok(float) = text.parse::<f64>()
-                && float.is_finite()
-            {
-                return Self::Float(float);
-            }
+        if text.contains(['.', 'e', 'E'])
+            && let Ok(float) = text.parse::<f64>()
+            && float.is_finite()
+        {
+            return Self::Float(float);
         }
         Self::Text(text.into())
     }

@@ -16,7 +16,7 @@ const PARTS: &[&str] = &[
 ];
 
 /// Whether what came is what was recorded.
-pub fn same(expected: &Value, got: &Value, placeholders: &[String]) -> bool {
+pub(super) fn same(expected: &Value, got: &Value, placeholders: &[String]) -> bool {
     match (expected, got) {
         (Value::String(expected), _) if placeholders.iter().any(|known| known == expected) => true,
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
@@ -36,7 +36,9 @@ pub fn same(expected: &Value, got: &Value, placeholders: &[String]) -> bool {
             let by_key = |(key, value): (&String, &Value)| {
                 b.get(key).is_some_and(|other| same(value, other, placeholders))
             };
-            a.len() == b.len()
+            // Recordings from before redrive existed lack this member of the context object.
+            let old = !a.contains_key("RedriveCount") && b.contains_key("RedriveCount");
+            a.len() + usize::from(old) == b.len()
                 && (a.iter().all(by_key)
                     || a.iter().all(|(key, value)| {
                         b.iter().any(|(k, v)| same_text(key, k) && same(value, v, placeholders))
@@ -50,7 +52,7 @@ pub fn same(expected: &Value, got: &Value, placeholders: &[String]) -> bool {
 }
 
 /// Whether two texts are the same but for placeholders; JSON within is compared as JSON.
-pub fn same_text(expected: &str, got: &str) -> bool {
+pub(super) fn same_text(expected: &str, got: &str) -> bool {
     if expected == got || WHOLE.contains(&expected) {
         return true;
     }
@@ -111,7 +113,7 @@ fn fixed_parts(text: &str) -> Vec<String> {
 }
 
 /// A text that is JSON, as JSON; any other as it is.
-pub fn unjson(value: &Value) -> Value {
+pub(super) fn unjson(value: &Value) -> Value {
     match value {
         Value::String(text) => serde_json::from_str(text).unwrap_or_else(|_| value.clone()),
         _ => value.clone(),

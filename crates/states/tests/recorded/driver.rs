@@ -15,7 +15,7 @@ use ark_states::{Definition, Document, Failure, Value};
 use jiff::{SignedDuration, Timestamp};
 
 /// What a scripted worker does with a task.
-pub enum Work {
+pub(super) enum Work {
     /// Starts it (under this name) and answers.
     Answer(&'static str, Result<Value, Failure>),
     /// Starts it and never answers.
@@ -23,24 +23,24 @@ pub enum Work {
 }
 
 /// The workers of a case.
-pub type Worker<'a> = dyn Fn(&TaskRequest) -> Work + 'a;
+pub(super) type Worker<'a> = dyn Fn(&TaskRequest) -> Work + 'a;
 
 /// What became of an execution.
-pub struct Ended {
+pub(super) struct Ended {
     /// How it ended.
-    pub end: End,
+    pub(super) end: End,
     /// All its events.
-    pub history: Vec<HistoryEvent>,
+    pub(super) history: Vec<HistoryEvent>,
 }
 
 /// Settings of a run.
-pub struct World<'a> {
+pub(super) struct World<'a> {
     /// The workers.
-    pub worker: &'a Worker<'a>,
+    pub(super) worker: &'a Worker<'a>,
     /// Resources that do not exist.
-    pub missing: &'a str,
+    pub(super) missing: &'a str,
     /// Stops the execution when it first waits.
-    pub stop: bool,
+    pub(super) stop: bool,
 }
 
 struct NoHost<'a>(&'a str);
@@ -57,7 +57,7 @@ impl Host for NoHost<'_> {
 }
 
 /// Facts of an execution of the tests.
-pub fn info(input: &str, express: bool) -> ExecutionInfo {
+pub(super) fn info(input: &str, express: bool) -> ExecutionInfo {
     ExecutionInfo {
         express,
         arn: if express {
@@ -80,7 +80,7 @@ pub fn info(input: &str, express: bool) -> ExecutionInfo {
 const STEPS_MAX: usize = 20_000;
 
 /// Runs an execution to its end.
-pub fn run(
+pub(super) fn run(
     definition: &Definition,
     state: ExecutionState,
     info: &ExecutionInfo,
@@ -121,12 +121,9 @@ pub fn run(
         };
         let env = Env { now, seed: step_number as u128 + 1, execution: info, host: &host };
         let before = state.to_bytes();
-        let step = match next(definition, &mut state, event, &env) {
-            Ok(step) => step,
-            Err(_) => {
-                assert_eq!(before, state.to_bytes(), "a refusal must leave the state as it was");
-                continue;
-            }
+        let Ok(step) = next(definition, &mut state, event, &env) else {
+            assert_eq!(before, state.to_bytes(), "a refusal must leave the state as it was");
+            continue;
         };
         // The state must survive the store, and go on from there alone.
         let bytes = state.to_bytes();
@@ -240,11 +237,11 @@ fn map_run_end(
 }
 
 /// The types of events, for messages.
-pub fn types(history: &[HistoryEvent]) -> String {
+pub(super) fn types(history: &[HistoryEvent]) -> String {
     history.iter().map(|event| event.kind.name()).collect::<Vec<_>>().join(" ")
 }
 
 /// A failure with both parts.
-pub fn failure(error: &str, cause: impl Into<Arc<str>>) -> Failure {
+pub(super) fn failure(error: &str, cause: impl Into<Arc<str>>) -> Failure {
     Failure::new(error, cause)
 }

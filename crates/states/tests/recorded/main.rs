@@ -4,6 +4,8 @@
 //! The cases are read in place from `../shared/data/states-language`; without that folder the tests
 //! say so and pass.
 
+#![expect(clippy::print_stderr, reason = "tests say what they skip and what differs")]
+
 mod compare;
 mod driver;
 
@@ -284,4 +286,70 @@ fn executions_with_functions() {
         }
         run_case(case, &function(case))
     });
+}
+
+/// A recorded TestState request.
+fn test_state(case: &Json) -> Result<(), String> {
+    use ark_states::test_state::{Configuration, InspectionLevel, Mock, Request, run};
+    let asked = &case["request"];
+    let text = |key: &str| asked[key].as_str();
+    let mock = &asked["mock"];
+    let error_output = &mock["errorOutput"];
+    let configuration = &asked["stateConfiguration"];
+    let mut execution = info("{}", true);
+    execution.role_arn = text("roleArn").unwrap_or_default().into();
+    let request = Request {
+        definition: text("definition").unwrap_or_default(),
+        state_name: text("stateName"),
+        input: text("input").unwrap_or("{}"),
+        variables: text("variables"),
+        context: text("context"),
+        level: match text("inspectionLevel") {
+            Some("DEBUG") => InspectionLevel::Debug,
+            Some("TRACE") => InspectionLevel::Trace,
+            _ => InspectionLevel::Info,
+        },
+        mock: mock["result"].as_str().map(|text| Mock::Result(text.to_owned())).or_else(|| {
+            error_output.is_object().then(|| {
+                let part = |key: &str| error_output[key].as_str().unwrap_or_default();
+                Mock::Error(failure(part("error"), part("cause")))
+            })
+        }),
+        configuration: Configuration {
+            retrier_retry_count: configuration["retrierRetryCount"].as_u64().unwrap_or(0) as u32,
+            map_iteration_failure_count: configuration["mapIterationFailureCount"]
+                .as_u64()
+                .unwrap_or(0),
+            map_item_reader_data: configuration["mapItemReaderData"].as_str().map(str::to_owned),
+            error_caused_by_state: None,
+        },
+        execution: &execution,
+        now: execution.start_time,
+        seed: 1,
+    };
+    let got = run(&request).map_err(|error| format!("refused: {error}"))?.to_wire();
+    let mut expected = case["expected"].clone();
+    expected.as_object_mut().unwrap().remove("ResponseMetadata");
+    // The recorder parsed some of the texts.
+    let parsed = |value: &Json| {
+        let members = value.as_object().unwrap().iter();
+        Json::Object(members.map(|(key, value)| (key.clone(), unjson(value))).collect())
+    };
+    let flat = |value: &Json| {
+        let mut value = parsed(value);
+        if value["inspectionData"].is_object() {
+            value["inspectionData"] = parsed(&value["inspectionData"]);
+        }
+        value
+    };
+    if same(&flat(&expected), &flat(&got), &[]) {
+        Ok(())
+    } else {
+        Err(format!("{got}\n  wanted {expected}"))
+    }
+}
+
+#[test]
+fn tested_states() {
+    run_all("teststate_cases.json", test_state);
 }

@@ -1,0 +1,513 @@
+//! TestState: one state, run alone, with a look into its data flow.
+//!
+//! The wire API calls [`run`]. It evaluates the same functions as the interpreter; the work of Task, Map
+//! and Parallel states is a mock. Checking a mock's result against the API of the service it stands for
+//! (`fieldValidationMode`) is not done here: the language knows no service.
+
+mod context;
+mod inspect;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::definition::{Definition, FieldError, Map, QueryLanguage, State, StateKind};
+use crate::error::{Failure, names};
+use crate::machine::ExecutionInfo;
+use crate::machine::evaluate::Eval;
+use crate::machine::failure::{Origin, delay, leave_caught, matches};
+use crate::machine::states::{
+    Leave, failure_of, leave_choice, leave_pass, leave_plain, leave_with, limited,
+};
+use crate::resource::{Pattern, Resource};
+use crate::scope::{Context, Random, Variables};
+use crate::value::{Document, Object, Value};
+
+pub use inspect::Inspection;
+
+/// How much an answer shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InspectionLevel {
+    /// Output or error.
+    #[default]
+    Info,
+    /// And each step of the data flow.
+    Debug,
+    /// And the requests of HTTP tasks.
+    Trace,
+}
+
+/// What stands for the work of the state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mock {
+    /// It gave this JSON text.
+    Result(String),
+    /// It failed so.
+    Error(Failure),
+}
+
+/// `stateConfiguration`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Configuration {
+    /// Attempts the matching retrier has used.
+    pub retrier_retry_count: u32,
+    /// The inner state whose failure the mocked error is, of a Map or Parallel.
+    pub error_caused_by_state: Option<String>,
+    /// Failed iterations of a Map.
+    pub map_iteration_failure_count: u64,
+    /// What the reader of a Map read: a JSON array as text.
+    pub map_item_reader_data: Option<String>,
+}
+
+/// A request.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// A state, or a machine together with `state_name`.
+    pub definition: &'a str,
+    /// Which state of a machine.
+    pub state_name: Option<&'a str>,
+    /// Input of the state, JSON text.
+    pub input: &'a str,
+    /// Variables, a JSON object as text.
+    pub variables: Option<&'a str>,
+    /// Context object, JSON text.
+    pub context: Option<&'a str>,
+    /// How much to show.
+    pub level: InspectionLevel,
+    /// What stands for the work.
+    pub mock: Option<Mock>,
+    /// `stateConfiguration`.
+    pub configuration: Configuration,
+    /// Names for the context object; an empty role shows as null.
+    pub execution: &'a ExecutionInfo,
+    /// The clock.
+    pub now: Timestamp,
+    /// Random bits.
+    pub seed: u128,
+}
+
+/// How a state ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Well.
+    Succeeded,
+    /// With an error nothing handles.
+    Failed,
+    /// With an error a retrier takes.
+    Retriable,
+    /// With an error a catcher took.
+    CaughtError,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// How the state ended.
+    pub status: Status,
+    /// Its output, when it succeeded or was caught.
+    pub output: Option<Document>,
+    /// Its failure.
+    pub failure: Option<Failure>,
+    /// The state that would follow.
+    pub next_state: Option<Arc<str>>,
+    /// The data flow, from level DEBUG on.
+    pub inspection: Option<Inspection>,
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TestStateError {
+    /// `InvalidDefinition`.
+    #[error("{0}")]
+    InvalidDefinition(String),
+    /// `InvalidExecutionInput`.
+    #[error("{0}")]
+    InvalidInput(String),
+    /// `ValidationException`.
+    #[error("{0}")]
+    Validation(String),
+}
+
+fn validation(message: impl Into<String>) -> TestStateError {
+    TestStateError::Validation(message.into())
+}
+
+/// The name a state tested alone has in the context object.
+const STATE_NAME: &str = "StateName";
+
+/// Tests a state.
+pub fn run(request: &Request<'_>) -> Result<Answer, TestStateError> {
+    let (definition, id) = definition(request)?;
+    let invalid =
+        || TestStateError::InvalidDefinition("the state is not part of the definition".into());
+    let state = definition.state(id).ok_or_else(invalid)?;
+    let mock = mock(request, state)?;
+    let input = Document::parse(request.input)
+        .map_err(|error| TestStateError::InvalidInput(format!("Invalid State Input: {error}")))?;
+    let variables = match request.variables {
+        None => Object::new(),
+        Some(text) => match Value::parse(text) {
+            Ok(Value::Object(members)) => (*members).clone(),
+            Ok(_) | Err(_) => return Err(validation("Variables must be a JSON object")),
+        },
+    };
+    let context = context::build(request, state, input.value())?;
+    let build = || context.clone();
+    let context = Context::new(&build);
+    let scopes = Variables::new(vec![&variables]);
+    let random = Random::new(request.seed);
+    let eval = Eval {
+        state,
+        input: input.value(),
+        context: &context,
+        variables: &scopes,
+        random: &random,
+    };
+    let mut inspection = Inspection::new(&input);
+    let outcome = test(&eval, request, mock, &mut inspection)?;
+    let mut answer = answer(&eval, request, &definition, outcome, &mut inspection);
+    inspection.variables(&variables);
+    answer.inspection = (request.level != InspectionLevel::Info).then_some(inspection);
+    Ok(answer)
+}
+
+fn definition(
+    request: &Request<'_>,
+) -> Result<(Definition, crate::definition::StateId), TestStateError> {
+    let invalid = |error: String| {
+        TestStateError::InvalidDefinition(format!("Invalid State Machine Definition: '{error}'"))
+    };
+    let value = Value::parse(request.definition).map_err(|error| invalid(error.to_string()))?;
+    if value.get("States").is_none() {
+        let definition = Definition::of_single_state(STATE_NAME, &value)
+            .map_err(|error| invalid(error.to_string()))?;
+        return Ok((definition, crate::definition::StateId(0)));
+    }
+    let definition = Definition::from_value(&value).map_err(|error| invalid(error.to_string()))?;
+    let Some(name) = request.state_name else {
+        return Err(validation("A stateName is needed to test a state of a state machine"));
+    };
+    let id = definition.find(name).ok_or_else(|| {
+        validation(format!("State '{name}' not found in the state machine definition"))
+    })?;
+    Ok((definition, id))
+}
+
+/// The mock, checked against the state it stands in for.
+fn mock(
+    request: &Request<'_>,
+    state: &State,
+) -> Result<Option<Result<Value, Failure>>, TestStateError> {
+    let kind = match &state.kind {
+        StateKind::Pass(_) => "Pass",
+        StateKind::Choice(_) => "Choice",
+        StateKind::Wait(_) => "Wait",
+        StateKind::Succeed => "Succeed",
+        StateKind::Fail(_) => "Fail",
+        StateKind::Task(_) | StateKind::Parallel(_) | StateKind::Map(_) => "",
+    };
+    let Some(mock) = &request.mock else {
+        return match &state.kind {
+            StateKind::Parallel(_) | StateKind::Map(_) => Err(TestStateError::InvalidDefinition(
+                "TestState API does not support Map or Parallel states. Supported state types include: \
+                 [Task, Wait, Pass, Succeed, Fail, Choice]"
+                    .to_owned(),
+            )),
+            StateKind::Task(task) => Err(validation(match &task.resource {
+                Resource::Activity(_) => "State type 'Task' with an activity requires a mock".to_owned(),
+                other => format!("State type 'Task' with the resource '{other}' requires a mock"),
+            })),
+            _ => Ok(None),
+        };
+    };
+    if !kind.is_empty() {
+        return Err(validation(format!(
+            "State type '{kind}' is not supported when a mock is specified"
+        )));
+    }
+    let text = match mock {
+        Mock::Error(failure) => return Ok(Some(Err(failure.clone()))),
+        Mock::Result(text) => text,
+    };
+    let value = Value::parse(text).map_err(|_| validation("Mocked result must be valid JSON"))?;
+    match (&state.kind, value.as_array()) {
+        (StateKind::Parallel(_) | StateKind::Map(_), None) if !has_writer(state) => {
+            Err(validation("Mocked result must be an array."))
+        }
+        (StateKind::Parallel(parallel), Some(items)) if items.len() != parallel.branches.len() => {
+            Err(validation(
+                "Mocked result must contain the same number of items as number of Parallel branches.",
+            ))
+        }
+        _ => Ok(Some(Ok(value))),
+    }
+}
+
+/// A Map with a writer gives an object: where the results are.
+fn has_writer(state: &State) -> bool {
+    matches!(&state.kind, StateKind::Map(map) if map.writer.is_some())
+}
+
+/// What became of the state's own part: left, failed by itself, or by its work.
+enum Outcome {
+    Left(Leave),
+    Field(FieldError),
+    Failed(Failure, Origin),
+}
+
+impl From<Result<Leave, FieldError>> for Outcome {
+    fn from(result: Result<Leave, FieldError>) -> Self {
+        match result {
+            Ok(leave) => Self::Left(leave),
+            Err(error) => Self::Field(error),
+        }
+    }
+}
+
+fn test(
+    eval: &Eval<'_>,
+    request: &Request<'_>,
+    mock: Option<Result<Value, Failure>>,
+    inspection: &mut Inspection,
+) -> Result<Outcome, TestStateError> {
+    let state = eval.state;
+    let (assign, output) = (state.assign.as_ref(), state.output.as_ref());
+    let plain = || leave_plain(eval, assign, output, state.next.clone());
+    Ok(match &state.kind {
+        StateKind::Pass(pass) => {
+            inspection.pass(eval, pass);
+            leave_pass(eval, pass).into()
+        }
+        StateKind::Succeed => {
+            inspection.effective(eval);
+            plain().into()
+        }
+        StateKind::Choice(choice) => {
+            inspection.effective(eval);
+            leave_choice(eval, choice).into()
+        }
+        StateKind::Wait(wait) => {
+            inspection.effective(eval);
+            let waited = eval
+                .effective_input()
+                .and_then(|effective| eval.wait_until(wait, &effective, request.now));
+            waited.and_then(|_| plain()).into()
+        }
+        StateKind::Fail(fail) => {
+            inspection.effective(eval);
+            match failure_of(eval, fail) {
+                Ok(failure) => Outcome::Failed(failure, Origin::Own),
+                Err(error) => Outcome::Field(error),
+            }
+        }
+        StateKind::Task(_) => {
+            let entered = inspection.task(eval);
+            worked(eval, mock, inspection, entered)
+        }
+        StateKind::Parallel(_) => {
+            let entered = eval.effective_input().and_then(|effective| eval.parameters(&effective));
+            worked(eval, mock, inspection, entered.map(|_| ()))
+        }
+        StateKind::Map(map) => match mapped(eval, map, request, inspection)? {
+            Ok(None) => worked(eval, mock, inspection, Ok(())),
+            Ok(Some(failure)) => Outcome::Failed(failure, Origin::Work),
+            Err(error) => Outcome::Field(error),
+        },
+    })
+}
+
+/// A state whose work is mocked; `entered` is what evaluating its input brought.
+fn worked(
+    eval: &Eval<'_>,
+    mock: Option<Result<Value, Failure>>,
+    inspection: &mut Inspection,
+    entered: Result<(), FieldError>,
+) -> Outcome {
+    if let Err(error) = entered {
+        return Outcome::Field(error);
+    }
+    match mock {
+        Some(Ok(result)) => {
+            inspection.result(eval, &result);
+            leave_with(eval, &result).into()
+        }
+        Some(Err(failure)) => Outcome::Failed(failure, Origin::Work),
+        None => Outcome::Field(FieldError::runtime("the state needs a mock")),
+    }
+}
+
+/// Evaluates a Map up to its iterations; gives the failure when too many of them fail.
+fn mapped(
+    eval: &Eval<'_>,
+    map: &Map,
+    request: &Request<'_>,
+    inspection: &mut Inspection,
+) -> Result<Result<Option<Failure>, FieldError>, TestStateError> {
+    let read = match (&map.reader, &request.configuration.map_item_reader_data) {
+        (Some(_), Some(text)) => match Value::parse(text) {
+            Ok(Value::Array(items)) => Some(items.len()),
+            Ok(_) | Err(_) => return Err(validation("mapItemReaderData must be a JSON array")),
+        },
+        (Some(_), None) => Some(0),
+        (None, _) => None,
+    };
+    let evaluated = (|| {
+        let effective = eval.effective_input()?;
+        let most = eval.max_concurrency(map, &effective)?;
+        let count = match read {
+            Some(count) => count,
+            None => eval.items(map, &effective)?.len(),
+        };
+        let tolerance = eval.tolerance(map, &effective)?;
+        Ok((most, count, tolerance))
+    })();
+    let (most, count, tolerance) = match evaluated {
+        Ok(evaluated) => evaluated,
+        Err(error) => return Ok(Err(error)),
+    };
+    inspection.map(most, tolerance);
+    let failed = request.configuration.map_iteration_failure_count;
+    if failed > count as u64 {
+        return Err(validation(
+            "Map iteration failure count must be less than or equal to the number of Map iterations",
+        ));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "counts of items fit")]
+    let share = if count == 0 { 0.0 } else { failed as f64 * 100.0 / count as f64 };
+    let exceeded = tolerance.count.is_some_and(|most| failed > most)
+        || tolerance.percentage.is_some_and(|most| share > most);
+    Ok(Ok(exceeded.then(|| {
+        Failure::new(
+            names::EXCEED_TOLERATED_FAILURE_THRESHOLD,
+            "The specified tolerated failure threshold was exceeded",
+        )
+    })))
+}
+
+fn answer(
+    eval: &Eval<'_>,
+    request: &Request<'_>,
+    definition: &Definition,
+    outcome: Outcome,
+    inspection: &mut Inspection,
+) -> Answer {
+    let (failure, origin) = match outcome {
+        Outcome::Left(leave) => match left(definition, eval.state, leave) {
+            Ok(answer) => return answer,
+            Err(error) => (worded(eval.state, error), Origin::Own),
+        },
+        Outcome::Field(error) => (worded(eval.state, error), Origin::Own),
+        Outcome::Failed(failure, origin) => (failure, origin),
+    };
+    let mut answer = Answer {
+        status: Status::Failed,
+        output: None,
+        failure: Some(failure.clone()),
+        next_state: None,
+        inspection: None,
+    };
+    if !eval.state.is_work() || failure.name() == names::RUNTIME {
+        return answer;
+    }
+    let used = request.configuration.retrier_retry_count;
+    let mut retriers = eval.state.retry.iter().enumerate();
+    if let Some((index, retrier)) =
+        retriers.find(|(_, retrier)| matches(&retrier.errors, &failure, origin))
+        && used < retrier.max_attempts
+    {
+        answer.status = Status::Retriable;
+        inspection.retried(index, delay(retrier, used.saturating_add(1), eval.random));
+        return answer;
+    }
+    let mut catchers = eval.state.catch.iter().enumerate();
+    if let Some((index, catcher)) =
+        catchers.find(|(_, catcher)| matches(&catcher.errors, &failure, origin))
+    {
+        let caught = leave_caught(eval, catcher, &failure)
+            .and_then(|leave| left(definition, eval.state, leave));
+        match caught {
+            Ok(caught) => {
+                inspection.caught(index);
+                answer.status = Status::CaughtError;
+                answer.output = caught.output;
+                answer.next_state = caught.next_state;
+            }
+            Err(error) => answer.failure = Some(worded(eval.state, error)),
+        }
+    }
+    answer
+}
+
+fn left(definition: &Definition, state: &State, leave: Leave) -> Result<Answer, FieldError> {
+    use crate::definition::Next;
+    let next_state = match leave.next {
+        Next::State(id) => definition.state(id).map(|state| state.name.clone()),
+        Next::Elsewhere(name) => Some(name),
+        Next::End => None,
+    };
+    let output = Some(limited(leave.output, &state.name)?);
+    Ok(Answer { status: Status::Succeeded, output, failure: None, next_state, inspection: None })
+}
+
+/// The first state of an execution is entered at the event 2.
+fn worded(state: &State, error: FieldError) -> Failure {
+    match error.error {
+        names::DATA_LIMIT_EXCEEDED => Failure::new(error.error, error.cause),
+        _ => Failure::new(
+            error.error,
+            format!(
+                "An error occurred while executing the state '{}' (entered at the event id #2). {}",
+                state.name, error.cause
+            ),
+        ),
+    }
+}
+
+/// Whether the context object of a state may hold `Task`.
+fn sees_token(state: &State) -> bool {
+    matches!(
+        &state.kind,
+        StateKind::Task(task) if matches!(
+            &task.resource,
+            Resource::Service { pattern: Pattern::Sync | Pattern::WaitForTaskToken, .. }
+        )
+    )
+}
+
+/// Whether a state's fields are paths.
+fn is_json_path(state: &State) -> bool {
+    state.language == QueryLanguage::JsonPath
+}
+
+impl Status {
+    /// AWS's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::Retriable => "RETRIABLE",
+            Self::CaughtError => "CAUGHT_ERROR",
+        }
+    }
+}
+
+impl Answer {
+    /// The wire form: `{"output":..,"error":..,"cause":..,"inspectionData":..,"nextState":..,"status":..}`.
+    pub fn to_wire(&self) -> serde_json::Value {
+        let mut wire = serde_json::Map::new();
+        let mut put = |key: &str, text: Option<&Arc<str>>| {
+            if let Some(text) = text {
+                wire.insert(key.into(), text.as_ref().into());
+            }
+        };
+        put("output", self.output.as_ref().map(Document::text));
+        put("error", self.failure.as_ref().and_then(|failure| failure.error.as_ref()));
+        put("cause", self.failure.as_ref().and_then(|failure| failure.cause.as_ref()));
+        put("nextState", self.next_state.as_ref());
+        if let Some(inspection) = &self.inspection {
+            wire.insert("inspectionData".into(), inspection.to_wire());
+        }
+        wire.insert("status".into(), self.status.name().into());
+        wire.into()
+    }
+}
