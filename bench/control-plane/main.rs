@@ -21,6 +21,7 @@ use ark_server::auth::{AllowedHosts, new_token};
 use ark_server::gateway_link::{Routes, take_report};
 use ark_server::observations::Observations;
 use ark_server::state::ServerState;
+use ark_server::workflows::{SystemEntropy, WorkflowWorld, Workflows};
 use ark_server::world::{
     CONTROLLER_LEASE, Fence, Settings, SystemClock, SystemHost, SystemIds, World,
 };
@@ -137,7 +138,14 @@ impl Server {
             started_at: now,
             allowed_hosts: AllowedHosts::default(),
         };
-        let state = ServerState::new(store, blobs, keyring, engine, observations, settings);
+        let workflows = Workflows::new(WorkflowWorld {
+            store: store.clone(),
+            clock: world.clock.clone(),
+            entropy: Arc::new(SystemEntropy),
+            fence: world.fence,
+        });
+        let state =
+            ServerState::new(store, blobs, keyring, engine, observations, workflows, settings);
         tokio::spawn(api::serve(listener, Arc::new(state)));
         tokio::spawn(gateway(world.clone()));
         tokio::spawn(tasks::deployments::run(world.clone()));

@@ -29,6 +29,7 @@ use crate::auth::{AllowedHosts, new_token};
 use crate::error::ServerError;
 use crate::observations::Observations;
 use crate::state::{ServerState, Shutdown};
+use crate::workflows::{SystemEntropy, WorkflowWorld, Workflows};
 use crate::world::{CONTROLLER_LEASE, Fence, Settings, SystemClock, SystemHost, SystemIds, World};
 use crate::{api, gateway_link, gateway_process, tasks};
 
@@ -43,6 +44,10 @@ const APPS_DEADLINE: Duration = Duration::from_secs(90);
 /// How long the engine may take for one call of that, and how many are made at a time.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
 const KILLS_AT_ONCE: usize = 16;
+/// The task that serves the API.
+const THE_API: &str = "the API";
+/// How long requests to it may take to end, before they are cut.
+const API_GRACE: Duration = Duration::from_secs(6);
 /// How long the gateway may take to end afterwards.
 const GATEWAY_DEADLINE: Duration = Duration::from_secs(15);
 const GATEWAY_GRACE: Duration = Duration::from_secs(5);
@@ -200,7 +205,21 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
         started_at: now,
         allowed_hosts: AllowedHosts::default(),
     };
-    let state = Arc::new(ServerState::new(store, blobs, keyring, engine, observations, settings));
+    let workflows = Workflows::new(WorkflowWorld {
+        store: store.clone(),
+        clock: world.clock.clone(),
+        entropy: Arc::new(SystemEntropy),
+        fence,
+    });
+    let state = Arc::new(ServerState::new(
+        store,
+        blobs,
+        keyring,
+        engine,
+        observations,
+        workflows,
+        settings,
+    ));
     let tasks = start_tasks(&world, &state, listener, &options, (http, https));
     let file = ServerFile {
         api: format!("http://{api}"),
@@ -229,7 +248,7 @@ fn start_tasks(
             Ok(()) => tracing::info!("the API ended"),
             Err(error) => tracing::error!(%error, "the API ended"),
         }
-        "the API"
+        THE_API
     });
     let w = world.clone();
     tasks.spawn(async move {
@@ -247,6 +266,12 @@ fn start_tasks(
         let why = tasks::housekeeping::run(w).await;
         tracing::error!(error = &why as &dyn std::error::Error, "housekeeping ended");
         "housekeeping"
+    });
+    let workflows = state.workflows.clone();
+    tasks.spawn(async move {
+        let why = workflows.run().await;
+        tracing::error!(error = &why as &dyn std::error::Error, "workflows are no longer driven");
+        "the workflow runtime"
     });
     let (store, token) = (world.store.clone(), world.fence.token);
     tasks.spawn(async move {
@@ -298,11 +323,29 @@ impl Running {
             self.stop_everything().await;
             return Ended::Everything;
         }
+        self.answer_waiting().await;
         self.tasks.shutdown().await;
         Ended::ServerOnly
     }
 
+    /// Whoever waits for a task is answered that there is none, and what is being answered may be
+    /// answered whole.
+    async fn answer_waiting(&mut self) {
+        self.state.workflows.close();
+        let api_ended = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                if matches!(ended, Ok(THE_API)) {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(API_GRACE, api_ended).await.is_err() {
+            tracing::warn!("requests to the API were cut: they did not end in time");
+        }
+    }
+
     async fn stop_everything(&mut self) {
+        self.state.workflows.close();
         self.world.halt.store(true, Ordering::Relaxed);
         self.world.route_changes.mark_all();
         let until = Instant::now() + APPS_DEADLINE;

@@ -15,11 +15,14 @@ use tokio::sync::{RwLock, Semaphore, watch};
 
 use crate::auth::AllowedHosts;
 use crate::observations::Observations;
+use crate::workflows::Workflows;
 
 /// The most requests that are worked on at once; more are answered 503.
 const REQUESTS_MAX: usize = 512;
 /// The most streams (events, logs, exec) open at once; more are answered 503.
 const STREAMS_MAX: usize = 512;
+/// The most calls of the wire API that wait for a task or an execution; more are told to come again.
+const POLLS_MAX: usize = 4_096;
 /// The most uploads at once.
 const UPLOADS_MAX: usize = 32;
 
@@ -50,6 +53,8 @@ pub struct ServerState {
     pub engine: Arc<dyn Engine>,
     /// What the gateway said.
     pub observations: Arc<Observations>,
+    /// The workflow runtime.
+    pub workflows: Workflows,
     /// What the server was started with.
     pub settings: Settings,
     /// The wish to end.
@@ -58,6 +63,8 @@ pub struct ServerState {
     pub(crate) requests: Arc<Semaphore>,
     /// Places for streams.
     pub(crate) streams: Arc<Semaphore>,
+    /// Places for calls that wait.
+    pub(crate) polls: Arc<Semaphore>,
     /// Places for uploads.
     pub(crate) uploads: Arc<Semaphore>,
     /// Held for reading from the look at blobs to the record that needs them, for writing by
@@ -73,6 +80,7 @@ impl ServerState {
         keyring: Keyring,
         engine: Arc<dyn Engine>,
         observations: Arc<Observations>,
+        workflows: Workflows,
         settings: Settings,
     ) -> Self {
         Self {
@@ -81,10 +89,12 @@ impl ServerState {
             keyring,
             engine,
             observations,
+            workflows,
             settings,
             shutdown: Shutdown::default(),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            polls: Arc::new(Semaphore::new(POLLS_MAX)),
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
             blobs_in_use: Arc::default(),
         }

@@ -24,9 +24,10 @@ mod threads;
 mod tx;
 
 pub use aggregates::{
-    ActivityRow, AppTraffic, ArtifactRecord, AwsKey, ConfigSummary, ConfigValue, ConfigVersion,
-    DeploymentFilter, EventFilter, ExecutionKind, ExecutionRow, InsertedRelease, Lease, MachineRow,
-    NewRelease, PortRequest, RevisionRow, StoredAnswer, TokenRecord, TrafficLine,
+    ActivityRow, AliasRecord, AliasRoute, AppTraffic, ArtifactRecord, AwsKey, ConfigSummary,
+    ConfigValue, ConfigVersion, DeploymentFilter, EventFilter, ExecutionKind, ExecutionRow,
+    InsertedRelease, Lease, MachineRow, NewRelease, PortRequest, RevisionRow, StoredAnswer,
+    TokenRecord, TrafficLine, VersionRow,
 };
 pub use aggregates::{ItemPhase, MapItemRow, MapRunRow, ScheduleRow, TaskPhase, TaskRow, TimerRow};
 pub use blobs::{BlobError, BlobWriter, Blobs, Put};

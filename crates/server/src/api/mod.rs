@@ -6,6 +6,8 @@
 //! its handler. Handlers change the store and nothing else: what follows from a change is done by
 //! the tasks, which each commit wakes.
 //!
+//! `POST /` is AWS's API of workflows, with rules of its own: `workflows::wire`.
+//!
 //! Answers never hold a secret value (I8), except the two operations that exist for that.
 
 mod app_rows;
@@ -52,6 +54,8 @@ pub use error::{ApiError, PROBLEM_JSON};
 pub use operation::{Access, Content, Deadline, Operation, SchemaOf, Shared};
 pub use serve::serve;
 
+use crate::workflows::wire;
+
 /// Every operation, in the order of the document.
 pub fn operations() -> Vec<Operation> {
     let sections: [(&'static str, Vec<Operation>); 11] = [
@@ -97,7 +101,8 @@ pub fn router(state: Shared) -> Router {
             ApiError::new(ProblemCode::MethodNotAllowed, "the address allows other methods only")
         })
         .layer(from_fn_with_state(state.clone(), guard::guard))
-        .with_state(state)
+        .with_state(state.clone())
+        .merge(wire::router(state))
 }
 
 /// `GET /openapi.json`.

@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use super::operation::Shared;
 use super::router;
 
-/// The most connections at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 1_024;
+/// The most connections at once; more wait to be accepted. Each worker of a workflow holds one.
+const CONNECTIONS_MAX: usize = 8_192;
 /// How long a client may take to send the head of a request. Also ends idle connections.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest head of a request, in bytes.

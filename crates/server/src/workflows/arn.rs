@@ -86,7 +86,27 @@ impl Arn {
     /// # Errors
     /// [`Refusal::InvalidArn`].
     pub fn parse(text: &str) -> Result<Self, WorkflowError> {
-        parts(text).ok_or_else(|| Refusal::InvalidArn.with(format!("Invalid Arn: '{text}'")))
+        parts(text).ok_or_else(|| {
+            // The text comes back in the error: not more of it than an ARN may have.
+            let shown: String = text.chars().take(256).collect();
+            let why = if text.starts_with("arn:") { "Invalid ARN" } else { "Invalid ARN prefix" };
+            Refusal::InvalidArn.with(format!("Invalid Arn: '{why}: {shown}'"))
+        })
+    }
+
+    /// The refusal of an ARN of another kind than is asked for.
+    pub fn wrong_kind(&self) -> WorkflowError {
+        let kind = match &self.resource {
+            Resource::Machine { .. } | Resource::Qualified { .. } | Resource::Labelled { .. } => {
+                "stateMachine"
+            }
+            Resource::Activity { .. } => "activity",
+            Resource::Execution { .. } => "execution",
+            Resource::Express { .. } => "express",
+            Resource::MapRun { .. } => "mapRun",
+        };
+        let message = format!("Invalid Arn: 'Resource type not valid in this context: {kind}'");
+        Refusal::InvalidArn.with(message)
     }
 }
 

@@ -12,7 +12,7 @@ use super::error::WorkflowError;
 use super::facts::{Parent, Token, TokenUse, keep_text};
 use super::resources::{ChildWait, SendTask, Work, function_name, work};
 use super::step::{StartSpec, Stepper, after, kind_of, timers};
-use super::targets::resolve;
+use super::versions::resolve;
 
 /// `kind` of a task's row.
 pub(super) mod kinds {

@@ -14,8 +14,8 @@ use super::error::{Refusal, WorkflowError};
 use super::facts::{Facts, Parent, kept_text};
 use super::program::Programs;
 use super::step::{EXPRESS_MAX, StartSpec, after, kind_of};
-use super::targets::resolve;
 use super::types::{Ended, ExecutionView, Redrivable, StartExecution, Started};
+use super::versions::resolve;
 
 /// How long an execution may be redriven after its end.
 const REDRIVE_MAX: SignedDuration = SignedDuration::from_hours(24 * 14);

@@ -15,8 +15,11 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `machines` | state machines, versions, aliases, tags: `impl Workflows`, no runtime |
-//! | `activities` | activities: `impl Workflows`, no runtime |
+//! | `machines` | state machines: `impl Workflows`, no runtime |
+//! | `versions` | their versions and aliases; which revision an ARN leads to |
+//! | `definitions` | whether a definition may be run |
+//! | `activities`, `tags` | `impl Workflows`, no runtime |
+//! | `wire` | AWS's API in front of all of it |
 //! | `executions`, `lists`, `history` | start, describe, stop, redrive; list; history |
 //! | `tasks` | handing work to workers and taking their answers |
 //! | `step`, `effects`, `map_runs` | the step: one transaction of the interpreter and its effects |
@@ -24,13 +27,15 @@
 //! | `hub` | hints in memory |
 //! | `arn`, `error`, `types`, `names` | words of the contract |
 //!
-//! Must not know HTTP requests or the wire's JSON.
+//! Must not know HTTP requests or the wire's JSON, but for `wire`, which knows nothing else.
 
 pub mod arn;
 pub mod error;
 pub mod names;
 pub mod types;
 
+mod activities;
+mod definitions;
 pub mod driver;
 mod effects;
 mod executions;
@@ -38,12 +43,15 @@ mod facts;
 mod history;
 mod hub;
 mod lists;
+mod machines;
 mod map_runs;
 mod program;
 mod resources;
 mod step;
-mod targets;
+mod tags;
 mod tasks;
+mod versions;
+pub mod wire;
 
 use std::fmt;
 use std::future::Future;
@@ -55,12 +63,19 @@ use crate::world::{CONTROLLER_LEASE, Clock, Fence};
 
 use step::{Shared, Stepper};
 
-pub use arn::Arn;
+pub use activities::ActivityView;
+pub use arn::{Arn, Resource};
+pub use definitions::{Diagnostic, Severity};
 pub use error::{Refusal, WorkflowError};
+pub use machines::{
+    CreateMachine, CreatedMachine, Logging, MachineSummary, MachineView, Publishing, UpdateMachine,
+    UpdatedMachine,
+};
 pub use types::{
     Ended, ExecutionView, HandedTask, HistoryPage, ListExecutions, MapRunView, Page, PageRequest,
     RedriveFilter, StartExecution, StartTarget, Started, UpdateMapRun,
 };
+pub use versions::{AliasView, Route, VersionView};
 
 /// Randomness, as the runtime sees it: nonces of tokens, seeds of the interpreter, names.
 pub trait Entropy: Send + Sync + fmt::Debug {

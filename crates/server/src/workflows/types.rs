@@ -3,6 +3,8 @@
 use ark_model::workflow::{ExecutionStatus, MachineType};
 use jiff::Timestamp;
 
+use super::error::{Refusal, WorkflowError};
+
 /// What to start. The target is found and judged within the transaction of the start.
 #[derive(Debug, Clone, Default)]
 pub struct StartExecution {
@@ -232,4 +234,65 @@ pub struct UpdateMapRun {
     pub tolerated_failure_percentage: Option<f64>,
     /// Number of failed items.
     pub tolerated_failure_count: Option<u64>,
+}
+
+/// Rows of a page when `max_results` is 0.
+const PAGE_DEFAULT: usize = 100;
+/// The most rows of a page: the store reads a thousand at once, and the row after the page is read
+/// with it. A page may be shorter than was asked for.
+const PAGE_MAX: usize = 999;
+
+impl PageRequest {
+    /// How many rows.
+    pub(crate) fn limit(&self) -> usize {
+        match self.max_results {
+            0 => PAGE_DEFAULT,
+            wanted => wanted.min(PAGE_MAX),
+        }
+    }
+
+    /// For lists by growing number: the number before the page (0 for the first page), and how many
+    /// rows to read, which is one more than the page has.
+    ///
+    /// # Errors
+    /// `InvalidToken`.
+    pub(crate) fn after_number(&self) -> Result<(u64, usize), WorkflowError> {
+        Ok((self.number()?.unwrap_or(0), self.limit() + 1))
+    }
+
+    /// For lists by falling number.
+    ///
+    /// # Errors
+    /// `InvalidToken`.
+    pub(crate) fn before_number(&self) -> Result<(u64, usize), WorkflowError> {
+        Ok((self.number()?.unwrap_or(u64::MAX), self.limit() + 1))
+    }
+
+    /// For lists by name.
+    pub(crate) fn after_name(self) -> (String, usize) {
+        let limit = self.limit() + 1;
+        (self.next_token.unwrap_or_default(), limit)
+    }
+
+    fn number(&self) -> Result<Option<u64>, WorkflowError> {
+        let token = self.next_token.as_deref();
+        let invalid = |_| Refusal::InvalidToken.with("Invalid Token: 'Invalid token'");
+        token.map(|token| token.parse().map_err(invalid)).transpose()
+    }
+}
+
+impl<T> Page<T> {
+    /// A page of rows that were read up to `limit`, one more than the page has: with that one there
+    /// is a next page, which begins after the row that `key` names.
+    pub(crate) fn of<R>(
+        mut rows: Vec<R>,
+        limit: usize,
+        key: impl Fn(&R) -> String,
+        view: impl Fn(R) -> T,
+    ) -> Self {
+        let more = rows.len() >= limit;
+        rows.truncate(limit.saturating_sub(1));
+        let next_token = rows.last().filter(|_| more).map(key);
+        Self { items: rows.into_iter().map(view).collect(), next_token }
+    }
 }

@@ -13,6 +13,8 @@ use ark_server::api;
 use ark_server::auth::{AllowedHosts, new_token};
 use ark_server::observations::Observations;
 use ark_server::state::{ServerState, Settings};
+use ark_server::workflows::{SystemEntropy, WorkflowWorld, Workflows};
+use ark_server::world::{Fence, SystemClock};
 use ark_store::{Blobs, Keyring, Store, StoreError, WriteTx};
 use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder};
@@ -100,12 +102,19 @@ impl Server {
             allowed_hosts: AllowedHosts::default(),
         };
         let observations = Arc::new(Observations::default());
+        let workflows = Workflows::new(WorkflowWorld {
+            store: store.clone(),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            fence: Fence { token: 0 },
+        });
         let state = Arc::new(ServerState::new(
             store,
             blobs.clone(),
             keyring,
             engine.clone(),
             observations,
+            workflows,
             settings,
         ));
         let mut tokens = [const { String::new() }; 3];

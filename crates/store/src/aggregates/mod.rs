@@ -23,7 +23,9 @@ mod workflow_executions;
 mod workflow_machines;
 mod workflow_map_runs;
 mod workflow_schedules;
+mod workflow_tags;
 mod workflow_tasks;
+mod workflow_versions;
 
 pub use artifacts::ArtifactRecord;
 pub use config::{ConfigSummary, ConfigValue, ConfigVersion};
@@ -41,3 +43,4 @@ pub use workflow_machines::{MachineRow, RevisionRow};
 pub use workflow_map_runs::{ItemPhase, MapItemRow, MapRunRow};
 pub use workflow_schedules::ScheduleRow;
 pub use workflow_tasks::{TaskPhase, TaskRow, TimerRow};
+pub use workflow_versions::{AliasRecord, AliasRoute, VersionRow};

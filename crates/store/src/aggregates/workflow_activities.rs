@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Row, params};
 
 use crate::error::StoreError;
-use crate::tx::{ReadTx, WriteTx, micros, signed, unsigned};
+use crate::tx::{ReadTx, WriteTx, micros, page, signed, unsigned};
 
 use super::workflow_executions::instant;
 
@@ -47,9 +47,27 @@ impl ReadTx {
             WHERE id = ?1";
         self.row(sql, [signed(id)], activity)
     }
+
+    /// Activities with numbers above `after`, oldest first.
+    pub fn activities(&self, after: u64, limit: usize) -> Result<Vec<ActivityRow>, StoreError> {
+        let sql = "SELECT id, name, region, created_at, body FROM workflow_activities
+            WHERE id > ?1 ORDER BY id LIMIT ?2";
+        self.rows(sql, params![signed(after), page(limit)], activity)
+    }
+
+    /// How many activities there are.
+    pub fn count_activities(&self) -> Result<u64, StoreError> {
+        self.number("SELECT count(*) FROM workflow_activities", [])
+    }
 }
 
 impl WriteTx {
+    /// Deletes an activity. Nothing happens when there is none.
+    pub fn delete_activity(&mut self, id: u64) -> Result<(), StoreError> {
+        self.change("DELETE FROM workflow_activities WHERE id = ?1", [signed(id)])?;
+        Ok(())
+    }
+
     /// Adds an activity. Answers its number.
     ///
     /// # Errors

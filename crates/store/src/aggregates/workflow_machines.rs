@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Row, params};
 
 use crate::error::StoreError;
-use crate::tx::{ReadTx, WriteTx, micros, signed, unsigned};
+use crate::tx::{ReadTx, WriteTx, micros, page, signed, unsigned};
 
 use super::workflow_executions::instant;
 
@@ -84,6 +84,20 @@ impl ReadTx {
         self.row(&sql, [signed(id)], machine)
     }
 
+    /// Machines with numbers above `after` that are not deleted, oldest first.
+    pub fn machines(&self, after: u64, limit: usize) -> Result<Vec<MachineRow>, StoreError> {
+        let sql = format!(
+            "SELECT {MACHINE} FROM workflow_machines WHERE id > ?1 AND deleted_at IS NULL
+            ORDER BY id LIMIT ?2"
+        );
+        self.rows(&sql, params![signed(after), page(limit)], machine)
+    }
+
+    /// How many machines there are, deleted ones left out.
+    pub fn count_machines(&self) -> Result<u64, StoreError> {
+        self.number("SELECT count(*) FROM workflow_machines WHERE deleted_at IS NULL", [])
+    }
+
     /// One revision.
     pub fn machine_revision(&self, id: u64) -> Result<Option<RevisionRow>, StoreError> {
         let sql = "SELECT id, machine, revision_id, created_at, definition, body
@@ -102,6 +116,21 @@ impl ReadTx {
 }
 
 impl WriteTx {
+    /// Deletes a machine with its versions and aliases: its name is free again. Rows stay as long
+    /// as executions refer to them. Nothing happens when it is deleted already.
+    pub fn delete_machine(&mut self, machine: u64, now: Timestamp) -> Result<(), StoreError> {
+        let (id, at) = (signed(machine), micros(now));
+        for sql in [
+            "UPDATE workflow_machines SET deleted_at = ?2 WHERE id = ?1 AND deleted_at IS NULL",
+            "UPDATE workflow_versions SET deleted_at = ?2 WHERE machine = ?1
+                AND deleted_at IS NULL",
+        ] {
+            self.change(sql, params![id, at])?;
+        }
+        self.change("DELETE FROM workflow_aliases WHERE machine = ?1", [id])?;
+        Ok(())
+    }
+
     /// Adds a machine without a revision (number 0): give it one in the same closure.
     ///
     /// # Errors

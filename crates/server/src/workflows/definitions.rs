@@ -1,0 +1,86 @@
+//! Whether a definition may be run, in the words of `ValidateStateMachineDefinition`. The judgement
+//! is `ark_states`'s; here it gets the form that creates, updates and validations answer with.
+
+use ark_model::workflow::MachineType;
+use ark_states::Definition;
+use ark_states::definition::DefinitionError;
+
+use super::Workflows;
+use super::error::{Refusal, WorkflowError};
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// It cannot be run.
+    Error,
+    /// It can, but hardly as meant.
+    Warning,
+}
+
+impl Severity {
+    /// The word of the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "ERROR",
+            Self::Warning => "WARNING",
+        }
+    }
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How much it matters.
+    pub severity: Severity,
+    /// AWS's code.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// Where: `/States/A/Next`.
+    pub location: Option<String>,
+}
+
+impl Workflows {
+    /// All findings of a definition, in the order of the text.
+    pub fn judge_definition(&self, definition: &str, machine_type: MachineType) -> Vec<Diagnostic> {
+        judge(definition, machine_type)
+    }
+}
+
+fn judge(definition: &str, _machine_type: MachineType) -> Vec<Diagnostic> {
+    match Definition::parse(definition) {
+        Ok(_) => Vec::new(),
+        Err(DefinitionError::Json(error)) => vec![Diagnostic {
+            severity: Severity::Error,
+            code: "INVALID_JSON_DESCRIPTION",
+            message: error.to_string(),
+            location: None,
+        }],
+        Err(DefinitionError::Schema { message, location }) => vec![Diagnostic {
+            severity: Severity::Error,
+            code: "SCHEMA_VALIDATION_FAILED",
+            message,
+            location: Some(location),
+        }],
+    }
+}
+
+/// Refuses a definition that cannot be run, with all its errors.
+///
+/// # Errors
+/// `InvalidDefinition`.
+pub(super) fn check(definition: &str, machine_type: MachineType) -> Result<(), WorkflowError> {
+    let errors: Vec<String> = judge(definition, machine_type)
+        .into_iter()
+        .filter(|found| found.severity == Severity::Error)
+        .map(|found| match found.location {
+            Some(location) => format!("{}: {} at {location}", found.code, found.message),
+            None => format!("{}: {}", found.code, found.message),
+        })
+        .collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let message = format!("Invalid State Machine Definition: '{}'", errors.join(", "));
+    Err(Refusal::InvalidDefinition.with(message))
+}

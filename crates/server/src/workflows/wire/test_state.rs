@@ -1,0 +1,96 @@
+//! TestState: the language's own evaluation of one state, in the wire's words. Nothing is kept and
+//! nobody outside is asked: work is mocked.
+
+use std::sync::Arc;
+
+use ark_states::Failure;
+use ark_states::machine::ExecutionInfo;
+use ark_states::test_state::{
+    self as states, Configuration, InspectionLevel, Mock, TestStateError,
+};
+use serde_json::Value;
+
+use super::answer::{Answered, done};
+use super::call::{Call, text};
+use super::error::WireError;
+use crate::workflows::{Arn, Refusal, Resource};
+
+/// The name that the execution has which there is none of.
+const NAME: &str = "TestState";
+
+pub(super) async fn test_state(call: Call) -> Answered {
+    let execution = execution(&call);
+    let request = states::Request {
+        definition: call.needed("definition"),
+        state_name: call.text("stateName"),
+        input: call.text("input").unwrap_or("{}"),
+        variables: call.text("variables"),
+        context: call.text("context"),
+        level: match call.text("inspectionLevel") {
+            Some("DEBUG") => InspectionLevel::Debug,
+            Some("TRACE") => InspectionLevel::Trace,
+            _ => InspectionLevel::Info,
+        },
+        mock: mock(&call)?,
+        configuration: configuration(&call),
+        execution: &execution,
+        now: call.now,
+        seed: rand::random(),
+    };
+    match states::run(&request) {
+        Ok(answer) => done(&answer.to_wire()),
+        Err(TestStateError::InvalidDefinition(message)) => {
+            Err(Refusal::InvalidDefinition.with(message).into())
+        }
+        Err(TestStateError::InvalidInput(message)) => {
+            Err(Refusal::InvalidExecutionInput.with(message).into())
+        }
+        Err(TestStateError::Validation(message)) => Err(WireError::validation(message)),
+    }
+}
+
+fn mock(call: &Call) -> Result<Option<Mock>, WireError> {
+    let Some(mock) = call.object("mock") else { return Ok(None) };
+    let failure = |error: &Value| {
+        let part =
+            |name: &str| error.get(name).and_then(Value::as_str).map(|text| Arc::<str>::from(text));
+        Failure { error: part("error"), cause: part("cause") }
+    };
+    match (text(mock, "result"), mock.get("errorOutput")) {
+        (Some(_), Some(_)) => {
+            Err(WireError::validation("A mock cannot have both a result and an errorOutput"))
+        }
+        (Some(result), None) => Ok(Some(Mock::Result(result.to_owned()))),
+        (None, Some(error)) => Ok(Some(Mock::Error(failure(error)))),
+        (None, None) => Ok(None),
+    }
+}
+
+fn configuration(call: &Call) -> Configuration {
+    let Some(given) = call.object("stateConfiguration") else { return Configuration::default() };
+    let number = |name: &str| given.get(name).and_then(Value::as_u64).unwrap_or(0);
+    Configuration {
+        retrier_retry_count: u32::try_from(number("retrierRetryCount")).unwrap_or(u32::MAX),
+        error_caused_by_state: text(given, "errorCausedByState").map(str::to_owned),
+        map_iteration_failure_count: number("mapIterationFailureCount"),
+        map_item_reader_data: text(given, "mapItemReaderData").map(str::to_owned),
+    }
+}
+
+/// What the context object says of an execution that is none.
+fn execution(call: &Call) -> ExecutionInfo {
+    let arn = |resource| Arc::<str>::from(Arn::new(&call.who.region, resource).to_string());
+    let (machine, name) = (NAME.to_owned(), NAME.to_owned());
+    ExecutionInfo {
+        express: false,
+        arn: arn(Resource::Execution { machine: machine.clone(), label: None, name }),
+        name: NAME.into(),
+        input: call.text("input").unwrap_or("{}").into(),
+        role_arn: call.text("roleArn").unwrap_or_default().into(),
+        start_time: call.now,
+        state_machine_arn: arn(Resource::Machine { name: machine }),
+        state_machine_name: NAME.into(),
+        alias_arn: None,
+        version_arn: None,
+    }
+}
