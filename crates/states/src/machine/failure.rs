@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::effect::End;
 use super::evaluate::{Eval, Evaluated};
-use super::frame::{Doing, FrameId};
+use super::frame::{Doing, FrameId, Retries};
 use super::run::{Extra, Run};
 use super::states::{Leave, notes_after_entry};
 use crate::definition::{Catcher, FieldError, QueryLanguage, Retrier, State, StateKind};
@@ -87,21 +87,28 @@ impl Run<'_> {
     }
 
     /// Whether a retrier takes the failure; the state then waits to try again.
+    ///
+    /// `MaxAttempts` holds for each name of `ErrorEquals` by itself, while the delays grow with all
+    /// attempts of the retrier: the documented trace (errors A, B, C, B, B against A or B twice) waits
+    /// 1, 2, 5 and 4 seconds before it gives up.
     fn retried(&mut self, id: FrameId, state: &State, failure: &Failure, origin: Origin) -> bool {
-        let found = state
-            .retry
-            .iter()
-            .enumerate()
-            .find(|(_, retrier)| matches(&retrier.errors, failure, origin));
-        let Some((index, retrier)) = found else { return false };
+        let found = state.retry.iter().enumerate().find_map(|(index, retrier)| {
+            Some((index as u32, retrier, matching(&retrier.errors, failure, origin)? as u32))
+        });
+        let Some((index, retrier, name)) = found else { return false };
         let frame = self.frame(id);
-        frame.retries.resize(state.retry.len(), 0);
-        let attempt = frame.retries[index] + 1;
-        if attempt > retrier.max_attempts {
+        let place = frame.retries.iter().position(|one| (one.retrier, one.name) == (index, name));
+        let place = place.unwrap_or_else(|| {
+            frame.retries.push(Retries { retrier: index, name, used: 0 });
+            frame.retries.len() - 1
+        });
+        if frame.retries[place].used >= retrier.max_attempts {
             return false;
         }
-        frame.retries[index] = attempt;
+        frame.retries[place].used += 1;
         frame.retry_count += 1;
+        let of_retrier = frame.retries.iter().filter(|one| one.retrier == index);
+        let attempt = of_retrier.map(|one| one.used).fold(0, u32::saturating_add);
         self.drop_children(id);
         let delay = delay(retrier, attempt, &self.random);
         let at = self.env.now.checked_add(delay).unwrap_or(self.env.now);
@@ -159,9 +166,14 @@ impl Run<'_> {
 
 /// Whether a list of error names takes a failure.
 pub(crate) fn matches(errors: &[Arc<str>], failure: &Failure, origin: Origin) -> bool {
+    matching(errors, failure, origin).is_some()
+}
+
+/// Which of a list of error names takes a failure.
+fn matching(errors: &[Arc<str>], failure: &Failure, origin: Origin) -> Option<usize> {
     let name = failure.name();
     let own_output = name == names::DATA_LIMIT_EXCEEDED && origin == Origin::Own;
-    errors.iter().any(|wanted| match &**wanted {
+    errors.iter().position(|wanted| match &**wanted {
         // Documented not to take a state's own output that is too large; recorded to take a task's.
         names::ALL => !own_output,
         names::TASK_FAILED => {

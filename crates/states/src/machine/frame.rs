@@ -39,9 +39,9 @@ pub(super) struct Frame {
     pub(super) entered: Entered,
     /// The event the next one follows from.
     pub(super) previous: u64,
-    /// Attempts used of each retrier.
+    /// Attempts used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) retries: Vec<u32>,
+    pub(super) retries: Vec<Retries>,
     /// All of them together.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub(super) retry_count: u32,
@@ -66,6 +66,15 @@ pub(super) struct Item {
     pub(super) value: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key: Option<Value>,
+}
+
+/// Attempts that one error name of one retrier has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Retries {
+    pub(super) retrier: u32,
+    /// Which name of its `ErrorEquals` matched.
+    pub(super) name: u32,
+    pub(super) used: u32,
 }
 
 /// The entry into a state.

@@ -214,6 +214,28 @@ impl ExecutionState {
         self.last_event_id
     }
 
+    /// The tasks, timers and Map Runs it waits for: what a sweep after a crash must find open.
+    pub fn waits_for(&self) -> (Vec<TaskId>, Vec<TimerId>, Vec<MapRunId>) {
+        let (mut tasks, mut timers, mut map_runs) = (Vec::new(), Vec::new(), Vec::new());
+        if self.status != ExecutionStatus::Running {
+            return (tasks, timers, map_runs);
+        }
+        timers.extend(self.timeout);
+        for frame in self.frames.values() {
+            match &frame.doing {
+                Doing::Task { task } => tasks.push(*task),
+                Doing::Wait { timer } | Doing::Retry { timer } => timers.push(*timer),
+                Doing::MapRun { map_run, .. } => map_runs.push(*map_run),
+                Doing::Enter
+                | Doing::Work
+                | Doing::Parallel { .. }
+                | Doing::Map(_)
+                | Doing::Failed { .. } => {}
+            }
+        }
+        (tasks, timers, map_runs)
+    }
+
     /// How often it was redriven.
     pub fn redrive_count(&self) -> u32 {
         self.redrive_count

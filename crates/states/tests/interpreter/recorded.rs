@@ -4,11 +4,6 @@
 //! The cases are read in place from `../shared/data/states-language`; without that folder the tests
 //! say so and pass.
 
-#![expect(clippy::print_stderr, reason = "tests say what they skip and what differs")]
-
-mod compare;
-mod driver;
-
 use std::path::{Path, PathBuf};
 
 use ark_states::history::HistoryEvent;
@@ -17,8 +12,8 @@ use ark_states::resource::Resource;
 use ark_states::{Definition, Value};
 use serde_json::{Value as Json, json};
 
-use compare::{same, unjson};
-use driver::{Ended, Work, World, failure, info, run, types};
+use super::compare::{same, unjson};
+use super::driver::{Ended, Work, World, failure, info, run, types};
 
 fn data(file: &str) -> Option<Json> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/states-language");

@@ -1,0 +1,268 @@
+//! Single behaviours that the recorded cases do not pin.
+
+use ark_states::Failure;
+use ark_states::limits::{HISTORY_EVENTS_MAX, PAYLOAD_BYTES_MAX};
+use ark_states::machine::{End, Event, MapItems, MapRunEnd, Refused, TaskTimeout};
+
+use super::play::Play;
+
+fn one(state: &str) -> String {
+    format!(r#"{{"StartAt":"A","States":{{"A":{state},"Z":{{"Type":"Pass","End":true}}}}}}"#)
+}
+
+#[test]
+fn the_documented_trace_of_retries() {
+    let retry = r#"[{"ErrorEquals":["A","B"],"IntervalSeconds":1,"BackoffRate":2,"MaxAttempts":2},
+                    {"ErrorEquals":["C"],"IntervalSeconds":5}]"#;
+    let catch = r#"[{"ErrorEquals":["States.ALL"],"Next":"Z"}]"#;
+    let mut play = Play::start(
+        &one(&format!(
+            r#"{{"Type":"Task","Resource":"w","End":true,"Retry":{retry},"Catch":{catch}}}"#
+        )),
+        "{}",
+    );
+    let mut waits = Vec::new();
+    for error in ["A", "B", "C", "B"] {
+        let task = play.take().task;
+        play.fail(task, error).unwrap();
+        waits.push(play.fire());
+    }
+    assert_eq!(waits, [1.0, 2.0, 5.0, 4.0]);
+    assert_eq!(play.tasks[0].retry_count, 4);
+    let task = play.take().task;
+    play.fail(task, "B").unwrap();
+    assert_eq!(play.output(), r#"{"Error":"B","Cause":"cause"}"#);
+}
+
+#[test]
+fn a_wildcard_counts_all_errors_together() {
+    let retry = r#"[{"ErrorEquals":["States.ALL"],"MaxAttempts":2,"MaxDelaySeconds":3,"IntervalSeconds":2,"JitterStrategy":"FULL"}]"#;
+    let mut play = Play::start(
+        &one(&format!(r#"{{"Type":"Task","Resource":"w","End":true,"Retry":{retry}}}"#)),
+        "{}",
+    );
+    for (error, most) in [("X", 2.0), ("Y", 3.0)] {
+        let task = play.take().task;
+        play.fail(task, error).unwrap();
+        let waited = play.fire();
+        assert!((0.0..=most).contains(&waited), "{waited}");
+    }
+    let task = play.take().task;
+    play.fail(task, "W").unwrap();
+    assert_eq!(play.failure().name(), "W");
+}
+
+#[test]
+fn who_takes_which_error() {
+    let cases = [
+        (r#"["States.ALL"]"#, "Any", true),
+        (r#"["States.TaskFailed"]"#, "Any", true),
+        (r#"["States.TaskFailed"]"#, "States.Timeout", false),
+        (r#"["States.Timeout"]"#, "States.HeartbeatTimeout", true),
+        (r#"["States.HeartbeatTimeout"]"#, "States.Timeout", false),
+        (r#"["States.ALL"]"#, "States.Runtime", false),
+        (r#"["States.Runtime"]"#, "States.Runtime", false),
+        (r#"["Other"]"#, "Any", false),
+    ];
+    for (errors, error, caught) in cases {
+        let catch = format!(r#"[{{"ErrorEquals":{errors},"Next":"Z"}}]"#);
+        let state = format!(r#"{{"Type":"Task","Resource":"w","End":true,"Catch":{catch}}}"#);
+        let mut play = Play::start(&one(&state), "{}");
+        let task = play.take().task;
+        play.fail(task, error).unwrap();
+        assert_eq!(matches!(play.end, Some(End::Succeeded(_))), caught, "{errors} {error}");
+    }
+}
+
+#[test]
+fn a_late_answer_is_refused() {
+    let mut play =
+        Play::start(&one(r#"{"Type":"Task","Resource":"w","TimeoutSeconds":5,"End":true}"#), "{}");
+    let task = play.take().task;
+    play.send(Event::TaskTimedOut { task, timeout: TaskTimeout::Heartbeat }).unwrap();
+    assert_eq!(play.failure().name(), "States.HeartbeatTimeout");
+    assert_eq!(play.succeed(task, "1"), Err(Refused::WrongStatus));
+    assert_eq!(
+        play.send(Event::Stop { failure: Failure::new("E", "c") }),
+        Err(Refused::WrongStatus)
+    );
+}
+
+const PARALLEL: &str = r#"{"StartAt":"P","States":{"P":{"Type":"Parallel","End":true,"Branches":[
+    {"StartAt":"T1","States":{"T1":{"Type":"Task","Resource":"w","End":true}}},
+    {"StartAt":"W","States":{"W":{"Type":"Wait","Seconds":60,"Next":"T2"},
+                             "T2":{"Type":"Task","Resource":"w","End":true}}},
+    {"StartAt":"T3","States":{"T3":{"Type":"Task","Resource":"w","End":true}}}]}}}"#;
+
+#[test]
+fn the_first_failing_branch_aborts_the_others() {
+    let mut play = Play::start(PARALLEL, "1");
+    let (first, third) = (play.tasks[0].task, play.tasks[1].task);
+    play.succeed(third, "3").unwrap();
+    let before = play.history.len();
+    play.fail(first, "E").unwrap();
+    assert_eq!(
+        play.types(before),
+        ["ActivityFailed", "WaitStateAborted", "ParallelStateFailed", "ExecutionFailed"]
+    );
+    assert!(play.timers.is_empty(), "the wait's timer is cancelled");
+}
+
+#[test]
+fn a_redrive_redoes_only_what_failed_or_was_aborted() {
+    let mut play = Play::start(PARALLEL, "1");
+    let (first, third) = (play.tasks[0].task, play.tasks[1].task);
+    play.succeed(third, "3").unwrap();
+    play.fail(first, "E").unwrap();
+    let before = play.history.len();
+    play.redrive();
+    assert_eq!(play.types(before), ["ExecutionRedriven", "ActivityScheduled"]);
+    let task = play.take().task;
+    assert_ne!(task, first, "a new attempt has a new id");
+    play.succeed(task, "1").unwrap();
+    play.fire();
+    let task = play.take().task;
+    play.succeed(task, "2").unwrap();
+    assert_eq!(play.output(), "[1,2,3]");
+    assert_eq!(play.state.redrive_count(), 1);
+    assert_eq!(play.send(Event::Redrive), Err(Refused::WrongStatus), "it ended well");
+}
+
+#[test]
+fn a_redrive_keeps_iterations_that_succeeded() {
+    let map = r#"{"StartAt":"M","States":{"M":{"Type":"Map","End":true,"MaxConcurrency":1,"ItemProcessor":
+        {"StartAt":"T","States":{"T":{"Type":"Task","Resource":"w","End":true}}}}}}"#;
+    let mut play = Play::start(map, "[1,2,3]");
+    let task = play.take().task;
+    play.succeed(task, r#""a""#).unwrap();
+    let task = play.take().task;
+    play.fail(task, "E").unwrap();
+    assert_eq!(
+        play.types(play.history.len() - 3),
+        ["MapIterationFailed", "MapStateFailed", "ExecutionFailed"]
+    );
+    play.redrive();
+    for output in [r#""b""#, r#""c""#] {
+        let task = play.take().task;
+        play.succeed(task, output).unwrap();
+    }
+    assert_eq!(play.output(), r#"["a","b","c"]"#);
+}
+
+#[test]
+fn results_are_limited_to_256_kib_to_the_byte() {
+    for (bytes, fits) in [(PAYLOAD_BYTES_MAX, true), (PAYLOAD_BYTES_MAX + 1, false)] {
+        let text = format!("\"{}\"", "x".repeat(bytes - 2));
+        let mut play = Play::start(&one(r#"{"Type":"Task","Resource":"w","End":true}"#), "{}");
+        let task = play.take().task;
+        play.succeed(task, &text).unwrap();
+        if fits {
+            assert_eq!(play.output(), text);
+        } else {
+            assert_eq!(play.failure().name(), "States.DataLimitExceeded");
+            assert_eq!(
+                play.failure().cause.as_deref(),
+                Some(
+                    "The state/task 'w' returned a result with a size exceeding the maximum number of bytes service limit."
+                )
+            );
+        }
+        // A state's own output.
+        let pass = one(r#"{"Type":"Pass","Parameters":{"a.$":"$"},"OutputPath":"$.a","End":true}"#);
+        let play = Play::start(&pass, &text);
+        assert_eq!(matches!(play.end, Some(End::Succeeded(_))), fits);
+    }
+}
+
+#[test]
+fn an_endless_loop_ends_at_the_last_event() {
+    let machine = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","Next":"B"},"B":{"Type":"Pass","Next":"A"}}}"#;
+    let play = Play::start(machine, "{}");
+    assert!(play.yields > 10, "it lets others go on");
+    assert_eq!(play.history.len() as u64, HISTORY_EVENTS_MAX);
+    assert_eq!(
+        play.failure(),
+        &Failure::new(
+            "States.Runtime",
+            "The execution reached the maximum number of history events (25000)."
+        )
+    );
+}
+
+#[test]
+fn a_growing_value_is_refused_before_it_is_too_deep_to_handle() {
+    let machine =
+        r#"{"StartAt":"A","States":{"A":{"Type":"Pass","Parameters":{"a.$":"$"},"Next":"A"}}}"#;
+    let play = Play::start(machine, "{}");
+    assert_eq!(play.failure().name(), "States.DataLimitExceeded");
+}
+
+#[test]
+fn the_machines_timeout_ends_whatever_runs() {
+    let machine = r#"{"TimeoutSeconds":5,"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":60,"End":true}}}"#;
+    let mut play = Play::start(machine, "{}");
+    assert_eq!(play.fire(), 5.0);
+    assert!(matches!(play.end, Some(End::TimedOut(_))));
+    assert_eq!(play.types(2), ["ExecutionTimedOut"]);
+}
+
+#[test]
+fn inner_variables_end_with_their_scope_and_hide_outer_ones() {
+    let machine = r#"{"StartAt":"S","States":{
+        "S":{"Type":"Pass","Assign":{"x":1,"y":2},"Next":"M"},
+        "M":{"Type":"Map","Next":"E","ItemProcessor":{"StartAt":"I","States":{
+            "I":{"Type":"Pass","Assign":{"x":9},"Next":"J"},
+            "J":{"Type":"Pass","Parameters":{"x.$":"$x","y.$":"$y"},"End":true}}}},
+        "E":{"Type":"Pass","Parameters":{"x.$":"$x","all.$":"$"},"End":true}}}"#;
+    let play = Play::start(machine, "[0]");
+    assert_eq!(play.output(), r#"{"x":1,"all":[{"x":9,"y":2}]}"#);
+}
+
+#[test]
+fn a_distributed_map_hands_over_selected_and_batched_items() {
+    let machine = r#"{"StartAt":"M","States":{"M":{"Type":"Map","End":true,"Label":"L","MaxConcurrency":7,
+        "ItemSelector":{"i.$":"$$.Map.Item.Index","v.$":"$$.Map.Item.Value"},
+        "ItemBatcher":{"MaxItemsPerBatch":2,"BatchInput":{"k":1}},
+        "ToleratedFailureCount":3,
+        "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"EXPRESS"},
+            "StartAt":"I","States":{"I":{"Type":"Pass","End":true}}}}}}"#;
+    let mut play = Play::start(machine, r#"["a","b","c"]"#);
+    let request = play.map_runs.remove(0);
+    let MapItems::Inputs(inputs) = &request.items else { panic!("{request:?}") };
+    let inputs: Vec<&str> = inputs.iter().map(|input| &**input.text()).collect();
+    assert_eq!(
+        inputs,
+        [
+            r#"{"BatchInput":{"k":1},"Items":[{"i":0,"v":"a"},{"i":1,"v":"b"}]}"#,
+            r#"{"BatchInput":{"k":1},"Items":[{"i":2,"v":"c"}]}"#,
+        ]
+    );
+    assert!(request.express);
+    assert_eq!((request.max_concurrency, request.tolerated_failure_count), (7, 3));
+    assert!(request.arn.starts_with("arn:aws:states:us-east-1:111111111111:mapRun:machine-1/L:"));
+    let end = MapRunEnd::Failed(Failure::new("States.ExceedToleratedFailureThreshold", "c"));
+    play.send(Event::MapRunFinished { map_run: request.map_run, end }).unwrap();
+    assert_eq!(
+        play.types(play.history.len() - 3),
+        ["MapRunFailed", "MapStateFailed", "ExecutionFailed"]
+    );
+    // The run itself is redriven, not made anew.
+    play.end = None;
+    play.redriven.push(request.map_run);
+    play.send(Event::Redrive).unwrap();
+    play.redriven.dedup();
+    assert_eq!(play.types(play.history.len() - 2), ["ExecutionRedriven", "MapRunRedriven"]);
+}
+
+#[test]
+fn numbers_keep_their_text() {
+    let play = Play::start(
+        &one(r#"{"Type":"Pass","End":true}"#),
+        "{ \"n\": 9007199254740993, \"b\": 123456789012345678901234567890 }",
+    );
+    assert_eq!(play.output(), r#"{"n":9007199254740993,"b":123456789012345678901234567890}"#);
+    assert_eq!(
+        play.history[0].details.input.as_deref(),
+        Some("{ \"n\": 9007199254740993, \"b\": 123456789012345678901234567890 }")
+    );
+}

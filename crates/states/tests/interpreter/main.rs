@@ -1,0 +1,11 @@
+//! The interpreter at its boundary: recorded cases, single behaviours, properties.
+
+#![expect(clippy::print_stderr, reason = "tests say what they skip and what differs")]
+
+mod behaviour;
+mod compare;
+mod driver;
+mod map_runs;
+mod play;
+mod properties;
+mod recorded;

@@ -1,0 +1,120 @@
+//! Map Runs: concurrency, tolerances, updates, redrive.
+
+use ark_states::Failure;
+use ark_states::definition::ScopeId;
+use ark_states::machine::{
+    ChildStatus, MapItems, MapRunEffect, MapRunEvent, MapRunId, MapRunRequest, MapRunState,
+    MapRunStatus,
+};
+
+fn run(max_concurrency: u32, count: u64, percentage: f64) -> MapRunState {
+    MapRunState::new(&MapRunRequest {
+        map_run: MapRunId(1),
+        arn: "arn".into(),
+        state: "M".into(),
+        processor: ScopeId(1),
+        express: false,
+        max_concurrency,
+        tolerated_failure_count: count,
+        tolerated_failure_percentage: percentage,
+        items: MapItems::Inputs(Vec::new()),
+        writer: None,
+    })
+}
+
+fn ready(children: u64) -> MapRunEvent {
+    MapRunEvent::ItemsReady { children, last: true }
+}
+
+fn threshold() -> Failure {
+    Failure::new(
+        "States.ExceedToleratedFailureThreshold",
+        "The specified tolerated failure threshold was exceeded",
+    )
+}
+
+#[test]
+fn no_item_is_done_at_once() {
+    assert_eq!(run(0, 0, 0.0).next(ready(0)), [MapRunEffect::Complete]);
+}
+
+#[test]
+fn never_more_children_than_allowed() {
+    let mut map_run = run(2, 0, 0.0);
+    assert_eq!(map_run.next(ready(3)), [MapRunEffect::StartChildren(2)]);
+    assert_eq!(
+        map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded)),
+        [MapRunEffect::StartChildren(1)]
+    );
+    assert_eq!(map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded)), []);
+    assert_eq!(
+        map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded)),
+        [MapRunEffect::Complete]
+    );
+    assert_eq!(map_run.counts().succeeded, 3);
+}
+
+#[test]
+fn beyond_the_tolerance_nothing_more_is_started() {
+    let failed = || MapRunEvent::ChildEnded(ChildStatus::Failed);
+    // (count, percentage, failures that are tolerated of four)
+    for (count, percentage, tolerated) in [
+        (0, 0.0, 0),
+        (1, 0.0, 1),
+        (0, 25.0, 1),
+        (0, 49.9, 1),
+        (0, 50.0, 2),
+        (2, 25.0, 1),
+        (1, 100.0, 1),
+    ] {
+        let mut map_run = run(1, count, percentage);
+        map_run.next(ready(4));
+        for _ in 0..tolerated {
+            assert_eq!(
+                map_run.next(failed()),
+                [MapRunEffect::StartChildren(1)],
+                "{count} {percentage}"
+            );
+        }
+        assert_eq!(
+            map_run.next(failed()),
+            [MapRunEffect::AbortChildren, MapRunEffect::Fail(threshold())],
+            "{count} {percentage}"
+        );
+        assert_eq!(map_run.next(failed()), [], "late ends change nothing");
+        let counts = map_run.counts();
+        assert_eq!(counts.failed + counts.aborted, counts.total);
+    }
+}
+
+#[test]
+fn an_update_takes_hold_while_running() {
+    let mut map_run = run(1, 0, 0.0);
+    map_run.next(ready(10));
+    let update = MapRunEvent::Update {
+        max_concurrency: Some(4),
+        tolerated_failure_count: Some(5),
+        tolerated_failure_percentage: None,
+    };
+    assert_eq!(map_run.next(update), [MapRunEffect::StartChildren(3)]);
+    assert_eq!(
+        map_run.next(MapRunEvent::ChildEnded(ChildStatus::TimedOut)),
+        [MapRunEffect::StartChildren(1)]
+    );
+}
+
+#[test]
+fn a_redrive_starts_what_did_not_succeed() {
+    let mut map_run = run(0, 0, 0.0);
+    map_run.next(ready(3));
+    map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded));
+    map_run.next(MapRunEvent::ChildEnded(ChildStatus::Failed));
+    assert_eq!(map_run.status(), MapRunStatus::Failed);
+    assert_eq!(map_run.next(MapRunEvent::Redrive), [MapRunEffect::StartChildren(2)]);
+    map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded));
+    assert_eq!(
+        map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded)),
+        [MapRunEffect::Complete]
+    );
+    assert_eq!((map_run.redrive_count(), map_run.counts().succeeded), (1, 3));
+}
