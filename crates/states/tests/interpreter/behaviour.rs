@@ -247,10 +247,8 @@ fn a_distributed_map_hands_over_selected_and_batched_items() {
         ["MapRunFailed", "MapStateFailed", "ExecutionFailed"]
     );
     // The run itself is redriven, not made anew.
-    play.end = None;
-    play.redriven.push(request.map_run);
-    play.send(Event::Redrive).unwrap();
-    play.redriven.dedup();
+    play.redrive();
+    assert_eq!(play.redriven, [request.map_run]);
     assert_eq!(play.types(play.history.len() - 2), ["ExecutionRedriven", "MapRunRedriven"]);
 }
 

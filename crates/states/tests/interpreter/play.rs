@@ -101,7 +101,8 @@ impl Play {
                 Effect::CancelTimer { timer } => self.timers.retain(|(_, open)| *open != timer),
                 Effect::StartMapRun(request) => self.map_runs.push(*request),
                 Effect::StopMapRun { map_run } => {
-                    self.map_runs.retain(|open| open.map_run != map_run)
+                    self.map_runs.retain(|open| open.map_run != map_run);
+                    self.redriven.retain(|open| *open != map_run);
                 }
                 Effect::RedriveMapRun { map_run } => self.redriven.push(map_run),
                 Effect::Finish(end) => {

@@ -73,15 +73,19 @@ fn machine(numbers: &[u32]) -> Json {
     machine
 }
 
-/// Plays a machine with events drawn from the numbers.
-fn play(machine: &Json, numbers: &[u32]) {
+/// Plays a machine with events drawn from the numbers; gives the types of events seen.
+fn play(machine: &Json, numbers: &[u32]) -> Vec<&'static str> {
     let definition = Definition::from_value(&Value::from(machine)).expect("a machine");
     let mut play = Play::start_of(definition, r#"{"items":[1,2,3],"n":1}"#, 7);
     for number in numbers {
-        if play.end.is_some() && number % 4 != 0 {
-            break;
-        }
         let pick = (number / 16) as usize;
+        if play.end.is_some() {
+            if number % 4 == 0 || !play.state.is_redrivable() {
+                break;
+            }
+            play.redrive();
+            continue;
+        }
         let refused = match number % 16 {
             0..=4 if !play.tasks.is_empty() => {
                 let task = play.tasks[pick % play.tasks.len()].task;
@@ -99,8 +103,12 @@ fn play(machine: &Json, numbers: &[u32]) {
                 let task = play.tasks[0].task;
                 play.send(Event::TaskStarted { task, worker: Some("w".to_owned()) })
             }
-            9 | 10 if !play.map_runs.is_empty() => {
-                let map_run = play.map_runs.remove(0).map_run;
+            9 | 10 if !play.map_runs.is_empty() || !play.redriven.is_empty() => {
+                let map_run = if play.map_runs.is_empty() {
+                    play.redriven.remove(0)
+                } else {
+                    play.map_runs.remove(0).map_run
+                };
                 let end = if pick % 2 == 0 {
                     MapRunEnd::Succeeded(Document::new(Value::array([])))
                 } else {
@@ -126,6 +134,41 @@ fn play(machine: &Json, numbers: &[u32]) {
         };
         // Refusals are part of the game; that they change nothing is checked by the player.
         let _ = refused;
+    }
+    play.types(0)
+}
+
+/// The game must reach what it is for.
+#[test]
+fn the_game_reaches_every_corner() {
+    let mut seen = std::collections::BTreeSet::new();
+    let random = ark_states::scope::Random::new(20);
+    let draw = |count: u64| -> Vec<u32> { (0..count).map(|_| random.next_u64() as u32).collect() };
+    for _ in 0..400 {
+        let (shape, events) = (draw(60), draw(120));
+        seen.extend(play(&machine(&shape), &events));
+    }
+    for wanted in [
+        "ActivityTimedOut",
+        "ExecutionAborted",
+        "ExecutionRedriven",
+        "ExecutionSucceeded",
+        "ExecutionTimedOut",
+        "MapIterationAborted",
+        "MapIterationFailed",
+        "MapRunFailed",
+        "MapRunRedriven",
+        "MapRunSucceeded",
+        "MapStateAborted",
+        "MapStateFailed",
+        "ParallelStateAborted",
+        "ParallelStateFailed",
+        "ParallelStateSucceeded",
+        "TaskStateAborted",
+        "TaskStateExited",
+        "WaitStateAborted",
+    ] {
+        assert!(seen.contains(wanted), "no {wanted} in {seen:?}");
     }
 }
 
