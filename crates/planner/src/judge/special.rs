@@ -28,7 +28,7 @@ pub fn normal_upper(z: f64) -> f64 {
     if z < 0.0 {
         return 1.0 - normal_upper(-z);
     }
-    let density = (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt();
+    let density = normal_density(z);
     if z < 3.0 {
         let (mut term, mut sum, mut n) = (z, z, 1.0);
         while term > sum * 1e-17 {
@@ -55,4 +55,41 @@ pub fn normal_quantile(p: f64) -> f64 {
         if normal_upper(middle) > upper { low = middle } else { high = middle }
     }
     sign * f64::midpoint(low, high)
+}
+
+/// Density of the standard normal distribution.
+pub fn normal_density(z: f64) -> f64 {
+    (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factorials_agree_where_the_two_ways_meet() {
+        let sum = |n: u64| (2..=n).map(|i| (i as f64).ln()).sum::<f64>();
+        for n in [0, 1, 2, 31, 32, 33, 100, 170] {
+            assert!((ln_factorial(n) - sum(n)).abs() <= 1e-12 * sum(n).max(1.0), "{n}");
+        }
+    }
+
+    /// Values from tables of the normal distribution.
+    #[test]
+    fn the_normal_distribution_agrees_with_its_tables() {
+        for (z, upper) in [
+            (0.0, 0.5),
+            (1.0, 0.158_655_253_931_457_05),
+            (1.959_963_984_540_054, 0.025),
+            (2.999, 0.001_354_336_533_727_106_6),
+            (3.0, 0.001_349_898_031_630_094_6),
+            (5.0, 2.866_515_718_791_939e-7),
+            (10.0, 7.619_853_024_160_527e-24),
+        ] {
+            let got = normal_upper(z);
+            assert!((got / upper - 1.0).abs() < 1e-9, "{z}: {got}");
+            assert!((normal_upper(-z) - (1.0 - upper)).abs() < 1e-14, "{z}");
+            assert!((normal_quantile(upper) + z).abs() < 1e-8, "{z}");
+        }
+    }
 }

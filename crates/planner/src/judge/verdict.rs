@@ -1,11 +1,17 @@
 //! The verdict: every comparison made, each at its part of the allowed chance of a false alarm.
 
+use ark_model::histogram::Histogram;
 use ark_model::judgement::{Finding, Judgement, Measure, Outcome, SideSeen, Verdict};
 use jiff::Timestamp;
 
-use super::counts::{Table, fisher_more};
-use super::settings::{Effect, Look, Settings};
+use super::aligned::Aligned;
+use super::counts::Table;
+use super::latency;
+use super::rates::{self, Rate};
+use super::settings::{Look, Settings};
+use super::sizes;
 use super::window::{SideWindow, Slice};
+use super::words::grouped;
 
 /// Judges the new side against the old one, both measured over the same time.
 pub fn verdict(
@@ -15,18 +21,21 @@ pub fn verdict(
     settings: &Settings,
     at: Timestamp,
 ) -> Judgement {
-    let (new_sum, old_sum) = (new.sum(), old.sum());
-    let sides = Sides { new, old, new_sum, old_sum };
-    let findings = match sides.too_few(settings) {
+    let sides = Sides { new, old, new_sum: new.sum(), old_sum: old.sum() };
+    let mut findings = match sides.too_few(settings) {
         Some(finding) => vec![finding],
-        None => sides.compare(look, settings),
+        None => sides.compare(settings.allowance(look), settings),
     };
-    let has = |outcome| findings.iter().any(|f: &Finding| f.outcome == outcome);
-    let verdict = match look {
-        _ if has(Outcome::Worse) => Verdict::Fail,
-        _ if has(Outcome::TooFew) => Verdict::Inconclusive,
-        Look::Early { .. } => Verdict::Inconclusive,
-        Look::Last => Verdict::Pass,
+    findings.sort_by_key(|f| match f.outcome {
+        Outcome::Worse => 0,
+        Outcome::TooFew => 1,
+        Outcome::Tolerated => 2,
+        Outcome::Alike => 3,
+    });
+    let verdict = match (findings.first().map(|f| f.outcome), look) {
+        (Some(Outcome::Worse), _) => Verdict::Fail,
+        (Some(Outcome::TooFew), _) | (_, Look::Early { .. }) => Verdict::Inconclusive,
+        (Some(Outcome::Tolerated | Outcome::Alike) | None, Look::Last) => Verdict::Pass,
     };
     Judgement {
         at,
@@ -38,11 +47,11 @@ pub fn verdict(
 }
 
 /// Both sides, with their sums.
-struct Sides<'a> {
-    new: &'a SideWindow,
-    old: &'a SideWindow,
-    new_sum: Slice,
-    old_sum: Slice,
+pub(super) struct Sides<'a> {
+    pub(super) new: &'a SideWindow,
+    pub(super) old: &'a SideWindow,
+    pub(super) new_sum: Slice,
+    pub(super) old_sum: Slice,
 }
 
 impl Sides<'_> {
@@ -63,73 +72,53 @@ impl Sides<'_> {
         })
     }
 
-    fn compare(&self, look: Look, settings: &Settings) -> Vec<Finding> {
-        let errors = Table {
-            new_hits: self.new_sum.errors(),
+    fn compare(&self, allowed: f64, settings: &Settings) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = Rate::ALL
+            .into_iter()
+            .filter_map(|rate| rates::compare(self, rate, allowed, settings))
+            .collect();
+        findings.extend(latency::compare(self, allowed, settings));
+        findings.extend(sizes::compare(self, allowed, settings));
+        findings
+    }
+
+    /// How many of all requests `of` counts, on both sides.
+    pub(super) fn table(&self, of: impl Fn(&Slice) -> u64) -> Table {
+        Table {
+            new_hits: of(&self.new_sum),
             new_all: self.new_sum.requests(),
-            old_hits: self.old_sum.errors(),
+            old_hits: of(&self.old_sum),
             old_all: self.old_sum.requests(),
-        };
-        vec![self.more(Measure::Errors, "5xx", errors, settings.errors, settings.allowance(look))]
-    }
-
-    fn more(
-        &self,
-        measure: Measure,
-        what: &str,
-        t: Table,
-        effect: Effect,
-        allowed: f64,
-    ) -> Finding {
-        let p = fisher_more(t);
-        let outcome = match (p <= allowed, effect.is_reached(t.old_share(), t.new_share())) {
-            (true, true) => Outcome::Worse,
-            (true, false) => Outcome::Tolerated,
-            (false, _) => Outcome::Alike,
-        };
-        let words = format!(
-            "{what}: {} of {} requests ({}) on {}, {} of {} ({}) on {}; chance {}",
-            grouped(t.new_hits),
-            grouped(t.new_all),
-            percent(t.new_share()),
-            self.new.release,
-            grouped(t.old_hits),
-            grouped(t.old_all),
-            percent(t.old_share()),
-            self.old.release,
-            chance(p),
-        );
-        Finding { measure, outcome, p_value: Some(p), words }
-    }
-}
-
-/// `19400` as `19,400`.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
         }
-        out.push(digit);
     }
-    out
+
+    /// Histograms of both sides, in their slices.
+    pub(super) fn aligned(&self, of: fn(&Slice) -> &Histogram) -> Aligned {
+        let new: Vec<&Histogram> = self.new.slices.iter().map(of).collect();
+        let old: Vec<&Histogram> = self.old.slices.iter().map(of).collect();
+        Aligned::new(&new, &old)
+    }
+
+    /// Hits and others of both sides as a histogram of two buckets, in their slices.
+    pub(super) fn aligned_hits(&self, of: impl Fn(&Slice) -> u64) -> Aligned {
+        let two = |slice: &Slice| {
+            let hits = of(slice);
+            let mut histogram = Histogram::default();
+            histogram.add(0, slice.requests().saturating_sub(hits));
+            histogram.add(1, hits);
+            histogram
+        };
+        let new: Vec<Histogram> = self.new.slices.iter().map(two).collect();
+        let old: Vec<Histogram> = self.old.slices.iter().map(two).collect();
+        Aligned::new(&new.iter().collect::<Vec<_>>(), &old.iter().collect::<Vec<_>>())
+    }
 }
 
-fn percent(share: f64) -> String {
-    let percent = share * 100.0;
-    match percent {
-        0.0 => "0 %".into(),
-        p if p < 0.1 => format!("{p:.3} %"),
-        p if p < 10.0 => format!("{p:.1} %"),
-        p => format!("{p:.0} %"),
-    }
-}
-
-fn chance(p: f64) -> String {
-    match p {
-        p if p < 1e-9 => "below 1 in 10^9".into(),
-        p if p < 0.1 => format!("1 in {}", grouped((1.0 / p).round() as u64)),
-        p => format!("{p:.2}"),
+/// What comes out of a difference of this chance, of which so much is allowed.
+pub(super) fn outcome(p: f64, allowed: f64, is_worth_stopping: bool) -> Outcome {
+    match (p <= allowed, is_worth_stopping) {
+        (true, true) => Outcome::Worse,
+        (true, false) => Outcome::Tolerated,
+        (false, _) => Outcome::Alike,
     }
 }

@@ -80,7 +80,7 @@ fn recorded_cases_are_classified_as_published() {
                 }
                 "critical" => assert_eq!(Some(got.is_critical), wanted.as_bool(), "{name}"),
                 "reason_nonempty" => {
-                    assert!(got.reason.as_ref().is_some_and(|r| !r.is_empty()), "{name}")
+                    assert!(got.reason.as_ref().is_some_and(|r| !r.is_empty()), "{name}");
                 }
                 "deviation_raw" => {
                     for assertion in wanted.as_array().expect("a list") {
