@@ -43,6 +43,11 @@ pub(crate) struct Refused {
     pub(crate) proxy_header: Count,
     /// A TLS handshake that failed or took too long.
     pub(crate) tls_handshake: Count,
+    /// An HTTP/2 connection closed for breaking the protocol.
+    pub(crate) h2_protocol: Count,
+    /// An HTTP/2 connection closed because it costs more than it asks for: streams opened and
+    /// reset, floods of frames that carry nothing.
+    pub(crate) h2_flood: Count,
 }
 
 /// A number that only grows.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use ark_model::gateway::{Counters, RouteReport, TargetReport};
 use ark_model::ids::InstanceId;
 use ark_model::route::{
-    Probe, ProbeCheck, ROUTES_MAX, Route as RouteSpec, RouteKey, RouteProtocol, RouteTable,
-    TARGETS_MAX, Target as ModelTarget, TargetState,
+    Probe, ProbeCheck, ROUTES_MAX, Route as RouteSpec, RouteKey, RouteTable, TARGETS_MAX,
+    Target as ModelTarget, TargetState,
 };
 use ark_model::traffic::{MAINTENANCE_PAGE_BYTES_MAX, RULE_BYTES_MAX, RULES_MAX, RequestRule};
 
@@ -486,12 +486,7 @@ fn route(
         slot,
         key: spec.key.clone(),
         path: spec.path.clone(),
-        protocol: match spec.protocol {
-            // HTTP/2 towards the target is not spoken yet; such apps are reached as bytes on
-            // their own port, where both sides speak it to each other.
-            RouteProtocol::H2c | RouteProtocol::Grpc => RouteProtocol::Tcp,
-            other @ (RouteProtocol::Http | RouteProtocol::Tcp) => other,
-        },
+        protocol: spec.protocol,
         limits: spec.limits.clone(),
         split: spec.split.clone(),
         maintenance: spec.maintenance.clone().map(Arc::new),

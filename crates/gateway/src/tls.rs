@@ -18,7 +18,9 @@ use rustls::ServerConfig;
 use crate::error::{Error, Result};
 
 /// What is spoken over TLS, the better first. The last is a challenge, never a request.
-const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", ACME_CHALLENGE];
+const PROTOCOLS: [&[u8]; 3] = [HTTP_2, b"http/1.1", ACME_CHALLENGE];
+/// HTTP/2 in ALPN.
+pub(crate) const HTTP_2: &[u8] = b"h2";
 /// The challenge of RFC 8737 in ALPN.
 pub(crate) const ACME_CHALLENGE: &[u8] = b"acme-tls/1";
 

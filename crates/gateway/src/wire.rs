@@ -1,4 +1,4 @@
-//! HTTP/1.1 on the wire: our own loop, since the cost of a request is what a gateway is judged by.
+//! HTTP on the wire. HTTP/1.1 by our own loop, since the cost of a request is what a gateway is judged by.
 //! Called by `worker` with accepted connections. Everything above (tables, probes, counters,
 //! drain) knows nothing of bytes; nothing here knows of files, the server or other workers.
 //!
@@ -11,6 +11,7 @@ pub(crate) mod buffer;
 mod chunked;
 pub(crate) mod conn;
 mod exchange;
+pub(crate) mod h2;
 mod head;
 mod in_flight;
 mod mirror;

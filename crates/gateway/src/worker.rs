@@ -36,6 +36,7 @@ use crate::table::{Active, RouteSlot, Table};
 use crate::target::Target;
 use crate::wire::buffer::Buffers;
 use crate::wire::conn;
+use crate::wire::h2::shared::Shares;
 use crate::wire::slot::{Doing, Slot, Verdict};
 use crate::wire::upstream::Idle;
 
@@ -178,11 +179,13 @@ pub(crate) struct LocalTarget {
     worker: usize,
     /// Connections kept for the next request, last used last.
     pub(crate) idle: RefCell<Vec<Idle>>,
+    /// Connections that requests share, where it speaks HTTP/2.
+    pub(crate) h2: Shares,
 }
 
 impl LocalTarget {
     pub(crate) fn new(target: Arc<Target>, worker: usize) -> Self {
-        Self { target, worker, idle: RefCell::default() }
+        Self { target, worker, idle: RefCell::default(), h2: Shares::default() }
     }
 
     pub(crate) fn cells(&self) -> &Cells {
@@ -424,6 +427,11 @@ impl Worker {
         self.add_slot(true)
     }
 
+    /// Adds the slot of one of several requests that share a connection.
+    pub(crate) fn enter_stream(self: &Rc<Self>) -> SlotGuard {
+        self.add_slot(false)
+    }
+
     fn add_slot(self: &Rc<Self>, is_connection: bool) -> SlotGuard {
         let slot = Rc::new(Slot::new());
         let mut slots = self.slots.borrow_mut();
@@ -492,6 +500,7 @@ impl Worker {
         for slot in &changes.retired {
             if let Some(Some(local)) = locals.get(*slot) {
                 local.idle.borrow_mut().clear();
+                local.h2.clear();
             }
         }
         for slot in &changes.forgotten {
@@ -562,7 +571,7 @@ impl Worker {
         self.stop_at_ms.set(Some(until_ms));
         for slot in self.slots.borrow().iter() {
             let verdict = match &*slot.doing() {
-                Doing::Idle => Verdict::Leave,
+                Doing::Idle | Doing::Connection => Verdict::Leave,
                 Doing::Stream(..) => Verdict::EndStream,
                 Doing::Request | Doing::At(_) => continue,
             };
@@ -592,7 +601,7 @@ impl Worker {
     /// What a connection to a draining target is told now.
     fn judge(&self, slot: &Slot, now_ms: u64) -> Option<Verdict> {
         match &mut *slot.doing() {
-            Doing::Idle | Doing::Request => None,
+            Doing::Idle | Doing::Connection | Doing::Request => None,
             Doing::At(local) => {
                 let drain = local.target.drain_deadlines()?;
                 (now_ms >= drain.requests_until_ms).then_some(Verdict::CutRequest)
@@ -620,6 +629,7 @@ impl Worker {
         let now_ms = self.now_ms();
         for local in self.locals.borrow().iter().flatten() {
             local.idle.borrow_mut().retain_mut(|idle| idle.is_usable(now_ms));
+            local.h2.sweep(now_ms);
         }
     }
 

@@ -159,7 +159,7 @@ async fn smuggling_and_nonsense_are_answered_and_the_connection_closed() {
         ("\x16\x03\x01\x02\n", 400),
         ("GET / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
         ("CONNECT a.test:1 HTTP/1.1\r\nHost: a.test\r\n\r\n", 405),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        ("PRI * HTTP/2.0\r\n\r\nXM\r\n\r\n", 505),
         (&format!("GET /{long} HTTP/1.1\r\nHost: a.test\r\n\r\n"), 431),
     ] {
         let mut client = ark.client().await;

@@ -74,7 +74,7 @@ impl Refusal {
         }
     }
 
-    fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
             Self::NoRoute => "no_route",
@@ -200,11 +200,24 @@ impl About {
     }
 }
 
-/// Appends the whole answer to `out`; returns the bytes of its body.
-pub(crate) fn write(refusal: Refusal, about: &About, manner: Manner, out: &mut Vec<u8>) -> u64 {
+/// An answer without the words of a protocol.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) status: u16,
+    pub(crate) code: &'static str,
+    /// The media type of its body.
+    pub(crate) kind: &'static str,
+    pub(crate) body: String,
+    /// What the body says, in one line.
+    pub(crate) sentence: String,
+    /// When to ask again, in seconds.
+    pub(crate) retry_after_s: Option<u64>,
+}
+
+pub(crate) fn page(refusal: Refusal, about: &About, html: bool) -> Page {
     let (status, reason, code) = (refusal.status(), refusal.reason(), refusal.code());
     let sentence = format!("{}{}", about.words(), refusal.why());
-    let (kind, body) = if manner.html {
+    let (kind, body) = if html {
         let sentence = escape(&sentence);
         let body = format!(
             "<!doctype html><meta charset=utf-8><title>{status} {reason}</title>\n\
@@ -214,8 +227,16 @@ pub(crate) fn write(refusal: Refusal, about: &About, manner: Manner, out: &mut V
     } else {
         ("text/plain; charset=utf-8", format!("{status} {reason}\n{sentence}\n"))
     };
+    let retry_after_s = matches!(status, 429 | 503).then_some(1);
+    Page { status, code, kind, body, sentence, retry_after_s }
+}
+
+/// Appends the whole answer to `out`; returns the bytes of its body.
+pub(crate) fn write(refusal: Refusal, about: &About, manner: Manner, out: &mut Vec<u8>) -> u64 {
+    let reason = refusal.reason();
+    let Page { status, code, kind, body, retry_after_s, .. } = page(refusal, about, manner.html);
     let connection = manner.connection_field();
-    let retry = if matches!(status, 429 | 503) { "Retry-After: 1\r\n" } else { "" };
+    let retry = if retry_after_s.is_some() { "Retry-After: 1\r\n" } else { "" };
     let head = format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
          X-Ark-Error: {code}\r\nCache-Control: no-store\r\n{retry}{connection}\r\n",
@@ -229,21 +250,32 @@ pub(crate) fn write(refusal: Refusal, about: &About, manner: Manner, out: &mut V
     body.len() as u64
 }
 
+/// A route's maintenance page.
+pub(crate) fn maintenance_page(page: &Maintenance) -> Page {
+    let refusal = Refusal::Maintenance(page.status);
+    let body = match page.page.is_empty() {
+        true => format!("{} {}\n{}\n", page.status, refusal.reason(), refusal.why()),
+        false => page.page.clone(),
+    };
+    let kind = match body.starts_with('<') {
+        true => "text/html; charset=utf-8",
+        false => "text/plain; charset=utf-8",
+    };
+    let sentence = refusal.why().to_owned();
+    let retry_after_s = page.retry_after_s;
+    Page { status: page.status, code: refusal.code(), kind, body, sentence, retry_after_s }
+}
+
 /// Appends a route's maintenance page to `out`.
 pub(crate) fn write_maintenance(page: &Maintenance, manner: Manner, out: &mut Vec<u8>) {
-    let refusal = Refusal::Maintenance(page.status);
-    let own = format!("{} {}\n{}\n", page.status, refusal.reason(), refusal.why());
-    let body = if page.page.is_empty() { own.as_str() } else { page.page.as_str() };
-    let kind = if body.starts_with('<') { "text/html" } else { "text/plain" };
-    let retry = page.retry_after_s.map_or_else(String::new, |s| format!("Retry-After: {s}\r\n"));
+    let reason = Refusal::Maintenance(page.status).reason();
+    let Page { status, code, kind, body, retry_after_s, .. } = maintenance_page(page);
+    let retry = retry_after_s.map_or_else(String::new, |s| format!("Retry-After: {s}\r\n"));
     let head = format!(
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}; charset=utf-8\r\n\
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\n\
          Content-Length: {length}\r\nX-Ark-Error: {code}\r\nCache-Control: no-store\r\n\
          {retry}{connection}\r\n",
-        status = page.status,
-        reason = refusal.reason(),
         length = body.len(),
-        code = refusal.code(),
         connection = manner.connection_field(),
     );
     out.extend_from_slice(head.as_bytes());

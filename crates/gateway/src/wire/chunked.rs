@@ -15,6 +15,8 @@ pub(crate) struct Decoder {
     state: State,
     trailer: Vec<u8>,
     trailer_bytes: usize,
+    /// Lines of all trailers, each with LF, where they are wanted.
+    kept: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,16 @@ pub(crate) enum Piece {
 }
 
 impl Decoder {
+    /// One that keeps trailers, for a message that goes on over HTTP/2.
+    pub(crate) fn keeping_trailers() -> Self {
+        Self { kept: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// The lines of trailers so far, each with LF.
+    pub(crate) fn trailers(&self) -> &[u8] {
+        self.kept.as_deref().unwrap_or_default()
+    }
+
     /// Whether the body has ended.
     pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done
@@ -137,6 +149,10 @@ impl Decoder {
             (State::TrailerLf, b'\n') if self.trailer.is_empty() => State::Done,
             (State::TrailerLf, b'\n') => {
                 check_trailer(&self.trailer)?;
+                if let Some(kept) = &mut self.kept {
+                    kept.extend_from_slice(&self.trailer);
+                    kept.push(b'\n');
+                }
                 self.trailer.clear();
                 State::Trailer
             }

@@ -11,11 +11,12 @@ use tokio::net::TcpStream;
 
 use super::answer::{self, About, Manner, Refusal};
 use super::buffer::{Buffer, Buffers};
+use super::h2::Caller;
 use super::head::{self, Forward, HEAD_BYTES_MAX, RequestHead, SayConnection};
 use super::slot::{Doing, Slot, Verdict};
 use super::stream::{Socket, Stream};
 use super::wires::Fault;
-use super::{exchange, proxy_protocol, tunnel};
+use super::{exchange, h2, proxy_protocol, tunnel};
 use crate::listen::Door;
 use crate::tls::ACME_CHALLENGE;
 use crate::tls::session::TlsStream;
@@ -103,10 +104,31 @@ pub(crate) async fn serve(
         }
     }
     let address = peer.to_canonical().to_string();
+    if client.stream.speaks_h2() {
+        let Client { stream, buffer } = client;
+        let caller = Caller { peer, address };
+        return Box::pin(h2::serve(worker, slot, stream, buffer, entry, caller)).await;
+    }
     let mut conn =
         Conn { worker, slot, client, out: Vec::new(), answer: Vec::new(), entry, peer, address };
-    conn.run().await;
+    if conn.run().await == Ended::IsHttp2 {
+        let Conn { worker, slot, client, out, answer, address, .. } = conn;
+        let Client { stream, buffer } = client;
+        worker.buffers.give_back_head(out);
+        worker.buffers.give_back_head(answer);
+        let caller = Caller { peer, address };
+        return Box::pin(h2::serve(worker, slot, stream, buffer, entry, caller)).await;
+    }
     conn.give_back();
+}
+
+/// Why a connection is served no longer as HTTP/1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It has ended.
+    Closed,
+    /// It began as HTTP/2 does.
+    IsHttp2,
 }
 
 /// What comes before the first request where the door says so: for whom a balancer speaks, and the
@@ -156,19 +178,46 @@ async fn open(
 }
 
 impl Conn {
-    async fn run(&mut self) {
+    async fn run(&mut self) -> Ended {
         let mut wait_ms = HEAD_MS;
+        let mut is_first = true;
         loop {
             let after = match self.read_head(wait_ms).await {
                 Ok(Some(head)) => exchange::carry_out(self, head).await,
                 Ok(None) => After::Close,
+                // No version that HTTP/1 has: the preface of HTTP/2 reads like a request.
+                Err(Refusal::Version) if is_first && self.is_http2().await => {
+                    return Ended::IsHttp2;
+                }
                 Err(refusal) => self.refuse(refusal).await,
             };
+            is_first = false;
             match after {
-                After::Next => wait_ms = IDLE_MS,
-                After::Close => return self.client.stream.say_end(),
-                After::Linger => return self.linger().await,
-                After::Break => return self.client.stream.reset_on_close(),
+                After::Next => {
+                    wait_ms = IDLE_MS;
+                    continue;
+                }
+                After::Close => self.client.stream.say_end(),
+                After::Linger => self.linger().await,
+                After::Break => self.client.stream.reset_on_close(),
+            }
+            return Ended::Closed;
+        }
+    }
+
+    /// Whether what was received is the preface of HTTP/2, waiting for the rest of it.
+    async fn is_http2(&mut self) -> bool {
+        loop {
+            let arrived = self.client.buffer.filled();
+            let count = arrived.len().min(h2::PREFACE.len());
+            if arrived[..count] != h2::PREFACE[..count] {
+                return false;
+            }
+            if count == h2::PREFACE.len() {
+                return true;
+            }
+            if !matches!(self.fill().await, Ok(1..)) {
+                return false;
             }
         }
     }

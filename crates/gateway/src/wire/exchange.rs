@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use super::answer::{self, About, Manner, Refusal};
 use super::conn::{After, Conn};
+use super::h2;
 use super::head::{
     self, Framing, HEAD_BYTES_MAX, HeadError, Method, RequestBody, RequestHead, ResponseHead,
     SayConnection, Shape, Version,
@@ -63,15 +64,27 @@ pub(crate) async fn carry_out(conn: &mut Conn, head: RequestHead) -> After {
     };
     let entered = passage.enter(&asked);
     conn.client.buffer.consume(head.length);
-    let mut exchange = Exchange::new(conn, &head, passage);
-    match entered {
-        Ok(()) => exchange.run().await,
-        Err(refusal) => exchange.answer_unreached(refusal).await,
+    match (entered, passage.found.protocol) {
+        // Boxed, so that other requests do not carry the room for it.
+        (_, RouteProtocol::H2c | RouteProtocol::Grpc) => {
+            Box::pin(h2::carry_out(conn, &head, passage, entered)).await
+        }
+        (Ok(()), RouteProtocol::Http | RouteProtocol::Tcp) => {
+            Exchange::new(conn, &head, passage).run().await
+        }
+        (Err(refusal), RouteProtocol::Http | RouteProtocol::Tcp) => {
+            Exchange::new(conn, &head, passage).answer_unreached(refusal).await
+        }
     }
 }
 
 /// Answers a request that reached no target. Its body, should it have one, is not read.
-async fn refuse(conn: &mut Conn, head: &RequestHead, refusal: Refusal, about: &About) -> After {
+pub(super) async fn refuse(
+    conn: &mut Conn,
+    head: &RequestHead,
+    refusal: Refusal,
+    about: &About,
+) -> After {
     let keep = head.keep_alive && head.body == RequestBody::None && !conn.worker.is_stopping();
     conn.out.clear();
     answer::write(refusal, about, manner(head, keep), &mut conn.out);
@@ -100,12 +113,17 @@ fn location(host: &str, head: &[u8], target_at: usize, port: u16) -> Option<Stri
     let rest = head.get(target_at..)?;
     let target = &rest[..memchr::memchr(b' ', rest)?];
     let target = std::str::from_utf8(target).ok().filter(|target| target.starts_with('/'));
+    (!host.is_empty()).then(|| secure_address(host, target.unwrap_or("/"), port))
+}
+
+/// Where `host`, with or without a port, serves `target` over TLS.
+pub(super) fn secure_address(host: &str, target: &str, port: u16) -> String {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => name,
         _ => host,
     };
     let port = if port == 443 { String::new() } else { format!(":{port}") };
-    (!name.is_empty()).then(|| format!("https://{name}{port}{}", target.unwrap_or("/")))
+    format!("https://{name}{port}{target}")
 }
 
 /// Sends a request to where it is served over TLS. 308: the method stays.
@@ -188,7 +206,7 @@ impl<'c> Exchange<'c> {
         }
     }
 
-    async fn run(&mut self) -> After {
+    async fn run(mut self) -> After {
         if self.passage.found.protocol == RouteProtocol::Tcp {
             return self.answer_unreached(Refusal::Protocol).await;
         }

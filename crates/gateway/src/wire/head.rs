@@ -13,9 +13,13 @@ mod fields;
 mod request;
 mod response;
 
-pub(crate) use fields::{Field, TIMEOUT_FIELD, is_token};
-pub(crate) use request::{Forward, Method, RequestBody, RequestHead, Version, parse_request};
-pub(crate) use response::{Framing, ResponseHead, SayConnection, Shape, parse_response};
+pub(crate) use fields::{Field, Lengths, TIMEOUT_FIELD, is_token};
+pub(crate) use request::{
+    Forward, Method, RequestBody, RequestHead, Version, is_host, parse_request,
+};
+pub(crate) use response::{
+    Framing, ResponseHead, SayConnection, Shape, parse_answer, parse_response,
+};
 
 /// The most fields a head may have.
 pub(crate) const FIELDS_MAX: usize = 100;

@@ -120,6 +120,10 @@ impl InFlight {
         self.slot.does(Doing::Stream(self.local.clone(), None));
     }
 
+    pub(crate) fn is_stream(&self) -> bool {
+        self.kind == Kind::Stream
+    }
+
     /// It goes on elsewhere: not an end.
     pub(crate) fn retried(mut self) {
         self.state = State::Settled;

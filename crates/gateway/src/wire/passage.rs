@@ -204,7 +204,9 @@ impl Passage {
             | Fault::BadBody(_)
             | Fault::BodyTooLarge
             | Fault::Drained
-            | Fault::EndStream => {}
+            | Fault::EndStream
+            | Fault::NotTaken
+            | Fault::CallLate => {}
         }
         if fault != Fault::TargetGone || !repeatable || self.repeated {
             return false;
@@ -271,12 +273,12 @@ pub(super) fn explain(fault: Fault, uploading: bool) -> Option<(Refusal, Outcome
     Some(match fault {
         Fault::ClientGone => return None,
         Fault::Unreachable => (Refusal::Unreachable, Outcome::Answered),
-        Fault::TargetGone => (Refusal::ClosedEarly, Outcome::Answered),
+        Fault::TargetGone | Fault::NotTaken => (Refusal::ClosedEarly, Outcome::Answered),
         Fault::BadResponse => (Refusal::BadResponse, Outcome::Answered),
         Fault::BadBody(what) => (Refusal::BadRequest(what), Outcome::Answered),
         Fault::BodyTooLarge => (Refusal::BodyTooLarge, Outcome::Answered),
         Fault::Late if uploading => (Refusal::RequestLate, Outcome::Answered),
-        Fault::Late => (Refusal::ResponseLate, Outcome::Answered),
+        Fault::Late | Fault::CallLate => (Refusal::ResponseLate, Outcome::Answered),
         Fault::Drained | Fault::EndStream => (Refusal::Drained, Outcome::Cut),
     })
 }
@@ -290,6 +292,9 @@ pub(super) fn broken_by(fault: Fault) -> Outcome {
         | Fault::BadResponse
         | Fault::Late
         | Fault::Drained
-        | Fault::EndStream => Outcome::Cut,
+        | Fault::EndStream
+        | Fault::NotTaken => Outcome::Cut,
+        // Nobody waits for it any more; what the caller gets is counted by its status.
+        Fault::CallLate => Outcome::Answered,
     }
 }

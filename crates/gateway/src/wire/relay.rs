@@ -264,7 +264,7 @@ fn write_data(sink: Sink, data: &[u8], out: &mut Vec<u8>) {
 
 /// Finds where events end: at an empty line, whichever of LF, CR or CRLF ends lines.
 #[derive(Debug, Clone, Copy)]
-struct Events {
+pub(crate) struct Events {
     /// Whether the last line has ended and the next has not begun.
     at_line_start: bool,
     last: u8,
@@ -279,12 +279,12 @@ impl Default for Events {
 }
 
 impl Events {
-    fn between(self) -> bool {
+    pub(crate) fn between(self) -> bool {
         self.between
     }
 
     /// Takes in `data`. With `stop`, ends at the first event's end and says where that is.
-    fn scan(&mut self, data: &[u8], stop: bool) -> Option<usize> {
+    pub(crate) fn scan(&mut self, data: &[u8], stop: bool) -> Option<usize> {
         for (index, byte) in data.iter().enumerate() {
             let second_of_crlf = *byte == b'\n' && self.last == b'\r';
             self.last = *byte;

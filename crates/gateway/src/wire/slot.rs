@@ -41,6 +41,8 @@ pub(crate) struct Slot {
 pub(crate) enum Doing {
     /// Between requests.
     Idle,
+    /// A connection whose requests have slots of their own.
+    Connection,
     /// A request that is not at a target (yet).
     Request,
     /// A request at a target.

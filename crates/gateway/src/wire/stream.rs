@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::tls::HTTP_2;
 use crate::tls::session::TlsStream;
 
 /// A client's connection.
@@ -90,6 +91,11 @@ impl Stream {
         if let Self::Tls(tls) = self {
             tls.say_end();
         }
+    }
+
+    /// Whether HTTP/2 was agreed on in the handshake.
+    pub(crate) fn speaks_h2(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.protocol() == Some(HTTP_2))
     }
 
     pub(crate) fn is_secure(&self) -> bool {

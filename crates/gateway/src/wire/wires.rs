@@ -34,6 +34,10 @@ pub(crate) enum Fault {
     Drained,
     /// It is this stream's turn to end in order.
     EndStream,
+    /// The target says that it has not looked at the request.
+    NotTaken,
+    /// The caller of a gRPC call waits no longer.
+    CallLate,
 }
 
 /// See the module.

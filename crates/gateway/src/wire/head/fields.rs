@@ -121,14 +121,14 @@ pub(super) fn connection_names(fields: &[httparse::Header<'_>], name: &str) -> b
 
 /// How `Content-Length` and `Transfer-Encoding` frame a body, collected field by field.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Lengths {
-    pub(super) length: Option<u64>,
+pub(crate) struct Lengths {
+    pub(crate) length: Option<u64>,
     pub(super) chunked: bool,
 }
 
 impl Lengths {
     /// Returns whether the field repeats what was said and must be left out.
-    pub(super) fn add_length(&mut self, value: &[u8]) -> Result<bool, HeadError> {
+    pub(crate) fn add_length(&mut self, value: &[u8]) -> Result<bool, HeadError> {
         let length = parse_length(value).ok_or(HeadError::Malformed("content-length"))?;
         match self.length {
             Some(before) if before != length => {

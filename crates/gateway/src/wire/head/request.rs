@@ -106,7 +106,7 @@ pub(crate) fn parse_request(
     Ok(Some(RequestHead {
         length,
         version,
-        method: kind(method),
+        method: Method::of(method),
         body: facts.body,
         keep_alive: facts.keep_alive,
         upgrade: facts.upgrade,
@@ -117,11 +117,13 @@ pub(crate) fn parse_request(
     }))
 }
 
-fn kind(method: &str) -> Method {
-    match method {
-        "HEAD" => Method::Head,
-        "GET" | "OPTIONS" | "PUT" | "DELETE" | "TRACE" => Method::Idempotent,
-        _ => Method::Other,
+impl Method {
+    pub(crate) fn of(method: &str) -> Self {
+        match method {
+            "HEAD" => Self::Head,
+            "GET" | "OPTIONS" | "PUT" | "DELETE" | "TRACE" => Self::Idempotent,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -271,7 +273,7 @@ impl<'h> Facts<'h> {
 
 /// Whether `text` may be a host with or without port: no user, no path, nothing that another
 /// server would read as more than a name.
-fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, port),
         _ => (text, ""),

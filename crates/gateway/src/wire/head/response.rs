@@ -2,6 +2,8 @@
 
 use std::mem::MaybeUninit;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 use super::fields::{Connection, Lengths, connection_names, elements, line_start};
 use super::{FIELDS_MAX, Field, HeadError, has_bare_lf};
 
@@ -74,6 +76,33 @@ pub(crate) fn parse_response(
         write(bytes, &response, &head, shape, out);
     }
     Ok(Some(head))
+}
+
+/// Parses the head at the beginning of `bytes` for a client of HTTP/2: the fields that are passed
+/// on, without those of one hop.
+pub(crate) fn parse_answer(
+    bytes: &[u8],
+    to_head: bool,
+) -> Result<Option<(ResponseHead, HeaderMap)>, HeadError> {
+    let mut space = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut response = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let parsed = config.parse_response_with_uninit_headers(&mut response, bytes, &mut space)?;
+    let httparse::Status::Complete(length) = parsed else { return Ok(None) };
+    let head = judge(&bytes[..length], &response, to_head)?;
+    let mut map = HeaderMap::with_capacity(response.headers.len());
+    let mut length_written = false;
+    for field in response.headers.iter() {
+        let kind = Field::of(field.name.as_bytes());
+        if is_kept(kind, field, response.headers, &head, &mut length_written) {
+            let bad = |_| HeadError::Malformed("field");
+            let name = HeaderName::from_bytes(field.name.as_bytes());
+            let value = HeaderValue::from_bytes(field.value);
+            let malformed = HeadError::Malformed("field name");
+            map.append(name.map_err(|_| malformed)?, value.map_err(bad)?);
+        }
+    }
+    Ok(Some((head, map)))
 }
 
 fn judge(
@@ -177,6 +206,33 @@ fn push_status_line(out: &mut Vec<u8>, status: u16, reason: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Whether a field is passed on.
+fn is_kept(
+    kind: Field,
+    field: &httparse::Header<'_>,
+    fields: &[httparse::Header<'_>],
+    head: &ResponseHead,
+    length_written: &mut bool,
+) -> bool {
+    let keep = match kind {
+        Field::Connection | Field::KeepAlive | Field::Hop | Field::TransferEncoding => false,
+        Field::Upgrade => head.status == 101 || head.status == 426,
+        Field::ContentLength => {
+            let meant = head.framing != Framing::Chunked && !matches!(head.status, ..200 | 204);
+            meant && !std::mem::replace(length_written, true)
+        }
+        Field::Accept
+        | Field::ContentType
+        | Field::Forwarded
+        | Field::ForwardedFor
+        | Field::ForwardedWhat
+        | Field::Host
+        | Field::Timeout
+        | Field::Other => true,
+    };
+    keep && !(head.names_others && kind.removable() && connection_names(fields, field.name))
+}
+
 /// Copies the lines of all fields that are passed on, neighbours in one go.
 fn copy_fields(
     bytes: &[u8],
@@ -188,25 +244,9 @@ fn copy_fields(
     let mut run_start = None;
     for field in fields {
         let kind = Field::of(field.name.as_bytes());
-        let keep = match kind {
-            Field::Connection | Field::KeepAlive | Field::Hop | Field::TransferEncoding => false,
-            Field::Upgrade => head.status == 101 || head.status == 426,
-            Field::ContentLength => {
-                let meant = head.framing != Framing::Chunked && !matches!(head.status, ..200 | 204);
-                meant && !std::mem::replace(&mut length_written, true)
-            }
-            Field::Accept
-            | Field::ContentType
-            | Field::Forwarded
-            | Field::ForwardedFor
-            | Field::ForwardedWhat
-            | Field::Host
-            | Field::Timeout
-            | Field::Other => true,
-        };
-        let named = head.names_others && kind.removable() && connection_names(fields, field.name);
+        let keep = is_kept(kind, field, fields, head, &mut length_written);
         let start = line_start(bytes, field);
-        match (keep && !named, run_start) {
+        match (keep, run_start) {
             // Lines that end with LF alone are not copied but written anew.
             (true, _) if head.bare_lf => {
                 out.extend_from_slice(field.name.as_bytes());
