@@ -1,0 +1,273 @@
+//! A runtime on a store in memory, a clock that the test moves, and rounds of the driver that the
+//! test asks for. Nothing happens by itself.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use ark_model::workflow::{ExecutionStatus, MachineType};
+use ark_server::workflows::driver::Driver;
+use ark_server::workflows::{
+    Arn, Entropy, ExecutionView, HandedTask, PageRequest, StartExecution, WorkflowError,
+    WorkflowWorld, Workflows, arn::Resource,
+};
+use ark_server::world::{CONTROLLER_LEASE, Clock, Fence};
+use ark_states::history::HistoryEvent;
+use ark_store::Store;
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+/// Time that the test moves.
+#[derive(Debug)]
+pub(crate) struct TestClock {
+    now: Mutex<Timestamp>,
+    sleepers: Mutex<Vec<(Timestamp, Waker)>>,
+}
+
+impl TestClock {
+    pub(crate) fn new() -> Arc<Self> {
+        let start = "2026-01-01T00:00:00Z".parse().unwrap();
+        Arc::new(Self { now: Mutex::new(start), sleepers: Mutex::default() })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        *self.now.lock().unwrap()
+    }
+
+    /// Moves time, also backwards.
+    pub(crate) fn advance(&self, by: SignedDuration) {
+        let now = {
+            let mut now = self.now.lock().unwrap();
+            *now = now.checked_add(by).unwrap();
+            *now
+        };
+        self.sleepers.lock().unwrap().retain(|(at, waker)| {
+            if *at <= now {
+                waker.wake_by_ref();
+            }
+            *at > now
+        });
+    }
+}
+
+#[async_trait]
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        *self.now.lock().unwrap()
+    }
+
+    async fn sleep_until(&self, at: Timestamp) {
+        std::future::poll_fn(|context| {
+            if self.now() >= at {
+                return Poll::Ready(());
+            }
+            self.sleepers.lock().unwrap().push((at, context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Bits that count, mixed so that no two are alike.
+#[derive(Debug)]
+pub(crate) struct TestEntropy(AtomicU64);
+
+impl TestEntropy {
+    pub(crate) fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(seed)))
+    }
+}
+
+impl Entropy for TestEntropy {
+    fn bits(&self) -> u64 {
+        let mut x = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        x ^ (x >> 31)
+    }
+}
+
+/// See the module.
+pub(crate) struct Fixture {
+    pub(crate) wf: Workflows,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) store: Store,
+    entropy: Arc<TestEntropy>,
+    driver: tokio::sync::Mutex<Driver>,
+}
+
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        let clock = TestClock::new();
+        let store = Store::in_memory(clock.now()).unwrap();
+        Self::on(store, clock).await
+    }
+
+    /// A server that has just taken over a store.
+    pub(crate) async fn on(store: Store, clock: Arc<TestClock>) -> Self {
+        let now = clock.now();
+        let lease = store
+            .write(move |tx| {
+                tx.acquire_lease(CONTROLLER_LEASE, "test", now, Duration::from_secs(15))
+            })
+            .await
+            .unwrap()
+            .unwrap();
+        let entropy = TestEntropy::new(lease.token);
+        let wf = Workflows::new(WorkflowWorld {
+            store: store.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            fence: Fence { token: lease.token },
+        });
+        Self { wf, clock, store, entropy, driver: tokio::sync::Mutex::default() }
+    }
+
+    /// The same store and time under another server, as after a crash.
+    pub(crate) async fn restarted(&self) -> Self {
+        Self::on(self.store.clone(), self.clock.clone()).await
+    }
+
+    pub(crate) async fn machine_of(&self, kind: MachineType, name: &str, definition: Value) -> String {
+        let (now, owned) = (self.clock.now(), name.to_owned());
+        let revision = self.entropy.uuid().to_string();
+        self.store
+            .write(move |tx| -> Result<(), ark_store::StoreError> {
+                let id = match tx.machine_by_name(&owned)? {
+                    Some(machine) => machine.id,
+                    None => tx.insert_machine(&owned, "us-east-1", kind, now)?,
+                };
+                let text = definition.to_string();
+                tx.insert_machine_revision(id, &revision, &text, "{}", now)?;
+                Ok(())
+            })
+            .await
+            .unwrap();
+        Arn::new("us-east-1", Resource::Machine { name: name.to_owned() }).to_string()
+    }
+
+    pub(crate) async fn machine(&self, name: &str, definition: Value) -> String {
+        self.machine_of(MachineType::Standard, name, definition).await
+    }
+
+    pub(crate) async fn activity(&self, name: &str) -> String {
+        let (now, owned) = (self.clock.now(), name.to_owned());
+        self.store
+            .write(move |tx| tx.insert_activity(&owned, "us-east-1", "{}", now))
+            .await
+            .unwrap();
+        Arn::new("us-east-1", Resource::Activity { name: name.to_owned() }).to_string()
+    }
+
+    pub(crate) async fn start_as(
+        &self,
+        machine: &str,
+        name: &str,
+        input: &str,
+    ) -> Result<String, WorkflowError> {
+        let start = StartExecution {
+            machine_arn: machine.to_owned(),
+            name: (!name.is_empty()).then(|| name.to_owned()),
+            input: Some(input.to_owned()),
+            ..StartExecution::default()
+        };
+        Ok(self.wf.start_execution(start).await?.execution_arn)
+    }
+
+    pub(crate) async fn start(&self, machine: &str, input: Value) -> String {
+        self.start_as(machine, "", &input.to_string()).await.unwrap()
+    }
+
+    /// Hands out a task that is there now.
+    pub(crate) async fn poll(&self, activity: &str) -> Option<HandedTask> {
+        let deadline = self.clock.now();
+        self.wf.poll_activity(activity, Some("worker".to_owned()), deadline).await.unwrap()
+    }
+
+    /// Hands out a task, delivered; answers token and input.
+    pub(crate) async fn take(&self, activity: &str) -> Option<(String, Value)> {
+        let task = self.poll(activity).await?;
+        let (token, input) = (task.token.clone(), serde_json::from_str(&task.input).unwrap());
+        task.delivered();
+        Some((token, input))
+    }
+
+    pub(crate) async fn succeed(&self, token: &str, output: Value) {
+        self.wf.task_succeeded(token, output.to_string()).await.unwrap();
+    }
+
+    /// Rounds of the driver until it has nothing to do now.
+    pub(crate) async fn settle(&self) {
+        let mut driver = self.driver.lock().await;
+        for _ in 0..10_000 {
+            let next = driver.round(&self.wf).await.unwrap();
+            if next > self.clock.now() {
+                return;
+            }
+        }
+        panic!("the driver finds no rest");
+    }
+
+    pub(crate) async fn pass(&self, by: SignedDuration) {
+        self.clock.advance(by);
+        self.settle().await;
+    }
+
+    pub(crate) async fn seconds(&self, s: i64) {
+        self.pass(SignedDuration::from_secs(s)).await;
+    }
+
+    pub(crate) async fn view(&self, arn: &str) -> ExecutionView {
+        self.wf.describe_execution(arn).await.unwrap()
+    }
+
+    pub(crate) async fn status(&self, arn: &str) -> ExecutionStatus {
+        self.view(arn).await.status
+    }
+
+    pub(crate) async fn output(&self, arn: &str) -> Value {
+        let view = self.view(arn).await;
+        assert_eq!(view.status, ExecutionStatus::Succeeded, "{view:?}");
+        serde_json::from_str(&view.output.expect("an output")).unwrap()
+    }
+
+    /// The whole history, looked through for gaps and dangling references.
+    pub(crate) async fn history(&self, arn: &str) -> Vec<HistoryEvent> {
+        let mut events = Vec::new();
+        let mut token = None;
+        loop {
+            let page = PageRequest { max_results: 1_000, next_token: token };
+            let page = self.wf.events(arn, page, false).await.unwrap();
+            events.extend(page.items);
+            token = page.next_token;
+            if token.is_none() {
+                break;
+            }
+        }
+        for (event, id) in events.iter().zip(1..) {
+            assert_eq!(event.id, id, "event ids are contiguous");
+            assert!(event.previous_event_id < id, "event {id} follows an earlier one");
+        }
+        events
+    }
+
+    pub(crate) async fn types(&self, arn: &str) -> Vec<&'static str> {
+        self.history(arn).await.iter().map(|event| event.kind.name()).collect()
+    }
+}
+
+/// A machine of one task.
+pub(crate) fn one_task(resource: &str, more: Value) -> Value {
+    let mut task = json!({"Type": "Task", "Resource": resource, "End": true});
+    for (key, value) in more.as_object().unwrap() {
+        task[key] = value.clone();
+    }
+    json!({"StartAt": "Work", "States": {"Work": task}})
+}
+
+/// A machine that passes its input on.
+pub(crate) fn pass() -> Value {
+    json!({"StartAt": "P", "States": {"P": {"Type": "Pass", "End": true}}})
+}

@@ -1,0 +1,12 @@
+//! The workflow runtime at its handle: failures of `workflows.md` section 6, each by its name, on a
+//! clock that the tests move; and a simulation that crashes it at every commit.
+
+mod fixture;
+mod lifecycle;
+mod limits;
+mod maps;
+mod recovery;
+mod redrive;
+mod simulation;
+mod tasks;
+mod timing;

@@ -1,0 +1,165 @@
+//! 12: distributed Map, its runs and its children.
+
+use ark_model::workflow::ExecutionStatus;
+use ark_server::workflows::{ListExecutions, PageRequest, Refusal, UpdateMapRun};
+use serde_json::{Value, json};
+
+use crate::fixture::Fixture;
+
+fn distributed(processor: Value, more: Value) -> Value {
+    let mut map = json!({"Type": "Map", "End": true, "ItemsPath": "$.items", "Label": "L",
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+            "StartAt": "T", "States": {"T": processor}}});
+    for (key, value) in more.as_object().unwrap() {
+        map[key] = value.clone();
+    }
+    json!({"StartAt": "M", "States": {"M": map}})
+}
+
+async fn children(f: &Fixture, run: &str) -> Vec<ark_server::workflows::ExecutionView> {
+    let list = ListExecutions { map_run_arn: Some(run.to_owned()), ..ListExecutions::default() };
+    f.wf.list_executions(list).await.unwrap().items
+}
+
+async fn the_run(f: &Fixture, arn: &str) -> ark_server::workflows::MapRunView {
+    f.wf.list_map_runs(arn, PageRequest::default()).await.unwrap().items.remove(0)
+}
+
+#[tokio::test]
+async fn each_item_is_a_child_and_results_come_in_order() {
+    let f = Fixture::new().await;
+    let machine = f.machine("m", distributed(json!({"Type": "Pass", "End": true}), json!({}))).await;
+    let items: Vec<i32> = (0..300).collect();
+    let arn = f.start(&machine, json!({"items": items})).await;
+    f.settle().await;
+    assert_eq!(f.output(&arn).await, json!(items));
+    let run = the_run(&f, &arn).await;
+    assert_eq!(run.status, ExecutionStatus::Succeeded);
+    assert_eq!((run.executions.total, run.executions.succeeded), (300, 300));
+    let first = &children(&f, &run.arn).await[0];
+    assert!(first.arn.contains(":execution:m/L:"), "{}", first.arn);
+    assert_eq!(first.map_run_arn.as_ref(), Some(&run.arn));
+    assert!(f.history(&first.arn).await.len() >= 4);
+    let types = f.types(&arn).await;
+    assert!(types.contains(&"MapRunStarted") && types.contains(&"MapRunSucceeded"), "{types:?}");
+    assert!(types.len() < 20, "events of children do not count against the parent");
+}
+
+#[tokio::test]
+async fn children_beyond_the_tolerance_fail_the_run_and_stop_the_rest() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let task = json!({"Type": "Task", "Resource": activity, "End": true});
+    let limits = json!({"MaxConcurrency": 2, "ToleratedFailureCount": 1});
+    let machine = f.machine("m", distributed(task, limits)).await;
+    let arn = f.start(&machine, json!({"items": [0, 1, 2, 3, 4, 5]})).await;
+    f.settle().await;
+    let run = the_run(&f, &arn).await;
+    assert_eq!((run.executions.running, run.executions.pending), (2, 4));
+    for _ in 0..2 {
+        let (token, _) = f.take(&activity).await.unwrap();
+        f.wf.task_failed(&token, Some("E".into()), None).await.unwrap();
+        f.settle().await;
+    }
+    let view = f.view(&arn).await;
+    assert_eq!(view.error.as_deref(), Some("States.ExceedToleratedFailureThreshold"));
+    let run = the_run(&f, &arn).await;
+    assert_eq!(run.status, ExecutionStatus::Failed);
+    let seen = children(&f, &run.arn).await;
+    assert!(seen.iter().all(|c| c.status.is_ended()), "a child still runs: {seen:?}");
+    assert!(seen.len() < 6, "no child is started after the run failed");
+    assert!(f.take(&activity).await.is_none());
+}
+
+#[tokio::test]
+async fn limits_of_a_running_run_can_be_changed() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let task = json!({"Type": "Task", "Resource": activity, "End": true});
+    let machine = f.machine("m", distributed(task, json!({"MaxConcurrency": 1}))).await;
+    let arn = f.start(&machine, json!({"items": [0, 1, 2, 3]})).await;
+    f.settle().await;
+    let run = the_run(&f, &arn).await;
+    assert_eq!(run.executions.running, 1);
+    let more = UpdateMapRun { max_concurrency: Some(3), ..UpdateMapRun::default() };
+    f.wf.update_map_run(&run.arn, more).await.unwrap();
+    f.settle().await;
+    let run = f.wf.describe_map_run(&run.arn).await.unwrap();
+    assert_eq!((run.max_concurrency, run.executions.running), (3, 3));
+    for _ in 0..4 {
+        f.settle().await;
+        let (token, input) = f.take(&activity).await.unwrap();
+        f.succeed(&token, input).await;
+    }
+    f.settle().await;
+    assert_eq!(f.output(&arn).await, json!([0, 1, 2, 3]));
+    let late = f.wf.update_map_run(&run.arn, more).await.unwrap_err();
+    assert_eq!(late.refusal(), Some(Refusal::ValidationException));
+}
+
+#[tokio::test]
+async fn a_run_ends_with_its_execution() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let task = json!({"Type": "Task", "Resource": activity, "End": true});
+    let machine = f.machine("m", distributed(task, json!({}))).await;
+    let arn = f.start(&machine, json!({"items": [0, 1, 2]})).await;
+    f.settle().await;
+    f.wf.stop_execution(&arn, None, None).await.unwrap();
+    f.settle().await;
+    let run = the_run(&f, &arn).await;
+    assert_eq!(run.status, ExecutionStatus::Aborted);
+    let seen = children(&f, &run.arn).await;
+    assert!(seen.iter().all(|c| c.status == ExecutionStatus::Aborted), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_redrive_runs_only_the_children_that_failed() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let task = json!({"Type": "Task", "Resource": activity, "End": true});
+    let machine = f.machine("m", distributed(task, json!({"MaxConcurrency": 1}))).await;
+    let arn = f.start(&machine, json!({"items": [0, 1, 2]})).await;
+    f.settle().await;
+    let (token, input) = f.take(&activity).await.unwrap();
+    f.succeed(&token, input).await;
+    f.settle().await;
+    let (token, _) = f.take(&activity).await.unwrap();
+    f.wf.task_failed(&token, Some("E".into()), None).await.unwrap();
+    f.settle().await;
+    assert_eq!(f.status(&arn).await, ExecutionStatus::Failed);
+    f.wf.redrive_execution(&arn, None).await.unwrap();
+    let mut again = Vec::new();
+    loop {
+        f.settle().await;
+        let Some((token, input)) = f.take(&activity).await else { break };
+        again.push(input.clone());
+        f.succeed(&token, input).await;
+    }
+    assert_eq!(again, [json!(1), json!(2)]);
+    assert_eq!(f.output(&arn).await, json!([0, 1, 2]));
+    assert_eq!(the_run(&f, &arn).await.redrive_count, 1);
+}
+
+#[tokio::test]
+async fn a_map_within_a_map_and_a_second_run_in_a_loop() {
+    let f = Fixture::new().await;
+    let inner = json!({"Type": "Map", "End": true,
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"},
+            "StartAt": "P", "States": {"P": {"Type": "Pass", "End": true}}}});
+    let mut outer = distributed(inner, json!({"ResultPath": "$.items"}));
+    let states = outer["States"].as_object_mut().unwrap();
+    states["M"].as_object_mut().unwrap().remove("End");
+    states["M"]["Next"] = json!("Count");
+    states.insert("Count".into(), json!({"Type": "Pass", "Next": "Again",
+        "Parameters": {"items.$": "$.items", "n.$": "States.MathAdd($.n, 1)"}}));
+    states.insert("Again".into(), json!({"Type": "Choice", "Default": "Done",
+        "Choices": [{"Variable": "$.n", "NumericLessThan": 2, "Next": "M"}]}));
+    states.insert("Done".into(), json!({"Type": "Succeed"}));
+    let machine = f.machine("m", outer).await;
+    let arn = f.start(&machine, json!({"items": [[1, 2], [3]], "n": 0})).await;
+    f.settle().await;
+    assert_eq!(f.output(&arn).await, json!({"items": [[1, 2], [3]], "n": 2}));
+    let runs = f.wf.list_map_runs(&arn, PageRequest::default()).await.unwrap();
+    assert_eq!(runs.items.len(), 2);
+}
