@@ -2,6 +2,8 @@
 //! sweep that finds what any hint may have missed. Recovery is this loop and nothing else: what a
 //! killed server left is found as rows.
 
+use std::sync::atomic::Ordering;
+
 use ark_states::error::{Failure, names};
 use ark_states::machine::{End, Event, TaskId, TaskTimeout, TimerId};
 use ark_store::{TaskPhase, TimerRow};
@@ -49,7 +51,6 @@ const QUEUES_MAX: usize = 1_000;
 /// The loop's memory: when it did what. Nothing of it needs to be kept.
 #[derive(Debug, Default)]
 pub struct Driver {
-    recovered: bool,
     swept_at: Option<Timestamp>,
     tidied_at: Option<Timestamp>,
 }
@@ -85,16 +86,29 @@ impl Workflows {
     }
 }
 
+impl Workflows {
+    /// Takes care, once in a server's life, of what a killed one left. Before that nothing is
+    /// handed out and nobody waits: it would be taken for the other's.
+    pub(super) async fn recover(&self) -> Result<(), WorkflowError> {
+        if self.shared.recovered.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _alone = self.shared.recovering.lock().await;
+        if !self.shared.recovered.load(Ordering::Acquire) {
+            self.transact(recover).await?;
+            self.shared.recovered.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
 impl Driver {
     /// One round. Answers when the next is due.
     ///
     /// # Errors
     /// When the store does not answer or another server has taken over. The next round is the retry.
     pub async fn round(&mut self, workflows: &Workflows) -> Result<Timestamp, WorkflowError> {
-        if !self.recovered {
-            workflows.transact(recover).await?;
-            self.recovered = true;
-        }
+        workflows.recover().await?;
         deliveries(workflows).await?;
         let mut due = false;
         for _ in 0..TIMER_BATCHES {
@@ -296,7 +310,7 @@ async fn tidy(workflows: &Workflows, now: Timestamp) -> Result<(), WorkflowError
             }
             let open = step.tx.open_execution_count()?;
             let full = open >= OPEN_MAX;
-            step.shared.full.store(full, std::sync::atomic::Ordering::Relaxed);
+            step.shared.full.store(full, Ordering::Relaxed);
             Ok(())
         })
         .await

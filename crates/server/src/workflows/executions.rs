@@ -182,6 +182,7 @@ impl Workflows {
         start: StartExecution,
     ) -> Result<Ended, WorkflowError> {
         let (arn, wish) = self.judge_start(start)?;
+        self.recover().await?;
         let (id, ended) = self
             .transact(move |step| {
                 let draw = step.shared.entropy.bits();

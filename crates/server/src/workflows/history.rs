@@ -14,7 +14,8 @@ use super::types::{HistoryPage, Page, PageRequest};
 const STEPS_PAGE: usize = 200;
 
 impl Workflows {
-    /// Events of an execution, oldest first or newest first, in the wire's form.
+    /// Events of an execution, oldest first or newest first, in the wire's form; without
+    /// `include_data` inputs, outputs and causes are left out.
     ///
     /// # Errors
     /// `InvalidArn`, `InvalidToken`, `ExecutionDoesNotExist`.
@@ -23,9 +24,10 @@ impl Workflows {
         arn: &str,
         page: PageRequest,
         newest_first: bool,
+        include_data: bool,
     ) -> Result<HistoryPage, WorkflowError> {
         let page = self.events(arn, page, newest_first).await?;
-        let items = page.items.iter().map(|event| event.to_wire(true)).collect();
+        let items = page.items.iter().map(|event| event.to_wire(include_data)).collect();
         Ok(Page { items, next_token: page.next_token })
     }
 

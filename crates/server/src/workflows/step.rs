@@ -58,6 +58,9 @@ pub(super) struct Shared {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) hub: Hub,
     pub(super) programs: Programs,
+    pub(super) recovering: tokio::sync::Mutex<()>,
+    /// Whether what a killed server left was taken care of.
+    pub(super) recovered: std::sync::atomic::AtomicBool,
     /// The number given to an execution last; 0 before the first.
     last_execution: AtomicU64,
     /// Whether no more executions may be started, as the driver saw it last.
@@ -70,6 +73,8 @@ impl Shared {
             entropy,
             hub: Hub::default(),
             programs: Programs::default(),
+            recovering: tokio::sync::Mutex::default(),
+            recovered: std::sync::atomic::AtomicBool::new(false),
             last_execution: AtomicU64::new(0),
             full: std::sync::atomic::AtomicBool::new(false),
         }

@@ -74,6 +74,7 @@ impl Workflows {
             let text = format!("Activity Does Not Exist: '{activity_arn}'");
             return Err(Refusal::ActivityDoesNotExist.with(text));
         };
+        self.recover().await?;
         let hub = &self.shared.hub;
         let queue = hub.queue(activity.id);
         let Some(_waiting) = hub.wait_in(&queue) else {

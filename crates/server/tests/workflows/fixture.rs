@@ -130,7 +130,12 @@ impl Fixture {
         Self::on(self.store.clone(), self.clock.clone()).await
     }
 
-    pub(crate) async fn machine_of(&self, kind: MachineType, name: &str, definition: Value) -> String {
+    pub(crate) async fn machine_of(
+        &self,
+        kind: MachineType,
+        name: &str,
+        definition: Value,
+    ) -> String {
         let (now, owned) = (self.clock.now(), name.to_owned());
         let revision = self.entropy.uuid().to_string();
         self.store

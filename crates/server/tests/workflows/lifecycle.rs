@@ -204,7 +204,8 @@ async fn a_child_execution_is_waited_for_and_stopped_with_its_parent() {
     let activity = f.activity("a").await;
     let child = f.machine("child", one_task(&activity, json!({}))).await;
     let resource = "arn:aws:states:::states:startExecution.sync:2";
-    let arguments = json!({"Parameters": {"StateMachineArn": child, "Input": {"x": 1}, "Name": "c1"}});
+    let arguments =
+        json!({"Parameters": {"StateMachineArn": child, "Input": {"x": 1}, "Name": "c1"}});
     let parent = f.machine("parent", one_task(resource, arguments)).await;
     let arn = f.start(&parent, json!({})).await;
     let (token, input) = f.take(&activity).await.unwrap();
@@ -216,10 +217,13 @@ async fn a_child_execution_is_waited_for_and_stopped_with_its_parent() {
     assert_eq!(output["Status"], "SUCCEEDED");
     assert_eq!(output["Name"], "c1");
     let types = f.types(&arn).await;
-    let task: Vec<_> = types.iter().filter(|t| t.starts_with("Task") && !t.contains("State")).collect();
+    let task: Vec<_> =
+        types.iter().filter(|t| t.starts_with("Task") && !t.contains("State")).collect();
     assert_eq!(task, [&"TaskScheduled", &"TaskStarted", &"TaskSubmitted", &"TaskSucceeded"]);
 
-    let machine = f.machine("again", one_task(resource, json!({"Parameters": {"StateMachineArn": child}}))).await;
+    let machine = f
+        .machine("again", one_task(resource, json!({"Parameters": {"StateMachineArn": child}})))
+        .await;
     let arn = f.start(&machine, json!({})).await;
     let list = ListExecutions { machine_arn: Some(child.clone()), ..ListExecutions::default() };
     let running = f.wf.list_executions(list).await.unwrap().items.remove(0);
@@ -231,15 +235,19 @@ async fn a_child_execution_is_waited_for_and_stopped_with_its_parent() {
 #[tokio::test]
 async fn a_child_that_fails_fails_its_task_and_one_that_is_missing_says_so() {
     let f = Fixture::new().await;
-    let fails = json!({"StartAt": "F", "States": {"F": {"Type": "Fail", "Error": "E", "Cause": "c"}}});
+    let fails =
+        json!({"StartAt": "F", "States": {"F": {"Type": "Fail", "Error": "E", "Cause": "c"}}});
     let child = f.machine("child", fails).await;
     let resource = "arn:aws:states:::states:startExecution.sync";
-    let parent = f.machine("p", one_task(resource, json!({"Parameters": {"StateMachineArn": child}}))).await;
+    let parent =
+        f.machine("p", one_task(resource, json!({"Parameters": {"StateMachineArn": child}}))).await;
     let view = f.view(&f.start(&parent, json!({})).await).await;
     assert_eq!(view.error.as_deref(), Some("States.TaskFailed"));
     assert!(view.cause.unwrap().contains("\"Error\":\"E\""));
     let missing = child.replace("child", "nobody");
-    let parent = f.machine("q", one_task(resource, json!({"Parameters": {"StateMachineArn": missing}}))).await;
+    let parent = f
+        .machine("q", one_task(resource, json!({"Parameters": {"StateMachineArn": missing}})))
+        .await;
     let view = f.view(&f.start(&parent, json!({})).await).await;
     assert_eq!(view.error.as_deref(), Some("StepFunctions.StateMachineDoesNotExistException"));
 }
@@ -267,8 +275,12 @@ async fn an_execution_keeps_the_definition_it_was_started_with() {
         "Old": {"Type": "Pass", "Result": "old", "End": true}}});
     let machine = f.machine("m", first).await;
     let arn = f.start(&machine, json!({})).await;
-    f.machine("m", json!({"StartAt": "New", "States": {
-        "New": {"Type": "Pass", "Result": "new", "End": true}}})).await;
+    f.machine(
+        "m",
+        json!({"StartAt": "New", "States": {
+        "New": {"Type": "Pass", "Result": "new", "End": true}}}),
+    )
+    .await;
     let f = f.restarted().await;
     let (token, _) = f.take(&activity).await.unwrap();
     f.succeed(&token, json!({})).await;

@@ -80,8 +80,10 @@ async fn the_history_ends_at_its_limit() {
 async fn events_of_branches_and_iterations_are_contiguous() {
     let f = Fixture::new().await;
     let activity = f.activity("a").await;
-    let task = |name: &str| json!({"StartAt": name, "States": {
-        name: {"Type": "Task", "Resource": activity, "End": true}}});
+    let task = |name: &str| {
+        json!({"StartAt": name, "States": {
+        name: {"Type": "Task", "Resource": activity, "End": true}}})
+    };
     let machine = json!({"StartAt": "P", "States": {"P": {"Type": "Parallel", "End": true, "Branches": [
         task("T1"),
         {"StartAt": "M", "States": {"M": {"Type": "Map", "ItemsPath": "$.items", "End": true,

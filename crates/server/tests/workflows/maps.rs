@@ -28,7 +28,8 @@ async fn the_run(f: &Fixture, arn: &str) -> ark_server::workflows::MapRunView {
 #[tokio::test]
 async fn each_item_is_a_child_and_results_come_in_order() {
     let f = Fixture::new().await;
-    let machine = f.machine("m", distributed(json!({"Type": "Pass", "End": true}), json!({}))).await;
+    let machine =
+        f.machine("m", distributed(json!({"Type": "Pass", "End": true}), json!({}))).await;
     let items: Vec<i32> = (0..300).collect();
     let arn = f.start(&machine, json!({"items": items})).await;
     f.settle().await;
@@ -151,10 +152,16 @@ async fn a_map_within_a_map_and_a_second_run_in_a_loop() {
     let states = outer["States"].as_object_mut().unwrap();
     states["M"].as_object_mut().unwrap().remove("End");
     states["M"]["Next"] = json!("Count");
-    states.insert("Count".into(), json!({"Type": "Pass", "Next": "Again",
-        "Parameters": {"items.$": "$.items", "n.$": "States.MathAdd($.n, 1)"}}));
-    states.insert("Again".into(), json!({"Type": "Choice", "Default": "Done",
-        "Choices": [{"Variable": "$.n", "NumericLessThan": 2, "Next": "M"}]}));
+    states.insert(
+        "Count".into(),
+        json!({"Type": "Pass", "Next": "Again",
+        "Parameters": {"items.$": "$.items", "n.$": "States.MathAdd($.n, 1)"}}),
+    );
+    states.insert(
+        "Again".into(),
+        json!({"Type": "Choice", "Default": "Done",
+        "Choices": [{"Variable": "$.n", "NumericLessThan": 2, "Next": "M"}]}),
+    );
     states.insert("Done".into(), json!({"Type": "Succeed"}));
     let machine = f.machine("m", outer).await;
     let arn = f.start(&machine, json!({"items": [[1, 2], [3]], "n": 0})).await;

@@ -11,8 +11,10 @@ use crate::fixture::{Fixture, one_task, pass};
 async fn only_what_failed_is_done_again() {
     let f = Fixture::new().await;
     let (good, bad) = (f.activity("good").await, f.activity("bad").await);
-    let branch = |name: &str, arn: &str| json!({"StartAt": name, "States": {
-        name: {"Type": "Task", "Resource": arn, "End": true}}});
+    let branch = |name: &str, arn: &str| {
+        json!({"StartAt": name, "States": {
+        name: {"Type": "Task", "Resource": arn, "End": true}}})
+    };
     let machine = json!({"StartAt": "P", "States": {"P": {"Type": "Parallel", "End": true,
         "Branches": [branch("G", &good), branch("B", &bad)]}}});
     let machine = f.machine("m", machine).await;

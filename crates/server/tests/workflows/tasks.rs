@@ -130,8 +130,10 @@ async fn results_stops_and_timeouts_at_once_have_one_outcome_each() {
 async fn results_of_sibling_branches_do_not_overwrite_each_other() {
     let f = Fixture::new().await;
     let activity = f.activity("a").await;
-    let branch = |n: i32| json!({"StartAt": format!("B{n}"), "States": {
-        format!("B{n}"): {"Type": "Task", "Resource": activity, "Parameters": {"n": n}, "End": true}}});
+    let branch = |n: i32| {
+        json!({"StartAt": format!("B{n}"), "States": {
+        format!("B{n}"): {"Type": "Task", "Resource": activity, "Parameters": {"n": n}, "End": true}}})
+    };
     let branches: Vec<_> = (0..8).map(branch).collect();
     let machine = json!({"StartAt": "Par", "States": {
         "Par": {"Type": "Parallel", "Branches": branches, "End": true}}});
@@ -178,7 +180,7 @@ async fn heartbeats_keep_each_task_of_many_alive() {
         }
     }
     let (arn, token) = tasks.pop().unwrap();
-    assert_eq!(f.view(&arn).await.error.as_deref(), Some("States.Timeout"));
+    assert_eq!(f.view(&arn).await.error.as_deref(), Some("States.HeartbeatTimeout"));
     let late = f.wf.task_heartbeat(&token).await.unwrap_err();
     assert_eq!(late.refusal(), Some(Refusal::TaskTimedOut));
     for (arn, token) in tasks {
@@ -276,11 +278,8 @@ async fn one_machine_cannot_starve_another_and_priority_goes_first() {
         from.push(f.take(&activity).await.unwrap().1["from"].clone());
     }
     assert_eq!(from.iter().filter(|m| **m == json!("modest")).count(), 5, "{from:?}");
-    let urgent = StartExecution {
-        machine_arn: modest.clone(),
-        priority: 1,
-        ..StartExecution::default()
-    };
+    let urgent =
+        StartExecution { machine_arn: modest.clone(), priority: 1, ..StartExecution::default() };
     f.wf.start_execution(urgent).await.unwrap();
     assert_eq!(f.take(&activity).await.unwrap().1["from"], "modest");
 }
