@@ -128,6 +128,8 @@ pub struct StatesBinding<'a> {
     pub variables: &'a Variables<'a>,
     /// For `$uuid()` and `$random()`.
     pub random: &'a Random,
+    /// What `$now()` and `$millis()` say: one instant for the whole evaluation.
+    pub now: jiff::Timestamp,
 }
 
 #[cfg(test)]

@@ -119,9 +119,35 @@ pub(crate) fn expression_text(text: &str) -> Option<&str> {
     Some(text.strip_prefix("{%")?.strip_suffix("%}")?.trim())
 }
 
+/// Levels of a field that holds expressions: compiling and evaluating it recurse. Without expressions
+/// it is only as deep as JSON may be.
+const DEPTH_MAX: usize = 200;
+
+fn has_expressions(value: &Value, language: QueryLanguage) -> bool {
+    match value {
+        Value::Object(members) => members.iter().any(|(key, member)| {
+            (language == QueryLanguage::JsonPath && key.ends_with(".$"))
+                || has_expressions(member, language)
+        }),
+        Value::Array(items) => items.iter().any(|item| has_expressions(item, language)),
+        Value::String(text) => {
+            language == QueryLanguage::Jsonata && expression_text(text).is_some()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
 impl Template {
     /// Compiles a value. The error carries the place below the field.
     pub fn compile(value: &Value, language: QueryLanguage) -> Result<Self, (String, SyntaxError)> {
+        if !has_expressions(value, language) {
+            return Ok(Self::Literal(value.clone()));
+        }
+        if value.depth() > DEPTH_MAX {
+            let message =
+                format!("a field with expressions is nested deeper than {DEPTH_MAX} levels");
+            return Err((String::new(), SyntaxError::new(message)));
+        }
         match language {
             QueryLanguage::JsonPath => Self::paths(value),
             QueryLanguage::Jsonata => Self::expressions(value, ""),

@@ -23,6 +23,8 @@ pub(crate) struct Eval<'a> {
     pub(crate) context: &'a Context<'a>,
     pub(crate) variables: &'a Variables<'a>,
     pub(crate) random: &'a Random,
+    /// What expressions see as the present.
+    pub(crate) now: Timestamp,
 }
 
 /// The tolerances of a distributed Map.
@@ -54,6 +56,7 @@ impl Eval<'_> {
             context: self.context,
             variables: self.variables,
             random: self.random,
+            now: self.now,
         }
     }
 

@@ -140,7 +140,10 @@ impl Run<'_> {
         match end {
             MapRunEnd::Succeeded(result) => {
                 let event = self.record(EventType::MapRunSucceeded, previous, Details::default());
-                self.frame(id).previous = event;
+                let frame = self.frame(id);
+                frame.previous = event;
+                // The run is over: should the state's own output fail, a redrive makes a new one.
+                frame.doing = Doing::Work;
                 let name = self.state_name(id);
                 let done = limited(result.value().clone(), &name)
                     .and_then(|result| self.items_done(id, result.value()));
@@ -366,6 +369,7 @@ impl<'a> ChildInputs<'a> {
             context: &context,
             variables: &variables,
             random: &random,
+            now: env.now,
         };
         f(&eval, map).map_err(|error| {
             let cause = format!(

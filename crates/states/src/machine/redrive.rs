@@ -41,12 +41,13 @@ impl Run<'_> {
 
     fn resume(&mut self, id: FrameId) {
         let redrive_count = self.state.redrive_count;
+        let has_children = !self.children(id).is_empty();
         let frame = self.frame(id);
         frame.retries.clear();
         frame.retry_count = 0;
         match &frame.doing {
             // Its branches or iterations are frames of their own.
-            Doing::Parallel { .. } | Doing::Map(_) => {}
+            Doing::Parallel { .. } | Doing::Map(_) if has_children => {}
             Doing::MapRun { map_run, arn } => {
                 let (map_run, arn, previous) = (*map_run, arn.clone(), frame.previous);
                 let details = Details {
@@ -59,7 +60,10 @@ impl Run<'_> {
                 self.step.effects.push(Effect::RedriveMapRun { map_run });
             }
             Doing::Enter => self.state.ready.push_back(id),
-            Doing::Work
+            // Its own output failed after all of them were done: it is done over.
+            Doing::Parallel { .. }
+            | Doing::Map(_)
+            | Doing::Work
             | Doing::Failed { .. }
             | Doing::Wait { .. }
             | Doing::Retry { .. }

@@ -308,6 +308,7 @@ impl<'a> Run<'a> {
             context: &context,
             variables: &variables,
             random: &self.random,
+            now: self.env.now,
         })
     }
 

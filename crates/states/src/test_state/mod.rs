@@ -162,6 +162,7 @@ pub fn run(request: &Request<'_>) -> Result<Answer, TestStateError> {
         context: &context,
         variables: &scopes,
         random: &random,
+        now: request.now,
     };
     let mut inspection = Inspection::new(&input);
     let outcome = test(&eval, request, mock, &mut inspection)?;

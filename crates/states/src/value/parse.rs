@@ -21,12 +21,19 @@ pub struct ParseError {
 pub(super) fn parse(text: &str) -> Result<Value, ParseError> {
     let mut reader = Reader { text, at: 0 };
     reader.skip_space();
-    let value = reader.value(0)?;
+    let value = reader.value()?;
     reader.skip_space();
     if reader.at < text.len() {
         return Err(reader.error("unexpected text after the value"));
     }
     Ok(value)
+}
+
+/// An array or object whose end has not come.
+enum Open {
+    Array(Vec<Value>),
+    /// With the key whose value comes next.
+    Object(Object, Arc<str>),
 }
 
 struct Reader<'a> {
@@ -49,18 +56,90 @@ impl Reader<'_> {
         }
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value, ParseError> {
-        match self.peek() {
-            Some(b'{') => self.object(depth + 1),
-            Some(b'[') => self.array(depth + 1),
-            Some(b'"') => Ok(Value::String(self.string()?)),
-            Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(b't') => self.word("true", Value::Bool(true)),
-            Some(b'f') => self.word("false", Value::Bool(false)),
-            Some(b'n') => self.word("null", Value::Null),
-            Some(_) => Err(self.error("expected a value")),
-            None => Err(self.error("unexpected end")),
+    /// Reads one value. What is open is kept in a list, not on the stack: a thread's stack must not
+    /// decide how deep a text may be.
+    fn value(&mut self) -> Result<Value, ParseError> {
+        let mut open: Vec<Open> = Vec::new();
+        loop {
+            self.skip_space();
+            let mut value = match self.peek() {
+                Some(begin @ (b'{' | b'[')) => {
+                    if open.len() >= DEPTH_MAX {
+                        return Err(self.error("nested too deeply"));
+                    }
+                    self.at += 1;
+                    self.skip_space();
+                    match (begin, self.peek()) {
+                        (b'{', Some(b'}')) => {
+                            self.at += 1;
+                            Object::new().into()
+                        }
+                        (b'[', Some(b']')) => {
+                            self.at += 1;
+                            Vec::new().into()
+                        }
+                        (b'{', _) => {
+                            open.push(Open::Object(Object::new(), self.key()?));
+                            continue;
+                        }
+                        (_, _) => {
+                            open.push(Open::Array(Vec::new()));
+                            continue;
+                        }
+                    }
+                }
+                Some(b'"') => Value::String(self.string()?),
+                Some(b'-' | b'0'..=b'9') => self.number()?,
+                Some(b't') => self.word("true", Value::Bool(true))?,
+                Some(b'f') => self.word("false", Value::Bool(false))?,
+                Some(b'n') => self.word("null", Value::Null)?,
+                Some(_) => return Err(self.error("expected a value")),
+                None => return Err(self.error("unexpected end")),
+            };
+            // Put it into what is open, and close what ends with it.
+            loop {
+                let Some(container) = open.pop() else { return Ok(value) };
+                self.skip_space();
+                let next = self.peek();
+                match (container, next) {
+                    (Open::Array(mut items), Some(b',' | b']')) => {
+                        self.at += 1;
+                        items.push(value);
+                        if next == Some(b',') {
+                            open.push(Open::Array(items));
+                            break;
+                        }
+                        value = items.into();
+                    }
+                    (Open::Object(mut members, key), Some(b',' | b'}')) => {
+                        self.at += 1;
+                        members.insert(key, value);
+                        if next == Some(b',') {
+                            self.skip_space();
+                            open.push(Open::Object(members, self.key()?));
+                            break;
+                        }
+                        value = members.into();
+                    }
+                    (Open::Array(_), _) => return Err(self.error("expected ',' or ']'")),
+                    (Open::Object(..), _) => return Err(self.error("expected ',' or '}'")),
+                }
+            }
         }
+    }
+
+    /// A key and its colon.
+    fn key(&mut self) -> Result<Arc<str>, ParseError> {
+        if self.peek() != Some(b'"') {
+            return Err(self.error("expected a key in double quotes"));
+        }
+        let key = self.string()?;
+        self.skip_space();
+        if self.peek() != Some(b':') {
+            return Err(self.error("expected ':'"));
+        }
+        self.at += 1;
+        Ok(key)
     }
 
     fn word(&mut self, word: &str, value: Value) -> Result<Value, ParseError> {
@@ -69,69 +148,6 @@ impl Reader<'_> {
         }
         self.at += word.len();
         Ok(value)
-    }
-
-    fn object(&mut self, depth: usize) -> Result<Value, ParseError> {
-        if depth > DEPTH_MAX {
-            return Err(self.error("nested too deeply"));
-        }
-        self.at += 1;
-        let mut members = Object::new();
-        self.skip_space();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(members.into());
-        }
-        loop {
-            self.skip_space();
-            if self.peek() != Some(b'"') {
-                return Err(self.error("expected a key in double quotes"));
-            }
-            let key = self.string()?;
-            self.skip_space();
-            if self.peek() != Some(b':') {
-                return Err(self.error("expected ':'"));
-            }
-            self.at += 1;
-            self.skip_space();
-            let value = self.value(depth)?;
-            members.insert(key, value);
-            self.skip_space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    return Ok(members.into());
-                }
-                _ => return Err(self.error("expected ',' or '}'")),
-            }
-        }
-    }
-
-    fn array(&mut self, depth: usize) -> Result<Value, ParseError> {
-        if depth > DEPTH_MAX {
-            return Err(self.error("nested too deeply"));
-        }
-        self.at += 1;
-        let mut items = Vec::new();
-        self.skip_space();
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(items.into());
-        }
-        loop {
-            self.skip_space();
-            items.push(self.value(depth)?);
-            self.skip_space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b']') => {
-                    self.at += 1;
-                    return Ok(items.into());
-                }
-                _ => return Err(self.error("expected ',' or ']'")),
-            }
-        }
     }
 
     fn digits(&mut self) -> Result<(), ParseError> {

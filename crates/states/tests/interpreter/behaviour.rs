@@ -264,3 +264,54 @@ fn numbers_keep_their_text() {
         Some("{ \"n\": 9007199254740993, \"b\": 123456789012345678901234567890 }")
     );
 }
+
+#[test]
+fn a_redrive_does_over_a_state_whose_own_output_failed() {
+    for state in [
+        r#"{"Type":"Parallel","OutputPath":"$.none","End":true,"Branches":[
+            {"StartAt":"T","States":{"T":{"Type":"Task","Resource":"w","End":true}}}]}"#,
+        r#"{"Type":"Map","ItemsPath":"$.items","OutputPath":"$.none","End":true,"ItemProcessor":
+            {"StartAt":"T","States":{"T":{"Type":"Task","Resource":"w","End":true}}}}"#,
+    ] {
+        let mut play = Play::start(&one(state), r#"{"items":[1]}"#);
+        let task = play.take().task;
+        play.succeed(task, "1").unwrap();
+        assert_eq!(play.failure().name(), "States.Runtime");
+        play.redrive();
+        assert_eq!(play.tasks.len(), 1, "its work is done over");
+    }
+    let map = r#"{"Type":"Map","ItemsPath":"$.items","OutputPath":"$.none","End":true,"ItemProcessor":
+        {"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},
+         "StartAt":"T","States":{"T":{"Type":"Pass","End":true}}}}"#;
+    let mut play = Play::start(&one(map), r#"{"items":[1]}"#);
+    let map_run = play.map_runs.remove(0).map_run;
+    let end = MapRunEnd::Succeeded(ark_states::Document::new(ark_states::Value::array([])));
+    play.send(Event::MapRunFinished { map_run, end }).unwrap();
+    play.redrive();
+    assert_ne!(play.map_runs[0].map_run, map_run);
+}
+
+#[test]
+fn deep_definitions_and_inputs_are_read() {
+    let deep = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+    let state = format!(r#"{{"Type":"Pass","Parameters":{},"End":true}}"#, deep(900));
+    let play = Play::start(&one(&state), &deep(900));
+    assert_eq!(play.output(), deep(900));
+    let branch = |inner: &str| {
+        format!(
+            r#"{{"StartAt":"A","States":{{"A":{{"Type":"Parallel","End":true,"Branches":[{inner}]}}}}}}"#
+        )
+    };
+    let mut machine = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#.to_owned();
+    for _ in 0..40 {
+        machine = branch(&machine);
+    }
+    assert_eq!(
+        Play::start(&machine, "1").output(),
+        format!("{}1{}", "[".repeat(40), "]".repeat(40))
+    );
+    for _ in 0..100 {
+        machine = branch(&machine);
+    }
+    assert!(ark_states::Definition::parse(&machine).is_err());
+}

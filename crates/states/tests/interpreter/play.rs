@@ -133,6 +133,11 @@ impl Play {
             .chain(self.redriven.iter().copied())
             .collect();
         assert_eq!(map_runs.into_iter().collect::<BTreeSet<_>>(), open, "map runs");
+        if self.state.status() == ExecutionStatus::Running {
+            let waits =
+                self.tasks.len() + self.timers.len() + self.map_runs.len() + self.redriven.len();
+            assert!(waits > 0, "what runs waits for something, or it would never end");
+        }
         let by_history = match self.history.last().map(|event| event.kind.name()) {
             Some("ExecutionSucceeded") => ExecutionStatus::Succeeded,
             Some("ExecutionFailed") => ExecutionStatus::Failed,

@@ -93,7 +93,7 @@ fn play(machine: &Json, numbers: &[u32]) -> Vec<&'static str> {
             }
             5 | 6 if !play.tasks.is_empty() => {
                 let task = play.tasks[pick % play.tasks.len()].task;
-                play.fail(task, if pick % 2 == 0 { "E" } else { "F" })
+                play.fail(task, if pick.is_multiple_of(2) { "E" } else { "F" })
             }
             7 if !play.tasks.is_empty() => {
                 let task = play.tasks.remove(pick % play.tasks.len()).task;
@@ -109,7 +109,7 @@ fn play(machine: &Json, numbers: &[u32]) -> Vec<&'static str> {
                 } else {
                     play.map_runs.remove(0).map_run
                 };
-                let end = if pick % 2 == 0 {
+                let end = if pick.is_multiple_of(2) {
                     MapRunEnd::Succeeded(Document::new(Value::array([])))
                 } else {
                     MapRunEnd::Failed(Failure::new("E", "c"))
@@ -122,7 +122,7 @@ fn play(machine: &Json, numbers: &[u32]) -> Vec<&'static str> {
                 output: Document::new(Value::Null),
             }),
             12 => play.send(Event::TimerFired { timer: TimerId(u64::MAX) }),
-            13 if pick % 8 == 0 => {
+            13 if pick.is_multiple_of(8) => {
                 play.now += SignedDuration::from_secs(1);
                 play.send(Event::Stop { failure: Failure::new("S", "c") })
             }
@@ -173,7 +173,7 @@ fn the_game_reaches_every_corner() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_machine_keeps_its_books(

@@ -267,6 +267,7 @@ const NOT_PURE: &[(&str, &str)] = &[
         "test_lambda_task_service.py::TestTaskServiceLambda::test_invoke",
         "HTTP headers of AWS's service",
     ),
+    ("test_numbered_mock_responses_multiple_success_invocations", "HTTP headers of AWS's service"),
     ("[TASK_LAMBDA_SDK_RESOURCE_JSONPATH_TO_JSONATA]", "HTTP headers of AWS's service"),
     ("[TASK_LAMBDA_SDK_RESOURCE_JSONATA_TO_JSONPATH]", "HTTP headers of AWS's service"),
 ];
