@@ -35,11 +35,17 @@ pub(crate) struct Ark {
     server: Option<Child>,
     /// In the environment of every instance, so that what is left over is found.
     pub(crate) mark: String,
+    variables: Vec<(String, String)>,
 }
 
 impl Ark {
     /// Starts server and gateway.
     pub(crate) fn up() -> Self {
+        Self::up_with(&[])
+    }
+
+    /// The same, with these variables in the server's environment.
+    pub(crate) fn up_with(variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         // Apps run under users of their own and must get through to their files.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).expect("permissions");
@@ -53,6 +59,7 @@ impl Ark {
             token: String::new(),
             server: None,
             mark,
+            variables: variables.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
         };
         ark.start_server();
         ark
@@ -71,6 +78,7 @@ impl Ark {
         let mut child = Command::new(ark())
             .args(["up", "--json", "--api", "127.0.0.1:0", "--http", &http, "--data-dir"])
             .arg(self.data_dir())
+            .envs(self.variables.clone())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log(&self.dir.path().join("server.log")))

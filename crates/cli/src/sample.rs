@@ -17,7 +17,6 @@ mod tests;
 
 use std::future::Future;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +52,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         }
     }
     let told = told_to_stop(settings.on_sigterm)?;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.port));
+    let address = settings.address;
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("address {address}"))?;
     let address = listener.local_addr().context("address of the listener")?;

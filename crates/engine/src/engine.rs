@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ark_model::artifact::Manifest;
+use ark_model::artifact::{Artifact, Manifest};
 use ark_model::definition::StopSignal;
 use ark_model::ids::{AppName, EnvName, InstanceId, ReleaseNumber, Sha256};
 use ark_model::instance::{ObservedInstance, PortBinding};
@@ -36,6 +36,22 @@ pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
 pub trait Engine: Send + Sync {
     /// Which engine this is.
     fn kind(&self) -> EngineKind;
+
+    /// Which engine runs an artifact of this kind here; [`Engine::kind`] unless several are joined.
+    fn kind_for(&self, artifact: &Artifact) -> EngineKind {
+        let _ = artifact;
+        self.kind()
+    }
+
+    /// The digest that pins an image for a release: its content's id, wherever it came from. `None`
+    /// when this engine does not have the image (yet), or runs none. Nothing is fetched.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn image_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
+        let _ = reference;
+        Ok(None)
+    }
 
     /// What it can hold an instance to on this host, and why not what it cannot.
     fn capabilities(&self) -> Capabilities;

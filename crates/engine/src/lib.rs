@@ -7,6 +7,7 @@
 mod docker;
 pub mod engine;
 pub mod fake;
+mod host;
 mod process;
 pub mod shim;
 mod sys;
@@ -17,4 +18,5 @@ pub use engine::{
     ExecSpec, INSTANCE_ID_VARIABLE, LOG_LINE_BYTES_MAX, LogLimits, LogLine, LogQuery, LogSource,
     LogStream, StartSpec, Stats, StopOptions, blob_path,
 };
+pub use host::HostEngines;
 pub use process::{CgroupUse, ProcessEngine, ProcessOptions};

@@ -102,7 +102,7 @@ async fn an_image_runs_its_own_command() {
     let engine = fixture.engine();
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     for (command, expected) in [(vec![], "entry default"), (words("echo instead"), "instead")] {
-        let digest = fixture.docker_engine().image_digest(own).await.unwrap();
+        let digest = engine.image_digest(own).await.unwrap();
         assert!(digest.as_ref().is_some_and(|digest| digest.starts_with("sha256:")));
         let mut spec = image_spec(command);
         spec.artifact = ArtifactSource::Image { reference: own.to_owned(), digest };
@@ -110,7 +110,7 @@ async fn an_image_runs_its_own_command() {
         assert_eq!(until_exited(&engine, spec.id).await.code, Some(0));
         assert_eq!(log(&engine, spec.id, LogQuery::default()).await[0].text, expected);
     }
-    assert_eq!(fixture.docker_engine().image_digest("no/such:image").await.unwrap(), None);
+    assert_eq!(engine.image_digest("no/such:image").await.unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! Instances: one running copy of a release, as recorded and as observed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -76,6 +76,10 @@ pub enum EngineState {
         since: Timestamp,
         /// The main process, where the engine runs on this host.
         process: Option<ProcessIdentity>,
+        /// Where its ports are reached, when it has an address of its own; else they are where
+        /// they were given to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<IpAddr>,
     },
     /// It was asked to stop and has not ended yet.
     Stopping {

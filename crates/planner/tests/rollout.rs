@@ -66,7 +66,7 @@ fn instance(n: u128, release: ReleaseNumber, state: InstanceState) -> Seen {
         stopping_at: None,
         has_ports: true,
         drain: Duration::from_secs(30),
-        engine: Some(EngineState::Running { since: at(born), process: None }),
+        engine: Some(EngineState::Running { since: at(born), process: None, address: None }),
         probe: Some(ProbeSeen { ready: serving, since: at(born), last_failure: None }),
         admission: match state {
             InstanceState::Starting => Admission::Candidate,

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ark_engine::{Engine, ProcessEngine, StopOptions};
+use ark_engine::{
+    DockerEngine, DockerOptions, Engine, EngineError, HostEngines, ProcessEngine, StopOptions,
+};
 use ark_model::api::{Role, ShutdownRequest};
 use ark_model::event::{EventKind, NewEvent};
 use ark_store::{Blobs, Keyring, Store, StoreError};
@@ -162,8 +164,7 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
     let keyring = keyring(&store, &data_dir).await?;
     let blobs = Blobs::open(&data_dir)?;
     let shim = vec![OsString::from(&options.exe), OsString::from("shim")];
-    let engine = ProcessEngine::new(&data_dir, shim).map_err(ServerError::Engine)?;
-    let engine: Arc<dyn Engine> = Arc::new(engine);
+    let engine: Arc<dyn Engine> = Arc::new(engines(&data_dir, shim).map_err(ServerError::Engine)?);
     let token_file = admin_token(&store, &data_dir, now).await?;
 
     let listener = listen("API", options.api, "--api").await?;
@@ -392,6 +393,18 @@ impl Running {
         });
         stream::iter(kills).buffer_unordered(KILLS_AT_ONCE).collect::<Vec<()>>().await;
     }
+}
+
+/// Processes, and containers where a Docker engine answers.
+fn engines(data_dir: &Path, shim: Vec<OsString>) -> Result<HostEngines, EngineError> {
+    let processes = ProcessEngine::new(data_dir, shim)?;
+    let mut options = DockerOptions::default();
+    let named = std::env::var("DOCKER_HOST").ok();
+    if let Some(socket) = named.as_deref().and_then(|host| host.strip_prefix("unix://")) {
+        options.socket = PathBuf::from(socket);
+    }
+    let containers = DockerEngine::new(data_dir, options)?;
+    Ok(HostEngines::new(processes, containers, data_dir.join("docker").join("used")))
 }
 
 fn make_data_dir(dir: &Path) -> Result<PathBuf, ServerError> {

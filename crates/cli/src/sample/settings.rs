@@ -2,7 +2,8 @@
 //!
 //! | variable | meaning |
 //! | --- | --- |
-//! | `PORT` | port on 127.0.0.1; 0 picks one |
+//! | `PORT` | the port; 0 picks one |
+//! | `LISTEN_HOST` | the address to listen on (default `127.0.0.1`); in a container `0.0.0.0` |
 //! | `VERSION` | the version it says it is (default `1`) |
 //! | `BROKEN` | `never-ready`, `crash`, `crash-after-ms:N` |
 //! | `START_DELAY_MS` | not ready for so long |
@@ -10,6 +11,7 @@
 //! | `EXIT_AT_ONCE=1` | stops without finishing requests |
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -18,7 +20,7 @@ use axum::http::HeaderValue;
 /// All settings.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
-    pub(super) port: u16,
+    pub(super) address: SocketAddr,
     pub(super) identity: Identity,
     pub(super) broken: Broken,
     pub(super) start_delay: Duration,
@@ -66,7 +68,12 @@ impl Settings {
     /// Names the variable that is missing or has no meaning.
     pub(super) fn read(get: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let port = get("PORT").context("PORT is not set")?;
-        let port = port.parse().with_context(|| format!("PORT {port:?}"))?;
+        let port: u16 = port.parse().with_context(|| format!("PORT {port:?}"))?;
+        let host: IpAddr = match get("LISTEN_HOST") {
+            Some(host) => host.parse().with_context(|| format!("LISTEN_HOST {host:?}"))?,
+            None => Ipv4Addr::LOCALHOST.into(),
+        };
+        let address = (host, port).into();
         let flag = |name: &str| get(name).is_some_and(|value| value == "1");
         let on_sigterm = match (flag("IGNORE_SIGTERM"), flag("EXIT_AT_ONCE")) {
             (false, false) => OnSigterm::Finish,
@@ -79,7 +86,7 @@ impl Settings {
             None => Duration::ZERO,
         };
         let broken = Broken::read(get("BROKEN").as_deref().unwrap_or_default())?;
-        Ok(Self { port, identity: Identity::read(&get)?, broken, start_delay, on_sigterm })
+        Ok(Self { address, identity: Identity::read(&get)?, broken, start_delay, on_sigterm })
     }
 }
 

@@ -65,17 +65,6 @@ impl Connection {
         Ok(docker)
     }
 
-    pub(super) async fn version(&self) -> Result<String, EngineError> {
-        let version = self
-            .get()
-            .await?
-            .version()
-            .await
-            .map_err(|e| unavailable("ask the Docker engine for its version", e))?;
-        let part = |text: Option<String>| text.unwrap_or_else(|| "unknown".to_owned());
-        Ok(format!("{}, API {}", part(version.version), part(version.api_version)))
-    }
-
     /// As the daemon said when it was first reached; nothing is missing before that.
     pub(super) fn missing_limits(&self) -> MissingLimits {
         *self.missing.lock().unwrap_or_else(PoisonError::into_inner)

@@ -98,10 +98,11 @@ impl DockerEngine {
     /// daemon need not answer yet. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the directory cannot be made or read.
-    pub fn new(data_dir: &Path, options: DockerOptions) -> std::io::Result<Self> {
-        let place = Place::open(&data_dir.join("docker"))?;
-        let cluster = place.cluster()?;
+    /// [`EngineError::Unavailable`] when its directory cannot be made or read.
+    pub fn new(data_dir: &Path, options: DockerOptions) -> Result<Self, EngineError> {
+        let failed = |e| unavailable("make the directory of containers", e);
+        let place = Place::open(&data_dir.join("docker")).map_err(failed)?;
+        let cluster = place.cluster().map_err(failed)?;
         let inner = Arc::new(Inner {
             connection: Connection::new(options.socket.clone()),
             place,
@@ -114,24 +115,6 @@ impl DockerEngine {
         });
         let follower = tokio::spawn(events::follow(Arc::downgrade(&inner)));
         Ok(Self { inner, follower })
-    }
-
-    /// Whether the daemon answers now, and as what: `20.10.24, API 1.41`.
-    ///
-    /// # Errors
-    /// [`EngineError::Unavailable`].
-    pub async fn version(&self) -> Result<String, EngineError> {
-        self.inner.connection.version().await
-    }
-
-    /// The digest that pins an image for a release: the image's own id, which names its content
-    /// wherever it came from. Asks the daemon only; nothing is pulled. `None` when the daemon does
-    /// not have it.
-    ///
-    /// # Errors
-    /// [`EngineError::Unavailable`].
-    pub async fn image_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
-        self.inner.image(reference).await
     }
 }
 
@@ -212,6 +195,10 @@ impl Engine for DockerEngine {
             kill_everything: Enforcement::Enforced,
             app_isolation: Enforcement::Enforced,
         }
+    }
+
+    async fn image_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
+        self.inner.image(reference).await
     }
 
     async fn start(&self, spec: &StartSpec) -> Result<(), EngineError> {

@@ -3,6 +3,7 @@
 //! an event or the container's state says that they are old.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use ark_model::ids::InstanceId;
 use ark_model::instance::{EngineState, Exit, ObservedInstance, ProcessIdentity, StartFailure};
 use bollard::models::{
     ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
-    ContainerSummaryStateEnum,
+    ContainerSummaryStateEnum, EndpointSettings,
 };
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use futures::TryStreamExt;
@@ -36,7 +37,26 @@ pub(super) struct Cache {
 struct Details {
     asked: Instant,
     listed: Option<ContainerSummaryStateEnum>,
+    told: Told,
+}
+
+/// What the daemon tells of one container.
+#[derive(Clone, Default)]
+struct Told {
     state: ContainerState,
+    /// In its environment's network.
+    address: Option<IpAddr>,
+}
+
+impl Told {
+    fn of(found: &mut ContainerInspectResponse) -> Self {
+        let networks = found.network_settings.take().and_then(|settings| settings.networks);
+        let address = |one: EndpointSettings| one.ip_address?.parse().ok();
+        Self {
+            state: found.state.take().unwrap_or_default(),
+            address: networks.into_iter().flatten().find_map(|(_, one)| address(one)),
+        }
+    }
 }
 
 impl Cache {
@@ -50,15 +70,11 @@ impl Cache {
         self.lock().clear();
     }
 
-    fn get(
-        &self,
-        container: &str,
-        listed: Option<ContainerSummaryStateEnum>,
-    ) -> Option<ContainerState> {
+    fn get(&self, container: &str, listed: Option<ContainerSummaryStateEnum>) -> Option<Told> {
         let containers = self.lock();
         let known = containers.get(container)?;
         let fresh = known.listed == listed && known.asked.elapsed() < DETAILS_MAX_AGE;
-        fresh.then(|| known.state.clone())
+        fresh.then(|| known.told.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Details>> {
@@ -99,20 +115,15 @@ impl Inner {
         let pending = self.pending()?.remove(&id);
         match docker.inspect_container(&container_name(id), None).await {
             Ok(mut found) => {
-                if let Some(state) = &mut found.state {
-                    self.ask_init(id, state).await?;
-                }
-                Ok(self.told(&found))
+                let mut told = Told::of(&mut found);
+                self.ask_init(id, &mut told.state).await?;
+                let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+                let created = found.created.map(|at| at.to_string());
+                Ok(self.instance(&labels, &told, created.as_deref()))
             }
             Err(error) if connection::status(&error) == Some(404) => Ok(pending),
             Err(error) => Err(unavailable("look at a container", error)),
         }
-    }
-
-    fn told(&self, found: &ContainerInspectResponse) -> Option<ObservedInstance> {
-        let labels = found.config.as_ref()?.labels.as_ref()?;
-        let state = found.state.as_ref()?;
-        self.instance(labels, state, found.created.as_ref().map(ToString::to_string).as_deref())
     }
 
     async fn observe(
@@ -124,29 +135,29 @@ impl Inner {
         };
         let listed = summary.state;
         let known = self.cache.get(container, listed);
-        let state = match known {
-            Some(state) => state,
+        let told = match known {
+            Some(told) => told,
             None => {
                 let docker = self.connection.get().await?;
-                let mut state = match docker.inspect_container(container, None).await {
-                    Ok(found) => found.state.unwrap_or_default(),
+                let mut told = match docker.inspect_container(container, None).await {
+                    Ok(mut found) => Told::of(&mut found),
                     // Removed since it was listed.
                     Err(error) if connection::status(&error) == Some(404) => return Ok(None),
                     Err(error) => return Err(unavailable("look at a container", error)),
                 };
                 if let Some(id) = labels.get(config::INSTANCE).and_then(|id| id.parse().ok()) {
-                    self.ask_init(id, &mut state).await?;
+                    self.ask_init(id, &mut told.state).await?;
                 }
                 // What was just created is about to be something else.
                 if listed != Some(ContainerSummaryStateEnum::CREATED) {
-                    let details = Details { asked: Instant::now(), listed, state: state.clone() };
+                    let details = Details { asked: Instant::now(), listed, told: told.clone() };
                     self.cache.lock().insert(container.clone(), details);
                 }
-                state
+                told
             }
         };
         let created = summary.created.and_then(|s| Timestamp::from_second(s).ok());
-        Ok(self.instance(labels, &state, created.map(|at| at.to_string()).as_deref()))
+        Ok(self.instance(labels, &told, created.map(|at| at.to_string()).as_deref()))
     }
 
     /// The daemon's first process in a container starts the program, so that the daemon itself
@@ -172,7 +183,7 @@ impl Inner {
     fn instance(
         &self,
         labels: &HashMap<String, String>,
-        state: &ContainerState,
+        told: &Told,
         created: Option<&str>,
     ) -> Option<ObservedInstance> {
         if labels.get(config::CLUSTER)? != &self.cluster {
@@ -185,7 +196,7 @@ impl Inner {
             env: labels.get(config::ENV)?.parse().ok()?,
             app: labels.get(config::APP)?.parse().ok()?,
             release: labels.get(config::RELEASE)?.parse().ok()?,
-            state: engine_state(state, self.place.stop(id), created),
+            state: engine_state(told, self.place.stop(id), created),
         })
     }
 
@@ -208,11 +219,8 @@ impl Inner {
 }
 
 /// A container's state in the engine's words.
-fn engine_state(
-    state: &ContainerState,
-    stop: Option<AskedStop>,
-    created: Timestamp,
-) -> EngineState {
+fn engine_state(told: &Told, stop: Option<AskedStop>, created: Timestamp) -> EngineState {
+    let Told { state, address } = told;
     use ContainerStateStatusEnum as Status;
     match (state.status.unwrap_or(Status::EMPTY), stop) {
         (Status::CREATED, stop) => match (start_failure(state), stop) {
@@ -227,6 +235,7 @@ fn engine_state(
             EngineState::Running {
                 since: instant(state.started_at.as_deref()).unwrap_or(created),
                 process: state.pid.and_then(process),
+                address: *address,
             }
         }
         (Status::EXITED | Status::DEAD | Status::REMOVING, stop) => {
@@ -319,13 +328,17 @@ mod tests {
         }
     }
 
+    fn told(state: &ContainerState) -> Told {
+        Told { state: state.clone(), address: None }
+    }
+
     fn stop(at: &str) -> AskedStop {
         let at: Timestamp = at.parse().unwrap();
         AskedStop { at, kill_at: at, before_start: false }
     }
 
     fn ended(state: &ContainerState, stop: Option<AskedStop>) -> Exit {
-        match engine_state(state, stop, Timestamp::UNIX_EPOCH) {
+        match engine_state(&told(state), stop, Timestamp::UNIX_EPOCH) {
             EngineState::Exited { exit } => exit,
             other => panic!("{other:?}"),
         }
@@ -360,7 +373,7 @@ mod tests {
                 .to_owned(),
         );
         let EngineState::StartFailed { reason } =
-            engine_state(&created, None, Timestamp::UNIX_EPOCH)
+            engine_state(&told(&created), None, Timestamp::UNIX_EPOCH)
         else {
             panic!()
         };
@@ -369,6 +382,9 @@ mod tests {
             "command not found: exec: \"no-such-command\": executable file not found in $PATH"
         );
         created.error = None;
-        assert_eq!(engine_state(&created, None, Timestamp::UNIX_EPOCH), EngineState::Preparing);
+        assert_eq!(
+            engine_state(&told(&created), None, Timestamp::UNIX_EPOCH),
+            EngineState::Preparing
+        );
     }
 }

@@ -129,7 +129,7 @@ impl Life {
         }
         match stop {
             Some((since, _)) => EngineState::Stopping { since },
-            None => EngineState::Running { since: runs_at, process: None },
+            None => EngineState::Running { since: runs_at, process: None, address: None },
         }
     }
 

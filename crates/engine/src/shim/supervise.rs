@@ -93,7 +93,7 @@ impl<'a> Supervisor<'a> {
 
     pub(super) fn run(mut self) -> io::Result<()> {
         let process = Some(self.main.identity);
-        self.record(EngineState::Running { since: Timestamp::now(), process });
+        self.record(EngineState::Running { since: Timestamp::now(), process, address: None });
         // A request made before the signals were read.
         if let Some(request) = self.journal.dir.read_stop_request() {
             self.begin_stop(&request);

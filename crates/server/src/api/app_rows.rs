@@ -132,8 +132,10 @@ impl AppRecords {
             running_deployment: self.running.as_ref().map(summary),
             waiting_deployment: self.waiting.as_ref().map(summary),
             not_enforced: self
-                .definition()
-                .map(|d| unenforced(d, server.engine.as_ref()))
+                .release
+                .as_ref()
+                .map(|release| &release.content)
+                .map(|c| unenforced(&c.definition, &c.artifact, server.engine.as_ref()))
                 .unwrap_or_default(),
         }
     }
@@ -254,8 +256,18 @@ fn cause_words(cause: &StopCause) -> String {
 }
 
 /// What the definition asks for and this engine, on this machine, does not hold.
-pub(super) fn unenforced(definition: &Definition, engine: &dyn Engine) -> Vec<NotEnforced> {
-    let mut all = not_enforced(definition, definition_engine(engine.kind()));
+pub(super) fn unenforced(
+    definition: &Definition,
+    artifact: &Artifact,
+    engine: &dyn Engine,
+) -> Vec<NotEnforced> {
+    let kind = engine.kind_for(artifact);
+    let mut all = not_enforced(definition, definition_engine(kind));
+    if kind == EngineKind::Docker && !definition.dependencies.is_empty() {
+        let reason = "discovery is on the host's loopback, which a container does not reach; give \
+                      it addresses by its configuration";
+        all.push(NotEnforced { path: "dependencies".to_owned(), reason: reason.to_owned() });
+    }
     let capabilities = engine.capabilities();
     let resources = &definition.resources;
     let limits = [

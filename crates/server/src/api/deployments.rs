@@ -1,6 +1,7 @@
 //! Deployments: asking for one, looking at them, ending one, their receipts.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ark_model::api::{
     AbortRequest, DeployRequest, DeploymentView, DeploymentsQuery, Page, PlanView, ProblemCode,
@@ -28,6 +29,9 @@ use super::judge::{Wanted, judge};
 use super::operation::{Operation, Shared};
 use super::{find, plan};
 use crate::auth::{Caller, Permission};
+
+/// How long the engine may take to say whether it has an image.
+const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
 
 const DEPLOY_PROBLEMS: &[ProblemCode] = &[
     ProblemCode::InvalidDefinition,
@@ -173,11 +177,31 @@ async fn judged(
         }
     };
     let (request, app) = (request.clone(), app.clone());
-    let engine = definition_engine(state.engine.kind());
+    let engines = state.engine.clone();
+    let engine = move |artifact: &Artifact| definition_engine(engines.kind_for(artifact));
     // A launch file may be large and hostile: its judgement must not hold up other requests.
-    tokio::task::spawn_blocking(move || judge(&request, known, &app, engine))
+    let mut wanted = tokio::task::spawn_blocking(move || judge(&request, known, &app, engine))
         .await
-        .map_err(|error| ApiError::internal(format!("judging a launch file: {error}")))?
+        .map_err(|error| ApiError::internal(format!("judging a launch file: {error}")))??;
+    if let Artifact::Image { reference, digest: digest @ None } = &mut wanted.artifact {
+        *digest = pinned(state, reference).await?;
+    }
+    Ok(wanted)
+}
+
+/// The digest of an image that is here, so that the release runs the same content for ever. One that
+/// is not here yet is fetched, and pinned, by its first start.
+async fn pinned(state: &Shared, reference: &str) -> Result<Option<String>, ApiError> {
+    let asked = tokio::time::timeout(ENGINE_DEADLINE, state.engine.image_digest(reference)).await;
+    let failed = |why: String| {
+        ApiError::new(ProblemCode::NotRunnable, format!("image `{}`: {why}", find::cut(reference)))
+            .remedy("look closer", "ark doctor")
+    };
+    match asked {
+        Ok(Ok(digest)) => Ok(digest),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed(format!("the engine did not answer within {ENGINE_DEADLINE:?}"))),
+    }
 }
 
 /// Refuses an artifact of which files are missing.

@@ -24,7 +24,8 @@ const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 const ENGINE_DEADLINE: Duration = Duration::from_secs(5);
 
 pub(super) async fn doctor(State(state): State<Shared>) -> Json<DoctorReport> {
-    let mut checks = vec![store(&state).await, gateway(&state), engine(&state).await];
+    let mut checks =
+        vec![store(&state).await, gateway(&state), engine(&state).await, images(&state).await];
     let data_dir = state.settings.data_dir.clone();
     let disk = tokio::task::spawn_blocking(move || {
         let mut checks = vec![disk(&data_dir)];
@@ -112,6 +113,20 @@ async fn engine(state: &Shared) -> DoctorCheck {
         }
         Ok(Err(error)) => check("engine", CheckOutcome::Fail, format!("{kind}: {}", chain(&error))),
         Err(_) => check("engine", CheckOutcome::Fail, format!("{kind} does not answer")),
+    }
+}
+
+/// Whether images can run here: a question for one that nobody has.
+async fn images(state: &Shared) -> DoctorCheck {
+    let asked = state.engine.image_digest("ark/doctor:none");
+    let why = match tokio::time::timeout(ENGINE_DEADLINE, asked).await {
+        Ok(Ok(_)) => return check("images", CheckOutcome::Ok, "a Docker engine answers"),
+        Ok(Err(error)) => chain(&error),
+        Err(_) => "it does not answer".to_owned(),
+    };
+    DoctorCheck {
+        remedy: Some("install and start Docker, or set DOCKER_HOST for the server".to_owned()),
+        ..check("images", CheckOutcome::Warn, format!("only directories can run: {why}"))
     }
 }
 

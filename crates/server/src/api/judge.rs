@@ -28,7 +28,7 @@ pub(super) fn judge(
     request: &DeployRequest,
     known: Option<ReleaseContent>,
     app: &AppName,
-    engine: definition::EngineKind,
+    engine: impl Fn(&Artifact) -> definition::EngineKind,
 ) -> Result<Wanted, ApiError> {
     let wanted = match (&request.launch, known) {
         (Some(_), Some(_)) => {
@@ -50,6 +50,7 @@ pub(super) fn judge(
             Wanted { definition, artifact, warnings }
         }
     };
+    let engine = engine(&wanted.artifact);
     check_runnable(&wanted.definition, engine).map_err(|found| not_runnable(&found, app))?;
     check_artifact(&wanted.artifact, engine, app)?;
     Ok(wanted)

@@ -86,7 +86,7 @@ pub(super) fn plan(
         config: compared.map(|before| diff::config(before, &content)).unwrap_or_default(),
         definition: compared.map(|before| diff::definition(before, &content)).unwrap_or_default(),
         steps: Vec::new(),
-        not_enforced: unenforced(&wanted.definition, engine),
+        not_enforced: unenforced(&wanted.definition, &wanted.artifact, engine),
         missing,
         refusals,
         remedy,

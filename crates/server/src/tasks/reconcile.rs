@@ -5,6 +5,7 @@
 //! said; so a crash between the two costs nothing but a round.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -62,6 +63,8 @@ pub(super) struct Running {
     pub(super) id: InstanceId,
     pub(super) since: Timestamp,
     pub(super) process: Option<ProcessIdentity>,
+    /// Where its ports are reached, when it has an address of its own.
+    pub(super) address: Option<IpAddr>,
 }
 
 pub(super) fn load(tx: &ReadTx, key: &AppKey) -> Result<Option<Loaded>, TaskError> {
@@ -238,10 +241,10 @@ fn newly_running(loaded: &Loaded, listed: &Listed) -> Vec<Running> {
         .instances
         .iter()
         .filter_map(|record| match listed.state(record.id)? {
-            EngineState::Running { since, process }
+            EngineState::Running { since, process, address }
                 if record.running_since.is_none() || record.process != process =>
             {
-                Some(Running { id: record.id, since, process })
+                Some(Running { id: record.id, since, process, address })
             }
             _ => None,
         })

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use ark_model::artifact::Artifact;
 use ark_model::deployment::FAILURES_MAX;
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::instance::{InstanceRecord, InstanceState, PortBinding, StopCause};
@@ -126,6 +127,9 @@ impl Recording {
             self.change(tx, seen.id, |i| {
                 i.running_since = i.running_since.or(Some(seen.since));
                 i.process = seen.process;
+                if let Some(address) = seen.address {
+                    i.ports.iter_mut().for_each(|port| port.address.set_ip(address));
+                }
             })?;
         }
         for action in &plan.actions {
@@ -268,9 +272,15 @@ impl Recording {
             avoid: self.avoid.clone(),
         };
         let ports = tx.allocate_ports(&request, self.now)?;
+        // In a container, ports are the definition's own; where they are reached is known when it
+        // runs, and before that it is in no table.
+        let contained = matches!(facts.release.content.artifact, Artifact::Image { .. });
         let bind = |(expose, port): (&ark_model::definition::Expose, u16)| PortBinding {
             expose: expose.name.clone(),
-            address: (std::net::Ipv4Addr::LOCALHOST, port).into(),
+            address: match contained {
+                true => (std::net::Ipv4Addr::UNSPECIFIED, expose.port).into(),
+                false => (std::net::Ipv4Addr::LOCALHOST, port).into(),
+            },
         };
         record.ports = exposes.iter().zip(ports).map(bind).collect();
         tx.put_instance(&record)?;

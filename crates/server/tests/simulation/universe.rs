@@ -157,7 +157,7 @@ impl Universe {
             (EngineState::Preparing, _) if now >= i.starts_at => {
                 let low = (id.0.as_u128() & 0xffff) as i32;
                 let process = Some(ProcessIdentity { pid: low + 2, start_ticks: 1 });
-                i.state = EngineState::Running { since: now, process };
+                i.state = EngineState::Running { since: now, process, address: None };
             }
             (EngineState::Running { .. }, Behaviour::Crashes) if now >= i.ready_at => {
                 i.state = exit(1, false);
