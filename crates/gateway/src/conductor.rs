@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ark_model::gateway::{LostBoot, Report};
@@ -19,6 +19,7 @@ use crate::clock::NEVER;
 use crate::control::Request;
 use crate::health::Probes;
 use crate::listen::{self, Door};
+use crate::metrics::Totals;
 use crate::registry::{Compiled, Registry};
 use crate::saved::{self, Checkpoint};
 use crate::table::RouteSlot;
@@ -66,6 +67,8 @@ pub(crate) struct Conductor {
     pub(crate) on_port: PortObserver,
     pub(crate) applied: Option<Arc<RouteTable>>,
     pub(crate) seq: u64,
+    /// Sums for who asks for metrics; brought up to date once a second.
+    pub(crate) totals: Arc<Mutex<Totals>>,
     /// Lives before this one that the server has not stored, and the first report that told it.
     pub(crate) lost: Vec<LostBoot>,
     pub(crate) lost_told: Option<u64>,
@@ -123,6 +126,7 @@ impl Conductor {
                     self.report();
                     if count.is_multiple_of(REPORTS_PER_CHECKPOINT) {
                         self.listen_again();
+                        self.take_in_totals();
                         self.checkpoint(false).await;
                     }
                 }
@@ -260,6 +264,11 @@ impl Conductor {
             refusals: self.shared.refusals.report(),
             lost: self.lost.clone(),
         }));
+    }
+
+    fn take_in_totals(&self) {
+        let latest = self.reports.borrow().clone();
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).take_in(&latest);
     }
 
     fn stored(&mut self, seq: u64) {

@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ark_model::gateway::{FromGateway, PROTOCOL, Report, TargetReport, ToGateway};
 use ark_model::ids::{BootId, Generation};
 use ark_model::route::RouteTable;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,11 +21,14 @@ use tokio::time::timeout;
 use crate::data_dir::{SOCKET, SocketPath};
 use crate::error::{Error, Result};
 use crate::frames::{self, FrameReader};
+use crate::metrics::{CONTENT_TYPE, Totals};
 
 /// How long a new connection may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one frame may take to be read by the server, before it is taken for dead.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest head of a request for metrics, in bytes.
+const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
 /// How many answers to tables may wait to be sent.
 const ANSWERS_MAX: usize = 16;
 
@@ -48,6 +51,8 @@ pub(crate) struct Desk {
     pub(crate) requests: mpsc::Sender<Request>,
     /// The latest report.
     pub(crate) reports: watch::Receiver<Arc<Report>>,
+    /// For who asks for metrics.
+    pub(crate) totals: Arc<Mutex<Totals>>,
 }
 
 /// Opens the socket, readable by its owner alone, in place of one that is left over.
@@ -81,6 +86,14 @@ pub(crate) async fn run(listener: UnixListener, desk: Desk) {
             tracing::warn!("control connection of another user refused");
             continue;
         }
+        // `GET ` would be the length of a frame far too large, so the two cannot be mistaken.
+        let mut first = [0];
+        if matches!(timeout(HELLO_TIMEOUT, peek(&stream, &mut first)).await, Ok(Ok(1)))
+            && first == *b"G"
+        {
+            tokio::spawn(timeout(HELLO_TIMEOUT, answer_http(stream, desk.totals.clone())));
+            continue;
+        }
         let Ok(Some(connection)) = timeout(HELLO_TIMEOUT, greet(stream, &desk)).await else {
             continue;
         };
@@ -94,6 +107,46 @@ pub(crate) async fn run(listener: UnixListener, desk: Desk) {
             }
         }));
     }
+}
+
+/// The first byte, left where it is.
+async fn peek(stream: &UnixStream, first: &mut [u8; 1]) -> std::io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        let flags = rustix::net::RecvFlags::PEEK;
+        match rustix::net::recv(stream, &mut first[..], flags) {
+            Ok((count, _)) => return Ok(count),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                // Readiness was left over: clear it, and wait anew.
+                let _ = stream.try_io(tokio::io::Interest::READABLE, || -> std::io::Result<()> {
+                    Err(std::io::ErrorKind::WouldBlock.into())
+                });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Answers `GET /metrics`: `curl --unix-socket gateway.sock http://gateway/metrics`.
+async fn answer_http(mut stream: UnixStream, totals: Arc<Mutex<Totals>>) {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        match stream.read_buf(&mut head).await {
+            Ok(1..) if head.len() <= HTTP_HEAD_BYTES_MAX => {}
+            _ => return,
+        }
+    }
+    let (status, body) = match head.starts_with(b"GET /metrics ") {
+        true => ("200 OK", totals.lock().unwrap_or_else(PoisonError::into_inner).render()),
+        false => ("404 Not Found", "there is only /metrics\n".to_owned()),
+    };
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    // A reader that has left wants no answer.
+    let _ = stream.write_all(answer.as_bytes()).await;
 }
 
 /// Only the user who runs the gateway, and root, may control it.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::data_dir;
 use crate::error::{Error, Result};
 use crate::health::Probes;
 use crate::listen::Door;
+use crate::metrics::Totals;
 use crate::registry::Registry;
 use crate::role::Config;
 use crate::worker::{Shared, Tls, Worker};
@@ -120,6 +121,7 @@ impl Gateway {
             lost: vec![],
         };
         let (reports, latest) = watch::channel(Arc::new(first));
+        let totals = Arc::<Mutex<Totals>>::default();
         let conductor = Conductor {
             boot,
             registry: Registry::new(count, shared.clock),
@@ -134,6 +136,7 @@ impl Gateway {
             on_port,
             applied: None,
             seq: 0,
+            totals: totals.clone(),
             lost: saved::read_lost(&data_dir),
             lost_told: None,
             missing: HashMap::new(),
@@ -149,7 +152,8 @@ impl Gateway {
             supervisor_pid: supervisor.map(|process| process.pid),
             supervisor_start_ticks: supervisor.map(|process| process.start_ticks),
         };
-        let desk = Desk { boot, http: http.clone(), requests: requests.clone(), reports: latest };
+        let desk =
+            Desk { boot, http: http.clone(), requests: requests.clone(), reports: latest, totals };
         let control = start_control(conductor, doors, desk, identity, data_dir)?;
         Ok(Self { boot, http, https, requests, control: Some(control), workers })
     }

@@ -26,6 +26,9 @@ mod counters;
 mod data_dir;
 pub mod error;
 mod frames;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway;
 mod handoff;
 mod health;
@@ -33,6 +36,7 @@ mod lazy_histogram;
 mod limiter;
 pub mod link;
 mod listen;
+pub mod metrics;
 mod pool;
 pub mod process;
 mod rate;

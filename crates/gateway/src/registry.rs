@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use ark_model::gateway::{Counters, RouteReport, TargetReport};
+use ark_model::gateway::{RouteReport, TargetReport};
 use ark_model::ids::InstanceId;
 use ark_model::route::{
     Probe, ProbeCheck, ROUTES_MAX, Route as RouteSpec, RouteKey, RouteTable, TARGETS_MAX,
@@ -446,25 +446,7 @@ fn check_name(what: &str, name: &str) -> Result<(), String> {
 fn merge(into: &mut TargetReport, other: &TargetReport) {
     into.in_flight += other.in_flight;
     into.streams += other.streams;
-    add(&mut into.counters, &other.counters);
-}
-
-fn add(into: &mut Counters, other: &Counters) {
-    into.served += other.served;
-    into.failed += other.failed;
-    into.cut += other.cut;
-    into.retried += other.retried;
-    into.client_gone += other.client_gone;
-    into.response_bytes += other.response_bytes;
-    into.stall_max_ms = into.stall_max_ms.max(other.stall_max_ms);
-    into.by_class.iter_mut().zip(other.by_class).for_each(|(sum, count)| *sum += count);
-    into.shed += other.shed;
-    into.rate_limited += other.rate_limited;
-    into.retries_refused += other.retries_refused;
-    into.mirrored += other.mirrored;
-    into.ejections += other.ejections;
-    into.latency_us.merge(&other.latency_us);
-    into.answer_bytes.merge(&other.answer_bytes);
+    into.counters.add(&other.counters);
 }
 
 fn route(

@@ -11,6 +11,8 @@ pub(crate) mod buffer;
 mod chunked;
 pub(crate) mod conn;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub(crate) mod h2;
 mod head;
 mod in_flight;

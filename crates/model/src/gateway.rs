@@ -188,6 +188,52 @@ pub struct Counters {
     pub answer_bytes: Histogram,
 }
 
+impl Counters {
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        self.served += other.served;
+        self.failed += other.failed;
+        self.cut += other.cut;
+        self.retried += other.retried;
+        self.client_gone += other.client_gone;
+        self.response_bytes += other.response_bytes;
+        self.stall_max_ms = self.stall_max_ms.max(other.stall_max_ms);
+        self.by_class.iter_mut().zip(other.by_class).for_each(|(sum, count)| *sum += count);
+        self.shed += other.shed;
+        self.rate_limited += other.rate_limited;
+        self.retries_refused += other.retries_refused;
+        self.mirrored += other.mirrored;
+        self.ejections += other.ejections;
+        self.latency_us.merge(&other.latency_us);
+        self.answer_bytes.merge(&other.answer_bytes);
+    }
+
+    /// What has come since `earlier`, an older state of the same counters; the longest stall is this
+    /// one's. A number that has shrunk gives 0.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut by_class = self.by_class;
+        by_class.iter_mut().zip(earlier.by_class).for_each(|(n, e)| *n = n.saturating_sub(e));
+        Self {
+            served: self.served.saturating_sub(earlier.served),
+            failed: self.failed.saturating_sub(earlier.failed),
+            cut: self.cut.saturating_sub(earlier.cut),
+            retried: self.retried.saturating_sub(earlier.retried),
+            client_gone: self.client_gone.saturating_sub(earlier.client_gone),
+            stall_max_ms: self.stall_max_ms,
+            by_class,
+            response_bytes: self.response_bytes.saturating_sub(earlier.response_bytes),
+            shed: self.shed.saturating_sub(earlier.shed),
+            rate_limited: self.rate_limited.saturating_sub(earlier.rate_limited),
+            retries_refused: self.retries_refused.saturating_sub(earlier.retries_refused),
+            ejections: self.ejections.saturating_sub(earlier.ejections),
+            mirrored: self.mirrored.saturating_sub(earlier.mirrored),
+            latency_us: self.latency_us.since(&earlier.latency_us),
+            answer_bytes: self.answer_bytes.since(&earlier.answer_bytes),
+        }
+    }
+}
+
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }

@@ -92,8 +92,8 @@ pub struct RouteLimits {
     pub hold_ms: u64,
     /// Largest request body in bytes; then 413. 0 means no limit.
     pub body_bytes_max: u64,
-    /// Least speed of a request body, in bytes a second over any 10 seconds in which the gateway
-    /// waits for it; then 408. 0 means none.
+    /// Least speed of a request body, in bytes a second, taken over 10 seconds or more in which the
+    /// gateway waits for the client; then 408. 0 means none.
     pub body_bytes_per_s_min: u64,
     /// Most requests of the route inside the gateway at once, over all targets, streams left out;
     /// then 503. 0 means no limit.
@@ -125,7 +125,7 @@ impl Default for RouteLimits {
             idle_body_ms: 300_000,
             hold_ms: 0,
             body_bytes_max: 0,
-            body_bytes_per_s_min: 0,
+            body_bytes_per_s_min: 64,
             concurrency_max: 0,
             adaptive: Adaptive::Off,
             rate: None,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ark_gateway::metrics::Totals;
 use ark_model::gateway::{Counters, Readiness, Report, TargetReport};
 use ark_model::histogram::Histogram;
 use ark_model::route::{RouteKey, RouteTable, TargetState};
@@ -75,6 +76,8 @@ struct Inner {
     traffic: BTreeMap<AppKey, VecDeque<Bucket>>,
     last: HashMap<(BootId, RouteKey, Option<InstanceId>), Counters>,
     dirty: HashSet<AppKey>,
+    /// Sums for who asks for metrics.
+    totals: Totals,
 }
 
 #[derive(Debug)]
@@ -204,6 +207,7 @@ impl Observations {
     /// A report came in.
     pub fn report(&self, report: &Report, now: Timestamp) {
         let mut inner = self.inner();
+        inner.totals.take_in(report);
         if report.applied == inner.gateway.acknowledged {
             inner.settle();
         }
@@ -226,6 +230,11 @@ impl Observations {
         if changed {
             self.notify();
         }
+    }
+
+    /// What the gateway measured, in Prometheus's text format.
+    pub fn metrics(&self) -> String {
+        self.inner().totals.render()
     }
 
     /// Readiness of an instance over the `expose` entries that are checked.

@@ -11,6 +11,8 @@ use super::head::{HeadError, SayConnection};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     BadRequest(&'static str),
+    /// Framing that two servers might read differently.
+    Smuggling(&'static str),
     NoRoute,
     Method,
     RequestLate,
@@ -35,7 +37,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn status(self) -> u16 {
         match self {
-            Self::BadRequest(_) => 400,
+            Self::BadRequest(_) | Self::Smuggling(_) => 400,
             Self::NoRoute => 404,
             Self::Method => 405,
             Self::RequestLate => 408,
@@ -55,6 +57,7 @@ impl Refusal {
     pub(crate) fn kind(self) -> RefusalKind {
         match self {
             Self::NoRoute => RefusalKind::NoRoute,
+            Self::Smuggling(_) => RefusalKind::Smuggling,
             Self::RequestLate => RefusalKind::SlowHead,
             Self::HeadTooLarge => RefusalKind::HeadTooLarge,
             Self::Method | Self::Coding | Self::Version => RefusalKind::Unsupported,
@@ -76,7 +79,7 @@ impl Refusal {
 
     pub(crate) fn code(self) -> &'static str {
         match self {
-            Self::BadRequest(_) => "bad_request",
+            Self::BadRequest(_) | Self::Smuggling(_) => "bad_request",
             Self::NoRoute => "no_route",
             Self::Method => "method_not_allowed",
             Self::RequestLate => "request_timeout",
@@ -119,7 +122,7 @@ impl Refusal {
 
     fn why(self) -> &'static str {
         match self {
-            Self::BadRequest(what) => what,
+            Self::BadRequest(what) | Self::Smuggling(what) => what,
             Self::NoRoute => "no app answers there",
             Self::Method => "the method is not forwarded",
             Self::RequestLate => "the request did not arrive in time",
@@ -146,6 +149,7 @@ impl From<HeadError> for Refusal {
     fn from(error: HeadError) -> Self {
         match error {
             HeadError::Malformed(what) => Self::BadRequest(what),
+            HeadError::Smuggling(what) => Self::Smuggling(what),
             HeadError::TooLarge => Self::HeadTooLarge,
             HeadError::Version => Self::Version,
             HeadError::Coding => Self::Coding,

@@ -194,7 +194,7 @@ pub(super) enum Attempt {
 
 impl<'c> Exchange<'c> {
     fn new(conn: &'c mut Conn, head: &'c RequestHead, passage: Passage) -> Self {
-        let upload = Upload::new(head.body, passage.found.limits.body_bytes_max);
+        let upload = Upload::new(head.body, &passage.found.limits);
         Self {
             conn,
             head,
@@ -223,7 +223,8 @@ impl<'c> Exchange<'c> {
         match self.upload.join(&mut self.conn.client, &mut self.conn.out) {
             Ok(()) => {}
             Err(Fault::BadBody(what)) => {
-                return self.answer_unreached(Refusal::BadRequest(what)).await;
+                self.passage.count_refusal(RefusalKind::Smuggling);
+                return self.answer_unreached(Refusal::Smuggling(what)).await;
             }
             Err(_) => return self.answer_unreached(Refusal::BodyTooLarge).await,
         }
@@ -308,6 +309,10 @@ impl<'c> Exchange<'c> {
                 if closed_while_idle {
                     self.may_reuse = false;
                     return Attempt::Again;
+                }
+                if fault == Fault::Late && self.upload.is_active() {
+                    // It was the client that was late.
+                    return Attempt::Failed(fault);
                 }
                 let repeatable = self.head.method != Method::Other
                     && !self.upload.sent_on
@@ -443,6 +448,11 @@ impl<'c> Exchange<'c> {
             in_flight.end(Outcome::ClientGone);
             return After::Close;
         };
+        if matches!(refusal, Refusal::RequestLate) {
+            self.passage.count_refusal(RefusalKind::SlowBody);
+        } else if matches!(refusal, Refusal::Smuggling(_)) {
+            self.passage.count_refusal(RefusalKind::Smuggling);
+        }
         let keep = self.head.keep_alive
             && self.upload.is_sent()
             && outcome == Outcome::Answered
@@ -531,7 +541,9 @@ fn parse(
     match head::parse_response(bytes, to_head, out, shape) {
         Ok(Some(head)) if head.status == 101 && !request.upgrade => Err(Fault::BadResponse),
         Ok(head) => Ok(head),
-        Err(HeadError::Malformed(_) | HeadError::TooLarge) => Err(Fault::BadResponse),
+        Err(HeadError::Malformed(_) | HeadError::Smuggling(_) | HeadError::TooLarge) => {
+            Err(Fault::BadResponse)
+        }
         Err(HeadError::Version | HeadError::Coding | HeadError::Method) => Err(Fault::BadResponse),
     }
 }

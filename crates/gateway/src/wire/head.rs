@@ -31,6 +31,9 @@ pub(crate) const HEAD_BYTES_MAX: usize = super::buffer::LARGE_BYTES;
 pub(crate) enum HeadError {
     /// It is not HTTP as it must be: what is wrong.
     Malformed(&'static str),
+    /// As [`HeadError::Malformed`], in a way that two servers might read differently: what is used to
+    /// smuggle one request within another.
+    Smuggling(&'static str),
     /// More than [`FIELDS_MAX`] fields or [`HEAD_BYTES_MAX`] bytes.
     TooLarge,
     /// Neither HTTP/1.0 nor HTTP/1.1.
@@ -46,7 +49,8 @@ impl From<httparse::Error> for HeadError {
         match error {
             httparse::Error::TooManyHeaders => Self::TooLarge,
             httparse::Error::Version => Self::Version,
-            httparse::Error::HeaderName => Self::Malformed("field name"),
+            // A space before the colon and folded lines end here too.
+            httparse::Error::HeaderName => Self::Smuggling("field name"),
             httparse::Error::HeaderValue => Self::Malformed("field value"),
             httparse::Error::NewLine => Self::Malformed("line end"),
             httparse::Error::Status => Self::Malformed("status"),

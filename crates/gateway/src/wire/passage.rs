@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use ark_model::gateway::RefusalKind;
+
 use super::answer::{About, Refusal};
 use super::in_flight::{InFlight, Note};
 use super::mirror;
@@ -261,6 +263,11 @@ impl Passage {
         self.worker.count_unreached(self.found.slot, ended);
     }
 
+    /// Counts what is wrong with a request whose head was good.
+    pub(super) fn count_refusal(&self, kind: RefusalKind) {
+        self.worker.shared.refusals.count(kind);
+    }
+
     /// Whom an answer of the gateway is about.
     pub(super) fn about(&self) -> About {
         self.worker.name(self.found.slot).map_or(About::Request, About::App)
@@ -275,7 +282,7 @@ pub(super) fn explain(fault: Fault, uploading: bool) -> Option<(Refusal, Outcome
         Fault::Unreachable => (Refusal::Unreachable, Outcome::Answered),
         Fault::TargetGone | Fault::NotTaken => (Refusal::ClosedEarly, Outcome::Answered),
         Fault::BadResponse => (Refusal::BadResponse, Outcome::Answered),
-        Fault::BadBody(what) => (Refusal::BadRequest(what), Outcome::Answered),
+        Fault::BadBody(what) => (Refusal::Smuggling(what), Outcome::Answered),
         Fault::BodyTooLarge => (Refusal::BodyTooLarge, Outcome::Answered),
         Fault::Late if uploading => (Refusal::RequestLate, Outcome::Answered),
         Fault::Late | Fault::CallLate => (Refusal::ResponseLate, Outcome::Answered),

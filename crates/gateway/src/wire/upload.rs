@@ -3,6 +3,7 @@
 
 use std::task::{Context, Poll, ready};
 
+use ark_model::route::RouteLimits;
 use tokio::net::TcpStream;
 
 use super::chunked::Decoder;
@@ -22,7 +23,14 @@ pub(crate) struct Upload {
     /// Whether anything was sent beyond what stands in the request's first write: then the
     /// request cannot be repeated.
     pub(crate) sent_on: bool,
+    /// The least speed, in bytes a second; 0 for none.
+    bytes_per_s_min: u64,
+    /// Since when the client is waited for, and how many bytes came since.
+    window: Option<(u64, u64)>,
 }
+
+/// Over how long a body's speed is taken, in milliseconds.
+const WINDOW_MS: u64 = 10_000;
 
 #[derive(Debug)]
 enum Rest {
@@ -35,15 +43,22 @@ enum Rest {
 }
 
 impl Upload {
-    /// `data_bytes_max` of 0 means no limit.
-    pub(crate) fn new(body: RequestBody, data_bytes_max: u64) -> Self {
+    pub(crate) fn new(body: RequestBody, limits: &RouteLimits) -> Self {
         let rest = match body {
             RequestBody::None => Rest::Seen,
             RequestBody::Length(length) => Rest::Length(length),
             RequestBody::Chunked => Rest::Chunked(Decoder::default()),
         };
-        let data_bytes_max = if data_bytes_max == 0 { u64::MAX } else { data_bytes_max };
-        Self { rest, ready: 0, data_bytes: 0, data_bytes_max, sent_on: false }
+        let max = limits.body_bytes_max;
+        Self {
+            rest,
+            ready: 0,
+            data_bytes: 0,
+            data_bytes_max: if max == 0 { u64::MAX } else { max },
+            sent_on: false,
+            bytes_per_s_min: limits.body_bytes_per_s_min,
+            window: None,
+        }
     }
 
     /// Whether nothing of it is left to be sent.
@@ -66,12 +81,14 @@ impl Upload {
     }
 
     /// Sends what has arrived, until there is nothing to do but to wait. `Ready` when all is sent,
-    /// or the target no longer reads. Calls `progress` when bytes have moved.
+    /// or the target no longer reads. Calls `progress` when bytes have moved. A body that comes too
+    /// slowly is late.
     pub(crate) fn poll_pump(
         &mut self,
         client: &mut Client,
         target: &TcpStream,
         cx: &mut Context<'_>,
+        now_ms: u64,
         mut progress: impl FnMut(),
     ) -> Poll<Result<(), Fault>> {
         while self.is_active() {
@@ -84,6 +101,8 @@ impl Upload {
                         progress();
                     }
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        // While the target does not read, the client is not waited for.
+                        self.window = None;
                         if ready!(target.poll_write_ready(cx)).is_err() {
                             self.rest = Rest::Unwanted;
                         }
@@ -99,10 +118,25 @@ impl Upload {
             }
             match ready!(client.buffer.poll_fill(&mut client.stream, cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(Fault::ClientGone)),
+                Ok(count) if self.is_too_slow(count, now_ms) => {
+                    return Poll::Ready(Err(Fault::Late));
+                }
                 Ok(_) => progress(),
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn is_too_slow(&mut self, count: usize, now_ms: u64) -> bool {
+        let (since_ms, bytes) = self.window.get_or_insert((now_ms, 0));
+        *bytes += count as u64;
+        let passed_ms = now_ms.saturating_sub(*since_ms);
+        if passed_ms < WINDOW_MS {
+            return false;
+        }
+        let is_slow = *bytes < self.bytes_per_s_min.saturating_mul(passed_ms / 1000);
+        self.window = None;
+        is_slow
     }
 
     /// Finds out how many of the buffered bytes are the body's.
@@ -132,5 +166,30 @@ impl Upload {
             return Err(Fault::BodyTooLarge);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_drips_is_too_slow() {
+        let limits = RouteLimits { body_bytes_per_s_min: 10, ..RouteLimits::default() };
+        // (bytes at a time, milliseconds between, what follows within a minute)
+        for (bytes, gap_ms, expected) in [
+            (1, 1_000, true),
+            (1, 59_000, true),
+            (9, 1_000, true),
+            (10, 1_000, false),
+            (200, 15_000, false),
+        ] {
+            let mut upload = Upload::new(RequestBody::Length(1 << 20), &limits);
+            let slow = (0..60_000).step_by(gap_ms).any(|ms| upload.is_too_slow(bytes, ms as u64));
+            assert_eq!(slow, expected, "{bytes} bytes each {gap_ms} ms");
+        }
+        let mut free =
+            Upload::new(RequestBody::Chunked, &RouteLimits { body_bytes_per_s_min: 0, ..limits });
+        assert!(!(0..60).any(|s| free.is_too_slow(1, s * 1_000)));
     }
 }

@@ -195,7 +195,13 @@ impl Wires<'_> {
     fn poll_pump(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Fault> {
         let (slot, worker, idle_ms) = (self.slot, self.worker, self.limits.idle_body_ms);
         let progress = || slot.set_deadline(worker.deadline(idle_ms));
-        match self.upload.poll_pump(self.client, &self.upstream.stream, cx, progress) {
+        match self.upload.poll_pump(
+            self.client,
+            &self.upstream.stream,
+            cx,
+            worker.now_ms(),
+            progress,
+        ) {
             Poll::Ready(done) => done.map(Poll::Ready),
             Poll::Pending => Ok(Poll::Pending),
         }

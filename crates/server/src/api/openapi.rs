@@ -250,6 +250,10 @@ fn content(content: Content, generator: &mut SchemaGenerator) -> Option<Value> {
             "text/event-stream": schema(of, generator),
         }),
         Content::Bytes => json!({ "application/octet-stream": {} }),
+        Content::Text(media_type) => {
+            let kind = media_type.split(';').next().unwrap_or(media_type);
+            json!({ kind: { "schema": { "type": "string" } } })
+        }
     })
 }
 

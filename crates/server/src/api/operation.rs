@@ -44,6 +44,8 @@ pub enum Content {
     Events(SchemaOf),
     /// Bytes as they are.
     Bytes,
+    /// Text of this media type.
+    Text(&'static str),
 }
 
 /// How long a request may take.
@@ -204,6 +206,10 @@ impl Operation {
 
     pub(super) fn answers<T: JsonSchema>(self, status: u16) -> Self {
         Self { status, answer: Content::Json(subschema::<T>), ..self }
+    }
+
+    pub(super) fn answers_text(self, media_type: &'static str) -> Self {
+        Self { answer: Content::Text(media_type), ..self }
     }
 
     pub(super) fn answers_nothing(self, status: u16) -> Self {

@@ -6,7 +6,8 @@ use ark_model::api::{
     ShutdownRequest,
 };
 use axum::extract::State;
-use http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
 
 use super::error::ApiError;
 use super::extract::Json;
@@ -24,6 +25,9 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::get("/openapi.json", ("getOpenapi", "This document"), serve_openapi)
             .public()
             .answers::<serde_json::Value>(200),
+        Operation::get("/metrics", ("getMetrics", "Measurements for Prometheus"), metrics)
+            .about("What the gateway measured, by route and release, since the server began.")
+            .answers_text(ark_gateway::metrics::CONTENT_TYPE),
         Operation::get("/v1/server", ("getServer", "What the server is and runs"), info)
             .answers::<ServerInfo>(200),
         Operation::post("/v1/shutdown", ("shutdown", "End the server"), shutdown)
@@ -51,6 +55,11 @@ pub(super) fn operations() -> Vec<Operation> {
 
 async fn health() -> Json<Health> {
     Json(Health { status: "ok".to_owned() })
+}
+
+async fn metrics(State(state): State<Shared>) -> Response {
+    let kind = HeaderValue::from_static(ark_gateway::metrics::CONTENT_TYPE);
+    ([(header::CONTENT_TYPE, kind)], state.observations.metrics()).into_response()
 }
 
 async fn info(State(state): State<Shared>) -> Result<Json<ServerInfo>, ApiError> {

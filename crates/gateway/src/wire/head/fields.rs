@@ -129,10 +129,10 @@ pub(crate) struct Lengths {
 impl Lengths {
     /// Returns whether the field repeats what was said and must be left out.
     pub(crate) fn add_length(&mut self, value: &[u8]) -> Result<bool, HeadError> {
-        let length = parse_length(value).ok_or(HeadError::Malformed("content-length"))?;
+        let length = parse_length(value).ok_or(HeadError::Smuggling("content-length"))?;
         match self.length {
             Some(before) if before != length => {
-                Err(HeadError::Malformed("several different content-lengths"))
+                Err(HeadError::Smuggling("several different content-lengths"))
             }
             Some(_) => Ok(true),
             None => {
@@ -144,7 +144,7 @@ impl Lengths {
 
     pub(super) fn add_coding(&mut self, value: &[u8]) -> Result<(), HeadError> {
         if self.chunked {
-            return Err(HeadError::Malformed("several transfer-encodings"));
+            return Err(HeadError::Smuggling("several transfer-encodings"));
         }
         if !value.eq_ignore_ascii_case(b"chunked") {
             return Err(HeadError::Coding);

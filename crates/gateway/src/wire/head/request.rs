@@ -75,7 +75,7 @@ pub(crate) fn parse_request(
     };
     let head = &bytes[..length];
     if has_bare_lf(head) {
-        return Err(HeadError::Malformed("line ends without CR"));
+        return Err(HeadError::Smuggling("line ends without CR"));
     }
     let (Some(method), Some(target)) = (request.method, request.path) else {
         return Err(HeadError::Malformed("request line"));
@@ -203,7 +203,7 @@ impl<'h> Facts<'h> {
         for field in fields {
             match Field::of(field.name.as_bytes()) {
                 Field::Host if host.is_some() => {
-                    return Err(HeadError::Malformed("several host fields"));
+                    return Err(HeadError::Smuggling("several host fields"));
                 }
                 Field::Host => {
                     let text = std::str::from_utf8(field.value).unwrap_or("/");
@@ -242,10 +242,10 @@ impl<'h> Facts<'h> {
         }
         let body = match (lengths.length, lengths.chunked) {
             (Some(_), true) => {
-                return Err(HeadError::Malformed("both content-length and transfer-encoding"));
+                return Err(HeadError::Smuggling("both content-length and transfer-encoding"));
             }
             (None, true) if version == Version::Http10 => {
-                return Err(HeadError::Malformed("transfer-encoding in HTTP/1.0"));
+                return Err(HeadError::Smuggling("transfer-encoding in HTTP/1.0"));
             }
             (None, true) => RequestBody::Chunked,
             (Some(0) | None, false) => RequestBody::None,
