@@ -82,6 +82,14 @@ commands! {
         Deploy deploy "deploy"
         /// Go back to an earlier release
         Rollback rollback "rollback"
+        /// Let a deployment in steps go on
+        Promote promote "promote"
+        /// Let a deployment in steps stay where it is
+        Pause pause "pause"
+        /// Let a paused deployment go on
+        Resume resume "resume"
+        /// Approve the step that waits for it
+        Approve approve "approve"
         /// End a running deployment; the old release takes over again
         Abort abort "abort"
         /// List the releases of an app

@@ -28,8 +28,9 @@ pub use config::{
 };
 pub use deployments::{
     AbortRequest, ArtifactAnswer, ArtifactOffer, BlobStored, DeployRequest, DeploymentProgress,
-    DeploymentSummary, DeploymentView, DeploymentsQuery, LaunchText, PlanView, ReceiptView,
-    ReleaseRef, RollbackRequest, SideProgress,
+    DeploymentSummary, DeploymentView, DeploymentsQuery, LaunchText, PlanView, PromoteRequest,
+    ReceiptView, ReleaseRef, RollbackRequest, RolloutView, SideProgress, SideTraffic, StepState,
+    StepView, WatchView, WishRequest,
 };
 pub use environments::{EnvironmentCreate, EnvironmentView};
 pub use problem::{DiagnosticSeverity, DiagnosticView, Problem, ProblemCode, Remedy};

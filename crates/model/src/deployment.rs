@@ -12,6 +12,7 @@ use crate::diagnosis::Diagnosis;
 use crate::exit::ExitCode;
 use crate::ids::{AppName, DeploymentId, EnvName, InstanceId, ReleaseNumber};
 use crate::receipt::{Receipt, Side};
+pub use crate::rollout::{Rollout, Watch};
 
 /// Where a deployment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +22,12 @@ pub enum DeploymentState {
     Queued,
     /// Instances of the new release start and take over.
     Replacing,
+    /// The new side runs beside the whole old one and gets its share of the traffic step by step
+    /// (canary), or all of it at once (blue-green).
+    Stepping,
+    /// Live: all traffic is on the new side; the old side is kept, without traffic, for an instant
+    /// way back.
+    Keeping,
     /// Live: all traffic is on the new side; the old side drains and stops.
     Draining,
     /// Failed or aborted: the old release takes over again, the new side drains and stops.
@@ -39,9 +46,11 @@ pub enum DeploymentState {
 
 impl DeploymentState {
     /// All states, for tables and tests.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Queued,
         Self::Replacing,
+        Self::Stepping,
+        Self::Keeping,
         Self::Draining,
         Self::Returning,
         Self::Succeeded,
@@ -54,7 +63,12 @@ impl DeploymentState {
     /// The exit code of a command that waited for it; `None` while it is not over.
     pub fn exit_code(self) -> Option<ExitCode> {
         match self {
-            Self::Queued | Self::Replacing | Self::Draining | Self::Returning => None,
+            Self::Queued
+            | Self::Replacing
+            | Self::Stepping
+            | Self::Keeping
+            | Self::Draining
+            | Self::Returning => None,
             Self::Succeeded => Some(ExitCode::Done),
             Self::RolledBack => Some(ExitCode::RolledBack),
             Self::Failed => Some(ExitCode::Failed),
@@ -120,6 +134,12 @@ pub struct Deployment {
     pub failures: Vec<Diagnosis>,
     /// Who asked for its abortion, and why. Acted on by the next reconciliation.
     pub abort: Option<Abort>,
+    /// How far it is, when it goes in steps (canary, blue-green).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// Its watch window, when that is over. While it is open it stands with the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
     /// Traffic counters at its start, per instance; what is not named here began at zero.
     pub baseline: BTreeMap<InstanceId, Side>,
     /// Counters of requests that reached no instance, at its start.
@@ -160,6 +180,8 @@ impl Deployment {
             diagnosis: None,
             failures: Vec::new(),
             abort: None,
+            rollout: None,
+            watch: None,
             baseline: BTreeMap::new(),
             baseline_routes: Side::default(),
             receipt: None,

@@ -68,6 +68,18 @@ pub enum Diagnosis {
         /// What it was waiting for.
         waiting_for: String,
     },
+    /// The judge found the new side worse.
+    Judged {
+        /// The reasons, in words and numbers.
+        reasons: Vec<String>,
+    },
+    /// A person was waited for, and nobody came.
+    NobodyAnswered {
+        /// For how long, in milliseconds.
+        waited_ms: u64,
+        /// What a person was asked.
+        waiting_for: String,
+    },
     /// A person or a newer deployment ended it.
     Aborted {
         /// Who.
@@ -90,6 +102,8 @@ impl Diagnosis {
             Self::StartFailed { .. } => "start failed".to_owned(),
             Self::NoProgress { .. } => "no progress".to_owned(),
             Self::DeadlinePassed { .. } => "deadline passed".to_owned(),
+            Self::Judged { .. } => "judged".to_owned(),
+            Self::NobodyAnswered { .. } => "nobody answered".to_owned(),
             Self::Aborted { .. } => "aborted".to_owned(),
         }
     }
@@ -116,6 +130,10 @@ impl Diagnosis {
             Self::DeadlinePassed { deadline_ms, waiting_for } => {
                 format!("deadline of {} passed: waiting for {waiting_for}", seconds(*deadline_ms))
             }
+            Self::Judged { reasons } => format!("the judge: {}", reasons.join("; ")),
+            Self::NobodyAnswered { waited_ms, waiting_for } => {
+                format!("nobody answered for {} h: {waiting_for}", waited_ms / 3_600_000)
+            }
             Self::Aborted { by, reason: Some(reason) } => format!("aborted by {by}: {reason}"),
             Self::Aborted { by, reason: None } => format!("aborted by {by}"),
         }
@@ -132,6 +150,8 @@ impl Diagnosis {
             | Self::StartFailed { .. }
             | Self::NoProgress { .. }
             | Self::DeadlinePassed { .. }
+            | Self::Judged { .. }
+            | Self::NobodyAnswered { .. }
             | Self::Aborted { .. } => &[],
         }
     }
@@ -147,6 +167,8 @@ impl Diagnosis {
             | Self::StartFailed { .. }
             | Self::NoProgress { .. }
             | Self::DeadlinePassed { .. }
+            | Self::Judged { .. }
+            | Self::NobodyAnswered { .. }
             | Self::Aborted { .. } => None,
         }
     }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AppName, DeploymentId, EnvName, ReleaseNumber};
+use crate::rollout::Watch;
 
 /// Permanent environments are careful, development environments are quick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,7 +44,7 @@ pub struct Environment {
 
 /// What is wanted of an app in an environment, and which release is believed good: the intent
 /// that outlives every deployment. The engine's and the gateway's answers are held against it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AppState {
     /// Environment.
     pub env: EnvName,
@@ -67,6 +68,12 @@ pub struct AppState {
     pub failures: u32,
     /// No instance is started before this instant (backoff).
     pub start_after: Option<Timestamp>,
+    /// The open watch window of the last deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
+    /// Releases that completed their watch windows, newest last, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub good: Vec<ReleaseNumber>,
     /// The last change of this record.
     pub updated_at: Timestamp,
 }
@@ -86,6 +93,8 @@ impl AppState {
             waiting: None,
             failures: 0,
             start_after: None,
+            watch: None,
+            good: Vec::new(),
             updated_at: now,
         }
     }

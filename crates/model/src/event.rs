@@ -32,6 +32,8 @@ pub enum EventKind {
     DeploymentReturning,
     /// A deployment ended; the text says how.
     DeploymentFinished,
+    /// The watch window after a deployment opened or ended; the text says how.
+    DeploymentWatched,
     /// An instance is to be started.
     InstanceStarting,
     /// An instance passed its check.

@@ -18,6 +18,7 @@ pub mod instance;
 pub mod judgement;
 pub mod receipt;
 pub mod release;
+pub mod rollout;
 pub mod route;
 pub mod traffic;
 pub mod workflow;

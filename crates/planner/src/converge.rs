@@ -2,6 +2,9 @@
 //! restarts, stopping and the replacement of lost instances are all this one function with another
 //! target; so capacity is kept by the same few lines in each of them (I2, I3).
 //!
+//! Two releases may be wanted at once: the one that is to serve, and another beside it (the old side
+//! of a canary, say). Which of them gets what part of the traffic is not decided here.
+//!
 //! Every instance goes Starting -> Active -> Draining -> Stopping -> Stopped; it may leave any of
 //! these for Stopped when it ends by itself. One call moves each instance by at most one step.
 
@@ -30,6 +33,40 @@ pub struct Target<'a> {
     pub replaced_by: StopCause,
     /// No instance is started before this instant.
     pub start_after: Option<Timestamp>,
+    /// The release that served before: of what is not wanted, anything else goes first.
+    pub base: Option<ReleaseNumber>,
+    /// Another release that runs beside it.
+    pub beside: Option<Beside<'a>>,
+}
+
+/// A release that runs beside the one that is to serve.
+#[derive(Debug, Clone)]
+pub struct Beside<'a> {
+    /// Which.
+    pub release: ReleaseNumber,
+    /// How many of it.
+    pub hold: Hold,
+    /// Its policy.
+    pub policy: &'a Policy,
+    /// No instance of it is started before this instant.
+    pub start_after: Option<Timestamp>,
+}
+
+/// How many instances of a release stay beside another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// So many: what is lost is replaced.
+    At(u32),
+    /// Those that serve: nothing is started, nothing is taken away.
+    AsIs,
+}
+
+/// Whose instance it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Target,
+    Beside,
+    Neither,
 }
 
 /// A change to make. The records are changed first, in one transaction; the engine follows the
@@ -75,6 +112,8 @@ pub struct Progress {
     pub wanted_serving: u32,
     /// Instances that are wanted and exist, serving or not.
     pub wanted_alive: u32,
+    /// Instances of the release beside it that serve.
+    pub beside_serving: u32,
     /// Instances that are not wanted and may still receive traffic.
     pub unwanted_admitted: u32,
     /// Instances that are not wanted and still exist.
@@ -130,10 +169,29 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    fn side(&self, s: &Seen) -> Side {
+        match &self.target.beside {
+            _ if Some(s.release) == self.target.release => Side::Target,
+            Some(beside) if s.release == beside.release => Side::Beside,
+            Some(_) | None => Side::Neither,
+        }
+    }
+
     fn wanted(&self, s: &Seen) -> bool {
-        Some(s.release) == self.target.release
-            && self.target.count > 0
-            && self.target.restart_before.is_none_or(|before| s.created_at >= before)
+        let fresh = self.target.restart_before.is_none_or(|before| s.created_at >= before);
+        match (self.side(s), &self.target.beside) {
+            (Side::Target, _) => self.target.count > 0 && fresh,
+            (Side::Beside, Some(Beside { hold: Hold::At(count), .. })) => *count > 0 && fresh,
+            (Side::Beside, _) => true,
+            (Side::Neither, _) => false,
+        }
+    }
+
+    fn policy(&self, s: &Seen) -> &Policy {
+        match (self.side(s), &self.target.beside) {
+            (Side::Beside, Some(beside)) => beside.policy,
+            (Side::Beside | Side::Target | Side::Neither, _) => self.target.policy,
+        }
     }
 
     fn wake(&mut self, at: Timestamp) {
@@ -169,7 +227,7 @@ impl Step<'_> {
         if s.state != InstanceState::Starting {
             return false;
         }
-        let policy = self.target.policy;
+        let policy = self.policy(s);
         let allowed = match s.engine {
             // It has not begun: a server that was away for a while still starts it.
             Some(EngineState::Gone) => {
@@ -195,6 +253,10 @@ impl Step<'_> {
         true
     }
 
+    fn is_target(&self, s: &Seen) -> bool {
+        self.side(s) == Side::Target && self.wanted(s)
+    }
+
     fn progress(&self, alive: &[&Seen]) -> Progress {
         let count = |test: &dyn Fn(&Seen) -> bool| alive.iter().filter(|s| test(s)).count() as u32;
         // What is stopping was out of the table before it was told to (I2).
@@ -204,8 +266,9 @@ impl Step<'_> {
             InstanceState::Stopping | InstanceState::Stopped => false,
         };
         Progress {
-            wanted_serving: count(&|s| self.wanted(s) && s.is_serving()),
-            wanted_alive: count(&|s| self.wanted(s) && is_up(s)),
+            wanted_serving: count(&|s| self.is_target(s) && s.is_serving()),
+            wanted_alive: count(&|s| self.is_target(s) && is_up(s)),
+            beside_serving: count(&|s| self.side(s) == Side::Beside && s.is_serving()),
             unwanted_admitted: count(&|s| (!self.wanted(s) || !is_up(s)) && admitted(s)),
             unwanted_alive: count(&|s| !self.wanted(s) || !is_up(s)),
             serving: count(&|s| s.is_serving()),
@@ -216,12 +279,14 @@ impl Step<'_> {
     /// for, so readiness alone is enough.
     fn activate(&mut self, alive: &[&Seen], progress: &Progress) {
         for s in alive.iter().filter(|s| s.state == InstanceState::Starting) {
-            if !self.wanted(s) {
+            let as_is = matches!(&self.target.beside, Some(b) if b.hold == Hold::AsIs);
+            if !self.wanted(s) || (as_is && self.side(s) == Side::Beside) {
                 continue;
             }
-            let (since, hold) = match (self.target.policy.readiness, s.has_ports, &s.probe) {
+            let policy = self.policy(s);
+            let (since, hold) = match (policy.readiness, s.has_ports, &s.probe) {
                 (_, true, Some(probe)) if probe.ready && s.running_since().is_some() => {
-                    (probe.since, self.target.policy.min_healthy_time)
+                    (probe.since, policy.min_healthy_time)
                 }
                 (_, true, _) => continue,
                 (ReadyBy::Running(time), false, _) => match s.running_since() {
@@ -229,7 +294,7 @@ impl Step<'_> {
                     None => continue,
                 },
                 (ReadyBy::Probe, false, _) => match s.running_since() {
-                    Some(since) => (since, self.target.policy.min_healthy_time),
+                    Some(since) => (since, policy.min_healthy_time),
                     None => continue,
                 },
             };
@@ -245,43 +310,88 @@ impl Step<'_> {
     /// As many new ones as are missing, within the surge. Draining instances are outside it.
     fn start(&mut self, alive: &[&Seen]) {
         let Some(release) = self.target.release else { return };
+        let count = |test: &dyn Fn(&Seen) -> bool| alive.iter().filter(|s| test(s)).count() as u32;
+        let right = |side: Side| count(&|s| is_up(s) && self.side(s) == side && self.wanted(s));
         let wanted = self.target.count;
-        let up = alive.iter().filter(|s| is_up(s)).count() as u32;
-        let right = alive.iter().filter(|s| is_up(s) && self.wanted(s)).count() as u32;
-        let room = (wanted + self.target.policy.surge(wanted)).saturating_sub(up);
-        let count = wanted.saturating_sub(right).min(room);
-        if count == 0 {
-            return;
+        let beside = match &self.target.beside {
+            Some(Beside { hold: Hold::At(count), .. }) => *count,
+            Some(_) => right(Side::Beside),
+            None => 0,
+        };
+        let all = count(&is_up);
+        let most = wanted.saturating_add(beside).saturating_add(self.target.policy.surge(wanted));
+        let mut room = most.saturating_sub(all);
+        let mut missing =
+            vec![(release, wanted.saturating_sub(right(Side::Target)), self.target.start_after)];
+        if let Some(Beside { release, hold: Hold::At(count), start_after, .. }) =
+            &self.target.beside
+        {
+            let lacks = count.saturating_sub(right(Side::Beside));
+            missing.push((*release, lacks, *start_after));
         }
-        match self.target.start_after {
-            Some(at) if self.now < at => self.wake(at),
-            _ => self.actions.push(Action::Start { release, count }),
+        for (release, missing, start_after) in missing {
+            let count = missing.min(room);
+            if count == 0 {
+                continue;
+            }
+            match start_after {
+                Some(at) if self.now < at => self.wake(at),
+                _ => {
+                    room -= count;
+                    self.actions.push(Action::Start { release, count });
+                }
+            }
         }
     }
 
     /// Takes out what is not wanted, as far as capacity allows: a serving instance only when
     /// enough others serve, one known not to serve as soon as another does.
     fn drain(&mut self, alive: &[&Seen], progress: &Progress) {
-        let floor = match self.target.release {
-            Some(_) => {
-                self.target.count.saturating_sub(self.target.policy.unavailable(self.target.count))
-            }
-            None => 0,
+        let Some(beside) = &self.target.beside else {
+            let floor = match self.target.release {
+                Some(_) => floor(self.target.policy, self.target.count),
+                None => 0,
+            };
+            let up = alive.iter().filter(|s| is_up(s)).count() as u32;
+            let victims = self.victims(alive, |_| true);
+            self.take_out_spare(&victims, floor, up, progress.serving);
+            return;
         };
-        let mut spare = progress.serving.saturating_sub(floor);
+        // Each side keeps its own capacity: an instance of one does not stand in for one of the
+        // other, because the traffic between them is divided. What belongs to neither stands in
+        // for the old side.
+        let old = match beside.hold {
+            Hold::At(count) => floor(beside.policy, count),
+            Hold::AsIs => 0,
+        };
+        let groups: [(u32, fn(Side) -> bool, fn(Side) -> bool); 3] = [
+            (floor(self.target.policy, self.target.count), is_target_side, is_target_side),
+            (old, is_beside_side, is_beside_side),
+            (old, is_neither_side, is_not_target_side),
+        ];
+        for (floor, of, capacity) in groups {
+            let counted = |s: &&&Seen| capacity(self.side(s));
+            let up = alive.iter().filter(counted).filter(|s| is_up(s)).count() as u32;
+            let serving = alive.iter().filter(counted).filter(|s| s.is_serving()).count() as u32;
+            let victims = self.victims(alive, |s| of(self.side(s)));
+            self.take_out_spare(&victims, floor, up, serving);
+        }
+    }
+
+    fn take_out_spare(&mut self, victims: &[&Seen], floor: u32, up: u32, serving: u32) {
+        let mut spare = serving.saturating_sub(floor);
         // Without a surge nothing can start before something goes. What is long sick is no capacity
         // and may make room, as far as instances may be missing at all.
-        let up = alive.iter().filter(|s| is_up(s)).count() as u32;
         let mut room = match self.target.policy.surge(self.target.count) {
             0 => up.saturating_sub(floor),
             _ => 0,
         };
-        for s in self.victims(alive) {
+        for s in victims {
             let unserved = !s.is_serving();
             let never_admitted = s.state == InstanceState::Starting;
             let free = never_admitted
                 || floor == 0
-                || (unserved && is_known_idle(s, self.now) && (progress.serving > 0 || room > 0));
+                || (unserved && is_known_idle(s, self.now) && (serving > 0 || room > 0));
             if free {
                 room = room.saturating_sub(1);
                 self.take_out(s);
@@ -293,18 +403,28 @@ impl Step<'_> {
         }
     }
 
-    /// Instances to take out, in the order in which to do so: the unwanted ones first, of
-    /// these other releases before instances that are only to be restarted, then the oldest; then surplus of the wanted ones, those that do not serve first, then the
-    /// newest.
-    fn victims<'s>(&self, alive: &[&'s Seen]) -> Vec<&'s Seen> {
-        let up = || alive.iter().copied().filter(|s| is_up(s));
+    /// Instances to take out of those that are `of` a group, in the order in which to do so: the
+    /// unwanted ones first, of these other releases before instances that are only to be
+    /// restarted, what never was the base before what was, then the oldest; then surplus of the
+    /// wanted ones, those that do not serve first, then the newest.
+    fn victims<'s>(&self, alive: &[&'s Seen], of: impl Fn(&Seen) -> bool) -> Vec<&'s Seen> {
+        let up = || alive.iter().copied().filter(|s| is_up(s) && of(s));
         let mut unwanted: Vec<&Seen> = up().filter(|s| !self.wanted(s)).collect();
-        let right_release = |s: &Seen| Some(s.release) == self.target.release;
-        unwanted.sort_by_key(|s| (s.is_serving(), right_release(s), s.created_at, s.id));
-        let mut right: Vec<&Seen> = up().filter(|s| self.wanted(s)).collect();
-        right.sort_by_key(|s| (s.is_serving(), std::cmp::Reverse((s.created_at, s.id))));
-        let surplus = right.len().saturating_sub(self.target.count as usize);
-        unwanted.extend(right.into_iter().take(surplus));
+        let right_release = |s: &Seen| self.side(s) != Side::Neither;
+        let was_base = |s: &Seen| Some(s.release) == self.target.base;
+        unwanted
+            .sort_by_key(|s| (s.is_serving(), right_release(s), was_base(s), s.created_at, s.id));
+        let beside = match &self.target.beside {
+            Some(Beside { hold: Hold::At(count), .. }) => *count,
+            Some(_) | None => u32::MAX,
+        };
+        for (side, count) in [(Side::Target, self.target.count), (Side::Beside, beside)] {
+            let mut right: Vec<&Seen> =
+                up().filter(|s| self.side(s) == side && self.wanted(s)).collect();
+            right.sort_by_key(|s| (s.is_serving(), std::cmp::Reverse((s.created_at, s.id))));
+            let surplus = right.len().saturating_sub(count as usize);
+            unwanted.extend(right.into_iter().take(surplus));
+        }
         unwanted
     }
 
@@ -343,6 +463,27 @@ impl Step<'_> {
             }
         }
     }
+}
+
+/// Instances that must serve of `count`.
+fn floor(policy: &Policy, count: u32) -> u32 {
+    count.saturating_sub(policy.unavailable(count))
+}
+
+fn is_target_side(side: Side) -> bool {
+    side == Side::Target
+}
+
+fn is_beside_side(side: Side) -> bool {
+    side == Side::Beside
+}
+
+fn is_neither_side(side: Side) -> bool {
+    side == Side::Neither
+}
+
+fn is_not_target_side(side: Side) -> bool {
+    side != Side::Target
 }
 
 /// Whether it is meant to work, now or soon.

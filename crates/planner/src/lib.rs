@@ -4,14 +4,20 @@
 //! the instant is part of the input (invariant I10), so the same input gives the same plan.
 
 pub mod converge;
+pub mod failures;
 pub mod judge;
 pub mod observed;
 pub mod policy;
 pub mod queue;
+mod replacing;
+mod returning;
 pub mod rollout;
+pub mod stepping;
 pub mod time;
+pub mod watch;
+pub mod wishes;
 
 pub use converge::{Action, Progress};
-pub use observed::{Admission, ProbeSeen, Seen};
+pub use observed::{Admission, Measured, ProbeSeen, Seen, ShareSeen};
 pub use policy::Policy;
-pub use rollout::{Input, Plan, Transition, plan};
+pub use rollout::{Beginning, Input, Plan, Transition, plan};

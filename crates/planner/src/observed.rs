@@ -1,11 +1,15 @@
 //! What was observed just now, joined with what is recorded: the planner's whole input about the
 //! world. Built by the server for each plan; nothing in it is remembered from an earlier one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ark_model::instance::{EngineState, InstanceRecord, InstanceState};
+use ark_model::rollout::Share;
 use ark_model::{InstanceId, ReleaseNumber};
 use jiff::Timestamp;
+
+use crate::judge::{SideWindow, Slice};
 
 /// An instance as recorded and as seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +78,54 @@ impl Admission {
             Self::Unknown | Self::Absent | Self::Candidate | Self::Active => false,
         }
     }
+}
+
+/// The division of the traffic that the last acknowledged route table makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShareSeen {
+    /// No table has been acknowledged since the server started or the gateway came back.
+    Unknown,
+    /// The app has no routes: there is nothing to divide.
+    Unrouted,
+    /// None: all active targets are alike.
+    Even,
+    /// A release gets this.
+    Of(ReleaseNumber, Share),
+}
+
+impl ShareSeen {
+    /// Whether it is certain that `release` gets what is wanted for it.
+    pub fn is(&self, release: ReleaseNumber, wanted: &Share) -> bool {
+        match self {
+            Self::Unrouted => true,
+            Self::Of(of, share) => *of == release && share == wanted,
+            Self::Unknown | Self::Even => false,
+        }
+    }
+}
+
+/// What the gateway measured in a short time, per release.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// When the time began.
+    pub from: Timestamp,
+    /// By release.
+    pub sides: BTreeMap<ReleaseNumber, Slice>,
+}
+
+/// What was measured of a release from an instant on (and before another), slice by slice.
+pub fn window<'a>(
+    measured: impl IntoIterator<Item = &'a std::sync::Arc<Measured>>,
+    release: ReleaseNumber,
+    from: Timestamp,
+    before: Timestamp,
+) -> SideWindow {
+    let slices = measured
+        .into_iter()
+        .filter(|m| m.from >= from && m.from < before)
+        .map(|m| m.sides.get(&release).cloned().unwrap_or_default())
+        .collect();
+    SideWindow { release, slices }
 }
 
 impl Seen {

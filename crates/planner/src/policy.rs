@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ark_model::definition::{Definition, Quantity, Readiness, Strategy};
+use ark_model::definition::{Definition, DeployPolicy, Quantity, Readiness, Step, Strategy};
 use ark_model::environment::EnvKind;
 
 /// How one release is rolled out, in one environment.
@@ -32,6 +32,33 @@ pub struct Policy {
     pub stop_grace: Duration,
     /// How readiness is known.
     pub readiness: ReadyBy,
+    /// The steps in which the new side gets the traffic; none when instances are replaced one by
+    /// one. The last gives all of it.
+    pub steps: Vec<Step>,
+    /// How long the old side is kept after the switch.
+    pub keep_old: Duration,
+    /// How long the judge watches after the end.
+    pub watch: Duration,
+}
+
+/// Blue-green is a canary whose first step is its last.
+fn steps(deploy: &DeployPolicy, strategy: Strategy) -> Vec<Step> {
+    match strategy {
+        Strategy::Rolling | Strategy::Recreate => Vec::new(),
+        Strategy::BlueGreen => vec![Step::Weight(100)],
+        Strategy::Canary => {
+            let mut steps = match deploy.steps.is_empty() {
+                true => DeployPolicy::default_steps(),
+                false => deploy.steps.clone(),
+            };
+            // Written or not, the end is all of the traffic, and nothing waits after it.
+            steps.truncate(
+                steps.iter().position(|s| *s == Step::Weight(100)).unwrap_or(steps.len()),
+            );
+            steps.push(Step::Weight(100));
+            steps
+        }
+    }
 }
 
 /// How it is known that an instance is ready.
@@ -72,6 +99,9 @@ impl Policy {
             drain_streams: definition.drain.streams.get(),
             stop_grace: definition.run.stop_grace.get(),
             readiness,
+            steps: steps(deploy, strategy),
+            keep_old: deploy.keep_old_for(strategy).get(),
+            watch: deploy.watch.get(),
         }
     }
 

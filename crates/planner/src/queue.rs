@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use ark_model::deployment::{Abort, DeploymentKind};
+use ark_model::deployment::{Abort, DeploymentKind, Strategy};
 use ark_model::environment::AppState;
 use ark_model::{Deployment, DeploymentState, ReleaseNumber};
 use jiff::Timestamp;
@@ -84,8 +84,9 @@ pub fn supersede(waiting: &Deployment, now: Timestamp) -> Deployment {
     ended
 }
 
-/// Releases a rollback without a named target may lead to, best first: the newest that succeeded,
-/// without the one that is being left and without those that were themselves rolled back from.
+/// Releases a rollback without a named target may lead to, best first: those that completed their
+/// watch windows, the last first; then the newest that succeeded; without the one that is being
+/// left and without those that were themselves rolled back from.
 ///
 /// `history` is the app's deployments, newest first. What is being left is the release of the
 /// running deployment, if one runs, else the live one: undoing a deployment half way means what
@@ -119,7 +120,49 @@ pub fn rollback_targets(
     {
         targets.push(previous);
     }
+    // Of a deployment half way, what was live before it comes first whatever was seen of it.
+    let first = usize::from(base.is_some());
+    let rank = |release: &ReleaseNumber| app.good.iter().rposition(|good| good == release);
+    targets[first..].sort_by_key(|release| std::cmp::Reverse(rank(release)));
     targets
+}
+
+/// Whether a release was live not long ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recent {
+    /// Among the last [`RECENT_MAX`] that were live before the one that is left.
+    Yes,
+    /// Longer ago, or never.
+    No,
+}
+
+/// So many releases back a rollback needs no steps.
+pub const RECENT_MAX: usize = 3;
+
+/// Whether `target` was live among the last few releases before the one that is left. `history` is
+/// the app's deployments, newest first.
+pub fn recent(app: &AppState, target: ReleaseNumber, history: &[Deployment]) -> Recent {
+    let mut before: Vec<ReleaseNumber> = Vec::new();
+    for d in history.iter().filter(|d| d.state == DeploymentState::Succeeded) {
+        if Some(d.release) != app.live && !before.contains(&d.release) {
+            before.push(d.release);
+        }
+    }
+    let known = before.iter().take(RECENT_MAX).any(|release| *release == target);
+    // What is live while a deployment runs is where that one returns to.
+    if known || app.live == Some(target) { Recent::Yes } else { Recent::No }
+}
+
+/// How a rollback to a release takes over: one that says `recreate` may not run beside another; one
+/// that served not long ago needs no steps.
+pub fn rollback_strategy(asked: Strategy, recent: Recent) -> Strategy {
+    match (asked, recent) {
+        (Strategy::Recreate, _) => Strategy::Recreate,
+        (Strategy::Rolling | Strategy::BlueGreen | Strategy::Canary, Recent::Yes) => {
+            Strategy::Rolling
+        }
+        (asked, Recent::No) => asked,
+    }
 }
 
 #[cfg(test)]
@@ -293,6 +336,55 @@ mod tests {
             let expected: Vec<_> = expected.into_iter().map(ReleaseNumber).collect();
             assert_eq!(found, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_rollback_to_a_recent_release_needs_no_steps() {
+        use DeploymentState::{RolledBack, Succeeded};
+        let history: Vec<Deployment> = [
+            (9, 9, Succeeded),
+            (8, 8, Succeeded),
+            (7, 7, RolledBack),
+            (6, 6, Succeeded),
+            (5, 8, Succeeded),
+            (4, 4, Succeeded),
+            (3, 3, Succeeded),
+        ]
+        .into_iter()
+        .map(|(n, release, state)| deployment(n, release, state))
+        .collect();
+        for (target, expected) in
+            [(8, Recent::Yes), (6, Recent::Yes), (4, Recent::Yes), (3, Recent::No), (7, Recent::No)]
+        {
+            assert_eq!(
+                recent(&app(Some(9)), ReleaseNumber(target), &history),
+                expected,
+                "{target}"
+            );
+        }
+        assert_eq!(rollback_strategy(Strategy::Canary, Recent::Yes), Strategy::Rolling);
+        assert_eq!(rollback_strategy(Strategy::Canary, Recent::No), Strategy::Canary);
+        assert_eq!(rollback_strategy(Strategy::Recreate, Recent::Yes), Strategy::Recreate);
+    }
+
+    #[test]
+    fn what_completed_its_watch_window_is_gone_back_to_first() {
+        let d = deployment;
+        let history = [
+            d(4, 4, DeploymentState::Succeeded),
+            d(3, 3, DeploymentState::Succeeded),
+            d(2, 2, DeploymentState::Succeeded),
+            d(1, 1, DeploymentState::Succeeded),
+        ];
+        let mut state = app(Some(4));
+        state.good = vec![ReleaseNumber(1), ReleaseNumber(2)];
+        let found = rollback_targets(&state, None, &history);
+        assert_eq!(found, [2, 1, 3].map(ReleaseNumber));
+        // Of a deployment half way, what was live before it comes first.
+        state.live = Some(ReleaseNumber(3));
+        let running = d(4, 4, DeploymentState::Stepping);
+        let found = rollback_targets(&state, Some(&running), &history[1..]);
+        assert_eq!(found, [3, 2, 1].map(ReleaseNumber));
     }
 
     proptest! {

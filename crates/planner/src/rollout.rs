@@ -5,24 +5,40 @@
 //! The moves of a deployment:
 //!
 //! ```text
-//! Queued ──► Replacing ──► Draining ──► Succeeded
-//!   │            │
-//!   │            └──► Returning ──► RolledBack | Failed | TimedOut
-//!   └──► Superseded ◄── (a newer one, `ark stop`, destroy: from any state but Draining)
+//!            rolling, recreate
+//! Queued ─┬─► Replacing ──┬────────────────► Draining ──► Succeeded
+//!         │               ├──► Returning ──► RolledBack | Failed | TimedOut
+//!         └─► Stepping ───┼──► Keeping ─────► Draining
+//!            canary,      │       └──► Returning
+//!            blue-green   └──► Draining (nothing is kept)
 //! ```
+//!
+//! `Superseded` follows from a newer deployment, `ark stop` and destroying: from any state in which
+//! it is not live; from `Stepping` by way of `Returning`, so that the new side loses its traffic
+//! before anything else happens. What is live then has succeeded.
+//!
+//! Strategies only give targets (which releases, how many of each) and shares of the traffic;
+//! [`crate::converge`] moves the instances.
 
 use std::time::Duration;
 
-use ark_model::deployment::{Abort, FAILURES_MAX};
+use std::sync::Arc;
+
+use ark_model::deployment::{Abort, Rollout};
 use ark_model::environment::AppState;
-use ark_model::instance::StopCause;
+use ark_model::instance::{InstanceState, StopCause};
 use ark_model::{Deployment, DeploymentState, Diagnosis, InstanceId, ReleaseNumber};
 use jiff::Timestamp;
 
-use crate::converge::{Action, Convergence, Progress, STOP_MARGIN, Target, converge};
-use crate::observed::Seen;
+use crate::converge::{Action, Convergence, Progress, Target, converge};
+use crate::failures::backoff;
+use crate::observed::{Measured, Seen, ShareSeen};
 use crate::policy::Policy;
-use crate::time::{after, since, since_ms};
+use crate::replacing::{draining, replacing};
+use crate::returning::{returning, superseded};
+use crate::stepping::{keeping, stepping};
+use crate::time::after;
+use crate::watch;
 
 /// Everything a plan is made from.
 #[derive(Debug)]
@@ -44,6 +60,10 @@ pub struct Input<'a> {
     pub live_policy: Option<&'a Policy>,
     /// The app's instances that may exist, with what was seen of them.
     pub seen: &'a [Seen],
+    /// How the table in force divides the traffic.
+    pub share: ShareSeen,
+    /// What the gateway measured, oldest first.
+    pub measured: &'a [Arc<Measured>],
 }
 
 /// What to do, and what to record.
@@ -57,8 +77,14 @@ pub struct Plan {
     pub progressed: bool,
     /// Failures of instances of the new release found now.
     pub failures: Vec<InstanceFailure>,
-    /// Whether the waiting deployment begins.
-    pub begin_waiting: bool,
+    /// How far a deployment in steps is from now on, when that changes.
+    pub rollout: Option<Rollout>,
+    /// What happened to it, in words, for the events.
+    pub said: Vec<String>,
+    /// What becomes of the watch window.
+    pub watch: Option<watch::Move>,
+    /// How the waiting deployment begins, when it does.
+    pub begin_waiting: Option<Beginning>,
     /// Whether the waiting deployment ends before it began: nothing is wanted of the app any more.
     pub drop_waiting: bool,
     /// How a failed start outside deployments delays the next.
@@ -69,6 +95,15 @@ pub struct Plan {
     pub waiting_for: String,
     /// When to look again even if nothing changes.
     pub wake_at: Option<Timestamp>,
+}
+
+/// How a deployment leaves the queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Beginning {
+    /// Its first state.
+    pub state: DeploymentState,
+    /// Its steps, when it goes in steps.
+    pub rollout: Option<Rollout>,
 }
 
 /// A failed instance of the release under deployment. The server adds the last log lines.
@@ -84,7 +119,12 @@ pub struct InstanceFailure {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Transition {
     /// All traffic is on the new side.
-    Live,
+    Live {
+        /// Whether the old side is kept for a while.
+        keeping: bool,
+    },
+    /// The kept old side is let go.
+    LetGo,
     /// It turns back because of this.
     Return(Reason),
     /// It ends.
@@ -135,22 +175,29 @@ impl Backoff {
 
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// An instance that lived this long did not fail to start.
-const SETTLED: Duration = Duration::from_secs(60);
-/// The same failure of so many instances ends a deployment.
-const SAME_FAILURES_MAX: usize = 2;
-/// Other failures of single instances are survived, up to this many.
-const FAILURES_TOLERATED: usize = 5;
 
 /// Plans the next step of one app.
 pub fn plan(input: &Input<'_>) -> Plan {
+    let mut plan = next_step(input);
+    let wanted = input.ending.is_none() && !input.app.stopped;
+    if let (Some(d), Some(Transition::End { state: DeploymentState::Succeeded, .. }), true) =
+        (input.running, &plan.transition, wanted)
+        && d.state != DeploymentState::Succeeded
+    {
+        plan.watch = Some(watch::begin(input, d));
+    }
+    plan
+}
+
+fn next_step(input: &Input<'_>) -> Plan {
     let now = input.now;
     match (input.running, input.ending.is_some() || input.app.stopped) {
         (_, true) => stop_everything(input),
         (None, false) => {
             let mut plan = steady(input);
-            if input.waiting.is_some() {
-                plan.begin_waiting = true;
+            if let Some(waiting) = input.waiting {
+                plan.begin_waiting = Some(beginning(input, waiting));
+                plan.watch = input.app.watch.as_ref().map(watch::cut_short);
                 // Nothing is begun, or taken away, for the sake of a release that is about to be
                 // replaced: the deployment knows what is to run.
                 plan.actions.retain(|a| matches!(a, Action::Ended { .. } | Action::Activate(_)));
@@ -175,6 +222,8 @@ pub fn plan(input: &Input<'_>) -> Plan {
                 superseded(input, d, abort)
             }
             (DeploymentState::Replacing, _) => replacing(input, d),
+            (DeploymentState::Stepping, _) => stepping(input, d),
+            (DeploymentState::Keeping, _) => keeping(input, d),
             (DeploymentState::Draining, _) => draining(input, d),
             (DeploymentState::Returning, _) => returning(input, d),
             // A terminal deployment is no longer the app's running one; should a record say so
@@ -199,14 +248,39 @@ pub fn plan(input: &Input<'_>) -> Plan {
     }
 }
 
-fn new_plan(c: Convergence, waiting_for: String) -> Plan {
+/// How a waiting deployment begins: in steps only when there is an old side to compare with.
+fn beginning(input: &Input<'_>, waiting: &Deployment) -> Beginning {
+    let old = input.app.live.filter(|live| *live != waiting.release);
+    let serves = input.seen.iter().any(|s| Some(s.release) == old && is_up(s));
+    let wanted = target(input, Some(waiting.release), input.new_policy, StopCause::Replaced).count;
+    match input.new_policy {
+        Some(policy) if serves && wanted > 0 && !policy.steps.is_empty() => Beginning {
+            state: DeploymentState::Stepping,
+            rollout: Some(Rollout::new(policy.steps.clone(), input.now)),
+        },
+        Some(_) | None => Beginning { state: DeploymentState::Replacing, rollout: None },
+    }
+}
+
+/// Whether it is meant to work, now or soon.
+pub(crate) fn is_up(s: &Seen) -> bool {
+    match s.state {
+        InstanceState::Starting | InstanceState::Active => true,
+        InstanceState::Draining | InstanceState::Stopping | InstanceState::Stopped => false,
+    }
+}
+
+pub(crate) fn new_plan(c: Convergence, waiting_for: String) -> Plan {
     let progressed = c.actions.iter().any(is_progress);
     Plan {
         actions: c.actions,
         transition: None,
         progressed,
         failures: Vec::new(),
-        begin_waiting: false,
+        rollout: None,
+        said: Vec::new(),
+        watch: None,
+        begin_waiting: None,
         drop_waiting: false,
         backoff: None,
         progress: c.progress,
@@ -224,7 +298,7 @@ fn is_progress(action: &Action) -> bool {
 }
 
 /// A policy to stop by when no release is known any more.
-fn fallback() -> &'static Policy {
+pub(crate) fn fallback() -> &'static Policy {
     static POLICY: std::sync::OnceLock<Policy> = std::sync::OnceLock::new();
     POLICY.get_or_init(|| {
         Policy::of(
@@ -235,7 +309,7 @@ fn fallback() -> &'static Policy {
     })
 }
 
-fn target<'a>(
+pub(crate) fn target<'a>(
     input: &Input<'a>,
     release: Option<ReleaseNumber>,
     policy: Option<&'a Policy>,
@@ -252,6 +326,8 @@ fn target<'a>(
         policy,
         replaced_by,
         start_after: None,
+        base: input.running.map_or(input.app.live, |d| d.base),
+        beside: None,
     }
 }
 
@@ -259,13 +335,14 @@ fn stop_everything(input: &Input<'_>) -> Plan {
     let target = target(input, None, input.live_policy, StopCause::Asked);
     let mut plan = new_plan(converge(&target, input.seen, input.now), "instances to end".into());
     plan.drop_waiting = input.waiting.is_some();
+    plan.watch = input.app.watch.as_ref().map(watch::cut_short);
     if let Some(d) = input.running {
         let by = "ark".to_owned();
         let why = input.ending.unwrap_or("the app was stopped");
         let reason = Some(why.to_owned());
         plan.transition = Some(match d.state {
             // It was live; what ends it now is not its failure.
-            DeploymentState::Draining => Transition::End {
+            DeploymentState::Draining | DeploymentState::Keeping => Transition::End {
                 state: DeploymentState::Succeeded,
                 reason: None,
                 note: Some(why.to_owned()),
@@ -287,109 +364,20 @@ fn steady(input: &Input<'_>) -> Plan {
     let c = converge(&target, input.seen, input.now);
     let mut plan = new_plan(c, "instances to become ready".into());
     plan.backoff = backoff(input, input.app.live, &plan.actions);
-    plan
-}
-
-/// Delays the next start after a failure of an instance of `release`, the one that is to serve;
-/// how others end says nothing about it.
-fn backoff(
-    input: &Input<'_>,
-    release: Option<ReleaseNumber>,
-    actions: &[Action],
-) -> Option<Backoff> {
-    let wanted =
-        |id: &InstanceId| input.seen.iter().any(|s| s.id == *id && Some(s.release) == release);
-    let settled = |id: &InstanceId| {
-        input
-            .seen
-            .iter()
-            .find(|s| s.id == *id)
-            .and_then(|s| s.active_at)
-            .is_some_and(|at| since(at, input.now) >= SETTLED)
-    };
-    let failed = actions
-        .iter()
-        .any(|action| failure(action).is_some_and(|f| wanted(&f.id) && !settled(&f.id)));
-    if failed {
-        return Some(Backoff::after_failure(input.app.failures, input.now));
-    }
-    let calm = input.app.failures > 0
-        && input.seen.iter().any(Seen::is_serving)
-        && input
-            .seen
-            .iter()
-            .filter(|s| s.is_serving())
-            .all(|s| s.active_at.is_some_and(|at| since(at, input.now) >= SETTLED))
-        && input.app.start_after.is_none_or(|at| since(at, input.now) >= SETTLED);
-    calm.then_some(Backoff::Reset)
-}
-
-/// The failure in an action, when it is one: an instance that was not asked to end.
-fn failure(action: &Action) -> Option<InstanceFailure> {
-    match action {
-        Action::Ended { id, cause: Some(cause) } => {
-            Some(InstanceFailure { id: *id, cause: cause.clone() })
-        }
-        Action::Stop { id, cause: Some(cause @ StopCause::NeverReady { .. }) } => {
-            Some(InstanceFailure { id: *id, cause: cause.clone() })
-        }
-        Action::Ended { cause: None, .. }
-        | Action::Stop { .. }
-        | Action::Start { .. }
-        | Action::Activate(_)
-        | Action::Drain { .. } => None,
-    }
-}
-
-fn replacing(input: &Input<'_>, d: &Deployment) -> Plan {
-    let t = target(input, Some(d.release), input.new_policy, StopCause::Replaced);
-    let c = converge(&t, input.seen, input.now);
-    let missing = t.count.saturating_sub(c.progress.wanted_serving);
-    let words = waiting_words(input, d.release, missing, &c.progress);
-    let reached = c.progress.wanted_serving >= t.count && c.progress.unwanted_admitted == 0;
-    let mut plan = new_plan(c, words);
-    plan.failures = new_failures(input, d, &plan.actions);
-    let started = d.started_at.unwrap_or(d.created_at);
-    let progress_at = d.progress_at.unwrap_or(started);
-    let progress_due = after(progress_at, t.policy.progress_deadline);
-    let due = after(started, t.policy.deadline);
-    plan.wake_at = earliest(plan.wake_at, [progress_due, due]);
-    let reason = if let Some(abort) = &d.abort {
-        Some(aborted(abort))
-    } else if reached {
-        plan.transition = Some(Transition::Live);
-        plan.wake_at = Some(input.now);
-        return plan;
-    } else if let Some(reason) = fatal(d, &plan.failures, t.count) {
-        Some(reason)
-    } else if input.now >= due {
-        Some(Reason::Diagnosis(Diagnosis::DeadlinePassed {
-            deadline_ms: u64::try_from(t.policy.deadline.as_millis()).unwrap_or(u64::MAX),
-            waiting_for: plan.waiting_for.clone(),
-        }))
-    } else if input.now >= progress_due && !plan.progressed {
-        Some(Reason::Diagnosis(Diagnosis::NoProgress {
-            waited_ms: since_ms(progress_at, input.now),
-            waiting_for: plan.waiting_for.clone(),
-        }))
-    } else {
-        None
-    };
-    if let Some(reason) = reason {
-        // What was planned towards the new release is not begun; what ended has ended.
-        plan.actions.retain(|a| matches!(a, Action::Ended { .. } | Action::Stop { .. }));
-        plan.transition = Some(Transition::Return(reason));
-        plan.wake_at = Some(input.now);
+    if let Some(watch) = &input.app.watch {
+        let (what, wake_at) = watch::plan(input, watch);
+        plan.watch = what;
+        plan.wake_at = earliest(plan.wake_at, [wake_at]);
     }
     plan
 }
 
-fn aborted(abort: &Abort) -> Reason {
+pub(crate) fn aborted(abort: &Abort) -> Reason {
     let (by, reason) = (abort.by.clone(), abort.reason.clone());
     Reason::Diagnosis(Diagnosis::Aborted { by, reason })
 }
 
-fn waiting_words(
+pub(crate) fn waiting_words(
     input: &Input<'_>,
     release: ReleaseNumber,
     missing: u32,
@@ -407,160 +395,9 @@ fn waiting_words(
     }
 }
 
-fn earliest(a: Option<Timestamp>, more: impl IntoIterator<Item = Timestamp>) -> Option<Timestamp> {
+pub(crate) fn earliest(
+    a: Option<Timestamp>,
+    more: impl IntoIterator<Item = Timestamp>,
+) -> Option<Timestamp> {
     a.into_iter().chain(more).min()
-}
-
-/// Failures of instances of the release under deployment. Instances that were recorded before it
-/// began are not its own.
-fn new_failures(input: &Input<'_>, d: &Deployment, actions: &[Action]) -> Vec<InstanceFailure> {
-    let begun = d.started_at.unwrap_or(d.created_at);
-    let own = |id: &InstanceId| {
-        input.seen.iter().any(|s| s.id == *id && s.release == d.release && s.created_at >= begun)
-    };
-    actions.iter().filter_map(failure).filter(|f| own(&f.id)).take(FAILURES_MAX).collect()
-}
-
-/// A failure is the release's own fault unless a port was taken, which another port cures.
-fn counts(cause: &StopCause) -> bool {
-    !matches!(
-        cause,
-        StopCause::StartFailed { reason: ark_model::instance::StartFailure::PortTaken { .. } }
-    )
-}
-
-/// Whether the failures so far end the deployment: two of one kind, or one when one instance is
-/// all there is to start, or too many of any kind.
-fn fatal(d: &Deployment, found: &[InstanceFailure], wanted: u32) -> Option<Reason> {
-    let recorded = d.failures.iter().map(Diagnosis::key);
-    let earlier: Vec<String> = recorded.filter(|key| key != "port taken").collect();
-    // What found no room never was an instance: it is known only by its record.
-    let full = |f: &Diagnosis| matches!(f, Diagnosis::NoCapacity { .. });
-    let last = d.failures.iter().rposition(full);
-    let times = d.failures.iter().filter(|f| full(f)).count();
-    if let Some(last) = last.filter(|_| times >= SAME_FAILURES_MAX || wanted <= 1) {
-        return Some(Reason::Recorded(last));
-    }
-    let mut keys = earlier.clone();
-    for f in found.iter().filter(|f| counts(&f.cause)) {
-        let key = cause_key(&f.cause);
-        let same = keys.iter().filter(|k| **k == key).count() + 1;
-        keys.push(key);
-        if same >= SAME_FAILURES_MAX || wanted <= 1 || keys.len() > FAILURES_TOLERATED {
-            return Some(Reason::Failure(f.clone()));
-        }
-    }
-    let all = d.failures.len() + found.len();
-    if all >= FAILURES_MAX {
-        return match found.first() {
-            Some(f) => Some(Reason::Failure(f.clone())),
-            None => Some(Reason::Recorded(d.failures.len() - 1)),
-        };
-    }
-    None
-}
-
-/// The [`Diagnosis::key`] that a cause will get.
-pub fn cause_key(cause: &StopCause) -> String {
-    use ark_model::instance::StartFailure;
-    match cause {
-        StopCause::Exited { exit } => format!("crashed: {}", exit.words()),
-        StopCause::NeverReady { .. } => "never ready".to_owned(),
-        StopCause::StartFailed { reason } => match reason {
-            StartFailure::ArtifactMissing { .. } => "artifact missing".to_owned(),
-            StartFailure::CommandNotFound { .. } => "command not found".to_owned(),
-            StartFailure::PortTaken { .. } => "port taken".to_owned(),
-            StartFailure::NoCapacity { .. } => "no capacity".to_owned(),
-            StartFailure::Other { .. } => "start failed".to_owned(),
-        },
-        StopCause::Vanished => "start failed".to_owned(),
-        StopCause::Replaced | StopCause::Returned | StopCause::ScaledDown | StopCause::Asked => {
-            "asked".to_owned()
-        }
-    }
-}
-
-/// Live; the old side drains and stops. Failures now are steady state's business.
-fn draining(input: &Input<'_>, d: &Deployment) -> Plan {
-    let mut t = target(input, Some(d.release), input.new_policy, StopCause::Replaced);
-    t.start_after = input.app.start_after;
-    let c = converge(&t, input.seen, input.now);
-    let left = c.progress.unwanted_alive;
-    let ended = c.actions.iter().filter(|a| matches!(a, Action::Ended { .. })).count() as u32;
-    let words = format!("{left} instances of other releases to end");
-    let mut plan = new_plan(c, words);
-    plan.backoff = backoff(input, Some(d.release), &plan.actions);
-    let live = d.live_at.unwrap_or(input.now);
-    let longest = input.seen.iter().map(|s| s.drain).max().unwrap_or_default();
-    let due = after(live, longest.saturating_add(t.policy.stop_grace).saturating_add(STOP_MARGIN));
-    plan.wake_at = earliest(plan.wake_at, [due]);
-    if left == 0
-        || (left <= ended && plan.actions.iter().all(|a| matches!(a, Action::Ended { .. })))
-    {
-        plan.transition =
-            Some(Transition::End { state: DeploymentState::Succeeded, reason: None, note: None });
-    } else if input.now >= due {
-        let note = format!("{left} instances of other releases had not ended by the deadline");
-        plan.transition = Some(Transition::End {
-            state: DeploymentState::Succeeded,
-            reason: None,
-            note: Some(note),
-        });
-    }
-    plan
-}
-
-fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
-    let mut t = target(input, d.base, input.live_policy, StopCause::Returned);
-    // What served before is good enough to return to; a restart asked for meanwhile comes after.
-    t.restart_before = None;
-    // What is gone back to may fail as well: it is not started over and over without a pause.
-    t.start_after = input.app.start_after;
-    let c = converge(&t, input.seen, input.now);
-    let missing = t.count.saturating_sub(c.progress.wanted_serving);
-    let words = match d.base {
-        Some(base) if missing > 0 => format!("{missing} instances of {base} to become ready"),
-        _ => format!("{} instances of {} to end", c.progress.unwanted_alive, d.release),
-    };
-    let done = missing == 0 && c.progress.unwanted_alive == 0;
-    let mut plan = new_plan(c, words);
-    plan.backoff = backoff(input, d.base, &plan.actions);
-    let began = d.returning_at.unwrap_or(input.now);
-    let longest = input.seen.iter().map(|s| s.drain).max().unwrap_or_default();
-    let span = t.policy.deadline.saturating_add(longest).saturating_add(STOP_MARGIN);
-    let due = after(began, span);
-    plan.wake_at = earliest(plan.wake_at, [due]);
-    if !done && input.now < due {
-        return plan;
-    }
-    let state = match (&d.base, &d.diagnosis) {
-        (Some(_), _) if done => DeploymentState::RolledBack,
-        (None, Some(Diagnosis::DeadlinePassed { .. } | Diagnosis::NoProgress { .. })) => {
-            DeploymentState::TimedOut
-        }
-        _ => DeploymentState::Failed,
-    };
-    let note = (!done).then(|| {
-        format!("going back had not ended by its deadline: waiting for {}", plan.waiting_for)
-    });
-    plan.transition = Some(Transition::End { state, reason: None, note });
-    plan
-}
-
-fn superseded(input: &Input<'_>, d: &Deployment, abort: &Abort) -> Plan {
-    let c = Convergence {
-        actions: Vec::new(),
-        progress: converge(
-            &target(input, Some(d.release), input.new_policy, StopCause::Replaced),
-            input.seen,
-            input.now,
-        )
-        .progress,
-        wake_at: Some(input.now),
-    };
-    let mut plan = new_plan(c, "a newer deployment".into());
-    let reason = d.diagnosis.is_none().then(|| aborted(abort));
-    plan.transition =
-        Some(Transition::End { state: DeploymentState::Superseded, reason, note: None });
-    plan
 }

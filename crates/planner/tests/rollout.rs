@@ -8,7 +8,9 @@ use ark_model::environment::{AppState, EnvKind};
 use ark_model::instance::{EngineState, Exit, InstanceState, StartFailure, StopCause};
 use ark_model::{Deployment, DeploymentId, DeploymentState, Diagnosis, InstanceId, ReleaseNumber};
 use ark_planner::rollout::{Backoff, Reason};
-use ark_planner::{Action, Admission, Input, Plan, Policy, ProbeSeen, Seen, Transition, plan};
+use ark_planner::{
+    Action, Admission, Input, Plan, Policy, ProbeSeen, Seen, ShareSeen, Transition, plan,
+};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
@@ -147,6 +149,8 @@ impl Case {
             new_policy: Some(&policy),
             live_policy: Some(&policy),
             seen: &self.seen,
+            share: ShareSeen::Even,
+            measured: &[],
         })
     }
 }
@@ -242,7 +246,7 @@ fn rolling_is_start_first_and_never_below_the_count() {
         assert_eq!(short(&plan), expected, "{what}");
         // While the old side is to leave and the new one is short of its count, it is not live.
         let short_of = plan.progress.wanted_serving < case.count;
-        assert!(!(short_of && plan.transition == Some(Transition::Live)), "{what}");
+        assert!(!(short_of && matches!(plan.transition, Some(Transition::Live { .. }))), "{what}");
     }
 }
 
@@ -252,7 +256,7 @@ fn a_deployment_is_live_when_the_old_side_left_the_table_and_over_when_it_is_gon
     let busy = Seen { in_flight: Some(1), ..draining.clone() };
     let unacknowledged = Seen { admission: Admission::Active, ..draining.clone() };
     let live = |seen| Case::deploying(1, seen).plan().transition;
-    assert_eq!(live(vec![busy.clone(), new(2)]), Some(Transition::Live));
+    assert_eq!(live(vec![busy.clone(), new(2)]), Some(Transition::Live { keeping: false }));
     assert_eq!(live(vec![unacknowledged, new(2)]), None);
     assert_eq!(live(vec![old(1), new(2)]), None);
     let over = |seen| {
@@ -492,11 +496,13 @@ fn a_release_about_to_be_replaced_is_not_started() {
             new_policy: Some(&policy),
             live_policy: Some(&policy),
             seen: &case.seen,
+            share: ShareSeen::Even,
+            measured: &[],
         })
     };
     // The app was stopped, or its live release failed, and something else is deployed.
     let begun = with_waiting(Case::steady(2, vec![]));
-    assert!(begun.begin_waiting);
+    assert!(begun.begin_waiting.is_some());
     assert_eq!(short(&begun), "");
     // What an abandoned deployment left is the next one's to judge; what has ended has ended.
     let left = vec![old(1), new(2), exited(new(3), 1)];
@@ -553,6 +559,8 @@ fn without_surge_a_sick_old_side_makes_room() {
             new_policy: Some(&p),
             live_policy: Some(&p),
             seen: &case.seen,
+            share: ShareSeen::Even,
+            measured: &[],
         }))
     };
     assert_eq!(step(vec![sick(1), sick(2), sick(3)]), "-1");

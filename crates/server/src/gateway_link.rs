@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::observations::AppKey;
-use crate::route_table::{AppRecords, HostRank, build, join};
+use crate::route_table::{AppRecords, Division, HostRank, build, join};
 use crate::world::World;
 
 /// Time between two attempts to dial.
@@ -207,9 +207,11 @@ fn load(
         let mut instances = tx.alive_instances_of(env, app)?;
         instances.retain(|i| i.state != InstanceState::Stopping);
         let mut shapes: Vec<ReleaseNumber> = state.live.into_iter().collect();
-        if let Some(running) = state.running {
-            shapes.extend(tx.deployment(running)?.map(|d| d.release));
-        }
+        let running = match state.running {
+            Some(id) => tx.deployment(id)?,
+            None => None,
+        };
+        shapes.extend(running.as_ref().map(|d| d.release));
         let mut definitions = HashMap::new();
         let of_instances = instances.iter().map(|i| i.release);
         for release in shapes.iter().copied().chain(of_instances) {
@@ -232,6 +234,7 @@ fn load(
             definitions,
             instances,
             discovery: discovery.remove(key).unwrap_or_default(),
+            division: running.as_ref().map(Division::of).unwrap_or_default(),
         };
         all.push((key.clone(), Some((rank, records))));
     }

@@ -4,16 +4,20 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ark_gateway::metrics::Totals;
 use ark_model::gateway::{Counters, Readiness, Report, TargetReport};
 use ark_model::histogram::Histogram;
 use ark_model::route::{RouteKey, RouteTable, TargetState};
-use ark_model::{AppName, BootId, EnvName, Generation, InstanceId};
-use ark_planner::{Admission, ProbeSeen};
+use ark_model::traffic::Split;
+use ark_model::{AppName, BootId, EnvName, Generation, InstanceId, ReleaseNumber};
+use ark_planner::judge::Slice;
+use ark_planner::{Admission, Measured, ProbeSeen, ShareSeen};
 use jiff::Timestamp;
 use tokio::sync::watch;
+
+use crate::measures::Measures;
 
 /// Seconds of one bucket of recent traffic.
 const BUCKET_SECONDS: i64 = 10;
@@ -71,6 +75,10 @@ struct Inner {
     gateway: GatewayStatus,
     /// What the acknowledged table says; `None` before there is one.
     admitted: Option<HashMap<InstanceId, Admitted>>,
+    /// How the acknowledged table divides the traffic of apps.
+    splits: HashMap<AppKey, Split>,
+    /// Measurements of apps that are judged.
+    measures: HashMap<AppKey, Measures>,
     /// By instance and `expose` entry.
     targets: HashMap<InstanceId, BTreeMap<String, TargetSeen>>,
     traffic: BTreeMap<AppKey, VecDeque<Bucket>>,
@@ -192,6 +200,7 @@ impl Observations {
             }
         }
         inner.dirty.extend(before.into_values().map(|gone| gone.key));
+        inner.divide(table);
         inner.admitted = Some(now);
         inner.gateway.acknowledged = Some(table.generation);
         inner.gateway.refused = None;
@@ -215,6 +224,7 @@ impl Observations {
             inner.target(target);
             let key = (target.route.env.clone(), target.route.app.clone());
             let last = (report.boot, target.route.clone(), Some(target.instance));
+            inner.measure(&key, target, report.boot, now);
             inner.count(key, last, &target.counters, now);
             if target.readiness.is_none() && target.in_flight == 0 && target.streams == 0 {
                 inner.last.remove(&(report.boot, target.route.clone(), Some(target.instance)));
@@ -271,7 +281,9 @@ impl Observations {
 
     /// Environments are gone: their recent traffic is nobody's any more.
     pub fn forget_environments(&self, gone: &[EnvName]) {
-        self.inner().traffic.retain(|(env, _), _| !gone.contains(env));
+        let mut inner = self.inner();
+        inner.traffic.retain(|(env, _), _| !gone.contains(env));
+        inner.measures.retain(|(env, _), _| !gone.contains(env));
     }
 
     /// What the table in force does with an instance.
@@ -288,6 +300,36 @@ impl Observations {
         let inner = self.inner();
         inner.admitted.as_ref()?.get(&id).filter(|admitted| admitted.settled)?;
         Some(inner.targets.get(&id).map_or(0, |seen| seen.values().map(|s| s.inside).sum()))
+    }
+
+    /// How the table in force divides the traffic of an app.
+    pub fn share(&self, key: &AppKey) -> ShareSeen {
+        let inner = self.inner();
+        match (&inner.admitted, inner.splits.get(key)) {
+            (None, _) => ShareSeen::Unknown,
+            (Some(_), None) => ShareSeen::Even,
+            (Some(_), Some(split)) => ShareSeen::Of(split.canary, crate::shares::share(split)),
+        }
+    }
+
+    /// Keeps measurements of an app, slice by slice, or forgets them.
+    pub fn measure(&self, key: &AppKey, wanted: bool) {
+        let mut inner = self.inner();
+        if !wanted {
+            inner.measures.remove(key);
+        } else {
+            inner.measures.entry(key.clone()).or_default();
+        }
+    }
+
+    /// What was measured of an app since it is measured, oldest first.
+    pub fn measured(&self, key: &AppKey, now: Timestamp) -> Vec<Arc<Measured>> {
+        self.inner().measures.get(key).map(|m| m.whole(now)).unwrap_or_default()
+    }
+
+    /// What was measured of a release of an app since an instant.
+    pub fn side(&self, key: &AppKey, release: ReleaseNumber, since: Timestamp) -> Slice {
+        self.inner().measures.get(key).map(|m| m.side(release, since)).unwrap_or_default()
     }
 
     /// Recent traffic of an app.
@@ -318,7 +360,23 @@ impl Inner {
         let seen = self.targets.drain().flat_map(|(_, seen)| seen.into_values());
         self.dirty.extend(seen.map(|seen| seen.key));
         self.dirty.extend(self.admitted.take().into_iter().flatten().map(|(_, a)| a.key));
+        self.splits.clear();
         self.last.clear();
+    }
+
+    /// Remembers how a table divides the traffic. Every route of an app says the same.
+    fn divide(&mut self, table: &RouteTable) {
+        let mut now: HashMap<AppKey, Split> = HashMap::new();
+        for route in &table.routes {
+            if let Some(split) = &route.split {
+                now.insert((route.key.env.clone(), route.key.app.clone()), split.clone());
+            }
+        }
+        let gone = self.splits.keys().filter(|key| !now.contains_key(*key)).cloned();
+        let changed = now.iter().filter(|(key, split)| self.splits.get(*key) != Some(*split));
+        let dirty: Vec<AppKey> = gone.chain(changed.map(|(key, _)| key.clone())).collect();
+        self.dirty.extend(dirty);
+        self.splits = now;
     }
 
     /// A report came under the table in force. Plans wait for that where something drains.
@@ -356,6 +414,17 @@ impl Inner {
         }
         let new = TargetSeen { key, readiness: target.readiness.clone(), inside };
         seen.insert(target.route.expose.clone(), new);
+    }
+
+    /// Adds to the measurements of an app that is judged; before the counters are remembered.
+    fn measure(&mut self, key: &AppKey, target: &TargetReport, boot: BootId, now: Timestamp) {
+        let Some(measures) = self.measures.get_mut(key) else { return };
+        let place = (boot, target.route.clone(), Some(target.instance));
+        let Some(last) = self.last.get(&place) else { return };
+        let slice = Slice::between(&target.counters, last);
+        if slice != Slice::default() {
+            measures.add(target.release, &slice, now);
+        }
     }
 
     fn count(

@@ -5,19 +5,25 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ark_model::definition::{Definition, Expose, HealthCheckKind, Protocol};
+use ark_model::definition::{Definition, Expose, HealthCheckKind, Protocol, Strategy};
 use ark_model::instance::{InstanceRecord, InstanceState};
 use ark_model::route::{
     Probe, ProbeCheck, Route, RouteKey, RouteLimits, RouteProtocol, Target, TargetState,
 };
-use ark_model::{AppName, EnvName, ReleaseNumber};
+use ark_model::traffic::Split;
+use ark_model::{AppName, Deployment, DeploymentState, EnvName, ReleaseNumber};
 use ark_planner::time::after;
 use jiff::Timestamp;
+
+use crate::shares::{Users, split};
 
 /// Share of an active target; all are equal in a rolling deployment.
 const WEIGHT: u32 = 100;
 /// How long a request may wait while no instance is ready.
 const HOLD: Duration = Duration::from_secs(10);
+/// How long it may wait while all instances are replaced at once, beyond the time that is given to
+/// the requests of the old ones.
+const HOLD_RECREATE: Duration = Duration::from_secs(60);
 
 /// What is recorded of one app that may have routes.
 #[derive(Debug)]
@@ -35,6 +41,39 @@ pub struct AppRecords {
     pub instances: Vec<InstanceRecord>,
     /// Discovery port of each `expose` entry.
     pub discovery: BTreeMap<String, u16>,
+    /// How the traffic is divided.
+    pub division: Division,
+}
+
+/// How the running deployment divides the traffic.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Division {
+    /// Not at all: active instances are alike.
+    #[default]
+    Even,
+    /// The new side gets a share.
+    Split(Split),
+    /// Nobody gets any for a while: all instances are replaced at once, and requests wait.
+    Held,
+}
+
+impl Division {
+    /// Of a running deployment.
+    pub fn of(d: &Deployment) -> Self {
+        match (&d.rollout, d.strategy, d.state) {
+            (Some(rollout), strategy, _) => {
+                let users = match strategy {
+                    Strategy::Canary => Users::Sticky,
+                    Strategy::Rolling | Strategy::BlueGreen | Strategy::Recreate => Users::Free,
+                };
+                Self::Split(split(d.release, &rollout.share, users))
+            }
+            (None, Strategy::Recreate, DeploymentState::Replacing | DeploymentState::Returning) => {
+                Self::Held
+            }
+            (None, ..) => Self::Even,
+        }
+    }
 }
 
 /// All routes, in a fixed order, so that equal records make equal tables.
@@ -150,7 +189,14 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
         }
         Reach::Closed => (Vec::new(), None),
     };
-    let hold_ms = u64::try_from(HOLD.as_millis()).unwrap_or(u64::MAX);
+    let hold = match records.division {
+        Division::Held => {
+            let drains = records.definitions.values().map(|d| d.drain.requests.get()).max();
+            HOLD_RECREATE.saturating_add(drains.unwrap_or_default())
+        }
+        Division::Even | Division::Split(_) => HOLD,
+    };
+    let hold_ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
     Route {
         key: RouteKey {
             env: records.env.clone(),
@@ -167,7 +213,10 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
         },
         discovery_port,
         limits: RouteLimits { hold_ms, ..RouteLimits::default() },
-        split: None,
+        split: match &records.division {
+            Division::Split(split) => Some(split.clone()),
+            Division::Even | Division::Held => None,
+        },
         maintenance: None,
         targets: records.instances.iter().filter_map(|i| target(records, expose, i)).collect(),
     }
@@ -193,9 +242,10 @@ fn target(records: &AppRecords, expose: &Expose, instance: &InstanceRecord) -> O
         InstanceState::Active => TargetState::Active { weight: WEIGHT },
         InstanceState::Draining => {
             let start = instance.draining_at?;
+            let drain = drain(definition, &records.division);
             TargetState::Draining {
-                requests_until: after(start, definition.drain.requests.get()),
-                streams_until: after(start, definition.drain.streams.get()),
+                requests_until: after(start, drain.requests),
+                streams_until: after(start, drain.streams),
             }
         }
         InstanceState::Stopping | InstanceState::Stopped => return None,
@@ -208,6 +258,26 @@ fn target(records: &AppRecords, expose: &Expose, instance: &InstanceRecord) -> O
         probe: probe(own),
         process: instance.process,
     })
+}
+
+/// How long work on a draining instance may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainTimes {
+    /// Requests.
+    pub requests: Duration,
+    /// Streams.
+    pub streams: Duration,
+}
+
+/// What a definition allows; while requests wait for all instances to be replaced, streams get no
+/// longer than requests.
+pub fn drain(definition: &Definition, division: &Division) -> DrainTimes {
+    let (requests, streams) = (definition.drain.requests.get(), definition.drain.streams.get());
+    let streams = match division {
+        Division::Held => streams.min(requests),
+        Division::Even | Division::Split(_) => streams,
+    };
+    DrainTimes { requests, streams }
 }
 
 fn probe(expose: &Expose) -> Probe {
@@ -280,6 +350,7 @@ mod tests {
             .into(),
             instances,
             discovery: [("default".to_owned(), 17_000)].into(),
+            division: Division::Even,
         }
     }
 

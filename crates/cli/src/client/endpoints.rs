@@ -5,9 +5,10 @@ use std::time::Duration;
 use ark_model::api::{
     AbortRequest, AppDetail, AppRow, ArtifactAnswer, ArtifactOffer, ConfigPatch, ConfigView,
     DeployRequest, DeploymentView, DeploymentsQuery, DiffQuery, DoctorReport, EnvironmentCreate,
-    EnvironmentView, GcReport, InstanceRow, InstancesQuery, Page, PageQuery, PlanView, ReceiptView,
-    ReleaseDetail, ReleaseDiff, ReleaseRow, ResolvedEnvironment, RollbackRequest, ScaleRequest,
-    ServerInfo, ShutdownRequest, TokenCreate, TokenCreated, TokenView, VariablesQuery,
+    EnvironmentView, GcReport, InstanceRow, InstancesQuery, Page, PageQuery, PlanView,
+    PromoteRequest, ReceiptView, ReleaseDetail, ReleaseDiff, ReleaseRow, ResolvedEnvironment,
+    RollbackRequest, ScaleRequest, ServerInfo, ShutdownRequest, TokenCreate, TokenCreated,
+    TokenView, VariablesQuery, WishRequest,
 };
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use reqwest::{Body, Method};
@@ -217,6 +218,25 @@ impl Client {
         request: &AbortRequest,
     ) -> Result<DeploymentView, Failure> {
         self.post(&format!("/v1/deployments/{}/abort", segment(id)), request).await
+    }
+
+    /// Tells a deployment in steps to go on.
+    pub(crate) async fn promote(
+        &self,
+        id: &str,
+        request: &PromoteRequest,
+    ) -> Result<DeploymentView, Failure> {
+        self.post(&format!("/v1/deployments/{}/promote", segment(id)), request).await
+    }
+
+    /// Says one of `pause`, `resume`, `approve` to a deployment in steps.
+    pub(crate) async fn wish(
+        &self,
+        id: &str,
+        word: &str,
+        request: &WishRequest,
+    ) -> Result<DeploymentView, Failure> {
+        self.post(&format!("/v1/deployments/{}/{word}", segment(id)), request).await
     }
 
     /// What a deployment did to traffic.

@@ -97,6 +97,8 @@ pub(crate) fn state(state: DeploymentState) -> &'static str {
     match state {
         DeploymentState::Queued => "queued",
         DeploymentState::Replacing => "replacing",
+        DeploymentState::Stepping => "in steps",
+        DeploymentState::Keeping => "old side kept",
         DeploymentState::Draining => "draining",
         DeploymentState::Returning => "returning",
         DeploymentState::Succeeded => "succeeded",

@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod abort;
+pub(crate) mod approve;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod deploy;
@@ -24,12 +25,15 @@ pub(crate) mod gateway;
 pub(crate) mod gc;
 pub(crate) mod logs;
 pub(crate) mod open;
+pub(crate) mod pause;
 pub(crate) mod plan;
+pub(crate) mod promote;
 pub(crate) mod ps;
 pub(crate) mod quickstart;
 pub(crate) mod receipt;
 pub(crate) mod releases;
 pub(crate) mod restart;
+pub(crate) mod resume;
 pub(crate) mod rollback;
 pub(crate) mod sample;
 pub(crate) mod scale;
@@ -44,3 +48,4 @@ pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod validate;
 pub(crate) mod version;
+mod wish;

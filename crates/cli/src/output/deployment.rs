@@ -7,10 +7,10 @@ use ark_model::deployment::DeploymentKind;
 use ark_model::{DeploymentState, Diagnosis, ReleaseNumber};
 use jiff::Timestamp;
 
-use super::Style;
 use super::lines::{cut, wrap_remedies};
 use super::numbers::{count, counted, failures, rate};
 use super::times::{age, between_ms, length};
+use super::{Style, rollout};
 
 /// Cells of a bar.
 const BAR_CELLS: u32 = 4;
@@ -76,7 +76,13 @@ pub(crate) fn block(
     let mut lines = vec![style.strong(&cut(&title(view), style.width)), String::new()];
     let release = format!("release {}", view.release);
     lines.push(step(style.good("✓"), &release, release_facts(view)));
+    for line in rollout::steps(view, now) {
+        lines.push(step(line.mark.shown(style), &line.words, line.facts));
+    }
     lines.push(step("▸".to_owned(), verb(view.state), sides(view, now)));
+    for (words, facts) in rollout::facts(view, now) {
+        lines.push(step(" ".to_owned(), words, facts));
+    }
     for failed in view.failures.iter().rev().take(2) {
         lines.push(step(style.bad("✗"), "failed instance", failed.words()));
     }
@@ -105,6 +111,8 @@ fn verb(state: DeploymentState) -> &'static str {
     match state {
         DeploymentState::Queued => "waiting",
         DeploymentState::Replacing => "replacing",
+        DeploymentState::Stepping => "instances",
+        DeploymentState::Keeping => "live, old side kept",
         DeploymentState::Draining => "live, draining",
         DeploymentState::Returning => "returning",
         DeploymentState::Succeeded => "finished",
@@ -159,7 +167,8 @@ fn bar(active: u32, wanted: u32) -> String {
 
 /// The same facts in one line, for logs.
 pub(crate) fn progress_line(view: &DeploymentView, now: Timestamp) -> String {
-    format!("{} {}   {}", view.app, verb(view.state), sides(view, now))
+    let step = rollout::line(view).map_or_else(String::new, |step| format!("   {step}"));
+    format!("{} {}   {}{step}", view.app, verb(view.state), sides(view, now))
 }
 
 /// `✓ v42 is live on production   31 s`.
@@ -197,7 +206,14 @@ pub(crate) fn succeeded(view: &DeploymentView, urls: &[String], style: Style) ->
             DeploymentKind::Deploy => String::new(),
             DeploymentKind::Rollback => format!(" --to {base}"),
         };
-        out.push_str(&format!("\n  undo: ark rollback {} -e {}{to}", view.app, view.env));
+        let undo = format!("undo: ark rollback {} -e {}{to}", view.app, view.env);
+        match view.watch.as_ref().filter(|watch| watch.end.is_none()) {
+            Some(watch) => {
+                let time = length(between_ms(watch.since, watch.until));
+                out.push_str(&format!("\n  watching for {time}; {undo}"));
+            }
+            None => out.push_str(&format!("\n  {undo}")),
+        }
     }
     out
 }
@@ -267,6 +283,10 @@ fn what(view: &DeploymentView) -> String {
         (Some(Diagnosis::Crashed { .. }), _) => format!("{release} crashed"),
         (Some(Diagnosis::NeverReady { .. }), _) => format!("{release} did not become healthy"),
         (Some(Diagnosis::Aborted { .. }), _) => format!("{release} was aborted"),
+        (Some(Diagnosis::Judged { .. }), _) => format!("{release} is worse"),
+        (Some(Diagnosis::NobodyAnswered { .. }), _) => {
+            format!("{release} was aborted: nobody said go")
+        }
         (Some(Diagnosis::NoProgress { .. } | Diagnosis::DeadlinePassed { .. }), _) => {
             format!("{release} took too long")
         }

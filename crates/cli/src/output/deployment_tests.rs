@@ -41,6 +41,8 @@ fn view(state: DeploymentState) -> DeploymentView {
         config_version: Some(7),
         config_changed: vec!["LOG_LEVEL".into(), "CACHE_TTL".into()],
         progress: None,
+        rollout: None,
+        watch: None,
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod block;
 pub(crate) mod deployment;
 pub(crate) mod lines;
 pub(crate) mod numbers;
+pub(crate) mod rollout;
 pub(crate) mod table;
 pub(crate) mod times;
 

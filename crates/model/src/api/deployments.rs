@@ -10,7 +10,9 @@ use crate::definition::{NotEnforced, Strategy};
 use crate::deployment::{Abort, DeploymentKind, DeploymentState};
 use crate::diagnosis::Diagnosis;
 use crate::ids::{AppName, DeploymentId, EnvName, ReleaseNumber, Sha256};
+use crate::judgement::Judgement;
 use crate::receipt::Receipt;
+use crate::rollout::{Asks, Said, StepJudgement, WatchEnd};
 
 /// Offers a directory by the digests of its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -102,6 +104,27 @@ pub struct RollbackRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AbortRequest {
+    /// Why, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Tells a deployment in steps to go on: over the step at which it waits, or to the end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromoteRequest {
+    /// Over all steps: all of the traffic as soon as there are enough instances.
+    #[serde(default)]
+    pub full: bool,
+    /// Why, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Tells a deployment in steps to stay, to go on, or that a step is approved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WishRequest {
     /// Why, for the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -210,6 +233,88 @@ pub struct DeploymentView {
     pub config_changed: Vec<String>,
     /// How far it is; absent when it has ended.
     pub progress: Option<DeploymentProgress>,
+    /// Its steps, when it goes in steps.
+    pub rollout: Option<RolloutView>,
+    /// The watch window after its end, open or over.
+    pub watch: Option<WatchView>,
+}
+
+/// The steps of a deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutView {
+    /// All steps in their order.
+    pub steps: Vec<StepView>,
+    /// The step it is at, from 1; one more than there are steps when all are done.
+    pub step: u32,
+    /// When it came to that step.
+    pub since: Timestamp,
+    /// Percent of the requests that the new side is to get.
+    pub percent: u8,
+    /// Whether the gateway has acknowledged that.
+    pub in_force: bool,
+    /// What a person is asked, and since when.
+    pub asks: Option<Asks>,
+    /// Who has paused it.
+    pub paused: Option<Said>,
+    /// How long the old side is kept, once all of the traffic is on the new one.
+    pub keep_until: Option<Timestamp>,
+    /// What the new side did since its share last changed.
+    pub new: SideTraffic,
+    /// What the old side did in the same time.
+    pub old: SideTraffic,
+    /// What the judge said, oldest first.
+    pub judgements: Vec<StepJudgement>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepView {
+    /// What it does, in words.
+    pub words: String,
+    /// Whether it is done, under way or ahead.
+    pub state: StepState,
+    /// Who approved it.
+    pub approved_by: Option<String>,
+}
+
+/// Where a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// Over.
+    Done,
+    /// Under way.
+    Current,
+    /// To come.
+    Ahead,
+}
+
+/// What one side did, by the gateway's measurements.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SideTraffic {
+    /// Requests that ended.
+    pub requests: u64,
+    /// Of those, failed or cut.
+    pub failed: u64,
+    /// The latency that one in a hundred exceeded, in milliseconds.
+    pub p99_ms: Option<f64>,
+}
+
+/// The watch window after a deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WatchView {
+    /// The release that is watched.
+    pub release: ReleaseNumber,
+    /// To which a bad judgement leads back.
+    pub base: Option<ReleaseNumber>,
+    /// When it began.
+    pub since: Timestamp,
+    /// When it ends, if nothing ends it before.
+    pub until: Timestamp,
+    /// How it ended; absent while it is open.
+    pub end: Option<WatchEnd>,
+    /// The last judgement.
+    pub judgement: Option<Judgement>,
 }
 
 /// How far a deployment is.

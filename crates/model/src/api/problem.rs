@@ -71,8 +71,6 @@ problem_codes! {
     ForeignOrigin "foreign-origin" 403 Refused "requests from web pages are refused"
     /// The environment does not define every value the app needs; `missing` lists all names.
     MissingConfig "missing-config" 403 Refused "configuration values are missing"
-    /// The strategy is not available on this server.
-    StrategyUnavailable "strategy-unavailable" 403 Refused "the strategy is not available"
     /// Secret values of a permanent environment are given to administrators only.
     SecretsProtected "secrets-protected" 403 Refused "secret values are protected here"
     /// The environment does not exist.
@@ -103,6 +101,8 @@ problem_codes! {
     Ambiguous "ambiguous" 409 Conflict "the short form fits several things"
     /// The deployment has ended already.
     DeploymentFinished "deployment-finished" 409 Conflict "the deployment has ended"
+    /// The deployment does not wait for what was said, or does not go in steps.
+    NothingToSay "nothing-to-say" 409 Conflict "the deployment does not wait for that"
     /// The deployment has not ended yet, so that there is no receipt.
     DeploymentRunning "deployment-running" 409 Conflict "the deployment has not ended"
     /// The app was never deployed.

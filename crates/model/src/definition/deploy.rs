@@ -48,12 +48,80 @@ impl fmt::Display for Strategy {
 pub enum Step {
     /// So many percent of the traffic go to the new side, 0 to 100.
     Weight(u8),
-    /// Wait.
-    Pause(DurationText),
+    /// Wait for so long; without a time, until a person says go (ends by aborting after 24 hours).
+    Pause(Option<DurationText>),
     /// The judge compares the new side with the old one.
     Analysis {},
     /// A person says go; ends by aborting after 24 hours.
     Approval {},
+    /// So many instances of the new side, or such a share of the wanted number, instead of what
+    /// its weight needs.
+    Scale(Quantity),
+    /// Requests with this header field or cookie go to the new side, whatever the weight.
+    Header(HeaderStep),
+    /// Copies of requests go to the new side; their answers are thrown away.
+    Mirror(MirrorStep),
+}
+
+/// Which requests go to the new side by what they carry: exactly one of `name` and `cookie`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderStep {
+    /// Name of a header field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Name of a cookie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+    /// The exact value; absent means that being there is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+/// Copies of requests for the new side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MirrorStep {
+    /// Share of the old side's requests that are copied, 0 to 100; 0 ends it.
+    pub percent: u8,
+    /// Whether requests with methods other than GET, HEAD and OPTIONS are copied too.
+    #[serde(default, rename = "unsafe")]
+    pub unsafe_methods: bool,
+}
+
+impl Step {
+    /// The step in words: `25 % of the traffic`, `pause 1 m`.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Weight(percent) => format!("{percent} % of the traffic"),
+            Self::Pause(Some(time)) => format!("pause {time}"),
+            Self::Pause(None) => "pause until promoted".to_owned(),
+            Self::Analysis {} => "analysis".to_owned(),
+            Self::Approval {} => "approval".to_owned(),
+            Self::Scale(Quantity::Count(1)) => "1 instance".to_owned(),
+            Self::Scale(Quantity::Count(count)) => format!("{count} instances"),
+            Self::Scale(Quantity::Percent(percent)) => format!("{percent} % of the instances"),
+            Self::Header(rule) => {
+                let value = rule.value.as_ref().map_or(String::new(), |v| format!("={v}"));
+                match (&rule.name, &rule.cookie) {
+                    (Some(name), _) => format!("requests with header {name}{value}"),
+                    (None, Some(name)) => format!("requests with cookie {name}{value}"),
+                    (None, None) => "requests with nothing".to_owned(),
+                }
+            }
+            Self::Mirror(MirrorStep { percent: 0, .. }) => "no more copies".to_owned(),
+            Self::Mirror(mirror) => format!("copies of {} % of the requests", mirror.percent),
+        }
+    }
+
+    /// Whether it is over when time, the judge or a person says so, and not when something was
+    /// put in force: such time counts against no deadline.
+    pub fn holds(&self) -> bool {
+        match self {
+            Self::Pause(_) | Self::Analysis {} | Self::Approval {} => true,
+            Self::Weight(_) | Self::Scale(_) | Self::Header(_) | Self::Mirror(_) => false,
+        }
+    }
 }
 
 /// Commands around a deployment.
@@ -123,7 +191,11 @@ impl DeployPolicy {
         [5, 25, 50]
             .into_iter()
             .flat_map(|percent| {
-                [Step::Weight(percent), Step::Pause(DurationText::from_secs(60)), Step::Analysis {}]
+                [
+                    Step::Weight(percent),
+                    Step::Pause(Some(DurationText::from_secs(60))),
+                    Step::Analysis {},
+                ]
             })
             .collect()
     }

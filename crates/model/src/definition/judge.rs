@@ -57,6 +57,11 @@ impl Judge<'_, '_> {
             Shape::Int { min, max } => self.int(*min, *max, node, at),
             Shape::Number { min, max } => self.number(*min, *max, node, at),
             Shape::Duration { min_ms, max_ms } => self.duration(*min_ms, *max_ms, node, at),
+            Shape::OpenDuration { min_ms, max_ms } => match &node.value {
+                Value::Null => Some(Json::Null),
+                Value::Map(entries) if entries.is_empty() => Some(Json::Null),
+                _ => self.duration(*min_ms, *max_ms, node, at),
+            },
             Shape::Quantity => self.quantity(node, at),
             Shape::List(list) => self.list(list, node, at),
             Shape::Map(map) => self.map(map, node, at),
@@ -352,6 +357,9 @@ impl Judge<'_, '_> {
                 && map.keys.is_empty()
             {
                 return Some(Json::from(JsonMap::new()));
+            }
+            if let (Shape::OpenDuration { .. }, true) = (&key.shape, one_of) {
+                return Some(Json::Null);
             }
             let (code, words) = if key.required {
                 (Code::MissingKey, "has no value")

@@ -35,7 +35,7 @@ pub use alarms::{
 };
 pub use app::{Autoscaling, Definition, LaunchFile, Readiness, Resources, ScalingMetric, Volume};
 pub use data_store::{DataStore, DataStoreBody, DataStoreKind};
-pub use deploy::{DeployPolicy, Drain, Hooks, Step, Strategy};
+pub use deploy::{DeployPolicy, Drain, HeaderStep, Hooks, MirrorStep, Step, Strategy};
 pub use diagnostic::{Code, Diagnostic, Severity, Snippet};
 pub use duration::{DurationText, DurationTextError};
 pub use enforcement::{EngineKind, NotEnforced, check_runnable, not_enforced};

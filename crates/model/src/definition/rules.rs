@@ -203,6 +203,14 @@ impl Rules<'_, '_, '_> {
             _ => false,
         });
         for (index, step) in definition.deploy.steps.iter().enumerate() {
+            if let Step::Header(rule) = step
+                && whole
+                && rule.name.is_some() == rule.cookie.is_some()
+            {
+                let path = format!("deploy.steps[{index}].header");
+                let message = format!("`{path}` must have exactly one of `name` and `cookie`");
+                self.add(Code::Contradiction, &path, message);
+            }
             let Step::Weight(next) = step else { continue };
             if *next < weight && whole {
                 let path = format!("deploy.steps[{index}].weight");

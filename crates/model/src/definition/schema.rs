@@ -103,6 +103,14 @@ fn shape(shape: &Shape) -> Json {
             },
             {"const": 0},
         ]}),
+        Shape::OpenDuration { min_ms, max_ms } => {
+            let mut schema = self::shape(&Shape::Duration { min_ms: *min_ms, max_ms: *max_ms });
+            if let Some(Json::Array(forms)) = schema.get_mut("anyOf") {
+                forms.push(json!({"type": "object", "maxProperties": 0}));
+                forms.push(json!({"type": "null"}));
+            }
+            schema
+        }
         Shape::Quantity => json!({"anyOf": [
             {"type": "integer", "minimum": 0, "maximum": u32::MAX},
             {"type": "string", "pattern": "^((100|[0-9]{1,2})%|[0-9]{1,10})$"},

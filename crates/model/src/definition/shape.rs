@@ -34,6 +34,13 @@ pub(super) enum Shape {
         /// Longest allowed.
         max_ms: u64,
     },
+    /// A duration, or nothing (`{}` or no value): for as long as it takes.
+    OpenDuration {
+        /// Shortest allowed.
+        min_ms: u64,
+        /// Longest allowed.
+        max_ms: u64,
+    },
     /// A count of instances or a percentage.
     Quantity,
     /// A list.

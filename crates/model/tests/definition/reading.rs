@@ -102,7 +102,7 @@ volumes: [{name: data, path: /data}]
         deploy.steps,
         [
             Step::Weight(5),
-            Step::Pause(DurationText::from_secs(60)),
+            Step::Pause(Some(DurationText::from_secs(60))),
             Step::Analysis {},
             Step::Weight(50),
             Step::Approval {},

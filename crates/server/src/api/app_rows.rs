@@ -1,18 +1,21 @@
 //! What is to be said of an app, an instance and a deployment, out of what is recorded and what is
 //! observed. Read by the operations of those resources; changes nothing.
 
+use std::cmp::Ordering;
+
 use ark_engine::{Engine, EngineKind};
 use ark_model::api::{
     Address, AppDetail, AppRow, DeploymentProgress, DeploymentSummary, DeploymentView, InstanceRow,
-    PortView, SideProgress, TrafficView,
+    PortView, RolloutView, SideProgress, SideTraffic, StepState, StepView, TrafficView, WatchView,
 };
 use ark_model::artifact::Artifact;
-use ark_model::definition::{self, Definition, NotEnforced, Protocol, not_enforced};
+use ark_model::definition::{self, Definition, NotEnforced, Protocol, Step, not_enforced};
+use ark_model::deployment::Watch;
 use ark_model::environment::AppState;
 use ark_model::instance::{InstanceRecord, InstanceState, StopCause};
 use ark_model::release::Release;
 use ark_model::route::RouteKey;
-use ark_model::{AppName, Deployment, EnvName, ReleaseNumber};
+use ark_model::{AppName, Deployment, DeploymentState, EnvName, ReleaseNumber};
 use ark_planner::time::{after, since_ms};
 use ark_store::{DeploymentFilter, ReadTx};
 use jiff::Timestamp;
@@ -321,6 +324,7 @@ pub(super) struct DeploymentRecords {
     release: Option<Release>,
     base: Option<Release>,
     scale: Option<u32>,
+    watch: Option<Watch>,
     instances: Vec<InstanceRecord>,
 }
 
@@ -344,7 +348,11 @@ pub(super) fn load_deployment(
     Ok(DeploymentRecords {
         release: release_of(Some(deployment.release))?,
         base,
-        scale: state.and_then(|state| state.scale),
+        scale: state.as_ref().and_then(|state| state.scale),
+        watch: state
+            .and_then(|state| state.watch)
+            .filter(|watch| watch.deployment == deployment.id)
+            .or_else(|| deployment.watch.clone()),
         instances,
         deployment,
     })
@@ -354,6 +362,15 @@ impl DeploymentRecords {
     /// Everything known of the deployment.
     pub(super) fn view(self, observations: &Observations) -> DeploymentView {
         let progress = self.progress(observations);
+        let rollout = self.rollout(observations);
+        let watch = self.watch.as_ref().map(|watch| WatchView {
+            release: watch.release,
+            base: watch.base,
+            since: watch.since,
+            until: watch.until,
+            end: watch.end,
+            judgement: watch.judgement.clone(),
+        });
         let config_changed = match (&self.base, &self.release) {
             (Some(base), Some(release)) => diff::config(&base.content, &release.content)
                 .into_iter()
@@ -371,6 +388,8 @@ impl DeploymentRecords {
             config_version: release.map(|r| r.config_version),
             config_changed,
             progress,
+            rollout,
+            watch,
             id: d.id,
             env: d.env,
             app: d.app,
@@ -392,6 +411,54 @@ impl DeploymentRecords {
             receipt: d.receipt,
             notes: d.notes,
         }
+    }
+
+    fn rollout(&self, observations: &Observations) -> Option<RolloutView> {
+        let d = &self.deployment;
+        let rollout = d.rollout.as_ref()?;
+        let step = |(index, step): (usize, &Step)| StepView {
+            words: step.words(),
+            state: match index.cmp(&rollout.step) {
+                Ordering::Less => StepState::Done,
+                Ordering::Equal => StepState::Current,
+                Ordering::Greater => StepState::Ahead,
+            },
+            approved_by: rollout
+                .approvals
+                .iter()
+                .find(|approval| approval.step == index)
+                .map(|approval| approval.said.by.clone()),
+        };
+        let key = (d.env.clone(), d.app.clone());
+        let since = rollout.judged_from.or(d.started_at).unwrap_or(d.created_at);
+        let side = |release: Option<ReleaseNumber>| {
+            let Some(release) = release else { return SideTraffic::default() };
+            let sum = observations.side(&key, release, since);
+            SideTraffic {
+                requests: sum.requests(),
+                failed: sum.errors(),
+                p99_ms: sum.latency_us.quantile(0.99).map(|us| us / 1_000.0),
+            }
+        };
+        let kept =
+            self.release.as_ref().map(|r| r.content.definition.deploy.keep_old_for(d.strategy));
+        let keep_until = match (d.state, d.live_at, kept) {
+            (DeploymentState::Keeping, Some(live), Some(kept)) => Some(after(live, kept.get())),
+            _ => None,
+        };
+        Some(RolloutView {
+            steps: rollout.steps.iter().enumerate().map(step).collect(),
+            step: u32::try_from(rollout.step + 1).unwrap_or(u32::MAX),
+            since: rollout.since,
+            percent: rollout.share.percent,
+            in_force: observations.share(&key).is(d.release, &rollout.share),
+            asks: rollout.asks.clone(),
+            paused: rollout.paused.clone(),
+            keep_until,
+            new: side(Some(d.release)),
+            old: side(d.base),
+            judgements: rollout.judgements.clone(),
+        })
     }
 
     fn progress(&self, observations: &Observations) -> Option<DeploymentProgress> {

@@ -39,7 +39,6 @@ const DEPLOY_PROBLEMS: &[ProblemCode] = &[
     ProblemCode::NotRunnable,
     ProblemCode::ArtifactIncomplete,
     ProblemCode::MissingConfig,
-    ProblemCode::StrategyUnavailable,
     ProblemCode::EnvironmentDestroying,
     ProblemCode::AlreadyExists,
     ProblemCode::ReleaseNotFound,
@@ -379,7 +378,8 @@ fn end(
             tx.append_event(NewEvent { deployment: Some(ended.id), ..event })?;
             Ok(ended)
         }
-        DeploymentState::Replacing => {
+        // While the old side is kept, going back needs no rollback.
+        DeploymentState::Replacing | DeploymentState::Stepping | DeploymentState::Keeping => {
             let mut asked = deployment;
             if asked.abort.is_none() {
                 asked.abort = Some(Abort { by: act.by.clone(), reason, superseded: false });

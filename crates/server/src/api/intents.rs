@@ -12,7 +12,7 @@ use ark_model::environment::{AppState, EnvKind, EnvState, Environment};
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::release::ReleaseContent;
 use ark_model::{AppName, Deployment, DeploymentId, DeploymentState, EnvName, ReleaseNumber};
-use ark_planner::queue::{Running, enqueue, rollback_targets};
+use ark_planner::queue::{Running, enqueue, recent, rollback_strategy, rollback_targets};
 use ark_store::{DeploymentFilter, InsertedRelease, NewRelease, ReadTx, WriteTx};
 use jiff::Timestamp;
 
@@ -108,7 +108,7 @@ pub(super) struct Terms {
 /// Records release and deployment.
 ///
 /// # Errors
-/// `missing-config`, `strategy-unavailable`, `artifact-incomplete`, `environment-destroying`,
+/// `missing-config`, `artifact-incomplete`, `environment-destroying`,
 /// `already-exists` for a host of another app.
 pub(super) fn deploy(
     tx: &mut WriteTx,
@@ -118,7 +118,7 @@ pub(super) fn deploy(
     terms: &Terms,
     act: &Act,
 ) -> Result<Deployment, ApiError> {
-    let strategy = strategy(terms.strategy, &wanted.definition, env, app)?;
+    let strategy = strategy(terms.strategy, &wanted.definition, env);
     if let Some(found) = tx.environment(env)?
         && found.state == EnvState::Destroying
     {
@@ -217,19 +217,26 @@ pub(super) fn rollback(
 ) -> Result<Deployment, ApiError> {
     find::active_environment(tx, env)?;
     let state = find::app(tx, env, app)?;
-    let target = match to {
-        Some(number) => find::release(tx, env, app, number)?.number,
-        None => last_good(tx, &state)?,
-    };
-    queue(tx, env, app, DeploymentKind::Rollback, target, Strategy::Rolling, terms, act)
-}
-
-fn last_good(tx: &ReadTx, state: &AppState) -> Result<ReleaseNumber, ApiError> {
-    let (env, app) = (&state.env, &state.app);
     let filter = DeploymentFilter { env: Some(env.clone()), app: Some(app.clone()) };
     let history = tx.deployments(&filter, None, HISTORY)?;
+    let target = match to {
+        Some(number) => number,
+        None => last_good(tx, &state, &history)?,
+    };
+    let definition = find::release(tx, env, app, target)?.content.definition;
+    let asked = definition.strategy_in(env.as_str());
+    let strategy = rollback_strategy(asked, recent(&state, target, &history));
+    queue(tx, env, app, DeploymentKind::Rollback, target, strategy, terms, act)
+}
+
+fn last_good(
+    tx: &ReadTx,
+    state: &AppState,
+    history: &[Deployment],
+) -> Result<ReleaseNumber, ApiError> {
+    let (env, app) = (&state.env, &state.app);
     let running = unfinished(tx, state.running)?;
-    for target in rollback_targets(state, running.as_ref(), &history) {
+    for target in rollback_targets(state, running.as_ref(), history) {
         if tx.release(env, app, target)?.is_some() {
             return Ok(target);
         }

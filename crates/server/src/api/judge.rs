@@ -107,65 +107,29 @@ fn check_artifact(
 }
 
 /// The strategy of a deployment: what was asked for, else what the definition says for this
-/// environment. Only `rolling` is carried out by this server.
-///
-/// # Errors
-/// `strategy-unavailable`.
+/// environment.
 pub(super) fn strategy(
     asked: Option<Strategy>,
     definition: &Definition,
     env: &EnvName,
-    app: &AppName,
-) -> Result<Strategy, ApiError> {
-    let (strategy, from) = match asked {
-        Some(strategy) => (strategy, "was asked for"),
-        None => {
-            let strategy = definition.strategy_in(env.as_str());
-            let by_canary = strategy != definition.deploy.strategy;
-            let from = if by_canary {
-                "follows from `deploy_config.canaryInProd`"
-            } else {
-                "is in the launch file"
-            };
-            (strategy, from)
-        }
-    };
-    match strategy {
-        Strategy::Rolling => Ok(strategy),
-        Strategy::BlueGreen | Strategy::Canary | Strategy::Recreate => {
-            let detail = format!("strategy `{strategy}` {from}, and this server cannot do it yet");
-            Err(ApiError::new(ProblemCode::StrategyUnavailable, detail).remedy(
-                "deploy it step by step",
-                format!("ark deploy {app} -e {env} --strategy rolling"),
-            ))
-        }
-    }
+) -> Strategy {
+    asked.unwrap_or_else(|| definition.strategy_in(env.as_str()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names() -> (EnvName, AppName) {
-        ("production".parse().expect("a name"), "web".parse().expect("a name"))
-    }
-
     #[test]
-    fn only_rolling_is_carried_out_and_can_always_be_asked_for() {
-        let (env, app) = names();
+    fn what_is_asked_for_stands_over_the_launch_file() {
+        let (production, dev) =
+            ("production".parse().expect("a name"), "dev".parse().expect("a name"));
         let mut definition = Definition::default();
-        assert_eq!(strategy(None, &definition, &env, &app).ok(), Some(Strategy::Rolling));
+        assert_eq!(strategy(None, &definition, &production), Strategy::Rolling);
         definition.deploy_config.canary_in_prod = true;
-        let refused = strategy(None, &definition, &env, &app).expect_err("canary");
-        assert_eq!(refused.problem().exit_code, 7);
-        assert!(refused.problem().detail.contains("canaryInProd"));
-        assert!(refused.problem().remedy[0].command.ends_with("--strategy rolling"));
-        let asked = Some(Strategy::Rolling);
-        assert_eq!(strategy(asked, &definition, &env, &app).ok(), Some(Strategy::Rolling));
-        let dev = "dev".parse().expect("a name");
-        assert_eq!(strategy(None, &definition, &dev, &app).ok(), Some(Strategy::Rolling));
-        for other in [Strategy::BlueGreen, Strategy::Canary, Strategy::Recreate] {
-            assert!(strategy(Some(other), &definition, &dev, &app).is_err(), "{other}");
-        }
+        assert_eq!(strategy(None, &definition, &production), Strategy::Canary);
+        assert_eq!(strategy(None, &definition, &dev), Strategy::Rolling);
+        let asked = Some(Strategy::Recreate);
+        assert_eq!(strategy(asked, &definition, &production), Strategy::Recreate);
     }
 }

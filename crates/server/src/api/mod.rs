@@ -40,6 +40,7 @@ mod serve;
 mod server_info;
 mod stream;
 mod tokens;
+mod wishes;
 
 use std::sync::OnceLock;
 
@@ -65,7 +66,10 @@ pub fn operations() -> Vec<Operation> {
         ("instances", instances::operations()),
         ("configuration", config::operations()),
         ("artifacts", artifacts::operations()),
-        ("deployments", deployments::operations()),
+        (
+            "deployments",
+            deployments::operations().into_iter().chain(wishes::operations()).collect(),
+        ),
         ("releases", releases::operations()),
         ("logs", logs::operations()),
         ("events", events::operations()),

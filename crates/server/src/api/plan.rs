@@ -42,19 +42,14 @@ pub(super) fn plan(
     };
     let config = tx.config(env, app)?;
     let mut remedy = Vec::new();
-    let mut refusals = Vec::new();
+    // Nothing else is refused at this point.
+    let refusals = Vec::new();
     let mut refused = |error: ApiError| {
         let problem = error.into_problem();
         remedy.extend(problem.remedy);
         problem.detail
     };
-    let strategy = match strategy(asked, &wanted.definition, env, app) {
-        Ok(strategy) => strategy,
-        Err(error) => {
-            refusals.push(refused(error));
-            asked.unwrap_or_else(|| wanted.definition.strategy_in(env.as_str()))
-        }
-    };
+    let strategy = strategy(asked, &wanted.definition, env);
     let (resolved, missing) = match resolve(env, app, &wanted.definition, &config) {
         Ok(resolved) => (resolved, Vec::new()),
         Err(missing) => {
@@ -169,14 +164,7 @@ fn steps(view: &PlanView, definition: &Definition, kind: EnvKind) -> Vec<String>
             steps.push(format!("start {}; each {takes} {ready}", instances(wanted, new)));
         }
         Some(live) if wanted > 0 => {
-            let at_once = policy.surge(wanted).min(wanted);
-            let missing = policy.unavailable(wanted);
-            steps.push(format!(
-                "replace {} of {live} by {new}: up to {at_once} more at a time, at most {missing} \
-                 fewer; each {takes} {ready}",
-                plural(wanted, "instance"),
-            ));
-            steps.push(drain_words(&policy, definition, live));
+            replacement(&mut steps, &policy, definition, (live, new), wanted, (takes, &ready));
         }
         None | Some(_) => {}
     }
@@ -187,7 +175,68 @@ fn steps(view: &PlanView, definition: &Definition, kind: EnvKind) -> Vec<String>
         seconds(policy.progress_deadline),
         seconds(policy.deadline),
     ));
+    if !policy.watch.is_zero() && view.live.is_some_and(|live| live != new) {
+        steps.push(format!(
+            "watch it for {} after the end; go back when the judge turns bad",
+            seconds(policy.watch)
+        ));
+    }
     steps
+}
+
+/// How one release takes the other's place.
+fn replacement(
+    steps: &mut Vec<String>,
+    policy: &Policy,
+    definition: &Definition,
+    (live, new): (ReleaseNumber, ReleaseNumber),
+    wanted: u32,
+    (takes, ready): (&str, &str),
+) {
+    match policy.strategy {
+        Strategy::Rolling => {
+            let at_once = policy.surge(wanted).min(wanted);
+            let missing = policy.unavailable(wanted);
+            steps.push(format!(
+                "replace {} of {live} by {new}: up to {at_once} more at a time, at most {missing} \
+                 fewer; each {takes} {ready}",
+                plural(wanted, "instance"),
+            ));
+        }
+        Strategy::Recreate => {
+            let streams = policy.drain_streams.min(policy.drain_requests);
+            steps.push(format!(
+                "stop all of {live} first: two versions never run beside each other; new requests \
+                 wait in the gateway, streams are closed after {}",
+                seconds(streams),
+            ));
+            steps.push(format!("start {}; each {takes} {ready}", instances(wanted, new)));
+            return;
+        }
+        Strategy::BlueGreen => {
+            steps.push(format!(
+                "start {} beside {live}, without traffic; each counts {ready}",
+                instances(wanted, new)
+            ));
+            steps.push(format!("when all of them are ready: all of the traffic to {new} at once"));
+            steps.push(format!(
+                "keep {live} without traffic for {}, for an instant way back",
+                seconds(policy.keep_old)
+            ));
+        }
+        Strategy::Canary => {
+            steps.push(format!("run {new} beside the whole of {live}; each {takes} {ready}"));
+            let all = policy.steps.len();
+            let numbered = policy.steps.iter().enumerate();
+            steps.extend(numbered.map(|(i, s)| format!("step {} of {all}: {}", i + 1, s.words())));
+            if definition.expose.is_empty() {
+                let words =
+                    "without ports, a weight is only approximated by the number of instances";
+                steps.push(words.to_owned());
+            }
+        }
+    }
+    steps.push(drain_words(policy, definition, live));
 }
 
 fn drain_words(policy: &Policy, definition: &Definition, live: ReleaseNumber) -> String {

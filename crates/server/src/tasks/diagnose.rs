@@ -43,7 +43,10 @@ pub(super) async fn diagnose(
         failures.push(of_failure(world, loaded, failure, now).await);
     }
     let reason = match &plan.transition {
-        None | Some(Transition::Live | Transition::End { reason: None, .. }) => None,
+        None
+        | Some(
+            Transition::Live { .. } | Transition::LetGo | Transition::End { reason: None, .. },
+        ) => None,
         Some(Transition::Return(reason) | Transition::End { reason: Some(reason), .. }) => {
             Some(match reason {
                 Reason::Diagnosis(diagnosis) => diagnosis.clone(),

@@ -15,13 +15,14 @@ use ark_model::instance::{EngineState, InstanceRecord, ProcessIdentity};
 use ark_model::{Deployment, InstanceId, Release, ReleaseNumber};
 use ark_planner::rollout::{Input, Plan, plan};
 use ark_planner::time::after;
-use ark_planner::{Policy, Seen};
+use ark_planner::{Policy, Seen, ShareSeen};
 use ark_store::ReadTx;
 use jiff::Timestamp;
 
 use super::deployments::{Facts, Listed, RETRY, TaskError};
 use super::{diagnose, engine_calls, record};
 use crate::observations::AppKey;
+use crate::route_table::{Division, drain};
 use crate::world::World;
 
 /// What never changes of a release.
@@ -107,6 +108,10 @@ pub(super) async fn reconcile(
     let current = loaded.running.as_ref().or(loaded.waiting.as_ref());
     let new_policy = policy(current, current.map(|d| d.release));
     let live_policy = policy(None, loaded.app.live);
+    // Measured from its beginning on: what the old side did is what a watch is held against.
+    let judged = loaded.running.is_some() || loaded.app.watch.is_some();
+    world.observations.measure(key, judged);
+    let measured = if judged { world.observations.measured(key, now) } else { Vec::new() };
     let planned = plan(&Input {
         now,
         app: &loaded.app,
@@ -116,12 +121,14 @@ pub(super) async fn reconcile(
         new_policy: new_policy.as_ref(),
         live_policy: live_policy.as_ref(),
         seen: &seen,
+        share: share(world, key, &loaded, &releases),
+        measured: &measured,
     });
     let running = newly_running(&loaded, listed);
     let mut wake_at = planned.wake_at;
     let records = if changes_something(&planned) || !running.is_empty() {
         let diagnoses = diagnose::diagnose(world, &loaded, &planned, now).await;
-        if planned.begin_waiting || !running.is_empty() {
+        if planned.begin_waiting.is_some() || !running.is_empty() {
             wake_at = Some(now);
         }
         record::record(world, key, loaded, planned, running, diagnoses, &releases).await?
@@ -146,7 +153,9 @@ fn ending(world: &World, loaded: &Loaded) -> Option<&'static str> {
 fn changes_something(plan: &Plan) -> bool {
     !plan.actions.is_empty()
         || plan.transition.is_some()
-        || plan.begin_waiting
+        || plan.rollout.is_some()
+        || plan.watch.is_some()
+        || plan.begin_waiting.is_some()
         || plan.drop_waiting
         || plan.backoff.is_some()
         || !plan.failures.is_empty()
@@ -212,13 +221,15 @@ fn see(
     listed: &Listed,
 ) -> Vec<Seen> {
     let observations = &world.observations;
+    let division = loaded.running.as_ref().map(Division::of).unwrap_or_default();
     loaded
         .instances
         .iter()
         .map(|record| {
             let facts = releases.get(&record.release);
             let drain = facts
-                .map(|f| f.definition.drain.requests.get().max(f.definition.drain.streams.get()))
+                .map(|f| drain(&f.definition, &division))
+                .map(|times| times.requests.max(times.streams))
                 .unwrap_or_default();
             let probe = facts
                 .filter(|f| !f.checked.is_empty())
@@ -233,6 +244,20 @@ fn see(
             )
         })
         .collect()
+}
+
+/// How the table in force divides the traffic of an app that has any.
+fn share(
+    world: &World,
+    key: &AppKey,
+    loaded: &Loaded,
+    releases: &HashMap<ReleaseNumber, Arc<ReleaseFacts>>,
+) -> ShareSeen {
+    let sides = loaded.running.iter().flat_map(|d| [Some(d.release), d.base]).flatten();
+    let routed = sides
+        .filter_map(|release| releases.get(&release))
+        .any(|facts| !facts.definition.expose.is_empty());
+    if routed { world.observations.share(key) } else { ShareSeen::Unrouted }
 }
 
 /// Instances that the engine runs and of which that is not recorded yet.

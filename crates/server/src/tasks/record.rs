@@ -5,13 +5,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ark_model::artifact::Artifact;
-use ark_model::deployment::FAILURES_MAX;
+use ark_model::definition::Step;
+use ark_model::deployment::{DeploymentKind, FAILURES_MAX, Watch};
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::instance::{InstanceRecord, InstanceState, PortBinding, StopCause};
+use ark_model::rollout::WatchEnd;
 use ark_model::route::RouteKey;
-use ark_model::{Deployment, DeploymentState, Diagnosis, InstanceId, Receipt, ReleaseNumber};
-use ark_planner::Action;
+use ark_model::{
+    Deployment, DeploymentId, DeploymentState, Diagnosis, InstanceId, Receipt, ReleaseNumber,
+};
+use ark_planner::queue::{Recent, Running as OnRunning, enqueue, rollback_strategy};
 use ark_planner::rollout::{Backoff, Plan, Transition};
+use ark_planner::time::since;
+use ark_planner::{Action, watch};
 use ark_store::{PortRequest, StoreError, WriteTx};
 use jiff::Timestamp;
 
@@ -54,6 +60,7 @@ pub(super) async fn record(
         settings: world.settings.clone(),
         events: Vec::new(),
         loaded,
+        rollback_id: world.ids.deployment(),
         no_room: None,
     };
     let planned = Planned { plan, running, diagnoses };
@@ -106,6 +113,8 @@ struct Recording {
     settings: Arc<Settings>,
     events: Vec<NewEvent>,
     loaded: Loaded,
+    /// The id of the rollback that a watch window may lead to.
+    rollback_id: DeploymentId,
     /// Why no instance can be started.
     no_room: Option<String>,
 }
@@ -142,6 +151,9 @@ impl Recording {
         self.deployment(tx, &plan, diagnoses)?;
         self.begin(tx, &plan)?;
         self.drop_waiting(tx, &plan)?;
+        if let Some(watch) = plan.watch.clone() {
+            self.watch(tx, watch)?;
+        }
         match unstarted {
             Some(Unstarted::Steady(backoff)) => self.backoff(Some(backoff)),
             Some(Unstarted::Deployed(_)) | None => self.backoff(plan.backoff),
@@ -351,10 +363,28 @@ impl Recording {
         }
         let room = FAILURES_MAX.saturating_sub(d.failures.len());
         d.failures.extend(diagnoses.failures.into_iter().take(room));
+        if let Some(rollout) = plan.rollout.clone() {
+            d.rollout = Some(rollout);
+        }
+        for text in &plan.said {
+            self.event(EventKind::DeploymentProgress, None, text.clone());
+        }
         match &plan.transition {
             None => {}
-            Some(Transition::Live) => self.live(&mut d),
+            Some(Transition::Live { keeping }) => self.live(&mut d, *keeping),
+            Some(Transition::LetGo) => {
+                d.state = DeploymentState::Draining;
+                d.progress_at = Some(self.now);
+                let old = d.base.map_or("the old side".to_owned(), |base| base.to_string());
+                self.event(EventKind::DeploymentProgress, None, format!("{old} is let go"));
+            }
             Some(Transition::Return(_)) => {
+                // It was live: from now on what was before it is.
+                if d.state == DeploymentState::Keeping {
+                    let app = &mut self.loaded.app;
+                    app.live = d.base;
+                    app.previous = app.previous.filter(|previous| app.live != Some(*previous));
+                }
                 d.state = DeploymentState::Returning;
                 d.returning_at = Some(self.now);
                 d.diagnosis = diagnoses.reason;
@@ -377,8 +407,11 @@ impl Recording {
         Ok(())
     }
 
-    fn live(&mut self, d: &mut Deployment) {
-        d.state = DeploymentState::Draining;
+    fn live(&mut self, d: &mut Deployment, keeping: bool) {
+        d.state = match keeping {
+            true => DeploymentState::Keeping,
+            false => DeploymentState::Draining,
+        };
         d.live_at = Some(self.now);
         d.progress_at = Some(self.now);
         let app = &mut self.loaded.app;
@@ -411,6 +444,8 @@ impl Recording {
             DeploymentState::Failed
             | DeploymentState::Queued
             | DeploymentState::Replacing
+            | DeploymentState::Stepping
+            | DeploymentState::Keeping
             | DeploymentState::Draining
             | DeploymentState::Returning => format!("{} failed", d.release),
         };
@@ -419,7 +454,8 @@ impl Recording {
 
     /// The waiting deployment becomes the running one.
     fn begin(&mut self, tx: &mut WriteTx, plan: &Plan) -> Result<(), TaskError> {
-        if !plan.begin_waiting || self.loaded.app.running.is_some() {
+        let Some(begins) = plan.begin_waiting.clone() else { return Ok(()) };
+        if self.loaded.app.running.is_some() {
             return Ok(());
         }
         let Some(mut d) = self.loaded.waiting.take() else { return Ok(()) };
@@ -427,7 +463,8 @@ impl Recording {
         tx.reset_stalls(&d.env, &d.app)?;
         let traffic = tx.traffic(&d.env, &d.app)?;
         (d.baseline, d.baseline_routes) = receipts::baseline(&traffic);
-        d.state = DeploymentState::Replacing;
+        d.state = begins.state;
+        d.rollout = begins.rollout;
         d.started_at = Some(self.now);
         d.progress_at = Some(self.now);
         d.base = app.live;
@@ -436,7 +473,14 @@ impl Recording {
         app.failures = 0;
         app.start_after = None;
         let from = d.base.map_or(String::new(), |b| format!("{b} -> "));
-        let text = format!("{from}{} begins, {}", d.release, d.strategy.as_str());
+        let text = match &d.rollout {
+            Some(rollout) => {
+                let words: Vec<String> = rollout.steps.iter().map(Step::words).collect();
+                let (release, strategy) = (d.release, d.strategy);
+                format!("{from}{release} begins, {strategy}: {}", words.join(", "))
+            }
+            None => format!("{from}{} begins, {}", d.release, d.strategy),
+        };
         self.discovery(tx, d.release)?;
         tx.put_deployment(&d, DeploymentState::Queued)?;
         self.loaded.running = Some(d);
@@ -485,6 +529,89 @@ impl Recording {
         Ok(())
     }
 
+    /// The watch window of the last deployment opens, goes on or ends.
+    fn watch(&mut self, tx: &mut WriteTx, change: watch::Move) -> Result<(), TaskError> {
+        let watch = match change {
+            watch::Move::Open(watch) => {
+                if self.loaded.app.watch.is_none() {
+                    let time = since(watch.since, watch.until);
+                    let text = format!("watching {} for {} s", watch.release, time.as_secs());
+                    self.watch_event(&watch, text);
+                }
+                self.loaded.app.watch = Some(watch);
+                return Ok(());
+            }
+            watch::Move::End(watch) => watch,
+        };
+        self.loaded.app.watch = None;
+        // Its deployment may have been forgotten meanwhile.
+        if let Some(mut d) = tx.deployment(watch.deployment)? {
+            d.watch = Some(watch.clone());
+            let state = d.state;
+            tx.put_deployment(&d, state)?;
+        }
+        let good = &mut self.loaded.app.good;
+        good.retain(|release| *release != watch.release || watch.end == Some(WatchEnd::CutShort));
+        let reasons = watch.judgement.as_ref().map(|j| j.reasons().join("; ")).unwrap_or_default();
+        let release = watch.release;
+        let text = match watch.end {
+            Some(WatchEnd::Completed) => {
+                good.push(release);
+                let surplus = good.len().saturating_sub(watch::GOOD_MAX);
+                good.drain(..surplus);
+                format!("{release} completed its watch window")
+            }
+            Some(WatchEnd::RolledBack) => {
+                self.go_back(tx, &watch, &reasons)?;
+                format!("the judge fails {release}: {reasons}")
+            }
+            Some(WatchEnd::FoundBad) => {
+                format!("the judge fails {release}, and nothing better is known: {reasons}")
+            }
+            Some(WatchEnd::CutShort) | None => {
+                format!("{release} is no longer watched: something else is wanted")
+            }
+        };
+        self.watch_event(&watch, text);
+        Ok(())
+    }
+
+    fn watch_event(&mut self, watch: &Watch, text: String) {
+        self.event(EventKind::DeploymentWatched, None, text);
+        if let Some(event) = self.events.last_mut() {
+            event.deployment = Some(watch.deployment);
+        }
+    }
+
+    /// What was watched is bad and what was before it was good: a rollback, like anybody's.
+    fn go_back(&mut self, tx: &mut WriteTx, watch: &Watch, why: &str) -> Result<(), TaskError> {
+        let Some(base) = watch.base else { return Ok(()) };
+        let app = &self.loaded.app;
+        let (env, name) = (app.env.clone(), app.app.clone());
+        let Some(release) = tx.release(&env, &name, base)? else { return Ok(()) };
+        let asked = release.content.definition.strategy_in(env.as_str());
+        let strategy = rollback_strategy(asked, Recent::Yes);
+        let mut d = Deployment::queued(
+            self.rollback_id,
+            (env, name),
+            DeploymentKind::Rollback,
+            base,
+            strategy,
+            (ARK.to_owned(), self.now),
+        );
+        d.reason = Some(format!("the judge fails {}: {why}", watch.release));
+        let queued = enqueue(&self.loaded.app, &d, None, None, OnRunning::Finishes);
+        tx.insert_deployment(&d)?;
+        self.loaded.app = queued.app;
+        let text = format!("rollback to {base}: {} turned bad", watch.release);
+        self.event(EventKind::DeploymentQueued, None, text);
+        if let Some(event) = self.events.last_mut() {
+            event.deployment = Some(d.id);
+        }
+        self.loaded.waiting = Some(d);
+        Ok(())
+    }
+
     fn backoff(&mut self, backoff: Option<Backoff>) {
         match backoff {
             None => {}
@@ -514,7 +641,9 @@ fn same(a: &Loaded, b: &Loaded) -> bool {
     let states = |l: &Loaded| -> BTreeMap<InstanceId, InstanceState> {
         l.instances.iter().map(|i| (i.id, i.state)).collect()
     };
-    let deployment = |d: &Option<Deployment>| d.as_ref().map(|d| (d.id, d.state, d.abort.clone()));
+    let deployment = |d: &Option<Deployment>| {
+        d.as_ref().map(|d| (d.id, d.state, d.abort.clone(), d.rollout.clone()))
+    };
     a.app == b.app
         && a.destroying == b.destroying
         && deployment(&a.running) == deployment(&b.running)

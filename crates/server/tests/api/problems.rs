@@ -133,32 +133,43 @@ async fn launch_files_are_refused_with_every_finding() {
 }
 
 #[tokio::test]
-async fn only_rolling_is_carried_out_here() {
+async fn what_is_asked_for_stands_over_the_launch_file() {
     let server = Server::start().await;
     let path = "/v1/environments/production/apps/web/deployments";
     let canary = format!("{LAUNCH}deploy_config: {{canaryInProd: true}}\n");
     let blue_green = format!("{LAUNCH}deploy: {{strategy: blue-green}}\n");
-    for (launch, asked) in [
-        (canary.as_str(), None),
-        (blue_green.as_str(), None),
-        (LAUNCH, Some("recreate")),
-        (LAUNCH, Some("canary")),
+    for (launch, asked, expected) in [
+        (canary.as_str(), None, "canary"),
+        (blue_green.as_str(), None, "blue-green"),
+        (LAUNCH, Some("recreate"), "recreate"),
+        (LAUNCH, Some("canary"), "canary"),
+        (canary.as_str(), Some("rolling"), "rolling"),
     ] {
         let mut body = deploy_body(launch);
         if let Some(asked) = asked {
             body["strategy"] = json!(asked);
         }
-        let problem = server.post(path, &body).await.problem("strategy-unavailable");
-        assert_eq!(problem["exit_code"], 7);
-        let remedy = &problem["remedy"][0]["command"];
-        assert_eq!(remedy, "ark deploy web -e production --strategy rolling");
         let plan =
             server.post("/v1/environments/production/apps/web/plan", &body).await.expect(200);
-        assert_eq!(plan["refusals"].as_array().map(Vec::len), Some(1), "{plan}");
-        body["strategy"] = json!("rolling");
+        assert_eq!((&plan["strategy"], &plan["refusals"]), (&json!(expected), &json!([])));
         let deployed = server.post(path, &body).await.expect(202);
-        assert_eq!(deployed["strategy"], "rolling");
+        assert_eq!(deployed["strategy"], expected);
     }
     // In another environment the same file asks for no canary.
-    server.deploy("dev", &canary).await.expect(202);
+    let deployed = server.deploy("dev", &canary).await.expect(202);
+    assert_eq!(deployed["strategy"], "rolling");
+}
+
+#[tokio::test]
+async fn a_word_for_which_a_deployment_does_not_wait_is_a_conflict() {
+    let server = Server::start().await;
+    let deployed = server.deploy("production", LAUNCH).await.expect(202);
+    let id = deployed["id"].as_str().expect("an id");
+    for word in ["promote", "pause", "resume", "approve"] {
+        let path = format!("/v1/deployments/{id}/{word}");
+        let problem = server.post(&path, &json!({})).await.problem("nothing-to-say");
+        assert_eq!(problem["exit_code"], 5, "{word}");
+    }
+    let path = "/v1/deployments/ffffffff/promote";
+    server.post(path, &json!({"full": true})).await.problem("deployment-not-found");
 }

@@ -1,6 +1,6 @@
 //! Sections `deploy` and `drain`.
 
-use super::super::shape::{Key, List, Map, Shape, days};
+use super::super::shape::{Key, List, Map, Shape, TextRule, days};
 use super::{COMMAND, DAY};
 
 static NOTHING: Map = Map::of("Nothing more to say: `{}`.", &[]);
@@ -16,8 +16,8 @@ static STEP: Map = Map::of(
         ),
         Key::new(
             "pause",
-            Shape::Duration { min_ms: 0, max_ms: days(7) },
-            "Wait so long before the next step.",
+            Shape::OpenDuration { min_ms: 0, max_ms: days(7) },
+            "Wait so long before the next step; `{}` waits until `ark promote`, and aborts after 24 hours.",
         ),
         Key::new(
             "analysis",
@@ -29,9 +29,50 @@ static STEP: Map = Map::of(
             Shape::Map(&NOTHING),
             "A person says go: `{}`. Ends by aborting after 24 hours.",
         ),
+        Key::new(
+            "scale",
+            Shape::Quantity,
+            "Instances of the new side, or a share of the wanted number, instead of what its weight needs.",
+        ),
+        Key::new(
+            "header",
+            Shape::Map(&HEADER),
+            "Requests with a header field or cookie go to the new side, whatever the weight.",
+        ),
+        Key::new(
+            "mirror",
+            Shape::Map(&MIRROR),
+            "Copies of requests go to the new side; their answers are thrown away.",
+        ),
     ],
 )
 .one_of();
+
+static HEADER: Map = Map::of(
+    "Which requests: exactly one of `name` and `cookie`.",
+    &[
+        Key::new("name", Shape::Text(TextRule::Filled), "Name of a header field."),
+        Key::new("cookie", Shape::Text(TextRule::Filled), "Name of a cookie."),
+        Key::new("value", Shape::Scalar, "The exact value; when absent, being there is enough."),
+    ],
+);
+static MIRROR: Map = Map::of(
+    "Copies of the old side's requests.",
+    &[
+        Key::new(
+            "percent",
+            Shape::Int { min: 0, max: 100 },
+            "Percent of the old side's requests that are copied; 0 ends it.",
+        )
+        .required(),
+        Key::new(
+            "unsafe",
+            Shape::Bool,
+            "Whether requests with methods other than GET, HEAD and OPTIONS are copied too.",
+        )
+        .default("false"),
+    ],
+);
 
 static HOOKS: Map = Map::of(
     "Commands around a deployment.",

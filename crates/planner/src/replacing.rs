@@ -1,0 +1,102 @@
+//! Instances of the new release replace those of the old one, one by one (rolling) or all at once
+//! with nothing in between (recreate); and what follows when it is live: the old side drains.
+
+use ark_model::definition::Strategy;
+use ark_model::instance::StopCause;
+use ark_model::{Deployment, DeploymentState, Diagnosis};
+
+use crate::converge::{Action, STOP_MARGIN, Target, converge};
+use crate::failures::{backoff, fatal, new_failures};
+use crate::rollout::{
+    Input, Plan, Reason, Transition, aborted, earliest, new_plan, target, waiting_words,
+};
+use crate::time::{after, since_ms};
+
+/// What `recreate` converges to: nothing, until every instance of another release has ended.
+pub(crate) fn emptied_first<'a>(
+    input: &Input<'a>,
+    d: &Deployment,
+    wanted: Target<'a>,
+) -> Target<'a> {
+    let other = |s: &crate::Seen| Some(s.release) != wanted.release && s.state.is_alive();
+    match d.strategy {
+        Strategy::Recreate if input.seen.iter().any(other) => {
+            Target { release: None, count: 0, ..wanted }
+        }
+        Strategy::Recreate | Strategy::Rolling | Strategy::BlueGreen | Strategy::Canary => wanted,
+    }
+}
+
+pub(crate) fn replacing(input: &Input<'_>, d: &Deployment) -> Plan {
+    let t = target(input, Some(d.release), input.new_policy, StopCause::Replaced);
+    let c = converge(&emptied_first(input, d, t.clone()), input.seen, input.now);
+    let missing = t.count.saturating_sub(c.progress.wanted_serving);
+    let words = waiting_words(input, d.release, missing, &c.progress);
+    let reached = c.progress.wanted_serving >= t.count && c.progress.unwanted_admitted == 0;
+    let mut plan = new_plan(c, words);
+    plan.failures = new_failures(input, d, &plan.actions);
+    let started = d.started_at.unwrap_or(d.created_at);
+    let progress_at = d.progress_at.unwrap_or(started);
+    let progress_due = after(progress_at, t.policy.progress_deadline);
+    let due = after(started, t.policy.deadline);
+    plan.wake_at = earliest(plan.wake_at, [progress_due, due]);
+    let reason = if let Some(abort) = &d.abort {
+        Some(aborted(abort))
+    } else if reached {
+        plan.transition = Some(Transition::Live { keeping: false });
+        plan.wake_at = Some(input.now);
+        return plan;
+    } else if let Some(reason) = fatal(d, &plan.failures, t.count) {
+        Some(reason)
+    } else if input.now >= due {
+        Some(Reason::Diagnosis(Diagnosis::DeadlinePassed {
+            deadline_ms: u64::try_from(t.policy.deadline.as_millis()).unwrap_or(u64::MAX),
+            waiting_for: plan.waiting_for.clone(),
+        }))
+    } else if input.now >= progress_due && !plan.progressed {
+        Some(Reason::Diagnosis(Diagnosis::NoProgress {
+            waited_ms: since_ms(progress_at, input.now),
+            waiting_for: plan.waiting_for.clone(),
+        }))
+    } else {
+        None
+    };
+    if let Some(reason) = reason {
+        // What was planned towards the new release is not begun; what ended has ended.
+        plan.actions.retain(|a| matches!(a, Action::Ended { .. } | Action::Stop { .. }));
+        plan.transition = Some(Transition::Return(reason));
+        plan.wake_at = Some(input.now);
+    }
+    plan
+}
+
+/// Live; the old side drains and stops. Failures now are steady state's business.
+pub(crate) fn draining(input: &Input<'_>, d: &Deployment) -> Plan {
+    let mut t = target(input, Some(d.release), input.new_policy, StopCause::Replaced);
+    t.start_after = input.app.start_after;
+    let c = converge(&t, input.seen, input.now);
+    let left = c.progress.unwanted_alive;
+    let ended = c.actions.iter().filter(|a| matches!(a, Action::Ended { .. })).count() as u32;
+    let words = format!("{left} instances of other releases to end");
+    let mut plan = new_plan(c, words);
+    plan.backoff = backoff(input, Some(d.release), &plan.actions);
+    let let_go = d.rollout.as_ref().and_then(|r| r.released_at);
+    let live = let_go.or(d.live_at).unwrap_or(input.now);
+    let longest = input.seen.iter().map(|s| s.drain).max().unwrap_or_default();
+    let due = after(live, longest.saturating_add(t.policy.stop_grace).saturating_add(STOP_MARGIN));
+    plan.wake_at = earliest(plan.wake_at, [due]);
+    if left == 0
+        || (left <= ended && plan.actions.iter().all(|a| matches!(a, Action::Ended { .. })))
+    {
+        plan.transition =
+            Some(Transition::End { state: DeploymentState::Succeeded, reason: None, note: None });
+    } else if input.now >= due {
+        let note = format!("{left} instances of other releases had not ended by the deadline");
+        plan.transition = Some(Transition::End {
+            state: DeploymentState::Succeeded,
+            reason: None,
+            note: Some(note),
+        });
+    }
+    plan
+}

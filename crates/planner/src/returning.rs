@@ -1,0 +1,133 @@
+//! The way back: the old release takes over again, the new side loses its traffic, drains and
+//! stops. Also the end of a deployment in whose place a newer one begins.
+//!
+//! A deployment in steps first takes the new side's share away and waits until the gateway has
+//! acknowledged that; only then are its instances touched.
+
+use std::time::Duration;
+
+use ark_model::deployment::{Abort, Rollout};
+use ark_model::instance::StopCause;
+use ark_model::rollout::Share;
+use ark_model::{Deployment, DeploymentState, Diagnosis};
+
+use crate::converge::{Action, Beside, Convergence, Hold, STOP_MARGIN, Target, converge};
+use crate::failures::backoff;
+use crate::replacing::emptied_first;
+use crate::rollout::{Input, Plan, Transition, aborted, earliest, fallback, new_plan, target};
+use crate::time::after;
+
+/// How long an old side that lacks instances is waited for before it takes all traffic back.
+const CAPACITY_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a newer deployment waits for the gateway's word that the abandoned side has no traffic.
+const NEWER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The new side's share on the way back.
+struct Closing {
+    /// As it is to be recorded.
+    rollout: Rollout,
+    /// Whether it is certain that the new side gets no traffic.
+    closed: bool,
+}
+
+fn closing(input: &Input<'_>, d: &Deployment, rollout: &Rollout, base: &Target<'_>) -> Closing {
+    let mut rollout = rollout.clone();
+    let serving = input.seen.iter().filter(|s| Some(s.release) == d.base && s.is_serving());
+    let serving = serving.count() as u32;
+    let floor = base.count.saturating_sub(base.policy.unavailable(base.count));
+    let began = d.returning_at.unwrap_or(input.now);
+    let patient = input.now < after(began, CAPACITY_PATIENCE);
+    // What is left of the old side after the patience carries it better than a bad new side.
+    if serving >= floor || (!patient && serving > 0) {
+        rollout.share = Share::default();
+    }
+    let closed = rollout.share == Share::default() && input.share.is(d.release, &rollout.share);
+    Closing { rollout, closed }
+}
+
+pub(crate) fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
+    let mut t = target(input, d.base, input.live_policy, StopCause::Returned);
+    // What served before is good enough to return to; a restart asked for meanwhile comes after.
+    t.restart_before = None;
+    // What is gone back to may fail as well: it is not started over and over without a pause.
+    t.start_after = input.app.start_after;
+    let closing = d.rollout.as_ref().map(|r| closing(input, d, r, &t));
+    let closed = closing.as_ref().is_none_or(|c| c.closed);
+    if !closed {
+        t.beside = Some(Beside {
+            release: d.release,
+            hold: Hold::AsIs,
+            policy: input.new_policy.unwrap_or_else(|| fallback()),
+            start_after: None,
+        });
+    }
+    let c = converge(&emptied_first(input, d, t.clone()), input.seen, input.now);
+    let missing = t.count.saturating_sub(c.progress.wanted_serving);
+    let words = match d.base {
+        Some(base) if missing > 0 => format!("{missing} instances of {base} to become ready"),
+        _ if !closed => format!("the gateway to send no more requests to {}", d.release),
+        _ => format!("{} instances of {} to end", c.progress.unwanted_alive, d.release),
+    };
+    let done = missing == 0 && c.progress.unwanted_alive == 0 && closed;
+    let mut plan = new_plan(c, words);
+    plan.backoff = backoff(input, d.base, &plan.actions);
+    let began = d.returning_at.unwrap_or(input.now);
+    if let Some(closing) = closing {
+        if d.rollout.as_ref() != Some(&closing.rollout) {
+            plan.said.push(format!("{} gets no more traffic", d.release));
+            plan.rollout = Some(closing.rollout);
+        } else if !closed {
+            let patience = after(began, CAPACITY_PATIENCE);
+            plan.wake_at =
+                earliest(plan.wake_at, [patience].into_iter().filter(|at| *at > input.now));
+        }
+    }
+    let longest = input.seen.iter().map(|s| s.drain).max().unwrap_or_default();
+    let span = t.policy.deadline.saturating_add(longest).saturating_add(STOP_MARGIN);
+    let due = after(began, span);
+    plan.wake_at = earliest(plan.wake_at, [due]);
+    if !done && input.now < due {
+        return plan;
+    }
+    let state = match (&d.base, &d.diagnosis) {
+        (Some(_), _) if done => DeploymentState::RolledBack,
+        (None, Some(Diagnosis::DeadlinePassed { .. } | Diagnosis::NoProgress { .. })) => {
+            DeploymentState::TimedOut
+        }
+        _ => DeploymentState::Failed,
+    };
+    let note = (!done).then(|| {
+        format!("going back had not ended by its deadline: waiting for {}", plan.waiting_for)
+    });
+    plan.transition = Some(Transition::End { state, reason: None, note });
+    plan
+}
+
+/// A newer deployment takes over from where this one stands. One in steps has first lost its
+/// traffic, and its instances drain from now on: the newer one does not know them.
+pub(crate) fn superseded(input: &Input<'_>, d: &Deployment, abort: &Abort) -> Plan {
+    let base = target(input, d.base, input.live_policy, StopCause::Returned);
+    let began = d.returning_at.unwrap_or(input.now);
+    let patience = after(began, NEWER_PATIENCE);
+    if let Some(rollout) = &d.rollout
+        && !closing(input, d, rollout, &base).closed
+        && input.now < patience
+    {
+        let mut plan = returning(input, d);
+        plan.transition = None;
+        plan.wake_at = earliest(plan.wake_at, [patience]);
+        return plan;
+    }
+    let c = converge(&base, input.seen, input.now);
+    let mut actions = c.actions;
+    match d.rollout {
+        Some(_) => actions.retain(|a| !matches!(a, Action::Start { .. })),
+        None => actions.clear(),
+    }
+    let c = Convergence { actions, wake_at: Some(input.now), ..c };
+    let mut plan = new_plan(c, "a newer deployment".into());
+    let reason = d.diagnosis.is_none().then(|| aborted(abort));
+    plan.transition =
+        Some(Transition::End { state: DeploymentState::Superseded, reason, note: None });
+    plan
+}
