@@ -123,6 +123,13 @@ pub(crate) fn expression_text(text: &str) -> Option<&str> {
 /// it is only as deep as JSON may be.
 const DEPTH_MAX: usize = 200;
 
+/// Whether a path would be applied to an input that is null: AWS refuses that.
+fn reads_null(path: &Path, sight: &Sight<'_>) -> bool {
+    let of_input =
+        path.text() == "$" || path.text().starts_with("$.") || path.text().starts_with("$[");
+    matches!(sight, Sight::Path(scope) if scope.input.is_null()) && of_input
+}
+
 fn has_expressions(value: &Value, language: QueryLanguage) -> bool {
     match value {
         Value::Object(members) => members.iter().any(|(key, member)| {
@@ -263,6 +270,9 @@ impl Template {
                 let items: Result<Vec<Value>, FieldError> =
                     parts.iter().map(|part| part.eval(field, sight)).collect();
                 Ok(items?.into())
+            }
+            Self::Path { path, .. } if reads_null(path, sight) => {
+                Err(FieldError::runtime("Unable to apply Path transformation to null or empty input."))
             }
             Self::Path { key, path } => match sight {
                 Sight::Path(scope) => path.eval(scope).map_err(|error| match error {

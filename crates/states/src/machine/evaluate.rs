@@ -6,8 +6,9 @@ use crate::definition::{
     FieldError, Map, NumberField, PathField, QueryLanguage, ResultPath, Sight, State, Template,
     TextField, TimeField, Wait,
 };
-use crate::error::names;
+use crate::error::{EvalError, names};
 use crate::jsonata::Expression;
+use crate::jsonpath::Path;
 use crate::limits::SECONDS_MAX;
 use crate::scope::{Context, Random, Scope, StatesBinding, Variables};
 use crate::timestamp;
@@ -306,8 +307,23 @@ impl Eval<'_> {
         }
     }
 
+    /// A path of a Wait state, which words its own failure.
+    fn wait_path(&self, path: &Path, field: &str, effective: &Value) -> Evaluated<Value> {
+        path.eval(&self.scope(effective)).map_err(|error| match error {
+            EvalError::NotFound { path, .. } => FieldError::runtime(format!(
+                "The {field} parameter does not reference an input value: {path}"
+            )),
+            EvalError::Undefined | EvalError::Thrown(_) | EvalError::Failed { .. } => error.into(),
+        })
+    }
+
     fn wait_seconds(&self, number: &NumberField, effective: &Value) -> Evaluated<i64> {
-        let value = self.number(number, "Seconds", effective)?;
+        let value = match number {
+            NumberField::Path(path) => self.wait_path(path, "SecondsPath", effective)?,
+            NumberField::Literal(_) | NumberField::Expression(_) => {
+                self.number(number, "Seconds", effective)?
+            }
+        };
         match number {
             NumberField::Path(path) => {
                 let shown = value.as_str().map_or_else(|| value.to_json(), str::to_owned);
@@ -349,7 +365,7 @@ impl Eval<'_> {
     fn wait_time(&self, time: &TimeField, effective: &Value) -> Evaluated<Timestamp> {
         let value = match time {
             TimeField::Literal(text) => Value::String(text.clone()),
-            TimeField::Path(path) => path.eval(&self.scope(effective))?,
+            TimeField::Path(path) => self.wait_path(path, "TimestampPath", effective)?,
             TimeField::Expression(expression) => {
                 let value = self.expression(expression, "Timestamp")?;
                 if value.as_str().is_none() {

@@ -315,3 +315,41 @@ fn deep_definitions_and_inputs_are_read() {
     }
     assert!(ark_states::Definition::parse(&machine).is_err());
 }
+
+#[test]
+fn paths_that_lead_nowhere_are_worded_by_their_field() {
+    let cases = [
+        (
+            r#"{"Type":"Wait","SecondsPath":"$.none","End":true}"#,
+            "{}",
+            "The SecondsPath parameter does not reference an input value: $.none",
+        ),
+        (
+            r#"{"Type":"Wait","TimestampPath":"$.none","End":true}"#,
+            "{}",
+            "The TimestampPath parameter does not reference an input value: $.none",
+        ),
+        (
+            r#"{"Type":"Pass","Parameters":{"a.$":"$.none"},"End":true}"#,
+            r#"{ "z": 1, "b": 2 }"#,
+            r#"The JSONPath '$.none' specified for the field 'a.$' could not be found in the input '{"z":1,"b":2}'"#,
+        ),
+        (
+            r#"{"Type":"Pass","Parameters":{"a.$":"$"},"End":true}"#,
+            "null",
+            "Unable to apply Path transformation to null or empty input.",
+        ),
+        (
+            r#"{"Type":"Wait","Seconds":999999999,"End":true}"#,
+            "{}",
+            "Wait state delay is too long.",
+        ),
+    ];
+    for (state, input, cause) in cases {
+        let play = Play::start(&one(state), input);
+        let whole = format!(
+            "An error occurred while executing the state 'A' (entered at the event id #2). {cause}"
+        );
+        assert_eq!(play.failure(), &Failure::new("States.Runtime", whole));
+    }
+}
