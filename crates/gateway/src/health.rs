@@ -78,7 +78,8 @@ fn update(running: &mut HashMap<usize, Running>, wanted: Vec<Probed>, shared: &A
         let known = running.remove(&slot).filter(|known| {
             let same = Arc::ptr_eq(&known.probed.target, &probed.target)
                 && known.probed.probe == probed.probe
-                && known.probed.host == probed.host;
+                && known.probed.host == probed.host
+                && known.probed.speaks_h2 == probed.speaks_h2;
             if !same {
                 known.task.abort();
             }
@@ -96,10 +97,10 @@ fn update(running: &mut HashMap<usize, Running>, wanted: Vec<Probed>, shared: &A
 
 /// Probes one target for as long as it is wanted.
 async fn watch(probed: Probed, shared: Arc<Shared>) {
-    let Probed { target, probe, host } = probed;
+    let Probed { target, probe, host, speaks_h2 } = probed;
     let interval = Duration::from_millis(probe.interval_ms.max(10));
     loop {
-        let wait = round(&target, &probe, &host, interval, &shared).await;
+        let wait = round(&target, (&probe, &host, speaks_h2), interval, &shared).await;
         sleep(wait).await;
     }
 }
@@ -107,8 +108,7 @@ async fn watch(probed: Probed, shared: Arc<Shared>) {
 /// One probe; how long to wait until the next.
 async fn round(
     target: &Target,
-    probe: &Probe,
-    host: &str,
+    (probe, host, speaks_h2): (&Probe, &str, bool),
     interval: Duration,
     shared: &Shared,
 ) -> Duration {
@@ -119,7 +119,7 @@ async fn round(
         return interval;
     }
     let limit = Duration::from_millis(probe.timeout_ms.max(1));
-    let failure = match timeout(limit, ask(target.address, &probe.check, host)).await {
+    let failure = match timeout(limit, ask(target.address, &probe.check, host, speaks_h2)).await {
         Ok(Ok(())) => {
             // Between the first look and the answer the process may have ended and another one
             // have taken the port.
@@ -156,7 +156,12 @@ fn asked(probe: &Probe) -> String {
     }
 }
 
-async fn ask(address: SocketAddr, check: &ProbeCheck, host: &str) -> Result<(), Failure> {
+async fn ask(
+    address: SocketAddr,
+    check: &ProbeCheck,
+    host: &str,
+    speaks_h2: bool,
+) -> Result<(), Failure> {
     let mut stream = TcpStream::connect(address).await.map_err(|error| Failure {
         nothing_listens: error.kind() == io::ErrorKind::ConnectionRefused,
         words: match error.kind() {
@@ -165,25 +170,42 @@ async fn ask(address: SocketAddr, check: &ProbeCheck, host: &str) -> Result<(), 
         },
     })?;
     let ProbeCheck::Http { path } = check else { return Ok(()) };
+    let failed = |words: String| Failure { words, nothing_listens: false };
+    if speaks_h2 {
+        let answer = crate::wire::h2::probe(stream, host, path).await;
+        let (status, line) = answer.map_err(|words| failed(format!("GET {path}: {words}")))?;
+        return verdict(path, status, &line).map_err(failed);
+    }
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ark-gateway\r\nAccept: */*\r\n\
          Connection: close\r\n\r\n"
     );
-    let failed = |words: String| Failure { words, nothing_listens: false };
     let broke = |error: io::Error| failed(format!("GET {path}: {error}"));
     stream.write_all(request.as_bytes()).await.map_err(broke)?;
     let answer = read_answer(&mut stream).await.map_err(broke)?;
     match judge(&answer) {
-        Some((200..=399, _)) => Ok(()),
-        Some((status, body)) if body.is_empty() => {
-            Err(failed(format!("GET {path} answered {status}")))
-        }
-        Some((status, body)) => Err(failed(format!("GET {path} answered {status}: {body:?}"))),
+        Some((status, line)) => verdict(path, status, &line).map_err(failed),
         None if answer.is_empty() => {
             Err(failed(format!("GET {path}: the connection was closed without an answer")))
         }
         None => Err(failed(format!("GET {path}: the answer is not HTTP"))),
     }
+}
+
+/// Whether an answer is a success, and in words what it is else.
+fn verdict(path: &str, status: u16, line: &str) -> Result<(), String> {
+    match (status, line) {
+        (200..=399, _) => Ok(()),
+        (_, "") => Err(format!("GET {path} answered {status}")),
+        (_, line) => Err(format!("GET {path} answered {status}: {line:?}")),
+    }
+}
+
+/// The first line of a failed answer's body, as far as it is told.
+pub(crate) fn first_line(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let line = text.trim().lines().next().unwrap_or("");
+    line.chars().take(BODY_CHARS_MAX).collect()
 }
 
 /// The head and what comes of the body; a good status need not be read to the end.
@@ -209,7 +231,5 @@ fn judge(answer: &[u8]) -> Option<(u16, String)> {
     let mut fields = [httparse::EMPTY_HEADER; 100];
     let mut response = httparse::Response::new(&mut fields);
     let httparse::Status::Complete(length) = response.parse(answer).ok()? else { return None };
-    let body = String::from_utf8_lossy(&answer[length..]);
-    let line = body.trim().lines().next().unwrap_or("");
-    Some((response.code?, line.chars().take(BODY_CHARS_MAX).collect()))
+    Some((response.code?, first_line(&answer[length..])))
 }

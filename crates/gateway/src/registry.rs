@@ -8,8 +8,8 @@ use std::sync::Arc;
 use ark_model::gateway::{RouteReport, TargetReport};
 use ark_model::ids::InstanceId;
 use ark_model::route::{
-    Probe, ProbeCheck, ROUTES_MAX, Route as RouteSpec, RouteKey, RouteTable, TARGETS_MAX,
-    Target as ModelTarget, TargetState,
+    Probe, ProbeCheck, ROUTES_MAX, Route as RouteSpec, RouteKey, RouteProtocol, RouteTable,
+    TARGETS_MAX, Target as ModelTarget, TargetState,
 };
 use ark_model::traffic::{MAINTENANCE_PAGE_BYTES_MAX, RULE_BYTES_MAX, RULES_MAX, RequestRule};
 
@@ -89,6 +89,8 @@ pub(crate) struct Probed {
     pub(crate) probe: Probe,
     /// The `Host` of an HTTP probe.
     pub(crate) host: Arc<str>,
+    /// Whether it is asked in HTTP/2.
+    pub(crate) speaks_h2: bool,
 }
 
 impl Registry {
@@ -164,6 +166,7 @@ impl Registry {
             if let Some(port) = spec.discovery_port {
                 ports.insert(port, slot);
             }
+            let speaks_h2 = matches!(spec.protocol, RouteProtocol::H2c | RouteProtocol::Grpc);
             let host: Arc<str> = spec.hosts.first().map_or("localhost", String::as_str).into();
             let mut known = Vec::with_capacity(spec.targets.len());
             for model in &spec.targets {
@@ -180,7 +183,7 @@ impl Registry {
                 }
                 table.any_draining |= target.drain_deadlines().is_some();
                 let (probe, host) = (model.probe.clone(), host.clone());
-                probed.push(Probed { target, probe, host });
+                probed.push(Probed { target, probe, host, speaks_h2 });
             }
             let shared = self.routes.get(&spec.key).map(|record| record.shared.clone());
             table.routes.push(route(slot, spec, active, shared.unwrap_or_default()));

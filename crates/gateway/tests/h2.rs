@@ -688,3 +688,39 @@ async fn a_candidate_gets_no_streams() {
     assert_eq!(two.seen.lock().unwrap().len(), 0);
     assert_eq!(one.seen.lock().unwrap().len(), 20);
 }
+
+#[tokio::test]
+async fn http_checks_are_asked_in_http2_where_that_is_spoken() {
+    let backend = H2Backend::start(|parts, _, mut respond| async move {
+        let good = parts.uri.path() == "/good";
+        let response = Response::builder().status(if good { 204 } else { 500 });
+        let mut answer = respond.send_response(response.body(()).unwrap(), good).unwrap();
+        if !good {
+            send_all(&mut answer, Bytes::from_static(b"db: refused"), true).await;
+        }
+    })
+    .await;
+    let h1 = Backend::echo("no HTTP/2 here").await;
+    let mut ark = Ark::start().await;
+    let with_check = |mut target: ark_model::route::Target, path: &str| {
+        target.probe.check = ark_model::route::ProbeCheck::Http { path: path.to_owned() };
+        target
+    };
+    let mut route = route(vec![with_check(backend.target(), "/good")]);
+    route.protocol = RouteProtocol::Grpc;
+    ark.server.push(std::slice::from_ref(&route)).await;
+    ark.server.until_ready(&[backend.instance]).await;
+    assert_eq!(backend.seen.lock().unwrap()[0].uri, "http://a.test/good");
+    route.targets = vec![with_check(backend.target(), "/bad"), with_check(h1.target(), "/good")];
+    ark.server.push(&[route]).await;
+    let failure = async |ark: &mut Ark, instance, words: &str| {
+        ark.server
+            .until_target(instance, words, |target| {
+                let failure = target.readiness.as_ref().and_then(|r| r.last_failure.as_deref());
+                failure.is_some_and(|failure| failure.contains(words))
+            })
+            .await;
+    };
+    failure(&mut ark, backend.instance, "GET /bad answered 500: \"db: refused\"").await;
+    failure(&mut ark, h1.instance, "GET /good: the answer is not HTTP/2").await;
+}

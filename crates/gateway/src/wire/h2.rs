@@ -9,6 +9,7 @@
 //!   only when the piece before has left, and the sender's window grows by what has left: nothing
 //!   is buffered beyond a window.
 //! - `client`, `h1_client`, `target`: the sides. `shared`: connections to targets.
+//! - `probe`: asks a target how it is.
 //! - `fields`, `grpc`, `web_socket`: what messages say.
 //!
 //! Frames, HPACK and flow control are the `h2` crate's, and nothing outside of this folder knows
@@ -21,6 +22,7 @@ mod grpc;
 mod guard;
 mod h1_client;
 mod h1_sink;
+mod probe;
 mod server;
 pub(crate) mod shared;
 mod side;
@@ -29,6 +31,7 @@ mod upgrade;
 mod way;
 
 pub(super) use h1_client::carry_out;
+pub(crate) use probe::probe;
 pub(super) use server::serve;
 
 /// Who asks, on a connection.

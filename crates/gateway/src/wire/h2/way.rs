@@ -13,6 +13,10 @@ use crate::wire::relay::Events;
 use crate::wire::web_socket::Frames;
 use crate::wire::wires::Fault;
 
+/// Below how many bytes a piece waits for what else has arrived, and how much is joined to it.
+const SMALL_BYTES: usize = 1 << 10;
+const GATHERED_BYTES: usize = 16 << 10;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Way {
@@ -25,8 +29,10 @@ pub(super) struct Way {
     ending: bool,
     /// Whether the gateway ended it in order.
     pub(super) ended_in_order: bool,
-    /// Bytes passed on, and how many may be.
+    /// Bytes passed on.
     pub(super) bytes: u64,
+    /// Bytes taken from the sender, and how many may be.
+    taken: u64,
     bytes_max: u64,
     /// Whether anything was taken from the sender.
     pub(super) begun: bool,
@@ -77,6 +83,7 @@ impl Way {
             ending: false,
             ended_in_order: false,
             bytes: 0,
+            taken: 0,
             bytes_max: if bytes_max == 0 { u64::MAX } else { bytes_max },
             begun: false,
             moved: false,
@@ -152,7 +159,31 @@ impl Way {
                 return Poll::Pending;
             };
             self.take_in(piece?, from)?;
+            if self.pending.len() < SMALL_BYTES && !self.pending.is_empty() {
+                self.gather(from, cx)?;
+            }
         }
+    }
+
+    /// Joins what has already arrived to a small piece: a sender of many small frames must not make
+    /// the gateway send as many, on a connection that others share.
+    fn gather(&mut self, from: &mut impl Side, cx: &mut Context<'_>) -> Result<(), Fault> {
+        let mut joined = Vec::new();
+        while joined.len() < GATHERED_BYTES && self.is_open_ended() {
+            let Poll::Ready(piece) = from.poll_next(cx) else { break };
+            joined.extend_from_slice(&std::mem::take(&mut self.pending));
+            self.take_in(piece?, from)?;
+        }
+        if !joined.is_empty() {
+            joined.extend_from_slice(&self.pending);
+            self.pending = Bytes::from(joined);
+        }
+        Ok(())
+    }
+
+    /// Whether more may follow what is pending.
+    fn is_open_ended(&self) -> bool {
+        self.state == State::Open && !self.ending && matches!(self.then, Then::More)
     }
 
     /// Gives the receiver what it has room for.
@@ -211,7 +242,8 @@ impl Way {
                     self.then = Then::More;
                     return Ok(());
                 }
-                if self.bytes + data.len() as u64 > self.bytes_max {
+                self.taken += data.len() as u64;
+                if self.taken > self.bytes_max {
                     return Err(Fault::BodyTooLarge);
                 }
                 self.is_own = false;
