@@ -13,6 +13,7 @@ use crate::jsonpath::Path;
 use crate::scope::Scope;
 use crate::value::Value;
 use functions::Function;
+pub(crate) use functions::digest;
 
 /// How deeply calls may stand within each other.
 pub const NESTING_MAX: usize = 10;

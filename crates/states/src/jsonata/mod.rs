@@ -1,32 +1,113 @@
 //! JSONata expressions: `{% $states.input.x %}`.
 //!
 //! `definition` parses them once; `machine` evaluates them and names field and expression in the
-//! error. Hostile expressions are bounded in time, depth and memory and never panic.
+//! error. Hostile expressions are bounded in time, depth and memory and never panic:
+//! [`STEPS_MAX`], [`BYTES_MAX`], [`ITEMS_MAX`], [`CALLS_MAX`].
+//!
+//! Own evaluator because the crates there are bound neither memory nor steps: a budget in steps,
+//! unlike one in time, gives the same answer again when an execution is replayed.
+//!
+//! - [`lexer`], [`parser`], [`resolve`]: text to tree ([`ast`]).
+//! - [`eval`]: the tree on [`value`]s, with [`closure`]s.
+//! - [`functions`]: the library, with [`signature`]s and [`datetime`], [`numeral`] pictures.
+//! - [`error`]: the reference's codes and texts.
+//!
+//! The language is that of the reference implementation 2.x without `$eval`, with the functions
+//! that Step Functions adds (`$partition`, `$range`, `$hash`, `$random`, `$uuid`, `$parse`).
+
+mod ast;
+mod closure;
+mod datetime;
+mod error;
+mod eval;
+mod functions;
+mod lexer;
+mod numeral;
+mod parser;
+mod path;
+mod regexp;
+mod resolve;
+mod signature;
+mod value;
+
+use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{EvalError, SyntaxError};
 use crate::scope::StatesBinding;
 use crate::value::Value;
 
-/// A parsed expression.
-#[derive(Debug, Clone)]
+/// Nodes of the tree that one evaluation may visit, and items it may look at. Less in unit tests,
+/// which run unoptimised.
+pub const STEPS_MAX: u64 = if cfg!(test) { 1_000_000 } else { 5_000_000 };
+/// Bytes that one evaluation may allocate for strings, arrays and frames in all.
+pub const BYTES_MAX: u64 = 128 << 20;
+/// Items of one array.
+pub const ITEMS_MAX: usize = 1_000_000;
+/// Evaluations within each other: recursion that is not in tail position.
+pub const CALLS_MAX: usize = 5_000;
+
+/// A parsed expression. Cloning is a counter.
+#[derive(Clone)]
 pub struct Expression {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     text: String,
+    tree: ast::Node,
+    /// The name under which each slot of `%` is bound.
+    labels: Vec<Arc<str>>,
+    /// Whether it can see `$states.context`, which costs to build.
+    sees_context: bool,
+}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Expression").field(&self.inner.text).finish()
+    }
 }
 
 impl Expression {
     /// Parses what stands between `{%` and `%}`, surrounding white space removed.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
-        Ok(Self { text: text.to_owned() })
+        let text = text.trim();
+        let (tree, labels) = parser::parse(text)
+            .and_then(resolve::resolve)
+            .map_err(|error| SyntaxError::new(error.to_string()))?;
+        let labels = labels.into_iter().map(|label| format!("!{label}").into()).collect();
+        let sees_context = sees_context(text);
+        let inner = Inner { text: text.to_owned(), tree, labels, sees_context };
+        Ok(Self { inner: inner.into() })
     }
 
     /// The expression as written, without the marks and surrounding white space.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.inner.text
     }
 
     /// Its value. [`EvalError::Undefined`] when it gives nothing, [`EvalError::Thrown`] when it
     /// throws.
-    pub fn eval(&self, _states: &StatesBinding<'_>) -> Result<Value, EvalError> {
-        Err(EvalError::Thrown(format!("'{}' is not known", self.text)))
+    pub fn eval(&self, states: &StatesBinding<'_>) -> Result<Value, EvalError> {
+        let run = eval::Run::new(states, &self.inner.labels, self.inner.sees_context);
+        match run.evaluate(&self.inner.tree) {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => Err(EvalError::Undefined),
+            Err(error) => Err(EvalError::Thrown(error.to_string())),
+        }
     }
 }
+
+/// Whether `$states` is used other than for a member that is not the context. Errs to true.
+fn sees_context(text: &str) -> bool {
+    text.split("$states").skip(1).any(|rest| {
+        !["input", "result", "errorOutput"].iter().any(|member| {
+            rest.strip_prefix('.')
+                .and_then(|rest| rest.strip_prefix(member))
+                .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests;

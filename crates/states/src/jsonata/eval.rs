@@ -1,0 +1,855 @@
+//! The tree on values, within a budget of steps, bytes and depth.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use super::ast::{Kind, Node, Operator};
+use super::closure::{Env, Frame, Func};
+use super::error::{Error, Result};
+use super::functions::{self, Native};
+use super::value::{Array, Map, Members, Val, same_leaf};
+use super::{BYTES_MAX, CALLS_MAX, ITEMS_MAX, STEPS_MAX};
+use crate::scope::StatesBinding;
+use crate::value::{DEPTH_MAX, Number, Value};
+
+/// When less than this is left of the stack a new piece is taken, in bytes.
+const STACK_RED_ZONE: usize = 256 << 10;
+/// Size of such a piece, in bytes.
+const STACK_PIECE: usize = 2 << 20;
+/// How deeply a value made by an expression may nest. Below [`DEPTH_MAX`], so that what comes out
+/// of an expression can go into a document.
+const NESTING_MAX: usize = DEPTH_MAX - 100;
+
+/// One evaluation.
+pub(super) struct Run<'a> {
+    pub(super) states: &'a StatesBinding<'a>,
+    labels: &'a [Arc<str>],
+    sees_context: bool,
+    bound: OnceCell<Val>,
+    steps_left: Cell<u64>,
+    bytes_left: Cell<u64>,
+    depth: Cell<usize>,
+    /// Frames that functions hold, to be emptied at the end.
+    captured: RefCell<Vec<Weak<Frame>>>,
+}
+
+/// Runs with more stack when little is left.
+pub(super) fn with_stack<T>(run: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(STACK_RED_ZONE, STACK_PIECE, run)
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        for frame in self.captured.borrow().iter().filter_map(Weak::upgrade) {
+            frame.clear();
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        states: &'a StatesBinding<'a>,
+        labels: &'a [Arc<str>],
+        sees_context: bool,
+    ) -> Self {
+        Self {
+            states,
+            labels,
+            sees_context,
+            bound: OnceCell::new(),
+            steps_left: Cell::new(STEPS_MAX),
+            bytes_left: Cell::new(BYTES_MAX),
+            depth: Cell::new(0),
+            captured: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// The expression's value; `None` when it gives nothing.
+    pub(super) fn evaluate(&self, tree: &Node) -> Result<Option<Value>> {
+        let root = Env::default();
+        match self.eval(tree, &Val::Undefined, &root)? {
+            Val::Undefined => Ok(None),
+            // A function has no JSON; the reference gives nothing for it.
+            Val::Func(_) => Ok(None),
+            value => {
+                self.finite(&value)?;
+                let value = value.to_value();
+                // A part of the data can sit deep within what the expression made.
+                if value.depth() > DEPTH_MAX {
+                    return Err(too_deep());
+                }
+                Ok(Some(value))
+            }
+        }
+    }
+
+    /// Refuses a result that holds a number JSON has no text for, and one that is too large: parts
+    /// are shared, so that a small value can print as an endless one.
+    fn finite(&self, value: &Val) -> Result<()> {
+        self.steps(1)?;
+        match value {
+            Val::Num(Number::Float(float)) if !float.is_finite() => {
+                Err(Error::new("D1001").text_raw(super::value::js_number(*float)))
+            }
+            Val::Str(text) => self.bytes(text.len()),
+            Val::Json(value) => self.size(value),
+            Val::Array(array) => array.items.iter().try_for_each(|item| self.finite(item)),
+            Val::Object(map) => map.members.iter().try_for_each(|(key, member)| {
+                self.bytes(key.len())?;
+                self.finite(member)
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Charges what a piece of the data prints as.
+    fn size(&self, value: &Value) -> Result<()> {
+        self.steps(1)?;
+        match value {
+            Value::String(text) => self.bytes(text.len()),
+            Value::Array(items) => items.iter().try_for_each(|item| self.size(item)),
+            Value::Object(members) => members.iter().try_for_each(|(key, member)| {
+                self.bytes(key.len())?;
+                self.size(member)
+            }),
+            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+        }
+    }
+
+    /// Deep equality as the reference has it: numbers by value, order of keys free, functions only
+    /// with themselves.
+    pub(super) fn same(&self, left: &Val, right: &Val) -> Result<bool> {
+        self.steps(1)?;
+        if left.is_array() && right.is_array() {
+            if left.len() != right.len() {
+                return Ok(false);
+            }
+            for index in 0..left.len() {
+                let (Some(left), Some(right)) = (left.item(index), right.item(index)) else {
+                    return Ok(false);
+                };
+                if !with_stack(|| self.same(&left, &right))? {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        if left.is_object() && right.is_object() {
+            let entries = left.entries();
+            if entries.len() != right.entries().len() {
+                return Ok(false);
+            }
+            for (key, value) in entries {
+                let Some(other) = right.member(&key) else { return Ok(false) };
+                if !with_stack(|| self.same(&value, &other))? {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        Ok(same_leaf(left, right))
+    }
+
+    // ---- budget ----
+
+    /// Takes `count` steps from the budget.
+    pub(super) fn steps(&self, count: usize) -> Result<()> {
+        match self.steps_left.get().checked_sub(count as u64) {
+            Some(left) => {
+                self.steps_left.set(left);
+                Ok(())
+            }
+            None => Err(Error::new("D1012").text_raw(STEPS_MAX.to_string())),
+        }
+    }
+
+    /// Takes `count` bytes from the budget; to be called before they are allocated.
+    pub(super) fn bytes(&self, count: usize) -> Result<()> {
+        match self.bytes_left.get().checked_sub(count as u64) {
+            Some(left) => {
+                self.bytes_left.set(left);
+                Ok(())
+            }
+            None => Err(Error::new("D1014").text_raw(BYTES_MAX.to_string())),
+        }
+    }
+
+    /// Room for an array of `count` items.
+    pub(super) fn room(&self, count: usize) -> Result<()> {
+        if count > ITEMS_MAX {
+            return Err(Error::new("D2015").text_raw(ITEMS_MAX.to_string()));
+        }
+        self.steps(count)?;
+        self.bytes(count * size_of::<Val>())
+    }
+
+    /// The largest text a builtin may make at once, in bytes.
+    pub(super) fn bytes_left(&self) -> usize {
+        usize::try_from(self.bytes_left.get()).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn text(&self, text: String) -> Result<Val> {
+        self.bytes(text.len())?;
+        Ok(text.into())
+    }
+
+    pub(super) fn array(&self, items: Vec<Val>) -> Result<Val> {
+        self.room(items.len())?;
+        nested(Val::Array(Array::plain(items).into()))
+    }
+
+    pub(super) fn sequence(&self, items: Vec<Val>) -> Result<Val> {
+        self.room(items.len())?;
+        nested(Val::Array(Array::sequence(items).into()))
+    }
+
+    pub(super) fn object(&self, members: Members) -> Result<Val> {
+        self.room(members.len())?;
+        nested(Val::Object(Map::new(members).into()))
+    }
+
+    pub(super) fn frame(&self, outer: &Env) -> Result<Env> {
+        self.bytes(128)?;
+        let frame = Frame::within(outer);
+        if frame.depth() > NESTING_MAX {
+            return Err(too_deep());
+        }
+        Ok(frame)
+    }
+
+    /// The name under which a slot of `%` is bound.
+    pub(super) fn label(&self, slot: usize) -> Option<Arc<str>> {
+        self.labels.get(slot).cloned()
+    }
+
+    /// Marks a frame that a function now holds.
+    pub(super) fn capture(&self, env: &Env) -> Result<()> {
+        if env.depth() > NESTING_MAX {
+            return Err(too_deep());
+        }
+        if !env.captured.replace(true) {
+            self.bytes(64)?;
+            self.captured.borrow_mut().push(Rc::downgrade(env));
+        }
+        Ok(())
+    }
+
+    // ---- nodes ----
+
+    pub(super) fn eval(&self, node: &Node, input: &Val, env: &Env) -> Result<Val> {
+        self.steps(1)?;
+        let depth = self.depth.get();
+        if depth >= CALLS_MAX {
+            return Err(Error::new("D1011"));
+        }
+        self.depth.set(depth + 1);
+        let result = with_stack(|| self.eval_whole(node, input, env));
+        self.depth.set(depth);
+        result
+    }
+
+    fn eval_whole(&self, node: &Node, input: &Val, env: &Env) -> Result<Val> {
+        let mut result = self.eval_kind(node, input, env)?;
+        for stage in &node.predicates {
+            if let super::ast::Stage::Filter(predicate) = stage {
+                result = self.filter(predicate, &result, env)?;
+            }
+        }
+        if !matches!(node.kind, Kind::Path { .. })
+            && let Some(group) = &node.group
+        {
+            result = self.group(group, &result, env)?;
+        }
+        Ok(collapse(result, node.keep_array))
+    }
+
+    fn eval_kind(&self, node: &Node, input: &Val, env: &Env) -> Result<Val> {
+        match &node.kind {
+            Kind::Name(name) => self.lookup(input, name),
+            Kind::Str(text) => Ok(Val::Str(text.clone())),
+            Kind::Num(number) => Ok(Val::Num(number.clone())),
+            Kind::Null => Ok(Val::Null),
+            Kind::Bool(flag) => Ok(Val::Bool(*flag)),
+            Kind::Wildcard => self.wildcard(input),
+            Kind::Descendants => self.descendants(input),
+            Kind::Parent(slot) => {
+                let label = self.labels.get(*slot);
+                Ok(label.and_then(|label| env.lookup(label)).unwrap_or(Val::Undefined))
+            }
+            Kind::Variable(name) => Ok(self.variable(name, input, env)),
+            Kind::Regex(pattern) => Ok(Val::Func(Func::Regex(pattern.clone()).into())),
+            Kind::Path { steps, keep_singleton } => {
+                self.path(node, steps, *keep_singleton, input, env)
+            }
+            Kind::Binary(operator, left, right) => self.binary(*operator, left, right, input, env),
+            Kind::Negate(inner) => match self.eval(inner, input, env)? {
+                Val::Undefined => Ok(Val::Undefined),
+                Val::Num(Number::Int(whole)) if whole != i64::MIN => Ok(Val::from(-whole)),
+                Val::Num(number) => Ok(Val::from(-number.as_f64())),
+                other => Err(Error::new("D1002").token("-").value(&other)),
+            },
+            Kind::Array(items) => self.array_constructor(node, items, input, env),
+            Kind::Object(pairs) => self.group(pairs, input, env),
+            Kind::Call { procedure, arguments, tail } => {
+                self.call(procedure, arguments, None, *tail, input, env)
+            }
+            Kind::Partial { procedure, arguments } => {
+                self.partial(procedure, arguments, input, env)
+            }
+            Kind::Lambda(lambda) => {
+                self.capture(env)?;
+                let func =
+                    Func::Lambda { lambda: lambda.clone(), env: env.clone(), input: input.clone() };
+                Ok(Val::Func(func.into()))
+            }
+            Kind::Condition(condition, then, otherwise) => {
+                let condition = self.eval(condition, input, env)?;
+                if functions::truth(&condition) == Some(true) {
+                    self.eval(then, input, env)
+                } else if let Some(otherwise) = otherwise {
+                    self.eval(otherwise, input, env)
+                } else {
+                    Ok(Val::Undefined)
+                }
+            }
+            Kind::Block(expressions) => {
+                let frame = self.frame(env)?;
+                let mut result = Val::Undefined;
+                for expression in expressions {
+                    result = self.eval(expression, input, &frame)?;
+                }
+                Ok(result)
+            }
+            Kind::Bind(name, value) => {
+                let value = self.eval(value, input, env)?;
+                self.bytes(size_of::<Val>())?;
+                env.bind(name.clone(), value.clone());
+                if env.depth() > NESTING_MAX * 2 {
+                    return Err(too_deep());
+                }
+                Ok(value)
+            }
+            Kind::Apply(left, right) => self.apply_operator(left, right, input, env),
+            Kind::Transform(transform) => {
+                self.capture(env)?;
+                let func = Func::Transform { transform: transform.clone(), env: env.clone() };
+                Ok(Val::Func(func.into()))
+            }
+            // Steps of a path are run by `path`; the rest is replaced before anything runs.
+            Kind::Sort(_)
+            | Kind::End
+            | Kind::Placeholder
+            | Kind::Word(_)
+            | Kind::Dot(..)
+            | Kind::Filter(..)
+            | Kind::GroupBy(..)
+            | Kind::OrderBy(..)
+            | Kind::Focus(..)
+            | Kind::IndexBind(..)
+            | Kind::RawLambda { .. }
+            | Kind::RawTransform { .. } => Err(Error::new("S0206").token("operator")),
+        }
+    }
+
+    /// `$name`: what an expression bound, then `$states` and the workflow's variables, then the
+    /// library.
+    fn variable(&self, name: &str, input: &Val, env: &Env) -> Val {
+        if name.is_empty() {
+            return input.clone();
+        }
+        if let Some(bound) = env.lookup(name) {
+            return bound;
+        }
+        if name == "states" {
+            return self.bound.get_or_init(|| self.bind_states()).clone();
+        }
+        if let Some(value) = self.states.variables.get(name) {
+            return Val::from(value);
+        }
+        match Native::by_name(name) {
+            Some(native) => Val::Func(Func::Native(native).into()),
+            None => Val::Undefined,
+        }
+    }
+
+    fn bind_states(&self) -> Val {
+        let mut members = crate::value::Object::new();
+        members.insert("input".into(), self.states.input.clone());
+        if let Some(result) = self.states.result {
+            members.insert("result".into(), result.clone());
+        }
+        if let Some(error_output) = self.states.error_output {
+            members.insert("errorOutput".into(), error_output.clone());
+        }
+        if self.sees_context {
+            members.insert("context".into(), self.states.context.value().clone());
+        }
+        Val::Json(members.into())
+    }
+
+    /// The member of an object, or of each object of an array.
+    pub(super) fn lookup(&self, input: &Val, key: &str) -> Result<Val> {
+        if !input.is_array() {
+            return Ok(input.member(key).unwrap_or(Val::Undefined));
+        }
+        let mut found = Vec::new();
+        self.collect(input, key, &mut found)?;
+        self.sequence(found)
+    }
+
+    fn collect(&self, input: &Val, key: &str, found: &mut Vec<Val>) -> Result<()> {
+        self.steps(input.len())?;
+        for index in 0..input.len() {
+            let Some(item) = input.item(index) else { continue };
+            if item.is_array() {
+                with_stack(|| self.collect(&item, key, found))?;
+                continue;
+            }
+            match item.member(key) {
+                None | Some(Val::Undefined) => {}
+                Some(value) if value.is_array() => {
+                    self.room(value.len())?;
+                    found.extend(value.items());
+                }
+                Some(value) => found.push(value),
+            }
+        }
+        Ok(())
+    }
+
+    fn wildcard(&self, input: &Val) -> Result<Val> {
+        let values: Vec<Val> = if input.is_array() {
+            input.items()
+        } else {
+            input.entries().into_iter().map(|(_, value)| value).collect()
+        };
+        self.steps(values.len())?;
+        let mut found = Vec::new();
+        let mut appended = false;
+        for value in values {
+            if value.is_array() {
+                appended = true;
+                self.flatten(&value, &mut found)?;
+            } else {
+                found.push(value);
+            }
+        }
+        if appended { self.array(found) } else { self.sequence(found) }
+    }
+
+    fn flatten(&self, value: &Val, out: &mut Vec<Val>) -> Result<()> {
+        self.room(value.len())?;
+        for item in value.items() {
+            if item.is_array() {
+                with_stack(|| self.flatten(&item, out))?;
+            } else {
+                out.push(item);
+            }
+        }
+        Ok(())
+    }
+
+    fn descendants(&self, input: &Val) -> Result<Val> {
+        if input.is_undefined() {
+            return Ok(Val::Undefined);
+        }
+        let mut found = Vec::new();
+        self.descend(input, &mut found)?;
+        if found.len() == 1 { Ok(found.remove(0)) } else { self.sequence(found) }
+    }
+
+    fn descend(&self, value: &Val, out: &mut Vec<Val>) -> Result<()> {
+        self.room(1)?;
+        if value.is_array() {
+            for item in value.items() {
+                with_stack(|| self.descend(&item, out))?;
+            }
+            return Ok(());
+        }
+        out.push(value.clone());
+        for (_, member) in value.entries() {
+            with_stack(|| self.descend(&member, out))?;
+        }
+        Ok(())
+    }
+
+    fn array_constructor(
+        &self,
+        node: &Node,
+        expressions: &[Node],
+        input: &Val,
+        env: &Env,
+    ) -> Result<Val> {
+        let mut items = Vec::new();
+        for expression in expressions {
+            let value = self.eval(expression, input, env)?;
+            if value.is_undefined() {
+                continue;
+            }
+            if matches!(expression.kind, Kind::Array(_)) || !value.is_array() {
+                items.push(value);
+            } else {
+                self.room(value.len())?;
+                items.extend(value.into_items());
+            }
+        }
+        self.room(items.len())?;
+        let mut array = Array::plain(items);
+        array.cons = node.cons_array;
+        nested(Val::Array(array.into()))
+    }
+
+    // ---- operators ----
+
+    fn binary(
+        &self,
+        operator: Operator,
+        left: &Node,
+        right: &Node,
+        input: &Val,
+        env: &Env,
+    ) -> Result<Val> {
+        let left = self.eval(left, input, env)?;
+        if matches!(operator, Operator::And | Operator::Or) {
+            let first = functions::truth(&left).unwrap_or(false);
+            if first == (operator == Operator::Or) {
+                return Ok(Val::Bool(first));
+            }
+            let right = self.eval(right, input, env)?;
+            return Ok(Val::Bool(functions::truth(&right).unwrap_or(false)));
+        }
+        let right = self.eval(right, input, env)?;
+        match operator {
+            Operator::Add
+            | Operator::Subtract
+            | Operator::Multiply
+            | Operator::Divide
+            | Operator::Modulo => arithmetic(operator, &left, &right),
+            Operator::Equal | Operator::NotEqual => {
+                if left.is_undefined() || right.is_undefined() {
+                    return Ok(Val::Bool(false));
+                }
+                Ok(Val::Bool(self.same(&left, &right)? == (operator == Operator::Equal)))
+            }
+            Operator::Less | Operator::AtMost | Operator::More | Operator::AtLeast => {
+                compare(operator, &left, &right)
+            }
+            Operator::Concat => {
+                let mut text = self.string_of(&left)?;
+                text.push_str(&self.string_of(&right)?);
+                self.text(text)
+            }
+            Operator::In => {
+                if left.is_undefined() || right.is_undefined() {
+                    return Ok(Val::Bool(false));
+                }
+                self.steps(right.len())?;
+                let found = if right.is_array() {
+                    (0..right.len())
+                        .filter_map(|index| right.item(index))
+                        .any(|item| same_scalar(&left, &item))
+                } else {
+                    same_scalar(&left, &right)
+                };
+                Ok(Val::Bool(found))
+            }
+            Operator::Range => self.range(&left, &right),
+            // Answered above.
+            Operator::And | Operator::Or => Ok(Val::Undefined),
+        }
+    }
+
+    /// A value as `&` takes it; nothing is the empty text.
+    fn string_of(&self, value: &Val) -> Result<String> {
+        match value {
+            Val::Undefined => Ok(String::new()),
+            Val::Str(text) => {
+                self.bytes(text.len())?;
+                Ok(text.to_string())
+            }
+            other => functions::stringify(self, other, false),
+        }
+    }
+
+    fn range(&self, left: &Val, right: &Val) -> Result<Val> {
+        let whole = |value: &Val, code| match value {
+            Val::Undefined => Ok(None),
+            Val::Num(number) if number.as_i64().is_some() => Ok(number.as_i64()),
+            other => Err(Error::new(code).value(other)),
+        };
+        let (from, to) = (whole(left, "T2003")?, whole(right, "T2004")?);
+        let (Some(from), Some(to)) = (from, to) else { return Ok(Val::Undefined) };
+        if from > to {
+            return Ok(Val::Undefined);
+        }
+        let size = i128::from(to) - i128::from(from) + 1;
+        if size > ITEMS_MAX as i128 {
+            return Err(Error::new("D2014").text_raw(size.to_string()));
+        }
+        self.room(usize::try_from(size).unwrap_or(usize::MAX))?;
+        Ok(Val::Array(Array::sequence((from..=to).map(Val::from).collect()).into()))
+    }
+
+    fn apply_operator(&self, left: &Node, right: &Node, input: &Val, env: &Env) -> Result<Val> {
+        let value = self.eval(left, input, env)?;
+        if let Kind::Call { procedure, arguments, .. } = &right.kind {
+            // An invocation takes the left side as its first argument.
+            let result = self.call(procedure, arguments, Some(value), false, input, env)?;
+            return Ok(collapse(result, right.keep_array));
+        }
+        let func = self.eval(right, input, env)?;
+        let Val::Func(second) = &func else {
+            return Err(Error::new("T2006").value(&func));
+        };
+        if let Val::Func(first) = &value {
+            let depth = first.depth().max(second.depth());
+            let chain = Func::Chain(first.clone(), second.clone(), depth);
+            return nested(Val::Func(chain.into()));
+        }
+        self.apply(&func, vec![value], &Val::Null)
+    }
+
+    // ---- functions ----
+
+    fn call(
+        &self,
+        procedure: &Node,
+        arguments: &[Node],
+        first: Option<Val>,
+        tail: bool,
+        input: &Val,
+        env: &Env,
+    ) -> Result<Val> {
+        let func = self.eval(procedure, input, env)?;
+        let name = name_of(procedure);
+        if func.is_undefined()
+            && let Kind::Path { steps, .. } = &procedure.kind
+            && let Some(Kind::Name(name)) = steps.first().map(|step| &step.kind)
+            && !self.variable(name, &Val::Undefined, env).is_undefined()
+        {
+            return Err(Error::new("T1005").token(&**name));
+        }
+        let mut values = Vec::with_capacity(arguments.len() + 1);
+        values.extend(first);
+        for argument in arguments {
+            values.push(self.eval(argument, input, env)?);
+        }
+        if tail && matches!(func, Val::Func(_)) {
+            let name = name.cloned();
+            return Ok(Val::Func(Func::Tail { func, arguments: values, name }.into()));
+        }
+        self.apply(&func, values, input).map_err(|error| named(error, name))
+    }
+
+    /// Calls a function, and the calls in tail position that it ends with.
+    pub(super) fn apply(&self, func: &Val, arguments: Vec<Val>, input: &Val) -> Result<Val> {
+        let mut result = self.apply_once(func, arguments, input)?;
+        loop {
+            let Val::Func(tail) = &result else { return Ok(result) };
+            let Func::Tail { func, arguments, name } = &**tail else { return Ok(result) };
+            self.steps(1)?;
+            let next = self
+                .apply_once(func, arguments.clone(), input)
+                .map_err(|error| named(error, name.as_ref()))?;
+            result = next;
+        }
+    }
+
+    fn apply_once(&self, func: &Val, arguments: Vec<Val>, input: &Val) -> Result<Val> {
+        let Val::Func(func) = func else { return Err(Error::new("T1006")) };
+        match &**func {
+            Func::Native(native) => {
+                let arguments = native.signature().validate(&arguments, input)?;
+                self.steps(1)?;
+                native.call(self, &arguments)
+            }
+            Func::Lambda { lambda, env, input: own } => {
+                let arguments = match &lambda.signature {
+                    Some(signature) => signature.validate(&arguments, input)?,
+                    None => arguments,
+                };
+                let frame = self.frame(env)?;
+                let mut arguments = arguments.into_iter();
+                for name in &lambda.parameters {
+                    let value = arguments.next().unwrap_or(Val::Undefined);
+                    frame.bind(name.clone(), value);
+                }
+                self.eval(&lambda.body, own, &frame)
+            }
+            Func::Partial { func, given } => {
+                let mut rest = arguments.into_iter();
+                let all = given
+                    .iter()
+                    .map(|given| match given {
+                        Some(value) => value.clone(),
+                        None => rest.next().unwrap_or(Val::Undefined),
+                    })
+                    .collect();
+                self.deeper(|| self.apply(&Val::Func(func.clone()), all, input))
+            }
+            Func::Chain(first, second, _) => self.deeper(|| {
+                let between = self.apply(&Val::Func(first.clone()), arguments, &Val::Null)?;
+                self.apply(&Val::Func(second.clone()), vec![between], &Val::Null)
+            }),
+            Func::Regex(pattern) => match arguments.first() {
+                Some(Val::Str(text)) => functions::next_match(self, pattern, text, 0),
+                _ => Ok(Val::Undefined),
+            },
+            Func::NextMatch { pattern, text, from } => {
+                functions::next_match(self, pattern, text, *from)
+            }
+            Func::Transform { transform, env } => {
+                let target = arguments.first().cloned().unwrap_or(Val::Undefined);
+                self.transform(transform, &target, env)
+            }
+            Func::Tail { .. } => Err(Error::new("T1006")),
+        }
+    }
+
+    /// Counts a level of native recursion that passes no node of the tree.
+    fn deeper(&self, run: impl FnOnce() -> Result<Val>) -> Result<Val> {
+        let depth = self.depth.get();
+        if depth >= CALLS_MAX {
+            return Err(Error::new("D1011"));
+        }
+        self.depth.set(depth + 1);
+        let result = with_stack(run);
+        self.depth.set(depth);
+        result
+    }
+
+    fn partial(&self, procedure: &Node, arguments: &[Node], input: &Val, env: &Env) -> Result<Val> {
+        let mut given = Vec::new();
+        for argument in arguments {
+            given.push(match argument.kind {
+                Kind::Placeholder => None,
+                _ => Some(self.eval(argument, input, env)?),
+            });
+        }
+        match self.eval(procedure, input, env)? {
+            Val::Func(func) => nested(Val::Func(Func::Partial { func, given }.into())),
+            Val::Undefined => {
+                let name = name_of(procedure);
+                match name {
+                    Some(name) if !self.variable(name, &Val::Undefined, env).is_undefined() => {
+                        Err(Error::new("T1007").token(&**name))
+                    }
+                    _ => Err(named(Error::new("T1008"), name)),
+                }
+            }
+            _ => Err(named(Error::new("T1008"), name_of(procedure))),
+        }
+    }
+}
+
+fn too_deep() -> Error {
+    Error::new("D1015").text_raw(NESTING_MAX.to_string())
+}
+
+/// Refuses a value that is nested too deeply to be walked or dropped.
+fn nested(value: Val) -> Result<Val> {
+    if value.depth() > NESTING_MAX { Err(too_deep()) } else { Ok(value) }
+}
+
+/// A sequence of one is that one, an empty one nothing.
+fn collapse(value: Val, keep_array: bool) -> Val {
+    let Val::Array(array) = &value else { return value };
+    if !array.sequence {
+        return value;
+    }
+    match array.items.as_slice() {
+        [] => Val::Undefined,
+        [one] if !(array.keep || keep_array) => one.clone(),
+        _ if keep_array && !array.keep => kept(value),
+        _ => value,
+    }
+}
+
+/// The array marked to stay one.
+pub(super) fn kept(value: Val) -> Val {
+    match value {
+        Val::Array(array) => {
+            let mut array = Rc::try_unwrap(array).unwrap_or_else(|shared| Array::clone(&shared));
+            array.keep = true;
+            Val::Array(array.into())
+        }
+        other => other,
+    }
+}
+
+/// The name by which a function is called.
+fn name_of(procedure: &Node) -> Option<&Arc<str>> {
+    match &procedure.kind {
+        Kind::Variable(name) => Some(name),
+        Kind::Path { steps, .. } => match &steps.first()?.kind {
+            Kind::Name(name) => Some(name),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn named(mut error: Error, name: Option<&Arc<str>>) -> Error {
+    if error.token.is_none() {
+        error.token = name.map(ToString::to_string);
+    }
+    error
+}
+
+fn same_scalar(left: &Val, right: &Val) -> bool {
+    let scalar = |value: &Val| !value.is_array() && !value.is_object();
+    scalar(left) && scalar(right) && same_leaf(left, right)
+}
+
+/// A number that JSON can hold.
+pub(super) fn numeric(value: &Val) -> Result<Option<f64>> {
+    match value.as_f64() {
+        Some(float) if !float.is_finite() => {
+            Err(Error::new("D1001").text_raw(super::value::js_number(float)))
+        }
+        float => Ok(float),
+    }
+}
+
+fn arithmetic(operator: Operator, left: &Val, right: &Val) -> Result<Val> {
+    let side = |value: &Val, code| match numeric(value)? {
+        None if !value.is_undefined() => Err(Error::new(code).token(operator.text()).value(value)),
+        number => Ok(number),
+    };
+    let (first, second) = (side(left, "T2001")?, side(right, "T2002")?);
+    let (Some(first), Some(second)) = (first, second) else { return Ok(Val::Undefined) };
+    Ok(Val::from(match operator {
+        Operator::Add => first + second,
+        Operator::Subtract => first - second,
+        Operator::Multiply => first * second,
+        Operator::Divide => first / second,
+        _ => first % second,
+    }))
+}
+
+fn compare(operator: Operator, left: &Val, right: &Val) -> Result<Val> {
+    let comparable = |value: &Val| matches!(value, Val::Undefined | Val::Str(_) | Val::Num(_));
+    for side in [left, right] {
+        if !comparable(side) {
+            return Err(Error::new("T2010").token(operator.text()).value(side));
+        }
+    }
+    let order = match (left, right) {
+        (Val::Undefined, _) | (_, Val::Undefined) => return Ok(Val::Undefined),
+        (Val::Num(left), Val::Num(right)) => left.partial_cmp(right),
+        (Val::Str(left), Val::Str(right)) => Some(left.encode_utf16().cmp(right.encode_utf16())),
+        _ => {
+            return Err(Error::new("T2009")
+                .token(operator.text())
+                .value(left)
+                .second(right.shown(256)));
+        }
+    };
+    Ok(Val::Bool(order.is_some_and(|order| match operator {
+        Operator::Less => order.is_lt(),
+        Operator::AtMost => order.is_le(),
+        Operator::More => order.is_gt(),
+        _ => order.is_ge(),
+    })))
+}

@@ -1,0 +1,159 @@
+use super::*;
+use crate::scope::{Context, Random, Variables};
+use crate::value::Object;
+
+macro_rules! json {
+    ($($token:tt)*) => { Value::from(&serde_json::json!($($token)*)) };
+}
+
+fn eval(text: &str) -> Result<Value, EvalError> {
+    let expression =
+        Expression::parse(text).map_err(|error| EvalError::Thrown(error.to_string()))?;
+    let input = json!({
+        "orders": [
+            {"id": "o1", "items": [{"sku": "a", "price": 3, "n": 2}, {"sku": "b", "price": 5, "n": 1}]},
+            {"id": "o2", "items": [{"sku": "a", "price": 4, "n": 4}]},
+        ],
+        "big": 9_007_199_254_740_993_i64,
+    });
+    let variables = Object::from_iter([("v".into(), json!({"x": [1, 2]}))]);
+    let build = || json!({"State": {"Name": "S"}});
+    expression.eval(&StatesBinding {
+        input: &input,
+        result: Some(&json!({"ok": true})),
+        error_output: None,
+        context: &Context::new(&build),
+        variables: &Variables::new(vec![&variables]),
+        random: &Random::new(7),
+        now: "2026-01-02T03:04:05.678Z".parse().unwrap(),
+    })
+}
+
+#[test]
+fn expressions_give_what_the_language_says() {
+    let cases = [
+        ("$states.input.orders.items.price", json!([3, 5, 4])),
+        ("$states.input.orders[0].items[-1].sku", json!("b")),
+        ("$states.input.orders[id='o2'].id", json!("o2")),
+        ("$states.input.orders[id='o2'].id[]", json!(["o2"])),
+        ("$sum($states.input.orders.items.(price * n))", json!(27)),
+        ("$states.input.orders.items{sku: $sum(price)}", json!({"a": 7, "b": 5})),
+        ("$states.input.orders.items^(>price).price", json!([5, 4, 3])),
+        (
+            "$states.input.orders.items.{'o': %.id, 's': sku}",
+            json!([{"o": "o1", "s": "a"}, {"o": "o1", "s": "b"}, {"o": "o2", "s": "a"}]),
+        ),
+        (
+            "$states.input.orders@$o.$o.items@$i[$i.price > 3].[$o.id, $i.sku]",
+            json!(["o1", "b", "o2", "a"]),
+        ),
+        ("$states.input.orders#$i.items.($i & sku)", json!(["0a", "0b", "1a"])),
+        ("$states.result.ok", json!(true)),
+        ("$states.context.State.Name", json!("S")),
+        ("$states.input.big", json!(9_007_199_254_740_993_i64)),
+        ("$v.x", json!([1, 2])),
+        ("1 + 2 * 3 - 4 / 2", json!(5)),
+        ("0.1 + 0.2 & ''", json!("0.3")),
+        ("[1..3]", json!([1, 2, 3])),
+        ("$map([1..3], function($x) { $x * 2 }) ~> $sum", json!(12)),
+        ("$range(1, 9, 9)", json!(1)),
+        ("$range(0, 10, 3)", json!([0, 3, 6, 9])),
+        ("$partition([1..5], 2)", json!([[1, 2], [3, 4], [5]])),
+        ("$hash('input data', 'MD5')", json!("812f45842bc6d66ee14572ce20db8e86")),
+        ("$parse('{\"a\": [1]}').a", json!([1])),
+        ("$random(5) = $random(5)", json!(true)),
+        ("$length($uuid())", json!(36)),
+        ("$now()", json!("2026-01-02T03:04:05.678Z")),
+        ("$millis()", json!(1_767_323_045_678_i64)),
+        ("{'a': 1} ~> |$|{'b': a + 1}, 'a'|", json!({"b": 2})),
+        (
+            "($f := function($n, $a) { $n = 0 ? $a : $f($n - 1, $a + $n) }; $f(20000, 0))",
+            json!(200_010_000),
+        ),
+        ("$replace('abc', /(b)(c)/, '$2$1')", json!("acb")),
+        ("$contains(\"hello$world\", /^hello\\$/)", json!(true)),
+        ("$contains('hello$world', /^hello\\ /)", json!(false)),
+        ("$formatNumber(12345.6, '#,###.00')", json!("12,345.60")),
+        ("$formatInteger(2789, 'w')", json!("two thousand, seven hundred and eighty-nine")),
+        (
+            "$fromMillis(1510067557121, '[FNn], [D1o] [MNn] [Y]')",
+            json!("Tuesday, 7th November 2017"),
+        ),
+        ("$toMillis('2017-11-07T15:07:54.972Z')", json!(1_510_067_274_972_i64)),
+    ];
+    for (text, expected) in cases {
+        let got = eval(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(got, expected, "{text}");
+    }
+}
+
+#[test]
+fn nothing_is_told_from_null() {
+    for text in
+        ["$x", "$states.input.nope", "$states.errorOutput", "[1][5]", "()", "$sum", "$", "$$"]
+    {
+        assert_eq!(eval(text), Err(EvalError::Undefined), "{text}");
+    }
+    assert_eq!(eval("null"), Ok(Value::Null));
+}
+
+#[test]
+fn errors_have_the_references_codes_and_texts() {
+    for (text, expected) in [
+        ("$eval('1')", "T1006: Attempted to invoke a non-function"),
+        ("sum([1])", "T1005: Attempted to invoke a non-function. Did you mean $sum?"),
+        ("'a' + 1", "T2001: The left side of the \"+\" operator must evaluate to a number"),
+        ("$number('x')", "D3030: Unable to cast value to a number: \"x\""),
+        ("$sum('a')", "T0412: Argument 1 of function \"sum\" must be an array of \"numbers\""),
+        (
+            "$uppercase(1)",
+            "T0410: Argument 1 of function \"uppercase\" does not match function signature",
+        ),
+        ("$error('boom')", "D3137: boom"),
+        ("1 2", "S0201: Syntax error: 2"),
+        ("(1", "S0203: Expected \")\" before end of expression"),
+        ("1 +", "S0207: Unexpected end of expression"),
+        ("'a", "S0101: String literal must be terminated by a matching quote"),
+        (
+            "1 < 'a'",
+            "T2009: The values 1 and \"a\" either side of operator \"<\" must be of the same data type",
+        ),
+    ] {
+        assert_eq!(eval(text), Err(EvalError::Thrown(expected.to_owned())), "{text}");
+    }
+}
+
+#[test]
+fn hostile_expressions_are_stopped() {
+    let double =
+        "$f := function($x, $n) { $n = 0 ? $x : $f([[$x], [$x]], $n - 1) }; $a := $f(0, 60)";
+    let nested = [
+        "(".repeat(5_000),
+        "-".repeat(5_000) + "1",
+        "1".to_owned() + &"+1".repeat(50_000),
+        format!("({double}; $a)"),
+        format!("({double}; $a = $f(0, 60))"),
+        format!("({double}; $string($a))"),
+    ];
+    let hostile = [
+        "($f := function($n) { 1 + $f($n + 1) }; $f(0))",
+        "($f := function() { $f() }; $f())",
+        "[1..1e9]",
+        "($f := function($s) { $f($s & $s) }; $f('aaaaaaaa'))",
+        "$pad('a', 1e9)",
+        "$replace($pad('a', 100000, 'a'), 'a', $pad('b', 100000))",
+        "($f := function($x) { $f([$x]) }; $f(1))",
+        "($f := function($g) { $f(function() { $g }) }; $f(1))",
+        "($f := function($g) { $f($g ~> $g) }; $f(function($x) { $x }))",
+        "$parse($pad('[', 100000, '['))",
+        "$range(0, 1e300, 1)",
+        "/(a{1000}){1000}/",
+        "$fromMillis(1e300)",
+    ];
+    for text in hostile.into_iter().chain(nested.iter().map(String::as_str)) {
+        let start = &text[..text.len().min(60)];
+        assert!(matches!(eval(text), Err(EvalError::Thrown(_))), "{start}");
+    }
+    assert_eq!(eval("$contains($pad('a', 50000, 'a'), /^(a+)+$/)"), Ok(Value::Bool(true)));
+    assert_eq!(eval("$boolean($match('aaa', /(a*)*b/))"), Err(EvalError::Undefined));
+}
