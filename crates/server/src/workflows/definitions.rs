@@ -48,6 +48,14 @@ impl Workflows {
 }
 
 fn judge(definition: &str, _machine_type: MachineType) -> Vec<Diagnostic> {
+    if definition.trim().is_empty() || !definition.contains('{') && is_json(definition) {
+        return vec![Diagnostic {
+            severity: Severity::Error,
+            code: "SCHEMA_VALIDATION_FAILED",
+            message: "Definition must be a valid JSON object".to_owned(),
+            location: None,
+        }];
+    }
     match Definition::parse(definition) {
         Ok(_) => Vec::new(),
         Err(DefinitionError::Json(error)) => vec![Diagnostic {
@@ -63,6 +71,10 @@ fn judge(definition: &str, _machine_type: MachineType) -> Vec<Diagnostic> {
             location: Some(location),
         }],
     }
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 /// Refuses a definition that cannot be run, with all its errors.

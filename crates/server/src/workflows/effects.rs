@@ -206,8 +206,11 @@ impl Stepper<'_> {
             Ok(begun) => begun,
             Err(WorkflowError::Refused { refusal, message }) => {
                 let name = refusal.name();
-                let cause =
-                    format!("{message} (Service: Sfn, Status Code: 400, Error Code: {name})");
+                let request = self.shared.entropy.uuid();
+                let cause = format!(
+                    "{message} (Service: AWSStepFunctions; Status Code: 400; Error Code: {name}; \
+                     Request ID: {request}; Proxy: null)"
+                );
                 let error = match name.ends_with("Exception") {
                     true => format!("StepFunctions.{name}"),
                     false => format!("StepFunctions.{name}Exception"),

@@ -179,6 +179,7 @@ fn page_of(
         Some(status) => std::slice::from_ref(status),
         None => &ExecutionStatus::ALL,
     };
+    let qualified = machine_arn.as_deref().and_then(qualified_name);
     let (mut before, mut items) = (token.unwrap_or(u64::MAX), Vec::new());
     loop {
         let mut rows: Vec<ExecutionRow> = Vec::new();
@@ -203,7 +204,7 @@ fn page_of(
                 Some(RedriveFilter::Redriven) => seen.redrive_count > 0,
                 Some(RedriveFilter::NotRedriven) => seen.redrive_count == 0,
             };
-            if wanted {
+            if wanted && qualified.as_deref().is_none_or(|q| started_by(&seen, q)) {
                 before = row.id;
                 items.push(seen);
                 if items.len() == size {
@@ -216,6 +217,22 @@ fn page_of(
         }
         before = last;
     }
+}
+
+/// `:MACHINE:QUALIFIER` of the ARN of a version or alias.
+fn qualified_name(text: &str) -> Option<String> {
+    match Arn::parse(text).ok()?.resource {
+        Resource::Qualified { name, qualifier } => Some(format!(":{name}:{qualifier}")),
+        _ => None,
+    }
+}
+
+/// Whether an execution was started by the version or alias of that name.
+fn started_by(execution: &ExecutionView, qualified: &str) -> bool {
+    [&execution.version_arn, &execution.alias_arn]
+        .into_iter()
+        .flatten()
+        .any(|arn| arn.ends_with(qualified))
 }
 
 fn what(tx: &ReadTx, list: &ListExecutions) -> Result<Of, WorkflowError> {

@@ -55,6 +55,9 @@ fn described(call: &Call, execution: &ExecutionView) -> Object {
     let all = call.text("includedData") != Some("METADATA_ONLY");
     let details = json!({ "included": all });
     let only = |text: Option<&String>| text.filter(|_| all).cloned();
+    // An execution that ran out of its own time says so by its status alone.
+    let timed_out = execution.status == ExecutionStatus::TimedOut && execution.cause.is_none();
+    let error = execution.error.as_ref().filter(|_| !timed_out);
     Object::default()
         .with("executionArn", execution.arn.as_str())
         .with("stateMachineArn", execution.machine_arn.as_str())
@@ -66,7 +69,7 @@ fn described(call: &Call, execution: &ExecutionView) -> Object {
         .with("inputDetails", details.clone())
         .maybe("output", only(execution.output.as_ref()))
         .maybe("outputDetails", execution.output.as_ref().map(|_| details))
-        .maybe("error", only(execution.error.as_ref()))
+        .maybe("error", only(error))
         .maybe("cause", only(execution.cause.as_ref()))
         .maybe("traceHeader", execution.trace_header.clone())
 }

@@ -52,8 +52,7 @@ pub(super) async fn test_state(call: Call) -> Answered {
 fn mock(call: &Call) -> Result<Option<Mock>, WireError> {
     let Some(mock) = call.object("mock") else { return Ok(None) };
     let failure = |error: &Value| {
-        let part =
-            |name: &str| error.get(name).and_then(Value::as_str).map(|text| Arc::<str>::from(text));
+        let part = |name: &str| error.get(name).and_then(Value::as_str).map(Arc::<str>::from);
         Failure { error: part("error"), cause: part("cause") }
     };
     match (text(mock, "result"), mock.get("errorOutput")) {

@@ -1,0 +1,18 @@
+//! Workflows from the outside: `ark up`, spoken to as AWS's clients speak. Recorded call sequences
+//! are replayed and the answers compared; AWS's own clients (where Python has them) drive the rest.
+
+#![allow(clippy::print_stderr, reason = "what was skipped, and what differs, is said")]
+
+#[path = "workflows/aws_clients.rs"]
+mod aws_clients;
+#[path = "workflows/client.rs"]
+mod client;
+mod harness;
+#[path = "workflows/recorded.rs"]
+mod recorded;
+#[path = "workflows/same.rs"]
+mod same;
+#[path = "workflows/traces.rs"]
+mod traces;
+#[path = "workflows/wire.rs"]
+mod wire;
