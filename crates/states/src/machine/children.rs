@@ -120,6 +120,8 @@ impl Run<'_> {
             };
             let event = self.record(EventType::MapIterationStarted, previous, details);
             if let Doing::Map(work) = &mut self.frame(id).doing {
+                // The iteration keeps it; the stored state need not hold it twice.
+                work.items[index as usize] = (None, Value::Null);
                 work.started += 1;
                 work.open += 1;
             }

@@ -131,6 +131,8 @@ impl<'a> Run<'a> {
             StateKind::Map(map) => self.map(id, map),
         };
         if let Err(error) = done {
+            // Iterations may have begun before the one whose input could not be made.
+            self.drop_children(id);
             self.state_error(id, error);
         }
     }

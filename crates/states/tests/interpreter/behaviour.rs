@@ -353,3 +353,15 @@ fn paths_that_lead_nowhere_are_worded_by_their_field() {
         assert_eq!(play.failure(), &Failure::new("States.Runtime", whole));
     }
 }
+
+#[test]
+fn a_map_whose_selector_fails_leaves_nothing_running() {
+    let map = r#"{"Type":"Map","ItemSelector":{"x.$":"$$.Map.Item.Value.x"},"End":true,
+        "Retry":[{"ErrorEquals":["States.IntrinsicFailure"]}],
+        "ItemProcessor":{"StartAt":"T","States":{"T":{"Type":"Task","Resource":"w","End":true}}}}"#;
+    let mut play = Play::start(&one(map), r#"[{"x":1},{"y":2}]"#);
+    assert_eq!(play.failure().name(), "States.Runtime");
+    assert!(play.tasks.is_empty());
+    play.redrive();
+    assert_eq!(play.failure().name(), "States.Runtime");
+}
