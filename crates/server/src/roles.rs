@@ -31,6 +31,7 @@ use crate::auth::{AllowedHosts, new_token};
 use crate::error::ServerError;
 use crate::observations::Observations;
 use crate::state::{ServerState, Shutdown};
+use crate::workflows::objects::FileObjects;
 use crate::workflows::{SystemEntropy, WorkflowWorld, Workflows};
 use crate::world::{CONTROLLER_LEASE, Fence, Settings, SystemClock, SystemHost, SystemIds, World};
 use crate::{api, gateway_link, gateway_process, tasks};
@@ -211,7 +212,8 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
         clock: world.clock.clone(),
         entropy: Arc::new(SystemEntropy),
         fence,
-    });
+    })
+    .with_objects(Arc::new(FileObjects::new(data_dir.join("objects"))));
     let state = Arc::new(ServerState::new(
         store,
         blobs,

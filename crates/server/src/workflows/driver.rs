@@ -56,8 +56,37 @@ pub struct Driver {
 }
 
 impl Workflows {
-    /// Runs rounds until the server ends or another one takes over.
+    /// Runs rounds, and serves objects beside them, until the server ends or another one takes over.
     pub async fn run(&self) -> WorkflowError {
+        let (rounds, objects) =
+            (std::pin::pin!(self.rounds()), std::pin::pin!(self.objects_rounds()));
+        match select(rounds, objects).await {
+            Either::Left((why, _)) | Either::Right((why, _)) => why,
+        }
+    }
+
+    async fn objects_rounds(&self) -> WorkflowError {
+        loop {
+            let told = self.shared.hub.outbound.notified();
+            match self.serve_objects().await {
+                Err(WorkflowError::Fenced) => return WorkflowError::Fenced,
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "objects of map runs could not be served"
+                    );
+                }
+                Ok(()) => {}
+            }
+            if self.shared.hub.is_closing() {
+                return WorkflowError::ShuttingDown;
+            }
+            // The sweep tells every second.
+            told.await;
+        }
+    }
+
+    async fn rounds(&self) -> WorkflowError {
         let mut driver = Driver::default();
         loop {
             if self.shared.hub.is_closing() {

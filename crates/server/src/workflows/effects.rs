@@ -19,7 +19,6 @@ pub(super) mod kinds {
     pub(crate) const ACTIVITY: &str = "activity";
     pub(crate) const FUNCTION: &str = "function";
     pub(crate) const CHILD: &str = "child";
-    pub(crate) const HTTP: &str = "http";
 }
 
 /// `body` of a task's row.
@@ -168,7 +167,6 @@ impl Stepper<'_> {
                 body.wait =
                     WAITS.iter().position(|w| *w == wait).and_then(|n| u8::try_from(n).ok());
             }
-            Work::Http => row.kind = kinds::HTTP.to_owned(),
             Work::Send(call) => return self.send_task(id, task, call, request.input.value()),
         }
         row.input = keep_text(self.tx, id, &input)?;
@@ -180,12 +178,11 @@ impl Stepper<'_> {
         }
         match row.queue {
             Some(queue) => self.shared.hub.task_ready(queue),
-            None if row.kind == kinds::CHILD && self.starts_left > 0 => {
+            None if self.starts_left > 0 => {
                 self.starts_left -= 1;
                 self.start_child_of_task(row, &input)?;
             }
-            None if row.kind == kinds::CHILD => self.shared.hub.driver.notify_one(),
-            None => self.shared.hub.outbound.notify_one(),
+            None => self.shared.hub.driver.notify_one(),
         }
         Ok(())
     }

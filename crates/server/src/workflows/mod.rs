@@ -42,9 +42,12 @@ mod executions;
 mod facts;
 mod history;
 mod hub;
+mod item_formats;
 mod lists;
 mod machines;
+mod map_files;
 mod map_runs;
+pub mod objects;
 mod program;
 mod resources;
 mod step;
@@ -117,13 +120,20 @@ pub struct WorkflowWorld {
 pub struct Workflows {
     pub(crate) world: WorkflowWorld,
     shared: Arc<Shared>,
+    objects: Arc<dyn objects::Objects>,
 }
 
 impl Workflows {
     /// A runtime on a store. Nothing goes on by itself before [`Workflows::run`] is polled.
     pub fn new(world: WorkflowWorld) -> Self {
         let shared = Arc::new(Shared::new(world.entropy.clone()));
-        Self { world, shared }
+        Self { world, shared, objects: Arc::new(objects::NoObjects) }
+    }
+
+    /// Gives distributed Maps a place to read items from and to write results to.
+    pub fn with_objects(mut self, objects: Arc<dyn objects::Objects>) -> Self {
+        self.objects = objects;
+        self
     }
 
     /// The server ends: everybody who waits is answered empty, and [`Workflows::run`] returns.

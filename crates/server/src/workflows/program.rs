@@ -18,7 +18,6 @@ const PROGRAMS_MAX: usize = 2_000;
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) definition: Definition,
-    pub(super) machine: u64,
     pub(super) name: String,
     pub(super) region: String,
     pub(super) machine_type: MachineType,
@@ -72,7 +71,6 @@ impl Programs {
         let body: RevisionBody = serde_json::from_str(&row.body).unwrap_or_default();
         let program = Arc::new(Program {
             definition,
-            machine: machine.id,
             name: machine.name,
             region: machine.region,
             machine_type: machine.machine_type,

@@ -4,8 +4,8 @@
 //!   execution's namespace, or `x` itself where the execution has none.
 //! - A function's ARN, and `lambda:invoke`: the workers of the activity that has the function's name.
 //! - `states:startExecution`, with `.sync`, `.sync:2` or `.waitForTaskToken`: a child execution.
-//! - `http:invoke`: a call made by the runtime.
-//! - `ark:job.sync`: a job on an engine; refused until engines run jobs for workflows.
+//! - `aws-sdk:sfn:sendTaskSuccess`, `sendTaskFailure`, `sendTaskHeartbeat`: by the runtime itself.
+//! - `http:invoke` and `ark:job` are refused with a text until the runtime can do them.
 
 use ark_states::resource::{Pattern, Resource};
 use ark_store::ReadTx;
@@ -32,8 +32,6 @@ pub(super) enum Work {
     },
     /// A child execution.
     Child(ChildWait),
-    /// A call over HTTP.
-    Http,
     /// A call of the States API itself.
     Send(SendTask),
 }
@@ -118,7 +116,9 @@ fn service_work(text: &str, service: &str, action: &str, pattern: Pattern) -> Re
         } else {
             ChildWait::EndedTexts
         })),
-        ("http", "invoke", Pattern::RequestResponse) => Ok(Work::Http),
+        ("http", "invoke", _) => Err(format!(
+            "The resource {text} cannot be used: this server makes no calls over HTTP for workflows yet. Use an activity with a worker instead."
+        )),
         ("aws-sdk:sfn", "sendTaskSuccess", Pattern::RequestResponse) => {
             Ok(Work::Send(SendTask::Success))
         }
@@ -132,7 +132,7 @@ fn service_work(text: &str, service: &str, action: &str, pattern: Pattern) -> Re
             "The resource {text} cannot be used: this server's engines run no jobs for workflows yet. Use an activity with a worker instead."
         )),
         _ => Err(format!(
-            "The resource {text} is not served by Ark. Served are activities, functions (by the activity of the function's name), states:startExecution, http:invoke and ark:job."
+            "The resource {text} is not served by Ark. Served are activities, functions (by the activity of the function's name), and states:startExecution."
         )),
     }
 }

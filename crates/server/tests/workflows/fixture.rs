@@ -207,6 +207,7 @@ impl Fixture {
     pub(crate) async fn settle(&self) {
         let mut driver = self.driver.lock().await;
         for _ in 0..10_000 {
+            self.wf.serve_objects().await.unwrap();
             let next = driver.round(&self.wf).await.unwrap();
             if next > self.clock.now() {
                 return;

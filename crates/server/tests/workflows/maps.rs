@@ -170,3 +170,45 @@ async fn a_map_within_a_map_and_a_second_run_in_a_loop() {
     let runs = f.wf.list_map_runs(&arn, PageRequest::default()).await.unwrap();
     assert_eq!(runs.items.len(), 2);
 }
+
+#[tokio::test]
+async fn items_come_from_an_object_and_results_go_to_one() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    std::fs::write(dir.path().join("in/items.csv"), "id,name\n1,a\n2,b\n3,c\n").unwrap();
+    let mut f = Fixture::new().await;
+    let objects = ark_server::workflows::objects::FileObjects::new(dir.path().to_owned());
+    f.wf = f.wf.clone().with_objects(std::sync::Arc::new(objects));
+    let files = |key: &str| {
+        json!({
+        "ItemReader": {"Resource": "arn:aws:states:::s3:getObject",
+            "ReaderConfig": {"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW", "MaxItems": 2},
+            "Parameters": {"Bucket": "in", "Key": key}},
+        "ResultWriter": {"Resource": "arn:aws:states:::s3:putObject",
+            "Parameters": {"Bucket": "out", "Prefix": "runs"}}})
+    };
+    let pass = json!({"Type": "Pass", "OutputPath": "$.name", "End": true});
+    let mut definition = distributed(pass.clone(), files("items.csv"));
+    definition["States"]["M"].as_object_mut().unwrap().remove("ItemsPath");
+    let machine = f.machine("m", definition).await;
+    let arn = f.start(&machine, json!({})).await;
+    f.settle().await;
+    let output = f.output(&arn).await;
+    let key = output["ResultWriterDetails"]["Key"].as_str().unwrap();
+    assert!(key.starts_with("runs/") && key.ends_with("/manifest.json"), "{key}");
+    let read = |key: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(dir.path().join("out").join(key)).unwrap()).unwrap()
+    };
+    let results = read(read(key)["ResultFiles"]["SUCCEEDED"][0]["Key"].as_str().unwrap());
+    let outputs: Vec<_> = results.as_array().unwrap().iter().map(|r| r["Output"].clone()).collect();
+    assert_eq!(outputs, [json!("\"a\""), json!("\"b\"")]);
+
+    for key in ["missing.csv", "../../etc/passwd"] {
+        let mut definition = distributed(pass.clone(), files(key));
+        definition["States"]["M"].as_object_mut().unwrap().remove("ItemsPath");
+        let machine = f.machine("broken", definition).await;
+        let arn = f.start(&machine, json!({})).await;
+        f.settle().await;
+        assert_eq!(f.view(&arn).await.error.as_deref(), Some("States.ItemReaderFailed"), "{key}");
+    }
+}
