@@ -9,6 +9,7 @@ use crate::intrinsics;
 use crate::scope::Random;
 use crate::value::Value;
 
+/// An array even of one chunk, unlike `$range`.
 pub(super) fn partition(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     let value = argument(arguments, 0);
     if value.is_undefined() {
@@ -28,7 +29,7 @@ pub(super) fn partition(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
         .chunks(size)
         .map(|chunk| run.array(chunk.to_vec()))
         .collect::<Result<Vec<_>>>()?;
-    run.sequence(chunks)
+    run.array(chunks)
 }
 
 /// A sequence, so that one item alone is that item: `$range(1, 9, 9)` is 1.
