@@ -30,6 +30,7 @@ pub mod resource;
 pub mod scope;
 pub mod test_state;
 pub mod timestamp;
+pub mod validate;
 pub mod value;
 
 pub use definition::Definition;

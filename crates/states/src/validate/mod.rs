@@ -1,0 +1,108 @@
+//! Whether a definition may be stored: every finding at once, in the words AWS uses.
+//!
+//! Called by CreateStateMachine, UpdateStateMachine and ValidateStateMachineDefinition. It reads
+//! the text anew rather than the parsed [`Definition`], for that stops at the first error. The
+//! shape is judged first ([`schema`]); only what has a shape has transitions ([`transitions`]).
+
+mod schema;
+mod transitions;
+
+use crate::definition::{Definition, DefinitionError};
+use crate::limits::DEFINITION_BYTES_MAX;
+use crate::value::Value;
+
+/// What a machine is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MachineKind {
+    /// Durable, a year long.
+    Standard,
+    /// Five minutes; no activities, no waiting for a job or a token.
+    Express,
+}
+
+/// One error of a definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// AWS's code: `SCHEMA_VALIDATION_FAILED` and its kin.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// Where: `/States/A/Next`. Some findings concern the whole and have none.
+    pub location: Option<String>,
+}
+
+/// Most findings that are collected.
+const FINDINGS_MAX: usize = 200;
+
+const SCHEMA: &str = "SCHEMA_VALIDATION_FAILED";
+
+impl Finding {
+    fn schema(message: impl Into<String>, location: impl Into<String>) -> Self {
+        Self { code: SCHEMA, message: message.into(), location: Some(location.into()) }
+    }
+}
+
+/// All errors of a definition's text; none when it may be stored.
+pub fn validate(text: &str, kind: MachineKind) -> Vec<Finding> {
+    let whole = |code, message: String| vec![Finding { code, message, location: None }];
+    if text.len() > DEFINITION_BYTES_MAX {
+        return whole(SCHEMA, format!("Definition is larger than {DEFINITION_BYTES_MAX} bytes"));
+    }
+    if text.trim().is_empty() {
+        return whole(SCHEMA, "Definition must be a valid JSON object".to_owned());
+    }
+    let root = match Value::parse(text) {
+        Ok(root) => root,
+        Err(error) => return vec![not_json(text, error.offset, error.reason)],
+    };
+    let Some(members) = root.as_object() else {
+        return whole(SCHEMA, "Definition must be a valid JSON object".to_owned());
+    };
+    let mut findings = schema::check(members, kind);
+    if findings.is_empty() {
+        findings = transitions::check(members);
+    }
+    if findings.is_empty()
+        && let Err(error) = Definition::from_value(&root)
+    {
+        // What only the interpreter's own reader sees.
+        findings.push(match error {
+            DefinitionError::Schema { message, location } => Finding::schema(message, location),
+            other => Finding::schema(other.to_string(), "/"),
+        });
+    }
+    findings.truncate(FINDINGS_MAX);
+    findings
+}
+
+/// A text that is no JSON, as AWS's reader tells it.
+fn not_json(text: &str, offset: usize, reason: &str) -> Finding {
+    let offset = (0..=offset.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    let offset = offset.unwrap_or(0);
+    let rest = &text[offset..];
+    let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+    let word = &rest[..end];
+    let before = &text[..offset + word.len()];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let shown: String = text.chars().take(500).collect();
+    let more = text.chars().count().saturating_sub(500);
+    let cut = if more > 0 { format!("[truncated {more} chars]") } else { String::new() };
+    let location = format!("[Source: (String)\"{shown}\"{cut}; line: {line}, column: {column}]");
+    let what = if word.is_empty() {
+        format!("Unexpected character or end of input: {reason}")
+    } else {
+        format!(
+            "Unrecognized token '{word}': was expecting (JSON String, Number, Array, Object or \
+             token 'null', 'true' or 'false')"
+        )
+    };
+    Finding {
+        code: "INVALID_JSON_DESCRIPTION",
+        message: format!("{what}\n at {location}"),
+        location: Some(location),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,472 @@
+//! The shape of a definition: fields by type of state and query language, and what stands in them.
+
+use super::{Finding, MachineKind};
+use crate::choice::Condition;
+use crate::intrinsics::Call;
+use crate::jsonata::Expression;
+use crate::jsonpath::{Path, ReferencePath};
+use crate::limits::NAME_CHARS_MAX;
+use crate::timestamp;
+use crate::value::{Object, Value};
+
+/// Fields of both languages, of JSONPath alone, of JSONata alone.
+type Fields = (&'static [&'static str], &'static [&'static str], &'static [&'static str]);
+
+const FLOW: [&str; 2] = ["Next", "End"];
+
+fn fields_of(kind: &str) -> Option<Fields> {
+    Some(match kind {
+        "Pass" => (
+            &["Assign"],
+            &["InputPath", "Parameters", "Result", "ResultPath", "OutputPath"],
+            &["Output"],
+        ),
+        "Task" => (
+            &[
+                "Resource",
+                "TimeoutSeconds",
+                "HeartbeatSeconds",
+                "Credentials",
+                "Retry",
+                "Catch",
+                "Assign",
+            ],
+            &[
+                "InputPath",
+                "Parameters",
+                "ResultSelector",
+                "ResultPath",
+                "OutputPath",
+                "TimeoutSecondsPath",
+                "HeartbeatSecondsPath",
+            ],
+            &["Arguments", "Output"],
+        ),
+        "Choice" => (&["Choices", "Default", "Assign"], &["InputPath", "OutputPath"], &["Output"]),
+        "Wait" => (
+            &["Seconds", "Timestamp", "Assign"],
+            &["SecondsPath", "TimestampPath", "InputPath", "OutputPath"],
+            &["Output"],
+        ),
+        "Succeed" => (&[], &["InputPath", "OutputPath"], &["Output"]),
+        "Fail" => (&["Error", "Cause"], &["ErrorPath", "CausePath"], &[]),
+        "Parallel" => (
+            &["Branches", "Retry", "Catch", "Assign"],
+            &["InputPath", "Parameters", "ResultSelector", "ResultPath", "OutputPath"],
+            &["Arguments", "Output"],
+        ),
+        "Map" => (
+            &[
+                "ItemProcessor",
+                "Iterator",
+                "ItemSelector",
+                "MaxConcurrency",
+                "ItemReader",
+                "ItemBatcher",
+                "ResultWriter",
+                "ToleratedFailureCount",
+                "ToleratedFailurePercentage",
+                "Label",
+                "Retry",
+                "Catch",
+                "Assign",
+            ],
+            &[
+                "InputPath",
+                "Parameters",
+                "ItemsPath",
+                "MaxConcurrencyPath",
+                "ToleratedFailureCountPath",
+                "ToleratedFailurePercentagePath",
+                "ResultSelector",
+                "ResultPath",
+                "OutputPath",
+            ],
+            &["Items", "Output"],
+        ),
+        _ => return None,
+    })
+}
+
+/// Judges a machine and those within it.
+pub(super) fn check(root: &Object, kind: MachineKind) -> Vec<Finding> {
+    let whole = root.get("QueryLanguage").and_then(Value::as_str);
+    let mut check =
+        Check { findings: Vec::new(), kind, whole_is_jsonata: whole == Some("JSONata") };
+    check.machine(root, "");
+    check.findings
+}
+
+struct Check {
+    findings: Vec<Finding>,
+    kind: MachineKind,
+    whole_is_jsonata: bool,
+}
+
+impl Check {
+    fn say(&mut self, message: impl Into<String>, place: impl Into<String>) {
+        self.findings.push(Finding::schema(message, place));
+    }
+
+    fn require(&mut self, members: &Object, fields: &[&str], place: &str) {
+        let missing: Vec<&str> =
+            fields.iter().copied().filter(|field| !members.contains_key(*field)).collect();
+        if !missing.is_empty() {
+            let place = if place.is_empty() { "/" } else { place };
+            self.say(format!("These fields are required: [{}]", missing.join(", ")), place);
+        }
+    }
+
+    fn machine(&mut self, members: &Object, place: &str) {
+        self.require(members, &["States", "StartAt"], place);
+        let Some(states) = members.get("States") else { return };
+        let Some(states) = states.as_object() else {
+            self.say("Expected value of type Object", format!("{place}/States"));
+            return;
+        };
+        for (name, state) in states {
+            let place = format!("{place}/States/{name}");
+            if name.chars().count() > NAME_CHARS_MAX {
+                self.findings.push(Finding {
+                    code: "INVALID_STATE_NAME",
+                    message: format!("State name is longer than {NAME_CHARS_MAX} characters"),
+                    location: Some(place.clone()),
+                });
+            }
+            match state.as_object() {
+                Some(members) => self.state(members, &place),
+                None => self.say("Expected value of type Object", place),
+            }
+        }
+    }
+
+    fn state(&mut self, state: &Object, place: &str) {
+        let own = state.get("QueryLanguage").and_then(Value::as_str);
+        if self.whole_is_jsonata && own == Some("JSONPath") {
+            self.say(
+                "'QueryLanguage' can not be 'JSONPath' if set to 'JSONata' for whole state machine",
+                place,
+            );
+        }
+        let jsonata = self.whole_is_jsonata || own == Some("JSONata");
+        let Some(kind) = state.get("Type").and_then(Value::as_str) else {
+            self.require(state, &["Type"], place);
+            return;
+        };
+        let Some(fields) = fields_of(kind) else {
+            self.say(format!("'{kind}' is not a type of state"), format!("{place}/Type"));
+            return;
+        };
+        self.fields(state, kind, fields, jsonata, place);
+        self.required(state, kind, place);
+        if !matches!(kind, "Choice" | "Succeed" | "Fail") {
+            let end = state.get("End").and_then(Value::as_bool) == Some(true);
+            if end == state.contains_key("Next") {
+                self.say("Exactly one of the fields 'Next' and 'End' is required", place);
+            }
+        }
+        self.retry_and_catch(state, place);
+        if kind == "Choice" {
+            self.choices(state, jsonata, place);
+        }
+        if let Some(resource) = state.get("Resource").and_then(Value::as_str) {
+            self.resource(resource, place);
+        }
+        for (name, value) in state {
+            let place = format!("{place}/{name}");
+            if jsonata {
+                if !matches!(
+                    &**name,
+                    "Type" | "Resource" | "Comment" | "ItemProcessor" | "Iterator" | "Branches"
+                ) {
+                    self.expressions(value, &place);
+                }
+            } else {
+                self.json_path(name, value, &place);
+            }
+        }
+        self.nested(state, place);
+    }
+
+    fn fields(
+        &mut self,
+        state: &Object,
+        kind: &str,
+        (both, path_only, jsonata_only): Fields,
+        jsonata: bool,
+        place: &str,
+    ) {
+        let flow: &[&str] = match kind {
+            "Choice" | "Succeed" | "Fail" => &[],
+            _ => &FLOW,
+        };
+        for name in state.keys() {
+            let name: &str = name;
+            let known = matches!(name, "Type" | "Comment" | "QueryLanguage")
+                || flow.contains(&name)
+                || both.contains(&name);
+            let (own, other, language, wanted) = if jsonata {
+                (jsonata_only, path_only, "JSONata", "JSONPath")
+            } else {
+                (path_only, jsonata_only, "JSONPath", "JSONata")
+            };
+            if known || own.contains(&name) {
+                continue;
+            }
+            if other.contains(&name) {
+                self.say(
+                    format!(
+                        "The QueryLanguage is set to '{language}', but field '{name}' is only \
+                         supported for the '{wanted}' QueryLanguage"
+                    ),
+                    place,
+                );
+            } else {
+                self.say(format!("Field '{name}' is not supported"), place);
+            }
+        }
+    }
+
+    fn required(&mut self, state: &Object, kind: &str, place: &str) {
+        let count = |fields: &[&str]| fields.iter().filter(|f| state.contains_key(**f)).count();
+        match kind {
+            "Task" => self.require(state, &["Resource"], place),
+            "Choice" => self.require(state, &["Choices"], place),
+            "Parallel" => self.require(state, &["Branches"], place),
+            "Map" if count(&["ItemProcessor", "Iterator"]) == 0 => {
+                self.require(state, &["ItemProcessor"], place);
+            }
+            "Wait" if count(&["Seconds", "SecondsPath", "Timestamp", "TimestampPath"]) != 1 => {
+                self.say(
+                    "Exactly one of the fields 'Seconds', 'SecondsPath', 'Timestamp' and \
+                     'TimestampPath' is required",
+                    place,
+                );
+            }
+            "Wait" => {
+                if let Some(text) = state.get("Timestamp").and_then(Value::as_str)
+                    && !is_expression(text)
+                    && timestamp::parse(text).is_none()
+                {
+                    let place = format!("{place}/Timestamp");
+                    self.say("String does not match RFC3339 timestamp", place);
+                }
+            }
+            "Fail" if count(&["Error", "ErrorPath"]) > 1 || count(&["Cause", "CausePath"]) > 1 => {
+                self.say("A value and its path cannot both be given", place);
+            }
+            _ => {}
+        }
+    }
+
+    fn retry_and_catch(&mut self, state: &Object, place: &str) {
+        for field in ["Retry", "Catch"] {
+            let Some(rules) = state.get(field) else { continue };
+            let Some(rules) = rules.as_array() else {
+                self.say("Expected value of type Array", format!("{place}/{field}"));
+                continue;
+            };
+            for (at, rule) in rules.iter().enumerate() {
+                let place = format!("{place}/{field}[{at}]");
+                let Some(rule) = rule.as_object() else {
+                    self.say("Expected value of type Object", place);
+                    continue;
+                };
+                let needed: &[&str] =
+                    if field == "Catch" { &["ErrorEquals", "Next"] } else { &["ErrorEquals"] };
+                self.require(rule, needed, &place);
+                let errors = rule.get("ErrorEquals").and_then(Value::as_array).unwrap_or_default();
+                if rule.contains_key("ErrorEquals") && errors.is_empty() {
+                    self.say("'ErrorEquals' must not be empty", format!("{place}/ErrorEquals"));
+                }
+                let all = errors.iter().any(|error| error.as_str() == Some("States.ALL"));
+                if all && (errors.len() > 1 || at + 1 < rules.len()) {
+                    self.say(
+                        "'States.ALL' must stand alone and in the last rule",
+                        format!("{place}/ErrorEquals"),
+                    );
+                }
+                if field == "Retry" {
+                    self.retrier(rule, &place);
+                }
+            }
+        }
+    }
+
+    fn retrier(&mut self, rule: &Object, place: &str) {
+        for (field, least, most) in [
+            ("IntervalSeconds", 1.0, 99_999_999.0),
+            ("MaxAttempts", 0.0, 99_999_999.0),
+            ("BackoffRate", 1.0, f64::MAX),
+            ("MaxDelaySeconds", 1.0, 31_622_399.0),
+        ] {
+            let Some(value) = rule.get(field) else { continue };
+            if !value.as_f64().is_some_and(|number| (least..=most).contains(&number)) {
+                self.say(
+                    format!("The value of '{field}' is out of range"),
+                    format!("{place}/{field}"),
+                );
+            }
+        }
+    }
+
+    fn choices(&mut self, state: &Object, jsonata: bool, place: &str) {
+        let Some(rules) = state.get("Choices") else { return };
+        let rules = rules.as_array().unwrap_or_default();
+        if rules.is_empty() {
+            self.say("'Choices' must be a list of at least one rule", format!("{place}/Choices"));
+        }
+        for (at, rule) in rules.iter().enumerate() {
+            let place = format!("{place}/Choices[{at}]");
+            let Some(rule) = rule.as_object() else {
+                self.say("Expected value of type Object", place);
+                continue;
+            };
+            if jsonata {
+                self.require(rule, &["Condition", "Next"], &place);
+            } else {
+                self.require(rule, &["Next"], &place);
+                if let Err(error) = Condition::parse(rule) {
+                    self.say(error.message, place);
+                }
+            }
+        }
+    }
+
+    fn resource(&mut self, resource: &str, place: &str) {
+        if self.kind == MachineKind::Standard {
+            return;
+        }
+        let place = format!("{place}/Resource");
+        for pattern in [".waitForTaskToken", ".sync:2", ".sync"] {
+            if resource.ends_with(pattern) {
+                self.say(
+                    format!(
+                        "Express state machine does not support '{pattern}' service integration "
+                    ),
+                    place,
+                );
+                return;
+            }
+        }
+        if resource.contains(":states:") && resource.contains(":activity:") {
+            self.say("Express state machine does not support Activity ARN", place);
+        }
+    }
+
+    /// Every `{% ... %}` within a value must be an expression.
+    fn expressions(&mut self, value: &Value, place: &str) {
+        match value {
+            Value::String(text) if is_expression(text) => {
+                let inner = &text[2..text.len() - 2];
+                if let Err(error) = Expression::parse(inner) {
+                    self.say(without_code(&error.message), place);
+                }
+            }
+            Value::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    self.expressions(item, &format!("{place}[{at}]"));
+                }
+            }
+            Value::Object(members) => {
+                for (name, member) in members.iter() {
+                    self.expressions(member, &format!("{place}/{name}"));
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    fn json_path(&mut self, name: &str, value: &Value, place: &str) {
+        match name {
+            "Parameters" | "ResultSelector" | "ItemSelector" | "Assign" | "Credentials" => {
+                self.template(value, place);
+            }
+            "Choices" | "Catch" => {
+                for rule in value.as_array().unwrap_or_default() {
+                    if let Some(assign) = rule.get("Assign") {
+                        self.template(assign, place);
+                    }
+                }
+            }
+            "ResultPath" => {
+                if let Some(text) = value.as_str()
+                    && ReferencePath::parse(text).is_err()
+                {
+                    self.say("Value is not a Reference Path", place);
+                }
+            }
+            "ErrorPath" | "CausePath" => {
+                if let Some(text) = value.as_str()
+                    && Path::parse(text).is_err()
+                    && Call::parse(text).is_err()
+                {
+                    self.say("Value is not a valid JSONPath", place);
+                }
+            }
+            _ if name.ends_with("Path") => {
+                if let Some(text) = value.as_str()
+                    && Path::parse(text).is_err()
+                {
+                    self.say("Value is not a valid JSONPath", place);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Keys that end in `.$` hold a path or a call.
+    fn template(&mut self, value: &Value, place: &str) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| self.template(item, place)),
+            Value::Object(members) => {
+                for (name, member) in members.iter() {
+                    if !name.ends_with(".$") {
+                        self.template(member, place);
+                        continue;
+                    }
+                    let readable = member
+                        .as_str()
+                        .is_some_and(|t| Path::parse(t).is_ok() || Call::parse(t).is_ok());
+                    if !readable {
+                        self.say(
+                            format!(
+                                "The value for the field '{name}' must be a valid JSONPath or a \
+                                 valid intrinsic function call"
+                            ),
+                            place,
+                        );
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    fn nested(&mut self, state: &Object, place: &str) {
+        for field in ["ItemProcessor", "Iterator"] {
+            if let Some(inner) = state.get(field).and_then(Value::as_object) {
+                let place = format!("{place}/{field}");
+                if inner.contains_key("QueryLanguage") {
+                    self.say("Field 'QueryLanguage' is not supported", place.clone());
+                }
+                self.machine(inner, &place);
+            }
+        }
+        let branches = state.get("Branches").and_then(Value::as_array).unwrap_or_default();
+        for (at, branch) in branches.iter().enumerate() {
+            if let Some(inner) = branch.as_object() {
+                self.machine(inner, &format!("{place}/Branches[{at}]"));
+            }
+        }
+    }
+}
+
+fn is_expression(text: &str) -> bool {
+    text.len() >= 4 && text.starts_with("{%") && text.ends_with("%}")
+}
+
+/// AWS tells a parser's message without its code.
+fn without_code(message: &str) -> &str {
+    message.split_once(": ").map_or(message, |(_, text)| text)
+}
