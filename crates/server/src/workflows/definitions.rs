@@ -2,8 +2,7 @@
 //! is `ark_states`'s; here it gets the form that creates, updates and validations answer with.
 
 use ark_model::workflow::MachineType;
-use ark_states::Definition;
-use ark_states::definition::DefinitionError;
+use ark_states::validate::{MachineKind, validate};
 
 use super::Workflows;
 use super::error::{Refusal, WorkflowError};
@@ -47,34 +46,20 @@ impl Workflows {
     }
 }
 
-fn judge(definition: &str, _machine_type: MachineType) -> Vec<Diagnostic> {
-    if definition.trim().is_empty() || !definition.contains('{') && is_json(definition) {
-        return vec![Diagnostic {
+fn judge(definition: &str, machine_type: MachineType) -> Vec<Diagnostic> {
+    let kind = match machine_type {
+        MachineType::Standard => MachineKind::Standard,
+        MachineType::Express => MachineKind::Express,
+    };
+    validate(definition, kind)
+        .into_iter()
+        .map(|found| Diagnostic {
             severity: Severity::Error,
-            code: "SCHEMA_VALIDATION_FAILED",
-            message: "Definition must be a valid JSON object".to_owned(),
-            location: None,
-        }];
-    }
-    match Definition::parse(definition) {
-        Ok(_) => Vec::new(),
-        Err(DefinitionError::Json(error)) => vec![Diagnostic {
-            severity: Severity::Error,
-            code: "INVALID_JSON_DESCRIPTION",
-            message: error.to_string(),
-            location: None,
-        }],
-        Err(DefinitionError::Schema { message, location }) => vec![Diagnostic {
-            severity: Severity::Error,
-            code: "SCHEMA_VALIDATION_FAILED",
-            message,
-            location: Some(location),
-        }],
-    }
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+            code: found.code,
+            message: found.message,
+            location: found.location,
+        })
+        .collect()
 }
 
 /// Refuses a definition that cannot be run, with all its errors.
