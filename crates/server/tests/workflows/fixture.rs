@@ -206,10 +206,13 @@ impl Fixture {
     /// Rounds of the driver until it has nothing to do now.
     pub(crate) async fn settle(&self) {
         let mut driver = self.driver.lock().await;
+        let mut rests = 0;
         for _ in 0..10_000 {
             self.wf.serve_objects().await.unwrap();
             let next = driver.round(&self.wf).await.unwrap();
-            if next > self.clock.now() {
+            // What one round left may be for the objects, and their answer for the next.
+            rests = if next > self.clock.now() { rests + 1 } else { 0 };
+            if rests == 3 {
                 return;
             }
         }

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use crate::fixture::{TestClock, TestEntropy};
 
 const SEEDS: u64 = 200;
-const STEPS: u64 = 400;
+const STEPS: u64 = 300;
 const MACHINES: [&str; 4] = ["task", "parallel", "wait", "nested"];
 
 fn number(name: &str) -> Option<u64> {

@@ -214,22 +214,19 @@ async fn a_shutdown_answers_a_thousand_long_polls_empty() {
     let activity = f.activity("a").await;
     let deadline = f.clock.now() + SignedDuration::from_secs(60);
     let mut polls = tokio::task::JoinSet::new();
-    for _ in 0..1_000 {
+    for _ in 0..1_200 {
         let (wf, activity) = (f.wf.clone(), activity.clone());
         polls.spawn(async move { wf.poll_activity(&activity, None, deadline).await });
     }
-    // All are waiting once one more is refused.
-    loop {
-        match f.wf.poll_activity(&activity, None, f.clock.now()).await {
-            Err(error) => {
-                assert_eq!(error.refusal(), Some(Refusal::ActivityWorkerLimitExceeded));
-                break;
-            }
-            Ok(_) => tokio::task::yield_now().await,
-        }
+    // Those for whom there is no room are refused at once: then a thousand wait.
+    for _ in 0..200 {
+        let refused = polls.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(refused.refusal(), Some(Refusal::ActivityWorkerLimitExceeded));
     }
     f.wf.close();
-    for answer in polls.join_all().await {
+    let answers = polls.join_all().await;
+    assert_eq!(answers.len(), 1_000);
+    for answer in answers {
         assert!(answer.unwrap().is_none());
     }
 }
