@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ark_model::gateway::{LostBoot, Report};
+use ark_model::gateway::{FromGateway, LostBoot, Report};
 use ark_model::ids::{BootId, Generation};
 use ark_model::route::RouteTable;
 use jiff::Timestamp;
@@ -20,6 +20,7 @@ use crate::control::Request;
 use crate::health::Probes;
 use crate::listen::{self, Door};
 use crate::metrics::Totals;
+use crate::predecessor::Predecessor;
 use crate::registry::{Compiled, Registry};
 use crate::saved::{self, Checkpoint};
 use crate::table::RouteSlot;
@@ -40,6 +41,9 @@ const FIRST_PROBES_MAX: Duration = Duration::from_secs(3);
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
 /// How long a discovery port that is taken is left before it is tried again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// The least time a gateway takes to retire.
+const RETIRE_MIN: Duration = Duration::from_secs(1);
 
 /// What tells a supervisor about discovery ports: it keeps their sockets over a restart.
 pub(crate) type PortObserver = Box<dyn FnMut(PortChange<'_>) + Send>;
@@ -72,6 +76,10 @@ pub(crate) struct Conductor {
     /// Lives before this one that the server has not stored, and the first report that told it.
     pub(crate) lost: Vec<LostBoot>,
     pub(crate) lost_told: Option<u64>,
+    /// The gateway that this one replaces, until it has ended.
+    pub(crate) predecessor: Option<Predecessor>,
+    /// Whether another gateway has taken over: files and ports are its.
+    pub(crate) retired: bool,
     /// Ports wanted by the table that are taken by someone else.
     pub(crate) missing: HashMap<u16, RouteSlot>,
 }
@@ -84,23 +92,40 @@ pub(crate) struct Port {
     pub(crate) route: Option<RouteSlot>,
 }
 
+/// What a gateway begins with, and what is said on the way.
+pub(crate) struct Beginning {
+    pub(crate) doors: Vec<(TcpListener, Door)>,
+    pub(crate) saved: Option<RouteTable>,
+    /// Said when the saved table's targets were probed.
+    pub(crate) probed: oneshot::Sender<()>,
+    /// Heard when this gateway's socket is there: the gateway to replace, if there is one.
+    pub(crate) predecessor: oneshot::Receiver<Option<Predecessor>>,
+    /// Said when connections are accepted.
+    pub(crate) listening: oneshot::Sender<()>,
+}
+
 impl Conductor {
-    /// Serves the saved table, then listens on `http` and says so through `ready`, then follows
+    /// Serves the saved table, takes over from the gateway before, then listens, then follows
     /// requests until the end.
-    pub(crate) async fn run(
-        mut self,
-        doors: Vec<(TcpListener, Door)>,
-        saved: Option<RouteTable>,
-        ready: oneshot::Sender<()>,
-    ) {
+    pub(crate) async fn run(mut self, beginning: Beginning) {
+        let Beginning { doors, saved, probed, predecessor, listening } = beginning;
+        let mut ports = HashMap::new();
         if let Some(table) = saved {
-            self.begin_with(table).await;
+            ports = self.begin_with(table).await;
         }
+        let _ = probed.send(());
+        if let Ok(Some(predecessor)) = predecessor.await {
+            ports = self.take_over(predecessor, ports).await;
+        }
+        self.open_ports(ports);
         for (listener, door) in &doors {
             self.listen(listener, Entry::Http(*door));
         }
+        if let Some(predecessor) = &mut self.predecessor {
+            predecessor.retire().await;
+        }
         let _watching = AbortOnDrop(tokio::spawn(watch_certificates(self.shared.clone())));
-        let _ = ready.send(());
+        let _ = listening.send(());
         let mut ticks = interval(REPORT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut count: u32 = 0;
@@ -114,9 +139,11 @@ impl Conductor {
                         let _ = answer.send(applied);
                     }
                     Some(Request::Stored { seq }) => self.stored(seq),
+                    Some(Request::Retire { grace_ms }) => return self.retire(grace_ms).await,
                     Some(Request::Shutdown { grace_ms }) => break grace_ms,
                     None => break 0,
                 },
+                said = hear(&mut self.predecessor) => self.heard(said).await,
                 () = shared.readiness_changed.notified() => {
                     self.report();
                     sleep(REPORT_PAUSE).await;
@@ -151,14 +178,108 @@ impl Conductor {
             }
         }
         let table = Arc::new(table);
+        if self.retired {
+            return self.install(table).await.map(drop);
+        }
         let (data_dir, saved) = (self.data_dir.clone(), table.clone());
         tokio::task::spawn_blocking(move || saved::write_table(&data_dir, &saved))
             .await
             .map_err(|error| error.to_string())?
             .map_err(|error| with_sources(&error))?;
-        let installed = self.install(table).await?;
+        let installed = self.install(table.clone()).await?;
         self.open_ports(installed.ports);
+        if let Some(predecessor) = &mut self.predecessor
+            && !predecessor.apply(&table).await
+        {
+            // Ended, or broken: then nothing says what it admits, and it must not go on.
+            self.heard(None).await;
+        }
         Ok(())
+    }
+
+    /// Takes over from the gateway before: follows a table that came there meanwhile. Returns the
+    /// ports that are wanted.
+    async fn take_over(
+        &mut self,
+        predecessor: Predecessor,
+        ports: HashMap<u16, RouteSlot>,
+    ) -> HashMap<u16, RouteSlot> {
+        tracing::info!(boot = %predecessor.boot, "taking over from the gateway before");
+        let newer = predecessor.applied > self.applied.as_ref().map(|table| table.generation);
+        // Its checkpoint looks like that of one that was killed.
+        self.lost.retain(|lost| lost.boot != predecessor.boot);
+        self.predecessor = Some(predecessor);
+        let data_dir = self.data_dir.clone();
+        let read = || saved::read_table(&data_dir);
+        match newer.then(read).flatten() {
+            Some(table) => self.begin_with(table).await,
+            None => ports,
+        }
+    }
+
+    /// What the gateway before said; `None` when it has ended.
+    async fn heard(&mut self, said: Option<FromGateway>) {
+        let Some(predecessor) = &mut self.predecessor else { return };
+        let counted = match said {
+            Some(FromGateway::Report(report)) => {
+                predecessor.take_in(report).await;
+                predecessor.counted(false)
+            }
+            Some(
+                FromGateway::Hello { .. } | FromGateway::Ack { .. } | FromGateway::Refused { .. },
+            ) => return,
+            None => {
+                tracing::info!("the gateway before has ended");
+                let counted = predecessor.counted(true);
+                self.predecessor = None;
+                counted
+            }
+        };
+        let known = self.lost.iter().find(|lost| lost.boot == counted.boot);
+        let same = known.is_some_and(|known| {
+            known.targets == counted.targets && known.routes == counted.routes
+        });
+        if !same {
+            self.lost.retain(|lost| lost.boot != counted.boot);
+            self.lost.push(counted);
+            self.lost_told = None;
+        }
+    }
+
+    /// Another gateway has taken over: lets connections end, and says what was counted to it.
+    async fn retire(mut self, grace_ms: u64) {
+        tracing::info!(grace_ms, "another gateway has taken over");
+        self.retired = true;
+        let now_ms = self.shared.clock.now_ms();
+        let mut until_ms = now_ms.saturating_add(grace_ms).min(NEVER - 1);
+        tell_all(&self.shared, || Message::Retire { until_ms });
+        let mut ticks = interval(REPORT_EVERY);
+        let shared = self.shared.clone();
+        // A connection may be on its way from one worker to another.
+        let not_before_ms = now_ms + crate::clock::millis(RETIRE_MIN);
+        while (shared.connections() > 0 || shared.clock.now_ms() < not_before_ms)
+            && shared.clock.now_ms() < until_ms
+        {
+            tokio::select! {
+                _ = ticks.tick() => self.report(),
+                () = shared.readiness_changed.notified() => {}
+                request = self.requests.recv() => match request {
+                    Some(Request::Stored { seq }) => self.stored(seq),
+                    Some(Request::Apply { table, answer }) => {
+                        let applied = self.apply(*table).await;
+                        self.report();
+                        let _ = answer.send(applied);
+                    }
+                    Some(Request::Shutdown { grace_ms }) => {
+                        until_ms = until_ms.min(shared.clock.now_ms().saturating_add(grace_ms));
+                        tell_all(&shared, || Message::Retire { until_ms });
+                    }
+                    Some(Request::Retire { .. }) => {}
+                    None => break,
+                },
+            }
+        }
+        self.end_now().await;
     }
 
     async fn install(&mut self, table: Arc<RouteTable>) -> Result<Compiled, String> {
@@ -182,21 +303,22 @@ impl Conductor {
         Ok(compiled)
     }
 
-    /// Serves the table of the life before, once each of its targets was probed: it may have
-    /// ended meanwhile. Until then connections wait in the backlog.
-    async fn begin_with(&mut self, table: RouteTable) {
+    /// Installs the table of the life before, and waits until each of its targets was probed: it may
+    /// have ended meanwhile. Until then connections wait in the backlog. Returns the ports that are
+    /// wanted.
+    async fn begin_with(&mut self, table: RouteTable) -> HashMap<u16, RouteSlot> {
         let installed = match self.install(Arc::new(table)).await {
             Ok(installed) => installed,
             Err(reason) => {
                 tracing::error!(reason, "saved route table cannot be installed");
-                return;
+                return HashMap::new();
             }
         };
         let until = Instant::now() + FIRST_PROBES_MAX;
         while Instant::now() < until && installed.probed.iter().any(|p| !p.target.is_probed()) {
             sleep(Duration::from_millis(5)).await;
         }
-        self.open_ports(installed.ports);
+        installed.ports
     }
 
     /// Listens on the ports the table wants, and no longer on others.
@@ -251,7 +373,10 @@ impl Conductor {
 
     fn report(&mut self) {
         self.seq += 1;
-        let (targets, routes) = self.registry.report(self.seq);
+        let (mut targets, routes) = self.registry.report(self.seq);
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.add_inside(&mut targets);
+        }
         if !self.lost.is_empty() {
             self.lost_told.get_or_insert(self.seq);
         }
@@ -280,6 +405,9 @@ impl Conductor {
     }
 
     async fn checkpoint(&mut self, ended: bool) {
+        if self.retired {
+            return;
+        }
         let latest = self.reports.borrow().clone();
         let checkpoint = Checkpoint {
             boot: self.boot,
@@ -311,10 +439,15 @@ impl Conductor {
                     }
                     // Asked again, with no patience left: then at once.
                     Some(Request::Shutdown { grace_ms: 0 }) | None => break,
-                    Some(Request::Shutdown { .. }) => {}
+                    Some(Request::Shutdown { .. } | Request::Retire { .. }) => {}
                 },
             }
         }
+        self.end_now().await;
+    }
+
+    /// Ends what is still open, and says what was counted.
+    async fn end_now(mut self) {
         let now_ms = self.shared.clock.now_ms();
         tell_all(&self.shared, || Message::Stop { until_ms: now_ms });
         // Workers count what they drop as cut; they end within a few ticks.
@@ -339,6 +472,14 @@ impl Conductor {
         if self.reports.receiver_count() > 1 {
             let _ = timeout(REPORT_EVERY, stored).await;
         }
+    }
+}
+
+/// What the gateway before says next; for ever nothing when there is none.
+async fn hear(predecessor: &mut Option<Predecessor>) -> Option<FromGateway> {
+    match predecessor {
+        Some(predecessor) => predecessor.hear().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) enum Request {
     Apply { table: Box<RouteTable>, answer: oneshot::Sender<Result<(), String>> },
     /// Reports up to here are stored.
     Stored { seq: u64 },
+    /// Another gateway has taken over.
+    Retire { grace_ms: u64 },
     /// End.
     Shutdown { grace_ms: u64 },
 }
@@ -200,6 +202,7 @@ async fn listen(
         let request = match message {
             ToGateway::Hello { .. } => continue,
             ToGateway::ReportStored { seq } => Request::Stored { seq },
+            ToGateway::Retire { grace_ms } => Request::Retire { grace_ms },
             ToGateway::Shutdown { grace_ms } => Request::Shutdown { grace_ms },
             ToGateway::Table { table } => {
                 let generation = table.generation;

@@ -15,13 +15,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::adopt::IdentityFile;
 use crate::clock::millis;
-use crate::conductor::{Conductor, Port, PortObserver};
+use crate::conductor::{Beginning, Conductor, Port, PortObserver};
 use crate::control::{self, Desk, Request};
 use crate::data_dir;
 use crate::error::{Error, Result};
 use crate::health::Probes;
 use crate::listen::Door;
 use crate::metrics::Totals;
+use crate::predecessor::{self, Predecessor};
 use crate::registry::Registry;
 use crate::role::Config;
 use crate::worker::{Shared, Tls, Worker};
@@ -140,6 +141,8 @@ impl Gateway {
             lost: saved::read_lost(&data_dir),
             lost_told: None,
             missing: HashMap::new(),
+            predecessor: None,
+            retired: false,
             data_dir: data_dir.clone(),
         };
         let own = process::own_identity();
@@ -265,12 +268,22 @@ fn start_control(
     let run = move || {
         runtime.block_on(async move {
             let saved = saved::read_table(&data_dir);
-            let (began, begun) = oneshot::channel();
-            let conducting = tokio::spawn(conductor.run(doors, saved, began));
+            let (probed, is_probed) = oneshot::channel();
+            let (took_over, predecessor) = oneshot::channel();
+            let (listening, is_listening) = oneshot::channel();
+            let beginning = Beginning { doors, saved, probed, predecessor, listening };
+            let conducting = tokio::spawn(conductor.run(beginning));
             let opened = async {
-                let _ = begun.await;
+                let _ = is_probed.await;
+                let before = predecessor::find(&data_dir).await;
                 let socket = control::bind(&data_dir)?;
                 identity.write(&data_dir)?;
+                let before = match before {
+                    Some(stream) => Predecessor::take_over(stream).await,
+                    None => None,
+                };
+                let _ = took_over.send(before);
+                let _ = is_listening.await;
                 Ok(socket)
             };
             match opened.await {

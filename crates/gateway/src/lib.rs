@@ -38,6 +38,7 @@ pub mod link;
 mod listen;
 pub mod metrics;
 mod pool;
+mod predecessor;
 pub mod process;
 mod rate;
 mod refusals;

@@ -52,12 +52,19 @@ impl Link {
     /// Dials the gateway of `data_dir` and says hello, within [`DIAL_TIMEOUT`]. From then on this
     /// is the gateway's one controlling connection; an older one is closed by it.
     pub async fn dial(data_dir: &Path) -> Result<Self> {
-        let hello = async {
+        let connect = async {
             let socket = SocketPath::new(&data_dir.join(SOCKET))
                 .map_err(|source| Error::Socket { source })?;
-            let stream = UnixStream::connect(socket.as_path())
-                .await
-                .map_err(|source| Error::Socket { source })?;
+            let connected = UnixStream::connect(socket.as_path()).await;
+            connected.map_err(|source| Error::Socket { source })
+        };
+        let stream = timeout(DIAL_TIMEOUT, connect).await;
+        Self::greet(stream.unwrap_or(Err(silent("connection", DIAL_TIMEOUT)))?).await
+    }
+
+    /// Says hello on a connection to a gateway's socket.
+    pub(crate) async fn greet(stream: UnixStream) -> Result<Self> {
+        let hello = async {
             let (read, write) = stream.into_split();
             let mut sender = LinkSender { write };
             let mut receiver = LinkReceiver { frames: FrameReader::new(read) };

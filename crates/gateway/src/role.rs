@@ -74,6 +74,16 @@ pub fn run_supervisor(config: &Config, program: Program) -> Result<()> {
     runtime.block_on(crate::supervisor::run(config, program))
 }
 
+/// Asks the supervisor of `data_dir` to replace the gateway's process by a new one, without a request
+/// noticing. Returns what served before, at once; `None` when there is no supervisor to ask. It has
+/// happened when `adopt::find` says another boot id.
+pub fn replace(data_dir: &Path) -> Option<crate::adopt::RunningGateway> {
+    let running = crate::adopt::find(data_dir)?;
+    let pid = rustix::process::Pid::from_raw(running.supervisor_pid?)?;
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).ok()?;
+    Some(running)
+}
+
 /// Serves, with the listening sockets that the supervisor hands over on standard input, until
 /// SIGTERM or the server's order. Goes on when the supervisor dies.
 pub fn run_worker(data_dir: &Path) -> Result<()> {

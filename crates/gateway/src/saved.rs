@@ -65,7 +65,13 @@ pub(crate) fn read_lost(data_dir: &Path) -> Vec<LostBoot> {
     let mut lost = last.lost;
     if !last.ended {
         let (boot, checkpoint_at) = (last.boot, last.at);
-        lost.push(LostBoot { boot, checkpoint_at, targets: last.targets, routes: last.routes });
+        lost.push(LostBoot {
+            boot,
+            checkpoint_at,
+            in_order: false,
+            targets: last.targets,
+            routes: last.routes,
+        });
     }
     lost.drain(..lost.len().saturating_sub(LOST_MAX));
     lost
@@ -136,6 +142,7 @@ mod tests {
         let lost = LostBoot {
             boot: boot(1),
             checkpoint_at: Timestamp::UNIX_EPOCH,
+            in_order: false,
             targets: vec![],
             routes: vec![],
         };

@@ -2,6 +2,10 @@
 //! gateway's process anew when it dies. While there is none, connections wait in the backlog
 //! instead of being refused. It serves nothing itself and knows no routes; should it die, the
 //! gateway goes on.
+//!
+//! On SIGHUP it starts a second gateway on the same sockets. When that one accepts connections it has
+//! taken over from the first (see `predecessor`), which ends when its connections have; one that is
+//! not ready in time is killed, and the first goes on.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -32,6 +36,10 @@ const END_MAX: Duration = Duration::from_secs(40);
 /// The first pause before a gateway that died is started anew, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long a new gateway may take until it accepts connections.
+const REPLACE_MAX: Duration = Duration::from_secs(30);
+/// How often gateways that were replaced are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A gateway that lived so long did not die of its beginning: the pause is short again.
 const LIVED_LONG: Duration = Duration::from_secs(10);
 
@@ -52,6 +60,9 @@ struct Supervisor {
     ports: HashMap<u16, TcpListener>,
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    /// Gateways that were replaced and are ending.
+    retiring: Vec<Child>,
     /// Locked for as long as this supervisor lives.
     _lock: File,
 }
@@ -70,6 +81,8 @@ pub(crate) async fn run(config: &Config, program: Program) -> Result<()> {
         ports: HashMap::new(),
         terminate: watch(SignalKind::terminate())?,
         interrupt: watch(SignalKind::interrupt())?,
+        hangup: watch(SignalKind::hangup())?,
+        retiring: Vec::new(),
         _lock: lock,
     };
     supervisor.supervise().await
@@ -111,7 +124,12 @@ impl Supervisor {
             let began = Instant::now();
             let (child, socket) = self.start()?;
             match self.follow(child, socket).await? {
-                Ended::InOrder | Ended::Told => return Ok(()),
+                Ended::InOrder | Ended::Told => {
+                    for old in &mut self.retiring {
+                        end(old).await?;
+                    }
+                    return Ok(());
+                }
                 Ended::Died(status) => {
                     if began.elapsed() >= LIVED_LONG {
                         pause = PAUSE_MIN;
@@ -153,13 +171,26 @@ impl Supervisor {
         Ok((child, own))
     }
 
-    /// Takes in what the gateway says, until its end.
+    /// Takes in what the gateway says, until its end. Should it be replaced, its successor's.
     async fn follow(&mut self, mut child: Child, socket: OwnedFd) -> Result<Ended> {
         // Only its descriptor matters: readiness comes from the runtime, packets from `handoff`.
-        let socket = UnixDatagram::from_std(socket.into()).map_err(Error::start("socket pair"))?;
+        let mut socket =
+            UnixDatagram::from_std(socket.into()).map_err(Error::start("socket pair"))?;
         let mut is_open = true;
         loop {
+            self.retiring.retain_mut(|old| matches!(old.try_wait(), Ok(None)));
             tokio::select! {
+                _ = self.hangup.recv() => {
+                    if !self.retiring.is_empty() {
+                        // Three at once would be one too many to hand tables through.
+                        tracing::warn!("a gateway that was replaced is still ending; not again yet");
+                    } else if let Some((next, its_socket)) = self.replace().await? {
+                        self.retiring.push(std::mem::replace(&mut child, next));
+                        (socket, is_open) = (its_socket, true);
+                    }
+                }
+                // Only to look at those that are ending.
+                () = sleep(LOOK_EVERY), if !self.retiring.is_empty() => {}
                 status = child.wait() => {
                     let status = status.map_err(Error::start("waiting for the gateway"))?;
                     self.take_in_all(&socket);
@@ -173,10 +204,39 @@ impl Supervisor {
                         Ok(None) | Err(_) => is_open = false,
                     }
                 }
-                _ = self.terminate.recv() => return end(&mut child).await,
-                _ = self.interrupt.recv() => return end(&mut child).await,
+                _ = self.terminate.recv() => return self.end_all(&mut child).await,
+                _ = self.interrupt.recv() => return self.end_all(&mut child).await,
             }
         }
+    }
+
+    /// Starts a second gateway and waits until it accepts connections. `None` when it does not.
+    async fn replace(&mut self) -> Result<Option<(Child, UnixDatagram)>> {
+        let (mut next, socket) = self.start()?;
+        let socket = UnixDatagram::from_std(socket.into()).map_err(Error::start("socket pair"))?;
+        let ready = async {
+            loop {
+                let received = socket.readable().await.and_then(|()| receive(&socket));
+                match received {
+                    Ok(Some((Note::Ready, _))) => return true,
+                    Ok(Some((note, listener))) => self.take_in(&note, listener),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Ok(None) | Err(_) => return false,
+                }
+            }
+        };
+        if matches!(timeout(REPLACE_MAX, ready).await, Ok(true)) {
+            tracing::info!("gateway is replaced");
+            return Ok(Some((next, socket)));
+        }
+        tracing::error!("the new gateway was not ready in time; the one before goes on");
+        next.kill().await.map_err(Error::start("killing the new gateway"))?;
+        Ok(None)
+    }
+
+    async fn end_all(&mut self, child: &mut Child) -> Result<Ended> {
+        self.retiring.iter().for_each(tell_to_end);
+        end(child).await
     }
 
     /// What a gateway said just before it died.
@@ -214,13 +274,17 @@ fn receive(socket: &UnixDatagram) -> std::io::Result<Option<(Note, Option<TcpLis
     socket.try_io(Interest::READABLE, || handoff::receive(socket.as_fd()))
 }
 
-/// Ends the gateway's process: SIGTERM, and SIGKILL should it not end in time.
-async fn end(child: &mut Child) -> Result<Ended> {
+fn tell_to_end(child: &Child) {
     if let Some(pid) = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()))
     {
         // It may have ended by itself a moment ago.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
+}
+
+/// Ends the gateway's process: SIGTERM, and SIGKILL should it not end in time.
+async fn end(child: &mut Child) -> Result<Ended> {
+    tell_to_end(child);
     if timeout(END_MAX, child.wait()).await.is_err() {
         tracing::error!("gateway did not end in time and is killed");
         child.kill().await.map_err(Error::start("killing the gateway"))?;

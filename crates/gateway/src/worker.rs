@@ -50,6 +50,9 @@ const SWEEP_TICKS: u64 = 20;
 const HELD_MAX: usize = 4096;
 /// Descriptors kept for what is not a connection: discovery ports, probes, files.
 const DESCRIPTORS_KEPT: usize = 2048;
+/// After how long a connection without requests is closed while another gateway has taken over, in
+/// milliseconds.
+const RETIRING_IDLE_MS: u64 = 20_000;
 /// The part of the drain period over which streams are ended; the rest is for those that must
 /// come to an end of their own (a frame, an event) first.
 const SPREAD_PERCENT: u64 = 90;
@@ -149,6 +152,10 @@ pub(crate) enum Message {
     Serve { stream: std::net::TcpStream, peer: SocketAddr, entry: Entry },
     /// A target may have become ready: requests that are held look again.
     Nudge,
+    /// Stop accepting: another gateway does. What is open goes on; clients are told to come back on
+    /// another connection as they are answered, streams are ended one by one, and what is left at
+    /// `until_ms` is cut.
+    Retire { until_ms: u64 },
     /// Stop accepting; end when all connections have, at the latest at `until_ms`.
     /// Connections between requests are closed, streams that can end in order do.
     Stop { until_ms: u64 },
@@ -214,6 +221,8 @@ pub(crate) struct Worker {
     connections: Cell<usize>,
     /// When the worker must end; `None` while it accepts.
     stop_at_ms: Cell<Option<u64>>,
+    /// Since when another gateway accepts.
+    retiring_since_ms: Cell<Option<u64>>,
     accepting: RefCell<Vec<(Entry, tokio::task::JoinHandle<()>)>>,
 }
 
@@ -247,6 +256,7 @@ impl Worker {
             random: Cell::new(seed | 1),
             connections: Cell::new(0),
             stop_at_ms: Cell::new(None),
+            retiring_since_ms: Cell::new(None),
             accepting: RefCell::default(),
         })
     }
@@ -421,6 +431,11 @@ impl Worker {
         self.stop_at_ms.get().is_some()
     }
 
+    /// Whether no further request is taken on connections that are open.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_stopping() && self.retiring_since_ms.get().is_none()
+    }
+
     /// Adds a connection's slot to those the clock looks at.
     pub(crate) fn enter(self: &Rc<Self>) -> SlotGuard {
         self.count_connections(self.connections.get() + 1);
@@ -484,6 +499,7 @@ impl Worker {
                 }
             }
             Message::Nudge => self.nudge(),
+            Message::Retire { until_ms } => self.retire(until_ms),
             Message::Stop { until_ms } => self.stop(until_ms),
         }
     }
@@ -566,7 +582,40 @@ impl Worker {
         tokio::task::spawn_local(conn::serve(self.clone(), guard, stream, peer, entry));
     }
 
+    fn retire(&self, until_ms: u64) {
+        self.accepting.borrow_mut().drain(..).for_each(|(_, task)| task.abort());
+        self.stop_at_ms.set(Some(until_ms));
+        if self.retiring_since_ms.get().is_none() {
+            self.retiring_since_ms.set(Some(self.shared.clock.now_ms()));
+        }
+        let slots = self.slots.borrow();
+        let with_streams = slots.iter().filter(|s| matches!(&*s.doing(), Doing::Connection));
+        with_streams.for_each(|slot| slot.tell(Verdict::Leave));
+    }
+
+    /// What a connection of a gateway that is being replaced is told now. One between requests is
+    /// closed only after a while without any: a client may be about to send the next one, and would
+    /// find the connection closed.
+    fn judge_retiring(&self, slot: &Slot, since_ms: u64, now_ms: u64) -> Option<Verdict> {
+        match &mut *slot.doing() {
+            Doing::Idle => (now_ms >= since_ms + RETIRING_IDLE_MS).then_some(Verdict::Leave),
+            // Told at once, in a way that loses no request.
+            Doing::Connection => None,
+            Doing::Request | Doing::At(_) => None,
+            Doing::Stream(_, turn) => {
+                let period = self.stop_at_ms.get()?.saturating_sub(since_ms);
+                let spread = period.saturating_mul(SPREAD_PERCENT) / 100;
+                let turn_ms = *turn.get_or_insert_with(|| since_ms + self.draw() % spread.max(1));
+                (now_ms >= turn_ms).then(|| {
+                    *turn = Some(NEVER);
+                    Verdict::EndStream
+                })
+            }
+        }
+    }
+
     fn stop(&self, until_ms: u64) {
+        self.retiring_since_ms.set(None);
         self.accepting.borrow_mut().drain(..).for_each(|(_, task)| task.abort());
         self.stop_at_ms.set(Some(until_ms));
         for slot in self.slots.borrow().iter() {
@@ -581,6 +630,10 @@ impl Worker {
 
     fn has_ended(&self) -> bool {
         let Some(until_ms) = self.stop_at_ms.get() else { return false };
+        if self.retiring_since_ms.get().is_some() {
+            // The conductor says when: a connection may be on its way from another worker.
+            return false;
+        }
         self.slots.borrow().is_empty() || self.now_ms() >= until_ms
     }
 
@@ -591,6 +644,11 @@ impl Worker {
         for slot in self.slots.borrow().iter() {
             if slot.deadline_ms() <= now_ms {
                 slot.tell(Verdict::Late);
+            }
+            if let Some(since_ms) = self.retiring_since_ms.get()
+                && let Some(verdict) = self.judge_retiring(slot, since_ms, now_ms)
+            {
+                slot.tell(verdict);
             }
             if any_draining && let Some(verdict) = self.judge(slot, now_ms) {
                 slot.tell(verdict);

@@ -4,6 +4,8 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use ark_gateway::adopt::{self, RunningGateway};
@@ -182,4 +184,100 @@ async fn a_second_gateway_for_the_same_directory_is_refused() {
     let words = String::from_utf8_lossy(&second.stderr);
     assert!(words.contains("AlreadyRunning"), "{words}");
     assert_eq!(adopt::find(supervised.dir.path()).unwrap().pid, running.pid);
+}
+
+/// One client's requests until it is told to stop: how many were answered. Keeps its connection for
+/// as long as the gateway does.
+async fn ask_on(http: std::net::SocketAddr, stop: Arc<AtomicBool>, keep: bool) -> u64 {
+    let mut answered = 0;
+    let mut client = Client::connect(http).await;
+    while !stop.load(Relaxed) {
+        let answer = client.get("/").await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "answer"));
+        answered += 1;
+        if !keep || answer.field("connection") == Some("close") {
+            client = Client::connect(http).await;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    answered
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_restart_under_load_loses_nothing_and_counters_add_up() {
+    let backend = Backend::start(|mut peer| async move {
+        while let Some(head) = peer.head().await {
+            if head.starts_with("GET /events") {
+                peer.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n").await;
+                peer.say("data: 1\n\n").await;
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                peer.say("data: 2\n\n").await;
+                return;
+            }
+            if head.starts_with("GET /slow") {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            peer.answer("answer").await;
+        }
+    })
+    .await;
+    let (supervised, running) = Supervised::start().await;
+    let supervisor = i32::try_from(supervised.supervisor.id()).unwrap();
+    let mut server = Server::dial(supervised.dir.path()).await;
+    server.push(&[route(vec![backend.target()])]).await;
+    server.until_ready(&[backend.instance]).await;
+    let http = running.http[0];
+    let stop = Arc::new(AtomicBool::new(false));
+    let asking: Vec<_> =
+        (0..8).map(|n| tokio::spawn(ask_on(http, stop.clone(), n % 2 == 0))).collect();
+    let (mut slow, mut events) = (Client::connect(http).await, Client::connect(http).await);
+    // Idle for longer than the restart takes, then asked.
+    let mut idle = Client::connect(http).await;
+    idle.get("/").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    slow.say("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    events.say("GET /events HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    server.until_target(backend.instance, "a stream", |t| t.streams == 1).await;
+
+    signal(supervisor, rustix::process::Signal::HUP);
+    let now = supervised.until_serving(Some(running.pid)).await;
+    assert_eq!(now.http, running.http);
+    let mut server = Server::dial(supervised.dir.path()).await;
+    assert_eq!(server.welcome.boot, now.boot);
+    // What is inside the gateway before is inside, too.
+    server.until_target(backend.instance, "the stream of before", |t| t.streams == 1).await;
+    let (mut expected, answer) = (0, idle.get("/").await);
+    assert_eq!((answer.status, answer.field("connection")), (200, Some("close")));
+    assert_eq!(slow.answer().await.body, "answer");
+    let streamed = events.answer().await.body;
+    assert!(streamed.ends_with("data: 2\n\n"), "{streamed:?}");
+    // It would be kept for a while, in case its client asks once more.
+    drop(events);
+    until_gone(running.pid);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stop.store(true, Relaxed);
+    for task in asking {
+        expected += task.await.expect("no request failed");
+    }
+    // The two of the idle client, the slow one and the stream.
+    expected += 4;
+    let sum = |known: &support::Known| {
+        let lost = known.last.iter().flat_map(|report| &report.lost);
+        let before: Vec<_> = lost.filter(|lost| lost.boot == running.boot).collect();
+        let ended = before.iter().all(|lost| lost.in_order);
+        let counted = before.iter().flat_map(|lost| &lost.targets).chain(known.targets.values());
+        let sums = counted.fold((0, 0), |(served, other), target| {
+            let (ok, failed, cut, gone) = support::ends(&target.counters);
+            (served + ok, other + failed + cut + gone)
+        });
+        (ended && !before.is_empty()).then_some(sums)
+    };
+    let known = server
+        .until("sums of both lives", |known| sum(known).is_some_and(|(all, _)| all >= expected))
+        .await;
+    assert_eq!(sum(&known), Some((expected, 0)), "served, and anything else");
+    assert!(expected > 500, "only {expected} requests in the test");
+    // The table that comes now is followed by the one gateway there is.
+    server.push(&[route(vec![backend.target()])]).await;
+    assert_eq!(Client::connect(http).await.get("/").await.body, "answer");
 }

@@ -41,6 +41,13 @@ pub enum ToGateway {
         /// The last stored report.
         seq: u64,
     },
+    /// Another gateway has taken over the listening sockets, and speaks from now on: stop accepting,
+    /// let connections end for at most this long, then exit. Tables are followed until then, but
+    /// neither table nor counters are written to disk any more.
+    Retire {
+        /// In milliseconds.
+        grace_ms: u64,
+    },
     /// End: stop accepting, let requests end for at most this long, then exit (and the supervisor
     /// with it).
     Shutdown {
@@ -272,13 +279,18 @@ pub struct RouteReport {
     pub counters: Counters,
 }
 
-/// The counters of a gateway process that was killed, as of its last checkpoint (one a second).
+/// The counters of a gateway process before this one: of one that was killed, as of its last
+/// checkpoint (one a second); of one that is being replaced, as of its last word.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LostBoot {
     /// That life of the gateway.
     pub boot: BootId,
     /// When the checkpoint was written.
     pub checkpoint_at: Timestamp,
+    /// Whether it was replaced as planned, rather than killed: then nothing was lost with it. Told
+    /// again as it counts on.
+    #[serde(default)]
+    pub in_order: bool,
     /// Its targets; what was in flight then was cut.
     pub targets: Vec<TargetReport>,
     /// Its routes.

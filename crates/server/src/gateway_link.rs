@@ -253,7 +253,7 @@ pub async fn take_report(world: &World, report: &Report) -> Result<(), StoreErro
     world
         .store
         .write(move |tx| -> Result<(), StoreError> {
-            for lost in &stored.lost {
+            for lost in stored.lost.iter().filter(|lost| !lost.in_order) {
                 note_lost(tx, lost, now)?;
             }
             tx.apply_report(&stored, now)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ark_model::api::{
     AbortRequest, AppDetail, AppRow, ArtifactAnswer, ArtifactOffer, ConfigPatch, ConfigView,
     DeployRequest, DeploymentView, DeploymentsQuery, DiffQuery, DoctorReport, EnvironmentCreate,
-    EnvironmentView, GcReport, InstanceRow, InstancesQuery, Page, PageQuery, PlanView,
+    EnvironmentView, GatewayView, GcReport, InstanceRow, InstancesQuery, Page, PageQuery, PlanView,
     PromoteRequest, ReceiptView, ReleaseDetail, ReleaseDiff, ReleaseRow, ResolvedEnvironment,
     RollbackRequest, ScaleRequest, ServerInfo, ShutdownRequest, TokenCreate, TokenCreated,
     TokenView, VariablesQuery, WishRequest,
@@ -51,6 +51,11 @@ impl Client {
     /// What the server says of its own health.
     pub(crate) async fn doctor(&self) -> Result<DoctorReport, Failure> {
         self.get("/v1/doctor", &NONE).await
+    }
+
+    /// Replaces the gateway's process.
+    pub(crate) async fn restart_gateway(&self) -> Result<GatewayView, Failure> {
+        self.json_within(GC_TIMEOUT, || self.request(Method::POST, "/v1/gateway/restart")).await
     }
 
     /// Removes what nothing needs any more.

@@ -8,13 +8,17 @@ use ark_model::exit::ExitCode;
 use ark_server::roles::gateway::{self, Config, Program};
 
 use super::up::{data_dir, log_to_stderr};
+use crate::cli::block_on;
+use crate::client::Connection;
+use crate::context::Context;
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::Shown;
 
 /// What `gateway` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  ark gateway --data-dir ./data --http 127.0.0.1:8080",
+    args_conflicts_with_subcommands = true,
+    before_help = "Examples:\n  ark gateway --data-dir ./data --http 127.0.0.1:8080\n  ark gateway restart",
     after_help = "It serves the last routes it was told, with or without a server. SIGTERM gives requests 30 s\nto end. `ark up` starts one by itself."
 )]
 pub(crate) struct Args {
@@ -32,6 +36,23 @@ pub(crate) struct Args {
     /// Serve with the sockets handed over on standard input (started by the supervisor)
     #[arg(long, hide = true)]
     worker: bool,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Replace the gateway's process without losing a request
+    #[command(
+        before_help = "Examples:\n  ark gateway restart",
+        after_help = "A new process takes over the listening sockets. The one before lets its connections end,\nfor at most five minutes."
+    )]
+    Restart {
+        #[command(flatten)]
+        shown: Shown,
+        #[command(flatten)]
+        connection: Connection,
+    },
 }
 
 /// What `gateway` and `up` take about listeners.
@@ -63,11 +84,29 @@ impl Listener {
     }
 }
 
-pub(crate) fn shown(_: &Args) -> Shown {
-    Shown::default()
+pub(crate) fn shown(args: &Args) -> Shown {
+    match &args.action {
+        Some(Action::Restart { shown, .. }) => *shown,
+        None => Shown::default(),
+    }
+}
+
+fn restart(shown: Shown, connection: &Connection) -> Ended {
+    let context = Context::new(connection, shown)?;
+    block_on(async {
+        let gateway = context.client.restart_gateway().await?;
+        context.out.one(&gateway, |gateway| {
+            let pid = gateway.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+            format!("replaced: a new gateway serves{pid}, the one before lets its connections end")
+        })?;
+        Ok(Exit::DONE)
+    })
 }
 
 pub(crate) fn run(args: Args) -> Ended {
+    if let Some(Action::Restart { shown, connection }) = args.action {
+        return restart(shown, &connection);
+    }
     log_to_stderr();
     let data_dir = data_dir(args.data_dir)?;
     if args.worker {

@@ -226,7 +226,7 @@ impl Conn {
     /// came with the head stay in the buffer, after it.
     async fn read_head(&mut self, wait_ms: u64) -> Result<Option<RequestHead>, Refusal> {
         if self.client.buffer.is_empty() {
-            if self.worker.is_stopping() {
+            if self.worker.is_ending() {
                 return Ok(None);
             }
             self.slot.does(Doing::Idle);

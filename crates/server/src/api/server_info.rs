@@ -1,5 +1,7 @@
 //! The server itself.
 
+use std::time::Duration;
+
 use ark_engine::Enforcement;
 use ark_model::api::{
     Capability, DoctorReport, EngineView, GatewayView, GcReport, Health, ProblemCode, ServerInfo,
@@ -35,6 +37,18 @@ pub(super) fn operations() -> Vec<Operation> {
             .needs(Permission::ManageServer)
             .takes::<ShutdownRequest>()
             .answers::<ShutdownRequest>(202),
+        Operation::post(
+            "/v1/gateway/restart",
+            ("restartGateway", "Replace the gateway's process without losing a request"),
+            restart_gateway,
+        )
+        .about(
+            "A new process takes over the listening sockets; the one before lets its connections end, \
+             for at most five minutes. Answers when the new one serves.",
+        )
+        .needs(Permission::ManageServer)
+        .answers::<GatewayView>(200)
+        .problems(&[ProblemCode::Busy]),
         Operation::get("/v1/doctor", ("doctor", "What is well and what is not"), doctor::doctor)
             .answers::<DoctorReport>(200),
         Operation::post(
@@ -106,6 +120,30 @@ fn engine_view(state: &ServerState) -> EngineView {
         kind: state.engine.kind().as_str().to_owned(),
         capabilities: capabilities.rows().into_iter().map(capability).collect(),
     }
+}
+
+/// How long a new gateway is waited for; its supervisor gives up after 30 s.
+const REPLACED_WITHIN: Duration = Duration::from_secs(25);
+
+async fn restart_gateway(State(state): State<Shared>) -> Result<Json<GatewayView>, ApiError> {
+    let data_dir = state.settings.data_dir.clone();
+    let Some(before) = ark_gateway::role::replace(&data_dir) else {
+        return Err(ApiError::new(ProblemCode::Busy, "there is no gateway that could be replaced")
+            .remedy("look at it", "ark doctor"));
+    };
+    let began = std::time::Instant::now();
+    while began.elapsed() < REPLACED_WITHIN {
+        let seen = state.observations.gateway();
+        if seen.connected && seen.boot.is_some_and(|boot| boot != before.boot) {
+            return Ok(Json(gateway_view(&state.observations)));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err(ApiError::new(
+        ProblemCode::Busy,
+        "the gateway was not replaced: the one before serves on, or one replaced earlier still ends",
+    )
+    .remedy("see why", "gateway.log in the data directory"))
 }
 
 async fn shutdown(

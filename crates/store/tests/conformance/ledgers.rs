@@ -224,6 +224,7 @@ pub(crate) async fn a_killed_gateways_last_counters_are_added_once(store: &Store
     let lost = LostBoot {
         boot: boot(1),
         checkpoint_at: at(1),
+        in_order: false,
         targets: vec![target(104, 2, 1)],
         routes: Vec::new(),
     };
