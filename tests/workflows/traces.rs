@@ -19,10 +19,9 @@ const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Recordings that Ark does not answer as AWS did, by a part of their name or of what is asked in
 /// them, each with its reason.
-const EXCEPTIONS: [(&str, &str); 12] = [
+const EXCEPTIONS: [(&str, &str); 11] = [
     (NO_MODELS, "a mock is not held to the models of AWS's services: there are none in Ark"),
     ("AllHttpHeaders", "no HTTP request is made whose headers could be shown"),
-    ("JSONata", "expressions of JSONata are not evaluated yet"),
     ("test_aws_sdk.py", "AWS's other services are not there to be called"),
     ("test_parallel_state[", DROPPED),
     ("test_parallel_state_nested", DROPPED),
