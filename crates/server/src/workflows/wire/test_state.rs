@@ -82,7 +82,11 @@ fn execution(call: &Call) -> ExecutionInfo {
     let (machine, name) = (NAME.to_owned(), NAME.to_owned());
     ExecutionInfo {
         express: false,
-        arn: arn(Resource::Execution { machine: machine.clone(), label: None, name }),
+        arn: arn(Resource::Express {
+            machine: machine.clone(),
+            name,
+            id: uuid::Uuid::new_v4().to_string(),
+        }),
         name: NAME.into(),
         input: call.text("input").unwrap_or("{}").into(),
         role_arn: call.text("roleArn").unwrap_or_default().into(),
