@@ -32,7 +32,7 @@ pub use deployments::{
     ReceiptView, ReleaseRef, RollbackRequest, RolloutView, SideProgress, SideTraffic, StepState,
     StepView, WatchView, WishRequest,
 };
-pub use environments::{EnvironmentCreate, EnvironmentView};
+pub use environments::{EnvironmentCreate, EnvironmentView, FreezePut};
 pub use problem::{DiagnosticSeverity, DiagnosticView, Problem, ProblemCode, Remedy};
 pub use releases::{
     ChangeKind, ConfigChange, DefinitionChange, DiffQuery, ReleaseConfigEntry, ReleaseDetail,

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::freeze::FreezeWindow;
 use crate::ids::{AppName, DeploymentId, EnvName, ReleaseNumber};
 use crate::rollout::Watch;
 
@@ -40,6 +41,9 @@ pub struct Environment {
     pub owner: String,
     /// When.
     pub created_at: Timestamp,
+    /// When it takes no deployments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<FreezeWindow>,
 }
 
 /// What is wanted of an app in an environment, and which release is believed good: the intent

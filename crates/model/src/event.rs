@@ -16,6 +16,8 @@ pub enum EventKind {
     EnvironmentDestroying,
     /// An environment is gone.
     EnvironmentDestroyed,
+    /// Freeze windows of an environment were changed.
+    EnvironmentFreeze,
     /// A configuration version was written.
     ConfigChanged,
     /// A release was made.

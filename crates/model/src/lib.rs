@@ -11,6 +11,7 @@ pub mod diagnosis;
 pub mod environment;
 pub mod event;
 pub mod exit;
+pub mod freeze;
 pub mod gateway;
 pub mod histogram;
 pub mod ids;

@@ -5,6 +5,7 @@
 
 pub mod converge;
 pub mod failures;
+pub mod freeze;
 pub mod judge;
 pub mod observed;
 pub mod policy;

@@ -44,6 +44,7 @@ impl Direct {
                     state: EnvState::Active,
                     owner: "ada".into(),
                     created_at: at(0),
+                    freeze: Vec::new(),
                 })
             })
             .expect("an environment");

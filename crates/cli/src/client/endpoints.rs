@@ -5,10 +5,10 @@ use std::time::Duration;
 use ark_model::api::{
     AbortRequest, AppDetail, AppRow, ArtifactAnswer, ArtifactOffer, ConfigPatch, ConfigView,
     DeployRequest, DeploymentView, DeploymentsQuery, DiffQuery, DoctorReport, EnvironmentCreate,
-    EnvironmentView, GatewayView, GcReport, InstanceRow, InstancesQuery, Page, PageQuery, PlanView,
-    PromoteRequest, ReceiptView, ReleaseDetail, ReleaseDiff, ReleaseRow, ResolvedEnvironment,
-    RollbackRequest, ScaleRequest, ServerInfo, ShutdownRequest, TokenCreate, TokenCreated,
-    TokenView, VariablesQuery, WishRequest,
+    EnvironmentView, FreezePut, GatewayView, GcReport, InstanceRow, InstancesQuery, Page,
+    PageQuery, PlanView, PromoteRequest, ReceiptView, ReleaseDetail, ReleaseDiff, ReleaseRow,
+    ResolvedEnvironment, RollbackRequest, ScaleRequest, ServerInfo, ShutdownRequest, TokenCreate,
+    TokenCreated, TokenView, VariablesQuery, WishRequest,
 };
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use reqwest::{Body, Method};
@@ -79,6 +79,27 @@ impl Client {
         request: &EnvironmentCreate,
     ) -> Result<EnvironmentView, Failure> {
         self.post("/v1/environments", request).await
+    }
+
+    /// Makes or replaces a freeze window.
+    pub(crate) async fn put_freeze(
+        &self,
+        env: &EnvName,
+        window: &str,
+        put: &FreezePut,
+    ) -> Result<EnvironmentView, Failure> {
+        let path = format!("/v1/environments/{env}/freeze/{window}");
+        self.json(|| self.request(Method::PUT, &path).json(put)).await
+    }
+
+    /// Removes a freeze window.
+    pub(crate) async fn delete_freeze(
+        &self,
+        env: &EnvName,
+        window: &str,
+    ) -> Result<EnvironmentView, Failure> {
+        let path = format!("/v1/environments/{env}/freeze/{window}");
+        self.json(|| self.request(Method::DELETE, &path)).await
     }
 
     /// Begins to destroy an environment.

@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Begin although the environment is frozen; the reason is recorded
+    #[arg(long, value_name = "REASON")]
+    override_freeze: Option<String>,
     /// Return as soon as the server has accepted it
     #[arg(long)]
     detach: bool,
@@ -95,6 +98,7 @@ pub(crate) fn run(args: Args) -> Ended {
         let mut request = args.what.request(&context, &launch, &definition).await?;
         request.now = args.now;
         request.reason = args.reason;
+        request.override_freeze = args.override_freeze;
         let view = ask(&context.client, &env, &launch.app, &request).await?;
         if args.detach {
             return detached(&context, &view);

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use ark_model::EnvName;
-use ark_model::api::{EnvironmentCreate, EnvironmentView};
+use ark_model::api::{EnvironmentCreate, EnvironmentView, FreezePut};
+use ark_model::definition::DurationText;
 use ark_model::environment::{EnvKind, EnvState};
 use ark_model::exit::ExitCode;
+use ark_model::freeze::FreezeEffect;
 use clap::{Subcommand, ValueEnum};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
@@ -74,12 +76,44 @@ enum Action {
         #[command(flatten)]
         common: Common,
     },
+    /// Show, make or remove times at which an environment takes no deployments
+    #[command(
+        before_help = "Examples:\n  ark env freeze production\n  ark env freeze production weekend --cron \"0 17 * * FRI\" --for 64h --zone Europe/Berlin\n  ark env freeze production office --allow --cron \"0 9 * * MON-FRI\" --for 8h --zone Europe/Berlin\n  ark env freeze production weekend --remove",
+        after_help = "A window that denies beats one that allows; with windows that allow, deployments begin only\nwhile one of them is open. `ark deploy --override-freeze REASON` begins nevertheless; rollbacks always do."
+    )]
+    Freeze(Freeze),
     /// Save the default environment of this user
     #[command(before_help = "Examples:\n  ark env use staging")]
     Use {
         /// Name
         name: EnvName,
     },
+}
+
+/// What `env freeze` takes.
+#[derive(Debug, clap::Args)]
+struct Freeze {
+    /// Environment
+    name: EnvName,
+    /// Name of a window; without it all are shown
+    window: Option<String>,
+    /// Deployments begin only while a window like this is open, instead of never while it is
+    #[arg(long, requires = "cron")]
+    allow: bool,
+    /// When it opens: minute, hour, day, month, day of the week
+    #[arg(long, value_name = "CRON", requires = "window", requires = "length")]
+    cron: Option<String>,
+    /// How long it stays open: 90m, 64h, 14d
+    #[arg(long = "for", value_name = "DURATION", id = "length", requires = "cron")]
+    length: Option<DurationText>,
+    /// Time zone whose clock the cron expression follows
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    zone: String,
+    /// Remove it
+    #[arg(long, requires = "window", conflicts_with = "cron")]
+    remove: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -106,7 +140,8 @@ pub(crate) fn shown(args: &Args) -> Shown {
     match &args.action {
         Action::Create { common, .. }
         | Action::List { common }
-        | Action::Destroy { common, .. } => common.shown,
+        | Action::Destroy { common, .. }
+        | Action::Freeze(Freeze { common, .. }) => common.shown,
         Action::Use { .. } => Shown::default(),
     }
 }
@@ -119,6 +154,7 @@ pub(crate) fn run(args: Args) -> Ended {
             let context = common.context()?;
             block_on(destroy(&context, &name, yes, detach))
         }
+        Action::Freeze(args) => freeze(&args),
         Action::Use { name } => use_env(name),
     }
 }
@@ -170,6 +206,74 @@ fn render(rows: &[EnvironmentView], now: Timestamp, style: Style) -> String {
         ]);
     }
     table.render(style)
+}
+
+fn freeze(args: &Freeze) -> Ended {
+    let context = args.common.context()?;
+    let client = &context.client;
+    block_on(async {
+        let view = match (&args.window, &args.cron, args.length) {
+            (Some(window), Some(cron), Some(length)) => {
+                let put = FreezePut {
+                    effect: if args.allow { FreezeEffect::Allow } else { FreezeEffect::Deny },
+                    cron: cron.clone(),
+                    seconds: length.get().as_secs(),
+                    time_zone: args.zone.clone(),
+                };
+                client.put_freeze(&args.name, window, &put).await?
+            }
+            (Some(window), ..) if args.remove => client.delete_freeze(&args.name, window).await?,
+            (Some(window), ..) => {
+                let mut view = client.environment(&args.name).await?;
+                view.freeze.retain(|other| other.name == *window);
+                if view.freeze.is_empty() {
+                    let text = format!("{} has no freeze window `{window}`", args.name);
+                    return Err(Failure::new(ExitCode::NotFound, "freeze-not-found", text)
+                        .remedy("those there are", format!("ark env freeze {}", args.name)));
+                }
+                view
+            }
+            (None, ..) => client.environment(&args.name).await?,
+        };
+        let style = context.out.style;
+        context.out.one(&view, |view| render_freeze(view, style))?;
+        Ok(Exit::DONE)
+    })
+}
+
+fn render_freeze(view: &EnvironmentView, style: Style) -> String {
+    let now = match &view.frozen {
+        None => format!("{} takes deployments now", view.name),
+        Some(frozen) => {
+            let until = match frozen.until {
+                Some(until) => format!("until {until}"),
+                None => "with no end in sight".to_owned(),
+            };
+            let cause = match &frozen.window {
+                Some(window) => format!("window {window} is open"),
+                None => "no window that allows deployments is open".to_owned(),
+            };
+            format!("{} is frozen {until}: {cause}", view.name)
+        }
+    };
+    if view.freeze.is_empty() {
+        return format!("{now}; it has no freeze windows");
+    }
+    let mut table = Table::new(["window", "effect", "opens", "stays open", "time zone"]);
+    for window in &view.freeze {
+        let effect = match window.effect {
+            FreezeEffect::Deny => "deny",
+            FreezeEffect::Allow => "allow",
+        };
+        table.row([
+            window.name.clone(),
+            effect.to_owned(),
+            window.cron.clone(),
+            DurationText::from(window.length()).to_string(),
+            window.time_zone.clone(),
+        ]);
+    }
+    format!("{now}\n{}", table.render(style))
 }
 
 async fn destroy(context: &Context, name: &EnvName, yes: bool, detach: bool) -> Ended {

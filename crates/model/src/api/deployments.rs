@@ -86,6 +86,9 @@ pub struct DeployRequest {
     /// The commit the caller's directory is at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// Why it is to begin although the environment is frozen. Recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_freeze: Option<String>,
 }
 
 /// Asks to go back. The running deployment is aborted first.

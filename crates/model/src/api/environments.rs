@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::{EnvKind, EnvState};
+use crate::freeze::{FreezeEffect, FreezeWindow, Frozen};
 use crate::ids::EnvName;
 
 /// Creates an environment. One that exists with the same kind is left as it is.
@@ -35,4 +36,24 @@ pub struct EnvironmentView {
     pub apps: Vec<String>,
     /// Instances that may still run.
     pub instances: u32,
+    /// Its freeze windows.
+    #[serde(default)]
+    pub freeze: Vec<FreezeWindow>,
+    /// That no deployment begins now, and until when.
+    #[serde(default)]
+    pub frozen: Option<Frozen>,
+}
+
+/// A freeze window; its name is in the address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FreezePut {
+    /// Whether it refuses or allows.
+    pub effect: FreezeEffect,
+    /// When it opens: five fields, minute, hour, day, month, day of the week.
+    pub cron: String,
+    /// How long it stays open, in seconds.
+    pub seconds: u64,
+    /// The IANA time zone whose clock the cron expression follows.
+    pub time_zone: String,
 }

@@ -71,10 +71,14 @@ problem_codes! {
     ForeignOrigin "foreign-origin" 403 Refused "requests from web pages are refused"
     /// The environment does not define every value the app needs; `missing` lists all names.
     MissingConfig "missing-config" 403 Refused "configuration values are missing"
+    /// The environment takes no deployments now.
+    Frozen "frozen" 403 Refused "the environment is frozen"
     /// Secret values of a permanent environment are given to administrators only.
     SecretsProtected "secrets-protected" 403 Refused "secret values are protected here"
     /// The environment does not exist.
     EnvironmentNotFound "environment-not-found" 404 NotFound "no such environment"
+    /// The freeze window does not exist.
+    FreezeNotFound "freeze-not-found" 404 NotFound "no such freeze window"
     /// The app does not exist in the environment.
     AppNotFound "app-not-found" 404 NotFound "no such app"
     /// The deployment does not exist.

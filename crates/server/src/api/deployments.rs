@@ -39,6 +39,7 @@ const DEPLOY_PROBLEMS: &[ProblemCode] = &[
     ProblemCode::NotRunnable,
     ProblemCode::ArtifactIncomplete,
     ProblemCode::MissingConfig,
+    ProblemCode::Frozen,
     ProblemCode::EnvironmentDestroying,
     ProblemCode::AlreadyExists,
     ProblemCode::ReleaseNotFound,
@@ -147,6 +148,8 @@ async fn create(
         running: if request.now { Running::GivesWay } else { Running::Finishes },
         reason: request.reason,
         commit: request.commit,
+        override_freeze: request.override_freeze,
+        note: None,
     };
     let observations = state.observations.clone();
     let answer = once(&state, key, StatusCode::ACCEPTED, move |tx| {
@@ -267,6 +270,8 @@ async fn rollback(
         running: Running::GivesWay,
         reason: request.reason,
         commit: None,
+        override_freeze: None,
+        note: None,
     };
     let observations = state.observations.clone();
     let answer = once(&state, key, StatusCode::ACCEPTED, move |tx| {

@@ -1,9 +1,11 @@
 //! Environments.
 
 use ark_model::EnvName;
-use ark_model::api::{EnvironmentCreate, EnvironmentView, Page, PageQuery, ProblemCode};
+use ark_model::api::{EnvironmentCreate, EnvironmentView, FreezePut, Page, PageQuery, ProblemCode};
 use ark_model::environment::{EnvKind, EnvState, Environment};
 use ark_model::event::EventKind;
+use ark_model::freeze::FreezeWindow;
+use ark_planner::freeze;
 use ark_store::ReadTx;
 use axum::extract::State;
 use http::StatusCode;
@@ -43,6 +45,27 @@ pub(super) fn operations() -> Vec<Operation> {
         .needs(Permission::DestroyEnvironment)
         .answers::<EnvironmentView>(202)
         .problems(&[ProblemCode::EnvironmentNotFound]),
+        Operation::put(
+            "/v1/environments/{env}/freeze/{window}",
+            ("putFreezeWindow", "Make or replace a freeze window"),
+            put_window,
+        )
+        .about(
+            "While a window that denies is open, or windows that allow exist and none is open, no \
+             deployment begins. Rollbacks always do.",
+        )
+        .needs(Permission::FreezeEnvironment)
+        .takes::<FreezePut>()
+        .answers::<EnvironmentView>(200)
+        .problems(&[ProblemCode::EnvironmentNotFound, ProblemCode::InvalidValue]),
+        Operation::delete(
+            "/v1/environments/{env}/freeze/{window}",
+            ("deleteFreezeWindow", "Remove a freeze window"),
+            delete_window,
+        )
+        .needs(Permission::FreezeEnvironment)
+        .answers::<EnvironmentView>(200)
+        .problems(&[ProblemCode::EnvironmentNotFound, ProblemCode::FreezeNotFound]),
     ]
 }
 
@@ -128,6 +151,62 @@ async fn destroy(
     Ok((StatusCode::ACCEPTED, Json(view)))
 }
 
+async fn put_window(
+    State(state): State<Shared>,
+    caller: Caller,
+    Path((env, name)): Path<(EnvName, String)>,
+    Json(put): Json<FreezePut>,
+) -> Result<Json<EnvironmentView>, ApiError> {
+    let FreezePut { effect, cron, seconds, time_zone } = put;
+    let window = FreezeWindow { name, effect, cron, seconds, time_zone };
+    let act = Act { by: caller.name, now: Timestamp::now() };
+    let view = state
+        .store
+        .write::<_, ApiError, _>(move |tx| {
+            let mut environment = find::environment(tx, &env)?;
+            environment.freeze.retain(|other| other.name != window.name);
+            environment.freeze.push(window.clone());
+            environment.freeze.sort_by(|a, b| a.name.cmp(&b.name));
+            freeze::check(&environment.freeze, act.now)
+                .map_err(|why| ApiError::new(ProblemCode::InvalidValue, why.to_string()))?;
+            tx.put_environment(&environment)?;
+            let text = format!(
+                "freeze window {} of {env}: {:?} from `{}` for {} s, {}",
+                window.name, window.effect, window.cron, window.seconds, window.time_zone
+            );
+            tx.append_event(act.event(EventKind::EnvironmentFreeze, &env, None, text))?;
+            view(tx, environment)
+        })
+        .await?;
+    Ok(Json(view))
+}
+
+async fn delete_window(
+    State(state): State<Shared>,
+    caller: Caller,
+    Path((env, name)): Path<(EnvName, String)>,
+) -> Result<Json<EnvironmentView>, ApiError> {
+    let act = Act { by: caller.name, now: Timestamp::now() };
+    let view = state
+        .store
+        .write::<_, ApiError, _>(move |tx| {
+            let mut environment = find::environment(tx, &env)?;
+            let before = environment.freeze.len();
+            environment.freeze.retain(|window| window.name != name);
+            if environment.freeze.len() == before {
+                let detail = format!("{env} has no freeze window `{}`", find::cut(&name));
+                return Err(ApiError::new(ProblemCode::FreezeNotFound, detail)
+                    .remedy("those there are", format!("ark env freeze {env}")));
+            }
+            tx.put_environment(&environment)?;
+            let text = format!("freeze window {name} of {env} was removed");
+            tx.append_event(act.event(EventKind::EnvironmentFreeze, &env, None, text))?;
+            view(tx, environment)
+        })
+        .await?;
+    Ok(Json(view))
+}
+
 fn view(tx: &ReadTx, environment: Environment) -> Result<EnvironmentView, ApiError> {
     let apps = tx.app_states_of(&environment.name)?;
     let instances = tx.alive_count(&environment.name)?;
@@ -139,5 +218,7 @@ fn view(tx: &ReadTx, environment: Environment) -> Result<EnvironmentView, ApiErr
         created_at: environment.created_at,
         apps: apps.into_iter().map(|app| app.app.to_string()).collect(),
         instances: u32::try_from(instances).unwrap_or(u32::MAX),
+        frozen: freeze::frozen(&environment.freeze, Timestamp::now()),
+        freeze: environment.freeze,
     })
 }

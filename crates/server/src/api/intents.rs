@@ -12,6 +12,7 @@ use ark_model::environment::{AppState, EnvKind, EnvState, Environment};
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::release::ReleaseContent;
 use ark_model::{AppName, Deployment, DeploymentId, DeploymentState, EnvName, ReleaseNumber};
+use ark_planner::freeze::frozen;
 use ark_planner::queue::{Running, enqueue, recent, rollback_strategy, rollback_targets};
 use ark_store::{DeploymentFilter, InsertedRelease, NewRelease, ReadTx, WriteTx};
 use jiff::Timestamp;
@@ -79,6 +80,7 @@ pub(super) fn ensure_environment(
         state: EnvState::Active,
         owner: act.by.clone(),
         created_at: act.now,
+        freeze: Vec::new(),
     };
     tx.insert_environment(&environment)?;
     let kind = match environment.kind {
@@ -103,12 +105,16 @@ pub(super) struct Terms {
     pub(super) running: Running,
     pub(super) reason: Option<String>,
     pub(super) commit: Option<String>,
+    /// Why it begins although the environment is frozen.
+    pub(super) override_freeze: Option<String>,
+    /// What a reader of the receipt must know from the start.
+    pub(super) note: Option<String>,
 }
 
 /// Records release and deployment.
 ///
 /// # Errors
-/// `missing-config`, `artifact-incomplete`, `environment-destroying`,
+/// `frozen`, `missing-config`, `artifact-incomplete`, `environment-destroying`,
 /// `already-exists` for a host of another app.
 pub(super) fn deploy(
     tx: &mut WriteTx,
@@ -119,10 +125,12 @@ pub(super) fn deploy(
     act: &Act,
 ) -> Result<Deployment, ApiError> {
     let strategy = strategy(terms.strategy, &wanted.definition, env);
-    if let Some(found) = tx.environment(env)?
-        && found.state == EnvState::Destroying
-    {
-        return Err(find::destroying(env));
+    let mut note = None;
+    if let Some(found) = tx.environment(env)? {
+        if found.state == EnvState::Destroying {
+            return Err(find::destroying(env));
+        }
+        note = thaw(&found, app, terms, act)?;
     }
     let config = tx.config(env, app)?;
     let resolved = resolve(env, app, &wanted.definition, &config)
@@ -152,7 +160,39 @@ pub(super) fn deploy(
         tx.append_event(act.event(EventKind::ReleaseCreated, env, Some(app), text))?;
     }
     let release = inserted.into_release().number;
-    queue(tx, env, app, DeploymentKind::Deploy, release, strategy, terms, act)
+    let terms = Terms { note, ..terms.clone() };
+    queue(tx, env, app, DeploymentKind::Deploy, release, strategy, &terms, act)
+}
+
+/// Refuses a deployment to a frozen environment, unless it says why it is to begin nevertheless:
+/// then what is recorded of that.
+fn thaw(
+    environment: &Environment,
+    app: &AppName,
+    terms: &Terms,
+    act: &Act,
+) -> Result<Option<String>, ApiError> {
+    let Some(frozen) = frozen(&environment.freeze, act.now) else { return Ok(None) };
+    let env = &environment.name;
+    let cause = match &frozen.window {
+        Some(window) => format!("freeze window `{window}` is open"),
+        None => "no window that allows deployments is open".to_owned(),
+    };
+    if let Some(reason) = terms.override_freeze.as_deref().map(str::trim).filter(|r| !r.is_empty())
+    {
+        return Ok(Some(format!("{cause}; overridden by {}: {}", act.by, words(reason))));
+    }
+    let until = match frozen.until {
+        Some(until) => format!("until {until}"),
+        None => "with no end in sight".to_owned(),
+    };
+    Err(ApiError::new(ProblemCode::Frozen, format!("{env} is frozen {until}: {cause}"))
+        .remedy("its windows", format!("ark env freeze {env}"))
+        .remedy(
+            "deploy nevertheless",
+            format!("ark deploy {app} -e {env} --override-freeze REASON"),
+        )
+        .remedy("go back, which always works", format!("ark rollback {app} -e {env}")))
 }
 
 /// Refuses hosts that lead to another app of the environment already. Other environments run the
@@ -279,6 +319,7 @@ fn queue(
     };
     let deployment = Deployment {
         reason: terms.reason.as_deref().map(words),
+        notes: terms.note.iter().cloned().collect(),
         ..Deployment::queued(
             terms.id,
             (env.clone(), app.clone()),
@@ -308,7 +349,8 @@ fn queue(
         DeploymentKind::Deploy => "deployment of",
         DeploymentKind::Rollback => "rollback to",
     };
-    let because = deployment.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
+    let because: String =
+        deployment.reason.iter().chain(&terms.note).map(|words| format!(": {words}")).collect();
     let text = format!("{asked} {release} of {} was asked for{because}", place(env, app));
     let event = act.event(EventKind::DeploymentQueued, env, Some(app), text);
     events.push(NewEvent { deployment: Some(deployment.id), ..event });

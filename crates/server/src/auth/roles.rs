@@ -21,6 +21,8 @@ pub enum Permission {
     CreateEnvironment,
     /// Destroy environments.
     DestroyEnvironment,
+    /// Change the freeze windows of environments.
+    FreezeEnvironment,
     /// List, make and revoke tokens.
     ManageTokens,
     /// End the server, remove what is not needed any more.
@@ -29,7 +31,7 @@ pub enum Permission {
 
 impl Permission {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Read,
         Self::Deploy,
         Self::Configure,
@@ -38,6 +40,7 @@ impl Permission {
         Self::ReadPermanentSecrets,
         Self::CreateEnvironment,
         Self::DestroyEnvironment,
+        Self::FreezeEnvironment,
         Self::ManageTokens,
         Self::ManageServer,
     ];
@@ -53,6 +56,7 @@ impl Permission {
             Self::ReadPermanentSecrets => "read secret values of permanent environments",
             Self::CreateEnvironment => "create environments",
             Self::DestroyEnvironment => "destroy environments",
+            Self::FreezeEnvironment => "change freeze windows",
             Self::ManageTokens => "manage tokens",
             Self::ManageServer => "manage the server",
         }
@@ -69,6 +73,7 @@ impl Permission {
             | Self::CreateEnvironment => Role::Deployer,
             Self::ReadPermanentSecrets
             | Self::DestroyEnvironment
+            | Self::FreezeEnvironment
             | Self::ManageTokens
             | Self::ManageServer => Role::Admin,
         }

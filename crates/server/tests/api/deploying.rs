@@ -394,3 +394,53 @@ async fn a_host_leads_to_one_app() {
     deploy("production", "web").await.expect(202);
     deploy("dev", "web").await.expect(202);
 }
+
+#[tokio::test]
+async fn a_frozen_environment_takes_no_deployment_unless_told_why_and_every_rollback() {
+    let server = Server::start().await;
+    server.deploy("production", &launch(1)).await.expect(202);
+    server.finish("production", DeploymentState::Succeeded).await;
+    server.deploy("production", &launch(2)).await.expect(202);
+    server.finish("production", DeploymentState::Succeeded).await;
+
+    // Each day for 25 hours: always.
+    let window = "/v1/environments/production/freeze/always";
+    let always = json!({
+        "effect": "deny", "cron": "0 0 * * *", "seconds": 90_000, "time_zone": "Europe/Berlin",
+    });
+    let put = |role: Role, body: &Value| server.request(role, Method::PUT, window).json(body);
+    server.send(put(Role::Deployer, &always)).await.problem("forbidden");
+    let mut nowhere = always.clone();
+    nowhere["time_zone"] = json!("Berlin");
+    server.send(put(Role::Admin, &nowhere)).await.problem("invalid-value");
+    let view = server.send(put(Role::Admin, &always)).await.expect(200);
+    assert_eq!(view["frozen"], json!({ "window": "always", "until": null }));
+    assert_eq!(view["freeze"][0]["cron"], "0 0 * * *");
+
+    let refused = server.deploy("production", &launch(3)).await;
+    let problem = refused.problem("frozen");
+    assert_eq!(problem["exit_code"], 7);
+    assert!(problem["detail"].as_str().is_some_and(|d| d.contains("`always` is open")));
+    // Other environments are not.
+    server.deploy("staging", &launch(3)).await.expect(202);
+
+    let rollback = server.post(&format!("{APP}/rollback"), &json!({})).await.expect(202);
+    assert_eq!(rollback["release"], 1);
+    server.finish("production", DeploymentState::Succeeded).await;
+
+    let mut body = deploy_body(&launch(3));
+    body["override_freeze"] = json!("  ");
+    server.post(&format!("{APP}/deployments"), &body).await.problem("frozen");
+    body["override_freeze"] = json!("the site is down");
+    let deployment = server.post(&format!("{APP}/deployments"), &body).await.expect(202);
+    let finished = server.finish("production", DeploymentState::Succeeded).await;
+    assert_eq!(finished.id.to_string(), deployment["id"].as_str().expect("an id"));
+    assert!(finished.notes[0].ends_with(": the site is down"), "{:?}", finished.notes);
+    let events = server.get("/v1/events?env=production").await;
+    assert!(events.text.contains("overridden by"), "{}", events.text);
+
+    server.send(server.request(Role::Admin, Method::DELETE, window)).await.expect(200);
+    let gone = server.send(server.request(Role::Admin, Method::DELETE, window)).await;
+    gone.problem("freeze-not-found");
+    server.deploy("production", &launch(4)).await.expect(202);
+}

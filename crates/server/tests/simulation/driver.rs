@@ -121,6 +121,7 @@ impl Simulation {
                 state: EnvState::Active,
                 owner: "ana".into(),
                 created_at: start,
+                freeze: Vec::new(),
             })
         }))
         .unwrap();

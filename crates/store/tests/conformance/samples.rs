@@ -41,6 +41,7 @@ pub(crate) fn environment(name: &str) -> Environment {
         state: EnvState::Active,
         owner: "ada".into(),
         created_at: at(0),
+        freeze: Vec::new(),
     }
 }
 
