@@ -697,7 +697,7 @@ fn words(number: f64, after: bool, ordinal: bool) -> String {
         20..=99 => {
             let decade = DECADES[small / 10 - 2];
             let mut out = format!("{}{decade}", if after { " and " } else { "" });
-            if small % 10 > 0 {
+            if !small.is_multiple_of(10) {
                 out.push('-');
                 out.push_str(&words(number % 10.0, false, ordinal));
             } else if ordinal {
@@ -709,7 +709,7 @@ fn words(number: f64, after: bool, ordinal: bool) -> String {
         100..=999 => {
             let hundreds = FEW[small / 100];
             let mut out = format!("{}{hundreds} Hundred", if after { ", " } else { "" });
-            if small % 100 > 0 {
+            if !small.is_multiple_of(100) {
                 out.push_str(&words(number % 100.0, true, ordinal));
             } else if ordinal {
                 out.push_str("th");

@@ -68,7 +68,7 @@ pub fn validate(text: &str, kind: MachineKind) -> Vec<Finding> {
         // What only the interpreter's own reader sees.
         findings.push(match error {
             DefinitionError::Schema { message, location } => Finding::schema(message, location),
-            other => Finding::schema(other.to_string(), "/"),
+            error @ DefinitionError::Json(_) => Finding::schema(error.to_string(), "/"),
         });
     }
     findings.truncate(FINDINGS_MAX);
