@@ -13,6 +13,7 @@ use ark_model::ids::BootId;
 use ark_model::instance::ProcessIdentity;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::access_log::{AccessLog, Sink};
 use crate::adopt::IdentityFile;
 use crate::clock::millis;
 use crate::conductor::{Beginning, Conductor, Port, PortObserver};
@@ -44,6 +45,8 @@ pub struct Options {
     pub workers: usize,
     /// Who starts it anew when it dies.
     pub supervisor: Option<ProcessIdentity>,
+    /// Whether and where requests are logged.
+    pub access_log: Option<AccessLog>,
 }
 
 impl Options {
@@ -55,12 +58,14 @@ impl Options {
 
     /// As `config` says, with a worker per core.
     pub fn of(config: Config) -> Result<Self> {
+        let access_log = config.access_log;
         Ok(Self {
             doors: config.open_doors()?,
             data_dir: config.data_dir,
             ports: HashMap::new(),
             workers: default_workers(),
             supervisor: None,
+            access_log,
         })
     }
 }
@@ -89,7 +94,7 @@ impl Gateway {
     }
 
     pub(crate) fn start_observed(options: Options, on_port: PortObserver) -> Result<Self> {
-        let Options { data_dir, doors, ports, workers, supervisor } = options;
+        let Options { data_dir, doors, ports, workers, supervisor, access_log } = options;
         let count = workers.max(1);
         let addresses = |tls: bool| -> Result<Vec<SocketAddr>> {
             let of_kind = doors.iter().filter(|(_, door)| door.tls == tls);
@@ -108,6 +113,10 @@ impl Gateway {
             let config = tls::config(certificates.clone())?;
             // Freshly made, so it is empty.
             let _ = shared.tls.set(Tls { config, certificates });
+        }
+        if let Some(log) = access_log {
+            // Freshly made, so it is empty.
+            let _ = shared.access_log.set(Sink::start(log, &data_dir)?);
         }
         let boot = BootId(uuid::Uuid::now_v7());
         let workers = start_workers(&shared, count)?;

@@ -7,6 +7,8 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ark_model::instance::ProcessIdentity;
+
+use crate::access_log::AccessLog;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -30,7 +32,11 @@ pub(crate) enum Note {
     /// Either way, with a socket: this discovery port is listened on.
     Port { port: u16 },
     /// Supervisor to gateway: that was all, begin.
-    Begin { supervisor: ProcessIdentity },
+    Begin {
+        supervisor: ProcessIdentity,
+        #[serde(default)]
+        access_log: Option<AccessLog>,
+    },
     /// Gateway to supervisor: connections are accepted.
     Ready,
     /// Gateway to supervisor: this discovery port is no longer listened on.

@@ -16,6 +16,7 @@
 //!
 //! It must not know the store or any engine: it receives a table and emits measurements.
 
+pub mod access_log;
 pub mod adopt;
 mod balance;
 mod clock;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+pub use crate::access_log::{AccessLog, AccessLogTo};
 use crate::conductor::PortChange;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, Options, default_workers};
@@ -38,6 +39,8 @@ pub struct Config {
     pub proxy_protocol_https: bool,
     /// Whether requests without TLS are sent to the first address with it.
     pub redirect: bool,
+    /// Whether and where requests are logged.
+    pub access_log: Option<AccessLog>,
 }
 
 impl Config {
@@ -125,13 +128,14 @@ fn receive_options(supervisor: &OwnedFd, data_dir: &Path) -> Result<Options> {
             Some((Note::Port { port }, Some(listener))) => {
                 ports.insert(port, listener);
             }
-            Some((Note::Begin { supervisor }, _)) => {
+            Some((Note::Begin { supervisor, access_log }, _)) => {
                 return Ok(Options {
                     data_dir: data_dir.to_owned(),
                     doors,
                     ports,
                     workers: default_workers(),
                     supervisor: Some(supervisor),
+                    access_log,
                 });
             }
             Some((note, _)) => {

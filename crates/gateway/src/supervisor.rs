@@ -23,6 +23,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::access_log::AccessLog;
 use crate::data_dir;
 use crate::error::{Error, Result};
 use crate::handoff::{self, Note};
@@ -58,6 +59,7 @@ struct Supervisor {
     doors: Vec<(TcpListener, Door)>,
     /// Discovery ports the gateway opened.
     ports: HashMap<u16, TcpListener>,
+    access_log: Option<AccessLog>,
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -79,6 +81,7 @@ pub(crate) async fn run(config: &Config, program: Program) -> Result<()> {
         program,
         doors: config.open_doors()?,
         ports: HashMap::new(),
+        access_log: config.access_log,
         terminate: watch(SignalKind::terminate())?,
         interrupt: watch(SignalKind::interrupt())?,
         hangup: watch(SignalKind::hangup())?,
@@ -160,7 +163,8 @@ impl Supervisor {
             for (port, listener) in &self.ports {
                 send(Note::Port { port: *port }, Some(listener))?;
             }
-            send(Note::Begin { supervisor: process::own_identity() }, None)
+            let (supervisor, access_log) = (process::own_identity(), self.access_log);
+            send(Note::Begin { supervisor, access_log }, None)
         })();
         if let Err(error) = handed {
             // It died already; following it says how.

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::access_log::{Ending, Line, Sink};
 use crate::balance;
 use crate::clock::{Clock, NEVER};
 use crate::counters::{Cells, Ended, Refused};
@@ -80,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) refused: Refused,
     /// Where TLS is spoken.
     pub(crate) tls: std::sync::OnceLock<Tls>,
+    /// Where requests are logged, if at all.
+    pub(crate) access_log: std::sync::OnceLock<Sink>,
     /// Filled in before the first worker starts.
     pub(crate) mailboxes: std::sync::OnceLock<Vec<mpsc::UnboundedSender<Message>>>,
 }
@@ -107,6 +110,7 @@ impl Shared {
             connections_max: connections_max(),
             held: AtomicUsize::new(0),
             refusals: Refusals::default(),
+            access_log: std::sync::OnceLock::new(),
             refused: Refused::default(),
             tls: std::sync::OnceLock::new(),
             mailboxes: std::sync::OnceLock::new(),
@@ -217,6 +221,10 @@ pub(crate) struct Worker {
     slots: RefCell<Vec<Rc<Slot>>>,
     held: RefCell<VecDeque<Rc<Slot>>>,
     random: Cell<u64>,
+    /// Lines of the access log that were not handed over yet.
+    log: RefCell<Vec<u8>>,
+    /// Requests until the next one is logged.
+    log_skips: Cell<u32>,
     /// Open connections.
     connections: Cell<usize>,
     /// When the worker must end; `None` while it accepts.
@@ -254,6 +262,8 @@ impl Worker {
             slots: RefCell::default(),
             held: RefCell::default(),
             random: Cell::new(seed | 1),
+            log: RefCell::default(),
+            log_skips: Cell::new(0),
             connections: Cell::new(0),
             stop_at_ms: Cell::new(None),
             retiring_since_ms: Cell::new(None),
@@ -277,8 +287,10 @@ impl Worker {
                     self.tick();
                     if count.is_multiple_of(SWEEP_TICKS) {
                         self.sweep();
+                        self.hand_over_log();
                     }
                     if self.has_ended() {
+                        self.hand_over_log();
                         return;
                     }
                 }
@@ -409,6 +421,27 @@ impl Worker {
     pub(crate) fn with_route_cells(&self, slot: RouteSlot, count: impl FnOnce(&Cells)) {
         if let Some(entry) = self.table.borrow().entry(slot) {
             count(&entry.cells[self.index]);
+        }
+    }
+
+    /// Whether the request that has come is one to be logged.
+    pub(crate) fn is_logged(&self) -> bool {
+        let Some(sink) = self.shared.access_log.get() else { return false };
+        let skips = self.log_skips.get();
+        self.log_skips.set(skips.checked_sub(1).unwrap_or(sink.one_in - 1));
+        skips == 0
+    }
+
+    pub(crate) fn log(&self, line: &Line, ending: Ending) {
+        let Some(sink) = self.shared.access_log.get() else { return };
+        let mut buffer = self.log.borrow_mut();
+        line.write(ending, &mut buffer);
+        sink.hand_over(&mut buffer, false);
+    }
+
+    fn hand_over_log(&self) {
+        if let Some(sink) = self.shared.access_log.get() {
+            sink.hand_over(&mut self.log.borrow_mut(), true);
         }
     }
 

@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use ark_gateway::role::{AccessLog, AccessLogTo, Config};
 use ark_model::gateway::RefusalKind::{self, HeadTooLarge, Malformed, Smuggling, Unsupported};
 use ark_model::route::RouteLimits;
 use support::{Ark, Backend};
@@ -171,4 +172,53 @@ async fn metrics_are_had_from_the_gateways_own_socket() {
     // The server's link goes on as before.
     client.get("/").await;
     ark.server.until_ended(backend.instance, 4).await;
+}
+
+#[tokio::test]
+async fn requests_are_logged_without_their_queries() {
+    let backend = Backend::echo("here").await;
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        data_dir: dir.path().to_owned(),
+        http: vec!["127.0.0.1:0".parse().unwrap()],
+        access_log: Some(AccessLog { to: AccessLogTo::File, one_in: 2 }),
+        ..Config::default()
+    };
+    let mut ark = Ark::start_as(dir, config).await;
+    let route = ark.serve(&[&backend]).await;
+    let mut client = ark.client().await;
+    for n in 0..4 {
+        client.get(&format!("/page/{n}?token=secret")).await;
+    }
+    let mut stopped = route.clone();
+    stopped.targets.clear();
+    ark.server.push(&[stopped]).await;
+    client.get("/none").await;
+    let path = ark.data_dir().join("access.log");
+    let began = std::time::Instant::now();
+    let lines = loop {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        if text.lines().count() >= 3 {
+            break text;
+        }
+        assert!(began.elapsed() < support::PATIENCE, "only {text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(!lines.contains("secret"), "{lines}");
+    let records: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |n: usize, field: &str| records[n][field].clone();
+    assert_eq!(records.len(), 3, "one of two: {lines}");
+    for (n, path) in [(0, "/page/0"), (1, "/page/2"), (2, "/none")] {
+        assert_eq!(of(n, "path"), path);
+        assert_eq!((of(n, "method"), of(n, "host")), ("GET".into(), "a.test".into()));
+        assert_eq!((of(n, "app"), of(n, "client")), ("web".into(), "127.0.0.1".into()));
+    }
+    assert_eq!(
+        (of(0, "status"), of(0, "outcome"), of(0, "bytes")),
+        (200.into(), "served".into(), 4.into())
+    );
+    assert_eq!(of(0, "instance"), backend.instance.to_string());
+    assert_eq!((of(2, "status"), of(2, "outcome")), (503.into(), "failed".into()));
+    assert!(of(2, "instance").is_null());
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use ark_model::exit::ExitCode;
-use ark_server::roles::gateway::{self, Config, Program};
+use ark_server::roles::gateway::{self, AccessLog, AccessLogTo, Config, Program};
 
 use super::up::{data_dir, log_to_stderr};
 use crate::cli::block_on;
@@ -33,6 +33,13 @@ pub(crate) struct Args {
     https: Vec<SocketAddr>,
     #[command(flatten)]
     doors: DoorArgs,
+    /// Log one JSON line per request, without queries: to access.log in the data directory (rotated at
+    /// 64 MiB, four kept), or to standard output
+    #[arg(long, value_name = "WHERE")]
+    access_log: Option<LogTo>,
+    /// Log one of so many requests
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), requires = "access_log")]
+    access_log_sample: u32,
     /// Serve with the sockets handed over on standard input (started by the supervisor)
     #[arg(long, hide = true)]
     worker: bool,
@@ -53,6 +60,15 @@ enum Action {
         #[command(flatten)]
         connection: Connection,
     },
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogTo {
+    /// The data directory.
+    File,
+    /// Standard output.
+    Stdout,
 }
 
 /// What `gateway` and `up` take about listeners.
@@ -129,6 +145,13 @@ pub(crate) fn run(args: Args) -> Ended {
         proxy_protocol_http: args.doors.proxy_protocol.contains(&Listener::Http),
         proxy_protocol_https: args.doors.proxy_protocol.contains(&Listener::Https),
         redirect: args.doors.redirect,
+        access_log: args.access_log.map(|to| AccessLog {
+            to: match to {
+                LogTo::File => AccessLogTo::File,
+                LogTo::Stdout => AccessLogTo::Stdout,
+            },
+            one_in: args.access_log_sample,
+        }),
     };
     gateway::run_supervisor(&config, Program { path, arguments }).map_err(|error| ended(&error))?;
     Ok(Exit::DONE)

@@ -56,7 +56,10 @@ pub(crate) async fn carry_out(conn: &mut Conn, head: RequestHead) -> After {
     };
     let mut passage = Passage::new(conn.worker.clone(), conn.slot.clone(), found, begun);
     let fields = rules::Head(&bytes[..head.length]);
+    let method_end = memchr::memchr(b' ', bytes).unwrap_or(0);
     let asked = Asked {
+        method: text(0..method_end),
+        host: text(head.host.clone()),
         path: text(head.path.clone()),
         client: conn.peer,
         timeout_ms: head.timeout_ms,

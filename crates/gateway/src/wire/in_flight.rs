@@ -7,19 +7,35 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::slot::{Doing, Slot};
+use crate::access_log::{Ending, Line};
 use crate::counters::{Ended, Outcome};
 use crate::limiter::Permit;
-use crate::worker::LocalTarget;
+use crate::worker::{LocalTarget, Worker};
 
 /// What goes with a request from its first attempt to its last.
 #[derive(Debug)]
 pub(crate) struct Note {
+    worker: Rc<Worker>,
+    /// Its place among those let in, where the route has a concurrency limit.
     permit: RefCell<Option<Permit>>,
+    /// What the access log says of it at its end.
+    line: Option<Line>,
 }
 
 impl Note {
-    pub(crate) fn new(permit: Permit) -> Self {
-        Self { permit: RefCell::new(Some(permit)) }
+    pub(crate) fn new(worker: Rc<Worker>, permit: Option<Permit>, line: Option<Line>) -> Self {
+        Self { worker, permit: RefCell::new(permit), line }
+    }
+
+    pub(crate) fn holds(&self, permit: Permit) {
+        *self.permit.borrow_mut() = Some(permit);
+    }
+
+    /// Logs it, where it is to be logged.
+    pub(crate) fn ended(&self, ending: Ending) {
+        if let Some(line) = &self.line {
+            self.worker.log(line, ending);
+        }
     }
 }
 
@@ -137,6 +153,16 @@ impl InFlight {
 
     fn settle(&mut self, outcome: Outcome) {
         self.state = State::Settled;
+        if let Some(note) = &self.note {
+            let target = &self.local.target;
+            note.ended(Ending {
+                target: Some((target.instance, target.release)),
+                outcome,
+                status: self.status,
+                bytes: self.response_bytes,
+                took: self.begun.elapsed(),
+            });
+        }
         self.local.cells().ended(Ended {
             outcome,
             status: self.status,

@@ -15,6 +15,7 @@ use super::in_flight::{InFlight, Note};
 use super::mirror;
 use super::slot::{Doing, Slot};
 use super::wires::{Fault, check};
+use crate::access_log::{Ending, Line};
 use crate::counters::{Cells, Ended, Outcome};
 use crate::limiter::{Exceeded, Rank};
 use crate::rules::{Fields, any_matches};
@@ -39,7 +40,7 @@ pub(super) struct Passage {
     timeout_ms: Option<u64>,
     /// A cookie that the answer sets.
     pub(super) set_cookie: Option<String>,
-    /// Its place among those let in, where the route has a concurrency limit.
+    /// What goes with it to its end, where there is anything.
     note: Option<Rc<Note>>,
     /// Slots of targets that could not be reached.
     tried: Vec<usize>,
@@ -52,6 +53,8 @@ pub(super) struct Passage {
 /// What a route's rules want to know of a request.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
+    pub(super) method: &'a str,
+    pub(super) host: &'a str,
     /// Without the query.
     pub(super) path: &'a str,
     pub(super) client: IpAddr,
@@ -90,6 +93,12 @@ impl Passage {
     /// once, before it is admitted.
     pub(super) fn enter(&mut self, asked: &Asked<'_>) -> Result<(), Refusal> {
         self.timeout_ms = asked.timeout_ms;
+        let line = self.worker.is_logged().then(|| {
+            Line::new(self.found.clone(), asked.client, asked.method, asked.host, asked.path)
+        });
+        if line.is_some() {
+            self.note = Some(Rc::new(Note::new(self.worker.clone(), None, line)));
+        }
         let Self { worker, found, .. } = self;
         if let Some(page) = &found.maintenance {
             return Err(Refusal::Maintenance(page.status));
@@ -99,7 +108,13 @@ impl Passage {
         let rank = if is_first() { Rank::First } else { Rank::Usual };
         match found.shared.enter(&found.limits, asked.client, rank) {
             Ok(None) => {}
-            Ok(Some(permit)) => self.note = Some(Rc::new(Note::new(permit))),
+            Ok(Some(permit)) => match &self.note {
+                Some(note) => note.holds(permit),
+                None => {
+                    let note = Note::new(worker.clone(), Some(permit), None);
+                    self.note = Some(Rc::new(note));
+                }
+            },
             Err(Exceeded::Rate) => {
                 worker.with_route_cells(found.slot, Cells::rate_limited);
                 return Err(Refusal::RateLimited);
@@ -258,6 +273,10 @@ impl Passage {
 
     /// Counts a request that reached no target.
     pub(super) fn count_unreached(&self, outcome: Outcome, status: Option<u16>) {
+        if let Some(note) = &self.note {
+            let took = self.begun.elapsed();
+            note.ended(Ending { target: None, outcome, status, bytes: 0, took });
+        }
         let elapsed = Some(self.begun.elapsed());
         let ended = Ended { outcome, status, response_bytes: 0, elapsed };
         self.worker.count_unreached(self.found.slot, ended);

@@ -160,7 +160,14 @@ impl Request {
     /// What a route's rules want to know of it.
     pub(super) fn asked(&self, client: IpAddr) -> Asked<'_> {
         let timeout_ms = self.timeout.map(crate::clock::millis);
-        Asked { path: self.path(), client, timeout_ms, fields: &self.fields }
+        Asked {
+            method: self.method.as_str(),
+            host: self.authority.as_str(),
+            path: self.path(),
+            client,
+            timeout_ms,
+            fields: &self.fields,
+        }
     }
 
     /// Without the query.
