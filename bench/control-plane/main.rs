@@ -124,6 +124,7 @@ impl Server {
                 ..Settings::new("/var/lib/ark".into())
             }),
             fence: Fence { token },
+            planted: None,
         };
         let (raw, record) = new_token("bench", Role::Admin, "bench", now).expect("randomness");
         let inserted: Result<(), StoreError> =

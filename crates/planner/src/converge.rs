@@ -15,6 +15,7 @@ use ark_model::{InstanceId, ReleaseNumber};
 use jiff::Timestamp;
 
 use crate::observed::Seen;
+use crate::planted::Planted;
 use crate::policy::{Policy, ReadyBy};
 use crate::time::{after, since};
 
@@ -37,6 +38,8 @@ pub struct Target<'a> {
     pub base: Option<ReleaseNumber>,
     /// Another release that runs beside it.
     pub beside: Option<Beside<'a>>,
+    /// A bug, in the simulator's tests.
+    pub planted: Option<Planted>,
 }
 
 /// A release that runs beside the one that is to serve.
@@ -412,6 +415,9 @@ impl Step<'_> {
         let mut unwanted: Vec<&Seen> = up().filter(|s| !self.wanted(s)).collect();
         let right_release = |s: &Seen| self.side(s) != Side::Neither;
         let was_base = |s: &Seen| Some(s.release) == self.target.base;
+        if self.target.planted == Some(Planted::ForgetTheAbandonedCanary) {
+            unwanted.retain(|s| right_release(s) || was_base(s));
+        }
         unwanted
             .sort_by_key(|s| (s.is_serving(), right_release(s), was_base(s), s.created_at, s.id));
         let beside = match &self.target.beside {
@@ -447,7 +453,9 @@ impl Step<'_> {
             let started = s.draining_at.unwrap_or(self.now);
             let over = after(started, s.drain.saturating_add(DRAIN_MARGIN));
             let empty = s.in_flight == Some(0);
-            let closed = !s.has_ports || s.admission.is_closed();
+            let hasty = self.target.planted == Some(Planted::StopBeforeAcknowledgement);
+            let empty = empty || (hasty && s.in_flight.is_none());
+            let closed = !s.has_ports || s.admission.is_closed() || hasty;
             let given_up = after(over, UNACKNOWLEDGED_MAX);
             if closed && (!s.has_ports || empty || self.now >= over) {
                 self.actions.push(Action::Stop { id: s.id, cause: None });

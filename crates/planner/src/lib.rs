@@ -8,6 +8,7 @@ pub mod failures;
 pub mod freeze;
 pub mod judge;
 pub mod observed;
+pub mod planted;
 pub mod policy;
 pub mod queue;
 mod replacing;
@@ -20,5 +21,6 @@ pub mod wishes;
 
 pub use converge::{Action, Progress};
 pub use observed::{Admission, Measured, ProbeSeen, Seen, ShareSeen};
+pub use planted::Planted;
 pub use policy::Policy;
 pub use rollout::{Beginning, Input, Plan, Transition, plan};

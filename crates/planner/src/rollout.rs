@@ -33,6 +33,7 @@ use jiff::Timestamp;
 use crate::converge::{Action, Convergence, Progress, Target, converge};
 use crate::failures::backoff;
 use crate::observed::{Measured, Seen, ShareSeen};
+use crate::planted::Planted;
 use crate::policy::Policy;
 use crate::replacing::{draining, replacing};
 use crate::returning::{returning, superseded};
@@ -64,6 +65,8 @@ pub struct Input<'a> {
     pub share: ShareSeen,
     /// What the gateway measured, oldest first.
     pub measured: &'a [Arc<Measured>],
+    /// A bug, in the simulator's tests; otherwise `None`.
+    pub planted: Option<Planted>,
 }
 
 /// What to do, and what to record.
@@ -328,6 +331,7 @@ pub(crate) fn target<'a>(
         start_after: None,
         base: input.running.map_or(input.app.live, |d| d.base),
         beside: None,
+        planted: input.planted,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::converge::{Action, Beside, Hold, Target, converge};
 use crate::failures::{backoff, fatal, new_failures};
 use crate::judge::{Look, Settings, SideWindow, early_look_due, verdict};
 use crate::observed::window;
+use crate::planted::Planted;
 use crate::replacing::replacing;
 use crate::rollout::{
     Input, Plan, Reason, Transition, aborted, earliest, fallback, is_up, new_plan, target,
@@ -206,7 +207,8 @@ impl Walk<'_> {
             true => Share { percent, ..Share::default() },
             false => Share { percent, ..self.rollout.share.clone() },
         };
-        if self.rollout.share != share && self.serving >= self.count() {
+        let hasty = self.input.planted == Some(Planted::PromoteWithoutHealth);
+        if self.rollout.share != share && (self.serving >= self.count() || hasty) {
             self.rollout.share = share.clone();
         }
         if self.rollout.share != share || !self.in_force() {

@@ -151,6 +151,7 @@ impl Case {
             seen: &self.seen,
             share: ShareSeen::Even,
             measured: &[],
+            planted: None,
         })
     }
 }
@@ -498,6 +499,7 @@ fn a_release_about_to_be_replaced_is_not_started() {
             seen: &case.seen,
             share: ShareSeen::Even,
             measured: &[],
+            planted: None,
         })
     };
     // The app was stopped, or its live release failed, and something else is deployed.
@@ -561,6 +563,7 @@ fn without_surge_a_sick_old_side_makes_room() {
             seen: &case.seen,
             share: ShareSeen::Even,
             measured: &[],
+            planted: None,
         }))
     };
     assert_eq!(step(vec![sick(1), sick(2), sick(3)]), "-1");

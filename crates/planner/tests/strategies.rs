@@ -150,6 +150,7 @@ impl World {
             seen: &self.seen,
             share: self.share.clone(),
             measured: &self.measured,
+            planted: None,
         })
     }
 

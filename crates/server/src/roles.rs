@@ -199,6 +199,7 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
         host: Arc::new(SystemHost),
         settings: Arc::new(Settings::new(data_dir.clone())),
         fence,
+        planted: None,
     };
     let settings = crate::state::Settings {
         data_dir: data_dir.clone(),

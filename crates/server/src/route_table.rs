@@ -212,7 +212,11 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
             Protocol::Tcp => RouteProtocol::Tcp,
         },
         discovery_port,
-        limits: RouteLimits { hold_ms, ..RouteLimits::default() },
+        limits: RouteLimits {
+            hold_ms,
+            hold_empty: records.division == Division::Held,
+            ..RouteLimits::default()
+        },
         split: match &records.division {
             Division::Split(split) => Some(split.clone()),
             Division::Even | Division::Held => None,

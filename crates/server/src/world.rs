@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ark_engine::Engine;
 use ark_model::{DeploymentId, InstanceId};
+use ark_planner::Planted;
 use ark_store::{Blobs, Keyring, Store};
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -103,6 +104,8 @@ pub struct World {
     pub settings: Arc<Settings>,
     /// The fencing token of this controller's lease: a write with an older one is refused.
     pub fence: Fence,
+    /// A bug for the simulator to find; `None` everywhere else.
+    pub planted: Option<Planted>,
 }
 
 /// The lease under which the tasks write (I6).

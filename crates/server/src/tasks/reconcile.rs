@@ -123,6 +123,7 @@ pub(super) async fn reconcile(
         seen: &seen,
         share: share(world, key, &loaded, &releases),
         measured: &measured,
+        planted: world.planted,
     });
     let running = newly_running(&loaded, listed);
     let mut wake_at = planned.wake_at;

@@ -9,16 +9,20 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use ark_model::artifact::Artifact;
-use ark_model::definition::{Definition, DurationText, Expose, Strategy};
-use ark_model::deployment::DeploymentKind;
+use ark_model::definition::{Definition, DurationText, Expose, HeaderStep, Step, Strategy};
+use ark_model::deployment::{DeploymentKind, FAILURES_MAX};
 use ark_model::environment::{AppState, EnvKind, EnvState, Environment};
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::gateway::FromGateway;
 use ark_model::instance::EngineState;
 use ark_model::release::ReleaseContent;
+use ark_model::rollout::{JUDGEMENTS_MAX, Said, WatchEnd};
 use ark_model::route::RouteTable;
-use ark_model::{AppName, Deployment, DeploymentState, Diagnosis, EnvName, ReleaseNumber};
+use ark_model::{AppName, Deployment, DeploymentState, Diagnosis, EnvName, ReleaseNumber, Verdict};
+use ark_planner::Planted;
 use ark_planner::queue::{Running, enqueue};
+use ark_planner::watch::GOOD_MAX;
+use ark_planner::wishes::{self, Wish};
 use ark_server::gateway_link::{RouteChanges, Routes, take_report};
 use ark_server::observations::Observations;
 use ark_server::tasks::deployments::Deployments;
@@ -38,12 +42,12 @@ pub(crate) struct Outcome {
     pub trace: Vec<String>,
 }
 
-const STEPS: u64 = 6_000;
+const STEPS: u64 = 4_000;
 const APPS: [&str; 2] = ["web", "mailer"];
 const ENV: &str = "production";
 /// Simulated time after which everything must have ended once nothing breaks any more: the longest
 /// deadline of the simulated definitions and a margin.
-const SETTLE: SignedDuration = SignedDuration::from_secs(1_200);
+const SETTLE: SignedDuration = SignedDuration::from_secs(2_400);
 
 type Wire<T> = Arc<Mutex<VecDeque<T>>>;
 
@@ -69,6 +73,7 @@ struct Simulation {
     /// Tables that were on their way when a connection broke, and arrive late.
     late: Vec<RouteTable>,
     calm: bool,
+    planted: Option<Planted>,
     trace: VecDeque<String>,
     _dir: tempfile::TempDir,
 }
@@ -85,8 +90,10 @@ fn block<T>(future: impl Future<Output = T>) -> T {
     panic!("a store call of the simulated user never ended");
 }
 
-pub(crate) fn simulate(seed: u64) -> Outcome {
+/// Runs one seed, with a bug planted on purpose when told.
+pub(crate) fn simulate(seed: u64, planted: Option<Planted>) -> Outcome {
     let mut simulation = Simulation::new(seed);
+    simulation.planted = planted;
     for _ in 0..STEPS {
         simulation.step();
         if !simulation.universe.lock().unwrap().violations.is_empty() {
@@ -139,6 +146,7 @@ impl Simulation {
             from_gateway: Wire::default(),
             late: Vec::new(),
             calm: false,
+            planted: None,
             trace: VecDeque::new(),
             _dir: dir,
         }
@@ -182,6 +190,7 @@ impl Simulation {
             host: Arc::new(SimHost),
             settings: Arc::new(settings),
             fence: Fence { token: lease.token },
+            planted: self.planted,
         };
         self.to_gateway.lock().unwrap().clear();
         self.from_gateway.lock().unwrap().clear();
@@ -240,6 +249,8 @@ impl Simulation {
             self.cover(match d.state {
                 DeploymentState::Queued => "crash in Queued",
                 DeploymentState::Replacing => "crash in Replacing",
+                DeploymentState::Stepping => "crash in Stepping",
+                DeploymentState::Keeping => "crash in Keeping",
                 DeploymentState::Draining => "crash in Draining",
                 DeploymentState::Returning => "crash in Returning",
                 _ => "crash in a terminal state",
@@ -363,13 +374,42 @@ impl Simulation {
 
     fn user(&mut self) {
         let name = APPS[self.dice.below(APPS.len() as u64) as usize];
-        match self.dice.below(10) {
+        match self.dice.below(16) {
             0..=5 => self.deploy(name),
             6 => self.scale(name),
             7 => self.abort(name),
             8 => self.restart(name),
-            _ => self.stop(name),
+            9 => self.stop(name),
+            10..=11 => self.wish(name, Wish::Promote { full: self.calm }),
+            12 => self.wish(name, Wish::Promote { full: true }),
+            13 => self.wish(name, Wish::Pause),
+            14 => self.wish(name, Wish::Resume),
+            _ => self.wish(name, Wish::Approve),
         }
+    }
+
+    /// Somebody speaks to the running deployment; a refusal is as good as any answer.
+    fn wish(&mut self, name: &str, wish: Wish) {
+        let now = self.clock.now();
+        self.change(name, move |tx, state| {
+            let Some(id) = state.running else { return Ok(format!("{wish:?}: nothing runs")) };
+            let Some(d) = tx.deployment(id)? else { return Ok("is confused".into()) };
+            let said = Said { by: "ana".into(), at: now, reason: None };
+            match wishes::apply(&d, wish, said) {
+                Ok((after, words)) => {
+                    tx.put_deployment(&after, d.state)?;
+                    Ok(words)
+                }
+                Err(refusal) => Ok(format!("{wish:?}: {refusal}")),
+            }
+        });
+        self.cover(match wish {
+            Wish::Promote { full: false } => "somebody promotes",
+            Wish::Promote { full: true } => "somebody promotes to the end",
+            Wish::Pause => "somebody pauses",
+            Wish::Resume => "somebody resumes",
+            Wish::Approve => "somebody approves",
+        });
     }
 
     fn change(
@@ -411,6 +451,7 @@ impl Simulation {
                 Some(id) => tx.deployment(id)?,
                 None => None,
             };
+            let recreates = running.as_ref().is_some_and(|d| d.strategy == Strategy::Recreate);
             let new = match running {
                 Some(d) => tx.release(&env(), &key, d.release)?,
                 None => None,
@@ -418,8 +459,10 @@ impl Simulation {
             let count = |r: &ark_model::Release| r.content.definition.count();
             let counts = release.iter().chain(&new).map(count);
             let wanted = state.scale.or(counts.min()).unwrap_or(0);
-            // Before the first release is live there is nothing to hold on to.
-            Ok(if state.stopped || state.live.is_none() { 0 } else { wanted })
+            // Before the first release is live there is nothing to hold on to, and what is
+            // recreated goes to zero by intent.
+            let empties = recreates || state.stopped || state.live.is_none();
+            Ok(if empties { 0 } else { wanted })
         }))
         .unwrap();
         let mut u = self.universe.lock().unwrap();
@@ -437,9 +480,17 @@ impl Simulation {
             2 => Behaviour::Flaps,
             3 => Behaviour::IgnoresStop,
             4 => Behaviour::CannotStart,
+            5..=6 => Behaviour::Errs,
             _ => Behaviour::Good,
         };
-        let definition = self.definition(behaviour);
+        let strategy = match self.dice.below(8) {
+            0..=2 => Strategy::Canary,
+            3..=4 => Strategy::BlueGreen,
+            5 => Strategy::Recreate,
+            _ => Strategy::Rolling,
+        };
+        let mut definition = self.definition(behaviour);
+        definition.deploy.strategy = strategy;
         let on_running = if self.dice.one_in(3) { Running::GivesWay } else { Running::Finishes };
         let (id, now, key) = (self.ids.deployment(), self.clock.now(), app(name));
         let number = Arc::new(Mutex::new(ReleaseNumber(0)));
@@ -466,7 +517,7 @@ impl Simulation {
                 (env(), key),
                 DeploymentKind::Deploy,
                 release.number,
-                Strategy::Rolling,
+                strategy,
                 ("ana".into(), now),
             );
             let get = |id: Option<_>| match id {
@@ -485,7 +536,7 @@ impl Simulation {
             }
             state = queued.app;
             tx.put_app_state(&state)?;
-            Ok(format!("deploys {} ({behaviour:?}, {on_running:?})", release.number))
+            Ok(format!("deploys {} by {strategy} ({behaviour:?}, {on_running:?})", release.number))
         });
         let number = *number.lock().unwrap();
         let key = (env(), app(name), number);
@@ -505,9 +556,38 @@ impl Simulation {
         definition.deploy.deadline = seconds(300);
         definition.drain.requests = seconds(10);
         definition.drain.streams = seconds(10);
+        definition.deploy.steps = self.steps();
+        definition.deploy.keep_old = match self.dice.below(3) {
+            0 => None,
+            n => Some(seconds(n * 10)),
+        };
+        definition.deploy.watch = seconds(self.dice.below(3) * 20);
         // Every behaviour is a release of its own.
         definition.team = Some(format!("{behaviour:?}-{}", self.dice.below(1 << 40)));
         definition
+    }
+
+    /// Steps of a canary, if it is to be one.
+    fn steps(&mut self) -> Vec<Step> {
+        let seconds = DurationText::from_secs;
+        let mut weight = 0;
+        let mut steps = Vec::new();
+        for _ in 0..self.dice.below(6) {
+            steps.push(match self.dice.below(9) {
+                0..=3 => {
+                    weight += self.dice.below(40) as u8;
+                    Step::Weight(weight.min(99))
+                }
+                4..=5 => Step::Pause(Some(seconds(self.dice.below(20)))),
+                6 => Step::Analysis {},
+                7 => Step::Approval {},
+                _ => Step::Header(HeaderStep {
+                    name: Some("x-canary".into()),
+                    ..HeaderStep::default()
+                }),
+            });
+        }
+        steps
     }
 
     fn scale(&mut self, name: &str) {
@@ -564,8 +644,21 @@ impl Simulation {
         }
         let until = self.clock.now() + SETTLE;
         let mut quiet = 0;
+        let mut round = 0u64;
         while self.clock.now() < until && quiet < 400 {
             self.step();
+            round += 1;
+            // Whoever is asked comes at last.
+            if round.is_multiple_of(200) {
+                for d in self.unfinished() {
+                    let waits =
+                        |r: &ark_model::deployment::Rollout| r.asks.is_some() || r.paused.is_some();
+                    if d.rollout.as_ref().is_some_and(waits) && d.abort.is_none() {
+                        self.cover("a person is waited for");
+                        self.wish(d.app.as_str(), Wish::Promote { full: true });
+                    }
+                }
+            }
             if !self.universe.lock().unwrap().violations.is_empty() {
                 return;
             }
@@ -592,7 +685,11 @@ impl Simulation {
         let states = block(self.store.read(ark_store::ReadTx::app_states)).unwrap();
         let u = self.universe.lock().unwrap();
         for state in states {
+            if state.watch.is_some() {
+                left.push(format!("{} is still watched", state.app));
+            }
             let key = state.app.clone();
+            assert!(state.good.len() <= GOOD_MAX, "I9");
             let release = state.live.and_then(|n| {
                 block(self.store.read(move |tx| tx.release(&env(), &key, n))).unwrap()
             });
@@ -616,9 +713,9 @@ impl Simulation {
                     .count() as u32
             };
             let flaky = state.live.is_some_and(|n| {
-                u.behaviours
-                    .get(&(env(), state.app.clone(), n))
-                    .is_some_and(|b| !matches!(b, Behaviour::Good | Behaviour::IgnoresStop))
+                u.behaviours.get(&(env(), state.app.clone(), n)).is_some_and(|b| {
+                    !matches!(b, Behaviour::Good | Behaviour::IgnoresStop | Behaviour::Errs)
+                })
             });
             // What flaps or crashes while live is replaced for ever, one beyond the count.
             if flaky {
@@ -643,6 +740,12 @@ impl Simulation {
             if d.failures.iter().any(|f| matches!(f, Diagnosis::NoCapacity { .. })) {
                 self.cover("deployment without room");
             }
+            self.cover_steps(&d);
+            let judged = d.rollout.as_ref().map_or(0, |r| r.judgements.len());
+            if d.failures.len() > FAILURES_MAX || judged > JUDGEMENTS_MAX {
+                let what = format!("I9: {} {} has a list without limit", d.app, d.release);
+                self.universe.lock().unwrap().violations.push(what);
+            }
             self.cover(match d.state {
                 DeploymentState::Succeeded => "deployment Succeeded",
                 DeploymentState::RolledBack => "deployment RolledBack",
@@ -655,6 +758,44 @@ impl Simulation {
                 let what = format!("{} {} ended without a receipt", d.app, d.release);
                 self.universe.lock().unwrap().violations.push(what);
             }
+        }
+    }
+
+    /// What deployments in steps came through.
+    fn cover_steps(&mut self, d: &Deployment) {
+        match (d.strategy, d.state) {
+            (Strategy::Canary, DeploymentState::Succeeded) => self.cover("canary succeeded"),
+            (Strategy::Canary, DeploymentState::RolledBack) => self.cover("canary rolled back"),
+            (Strategy::Canary, DeploymentState::Superseded) => self.cover("canary superseded"),
+            (Strategy::BlueGreen, DeploymentState::Succeeded) => self.cover("blue-green succeeded"),
+            (Strategy::BlueGreen, DeploymentState::RolledBack) => {
+                self.cover("blue-green rolled back");
+            }
+            (Strategy::Recreate, DeploymentState::Succeeded) => self.cover("recreate succeeded"),
+            (Strategy::Recreate, DeploymentState::RolledBack) => {
+                self.cover("recreate rolled back");
+            }
+            _ => {}
+        }
+        for judged in d.rollout.iter().flat_map(|r| &r.judgements) {
+            self.cover(match judged.judgement.verdict {
+                Verdict::Pass => "verdict pass",
+                Verdict::Fail => "verdict fail",
+                Verdict::Inconclusive => "verdict inconclusive",
+            });
+        }
+        match d.watch.as_ref().and_then(|watch| watch.end) {
+            Some(WatchEnd::Completed) => self.cover("watch completed"),
+            Some(WatchEnd::RolledBack) => self.cover("watch rolled back"),
+            Some(WatchEnd::FoundBad) => self.cover("watch found it bad"),
+            Some(WatchEnd::CutShort) => self.cover("watch cut short"),
+            None => {}
+        }
+        if d.kind == DeploymentKind::Rollback && d.created_by == "ark" {
+            self.cover("rolled back by the watch");
+        }
+        if d.rollout.as_ref().is_some_and(|r| r.released_at.is_some()) {
+            self.cover("old side let go");
         }
     }
 

@@ -2,17 +2,21 @@
 //! a simulated engine, gateway, clock and users, under one seeded scheduler that crashes the server
 //! at any await and commit, kills gateways and instances, loses messages and lets the engine fail.
 //!
-//! A failing seed prints itself; `ARK_SIM_SEED=n` replays it alone, `ARK_SIM_SEEDS=n` runs more.
+//! A failing seed prints itself; `ARK_SIM_SEED=n` replays it alone, `ARK_SIM_SEEDS=n` runs more. For
+//! long runs: `cargo run --release -p ark-server --example simulate -- --seeds 100000`.
 
 mod clock;
 mod driver;
+mod runner;
 mod universe;
 
-use std::collections::BTreeMap;
+use ark_planner::Planted;
+use driver::simulate;
+use runner::run;
 
-use driver::{Outcome, simulate};
-
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 300;
+/// A planted bug must be found within so many seeds.
+const SEEDS_PLANTED: u64 = 1_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -25,21 +29,16 @@ fn invariants_hold_for_hundreds_of_seeds() {
         Some(seed) => (seed, seed),
         None => (1, number("ARK_SIM_SEEDS").unwrap_or(SEEDS)),
     };
-    let mut coverage: BTreeMap<String, u64> = BTreeMap::new();
-    for seed in first..=last {
-        let Outcome { violations, covered, trace } = simulate(seed);
-        for (what, n) in covered {
-            *coverage.entry(what).or_default() += n;
-        }
-        assert!(
-            violations.is_empty(),
+    let summary = run(first..=last, None);
+    if let Some((seed, outcome)) = summary.failed {
+        panic!(
             "seed {seed} (replay with ARK_SIM_SEED={seed}):\n{}\nlast events:\n{}",
-            violations.join("\n"),
-            trace.join("\n"),
+            outcome.violations.join("\n"),
+            outcome.trace.join("\n"),
         );
     }
-    let lines: Vec<String> = coverage.iter().map(|(k, n)| format!("{n:>9}  {k}")).collect();
-    println!("{} seeds, coverage:\n{}", last - first + 1, lines.join("\n"));
+    let lines: Vec<String> = summary.coverage.iter().map(|(k, n)| format!("{n:>9}  {k}")).collect();
+    println!("{} seeds, coverage:\n{}", summary.ran, lines.join("\n"));
     if first == last {
         return;
     }
@@ -56,17 +55,54 @@ fn invariants_hold_for_hundreds_of_seeds() {
         "deployment Superseded",
         "deployment without room",
         "crash in Replacing",
+        "crash in Stepping",
+        "crash in Keeping",
         "crash in Draining",
         "crash in Returning",
         "crash in Queued",
+        "canary succeeded",
+        "canary rolled back",
+        "canary superseded",
+        "blue-green succeeded",
+        "blue-green rolled back",
+        "recreate succeeded",
+        "recreate rolled back",
+        "old side let go",
+        "a person is waited for",
+        "somebody promotes",
+        "somebody promotes to the end",
+        "somebody pauses",
+        "somebody resumes",
+        "somebody approves",
+        "verdict pass",
+        "verdict inconclusive",
+        "watch completed",
+        "watch cut short",
     ] {
-        assert!(coverage.contains_key(must), "never happened in {SEEDS} seeds: {must}");
+        assert!(summary.coverage.contains_key(must), "never happened in {SEEDS} seeds: {must}");
     }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let (a, b) = (simulate(7), simulate(7));
+    let (a, b) = (simulate(7, None), simulate(7, None));
     assert_eq!(a.covered, b.covered);
     assert_eq!(a.trace, b.trace);
+}
+
+/// Bugs planted on purpose: what the simulation is worth.
+#[test]
+#[allow(clippy::print_stdout, reason = "how soon each was found is the result")]
+fn planted_bugs_are_found() {
+    for (planted, expected) in [
+        (Planted::StopBeforeAcknowledgement, "I2"),
+        (Planted::PromoteWithoutHealth, "I3"),
+        (Planted::ForgetTheAbandonedCanary, "I1"),
+    ] {
+        let summary = run(1..=SEEDS_PLANTED, Some(planted));
+        let (seed, outcome) = summary.failed.unwrap_or_else(|| panic!("{planted:?} was not found"));
+        println!("{planted:?}: seed {seed}: {}", outcome.violations[0]);
+        let found = outcome.violations.iter().any(|v| v.contains(expected));
+        assert!(found, "{planted:?} was found as {:?}", outcome.violations);
+    }
 }

@@ -15,7 +15,7 @@ use ark_engine::{
 };
 use ark_model::gateway::{Counters, Readiness, Report, TargetReport};
 use ark_model::instance::{EngineState, Exit, ObservedInstance, ProcessIdentity};
-use ark_model::route::{Route, RouteTable, TargetState};
+use ark_model::route::{Route, RouteTable, Target, TargetState};
 use ark_model::{AppName, BootId, EnvName, InstanceId, ReleaseNumber};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -35,6 +35,8 @@ pub(crate) enum Behaviour {
     Flaps,
     IgnoresStop,
     CannotStart,
+    /// Passes its check and fails every second request.
+    Errs,
 }
 
 #[derive(Debug, Clone)]
@@ -184,7 +186,7 @@ impl Universe {
         running
             && now >= i.ready_at
             && match behaviour {
-                Behaviour::Good | Behaviour::IgnoresStop => true,
+                Behaviour::Good | Behaviour::IgnoresStop | Behaviour::Errs => true,
                 Behaviour::Flaps => !self.dice.one_in(8),
                 Behaviour::Crashes | Behaviour::NeverReady | Behaviour::CannotStart => false,
             }
@@ -214,7 +216,17 @@ impl Universe {
                 counters.cut += 1;
                 self.cut += 1;
             } else if now >= request.until {
-                counters.served += 1;
+                let errs = self
+                    .instances
+                    .get(&request.instance)
+                    .is_some_and(|i| i.behaviour == Behaviour::Errs);
+                if errs && (counters.served + counters.failed).is_multiple_of(2) {
+                    counters.failed += 1;
+                    counters.by_class[4] += 1;
+                } else {
+                    counters.served += 1;
+                    counters.by_class[1] += 1;
+                }
                 self.served += 1;
             } else {
                 self.gateway.requests.push(request);
@@ -243,28 +255,45 @@ impl Universe {
         self.cut += cut;
     }
 
-    /// A few new requests for each route, to ready active targets only.
+    /// A few new requests for each route, to ready active targets only, each side by its share.
     fn admit(&mut self) {
         let Some(table) = self.gateway.table.clone() else { return };
         for route in &table.routes {
-            let ready: Vec<InstanceId> = self.serving_in(route);
-            if ready.is_empty() {
-                self.refused += 1;
-                continue;
+            for _ in 0..6 {
+                let canary = match &route.split {
+                    Some(split) => self.dice.below(100) < u64::from(split.percent),
+                    None => false,
+                };
+                let of_side = |t: &&Target| match &route.split {
+                    Some(split) => (t.release == split.canary) == canary,
+                    None => true,
+                };
+                let mut ready = self.serving_in(route, of_side);
+                // A side without a ready target gives its requests to the other one.
+                if ready.is_empty() && route.split.as_ref().is_some_and(|s| canary || s.percent > 0)
+                {
+                    ready = self.serving_in(route, |_| true);
+                }
+                if ready.is_empty() {
+                    self.refused += 1;
+                    continue;
+                }
+                let index = self.dice.below(ready.len() as u64) as usize;
+                let instance = ready[index];
+                let slow = self.dice.clone().one_in(20);
+                let ms = 20 + self.dice.below(if slow { 20_000 } else { 400 });
+                let until = self.now + SignedDuration::from_millis(ms as i64);
+                self.gateway.requests.push(Request { instance, until });
             }
-            let index = self.dice.below(ready.len() as u64) as usize;
-            let instance = ready[index];
-            let ms = 20 + self.dice.below(if self.dice.clone().one_in(20) { 20_000 } else { 400 });
-            let until = self.now + SignedDuration::from_millis(ms as i64);
-            self.gateway.requests.push(Request { instance, until });
         }
     }
 
-    fn serving_in(&self, route: &Route) -> Vec<InstanceId> {
+    fn serving_in(&self, route: &Route, of_side: impl Fn(&&Target) -> bool) -> Vec<InstanceId> {
         route
             .targets
             .iter()
             .filter(|t| matches!(t.state, TargetState::Active { .. }))
+            .filter(of_side)
             .map(|t| t.instance)
             .filter(|id| self.gateway.probed.get(id).is_some_and(|p| p.ready) && self.alive(*id))
             .collect()
@@ -294,8 +323,40 @@ impl Universe {
                 ));
             }
         }
+        self.check_weight_first(&table);
         self.gateway.table = Some(table);
         true
+    }
+
+    /// A canary that is abandoned loses its share before its instances drain, as long as there is
+    /// an old side to take it.
+    fn check_weight_first(&mut self, new: &RouteTable) {
+        let Some(old) = &self.gateway.table else { return };
+        let mut found = Vec::new();
+        for route in &old.routes {
+            let Some(split) = route.split.as_ref().filter(|s| (1..100).contains(&s.percent)) else {
+                continue;
+            };
+            let Some(next) = new.routes.iter().find(|r| r.key == route.key) else { continue };
+            let active = |r: &Route, of: bool| {
+                let is = |t: &&Target| {
+                    (t.release == split.canary) == of
+                        && matches!(t.state, TargetState::Active { .. })
+                        && self.alive(t.instance)
+                };
+                r.targets.iter().filter(is).count()
+            };
+            let drains = next.targets.iter().any(|t| {
+                t.release == split.canary && matches!(t.state, TargetState::Draining { .. })
+            });
+            let others = active(next, false);
+            if active(route, true) > 0 && active(next, true) == 0 && drains && others > 0 {
+                found.push(format!("{} drains with {} %", route.key.app, split.percent));
+            }
+        }
+        for what in found {
+            self.violate(&format!("weight first: the canary of {what}"));
+        }
     }
 
     fn floor(&self, app: &(EnvName, AppName)) -> usize {
@@ -324,11 +385,21 @@ impl Universe {
             self.gateway.probed.get(id).is_some_and(|p| p.ever)
                 && self.instances.get(id).is_some_and(|i| {
                     matches!(i.state, EngineState::Running { .. })
-                        && matches!(i.behaviour, Behaviour::Good | Behaviour::IgnoresStop)
+                        && matches!(
+                            i.behaviour,
+                            Behaviour::Good | Behaviour::IgnoresStop | Behaviour::Errs
+                        )
                 })
         };
-        let active = |t: &&ark_model::route::Target| matches!(t.state, TargetState::Active { .. });
-        route.targets.iter().filter(active).filter(|t| capable(&t.instance)).count()
+        let active = |t: &&Target| matches!(t.state, TargetState::Active { .. });
+        // What gets no share is no capacity.
+        let shared = |t: &&Target| match &route.split {
+            Some(split) if split.percent == 0 => t.release != split.canary,
+            Some(split) if split.percent == 100 => t.release == split.canary,
+            Some(_) | None => true,
+        };
+        let all = route.targets.iter().filter(active).filter(shared);
+        all.filter(|t| capable(&t.instance)).count()
     }
 
     /// What the gateway reports.
