@@ -159,3 +159,130 @@ fn rolling_on_the_defaults_fails_nothing() {
     assert_eq!(counts(receipt, "failed") + counts(receipt, "cut"), 0, "{receipt}");
     assert!(counts(receipt, "served") > 0, "{receipt}");
 }
+
+/// A rollover by `strategy` whose whole load falls within the deployment: what the client counted
+/// and what the receipt says must be the same, on each side.
+fn agrees_under_load(strategy: &str, more: &str) -> serde_json::Value {
+    let ark = Ark::up();
+    let (output, _) = ark.deploy(APP, &Sample::version(1));
+    assert!(output.status.success(), "{}", words(&output));
+    // The new side takes a moment, so that the load begins on the old one.
+    let sample = Sample::version(2)
+        .variable("START_DELAY_MS", 2_000)
+        .deploy(&format!("strategy: {strategy}, keep_old: 8s, {more}"));
+    let id = ark.deploy_detached(APP, &sample);
+    let state_of = |wanted: &str| ark.deployment(&id).is_some_and(|d| state(&d) == wanted);
+    harness::eventually("the deployment begins", || state_of("stepping"));
+    let load = Load::builder(ark.http, &ark.host(APP))
+        .rate(400.0)
+        .mix([(Driver::KeepAlive, 2), (Driver::NewConnection, 1)])
+        .strict()
+        .start()
+        .expect("load");
+    harness::eventually_within(Duration::from_secs(90), "all traffic is on the new side", || {
+        state_of("keeping")
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    let report = load.stop_blocking();
+    assert!(state_of("keeping"), "the load must end before the deployment does");
+    println!("{strategy}: {report}");
+    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+    let over = ark.wait_over(&id, Duration::from_secs(60));
+    assert_eq!(state(&over), "succeeded", "{over}");
+    let receipt = &over["receipt"];
+    assert_eq!(counts(receipt, "failed") + counts(receipt, "cut"), 0, "{receipt}");
+    assert_eq!(counts(receipt, "served"), report.ok(), "{receipt}\n{report}");
+    let seen = |version: &str| report.versions.get(version).map_or(0, |seen| seen.ok);
+    assert_eq!(counts(&receipt["old"], "served"), seen("1"), "{receipt}\n{report}");
+    assert_eq!(counts(&receipt["new"], "served"), seen("2"), "{receipt}\n{report}");
+    assert!(seen("1") > 0 && seen("2") > 0, "{report}");
+    over
+}
+
+#[test]
+fn a_canary_under_load_fails_nothing_and_its_receipt_agrees() {
+    let over = agrees_under_load(
+        "canary",
+        "steps: [{weight: 25}, {pause: 2s}, {analysis: {}}, {weight: 60}, {pause: 1s}]",
+    );
+    let rollout = &over["rollout"];
+    assert_eq!(rollout["steps"].as_array().map(Vec::len), Some(6), "{rollout}");
+    let verdict = &rollout["judgements"][0]["judgement"]["verdict"];
+    assert_eq!(verdict, "pass", "{rollout}");
+}
+
+#[test]
+fn a_blue_green_switch_under_load_fails_nothing_and_its_receipt_agrees() {
+    agrees_under_load("blue-green", "watch: 2s");
+}
+
+#[test]
+fn requests_are_held_while_all_is_recreated_and_then_served() {
+    let ark = Ark::up();
+    let (output, _) = ark.deploy(APP, &Sample::version(1));
+    assert!(output.status.success(), "{}", words(&output));
+    let load = Load::builder(ark.http, &ark.host(APP))
+        .rate(50.0)
+        .mix([(Driver::NewConnection, 1)])
+        .request_timeout(Duration::from_secs(60))
+        .strict()
+        .start()
+        .expect("load");
+    let sample = Sample::version(2).variable("START_DELAY_MS", 1_500).deploy("strategy: recreate");
+    let (output, over) = ark.deploy(APP, &sample);
+    assert!(output.status.success(), "{}", words(&output));
+    std::thread::sleep(Duration::from_secs(1));
+    let report = load.stop_blocking();
+    println!("recreate: {report}");
+    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+    let receipt = &over["receipt"];
+    assert_eq!(counts(receipt, "failed") + counts(receipt, "cut"), 0, "{receipt}");
+    let stall = counts(receipt, "longest_stall_ms");
+    assert!(stall >= 1_000, "requests must have waited for the new side: {receipt}");
+    let seen = |version: &str| report.versions.get(version).expect("both answer");
+    assert!(seen("1").last_at_ms <= seen("2").first_at_ms, "never beside each other: {report}");
+}
+
+#[test]
+fn people_steer_a_canary_and_an_abort_leaves_the_old_side_whole() {
+    let ark = Ark::up();
+    let (output, _) = ark.deploy(APP, &Sample::version(1));
+    assert!(output.status.success(), "{}", words(&output));
+    let steps = "strategy: canary, steps: [{weight: 50}, {approval: {}}, {pause: {}}]";
+    let canary = |version: u32| Sample::version(version).deploy(steps);
+    let asks = |id: &str, what: &str| {
+        harness::eventually(what, || {
+            ark.deployment(id).is_some_and(|d| d["rollout"]["asks"]["what"] == what)
+        });
+    };
+    let say = |command: &[&str]| {
+        let output = ark.run(&[command, &["-e", harness::ENV, "--json"]].concat());
+        (output.status.code(), words(&output))
+    };
+    let id = ark.deploy_detached(APP, &canary(2));
+    asks(&id, "approval");
+    assert_eq!(say(&["resume", APP]).0, Some(5), "it is not paused");
+    assert_eq!(say(&["approve", APP, "--reason", "looks good"]).0, Some(0));
+    asks(&id, "promotion");
+    assert_eq!(say(&["pause", APP]).0, Some(0));
+    asks(&id, "resumption");
+    assert_eq!(say(&["promote", APP, "--full", "--wait"]).0, Some(0));
+    assert_eq!(state(&ark.wait_over(&id, Duration::from_secs(30))), "succeeded");
+    assert_eq!(say(&["promote", APP]).0, Some(5), "nothing runs");
+
+    let id = ark.deploy_detached(APP, &canary(3));
+    asks(&id, "approval");
+    let load = Load::builder(ark.http, &ark.host(APP))
+        .rate(100.0)
+        .mix([(Driver::KeepAlive, 1)])
+        .strict()
+        .start()
+        .expect("load");
+    std::thread::sleep(Duration::from_secs(1));
+    let (code, said) = say(&["abort", APP]);
+    assert_eq!(code, Some(0), "{said}");
+    let over = ark.wait_over(&id, Duration::from_secs(30));
+    let report = load.stop_blocking();
+    assert_eq!(state(&over), "rolled_back", "{over}");
+    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+}

@@ -300,6 +300,7 @@ pub(crate) struct Sample {
     pub(crate) ready_timeout: &'static str,
     pub(crate) drain_streams: &'static str,
     pub(crate) stop_grace: &'static str,
+    pub(crate) deploy: String,
     pub(crate) more: String,
 }
 
@@ -314,6 +315,7 @@ impl Sample {
             ready_timeout: "20s",
             drain_streams: "3s",
             stop_grace: "5s",
+            deploy: String::new(),
             more: String::new(),
         }
     }
@@ -338,6 +340,12 @@ impl Sample {
         self
     }
 
+    /// More keys of the section `deploy`, in one line.
+    pub(crate) fn deploy(mut self, keys: &str) -> Self {
+        self.deploy = format!(", {keys}");
+        self
+    }
+
     fn yaml(&self, mark: &str) -> String {
         let mut variables = format!("  VERSION: \"{}\"\n  MARK: \"{mark}\"\n", self.version);
         for (name, value) in &self.variables {
@@ -349,7 +357,7 @@ impl Sample {
              interval: 100ms, timeout: 2s}}\n\
              autoscaling: {{min_count: {count}, max_count: {count}}}\n\
              deploy: {{min_healthy_time: {healthy}, ready_timeout: {ready}, \
-             progress_deadline: 60s, deadline: 120s}}\n\
+             progress_deadline: 60s, deadline: 120s{deploy}}}\n\
              drain: {{requests: 10s, streams: {streams}}}\n\
              env_defaults:\n{variables}{more}",
             ark = ark(),
@@ -358,6 +366,7 @@ impl Sample {
             healthy = self.min_healthy,
             ready = self.ready_timeout,
             streams = self.drain_streams,
+            deploy = self.deploy,
             more = self.more,
         )
     }
@@ -387,8 +396,14 @@ pub(crate) fn words(output: &Output) -> String {
 }
 
 /// Waits for something that must come.
-pub(crate) fn eventually(what: &str, mut test: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(30);
+pub(crate) fn eventually(what: &str, test: impl FnMut() -> bool) {
+    eventually_within(Duration::from_secs(30), what, test);
+}
+
+/// The same, with another deadline.
+#[allow(dead_code, reason = "not every suite waits so long")]
+pub(crate) fn eventually_within(deadline: Duration, what: &str, mut test: impl FnMut() -> bool) {
+    let until = Instant::now() + deadline;
     while !test() {
         assert!(Instant::now() < until, "never happened: {what}");
         std::thread::sleep(Duration::from_millis(20));

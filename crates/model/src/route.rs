@@ -90,6 +90,10 @@ pub struct RouteLimits {
     pub idle_body_ms: u64,
     /// How long a request may wait for a target to become ready before 503, in milliseconds.
     pub hold_ms: u64,
+    /// Whether it waits even while there is no target at all: all instances are being replaced at
+    /// once. Otherwise a route without targets is a stopped app's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hold_empty: bool,
     /// Largest request body in bytes; then 413. 0 means no limit.
     pub body_bytes_max: u64,
     /// Least speed of a request body, in bytes a second, taken over 10 seconds or more in which the
@@ -124,6 +128,7 @@ impl Default for RouteLimits {
             response_header_ms: 60_000,
             idle_body_ms: 300_000,
             hold_ms: 0,
+            hold_empty: false,
             body_bytes_max: 0,
             body_bytes_per_s_min: 64,
             concurrency_max: 0,

@@ -143,15 +143,17 @@ impl Passage {
     ) -> Result<InFlight, Unreached> {
         let local = match self.worker.admit(self.found.slot, self.side, &self.tried) {
             Admission::To(local) => local,
-            Admission::NoTargets => return Err(Unreached::Refused(Refusal::Stopped)),
+            Admission::NoTargets if !self.found.limits.hold_empty => {
+                return Err(Unreached::Refused(Refusal::Stopped));
+            }
             Admission::NoRoute => return Err(Unreached::Refused(Refusal::NoRoute)),
-            Admission::NoneReady if self.found.limits.hold_ms == 0 => {
+            Admission::NoneReady | Admission::NoTargets if self.found.limits.hold_ms == 0 => {
                 return Err(Unreached::Refused(match self.tried.is_empty() {
                     true => Refusal::NoneReady,
                     false => Refusal::Unreachable,
                 }));
             }
-            Admission::NoneReady => self.wait_for_target(watch).await?,
+            Admission::NoneReady | Admission::NoTargets => self.wait_for_target(watch).await?,
         };
         Ok(InFlight::new(local, self.slot.clone(), self.begun, self.note.clone()))
     }
@@ -189,9 +191,11 @@ impl Passage {
             // a held request waits for one that is ready.
             match self.worker.admit_ready(self.found.slot, self.side) {
                 Admission::To(local) => return Poll::Ready(Ok(local)),
-                Admission::NoTargets => return refused(Refusal::Stopped),
+                Admission::NoTargets if !self.found.limits.hold_empty => {
+                    return refused(Refusal::Stopped);
+                }
                 Admission::NoRoute => return refused(Refusal::NoRoute),
-                Admission::NoneReady => {}
+                Admission::NoneReady | Admission::NoTargets => {}
             }
             match watch(cx) {
                 Ok(()) => Poll::Pending,
