@@ -36,30 +36,6 @@ pub(crate) struct Ended {
     pub(crate) elapsed: Option<Duration>,
 }
 
-/// What was refused before there was a request: cells that any worker adds to, rarely.
-#[derive(Debug, Default)]
-pub(crate) struct Refused {
-    /// A connection that did not begin with a PROXY header, where it must.
-    pub(crate) proxy_header: Count,
-    /// A TLS handshake that failed or took too long.
-    pub(crate) tls_handshake: Count,
-    /// An HTTP/2 connection closed for breaking the protocol.
-    pub(crate) h2_protocol: Count,
-    /// An HTTP/2 connection closed because it costs more than it asks for: streams opened and
-    /// reset, floods of frames that carry nothing.
-    pub(crate) h2_flood: Count,
-}
-
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
-
-impl Count {
-    pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Relaxed);
-    }
-}
-
 /// The cells of one target or route on one worker thread.
 #[derive(Debug, Default)]
 #[repr(align(128))]

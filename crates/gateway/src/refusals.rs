@@ -1,4 +1,4 @@
-//! Counts of requests refused before any route was looked for. A slow path: all threads share one
+//! Counts of requests and connections refused before any route was looked for. A slow path: all threads share one
 //! cell per kind.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use ark_model::gateway::RefusalKind;
 
 /// All kinds, in the order of their cells.
-const KINDS: [RefusalKind; 7] = [
+const KINDS: [RefusalKind; 11] = [
     RefusalKind::Malformed,
     RefusalKind::Smuggling,
     RefusalKind::SlowHead,
@@ -15,6 +15,10 @@ const KINDS: [RefusalKind; 7] = [
     RefusalKind::HeadTooLarge,
     RefusalKind::Unsupported,
     RefusalKind::NoRoute,
+    RefusalKind::ProxyHeader,
+    RefusalKind::TlsHandshake,
+    RefusalKind::Http2Protocol,
+    RefusalKind::Http2Flood,
 ];
 
 /// See the module.

@@ -1,6 +1,5 @@
-//! TLS towards clients: certificates by name from files, made by Ark for `.localhost` names, and
-//! obtained by ACME; one configuration for all workers, in which certificates are swapped while
-//! connections go on. Handshakes ask [`Certificates`]; the control thread looks at the files.
+//! TLS towards clients: certificates by name from files, and made by Ark for `.localhost` names;
+//! one configuration for all workers, in which certificates are swapped while connections go on. Handshakes ask [`Certificates`]; the control thread looks at the files.
 //!
 //! It must not decide who may connect: any client is served, whatever name it asks for, and routes
 //! are found by `Host` alone.
@@ -17,12 +16,10 @@ use rustls::ServerConfig;
 
 use crate::error::{Error, Result};
 
-/// What is spoken over TLS, the better first. The last is a challenge, never a request.
-const PROTOCOLS: [&[u8]; 3] = [HTTP_2, b"http/1.1", ACME_CHALLENGE];
+/// What is spoken over TLS, the better first.
+const PROTOCOLS: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
 /// HTTP/2 in ALPN.
 pub(crate) const HTTP_2: &[u8] = b"h2";
-/// The challenge of RFC 8737 in ALPN.
-pub(crate) const ACME_CHALLENGE: &[u8] = b"acme-tls/1";
 
 /// The configuration of all TLS connections. Sessions are resumed by tickets, whose keys live as
 /// long as the gateway's process.

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::access_log::{Ending, Line, Sink};
 use crate::balance;
 use crate::clock::{Clock, NEVER};
-use crate::counters::{Cells, Ended, Refused};
+use crate::counters::{Cells, Ended};
 use crate::listen::Door;
 use crate::pool::{Making, Pool};
 use crate::refusals::Refusals;
@@ -77,8 +77,6 @@ pub(crate) struct Shared {
     pub(crate) held: AtomicUsize,
     /// Requests refused before any route was looked for.
     pub(crate) refusals: Refusals,
-    /// Connections and streams refused before there was a request to count.
-    pub(crate) refused: Refused,
     /// Where TLS is spoken.
     pub(crate) tls: std::sync::OnceLock<Tls>,
     /// Where requests are logged, if at all.
@@ -111,7 +109,6 @@ impl Shared {
             held: AtomicUsize::new(0),
             refusals: Refusals::default(),
             access_log: std::sync::OnceLock::new(),
-            refused: Refused::default(),
             tls: std::sync::OnceLock::new(),
             mailboxes: std::sync::OnceLock::new(),
         }

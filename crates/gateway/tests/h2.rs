@@ -10,6 +10,7 @@ mod tls_support;
 use std::time::Duration;
 
 use ark_gateway::role::Config;
+use ark_model::gateway::RefusalKind;
 use ark_model::route::{Route, RouteProtocol, TargetState};
 use bytes::Bytes;
 use h2_support::{Answer, H2, H2Backend, send_all, whole};
@@ -530,7 +531,7 @@ async fn until_goodbye(ark: &Ark, mut flood: impl FnMut(u32) -> Vec<u8>) -> Opti
 #[tokio::test]
 async fn floods_are_answered_with_enhance_your_calm() {
     let backend = Backend::echo("ok").await;
-    let (ark, _) = Ark::with(&[&backend]).await;
+    let (mut ark, _) = Ark::with(&[&backend]).await;
     const CALM: Option<u32> = Some(0xb);
     // :method GET, :scheme http, :path /, :authority a.test, by HPACK's static table.
     let head = [&[0x82, 0x86, 0x84, 0x41, 6][..], b"a.test"].concat();
@@ -551,6 +552,11 @@ async fn floods_are_answered_with_enhance_your_calm() {
         _ => frame(0, 0, 1, &[]),
     };
     assert_eq!(until_goodbye(&ark, empty).await, CALM, "empty DATA");
+    let counted = |known: &support::Known| {
+        let refusals = known.last.as_ref().map(|report| report.refusals.clone());
+        refusals.is_some_and(|refusals| refusals.get(&RefusalKind::Http2Flood) == Some(&5))
+    };
+    ark.server.until("five floods are counted", counted).await;
     // Others are served on.
     assert_eq!(H2::connect(ark.http).await.get("/").await.text(), "ok");
 }

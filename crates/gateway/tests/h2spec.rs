@@ -48,6 +48,7 @@ async fn run(tool: PathBuf, address: SocketAddr, tls: bool) -> (Vec<String>, usi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::print_stderr)] // A skip is said by name.
 async fn h2spec_passes() {
     let Some(tool) = tool() else {
         eprintln!("skipped: h2spec_passes (h2spec is not installed)");

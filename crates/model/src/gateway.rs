@@ -265,6 +265,15 @@ pub enum RefusalKind {
     Unsupported,
     /// No app answers for the host and path.
     NoRoute,
+    /// A connection that did not begin with a PROXY header, where it must.
+    ProxyHeader,
+    /// A TLS handshake that failed or took too long.
+    TlsHandshake,
+    /// An HTTP/2 connection closed for breaking the protocol.
+    Http2Protocol,
+    /// An HTTP/2 connection closed because it cost more than it asked for: streams opened and
+    /// reset, floods of frames that carry nothing.
+    Http2Flood,
     /// Of a newer gateway.
     #[serde(other)]
     Other,

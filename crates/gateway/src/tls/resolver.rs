@@ -1,6 +1,5 @@
 //! Which certificate a handshake gets: by the name the client asks for, exactly or by a wildcard;
-//! one of the local authority for `.localhost`; a challenge's while ACME asks for it. Looks at the
-//! files when told, and keeps what it had when a file has become bad.
+//! one of the local authority for `.localhost`. Looks at the files when told, and keeps what it had when a file has become bad.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +24,6 @@ type ByName = HashMap<Box<str>, Arc<CertifiedKey>>;
 pub(crate) struct Certificates {
     directory: PathBuf,
     by_name: ArcSwap<ByName>,
-    challenges: ArcSwap<ByName>,
     known: Mutex<HashMap<Pair, Known>>,
     local: Mutex<ByName>,
     local_ca: OnceLock<Option<LocalCa>>,
@@ -44,7 +42,6 @@ impl Certificates {
         Self {
             directory,
             by_name: ArcSwap::default(),
-            challenges: ArcSwap::default(),
             known: Mutex::default(),
             local: Mutex::default(),
             local_ca: OnceLock::new(),
@@ -112,12 +109,6 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // Rustls gives it in lower case and without a closing dot.
         let name = hello.server_name();
-        let challenged = |mut names: Box<dyn Iterator<Item = &[u8]> + '_>| {
-            names.any(|protocol| protocol == super::ACME_CHALLENGE)
-        };
-        if hello.alpn().is_some_and(|names| challenged(Box::new(names))) {
-            return self.challenges.load().get(name?).cloned();
-        }
         match name {
             Some(name) if is_local(name) => self.find(name).or_else(|| self.local(name)),
             Some(name) => self.find(name),

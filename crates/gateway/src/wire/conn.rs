@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use ark_model::gateway::RefusalKind;
 use ark_model::route::RouteProtocol;
 use tokio::net::TcpStream;
 
@@ -18,7 +19,6 @@ use super::stream::{Socket, Stream};
 use super::wires::Fault;
 use super::{exchange, h2, proxy_protocol, tunnel};
 use crate::listen::Door;
-use crate::tls::ACME_CHALLENGE;
 use crate::tls::session::TlsStream;
 use crate::worker::{Entry, SlotGuard, Worker};
 
@@ -132,7 +132,7 @@ enum Ended {
 }
 
 /// What comes before the first request where the door says so: for whom a balancer speaks, and the
-/// handshake of TLS. `None` when either fails, or the handshake was all that was wanted.
+/// handshake of TLS. `None` when either fails.
 async fn open(
     worker: &Rc<Worker>,
     slot: &Rc<Slot>,
@@ -147,7 +147,7 @@ async fn open(
             Ok(spoken_for) => peer = spoken_for.unwrap_or(peer),
             Err(error) => {
                 tracing::debug!(%error, %peer, "connection without a PROXY header refused");
-                worker.shared.refused.proxy_header.add();
+                worker.shared.refusals.count(RefusalKind::ProxyHeader);
                 return None;
             }
         }
@@ -170,11 +170,10 @@ async fn open(
     })
     .await;
     if !done {
-        worker.shared.refused.tls_handshake.add();
+        worker.shared.refusals.count(RefusalKind::TlsHandshake);
         return None;
     }
-    // The handshake was the answer to the challenge.
-    (tls.protocol() != Some(ACME_CHALLENGE)).then(|| (Stream::Tls(tls), peer))
+    Some((Stream::Tls(tls), peer))
 }
 
 impl Conn {

@@ -87,7 +87,7 @@ pub(in crate::wire) async fn serve(
                 _ => {}
             }
             if spent.get() && !std::mem::replace(&mut is_leaving, true) {
-                shared.worker.shared.refused.h2_flood.add();
+                shared.worker.shared.refusals.count(RefusalKind::Http2Flood);
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 shared.slot.set_deadline(shared.worker.deadline(GOODBYE_MS));
             }
@@ -142,10 +142,10 @@ fn count(worker: &Worker, error: &h2::Error) {
         return;
     }
     tracing::debug!(%error, "HTTP/2 connection closed");
-    match error.reason() {
-        Some(Reason::ENHANCE_YOUR_CALM) => worker.shared.refused.h2_flood.add(),
-        _ => worker.shared.refused.h2_protocol.add(),
-    }
+    worker.shared.refusals.count(match error.reason() {
+        Some(Reason::ENHANCE_YOUR_CALM) => RefusalKind::Http2Flood,
+        _ => RefusalKind::Http2Protocol,
+    });
 }
 
 fn accept(shared: &Rc<Shared>, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
@@ -190,7 +190,10 @@ async fn serve_stream(
     let mut client = H2Client::new(body, respond);
     let request = match Request::of_h2(parts, ended, &shared.caller.address, shared.secure) {
         Ok(request) => request,
-        Err(refusal) => return refuse_head(&mut client, refusal),
+        Err(refusal) => {
+            worker.shared.refusals.count(refusal.kind());
+            return refuse_head(&mut client, refusal);
+        }
     };
     let found = match shared.entry {
         Entry::Http(Door { redirect_to: Some(port), .. }) => {
