@@ -367,7 +367,7 @@ impl Step<'_> {
             Hold::At(count) => floor(beside.policy, count),
             Hold::AsIs => 0,
         };
-        let groups: [(u32, fn(Side) -> bool, fn(Side) -> bool); 3] = [
+        let groups: [(u32, Belongs, Belongs); 3] = [
             (floor(self.target.policy, self.target.count), is_target_side, is_target_side),
             (old, is_beside_side, is_beside_side),
             (old, is_neither_side, is_not_target_side),
@@ -477,6 +477,9 @@ impl Step<'_> {
 fn floor(policy: &Policy, count: u32) -> u32 {
     count.saturating_sub(policy.unavailable(count))
 }
+
+/// Whether an instance of a side belongs to a group.
+type Belongs = fn(Side) -> bool;
 
 fn is_target_side(side: Side) -> bool {
     side == Side::Target

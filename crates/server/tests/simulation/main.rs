@@ -78,6 +78,7 @@ fn invariants_hold_for_hundreds_of_seeds() {
         "verdict inconclusive",
         "watch completed",
         "watch cut short",
+        "watch rolled back",
     ] {
         assert!(summary.coverage.contains_key(must), "never happened in {SEEDS} seeds: {must}");
     }
