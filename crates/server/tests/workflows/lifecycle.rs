@@ -1,7 +1,7 @@
 //! Starting, stopping, listing, nesting; Standard and Express.
 
 use ark_model::workflow::{ExecutionStatus, MachineType};
-use ark_server::workflows::{ListExecutions, PageRequest, Refusal, StartExecution};
+use ark_server::workflows::{ListExecutions, PageRequest, Refusal, Route, StartExecution};
 use serde_json::json;
 
 use crate::fixture::{Fixture, one_task, pass};
@@ -286,4 +286,49 @@ async fn an_execution_keeps_the_definition_it_was_started_with() {
     f.succeed(&token, json!({})).await;
     assert_eq!(f.output(&arn).await, json!("old"));
     assert_eq!(f.output(&f.start(&machine, json!({})).await).await, json!("new"));
+}
+
+/// 26.
+#[tokio::test]
+async fn a_start_by_alias_picks_by_weight_and_one_by_version_runs_that_definition() {
+    let f = Fixture::new().await;
+    let result = |n: u64| json!({"StartAt": "P", "States": {"P": {"Type": "Pass", "Result": n, "End": true}}});
+    let machine = f.machine("m", result(1)).await;
+    let v1 = f.wf.publish_version(&machine, None, None).await.unwrap().arn;
+    f.machine("m", result(2)).await;
+    let v2 = f.wf.publish_version(&machine, None, None).await.unwrap().arn;
+    // The machine itself is at neither.
+    f.machine("m", result(3)).await;
+    for (target, expected) in [(&machine, 3), (&v1, 1), (&v2, 2)] {
+        let arn = f.start(target, json!({})).await;
+        assert_eq!(f.output(&arn).await, json!(expected), "{target}");
+        let version = (target != &machine).then(|| target.clone());
+        assert_eq!((f.view(&arn).await.version_arn, f.view(&arn).await.alias_arn), (version, None));
+    }
+    let route = |arn: &str, weight| Route { version_arn: arn.to_owned(), weight };
+    let routes = vec![route(&v1, 20), route(&v2, 80)];
+    let alias = f.wf.create_alias("live".into(), None, routes).await.unwrap().arn;
+    let mut picked = [0_u32; 2];
+    for _ in 0..500 {
+        let arn = f.start(&alias, json!({})).await;
+        let view = f.view(&arn).await;
+        let (version, at) = match f.output(&arn).await.as_u64() {
+            Some(1) => (&v1, 0),
+            Some(2) => (&v2, 1),
+            other => panic!("neither version gives {other:?}"),
+        };
+        assert_eq!(view.version_arn.as_ref(), Some(version));
+        assert_eq!(view.alias_arn.as_ref(), Some(&alias));
+        picked[at] += 1;
+    }
+    // A fifth of 500, give or take more than four standard deviations.
+    assert!((60..=140).contains(&picked[0]), "{picked:?}");
+    let all_to_one = vec![route(&v1, 100)];
+    f.wf.update_alias(&alias, None, Some(all_to_one)).await.unwrap();
+    let arn = f.start(&alias, json!({})).await;
+    assert_eq!(f.output(&arn).await, json!(1));
+    let nobody = f.start_as(&format!("{machine}:nobody"), "", "{}").await.unwrap_err();
+    assert_eq!(nobody.refusal(), Some(Refusal::StateMachineDoesNotExist));
+    let unpublished = f.start_as(&format!("{machine}:9"), "", "{}").await.unwrap_err();
+    assert_eq!(unpublished.refusal(), Some(Refusal::StateMachineDoesNotExist));
 }

@@ -7,6 +7,7 @@ mod limits;
 mod maps;
 mod recovery;
 mod redrive;
+mod replay;
 mod simulation;
 mod tasks;
 mod timing;

@@ -4,7 +4,8 @@
 //! while the old one still has calls under way.
 //!
 //! Looked at after each run, once everything has healed: no acknowledged start or result is lost,
-//! no task is completed twice, histories are contiguous and agree with the rows, everything ends.
+//! no task is completed twice, histories are contiguous, everything ends. That each row is what its
+//! history makes of it (`replay`) is looked at while everything runs, too.
 //! A failing seed prints itself; `ARK_SIM_SEED=n` replays it alone, `ARK_SIM_SEEDS=n` runs more.
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,14 +18,17 @@ use std::time::Duration;
 use ark_model::workflow::{ExecutionStatus, MachineType};
 use ark_server::workflows::driver::Driver;
 use ark_server::workflows::{
-    ListExecutions, PageRequest, StartExecution, WorkflowError, WorkflowWorld, Workflows,
+    ExecutionView, ListExecutions, PageRequest, StartExecution, WorkflowError, WorkflowWorld,
+    Workflows,
 };
 use ark_server::world::{CONTROLLER_LEASE, Clock, Fence};
+use ark_states::Definition;
 use ark_store::Store;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::fixture::{TestClock, TestEntropy};
+use crate::replay;
 
 const SEEDS: u64 = 200;
 const STEPS: u64 = 300;
@@ -87,6 +91,7 @@ struct Simulation {
     driver: Call,
     calls: Vec<Call>,
     activity: String,
+    definitions: BTreeMap<String, Definition>,
     lives: u64,
     names: u64,
 }
@@ -175,6 +180,10 @@ impl Simulation {
         let activity = "arn:aws:states:us-east-1:000000000000:activity:a".to_owned();
         let now = clock.now();
         let machines = definitions(&activity);
+        let parsed = machines.iter().map(|(name, text)| {
+            (machine_arn(name), Definition::parse(&text.to_string()).expect("a definition"))
+        });
+        let definitions = parsed.collect();
         block(store.write(move |tx| -> Result<(), ark_store::StoreError> {
             tx.insert_activity("a", "us-east-1", "{}", now)?;
             for (name, definition) in machines {
@@ -194,6 +203,7 @@ impl Simulation {
             driver,
             calls: Vec::new(),
             activity,
+            definitions,
             lives: seed << 32,
             names: 0,
         }
@@ -255,6 +265,23 @@ impl Simulation {
                 let mut ledger = ledger.lock().unwrap();
                 ledger.cover("stop acknowledged");
                 ledger.stopped.push(arn);
+            }
+        }));
+    }
+
+    /// What was stopped goes on.
+    fn redrive(&mut self) {
+        let arn = {
+            let ledger = self.ledger.lock().unwrap();
+            if ledger.stopped.is_empty() {
+                return;
+            }
+            ledger.stopped[self.dice.below(ledger.stopped.len())].clone()
+        };
+        let (wf, ledger) = (self.wf.clone(), self.ledger.clone());
+        self.calls.push(Box::pin(async move {
+            if wf.redrive_execution(&arn, None).await.is_ok() {
+                ledger.lock().unwrap().cover("redrive acknowledged");
             }
         }));
     }
@@ -336,6 +363,8 @@ impl Simulation {
             2 => {
                 if self.dice.one_in(6) {
                     self.stop();
+                } else if self.dice.one_in(6) {
+                    self.redrive();
                 }
             }
             3..=5 if self.calls.len() < 20 => self.poll(),
@@ -403,15 +432,8 @@ impl Simulation {
             found.push(format!("task {token} was completed {times} times"));
         }
         let mut completed = 0;
-        for name in MACHINES {
-            let list = ListExecutions {
-                machine_arn: Some(machine_arn(name)),
-                page: PageRequest { max_results: 1_000, next_token: None },
-                ..ListExecutions::default()
-            };
-            for seen in block(self.wf.list_executions(list)).unwrap().items {
-                completed += self.judge_one(&seen, &mut found);
-            }
+        for seen in self.executions() {
+            completed += self.judge_one(&seen, &mut found);
         }
         // Every acknowledged result is in a history, and every result in a history was given once.
         let acknowledged: u32 = ledger.results.values().sum();
@@ -421,12 +443,38 @@ impl Simulation {
         found
     }
 
+    fn executions(&self) -> Vec<ExecutionView> {
+        let of = |name: &str| {
+            let list = ListExecutions {
+                machine_arn: Some(machine_arn(name)),
+                page: PageRequest { max_results: 1_000, next_token: None },
+                ..ListExecutions::default()
+            };
+            block(self.wf.list_executions(list)).unwrap().items
+        };
+        MACHINES.into_iter().flat_map(of).collect()
+    }
+
+    /// Every row is the fold of its history, running or ended.
+    fn replay_all(&self, found: &mut Vec<String>) {
+        for seen in self.executions() {
+            let arn = &seen.arn;
+            let seen = block(self.wf.describe_execution(arn)).unwrap();
+            let page = PageRequest { max_results: 1_000, next_token: None };
+            let events = block(self.wf.events(arn, page, false)).unwrap().items;
+            let id = seen.id;
+            let row = block(self.store.read(move |tx| tx.execution(id))).unwrap().unwrap();
+            let definition = &self.definitions[&seen.machine_arn];
+            match replay::agrees(definition, &seen, &row, &events) {
+                Ok(()) if row.status.is_ended() => self.cover("ended row replayed"),
+                Ok(()) => self.cover("running row replayed"),
+                Err(why) => found.push(format!("{arn}: {why}")),
+            }
+        }
+    }
+
     /// Answers how many results its history holds.
-    fn judge_one(
-        &self,
-        seen: &ark_server::workflows::ExecutionView,
-        found: &mut Vec<String>,
-    ) -> u32 {
+    fn judge_one(&self, seen: &ExecutionView, found: &mut Vec<String>) -> u32 {
         let page = PageRequest { max_results: 1_000, next_token: None };
         let events = block(self.wf.events(&seen.arn, page, false)).unwrap().items;
         let arn = &seen.arn;
@@ -438,7 +486,7 @@ impl Simulation {
                 found.push(format!("{arn}: event {} where {id} belongs", event.id));
             }
         }
-        // The row is the fold of the history: its end is the last event's.
+        // It ended as its last event says, and once for its start and for each redrive.
         let last = events.last().map(|event| event.kind.name());
         let expected = match seen.status {
             ExecutionStatus::Succeeded => "ExecutionSucceeded",
@@ -450,8 +498,14 @@ impl Simulation {
         if last != Some(expected) {
             found.push(format!("{arn} is {:?} and its history ends with {last:?}", seen.status));
         }
-        let ends = events.iter().filter(|e| e.kind.name() == expected).count();
-        if ends != 1 {
+        let all = |names: &[&str]| events.iter().filter(|e| names.contains(&e.kind.name())).count();
+        let ends = all(&[
+            "ExecutionSucceeded",
+            "ExecutionFailed",
+            "ExecutionTimedOut",
+            "ExecutionAborted",
+        ]);
+        if ends != 1 + all(&["ExecutionRedriven"]) {
             found.push(format!("{arn} ended {ends} times"));
         }
         let output = events.last().and_then(|e| e.details.output.as_deref().map(str::to_owned));
@@ -459,9 +513,7 @@ impl Simulation {
             found.push(format!("{arn}: output {:?}, history {output:?}", seen.output));
         }
         // No task is scheduled, started or ended more often than once per attempt.
-        let count = |names: &[&str]| {
-            u32::try_from(events.iter().filter(|e| names.contains(&e.kind.name())).count()).unwrap()
-        };
+        let count = |names: &[&str]| u32::try_from(all(names)).unwrap();
         let scheduled = count(&["ActivityScheduled"]);
         let over = count(&["ActivitySucceeded", "ActivityFailed", "ActivityTimedOut"]);
         if over > scheduled || count(&["ActivityStarted"]) > scheduled {
@@ -476,8 +528,11 @@ fn simulate(seed: u64) -> (Vec<String>, BTreeMap<&'static str, u64>) {
     for _ in 0..STEPS {
         simulation.step();
     }
+    let mut violations = Vec::new();
+    simulation.replay_all(&mut violations);
     simulation.settle();
-    let violations = simulation.judge();
+    violations.extend(simulation.judge());
+    simulation.replay_all(&mut violations);
     let covered = std::mem::take(&mut simulation.ledger.lock().unwrap().covered);
     (violations, covered)
 }
@@ -512,6 +567,9 @@ fn nothing_acknowledged_is_lost_or_doubled_whatever_crashes() {
         "start acknowledged",
         "start by a replaced server refused",
         "stop acknowledged",
+        "redrive acknowledged",
+        "running row replayed",
+        "ended row replayed",
         "task handed out",
         "task lost on the wire",
         "result acknowledged",

@@ -1,0 +1,135 @@
+//! A history replayed: the interpreter is taken through an execution's history from the first event
+//! on, and must come to the state that the row holds. Used by the simulation.
+//!
+//! The history says what was told to the interpreter only in part (which attempt of which task,
+//! which timer), so each event that may have come next is tried, and the one whose step writes
+//! exactly what the history says next is it. Events carry the one they follow from, so branches
+//! cannot be taken for each other.
+
+use ark_model::workflow::ExecutionStatus;
+use ark_server::workflows::ExecutionView;
+use ark_states::Definition;
+use ark_states::error::Failure;
+use ark_states::history::HistoryEvent;
+use ark_states::machine::{
+    self, Env, Event, ExecutionInfo, ExecutionState, Host, TaskId, TaskTimeout,
+};
+use ark_states::resource::Resource;
+use ark_states::value::Document;
+use ark_store::ExecutionRow;
+
+/// Everything may be used, and nothing asks for its token.
+struct Anything;
+
+impl Host for Anything {
+    fn task_token(&self, _task: TaskId) -> String {
+        String::new()
+    }
+
+    fn refusal(&self, _resource: &Resource) -> Option<String> {
+        None
+    }
+}
+
+fn info(view: &ExecutionView, first: &HistoryEvent) -> ExecutionInfo {
+    ExecutionInfo {
+        express: false,
+        arn: view.arn.as_str().into(),
+        name: view.name.as_str().into(),
+        input: view.input.as_str().into(),
+        role_arn: first.details.role_arn.clone().unwrap_or_default(),
+        start_time: view.started_at,
+        state_machine_arn: view.machine_arn.as_str().into(),
+        state_machine_name: view.machine_arn.rsplit(':').next().unwrap_or_default().into(),
+        alias_arn: view.alias_arn.as_deref().map(Into::into),
+        version_arn: view.version_arn.as_deref().map(Into::into),
+    }
+}
+
+/// What may have been told to the interpreter for this event to be written.
+fn candidates(state: &ExecutionState, next: &HistoryEvent) -> Vec<Event> {
+    let details = &next.details;
+    let failure = || Failure { error: details.error.clone(), cause: details.cause.clone() };
+    let (tasks, timers, _) = state.waits_for();
+    let of_tasks = |make: &dyn Fn(TaskId) -> Event| tasks.iter().map(|task| make(*task)).collect();
+    match next.kind.name() {
+        "ExecutionStarted" => vec![Event::Start],
+        "ExecutionAborted" => vec![Event::Stop { failure: failure() }],
+        "ExecutionRedriven" => vec![Event::Redrive],
+        "ActivityStarted" | "TaskStarted" => {
+            let worker = details.worker_name.as_deref().map(str::to_owned);
+            of_tasks(&|task| Event::TaskStarted { task, worker: worker.clone() })
+        }
+        "TaskSubmitted" => {
+            let output = Document::parse(details.output.as_deref().unwrap()).unwrap();
+            of_tasks(&|task| Event::TaskSubmitted { task, output: output.clone() })
+        }
+        "ActivitySucceeded" | "TaskSucceeded" => {
+            let output = Document::parse(details.output.as_deref().unwrap()).unwrap();
+            of_tasks(&|task| Event::TaskSucceeded { task, output: output.clone() })
+        }
+        "ActivityFailed" | "TaskFailed" => {
+            of_tasks(&|task| Event::TaskFailed { task, failure: failure() })
+        }
+        "ActivityTimedOut" | "TaskTimedOut" => {
+            let heartbeat = details.error.as_deref() == Some("States.HeartbeatTimeout");
+            let timeout = if heartbeat { TaskTimeout::Heartbeat } else { TaskTimeout::Total };
+            of_tasks(&|task| Event::TaskTimedOut { task, timeout })
+        }
+        _ => timers.into_iter().map(|timer| Event::TimerFired { timer }).collect(),
+    }
+}
+
+/// Looks whether the row is what its history makes of it.
+///
+/// # Errors
+/// Where the two part, in words.
+pub(crate) fn agrees(
+    definition: &Definition,
+    view: &ExecutionView,
+    row: &ExecutionRow,
+    events: &[HistoryEvent],
+) -> Result<(), String> {
+    if row.events != events.len() as u64 {
+        return Err(format!("the row counts {} events of {}", row.events, events.len()));
+    }
+    let first = events.first().ok_or("no history")?;
+    let info = info(view, first);
+    let mut state = ExecutionState::new();
+    let mut rest = events;
+    while let Some(next) = rest.first() {
+        let mut taken = None;
+        for event in candidates(&state, next) {
+            let mut tried = state.clone();
+            let env = Env { now: next.timestamp, seed: 0, execution: &info, host: &Anything };
+            let Ok(step) = machine::next(definition, &mut tried, event, &env) else { continue };
+            if !step.history.is_empty() && rest.starts_with(&step.history) {
+                taken = Some((tried, step.history.len()));
+                break;
+            }
+        }
+        let Some((came_to, length)) = taken else {
+            return Err(format!("nothing makes event {} of {:?}: {next:?}", next.id, view.status));
+        };
+        state = came_to;
+        rest = &rest[length..];
+    }
+    let status = match state.status() {
+        machine::ExecutionStatus::Running => ExecutionStatus::Running,
+        machine::ExecutionStatus::Succeeded => ExecutionStatus::Succeeded,
+        machine::ExecutionStatus::Failed => ExecutionStatus::Failed,
+        machine::ExecutionStatus::TimedOut => ExecutionStatus::TimedOut,
+        machine::ExecutionStatus::Aborted => ExecutionStatus::Aborted,
+    };
+    if status != row.status {
+        return Err(format!("the row is {:?}, its history makes {status:?}", row.status));
+    }
+    // Of what succeeded nothing is kept to go on from.
+    let folded = (status != ExecutionStatus::Succeeded)
+        .then(|| String::from_utf8(state.to_bytes()).unwrap_or_default());
+    if row.state == folded {
+        Ok(())
+    } else {
+        Err(format!("the row holds\n{:?}, its history makes\n{folded:?}", row.state))
+    }
+}
