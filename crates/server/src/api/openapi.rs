@@ -138,6 +138,7 @@ fn path_parameter(name: &str) -> (Value, &'static str) {
         "release" => (text, "Number of the release: `v42` or `42`."),
         "instance" => (text, "Short or whole id of the instance."),
         "token" => (text, "Id of the token."),
+        "window" => (text, "Name of the freeze window."),
         "sha256" => (
             json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }),
             "Digest of the content, as 64 hex digits.",
