@@ -16,3 +16,5 @@ mod same;
 mod traces;
 #[path = "workflows/wire.rs"]
 mod wire;
+#[path = "workflows/worker.rs"]
+mod worker;

@@ -125,6 +125,10 @@ commands! {
         /// Run a command beside an instance
         Exec exec "exec"
     }
+    #[doc = "Workflows"] {
+        /// Work on the tasks of an activity: one command for each
+        Worker worker "worker"
+    }
     #[doc = "Configure"] {
         /// Set and show configuration and secrets
         Config config "config"

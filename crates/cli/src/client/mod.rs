@@ -10,6 +10,7 @@ pub(crate) mod exec;
 pub(crate) mod follow;
 pub(crate) mod sse;
 pub(crate) mod upload;
+pub(crate) mod workflows;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};

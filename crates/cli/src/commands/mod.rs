@@ -49,3 +49,4 @@ pub(crate) mod up;
 pub(crate) mod validate;
 pub(crate) mod version;
 mod wish;
+pub(crate) mod worker;

@@ -8,6 +8,9 @@
 //!
 //! Besides, calls that workers make to other services in passing are answered so that they do no
 //! harm: [`quiet`].
+//!
+//! A request to Step Functions may carry one of Ark's own tokens (`Authorization: Bearer ...`) instead
+//! of a signature: so the command line and its worker call the same operations.
 
 mod activities;
 mod answer;
@@ -35,6 +38,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
 use futures::FutureExt as _;
+use http::header;
 use http::request::Parts;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -42,8 +46,10 @@ use uuid::Uuid;
 
 use crate::api::Shared;
 use crate::auth::{
-    AuthenticationError, SignedCaller, SignedRequest, allows, authenticate_signed, check_origin,
+    AuthenticationError, Permission, SignedCaller, SignedRequest, allows, authenticate_signed,
+    authorize, check_origin,
 };
+use crate::workflows::arn::DEFAULT_REGION;
 use call::Call;
 use error::WireError;
 use table::{Operation, Places};
@@ -107,7 +113,10 @@ async fn step_functions(
     name: &str,
     body: Bytes,
 ) -> Result<Response, WireError> {
-    let who = authenticate(state, parts, &body, SERVICE).await?;
+    let who = match bears_token(parts) {
+        true => bearer(state, parts).await?,
+        false => authenticate(state, parts, &body, SERVICE).await?,
+    };
     let operation = table::find(name).ok_or_else(WireError::unknown_operation)?;
     if !allows(who.caller.role, operation.permission) {
         return Err(WireError::denied(format!(
@@ -137,6 +146,27 @@ async fn run(
     tokio::time::timeout(operation.deadline, (operation.run)(call))
         .await
         .unwrap_or_else(|_| Err(WireError::unavailable("no answer in time")))
+}
+
+/// Whether a request carries a token of Ark's own. A signature's scheme is `AWS4-HMAC-SHA256`.
+fn bears_token(parts: &Parts) -> bool {
+    let value = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    value
+        .and_then(|value| value.split_once(' '))
+        .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+}
+
+/// Whose token it is. What the operation needs is looked up by the caller of this.
+async fn bearer(state: &Shared, parts: &Parts) -> Result<SignedCaller, WireError> {
+    let caller = authorize(state, &parts.headers, Permission::Read).await.map_err(|error| {
+        let problem = error.problem();
+        match problem.status {
+            401 => WireError::bad_request("UnrecognizedClientException", problem.detail.clone()),
+            403 => WireError::denied(problem.detail.clone()),
+            _ => WireError::unavailable("the token cannot be read").context(problem.detail.clone()),
+        }
+    })?;
+    Ok(SignedCaller { caller, region: DEFAULT_REGION.to_owned() })
 }
 
 /// Who signed a request to a service.

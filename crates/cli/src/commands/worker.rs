@@ -1,0 +1,294 @@
+//! `ark worker`: works on the tasks of an activity, one run of a command for each.
+//!
+//! What a command is given and what its end means is a contract that older workers share
+//! ([`verdict`]); [`task`] runs one command; this file polls and reports.
+
+mod ring;
+mod task;
+mod verdict;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ark_model::exit::ExitCode;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::cli::block_on;
+use crate::client::{Client, Connection, is_passing};
+use crate::context::Context;
+use crate::failure::{Ended, Exit, Failure};
+use crate::output::{Output, Shown};
+
+use task::{Told, is_lost, perform};
+use verdict::{Verdict, expand, read_input};
+
+/// Between two polls of which the first brought nothing.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// How long a result is sent again while the server is away.
+const REPORT_DEADLINE: Duration = Duration::from_secs(600);
+/// The same when this process is told to end: its own end is near.
+const REPORT_DEADLINE_STOPPING: Duration = Duration::from_secs(4);
+/// The pause in between.
+const REPORT_PAUSE: Duration = Duration::from_millis(500);
+/// How long the server may be away when the worker starts.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+/// Signals that commands may miss when too many come at once.
+const SIGNALS_AHEAD: usize = 64;
+/// The most commands at once.
+const PARALLEL_MAX: i64 = 1_000;
+
+/// Tags of the activity and the variables they are read from.
+const TAGS: [(&str, &str); 7] = [
+    ("environment", "_DEPLOY_ENV"),
+    ("application", "_APP_NAME"),
+    ("pod", "_POD_ID"),
+    ("pod-shortname", "_POD_SHORTNAME"),
+    ("pod-region", "_POD_REGION"),
+    ("pod-account", "_POD_ACCOUNT"),
+    ("team", "_TEAM_OWNER"),
+];
+
+/// What `worker` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark worker --activity resize -- ./resize\n  ark worker --activity '${_DEPLOY_ENV}--resize' --parallel 4 -- ./resize --fast",
+    after_help = "Each task runs the command once, its input (JSON) as last argument. The last line of standard output\nis the task's output, a JSON object. SIGTERM ends the worker: commands have 25 seconds, and the\ntasks of those that do not finish fail with sfncli.CommandTerminated."
+)]
+pub(crate) struct Args {
+    /// Activity; made when it is not there. $NAME and ${NAME} are replaced by variables
+    #[arg(long, value_name = "NAME")]
+    activity: String,
+    /// Commands at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=PARALLEL_MAX))]
+    parallel: u32,
+    /// Name of this worker in histories [default: the instance's, else the machine's]
+    #[arg(long, value_name = "NAME")]
+    worker_name: Option<String>,
+    /// Each task gets a fresh directory in this one, removed afterwards
+    #[arg(long, value_name = "DIR", env = "WORK_DIR", hide_env_values = true)]
+    work_dir: Option<PathBuf>,
+    /// Program and arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) fn shown(_: &Args) -> Shown {
+    Shown::default()
+}
+
+/// What every slot of a worker works with.
+pub(super) struct Worker {
+    client: Client,
+    out: Output,
+    activity_arn: String,
+    name: String,
+    program: String,
+    arguments: Vec<String>,
+    work_dir: Option<PathBuf>,
+}
+
+impl Worker {
+    fn warn(&self, text: &str) {
+        self.out.event(jiff::Timestamp::now(), text);
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+pub(crate) fn run(args: Args) -> Ended {
+    let Context { client, out } = Context::new(&args.connection, Shown::default())?;
+    let mut command = args.command.into_iter();
+    let program = expand(&command.next().unwrap_or_default(), variable);
+    let activity = expand(&args.activity, variable);
+    let name = args.worker_name.map(|name| expand(&name, variable)).filter(|n| !n.is_empty());
+    let name = name.or_else(|| variable("_POD_SHORTNAME")).unwrap_or_else(machine);
+    let work_dir = args.work_dir.filter(|dir| !dir.as_os_str().is_empty());
+    if let Some(dir) = work_dir.as_deref().filter(|dir| !dir.is_dir()) {
+        return Err(Failure::usage(format!("--work-dir: {} is no directory", dir.display())));
+    }
+    block_on(async move {
+        let (tell, _) = broadcast::channel(SIGNALS_AHEAD);
+        let (stop, stopping) = watch::channel(false);
+        forward_signals(tell.clone(), stop)?;
+        let activity_arn = make_activity(&client, &activity).await?;
+        let arguments = command.collect();
+        let worker = Worker { client, out, activity_arn, name, program, arguments, work_dir };
+        worker.warn(&format!("{} works on {activity}", worker.name));
+        let slots = (0..args.parallel).map(|_| slot(&worker, &tell, stopping.clone()));
+        futures::future::try_join_all(slots).await?;
+        Ok(Exit::DONE)
+    })
+}
+
+/// The name of the machine, or a fixed word where it has none.
+fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name.trim().chars().take(80).collect();
+    if name.is_empty() { "worker".to_owned() } else { name }
+}
+
+/// Makes the activity (one that is there is fine) and tags it.
+async fn make_activity(client: &Client, name: &str) -> Result<String, Failure> {
+    let deadline = Instant::now() + START_DEADLINE;
+    let made = loop {
+        match client.states("CreateActivity", &json!({ "name": name })).await {
+            Err(failure) if passes(&failure) && Instant::now() < deadline => {
+                sleep(REPORT_PAUSE).await;
+                client.rediscover();
+            }
+            answer => break answer?,
+        }
+    };
+    let arn = made["activityArn"].as_str().unwrap_or_default().to_owned();
+    let tag = |(key, from): (&str, &str)| Some(json!({ "key": key, "value": variable(from)? }));
+    let tags: Vec<Value> = TAGS.into_iter().filter_map(tag).collect();
+    if !tags.is_empty() {
+        client.states("TagResource", &json!({ "resourceArn": arn, "tags": tags })).await?;
+    }
+    Ok(arn)
+}
+
+/// Whether a failure is the server's state and not the request's fault.
+fn passes(failure: &Failure) -> bool {
+    is_passing(failure)
+        || matches!(
+            failure.code.as_str(),
+            "ServiceUnavailable" | "ThrottlingException" | "InternalFailure"
+        )
+}
+
+/// Forwards every signal that can be, and notes the word to end.
+fn forward_signals(
+    tell: broadcast::Sender<Told>,
+    stop: watch::Sender<bool>,
+) -> Result<(), Failure> {
+    let signals = [
+        (SignalKind::terminate(), Told::End(Signal::TERM)),
+        (SignalKind::interrupt(), Told::End(Signal::INT)),
+        (SignalKind::hangup(), Told::Pass(Signal::HUP)),
+        (SignalKind::quit(), Told::Pass(Signal::QUIT)),
+        (SignalKind::user_defined1(), Told::Pass(Signal::USR1)),
+        (SignalKind::user_defined2(), Told::Pass(Signal::USR2)),
+        (SignalKind::window_change(), Told::Pass(Signal::WINCH)),
+    ];
+    for (kind, word) in signals {
+        let mut arrivals = signal(kind)
+            .map_err(|error| Failure::new(ExitCode::Failed, "signals", error.to_string()))?;
+        let (tell, stop) = (tell.clone(), stop.clone());
+        tokio::spawn(async move {
+            while arrivals.recv().await.is_some() {
+                if matches!(word, Told::End(_)) {
+                    stop.send_replace(true);
+                }
+                // Nobody listens while no command runs.
+                let _ = tell.send(word);
+            }
+        });
+    }
+    Ok(())
+}
+
+/// One task after the other until the word to end.
+async fn slot(
+    worker: &Worker,
+    tell: &broadcast::Sender<Told>,
+    mut stopping: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let input = json!({ "activityArn": worker.activity_arn, "workerName": worker.name });
+    loop {
+        let next_poll = Instant::now() + POLL_EVERY;
+        let polled = tokio::select! {
+            // A task that has arrived is taken, so that its failure can be told.
+            biased;
+            polled = worker.client.states("GetActivityTask", &input) => polled,
+            _ = stopping.wait_for(|stopping| *stopping) => return Ok(()),
+        };
+        match polled {
+            Ok(answer) if answer["taskToken"].is_string() => {
+                work(worker, &answer, tell, &stopping).await;
+            }
+            Ok(_) => pause_until(next_poll, &mut stopping).await,
+            Err(failure) if passes(&failure) => {
+                worker.warn(&format!("no task could be asked for: {}", failure.headline));
+                worker.client.rediscover();
+                pause_until(next_poll, &mut stopping).await;
+            }
+            Err(failure) => return Err(failure),
+        }
+        if *stopping.borrow() {
+            return Ok(());
+        }
+    }
+}
+
+async fn pause_until(at: Instant, stopping: &mut watch::Receiver<bool>) {
+    tokio::select! {
+        () = sleep_until(at) => {}
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+    }
+}
+
+async fn work(
+    worker: &Worker,
+    task: &Value,
+    tell: &broadcast::Sender<Told>,
+    stopping: &watch::Receiver<bool>,
+) {
+    let token = task["taskToken"].as_str().unwrap_or_default();
+    // Listening begins before the look, so that no word falls in between.
+    let told = tell.subscribe();
+    let verdict = match read_input(task["input"].as_str().unwrap_or_default()) {
+        Err(verdict) => Some(verdict),
+        Ok(_) if *stopping.borrow() => Some(Verdict::terminated("")),
+        Ok(input) => perform(worker, token, &input, told).await,
+    };
+    if let Some(verdict) = verdict {
+        report(worker, token, &verdict, stopping).await;
+    }
+}
+
+/// Tells the server, again while it is away.
+async fn report(worker: &Worker, token: &str, verdict: &Verdict, stopping: &watch::Receiver<bool>) {
+    let (operation, input) = match verdict {
+        Verdict::Succeeded { output } => {
+            ("SendTaskSuccess", json!({ "taskToken": token, "output": output }))
+        }
+        Verdict::Failed { error, cause } => {
+            worker.warn(&format!("a task failed: {error}"));
+            ("SendTaskFailure", json!({ "taskToken": token, "error": error, "cause": cause }))
+        }
+    };
+    let begun = Instant::now();
+    loop {
+        let stops = *stopping.borrow();
+        let most = if stops { REPORT_DEADLINE_STOPPING } else { REPORT_DEADLINE };
+        let sent = timeout(most, worker.client.states(operation, &input)).await;
+        match sent {
+            Ok(Ok(_)) => return,
+            Ok(Err(failure)) if is_lost(&failure.code) => {
+                worker.warn(&format!("the result came too late: {}", failure.code));
+                return;
+            }
+            Ok(Err(failure)) if passes(&failure) && begun.elapsed() < most => {
+                worker.client.rediscover();
+                sleep(REPORT_PAUSE).await;
+            }
+            Ok(Err(failure)) => {
+                worker.warn(&format!("the result was not taken: {}", failure.headline));
+                return;
+            }
+            Err(_) => {
+                worker.warn("the result could not be sent in time");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One task: its command from start to end, with heartbeats beside it.
+
+use std::io::ErrorKind;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Worker;
+use super::ring::Ring;
+use super::verdict::{EXECUTION_NAME, End, Input, Verdict, judge};
+
+/// Between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(20);
+/// How long a command may go on after SIGTERM when the worker ends.
+const GRACE_STOPPING: Duration = Duration::from_secs(25);
+/// The same when the task is no longer this worker's.
+const GRACE_LOST: Duration = Duration::from_secs(5);
+/// How long the streams are read after the command's end: something it left behind may hold them.
+const STREAMS_END: Duration = Duration::from_secs(2);
+/// Bytes read at once.
+const READ_BYTES: usize = 16 << 10;
+
+/// A signal that this process got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// To end: it is forwarded and the command has its grace.
+    End(Signal),
+    /// Another: it is forwarded.
+    Pass(Signal),
+}
+
+/// Whether a refusal says that the task is not this worker's any more.
+pub(super) fn is_lost(code: &str) -> bool {
+    matches!(code, "TaskDoesNotExist" | "TaskTimedOut" | "InvalidToken")
+}
+
+/// Runs the command of a task. `None`: the task was lost, and nothing is to be told.
+pub(super) async fn perform(
+    worker: &Worker,
+    token: &str,
+    input: &Input,
+    mut told: broadcast::Receiver<Told>,
+) -> Option<Verdict> {
+    let (mut child, _dir) = match start(worker, input) {
+        Ok(started) => started,
+        Err(verdict) => return Some(verdict),
+    };
+    let stdout = Kept::follow(child.stdout.take(), tokio::io::stdout());
+    let stderr = Kept::follow(child.stderr.take(), tokio::io::stderr());
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let (mut stopping, mut lost) = (false, false);
+    let mut kill_at: Option<Instant> = None;
+    let beats = heartbeats(worker, token);
+    tokio::pin!(beats);
+    let status = loop {
+        // Far away when no end was asked for; the arm is off then.
+        let kill = kill_at.unwrap_or_else(|| Instant::now() + GRACE_STOPPING);
+        tokio::select! {
+            status = child.wait() => break status,
+            () = &mut beats, if !lost => {
+                worker.warn("the task is no longer this worker's; its command is ended");
+                lost = true;
+                signal(group, Signal::TERM);
+                let at = Instant::now() + GRACE_LOST;
+                kill_at = Some(kill_at.map_or(at, |earlier| earlier.min(at)));
+            }
+            word = told.recv() => match word {
+                Ok(Told::End(which)) => {
+                    signal(group, which);
+                    stopping = true;
+                    kill_at.get_or_insert(Instant::now() + GRACE_STOPPING);
+                }
+                Ok(Told::Pass(which)) => signal(group, which),
+                // Some were missed: the next is heard. The sender lives as long as the process.
+                Err(_) => {}
+            },
+            () = sleep_until(kill), if kill_at.is_some() => {
+                signal(group, Signal::KILL);
+                kill_at = None;
+            }
+        }
+    };
+    let (stdout, stderr) = tokio::join!(stdout.end(), stderr.end());
+    // What the command started in its group and left behind ends with it.
+    signal(group, Signal::KILL);
+    if lost {
+        return None;
+    }
+    Some(match status {
+        Ok(status) => judge(ended(status), stopping, &stdout, &stderr, &input.execution),
+        Err(error) => Verdict::failed("sfncli.Unknown", error.to_string()),
+    })
+}
+
+fn ended(status: ExitStatus) -> End {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => End::Exited(code),
+        (None, signal) => End::Signalled(signal.unwrap_or(0)),
+    }
+}
+
+/// A group that is gone needs no signal.
+fn signal(group: Option<Pid>, which: Signal) {
+    if let Some(group) = group {
+        let _ = kill_process_group(group, which);
+    }
+}
+
+/// Starts the command in a group of its own, with a directory of its own when there is a place for
+/// one. The directory goes with the task.
+fn start(worker: &Worker, input: &Input) -> Result<(Child, Option<TempDir>), Verdict> {
+    let dir = worker.work_dir.as_deref().map(fresh_dir).transpose()?;
+    let mut command = Command::new(&worker.program);
+    command
+        .args(&worker.arguments)
+        .arg(&input.argument)
+        .env(EXECUTION_NAME, &input.execution)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    if let Some(dir) = &dir {
+        command.env("WORK_DIR", dir.path());
+    }
+    match command.spawn() {
+        Ok(child) => Ok((child, dir)),
+        Err(error) => {
+            let name = match error.kind() {
+                ErrorKind::NotFound | ErrorKind::PermissionDenied => "sfncli.CommandNotFound",
+                _ => "sfncli.Unknown",
+            };
+            Err(Verdict::failed(name, format!("{} cannot be run: {error}", worker.program)))
+        }
+    }
+}
+
+fn fresh_dir(parent: &Path) -> Result<TempDir, Verdict> {
+    tempfile::Builder::new().prefix("task-").tempdir_in(parent).map_err(|error| {
+        let cause = format!("no directory can be made in {}: {error}", parent.display());
+        Verdict::failed("sfncli.Unknown", cause)
+    })
+}
+
+/// Sends heartbeats, the first at once; ends when the task is lost.
+async fn heartbeats(worker: &Worker, token: &str) {
+    let mut next = Instant::now();
+    loop {
+        sleep_until(next).await;
+        next = Instant::now() + HEARTBEAT;
+        match worker.client.states("SendTaskHeartbeat", &json!({ "taskToken": token })).await {
+            Ok(_) => {}
+            Err(failure) if is_lost(&failure.code) => return,
+            Err(failure) => {
+                worker.warn(&format!("a heartbeat was not sent: {}", failure.headline));
+                worker.client.rediscover();
+            }
+        }
+    }
+}
+
+/// A stream that is passed on, and the end of it that is kept.
+struct Kept {
+    ring: Arc<Mutex<Ring>>,
+    reader: JoinHandle<()>,
+}
+
+impl Kept {
+    fn follow(
+        from: Option<impl AsyncRead + Unpin + Send + 'static>,
+        mut to: impl AsyncWrite + Unpin + Send + 'static,
+    ) -> Self {
+        let ring = Arc::new(Mutex::new(Ring::default()));
+        let kept = ring.clone();
+        let reader = tokio::spawn(async move {
+            let Some(mut from) = from else { return };
+            let mut bytes = vec![0; READ_BYTES];
+            while let Ok(read @ 1..) = from.read(&mut bytes).await {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push(&bytes[..read]);
+                // A stream of this process that is gone does not stop the command.
+                let _ = to.write_all(&bytes[..read]).await;
+                let _ = to.flush().await;
+            }
+        });
+        Self { ring, reader }
+    }
+
+    async fn end(mut self) -> String {
+        if timeout(STREAMS_END, &mut self.reader).await.is_err() {
+            self.reader.abort();
+        }
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).text()
+    }
+}

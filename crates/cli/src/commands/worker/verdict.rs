@@ -1,0 +1,233 @@
+//! What a task's input must be and what its command's end means: the contract with commands, pure.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// The member of input and output, and the variable, that names the execution.
+pub(super) const EXECUTION_NAME: &str = "_EXECUTION_NAME";
+/// Limits of the API on what a failure says, in bytes.
+const ERROR_BYTES_MAX: usize = 256;
+const CAUSE_BYTES_MAX: usize = 32_768;
+/// The end of a text that was cut.
+const CUT: &str = "[truncated]";
+
+/// What is told to the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Succeeded { output: String },
+    Failed { error: String, cause: String },
+}
+
+impl Verdict {
+    pub(super) fn failed(error: &str, cause: impl AsRef<str>) -> Self {
+        Self::Failed {
+            error: cut(error, ERROR_BYTES_MAX),
+            cause: cut(cause.as_ref(), CAUSE_BYTES_MAX),
+        }
+    }
+
+    /// The command was ended because the worker was told to end.
+    pub(super) fn terminated(stderr: &str) -> Self {
+        Self::failed("sfncli.CommandTerminated", stderr.trim())
+    }
+}
+
+/// The input of a task that can be given to a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Input {
+    /// The execution's name.
+    pub(super) execution: String,
+    /// The last argument.
+    pub(super) argument: String,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Signalled(i32),
+}
+
+/// Reads the input of a task.
+///
+/// # Errors
+/// The failure of a task without a usable input.
+pub(super) fn read_input(text: &str) -> Result<Input, Verdict> {
+    let Ok(input) = serde_json::from_str::<Map<String, Value>>(text) else {
+        let cause = format!("the task's input is no JSON object: {text}");
+        return Err(Verdict::failed("sfncli.TaskInputNotJSON", cause));
+    };
+    let Some(Value::String(execution)) = input.get(EXECUTION_NAME) else {
+        let cause = format!("the task's input has no text {EXECUTION_NAME}: {text}");
+        return Err(Verdict::failed("sfncli.TaskInputMissingExecutionName", cause));
+    };
+    Ok(Input { execution: execution.clone(), argument: Value::Object(input).to_string() })
+}
+
+/// What a command says of its own failure.
+#[derive(Debug, Deserialize)]
+struct Own {
+    error: String,
+    #[serde(default)]
+    cause: String,
+}
+
+/// What the end of a command means. `terminated`: the worker was told to end meanwhile.
+pub(super) fn judge(
+    end: End,
+    terminated: bool,
+    stdout: &str,
+    stderr: &str,
+    execution: &str,
+) -> Verdict {
+    let last = stdout.trim().lines().next_back().unwrap_or_default().trim();
+    if end == End::Exited(0) {
+        return output(last, execution);
+    }
+    let own = serde_json::from_str::<Own>(last).ok().filter(|own| !own.error.is_empty());
+    let stderr = stderr.trim();
+    match (end, own) {
+        (End::Exited(_), Some(own)) => Verdict::failed(&own.error, own.cause),
+        (End::Signalled(_), Some(own)) if terminated => Verdict::failed(&own.error, own.cause),
+        (End::Exited(_) | End::Signalled(_), _) if terminated => Verdict::terminated(stderr),
+        (End::Exited(_), None) => Verdict::failed("sfncli.CommandExitedNonzero", stderr),
+        (End::Signalled(9), _) => Verdict::failed("sfncli.CommandKilled", stderr),
+        (End::Signalled(signal), _) => {
+            Verdict::failed("sfncli.Unknown", format!("signal {signal} ended the command"))
+        }
+    }
+}
+
+/// The output of a command that succeeded, from its last line.
+fn output(line: &str, execution: &str) -> Verdict {
+    let line = if line.is_empty() { "{}" } else { line };
+    match serde_json::from_str::<Map<String, Value>>(line) {
+        Ok(mut output) => {
+            output.insert(EXECUTION_NAME.to_owned(), execution.into());
+            Verdict::Succeeded { output: Value::Object(output).to_string() }
+        }
+        Err(_) => {
+            let cause = format!("the last line of standard output is no JSON object: {line}");
+            Verdict::failed("sfncli.TaskOutputNotJSON", cause)
+        }
+    }
+}
+
+/// A text of at most `bytes_max` bytes.
+fn cut(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(bytes_max - CUT.len());
+    format!("{}{CUT}", &text[..end])
+}
+
+/// `$NAME` and `${NAME}` replaced by what `lookup` knows; what it does not know is empty.
+pub(super) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        let in_braces = after.strip_prefix('{').and_then(|inner| inner.split_once('}'));
+        let (name, end) = match in_braces {
+            Some(parts) => parts,
+            None => {
+                let letter = |c: char| c == '_' || c.is_ascii_alphanumeric();
+                after.split_at(after.find(|c| !letter(c)).unwrap_or(after.len()))
+            }
+        };
+        match name.is_empty() {
+            true => out.push('$'),
+            false => out.push_str(&lookup(name).unwrap_or_default()),
+        }
+        rest = end;
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(verdict: &Verdict) -> &str {
+        match verdict {
+            Verdict::Failed { error, .. } => error,
+            Verdict::Succeeded { .. } => "",
+        }
+    }
+
+    #[test]
+    fn an_input_is_an_object_with_the_name_of_its_execution() {
+        for (text, expect) in [
+            ("", "sfncli.TaskInputNotJSON"),
+            ("nothing", "sfncli.TaskInputNotJSON"),
+            ("[1]", "sfncli.TaskInputNotJSON"),
+            ("null", "sfncli.TaskInputNotJSON"),
+            ("{}", "sfncli.TaskInputMissingExecutionName"),
+            (r#"{"_EXECUTION_NAME":1}"#, "sfncli.TaskInputMissingExecutionName"),
+        ] {
+            assert_eq!(error(&read_input(text).unwrap_err()), expect, "{text}");
+        }
+        let input = read_input(r#"{ "a": 1, "_EXECUTION_NAME": "e" }"#).unwrap();
+        assert_eq!(input.execution, "e");
+        assert_eq!(
+            serde_json::from_str::<Value>(&input.argument).unwrap(),
+            serde_json::json!({ "a": 1, "_EXECUTION_NAME": "e" })
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_command_is_a_verdict() {
+        let own = "talk\n{\"error\":\"Mine\",\"cause\":\"why\"}\n";
+        for (end, terminated, stdout, expect) in [
+            (End::Exited(0), false, "", ""),
+            (End::Exited(0), true, "talk\n{\"a\":1}\n\n", ""),
+            (End::Exited(0), false, "{\"a\":1}\nend", "sfncli.TaskOutputNotJSON"),
+            (End::Exited(0), false, "[1]", "sfncli.TaskOutputNotJSON"),
+            (End::Exited(1), false, "{\"a\":1}", "sfncli.CommandExitedNonzero"),
+            (End::Exited(1), false, "{\"error\":\"\"}", "sfncli.CommandExitedNonzero"),
+            (End::Exited(1), false, own, "Mine"),
+            (End::Exited(143), true, "", "sfncli.CommandTerminated"),
+            (End::Exited(1), true, own, "Mine"),
+            (End::Signalled(15), true, own, "Mine"),
+            (End::Signalled(9), true, "", "sfncli.CommandTerminated"),
+            (End::Signalled(9), false, own, "sfncli.CommandKilled"),
+            (End::Signalled(15), false, own, "sfncli.Unknown"),
+        ] {
+            let verdict = judge(end, terminated, stdout, "err\n", "e");
+            assert_eq!(error(&verdict), expect, "{end:?} {terminated} {stdout:?}");
+        }
+        let done = judge(End::Exited(0), false, r#"{"_EXECUTION_NAME":"other"}"#, "", "e");
+        let output = r#"{"_EXECUTION_NAME":"e"}"#.to_owned();
+        assert_eq!(done, Verdict::Succeeded { output });
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_letters() {
+        let Verdict::Failed { error, cause } =
+            Verdict::failed(&"ä".repeat(200), "é".repeat(20_000))
+        else {
+            panic!("a failure")
+        };
+        assert_eq!((error.len(), cause.len()), (255, 32_767));
+        assert!(error.ends_with("ä[truncated]") && cause.ends_with("é[truncated]"));
+        assert_eq!(cut("same", 4), "same");
+    }
+
+    #[test]
+    fn variables_are_put_in() {
+        let lookup = |name: &str| (name == "ENV_1").then(|| "prod".to_owned());
+        for (text, expect) in [
+            ("a", "a"),
+            ("$ENV_1--a", "prod--a"),
+            ("${ENV_1}a", "proda"),
+            ("a$NONE-b", "a-b"),
+            ("5$ $", "5$ $"),
+            ("${ENV_1", "${ENV_1"),
+        ] {
+            assert_eq!(expand(text, lookup), expect, "{text}");
+        }
+    }
+}

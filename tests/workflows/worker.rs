@@ -1,0 +1,144 @@
+//! `ark worker` as a process against `ark up`: the contract with commands, from outside.
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::harness::{Ark, eventually};
+
+/// What the worker runs; `kind` in the input says what to do.
+const SCRIPT: &str = r#"
+case "$1" in
+*'"kind":"ok"'*) touch "$WORK_DIR/file"; echo talk; echo "{\"name\":\"$_EXECUTION_NAME\",\"dir\":\"$WORK_DIR\"}" ;;
+*'"kind":"empty"'*) ;;
+*'"kind":"text"'*) echo '{}'; echo no json ;;
+*'"kind":"own"'*) echo '{"error":"Mine","cause":"why"}'; exit 3 ;;
+*'"kind":"nonzero"'*) echo oops >&2; exit 1 ;;
+*'"kind":"big"'*) head -c 100000 /dev/zero | tr '\0' x >&2; echo end >&2; exit 1 ;;
+*'"kind":"killed"'*) kill -9 $$ ;;
+*'"kind":"signal"'*) kill -10 $$ ;;
+*'"kind":"lost"'*) trap 'touch "$MARKS/lost"; exit 1' TERM; touch "$MARKS/lost-begun"; sleep 90 & wait ;;
+*'"kind":"long"'*) touch "$MARKS/long-begun"; sleep 90 ;;
+esac
+"#;
+
+fn worker(ark: &Ark, activity: &str, command: &[&str]) -> Child {
+    let dir = ark.dir.path();
+    let args = ["worker", "--activity", activity, "--parallel", "4", "--"];
+    ark.command(&[&args, command].concat())
+        .env("ENVIRONMENT", "test")
+        .env("_TEAM_OWNER", "eng")
+        .env("MARKS", dir)
+        .env("WORK_DIR", dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("ark worker starts")
+}
+
+async fn machine(client: &Client, name: &str, activity: &str) -> String {
+    let arn =
+        client.good("CreateActivity", json!({ "name": activity })).await["activityArn"].clone();
+    let state = json!({ "Type": "Task", "Resource": arn, "TimeoutSeconds": 120, "End": true });
+    let definition = json!({ "StartAt": "T", "States": { "T": state } }).to_string();
+    let role = "arn:aws:iam::000000000000:role/r";
+    let create = json!({ "name": name, "definition": definition, "roleArn": role });
+    let made = client.good("CreateStateMachine", create).await;
+    made["stateMachineArn"].as_str().expect("an ARN").to_owned()
+}
+
+async fn start(client: &Client, machine: &str, input: &Value) -> String {
+    let start = json!({ "stateMachineArn": machine, "input": input.to_string() });
+    let started = client.good("StartExecution", start).await;
+    started["executionArn"].as_str().expect("an ARN").to_owned()
+}
+
+async fn end(client: &Client, execution: &str) -> Value {
+    for _ in 0..600 {
+        let seen = client.good("DescribeExecution", json!({ "executionArn": execution })).await;
+        if seen["status"] != "RUNNING" {
+            return seen;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{execution} does not end")
+}
+
+async fn failed(client: &Client, machine: &str, input: Value) -> (String, String) {
+    let seen = end(client, &start(client, machine, &input).await).await;
+    assert_eq!(seen["status"], "FAILED", "{input}: {seen}");
+    let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
+    (text("error"), text("cause"))
+}
+
+fn kind(kind: &str) -> Value {
+    json!({ "kind": kind, "_EXECUTION_NAME": "run-1" })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_worker_keeps_its_contract() {
+    let ark = Ark::up();
+    let client = Client::of(&ark, "deployer");
+    let m = machine(&client, "m", "test--work").await;
+    let mut process = worker(&ark, "${ENVIRONMENT}--work", &["sh", "-c", SCRIPT, "sh"]);
+
+    // Lost while it runs: the next heartbeat, in twenty seconds, says so.
+    let lost = start(&client, &m, &kind("lost")).await;
+    let mark = |name: &str| ark.dir.path().join(name).exists();
+    eventually("the first command runs", || mark("lost-begun"));
+    client.good("StopExecution", json!({ "executionArn": lost })).await;
+
+    let tags =
+        json!({ "resourceArn": "arn:aws:states:us-east-1:000000000000:activity:test--work" });
+    let tags = client.good("ListTagsForResource", tags).await;
+    assert_eq!(tags["tags"], json!([{ "key": "team", "value": "eng" }]));
+
+    let done = end(&client, &start(&client, &m, &kind("ok")).await).await;
+    let output: Value =
+        serde_json::from_str(done["output"].as_str().expect("output")).expect("JSON");
+    assert_eq!((&output["name"], &output["_EXECUTION_NAME"]), (&json!("run-1"), &json!("run-1")));
+    let dir = output["dir"].as_str().expect("a directory");
+    assert!(dir.starts_with(&*ark.dir.path().to_string_lossy()), "{dir}");
+    eventually("the directory is removed", || !std::path::Path::new(dir).exists());
+    let done = end(&client, &start(&client, &m, &kind("empty")).await).await;
+    assert_eq!(done["output"], r#"{"_EXECUTION_NAME":"run-1"}"#);
+
+    for (input, error, cause) in [
+        (json!([1]), "sfncli.TaskInputNotJSON", "no JSON object: [1]"),
+        (json!({ "a": 1 }), "sfncli.TaskInputMissingExecutionName", "_EXECUTION_NAME"),
+        (kind("text"), "sfncli.TaskOutputNotJSON", "no JSON object: no json"),
+        (kind("own"), "Mine", "why"),
+        (kind("nonzero"), "sfncli.CommandExitedNonzero", "oops"),
+        (kind("killed"), "sfncli.CommandKilled", ""),
+        (kind("signal"), "sfncli.Unknown", "signal 10"),
+    ] {
+        let (name, text) = failed(&client, &m, input.clone()).await;
+        assert_eq!(name, error, "{input}");
+        assert!(text.ends_with(cause) || text.contains(cause), "{input}: {text}");
+    }
+    let (_, text) = failed(&client, &m, kind("big")).await;
+    assert!((32_000..=32_768).contains(&text.len()) && text.ends_with("xend"), "{}", text.len());
+
+    let none = machine(&client, "none", "none").await;
+    let mut other = worker(&ark, "none", &["./no-such-program"]);
+    let (name, text) = failed(&client, &none, kind("ok")).await;
+    assert_eq!(name, "sfncli.CommandNotFound", "{text}");
+    assert!(text.contains("./no-such-program"), "{text}");
+    terminate(&other);
+    assert!(other.wait().expect("an end").success());
+
+    eventually("the lost command is told to end", || mark("lost"));
+    let long = start(&client, &m, &kind("long")).await;
+    eventually("the last command runs", || mark("long-begun"));
+    terminate(&process);
+    assert_eq!(end(&client, &long).await["error"], "sfncli.CommandTerminated");
+    assert!(process.wait().expect("an end").success());
+}
+
+fn terminate(process: &Child) {
+    let pid = i32::try_from(process.id()).expect("a process id");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM)
+        .expect("a signal");
+}
