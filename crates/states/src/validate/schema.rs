@@ -1,5 +1,10 @@
 //! The shape of a definition: fields by type of state and query language, and what stands in them.
 
+mod parts;
+
+use std::collections::HashSet;
+
+use self::parts::Place;
 use super::{Finding, MachineKind};
 use crate::choice::Condition;
 use crate::intrinsics::Call;
@@ -91,16 +96,23 @@ fn fields_of(kind: &str) -> Option<Fields> {
 /// Judges a machine and those within it.
 pub(super) fn check(root: &Object, kind: MachineKind) -> Vec<Finding> {
     let whole = root.get("QueryLanguage").and_then(Value::as_str);
-    let mut check =
-        Check { findings: Vec::new(), kind, whole_is_jsonata: whole == Some("JSONata") };
-    check.machine(root, "");
+    let mut check = Check {
+        findings: Vec::new(),
+        kind,
+        whole_is_jsonata: whole == Some("JSONata"),
+        labels: HashSet::new(),
+    };
+    check.machine(root, Place::Whole, "");
     check.findings
 }
 
 struct Check {
     findings: Vec<Finding>,
+    /// The kind of the machine whose states are looked at; iterations of a Map may differ.
     kind: MachineKind,
     whole_is_jsonata: bool,
+    /// The labels of Map states seen so far.
+    labels: HashSet<String>,
 }
 
 impl Check {
@@ -117,8 +129,9 @@ impl Check {
         }
     }
 
-    fn machine(&mut self, members: &Object, place: &str) {
+    fn machine(&mut self, members: &Object, of: Place, place: &str) {
         self.require(members, &["States", "StartAt"], place);
+        self.head(members, of, place);
         let Some(states) = members.get("States") else { return };
         let Some(states) = states.as_object() else {
             self.say("Expected value of type Object", format!("{place}/States"));
@@ -148,6 +161,7 @@ impl Check {
                 place,
             );
         }
+        self.language(state, place);
         let jsonata = self.whole_is_jsonata || own == Some("JSONata");
         let Some(kind) = state.get("Type").and_then(Value::as_str) else {
             self.require(state, &["Type"], place);
@@ -165,7 +179,7 @@ impl Check {
                 self.say("Exactly one of the fields 'Next' and 'End' is required", place);
             }
         }
-        self.retry_and_catch(state, place);
+        self.retry_and_catch(state, jsonata, place);
         if kind == "Choice" {
             self.choices(state, jsonata, place);
         }
@@ -185,7 +199,12 @@ impl Check {
                 self.json_path(name, value, &place);
             }
         }
+        let outer = self.kind;
+        if kind == "Map" {
+            self.kind = self.map_parts(state, jsonata, place);
+        }
         self.nested(state, place);
+        self.kind = outer;
     }
 
     fn fields(
@@ -259,7 +278,7 @@ impl Check {
         }
     }
 
-    fn retry_and_catch(&mut self, state: &Object, place: &str) {
+    fn retry_and_catch(&mut self, state: &Object, jsonata: bool, place: &str) {
         for field in ["Retry", "Catch"] {
             let Some(rules) = state.get(field) else { continue };
             let Some(rules) = rules.as_array() else {
@@ -275,6 +294,7 @@ impl Check {
                 let needed: &[&str] =
                     if field == "Catch" { &["ErrorEquals", "Next"] } else { &["ErrorEquals"] };
                 self.require(rule, needed, &place);
+                self.rule_fields(field, rule, jsonata, &place);
                 let errors = rule.get("ErrorEquals").and_then(Value::as_array).unwrap_or_default();
                 if rule.contains_key("ErrorEquals") && errors.is_empty() {
                     self.say("'ErrorEquals' must not be empty", format!("{place}/ErrorEquals"));
@@ -447,16 +467,13 @@ impl Check {
         for field in ["ItemProcessor", "Iterator"] {
             if let Some(inner) = state.get(field).and_then(Value::as_object) {
                 let place = format!("{place}/{field}");
-                if inner.contains_key("QueryLanguage") {
-                    self.say("Field 'QueryLanguage' is not supported", place.clone());
-                }
-                self.machine(inner, &place);
+                self.machine(inner, Place::Processor, &place);
             }
         }
         let branches = state.get("Branches").and_then(Value::as_array).unwrap_or_default();
         for (at, branch) in branches.iter().enumerate() {
             if let Some(inner) = branch.as_object() {
-                self.machine(inner, &format!("{place}/Branches[{at}]"));
+                self.machine(inner, Place::Branch, &format!("{place}/Branches[{at}]"));
             }
         }
     }
