@@ -26,9 +26,12 @@ fn at(text: &str) -> Timestamp {
     text.parse().expect(text)
 }
 
-/// Each case: at this instant, `None` or (the window, or `-` for "none allows"; until).
+/// The window, or `-` for "none allows", and until when.
+type Frozen<'a> = (&'a str, Option<&'a str>);
+
+/// Each case: at this instant, frozen or not.
 #[track_caller]
-fn all(windows: &[FreezeWindow], cases: &[(&str, Option<(&str, Option<&str>)>)]) {
+fn all(windows: &[FreezeWindow], cases: &[(&str, Option<Frozen<'_>>)]) {
     check(windows, at("2026-01-01T00:00:00Z")).expect("windows that can be used");
     for (now, wanted) in cases {
         let got = frozen(windows, at(now));

@@ -131,7 +131,11 @@ impl World {
             stopping_at: None,
             has_ports: true,
             drain: Duration::from_secs(30),
-            engine: Some(EngineState::Running { since: at(self.now), process: None }),
+            engine: Some(EngineState::Running {
+                since: at(self.now),
+                process: None,
+                address: None,
+            }),
             probe: Some(ProbeSeen { ready, since: at(self.now), last_failure: None }),
             admission: Admission::Candidate,
             in_flight: Some(0),

@@ -118,7 +118,7 @@ impl Inner {
                 let mut told = Told::of(&mut found);
                 self.ask_init(id, &mut told.state).await?;
                 let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
-                let created = found.created.map(|at| at.to_string());
+                let created = found.created;
                 Ok(self.instance(&labels, &told, created.as_deref()))
             }
             Err(error) if connection::status(&error) == Some(404) => Ok(pending),
