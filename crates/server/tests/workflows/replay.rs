@@ -7,7 +7,7 @@
 //! cannot be taken for each other.
 
 use ark_model::workflow::ExecutionStatus;
-use ark_server::workflows::ExecutionView;
+use ark_server::workflows::{ExecutionView, PageRequest};
 use ark_states::Definition;
 use ark_states::error::Failure;
 use ark_states::history::HistoryEvent;
@@ -17,6 +17,9 @@ use ark_states::machine::{
 use ark_states::resource::Resource;
 use ark_states::value::Document;
 use ark_store::ExecutionRow;
+use serde_json::json;
+
+use crate::fixture::{Fixture, one_task};
 
 /// Everything may be used, and nothing asks for its token.
 struct Anything;
@@ -132,4 +135,37 @@ pub(crate) fn agrees(
     } else {
         Err(format!("the row holds\n{:?}, its history makes\n{folded:?}", row.state))
     }
+}
+
+/// The check itself: it must not pass a row that is not what the history says.
+#[tokio::test]
+async fn a_row_that_its_history_does_not_make_is_found() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let retry = json!({"Retry": [{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 5}]});
+    let text = one_task(&activity, retry);
+    let definition = Definition::parse(&text.to_string()).unwrap();
+    let machine = f.machine("m", text).await;
+    let arn = f.start(&machine, json!({})).await;
+    let look = async || {
+        let view = f.view(&arn).await;
+        let events = f.wf.events(&arn, PageRequest::default(), false).await.unwrap().items;
+        let id = view.id;
+        let row = f.store.read(move |tx| tx.execution(id)).await.unwrap().unwrap();
+        (view, row, events)
+    };
+    let (_, before, _) = look().await;
+    let (token, _) = f.take(&activity).await.unwrap();
+    f.wf.task_failed(&token, Some("E".into()), None).await.unwrap();
+    let (view, row, events) = look().await;
+    assert_eq!(agrees(&definition, &view, &row, &events), Ok(()));
+    let stale = ExecutionRow { state: before.state, ..row.clone() };
+    let ended = ExecutionRow { status: ExecutionStatus::Failed, ..row.clone() };
+    let counted = ExecutionRow { events: before.events, ..row.clone() };
+    for wrong in [stale, ended, counted] {
+        assert!(agrees(&definition, &view, &wrong, &events).is_err(), "{wrong:?}");
+    }
+    let mut forged = events.clone();
+    forged[1].previous_event_id = 1;
+    assert!(agrees(&definition, &view, &row, &forged).is_err());
 }
