@@ -7,6 +7,8 @@
 mod aws_clients;
 #[path = "workflows/client.rs"]
 mod client;
+#[path = "workflows/commands.rs"]
+mod commands;
 mod harness;
 #[path = "workflows/recorded.rs"]
 mod recorded;

@@ -126,6 +126,12 @@ commands! {
         Exec exec "exec"
     }
     #[doc = "Workflows"] {
+        /// Define workflows, start, look at and steer executions
+        Workflow workflow "workflow"
+        /// Start a workflow as workers expect it
+        Submit submit "submit"
+        /// Show one execution, or follow it to its end
+        Workflows workflows "workflows"
         /// Work on the tasks of an activity: one command for each
         Worker worker "worker"
     }

@@ -1,0 +1,46 @@
+//! `ark submit`: starts a workflow as workers expect it: its input names the execution.
+
+use ark_model::exit::ExitCode;
+use serde_json::Value;
+
+use super::workflow::{read_input, start};
+use crate::cli::block_on;
+use crate::client::Connection;
+use crate::context::Context;
+use crate::failure::{Ended, Failure};
+use crate::output::Shown;
+
+/// What `submit` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark submit resize '{\"file\": \"a.png\"}'\n  ark submit resize:3 '{\"file\": \"a.png\"}' --follow",
+    after_help = "The input gets a member _EXECUTION_NAME, which `ark worker` needs. `ark workflow start` gives the\ninput as it is."
+)]
+pub(crate) struct Args {
+    /// Name, with a version or an alias after a colon
+    workflow: String,
+    /// Input: a JSON object; `-` reads standard input
+    #[arg(default_value = "{}")]
+    input: String,
+    /// Show states as they pass, until the end
+    #[arg(short, long)]
+    follow: bool,
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) fn shown(args: &Args) -> Shown {
+    args.shown
+}
+
+pub(crate) fn run(args: Args) -> Ended {
+    let Value::Object(mut input) = read_input(&args.input)? else {
+        return Err(Failure::new(ExitCode::Usage, "usage", "the input is no JSON object"));
+    };
+    let name = uuid::Uuid::new_v4().to_string();
+    input.insert("_EXECUTION_NAME".to_owned(), name.as_str().into());
+    let context = Context::new(&args.connection, args.shown)?;
+    block_on(start(&context, &args.workflow, Value::Object(input), Some(name), args.follow))
+}

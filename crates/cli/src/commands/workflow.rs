@@ -1,0 +1,502 @@
+//! `ark workflow`: definitions, their versions, and executions of them.
+
+pub(crate) mod define;
+pub(crate) mod follow;
+pub(crate) mod target;
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use ark_model::exit::ExitCode;
+use clap::Subcommand;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::cli::block_on;
+use crate::client::{Client, Connection};
+use crate::context::Context;
+use crate::failure::{Ended, Exit, Failure};
+use crate::output::table::{Table, or_dash};
+use crate::output::times::{ago, between_ms, exact, length};
+use crate::output::{Shown, Style};
+
+use target::{execution_arn, execution_id, machine_arn};
+
+/// Ark assumes no roles; the API wants one to be named.
+const ROLE: &str = "arn:aws:iam::000000000000:role/ark";
+/// Pages of a list that are read.
+const PAGES_MAX: usize = 1_000;
+
+/// What `workflow` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark workflow define resize machine.json\n  ark workflow start resize '{\"file\": \"a.png\"}' --follow\n  ark workflow history resize:8f2c"
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a workflow, or a new version of it
+    #[command(
+        before_help = "Examples:\n  ark workflow define resize machine.json\n  ark workflow define quick machine.json --express",
+        after_help = "Each Task gets a first retry of sfncli.CommandTerminated (10 times, after 10 s), unless it names\nthat error itself, so that a worker's deployment fails no workflow. --as-written leaves it out."
+    )]
+    Define {
+        /// Name
+        name: String,
+        /// Definition in the States Language, as JSON
+        file: PathBuf,
+        /// Express instead of Standard; only when it is made
+        #[arg(long)]
+        express: bool,
+        /// Add no retry
+        #[arg(long)]
+        as_written: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// List workflows
+    #[command(before_help = "Examples:\n  ark workflow list\n  ark workflow list --json")]
+    List {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Show a workflow with its definition
+    #[command(
+        before_help = "Examples:\n  ark workflow show resize\n  ark workflow show resize:3 --json"
+    )]
+    Show {
+        /// Name, with a version or an alias after a colon
+        workflow: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// List the versions of a workflow, newest first
+    #[command(before_help = "Examples:\n  ark workflow versions resize")]
+    Versions {
+        /// Name
+        name: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Check a definition
+    #[command(before_help = "Examples:\n  ark workflow validate machine.json")]
+    Validate {
+        /// Definition in the States Language, as JSON
+        file: PathBuf,
+        /// Judge it as an Express workflow
+        #[arg(long)]
+        express: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Start an execution; the input is given as it is
+    #[command(
+        before_help = "Examples:\n  ark workflow start resize '{\"file\": \"a.png\"}'\n  ark workflow start resize:3 - --follow < input.json"
+    )]
+    Start {
+        /// Name, with a version or an alias after a colon
+        workflow: String,
+        /// Input as JSON; `-` reads standard input
+        #[arg(default_value = "{}")]
+        input: String,
+        /// Name of the execution: starting twice with the same name and input starts once
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Show states as they pass, until the end
+        #[arg(short, long)]
+        follow: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// List executions of a workflow, newest first
+    #[command(before_help = "Examples:\n  ark workflow search resize --status FAILED --limit 20")]
+    Search {
+        /// Name, with a version or an alias after a colon
+        workflow: String,
+        /// RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED
+        #[arg(long)]
+        status: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Show an execution
+    #[command(before_help = "Examples:\n  ark workflow status resize:8f2c")]
+    Status {
+        /// NAME:EXECUTION, an ARN, or the execution's name
+        id: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Show the events of an execution
+    #[command(
+        before_help = "Examples:\n  ark workflow history resize:8f2c\n  ark workflow history resize:8f2c --json"
+    )]
+    History {
+        /// NAME:EXECUTION, an ARN, or the execution's name
+        id: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Stop an execution
+    #[command(before_help = "Examples:\n  ark workflow stop resize:8f2c --reason 'wrong file'")]
+    Stop {
+        /// NAME:EXECUTION, an ARN, or the execution's name
+        id: String,
+        /// Why, for the history
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Let a failed execution go on from where it failed
+    #[command(before_help = "Examples:\n  ark workflow redrive resize:8f2c --follow")]
+    Redrive {
+        /// NAME:EXECUTION, an ARN, or the execution's name
+        id: String,
+        /// Show states as they pass, until the end
+        #[arg(short, long)]
+        follow: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Action {
+    fn common(&self) -> &Common {
+        match self {
+            Self::Define { common, .. }
+            | Self::List { common }
+            | Self::Show { common, .. }
+            | Self::Versions { common, .. }
+            | Self::Validate { common, .. }
+            | Self::Start { common, .. }
+            | Self::Search { common, .. }
+            | Self::Status { common, .. }
+            | Self::History { common, .. }
+            | Self::Stop { common, .. }
+            | Self::Redrive { common, .. } => common,
+        }
+    }
+}
+
+pub(crate) fn shown(args: &Args) -> Shown {
+    args.action.common().shown
+}
+
+pub(crate) fn run(args: Args) -> Ended {
+    let common = args.action.common();
+    let context = Context::new(&common.connection, common.shown)?;
+    block_on(act(&context, args.action))
+}
+
+async fn act(context: &Context, action: Action) -> Ended {
+    match action {
+        Action::Define { name, file, express, as_written, .. } => {
+            let definition = read(&file)?;
+            let definition = if as_written { definition } else { with_retry(definition) };
+            define(context, &name, definition, machine_type(express)).await
+        }
+        Action::List { .. } => list(context).await,
+        Action::Show { workflow, .. } => show(context, &workflow).await,
+        Action::Versions { name, .. } => versions(context, &name).await,
+        Action::Validate { file, express, .. } => {
+            validate(context, read(&file)?, machine_type(express)).await
+        }
+        Action::Start { workflow, input, name, follow, .. } => {
+            start(context, &workflow, read_input(&input)?, name, follow).await
+        }
+        Action::Search { workflow, status, limit, .. } => {
+            search(context, &workflow, status, limit).await
+        }
+        Action::Status { id, .. } => status(context, &id).await,
+        Action::History { id, .. } => history(context, &id).await,
+        Action::Stop { id, reason, .. } => stop(context, &id, reason).await,
+        Action::Redrive { id, follow, .. } => redrive(context, &id, follow).await,
+    }
+}
+
+fn machine_type(express: bool) -> &'static str {
+    if express { "EXPRESS" } else { "STANDARD" }
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file).map_err(|error| Failure::file(file, "read", &error))
+}
+
+/// An input as it was typed, or standard input. JSON only: the command line is wrong otherwise.
+pub(crate) fn read_input(text: &str) -> Result<Value, Failure> {
+    let mut typed = text.to_owned();
+    if text == "-" {
+        typed.clear();
+        std::io::stdin()
+            .read_to_string(&mut typed)
+            .map_err(|error| Failure::usage(format!("standard input cannot be read: {error}")))?;
+    }
+    serde_json::from_str(&typed)
+        .map_err(|error| Failure::usage(format!("the input is no JSON: {error}")))
+}
+
+/// A definition that is no JSON is the server's to judge.
+fn with_retry(definition: String) -> String {
+    let Ok(mut machine) = serde_json::from_str::<Value>(&definition) else { return definition };
+    match define::add_default_retry(&mut machine) {
+        0 => definition,
+        _ => machine.to_string(),
+    }
+}
+
+async fn define(context: &Context, name: &str, definition: String, kind: &str) -> Ended {
+    let client = &context.client;
+    let arn = machine_arn(name);
+    let answer = match client
+        .states("DescribeStateMachine", &json!({ "stateMachineArn": arn }))
+        .await
+    {
+        Ok(_) => {
+            let update =
+                json!({ "stateMachineArn": arn, "definition": definition, "publish": true });
+            client.states("UpdateStateMachine", &update).await?
+        }
+        Err(failure) if failure.exit == ExitCode::NotFound.into() => {
+            let create = json!({
+                "name": name, "definition": definition, "roleArn": ROLE, "type": kind, "publish": true
+            });
+            client.states("CreateStateMachine", &create).await?
+        }
+        Err(failure) => return Err(failure),
+    };
+    let version_arn = answer["stateMachineVersionArn"].as_str().unwrap_or_default();
+    let version = version_arn.rsplit(':').next().unwrap_or_default();
+    let defined = json!({
+        "name": name, "version": version.parse::<u64>().ok(), "state_machine_arn": arn,
+        "state_machine_version_arn": version_arn,
+    });
+    context.out.one(&defined, |_| format!("{name}:{version} is defined"))?;
+    Ok(Exit::DONE)
+}
+
+/// Every item of a list, page by page.
+pub(crate) async fn pages(
+    client: &Client,
+    operation: &str,
+    mut input: Value,
+    member: &str,
+) -> Result<Vec<Value>, Failure> {
+    let mut items = Vec::new();
+    for _ in 0..PAGES_MAX {
+        let mut page = client.states(operation, &input).await?;
+        if let Some(found) = page[member].as_array_mut() {
+            items.append(found);
+        }
+        match page.get("nextToken") {
+            Some(token) => input["nextToken"] = token.clone(),
+            None => break,
+        }
+    }
+    Ok(items)
+}
+
+/// An instant of the wire: seconds since 1970.
+pub(crate) fn instant(value: &Value) -> Timestamp {
+    #[allow(clippy::cast_possible_truncation, reason = "milliseconds of this age of the world")]
+    let ms = (value.as_f64().unwrap_or_default() * 1_000.0).round() as i64;
+    Timestamp::from_millisecond(ms).unwrap_or_default()
+}
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_default().to_owned()
+}
+
+async fn list(context: &Context) -> Ended {
+    let machines = pages(&context.client, "ListStateMachines", json!({}), "stateMachines").await?;
+    context.out.list(&machines, |machines| {
+        let mut table = Table::new(["workflow", "type", "made"]);
+        for machine in machines {
+            let made = ago(instant(&machine["creationDate"]), Timestamp::now(), context.out.style);
+            table.row([text(machine, "name"), text(machine, "type").to_lowercase(), made]);
+        }
+        table.render(context.out.style)
+    })?;
+    Ok(Exit::DONE)
+}
+
+async fn show(context: &Context, workflow: &str) -> Ended {
+    let input = json!({ "stateMachineArn": machine_arn(workflow) });
+    let machine = context.client.states("DescribeStateMachine", &input).await?;
+    context.out.one(&machine, |machine| text(machine, "definition"))?;
+    Ok(Exit::DONE)
+}
+
+async fn versions(context: &Context, name: &str) -> Ended {
+    let input = json!({ "stateMachineArn": machine_arn(name) });
+    // The list of a workflow that is not there is empty; that is no answer for a person.
+    context.client.states("DescribeStateMachine", &input).await?;
+    let versions =
+        pages(&context.client, "ListStateMachineVersions", input, "stateMachineVersions").await?;
+    context.out.list(&versions, |versions| {
+        let mut table = Table::new(["version", "made"]);
+        for version in versions {
+            let arn = text(version, "stateMachineVersionArn");
+            let made = ago(instant(&version["creationDate"]), Timestamp::now(), context.out.style);
+            table.row([arn.rsplit(':').next().unwrap_or_default().to_owned(), made]);
+        }
+        table.render(context.out.style)
+    })?;
+    Ok(Exit::DONE)
+}
+
+async fn validate(context: &Context, definition: String, kind: &str) -> Ended {
+    let input = json!({ "definition": definition, "type": kind, "severity": "WARNING" });
+    let found = context.client.states("ValidateStateMachineDefinition", &input).await?;
+    context.out.one(&found, |found| {
+        let findings = found["diagnostics"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let line = |d: &Value| {
+            let place = d["location"].as_str().map(|at| format!("   {at}")).unwrap_or_default();
+            let severity = text(d, "severity").to_lowercase();
+            format!("{severity} {}: {}{place}", text(d, "code"), text(d, "message"))
+        };
+        let mut lines: Vec<String> = findings.iter().map(line).collect();
+        if found["result"] == "OK" {
+            lines.push("the definition can be run".to_owned());
+        }
+        lines.join("\n")
+    })?;
+    Ok(if found["result"] == "OK" { Exit::DONE } else { ExitCode::Usage.into() })
+}
+
+/// Starts an execution and says its id; follows it when that is wished.
+pub(crate) async fn start(
+    context: &Context,
+    workflow: &str,
+    input: Value,
+    name: Option<String>,
+    follow: bool,
+) -> Ended {
+    // One name for all tries: a start whose answer was lost is the same start.
+    let name = name.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let start = json!({
+        "stateMachineArn": machine_arn(workflow), "name": name, "input": input.to_string()
+    });
+    let started = context.client.states("StartExecution", &start).await?;
+    let arn = text(&started, "executionArn");
+    let id = execution_id(&arn);
+    if follow {
+        context.out.say(&id);
+        return follow::follow(context, &arn).await;
+    }
+    let shown = json!({ "id": id, "execution_arn": arn, "start_date": started["startDate"] });
+    context.out.one(&shown, |_| id.clone())?;
+    context.out.say(format!("follow it: ark workflows --workflow-id {id} --follow"));
+    Ok(Exit::DONE)
+}
+
+async fn search(context: &Context, workflow: &str, status: Option<String>, limit: u32) -> Ended {
+    let mut input = json!({ "stateMachineArn": machine_arn(workflow), "maxResults": limit });
+    if let Some(status) = status {
+        input["statusFilter"] = status.to_uppercase().into();
+    }
+    let page = context.client.states("ListExecutions", &input).await?;
+    let executions = page["executions"].as_array().cloned().unwrap_or_default();
+    context.out.list(&executions, |executions| {
+        let mut table = Table::new(["execution", "status", "started", "took"]);
+        for execution in executions {
+            let begun = instant(&execution["startDate"]);
+            let took = execution.get("stopDate").map(|at| length(between_ms(begun, instant(at))));
+            table.row([
+                execution_id(&text(execution, "executionArn")),
+                text(execution, "status").to_lowercase(),
+                ago(begun, Timestamp::now(), context.out.style),
+                or_dash(took),
+            ]);
+        }
+        table.render(context.out.style)
+    })?;
+    Ok(Exit::DONE)
+}
+
+pub(crate) async fn status(context: &Context, id: &str) -> Ended {
+    let arn = execution_arn(&context.client, id).await?;
+    let execution =
+        context.client.states("DescribeExecution", &json!({ "executionArn": arn })).await?;
+    context.out.one(&execution, |execution| render_execution(execution, context.out.style))?;
+    Ok(Exit::DONE)
+}
+
+/// An execution, for people.
+pub(crate) fn render_execution(execution: &Value, style: Style) -> String {
+    let begun = instant(&execution["startDate"]);
+    let status = text(execution, "status");
+    let mark = match status.as_str() {
+        "SUCCEEDED" => style.good("✓"),
+        "RUNNING" | "PENDING_REDRIVE" => "▸".to_owned(),
+        _ => style.bad("✗"),
+    };
+    let until = execution.get("stopDate").map_or_else(Timestamp::now, instant);
+    let id = execution_id(&text(execution, "executionArn"));
+    let took = length(between_ms(begun, until));
+    let mut out = format!("{mark} {id}   {}   {took}", status.to_lowercase());
+    for name in ["error", "cause", "input", "output"] {
+        for (number, line) in text(execution, name).lines().enumerate() {
+            let label = if number == 0 { name } else { "" };
+            out.push_str(&format!("\n  {label:<6}  {line}"));
+        }
+    }
+    out
+}
+
+async fn history(context: &Context, id: &str) -> Ended {
+    let arn = execution_arn(&context.client, id).await?;
+    let input = json!({ "executionArn": arn, "maxResults": 500 });
+    let events = pages(&context.client, "GetExecutionHistory", input, "events").await?;
+    context.out.list(&events, |events| {
+        let mut table = Table::new(["event", "after", "at", "type", "what"]);
+        for event in events {
+            let member =
+                |name: &str| follow::details(event)?.get(name)?.as_str().map(str::to_owned);
+            let what = [member("name"), member("error"), member("cause")];
+            let what: Vec<String> = what.into_iter().flatten().collect();
+            table.row([
+                event["id"].to_string(),
+                event["previousEventId"].to_string(),
+                exact(instant(&event["timestamp"])),
+                text(event, "type"),
+                what.join(": ").replace('\n', " "),
+            ]);
+        }
+        table.render(context.out.style)
+    })?;
+    Ok(Exit::DONE)
+}
+
+async fn stop(context: &Context, id: &str, reason: Option<String>) -> Ended {
+    let arn = execution_arn(&context.client, id).await?;
+    let mut input = json!({ "executionArn": arn });
+    if let Some(reason) = reason {
+        input["cause"] = reason.into();
+    }
+    context.client.states("StopExecution", &input).await?;
+    status(context, &arn).await
+}
+
+async fn redrive(context: &Context, id: &str, follow: bool) -> Ended {
+    let arn = execution_arn(&context.client, id).await?;
+    let token = uuid::Uuid::new_v4().to_string();
+    let input = json!({ "executionArn": arn, "clientToken": token });
+    context.client.states("RedriveExecution", &input).await?;
+    if follow { follow::follow(context, &arn).await } else { status(context, &arn).await }
+}

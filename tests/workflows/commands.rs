@@ -1,0 +1,95 @@
+//! `ark workflow`, `ark submit` and `ark workflows` as a script uses them.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Ark, last_json, words};
+
+fn exit(ark: &Ark, args: &[&str]) -> Option<i32> {
+    ark.run(args).status.code()
+}
+
+#[test]
+fn workflows_are_defined_started_followed_and_redriven() {
+    let ark = Ark::up();
+    let file = |name: &str, machine: &Value| {
+        let path = ark.dir.path().join(name);
+        fs::write(&path, machine.to_string()).expect("a file");
+        path.to_string_lossy().into_owned()
+    };
+    let wrong = file("wrong.json", &json!({ "StartAt": "None", "States": {} }));
+    assert_eq!(exit(&ark, &["workflow", "validate", &wrong]), Some(2));
+    assert_eq!(exit(&ark, &["workflow", "define", "m", &wrong]), Some(2));
+    assert_eq!(exit(&ark, &["workflow", "versions", "m"]), Some(6));
+
+    let choice = json!({ "StartAt": "Look", "States": {
+        "Look": { "Type": "Choice", "Default": "Bad",
+            "Choices": [{ "Variable": "$.good", "IsPresent": true, "Next": "Good" }] },
+        "Good": { "Type": "Pass", "End": true },
+        "Bad": { "Type": "Fail", "Error": "E", "Cause": "why it is" },
+    }});
+    let good = file("good.json", &choice);
+    assert_eq!(exit(&ark, &["workflow", "validate", &good]), Some(0));
+    let defined = ark.json(&["workflow", "define", "m", &good, "--json"]);
+    assert_eq!((&defined["name"], &defined["version"]), (&json!("m"), &json!(1)));
+    let wait = json!({ "StartAt": "W", "States": {
+        "W": { "Type": "Wait", "Seconds": 600, "Next": "T" },
+        "T": { "Type": "Task", "Resource": "arn:aws:states:us-east-1:000000000000:activity:a", "End": true },
+    }});
+    let wait = file("wait.json", &wait);
+    assert_eq!(ark.json(&["workflow", "define", "m", &wait, "--json"])["version"], 2);
+    assert_eq!(
+        ark.json(&["workflow", "versions", "m", "--json"])["stateMachineVersionArn"],
+        "arn:aws:states:us-east-1:000000000000:stateMachine:m:1"
+    );
+    assert_eq!(ark.json(&["workflow", "list", "--json"])["name"], "m");
+
+    // An older version, followed to its good end.
+    let ran = ark.run(&["submit", "m:1", r#"{"good": 1}"#, "--follow", "--json"]);
+    assert!(ran.status.success(), "{}", words(&ran));
+    let ended = last_json(&ran);
+    let id = ended["name"].as_str().expect("a name");
+    let output: Value =
+        serde_json::from_str(ended["output"].as_str().expect("output")).expect("JSON");
+    assert_eq!((&output["good"], &output["_EXECUTION_NAME"]), (&json!(1), &json!(id)));
+    assert_eq!(exit(&ark, &["workflows", "--workflow-id", id]), Some(0));
+    assert_eq!(ark.json(&["workflow", "history", id, "--json"])["type"], "ExecutionSucceeded");
+
+    // Its bad end names the state, error and cause, and fails the command.
+    let ran = ark.run(&["workflow", "start", "m:1", r#"{"b": 2}"#, "--name", "bad", "--follow"]);
+    assert_eq!(ran.status.code(), Some(1), "{}", words(&ran));
+    let shown = words(&ran);
+    for word in ["▸ Look", "m:bad", "failed", "why it is", r#"{"b":2}"#] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    assert_eq!(exit(&ark, &["workflows", "--workflow-id", "m:bad"]), Some(1));
+    let redriven = ark.run(&["workflow", "redrive", "m:bad", "--follow", "--json"]);
+    assert_eq!(last_json(&redriven)["redriveCount"], 1, "{}", words(&redriven));
+
+    // One that goes on until it is stopped.
+    let started = ark.json(&["workflow", "start", "m", "--name", "long", "--json"]);
+    assert_eq!(started["id"], "m:long");
+    assert_eq!(ark.json(&["workflow", "status", "long", "--json"])["status"], "RUNNING");
+    let stopped = ark.json(&["workflow", "stop", "m:long", "--reason", "enough", "--json"]);
+    assert_eq!((&stopped["status"], &stopped["cause"]), (&json!("ABORTED"), &json!("enough")));
+    let found = ark.json(&["workflow", "search", "m", "--status", "aborted", "--json"]);
+    assert_eq!(found["name"], "long");
+
+    // The definition got the default retry.
+    let described = ark.json(&["workflow", "show", "m", "--json"]);
+    let definition = described["definition"].as_str().expect("a definition");
+    assert!(definition.contains("sfncli.CommandTerminated"), "{definition}");
+
+    for (args, code) in [
+        (&["workflow", "status", "m:none"][..], 6),
+        (&["workflow", "status", "none"], 6),
+        (&["workflow", "start", "none"], 6),
+        (&["workflow", "start", "m", "no json"], 2),
+        (&["submit", "m", "[]"], 2),
+        (&["workflow", "start", "m", "{\"a\":1}", "--name", "long"], 5),
+        (&["workflow", "redrive", "m:long", "--token", "wrong"], 7),
+    ] {
+        assert_eq!(exit(&ark, args), Some(code), "{args:?}");
+    }
+}
