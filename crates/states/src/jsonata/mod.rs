@@ -39,7 +39,7 @@ use crate::value::Value;
 
 /// Nodes of the tree that one evaluation may visit, and items it may look at. Less in unit tests,
 /// which run unoptimised.
-pub const STEPS_MAX: u64 = if cfg!(test) { 1_000_000 } else { 5_000_000 };
+pub const STEPS_MAX: u64 = if cfg!(test) { 500_000 } else { 5_000_000 };
 /// Bytes that one evaluation may allocate for strings, arrays and frames in all.
 pub const BYTES_MAX: u64 = 128 << 20;
 /// Items of one array.

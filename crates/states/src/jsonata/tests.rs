@@ -134,6 +134,9 @@ fn hostile_expressions_are_stopped() {
         format!("({double}; $a)"),
         format!("({double}; $a = $f(0, 60))"),
         format!("({double}; $string($a))"),
+        format!("({double}; $a ~> |**|{{'x': 1}}|)"),
+        format!("({double}; $a.**)"),
+        format!("({double}; $states.input ~> |$|{{'x': $a}}|)"),
     ];
     let hostile = [
         "($f := function($n) { 1 + $f($n + 1) }; $f(0))",
@@ -149,11 +152,16 @@ fn hostile_expressions_are_stopped() {
         "$range(0, 1e300, 1)",
         "/(a{1000}){1000}/",
         "$fromMillis(1e300)",
+        "$map([1..1000000], function($x) { [1..1000000] })",
+        "$sort([1..1000000], function($a, $b) { $a < $b })",
     ];
     for text in hostile.into_iter().chain(nested.iter().map(String::as_str)) {
         let start = &text[..text.len().min(60)];
         assert!(matches!(eval(text), Err(EvalError::Thrown(_))), "{start}");
     }
+    // A large answer within the budget of an execution, and beyond the smaller one of these tests.
+    assert!(matches!(eval("[1..1000000].$states.input"), Err(EvalError::Thrown(_))));
+    assert!(eval("$abs(-9223372036854775808)").is_ok() && eval("-(-9223372036854775808)").is_ok());
     assert_eq!(eval("$contains($pad('a', 50000, 'a'), /^(a+)+$/)"), Ok(Value::Bool(true)));
     assert_eq!(eval("$boolean($match('aaa', /(a*)*b/))"), Err(EvalError::Undefined));
 }

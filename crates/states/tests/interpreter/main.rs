@@ -5,6 +5,7 @@
 mod behaviour;
 mod compare;
 mod driver;
+mod expressions;
 mod map_runs;
 mod play;
 mod properties;
