@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use regex::RegexBuilder;
 
 use super::error::{Error, Result};
-use super::numeral::Integer;
+use super::integer::Integer;
 
 const MONTHS: [&str; 12] = [
     "January",

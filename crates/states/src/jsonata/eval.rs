@@ -1,17 +1,28 @@
 //! The tree on values, within a budget of steps, bytes and depth.
+//!
+//! Here are the evaluation, its nodes and what variables mean; calls are in [`apply`], the budget in
+//! [`budget`], steps into values in [`navigate`], operators in [`operators`].
+
+mod apply;
+mod budget;
+mod navigate;
+mod operators;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use self::operators::{arithmetic, compare, same_scalar};
 use super::ast::{Kind, Node, Operator};
 use super::closure::{Env, Frame, Func};
 use super::error::{Error, Result};
 use super::functions::{self, Native};
-use super::value::{Array, Map, Members, Val, same_leaf};
+use super::value::{Array, Val, same_leaf};
 use super::{BYTES_MAX, CALLS_MAX, ITEMS_MAX, STEPS_MAX};
 use crate::scope::StatesBinding;
 use crate::value::{DEPTH_MAX, Number, Value};
+
+pub(super) use self::operators::numeric;
 
 /// When less than this is left of the stack a new piece is taken, in bytes.
 const STACK_RED_ZONE: usize = 256 << 10;
@@ -152,71 +163,6 @@ impl<'a> Run<'a> {
     }
 
     // ---- budget ----
-
-    /// Takes `count` steps from the budget.
-    pub(super) fn steps(&self, count: usize) -> Result<()> {
-        match self.steps_left.get().checked_sub(count as u64) {
-            Some(left) => {
-                self.steps_left.set(left);
-                Ok(())
-            }
-            None => Err(Error::new("D1012").text_raw(STEPS_MAX.to_string())),
-        }
-    }
-
-    /// Takes `count` bytes from the budget; to be called before they are allocated.
-    pub(super) fn bytes(&self, count: usize) -> Result<()> {
-        match self.bytes_left.get().checked_sub(count as u64) {
-            Some(left) => {
-                self.bytes_left.set(left);
-                Ok(())
-            }
-            None => Err(Error::new("D1014").text_raw(BYTES_MAX.to_string())),
-        }
-    }
-
-    /// Room for an array of `count` items.
-    pub(super) fn room(&self, count: usize) -> Result<()> {
-        if count > ITEMS_MAX {
-            return Err(Error::new("D2015").text_raw(ITEMS_MAX.to_string()));
-        }
-        self.steps(count)?;
-        self.bytes(count * size_of::<Val>())
-    }
-
-    /// The largest text a builtin may make at once, in bytes.
-    pub(super) fn bytes_left(&self) -> usize {
-        usize::try_from(self.bytes_left.get()).unwrap_or(usize::MAX)
-    }
-
-    pub(super) fn text(&self, text: String) -> Result<Val> {
-        self.bytes(text.len())?;
-        Ok(text.into())
-    }
-
-    pub(super) fn array(&self, items: Vec<Val>) -> Result<Val> {
-        self.room(items.len())?;
-        nested(Val::Array(Array::plain(items).into()))
-    }
-
-    pub(super) fn sequence(&self, items: Vec<Val>) -> Result<Val> {
-        self.room(items.len())?;
-        nested(Val::Array(Array::sequence(items).into()))
-    }
-
-    pub(super) fn object(&self, members: Members) -> Result<Val> {
-        self.room(members.len())?;
-        nested(Val::Object(Map::new(members).into()))
-    }
-
-    pub(super) fn frame(&self, outer: &Env) -> Result<Env> {
-        self.bytes(128)?;
-        let frame = Frame::within(outer);
-        if frame.depth() > NESTING_MAX {
-            return Err(too_deep());
-        }
-        Ok(frame)
-    }
 
     /// The name under which a slot of `%` is bound.
     pub(super) fn label(&self, slot: usize) -> Option<Arc<str>> {
@@ -388,92 +334,6 @@ impl<'a> Run<'a> {
         Val::Json(members.into())
     }
 
-    /// The member of an object, or of each object of an array.
-    pub(super) fn lookup(&self, input: &Val, key: &str) -> Result<Val> {
-        if !input.is_array() {
-            return Ok(input.member(key).unwrap_or(Val::Undefined));
-        }
-        let mut found = Vec::new();
-        self.collect(input, key, &mut found)?;
-        self.sequence(found)
-    }
-
-    fn collect(&self, input: &Val, key: &str, found: &mut Vec<Val>) -> Result<()> {
-        self.steps(input.len())?;
-        for index in 0..input.len() {
-            let Some(item) = input.item(index) else { continue };
-            if item.is_array() {
-                with_stack(|| self.collect(&item, key, found))?;
-                continue;
-            }
-            match item.member(key) {
-                None | Some(Val::Undefined) => {}
-                Some(value) if value.is_array() => {
-                    self.room(value.len())?;
-                    found.extend(value.items());
-                }
-                Some(value) => found.push(value),
-            }
-        }
-        Ok(())
-    }
-
-    fn wildcard(&self, input: &Val) -> Result<Val> {
-        let values: Vec<Val> = if input.is_array() {
-            input.items()
-        } else {
-            input.entries().into_iter().map(|(_, value)| value).collect()
-        };
-        self.steps(values.len())?;
-        let mut found = Vec::new();
-        let mut appended = false;
-        for value in values {
-            if value.is_array() {
-                appended = true;
-                self.flatten(&value, &mut found)?;
-            } else {
-                found.push(value);
-            }
-        }
-        if appended { self.array(found) } else { self.sequence(found) }
-    }
-
-    fn flatten(&self, value: &Val, out: &mut Vec<Val>) -> Result<()> {
-        self.room(value.len())?;
-        for item in value.items() {
-            if item.is_array() {
-                with_stack(|| self.flatten(&item, out))?;
-            } else {
-                out.push(item);
-            }
-        }
-        Ok(())
-    }
-
-    fn descendants(&self, input: &Val) -> Result<Val> {
-        if input.is_undefined() {
-            return Ok(Val::Undefined);
-        }
-        let mut found = Vec::new();
-        self.descend(input, &mut found)?;
-        if found.len() == 1 { Ok(found.remove(0)) } else { self.sequence(found) }
-    }
-
-    fn descend(&self, value: &Val, out: &mut Vec<Val>) -> Result<()> {
-        self.room(1)?;
-        if value.is_array() {
-            for item in value.items() {
-                with_stack(|| self.descend(&item, out))?;
-            }
-            return Ok(());
-        }
-        out.push(value.clone());
-        for (_, member) in value.entries() {
-            with_stack(|| self.descend(&member, out))?;
-        }
-        Ok(())
-    }
-
     fn array_constructor(
         &self,
         node: &Node,
@@ -590,157 +450,6 @@ impl<'a> Run<'a> {
         self.room(usize::try_from(size).unwrap_or(usize::MAX))?;
         Ok(Val::Array(Array::sequence((from..=to).map(Val::from).collect()).into()))
     }
-
-    fn apply_operator(&self, left: &Node, right: &Node, input: &Val, env: &Env) -> Result<Val> {
-        let value = self.eval(left, input, env)?;
-        if let Kind::Call { procedure, arguments, .. } = &right.kind {
-            // An invocation takes the left side as its first argument.
-            let result = self.call(procedure, arguments, Some(value), false, input, env)?;
-            return Ok(collapse(result, right.keep_array));
-        }
-        let func = self.eval(right, input, env)?;
-        let Val::Func(second) = &func else {
-            return Err(Error::new("T2006").value(&func));
-        };
-        if let Val::Func(first) = &value {
-            let depth = first.depth().max(second.depth());
-            let chain = Func::Chain(first.clone(), second.clone(), depth);
-            return nested(Val::Func(chain.into()));
-        }
-        self.apply(&func, vec![value], &Val::Null)
-    }
-
-    // ---- functions ----
-
-    fn call(
-        &self,
-        procedure: &Node,
-        arguments: &[Node],
-        first: Option<Val>,
-        tail: bool,
-        input: &Val,
-        env: &Env,
-    ) -> Result<Val> {
-        let func = self.eval(procedure, input, env)?;
-        let name = name_of(procedure);
-        if func.is_undefined()
-            && let Kind::Path { steps, .. } = &procedure.kind
-            && let Some(Kind::Name(name)) = steps.first().map(|step| &step.kind)
-            && !self.variable(name, &Val::Undefined, env).is_undefined()
-        {
-            return Err(Error::new("T1005").token(&**name));
-        }
-        let mut values = Vec::with_capacity(arguments.len() + 1);
-        values.extend(first);
-        for argument in arguments {
-            values.push(self.eval(argument, input, env)?);
-        }
-        if tail && matches!(func, Val::Func(_)) {
-            let name = name.cloned();
-            return Ok(Val::Func(Func::Tail { func, arguments: values, name }.into()));
-        }
-        self.apply(&func, values, input).map_err(|error| named(error, name))
-    }
-
-    /// Calls a function, and the calls in tail position that it ends with.
-    pub(super) fn apply(&self, func: &Val, arguments: Vec<Val>, input: &Val) -> Result<Val> {
-        let mut result = self.apply_once(func, arguments, input)?;
-        loop {
-            let Val::Func(tail) = &result else { return Ok(result) };
-            let Func::Tail { func, arguments, name } = &**tail else { return Ok(result) };
-            self.steps(1)?;
-            let next = self
-                .apply_once(func, arguments.clone(), input)
-                .map_err(|error| named(error, name.as_ref()))?;
-            result = next;
-        }
-    }
-
-    fn apply_once(&self, func: &Val, arguments: Vec<Val>, input: &Val) -> Result<Val> {
-        let Val::Func(func) = func else { return Err(Error::new("T1006")) };
-        match &**func {
-            Func::Native(native) => {
-                let arguments = native.signature().validate(&arguments, input)?;
-                self.steps(1)?;
-                native.call(self, &arguments)
-            }
-            Func::Lambda { lambda, env, input: own } => {
-                let arguments = match &lambda.signature {
-                    Some(signature) => signature.validate(&arguments, input)?,
-                    None => arguments,
-                };
-                let frame = self.frame(env)?;
-                let mut arguments = arguments.into_iter();
-                for name in &lambda.parameters {
-                    let value = arguments.next().unwrap_or(Val::Undefined);
-                    frame.bind(name.clone(), value);
-                }
-                self.eval(&lambda.body, own, &frame)
-            }
-            Func::Partial { func, given } => {
-                let mut rest = arguments.into_iter();
-                let all = given
-                    .iter()
-                    .map(|given| match given {
-                        Some(value) => value.clone(),
-                        None => rest.next().unwrap_or(Val::Undefined),
-                    })
-                    .collect();
-                self.deeper(|| self.apply(&Val::Func(func.clone()), all, input))
-            }
-            Func::Chain(first, second, _) => self.deeper(|| {
-                let between = self.apply(&Val::Func(first.clone()), arguments, &Val::Null)?;
-                self.apply(&Val::Func(second.clone()), vec![between], &Val::Null)
-            }),
-            Func::Regex(pattern) => match arguments.first() {
-                Some(Val::Str(text)) => functions::next_match(self, pattern, text, 0),
-                _ => Ok(Val::Undefined),
-            },
-            Func::NextMatch { pattern, text, from } => {
-                functions::next_match(self, pattern, text, *from)
-            }
-            Func::Transform { transform, env } => {
-                let target = arguments.first().cloned().unwrap_or(Val::Undefined);
-                self.transform(transform, &target, env)
-            }
-            Func::Tail { .. } => Err(Error::new("T1006")),
-        }
-    }
-
-    /// Counts a level of native recursion that passes no node of the tree.
-    fn deeper(&self, run: impl FnOnce() -> Result<Val>) -> Result<Val> {
-        let depth = self.depth.get();
-        if depth >= CALLS_MAX {
-            return Err(Error::new("D1011"));
-        }
-        self.depth.set(depth + 1);
-        let result = with_stack(run);
-        self.depth.set(depth);
-        result
-    }
-
-    fn partial(&self, procedure: &Node, arguments: &[Node], input: &Val, env: &Env) -> Result<Val> {
-        let mut given = Vec::new();
-        for argument in arguments {
-            given.push(match argument.kind {
-                Kind::Placeholder => None,
-                _ => Some(self.eval(argument, input, env)?),
-            });
-        }
-        match self.eval(procedure, input, env)? {
-            Val::Func(func) => nested(Val::Func(Func::Partial { func, given }.into())),
-            Val::Undefined => {
-                let name = name_of(procedure);
-                match name {
-                    Some(name) if !self.variable(name, &Val::Undefined, env).is_undefined() => {
-                        Err(Error::new("T1007").token(&**name))
-                    }
-                    _ => Err(named(Error::new("T1008"), name)),
-                }
-            }
-            _ => Err(named(Error::new("T1008"), name_of(procedure))),
-        }
-    }
 }
 
 fn too_deep() -> Error {
@@ -795,61 +504,4 @@ fn named(mut error: Error, name: Option<&Arc<str>>) -> Error {
         error.token = name.map(ToString::to_string);
     }
     error
-}
-
-fn same_scalar(left: &Val, right: &Val) -> bool {
-    let scalar = |value: &Val| !value.is_array() && !value.is_object();
-    scalar(left) && scalar(right) && same_leaf(left, right)
-}
-
-/// A number that JSON can hold.
-pub(super) fn numeric(value: &Val) -> Result<Option<f64>> {
-    match value.as_f64() {
-        Some(float) if !float.is_finite() => {
-            Err(Error::new("D1001").text_raw(super::value::js_number(float)))
-        }
-        float => Ok(float),
-    }
-}
-
-fn arithmetic(operator: Operator, left: &Val, right: &Val) -> Result<Val> {
-    let side = |value: &Val, code| match numeric(value)? {
-        None if !value.is_undefined() => Err(Error::new(code).token(operator.text()).value(value)),
-        number => Ok(number),
-    };
-    let (first, second) = (side(left, "T2001")?, side(right, "T2002")?);
-    let (Some(first), Some(second)) = (first, second) else { return Ok(Val::Undefined) };
-    Ok(Val::from(match operator {
-        Operator::Add => first + second,
-        Operator::Subtract => first - second,
-        Operator::Multiply => first * second,
-        Operator::Divide => first / second,
-        _ => first % second,
-    }))
-}
-
-fn compare(operator: Operator, left: &Val, right: &Val) -> Result<Val> {
-    let comparable = |value: &Val| matches!(value, Val::Undefined | Val::Str(_) | Val::Num(_));
-    for side in [left, right] {
-        if !comparable(side) {
-            return Err(Error::new("T2010").token(operator.text()).value(side));
-        }
-    }
-    let order = match (left, right) {
-        (Val::Undefined, _) | (_, Val::Undefined) => return Ok(Val::Undefined),
-        (Val::Num(left), Val::Num(right)) => left.partial_cmp(right),
-        (Val::Str(left), Val::Str(right)) => Some(left.encode_utf16().cmp(right.encode_utf16())),
-        _ => {
-            return Err(Error::new("T2009")
-                .token(operator.text())
-                .value(left)
-                .second(right.shown(256)));
-        }
-    };
-    Ok(Val::Bool(order.is_some_and(|order| match operator {
-        Operator::Less => order.is_lt(),
-        Operator::AtMost => order.is_le(),
-        Operator::More => order.is_gt(),
-        _ => order.is_ge(),
-    })))
 }

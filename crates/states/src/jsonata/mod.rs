@@ -9,7 +9,8 @@
 //!
 //! - [`lexer`], [`parser`], [`resolve`]: text to tree ([`ast`]).
 //! - [`eval`]: the tree on [`value`]s, with [`closure`]s.
-//! - [`functions`]: the library, with [`signature`]s and [`datetime`], [`numeral`] pictures.
+//! - [`functions`]: the library, with [`signature`]s and [`datetime`], [`numeral`], [`integer`]
+//!   pictures.
 //! - [`error`]: the reference's codes and texts.
 //!
 //! The language is that of the reference implementation 2.x without `$eval`, with the functions
@@ -21,6 +22,7 @@ mod datetime;
 mod error;
 mod eval;
 mod functions;
+mod integer;
 mod lexer;
 mod numeral;
 mod parser;

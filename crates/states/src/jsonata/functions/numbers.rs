@@ -2,6 +2,7 @@
 
 use super::super::error::{Error, Result};
 use super::super::eval::{Run, numeric};
+use super::super::integer::Integer;
 use super::super::value::Val;
 use super::super::{datetime, numeral};
 use super::argument;
@@ -124,13 +125,13 @@ pub(super) fn format_integer(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     let number = number_or_return!(arguments).floor();
     let picture = argument(arguments, 1).as_str().unwrap_or_default();
     run.bytes(picture.len() * 8 + 1024)?;
-    run.text(numeral::Integer::parse(picture)?.format(number)?)
+    run.text(Integer::parse(picture)?.format(number)?)
 }
 
 pub(super) fn parse_integer(_: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     let Some(text) = argument(arguments, 0).as_str() else { return Ok(Val::Undefined) };
     let picture = argument(arguments, 1).as_str().unwrap_or_default();
-    let read = numeral::Integer::parse(picture)?.read(text);
+    let read = Integer::parse(picture)?.read(text);
     Ok(read.map_or(Val::Undefined, Val::from))
 }
 

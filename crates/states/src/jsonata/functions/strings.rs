@@ -15,6 +15,9 @@ use super::super::value::{Members, Val};
 use super::argument;
 use crate::value::Number;
 
+/// Bytes of a printed value that count as one step.
+const BYTES_PER_STEP: usize = 16;
+
 /// A value as text: `$string`, and `&` for what is no string.
 pub(in super::super) fn stringify(run: &Run<'_>, value: &Val, pretty: bool) -> Result<String> {
     match value {
@@ -22,12 +25,12 @@ pub(in super::super) fn stringify(run: &Run<'_>, value: &Val, pretty: bool) -> R
         Val::Num(Number::Float(float)) if !float.is_finite() => return Err(Error::new("D3001")),
         _ => {}
     }
-    let most = run.bytes_left();
+    let most = run.bytes_left().min(run.steps_left().saturating_mul(BYTES_PER_STEP));
     let mut out = String::new();
     value.print(&mut out, pretty.then_some(2), 0, most);
     // What was not printed for want of room is refused here.
     run.bytes(out.len())?;
-    run.steps(out.len() / 16)?;
+    run.steps(out.len().div_ceil(BYTES_PER_STEP))?;
     Ok(out)
 }
 

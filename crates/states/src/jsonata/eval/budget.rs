@@ -1,0 +1,79 @@
+//! What an evaluation may use up, taken before it is used: steps, bytes, items.
+
+use super::{NESTING_MAX, Run, nested, too_deep};
+use crate::jsonata::closure::{Env, Frame};
+use crate::jsonata::error::{Error, Result};
+use crate::jsonata::value::{Array, Map, Members, Val};
+use crate::jsonata::{BYTES_MAX, ITEMS_MAX, STEPS_MAX};
+
+impl Run<'_> {
+    /// Takes `count` steps from the budget.
+    pub(in crate::jsonata) fn steps(&self, count: usize) -> Result<()> {
+        match self.steps_left.get().checked_sub(count as u64) {
+            Some(left) => {
+                self.steps_left.set(left);
+                Ok(())
+            }
+            None => Err(Error::new("D1012").text_raw(STEPS_MAX.to_string())),
+        }
+    }
+
+    /// Takes `count` bytes from the budget; to be called before they are allocated.
+    pub(in crate::jsonata) fn bytes(&self, count: usize) -> Result<()> {
+        match self.bytes_left.get().checked_sub(count as u64) {
+            Some(left) => {
+                self.bytes_left.set(left);
+                Ok(())
+            }
+            None => Err(Error::new("D1014").text_raw(BYTES_MAX.to_string())),
+        }
+    }
+
+    /// Room for an array of `count` items.
+    pub(in crate::jsonata) fn room(&self, count: usize) -> Result<()> {
+        if count > ITEMS_MAX {
+            return Err(Error::new("D2015").text_raw(ITEMS_MAX.to_string()));
+        }
+        self.steps(count)?;
+        self.bytes(count * size_of::<Val>())
+    }
+
+    /// The largest text a builtin may make at once, in bytes.
+    pub(in crate::jsonata) fn bytes_left(&self) -> usize {
+        usize::try_from(self.bytes_left.get()).unwrap_or(usize::MAX)
+    }
+
+    pub(in crate::jsonata) fn text(&self, text: String) -> Result<Val> {
+        self.bytes(text.len())?;
+        Ok(text.into())
+    }
+
+    pub(in crate::jsonata) fn array(&self, items: Vec<Val>) -> Result<Val> {
+        self.room(items.len())?;
+        nested(Val::Array(Array::plain(items).into()))
+    }
+
+    pub(in crate::jsonata) fn sequence(&self, items: Vec<Val>) -> Result<Val> {
+        self.room(items.len())?;
+        nested(Val::Array(Array::sequence(items).into()))
+    }
+
+    pub(in crate::jsonata) fn object(&self, members: Members) -> Result<Val> {
+        self.room(members.len())?;
+        nested(Val::Object(Map::new(members).into()))
+    }
+
+    pub(in crate::jsonata) fn frame(&self, outer: &Env) -> Result<Env> {
+        self.bytes(128)?;
+        let frame = Frame::within(outer);
+        if frame.depth() > NESTING_MAX {
+            return Err(too_deep());
+        }
+        Ok(frame)
+    }
+
+    /// Steps that are left, for a builtin that does much at once.
+    pub(in crate::jsonata) fn steps_left(&self) -> usize {
+        usize::try_from(self.steps_left.get()).unwrap_or(usize::MAX)
+    }
+}
