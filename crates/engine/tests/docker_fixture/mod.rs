@@ -12,6 +12,7 @@ use ark_engine::{ArtifactSource, DockerEngine, DockerOptions, Engine, StartSpec}
 use tempfile::TempDir;
 
 use crate::conformance::{Fixture, Program, plain_spec};
+#[allow(unused_imports, reason = "each test binary uses its part")]
 pub(crate) use daemon::{IMAGE, daemon, docker, skip};
 
 const OBEYS: &str = "trap 'exit 0' TERM; echo up; sleep 1000 & wait";

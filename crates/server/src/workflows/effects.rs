@@ -58,7 +58,7 @@ impl Stepper<'_> {
     /// Turns one effect into rows.
     pub(super) fn effect(&mut self, id: u64, effect: Effect) -> Result<(), WorkflowError> {
         match effect {
-            Effect::ScheduleTask(request) => self.schedule(id, *request),
+            Effect::ScheduleTask(request) => self.schedule(id, &request),
             Effect::CancelTask { task } => {
                 if let Some(row) = self.tx.workflow_task(id, task.0)? {
                     self.withdraw(&row);
@@ -101,7 +101,7 @@ impl Stepper<'_> {
         Ok(self.tx.delete_workflow_task(execution, task)?)
     }
 
-    fn schedule(&mut self, id: u64, request: TaskRequest) -> Result<(), WorkflowError> {
+    fn schedule(&mut self, id: u64, request: &TaskRequest) -> Result<(), WorkflowError> {
         let now = self.now;
         let Some(l) = self.load(id)? else { return Ok(()) };
         let (machine, priority) = (l.row.machine, l.facts.priority);
@@ -426,7 +426,7 @@ impl Stepper<'_> {
         let event = match event {
             Event::TaskSucceeded { task, output } if body.invocation => {
                 let output = if token.use_ == TokenUse::Call || !body.callback {
-                    invocation(output)
+                    invocation(&output)
                 } else {
                     output
                 };
@@ -458,7 +458,7 @@ impl Stepper<'_> {
 }
 
 /// A function's answer as `lambda:invoke` gives it.
-fn invocation(output: Document) -> Document {
+fn invocation(output: &Document) -> Document {
     Document::new(Value::object([
         ("ExecutedVersion", Value::from("$LATEST")),
         ("Payload", output.value().clone()),

@@ -459,7 +459,7 @@ impl<'a> Stepper<'a> {
         self.tx.clear_execution_work(id)?;
         let _ = fresh;
         self.shared.hub.ended(id);
-        self.tell_parent(id, parent)
+        self.tell_parent(id, parent.as_ref())
     }
 
     pub(super) fn set_timer(
@@ -549,17 +549,17 @@ impl<'a> Stepper<'a> {
         Ok(())
     }
 
-    fn tell_parent(&mut self, id: u64, parent: Option<Parent>) -> Result<(), WorkflowError> {
+    fn tell_parent(&mut self, id: u64, parent: Option<&Parent>) -> Result<(), WorkflowError> {
         match parent {
             None => Ok(()),
-            Some(Parent::Task { execution, task, json }) => {
+            Some(&Parent::Task { execution, task, json }) => {
                 let event = self.child_outcome(id, task, json)?;
                 if self.end_task(execution, task)? {
                     self.inbox.push_back((execution, event));
                 }
                 Ok(())
             }
-            Some(Parent::Item { map_run, index, .. }) => self.child_ended(id, map_run, index),
+            Some(&Parent::Item { map_run, index, .. }) => self.child_ended(id, map_run, index),
         }
     }
 }

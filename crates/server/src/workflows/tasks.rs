@@ -112,7 +112,9 @@ impl Workflows {
         // The task is in the hands of the closure's answer: should nobody take that, it is dropped
         // like any other that did not arrive.
         self.transact(move |step| {
-            let Some((execution, task, token, input)) = step.hand_out(activity, worker)? else {
+            let Some((execution, task, token, input)) =
+                step.hand_out(activity, worker.as_deref())?
+            else {
                 return Ok(None);
             };
             let delivery = Delivery { shared, execution, task, confirmed: false };
@@ -171,7 +173,7 @@ impl Stepper<'_> {
     fn hand_out(
         &mut self,
         activity: u64,
-        worker: Option<String>,
+        worker: Option<&str>,
     ) -> Result<Option<(u64, u64, String, String)>, WorkflowError> {
         let queue = self.shared.hub.queue(activity);
         for _ in 0..STALE_MAX {
@@ -184,7 +186,7 @@ impl Stepper<'_> {
             self.tx.set_task_phase(execution, task, TaskPhase::Handed, Some(at))?;
             self.arm_heartbeat(&row)?;
             if first {
-                let worker = worker.clone().filter(|_| row.kind == kinds::ACTIVITY);
+                let worker = worker.filter(|_| row.kind == kinds::ACTIVITY).map(str::to_owned);
                 let event = Event::TaskStarted { task: TaskId(task), worker };
                 if !self.apply(execution, event)? {
                     // Its execution does not know it any more.
