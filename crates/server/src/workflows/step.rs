@@ -449,7 +449,7 @@ impl<'a> Stepper<'a> {
         l.facts.output = output_kept;
         l.facts.error = failure.as_ref().and_then(|f| f.error.as_deref().map(str::to_owned));
         l.facts.cause = failure.as_ref().and_then(|f| f.cause.as_deref().map(str::to_owned));
-        let (map_runs, fresh, parent) = (l.facts.map_runs, l.fresh, l.facts.parent.clone());
+        let (map_runs, parent) = (l.facts.map_runs, l.facts.parent.clone());
         for task in self.tx.workflow_tasks_of(id)? {
             self.withdraw(&task);
         }
@@ -457,7 +457,6 @@ impl<'a> Stepper<'a> {
             self.stop_map_runs(id)?;
         }
         self.tx.clear_execution_work(id)?;
-        let _ = fresh;
         self.shared.hub.ended(id);
         self.tell_parent(id, parent.as_ref())
     }

@@ -180,7 +180,7 @@ async fn express_names_are_not_unique_and_nothing_of_them_is_kept() {
     assert_ne!(first, second);
     let refused = f.wf.describe_execution(&first).await.unwrap_err();
     assert_eq!(refused.refusal(), Some(Refusal::StateMachineTypeNotSupported));
-    let left = f.store.read(|tx| tx.last_execution_id()).await.unwrap();
+    let left = f.store.read(ark_store::ReadTx::last_execution_id).await.unwrap();
     assert_eq!(left, 0, "an execution that ends with its start leaves no row");
 }
 
@@ -191,7 +191,7 @@ async fn an_express_execution_ends_after_five_minutes() {
         "W": {"Type": "Wait", "Seconds": 1000, "End": true}}});
     let machine = f.machine_of(MachineType::Express, "x", slow).await;
     f.start_as(&machine, "", "{}").await.unwrap();
-    let open = || f.store.read(|tx| tx.open_execution_count());
+    let open = || f.store.read(ark_store::ReadTx::open_execution_count);
     f.seconds(299).await;
     assert_eq!(open().await.unwrap(), 1);
     f.seconds(2).await;
@@ -261,7 +261,7 @@ async fn a_machine_that_starts_itself_does_not_hold_the_store() {
     let machine = f.machine("m", definition).await;
     f.start(&machine, json!({})).await;
     // Every round goes on a little; the answer of the start came in between.
-    let before = f.store.read(|tx| tx.last_execution_id()).await.unwrap();
+    let before = f.store.read(ark_store::ReadTx::last_execution_id).await.unwrap();
     assert!((2..1_000).contains(&before), "{before}");
 }
 

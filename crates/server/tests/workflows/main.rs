@@ -1,6 +1,8 @@
 //! The workflow runtime at its handle: failures of `workflows.md` section 6, each by its name, on a
 //! clock that the tests move; and a simulation that crashes it at every commit.
 
+#![allow(clippy::needless_pass_by_value, reason = "values are given as they are")]
+
 mod fixture;
 mod lifecycle;
 mod limits;

@@ -429,7 +429,7 @@ impl Simulation {
             }
             self.work_all(&self.express);
             self.work_all(&self.activity);
-            let open = block(self.store.read(|tx| tx.open_execution_count())).unwrap();
+            let open = block(self.store.read(ark_store::ReadTx::open_execution_count)).unwrap();
             if open == 0 {
                 break;
             }
@@ -481,7 +481,7 @@ impl Simulation {
         // Every acknowledged result is in a history, and every result in a history was given once.
         let kept = ledger.results.iter().filter(|(token, _)| !ledger.express.contains(*token));
         let acknowledged: u32 = kept.map(|(_, times)| times).sum();
-        if block(self.store.read(|tx| tx.open_execution_count())).unwrap() > 0 {
+        if block(self.store.read(ark_store::ReadTx::open_execution_count)).unwrap() > 0 {
             found.push("an execution never ended".to_owned());
         }
         if completed < acknowledged {

@@ -54,7 +54,7 @@ async fn thousands_of_timers_due_at_once_all_fire() {
         f.start(&machine, json!({})).await;
     }
     f.seconds(59).await;
-    let open = || f.store.read(|tx| tx.open_execution_count());
+    let open = || f.store.read(ark_store::ReadTx::open_execution_count);
     assert_eq!(open().await.unwrap(), MANY as u64);
     f.seconds(1).await;
     assert_eq!(open().await.unwrap(), 0);
