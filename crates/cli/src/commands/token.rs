@@ -17,7 +17,7 @@ use crate::output::{Shown, Style};
 /// What `token` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  ark token create ci --role deployer\n  ark token create --kind aws --json\n  ark token list\n  ark token revoke ci",
+    before_help = "Examples:\n  ark token create ci --role deployer\n  ark token create --kind aws --json\n  ark token revoke ci",
     after_help = "Roles: reader (reads everything but secrets), deployer (also deploys, scales, configures),\nadmin (everything)."
 )]
 pub(crate) struct Args {
