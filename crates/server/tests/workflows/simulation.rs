@@ -27,6 +27,7 @@ use ark_store::Store;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use crate::dice::Dice;
 use crate::fixture::{TestClock, TestEntropy};
 use crate::replay;
 
@@ -36,26 +37,6 @@ const MACHINES: [&str; 4] = ["task", "parallel", "wait", "nested"];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
-}
-
-/// xorshift64*.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.roll() >> 11).unwrap() % n.max(1)
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
 }
 
 /// What the users and workers know: only what was acknowledged to them.
@@ -205,7 +186,7 @@ impl Simulation {
         .unwrap();
         let (wf, driver) = life(&store, &clock, seed);
         Self {
-            dice: Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
+            dice: Dice::of(seed),
             clock,
             store,
             ledger: Shared::default(),
