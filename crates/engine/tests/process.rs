@@ -58,6 +58,7 @@ macro_rules! whole_suite {
                     the_log_is_bounded_and_its_newest_part_kept,
                     a_tail_and_a_since_choose_lines,
                     a_followed_log_ends_with_its_instance,
+                    a_log_may_be_followed_before_its_instance_runs,
                     following_loses_nothing_while_files_rotate,
                     output_after_a_restart_of_the_engine_is_kept,
                 ]

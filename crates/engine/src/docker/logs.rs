@@ -1,8 +1,11 @@
 //! Logs: read from the daemon while the container exists, and from a file after it was removed.
 
 use std::io::{BufRead, BufReader};
+use std::sync::Arc;
+use std::time::Duration;
 
 use ark_model::ids::InstanceId;
+use ark_model::instance::EngineState;
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -11,17 +14,28 @@ use jiff::Timestamp;
 use super::{Inner, connection, container_name, unavailable};
 use crate::engine::{EngineError, LOG_LINE_BYTES_MAX, LogLine, LogQuery, LogSource, LogStream};
 
+/// How often an instance that has not begun is looked at.
+const LOOK: Duration = Duration::from_millis(200);
 /// The most of a removed container's log that is kept, in lines.
 const KEPT_LINES_MAX: &str = "100000";
 
 impl Inner {
     pub(super) async fn logs(
-        &self,
+        self: &Arc<Self>,
         id: InstanceId,
         query: LogQuery,
     ) -> Result<LogStream, EngineError> {
         let removed = self.place.removed_log(id);
+        let tail = query.tail.map_or_else(|| "all".to_owned(), |tail| tail.to_string());
         match self.find(id).await? {
+            Some(seen) if query.follow && seen.state == EngineState::Preparing => {
+                let inner = Arc::clone(self);
+                let begun = async move {
+                    inner.begun(id).await?;
+                    inner.read(id, &tail, true).await
+                };
+                return Ok(since(stream::once(begun).try_flatten().boxed(), query.since));
+            }
             Some(_) => {}
             None if removed.exists() => {
                 let file = std::fs::File::open(&removed);
@@ -37,8 +51,29 @@ impl Inner {
             }
             None => return Err(EngineError::Unknown(id)),
         }
-        let tail = query.tail.map_or_else(|| "all".to_owned(), |tail| tail.to_string());
         Ok(since(self.read(id, &tail, query.follow).await?, query.since))
+    }
+
+    /// Waits until an instance has begun, or never will: the daemon takes what has not begun for
+    /// ended, and a log that follows it would end at once.
+    async fn begun(&self, id: InstanceId) -> Result<(), EngineError> {
+        let mut changes = self.changes.subscribe();
+        loop {
+            changes.mark_unchanged();
+            match self.find(id).await?.map(|seen| seen.state) {
+                Some(EngineState::Preparing) => {}
+                Some(
+                    EngineState::Running { .. }
+                    | EngineState::Stopping { .. }
+                    | EngineState::Exited { .. }
+                    | EngineState::StartFailed { .. }
+                    | EngineState::Gone,
+                )
+                | None => return Ok(()),
+            }
+            // Not by wake-ups alone: an event may be lost.
+            let _ = tokio::time::timeout(LOOK, changes.changed()).await;
+        }
     }
 
     pub(super) async fn read(

@@ -247,7 +247,7 @@ impl Engine for DockerEngine {
     }
 
     async fn logs(&self, id: InstanceId, query: LogQuery) -> Result<LogStream, EngineError> {
-        self.inner.logs(id, query).await
+        Inner::logs(&self.inner, id, query).await
     }
 
     async fn exec(&self, id: InstanceId, spec: &ExecSpec) -> Result<ExecSession, EngineError> {

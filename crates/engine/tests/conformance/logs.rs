@@ -143,6 +143,18 @@ pub(crate) async fn a_followed_log_ends_with_its_instance(fixture: &mut dyn Fixt
     assert_eq!(log(&engine, id, LogQuery::default()).await.last(), rest.last());
 }
 
+pub(crate) async fn a_log_may_be_followed_before_its_instance_runs(fixture: &mut dyn Fixture) {
+    let engine = fixture.engine();
+    for _ in 0..5 {
+        let spec = fixture.spec(&shell("echo first; sleep 0.1; echo last"));
+        engine.start(&spec).await.unwrap();
+        let query = LogQuery { follow: true, ..LogQuery::default() };
+        let lines = log(&engine, spec.id, query).await;
+        let expected = [(LogSource::Stdout, "first"), (LogSource::Stdout, "last")];
+        assert_eq!(written(&lines), expected);
+    }
+}
+
 pub(crate) async fn following_loses_nothing_while_files_rotate(fixture: &mut dyn Fixture) {
     let engine = fixture.engine();
     let script = "i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo $i; [ $((i % 20)) = 0 ] && \

@@ -49,6 +49,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use http::{HeaderValue, header};
 
 pub use error::{ApiError, PROBLEM_JSON};
@@ -96,11 +97,14 @@ pub fn router(state: Shared) -> Router {
             .layer(from_fn(move |request, next| guard::gate(rules.clone(), request, next)));
         router = router.route(operation.path, handler);
     }
+    let nothing = async || {
+        ApiError::new(ProblemCode::NoSuchOperation, "no operation has this address")
+            .remedy("all operations", "GET /openapi.json")
+    };
     router
-        .fallback(async || {
-            ApiError::new(ProblemCode::NoSuchOperation, "no operation has this address")
-                .remedy("all operations", "GET /openapi.json")
-        })
+        // Only POST is the other protocol's.
+        .route("/", get(nothing).put(nothing).patch(nothing).delete(nothing))
+        .fallback(nothing)
         .method_not_allowed_fallback(async || {
             ApiError::new(ProblemCode::MethodNotAllowed, "the address allows other methods only")
         })
