@@ -114,6 +114,11 @@ impl Inner {
         Ok(observed)
     }
 
+    fn is_torn(&self, id: InstanceId) -> bool {
+        let dir = self.instances.dir(id);
+        dir.status().exists() && !dir.is_locked() && dir.read_status().is_none()
+    }
+
     /// One instance, as it is now.
     pub(super) fn observe(&self, id: InstanceId) -> Option<ObservedInstance> {
         let (labels, status) = self.instances.look(id)?;
@@ -122,6 +127,12 @@ impl Inner {
             Some(status) if self.instances.dir(id).is_locked() => status.state,
             // The shim is gone. It may have recorded the end just before, so look again first.
             Some(_) => {
+                self.settle(id);
+                self.instances.look(id)?.1?.state
+            }
+            // A status that is there and cannot be read was torn: it had begun, and its shim, which
+            // may have been dying when the instance was adopted, is dead now.
+            None if self.is_torn(id) => {
                 self.settle(id);
                 self.instances.look(id)?.1?.state
             }
