@@ -1,0 +1,86 @@
+//! The slots of a worker: one per connection and per request that shares one, which the clock looks
+//! at, and those that are held until a target is ready.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Worker;
+use crate::wire::slot::Slot;
+
+/// How many requests one worker holds while no target is ready; more are refused.
+const HELD_MAX: usize = 4096;
+
+impl Worker {
+    /// Adds a connection's slot to those the clock looks at.
+    pub(crate) fn enter(self: &Rc<Self>) -> SlotGuard {
+        self.count_connections(self.connections.get() + 1);
+        self.add_slot(true)
+    }
+
+    /// Adds the slot of one of several requests that share a connection.
+    pub(crate) fn enter_stream(self: &Rc<Self>) -> SlotGuard {
+        self.add_slot(false)
+    }
+
+    fn add_slot(self: &Rc<Self>, is_connection: bool) -> SlotGuard {
+        let slot = Rc::new(Slot::new());
+        let mut slots = self.slots.borrow_mut();
+        slot.index.set(slots.len());
+        slots.push(slot.clone());
+        SlotGuard { worker: self.clone(), slot, is_connection }
+    }
+
+    fn count_connections(&self, count: usize) {
+        self.connections.set(count);
+        self.shared.loads[self.index].0.store(count, Relaxed);
+    }
+
+    /// Queues a request until [`Message::Nudge`]; whether there was room. `slot` is woken in its
+    /// turn; the caller then says [`Worker::unhold`] once.
+    pub(crate) fn hold(&self, slot: &Rc<Slot>) -> bool {
+        let mut held = self.held.borrow_mut();
+        if held.len() >= HELD_MAX {
+            return false;
+        }
+        self.shared.held.fetch_add(1, Relaxed);
+        held.push_back(slot.clone());
+        true
+    }
+
+    pub(crate) fn unhold(&self, slot: &Rc<Slot>) {
+        let mut held = self.held.borrow_mut();
+        if let Some(at) = held.iter().position(|other| Rc::ptr_eq(other, slot)) {
+            held.remove(at);
+            self.shared.held.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// A connection's slot, taken out of the worker's list when the connection ends.
+#[derive(Debug)]
+pub(crate) struct SlotGuard {
+    worker: Rc<Worker>,
+    slot: Rc<Slot>,
+    is_connection: bool,
+}
+
+impl SlotGuard {
+    pub(crate) fn slot(&self) -> &Rc<Slot> {
+        &self.slot
+    }
+}
+
+impl Drop for SlotGuard {
+    fn drop(&mut self) {
+        let mut slots = self.worker.slots.borrow_mut();
+        let index = self.slot.index.get();
+        slots.swap_remove(index);
+        if let Some(moved) = slots.get(index) {
+            moved.index.set(index);
+        }
+        drop(slots);
+        if self.is_connection {
+            self.worker.count_connections(self.worker.connections.get().saturating_sub(1));
+        }
+    }
+}
