@@ -1,0 +1,185 @@
+//! The instances of a plan: started with records and ports, made active, drained, stopped, ended.
+
+use ark_model::artifact::Artifact;
+use ark_model::event::EventKind;
+use ark_model::instance::{InstanceRecord, InstanceState, PortBinding, StopCause};
+use ark_model::{DeploymentState, Diagnosis, InstanceId, ReleaseNumber};
+use ark_planner::Action;
+use ark_planner::rollout::{Backoff, Plan};
+use ark_store::{PortRequest, WriteTx};
+
+use super::{PORT_HOLD, Recording};
+use crate::tasks::deployments::TaskError;
+
+/// What came of instances for which there is no room.
+pub(super) enum Unstarted {
+    /// A failure of the release under deployment.
+    Deployed(Diagnosis),
+    /// A later attempt.
+    Steady(Backoff),
+}
+
+impl Recording {
+    pub(super) fn act(&mut self, tx: &mut WriteTx, action: &Action) -> Result<(), TaskError> {
+        let now = self.now;
+        match action {
+            Action::Start { release, count } => {
+                if let Some(why) = &self.no_room {
+                    let text = format!("{count} instances of {release} have no room: {why}");
+                    self.event(EventKind::InstanceLost, None, text);
+                    return Ok(());
+                }
+                for _ in 0..*count {
+                    self.start(tx, *release)?;
+                }
+            }
+            Action::Activate(id) => {
+                self.change(tx, *id, |i| {
+                    i.state = InstanceState::Active;
+                    i.active_at = i.active_at.or(Some(now));
+                })?;
+                let text = format!("{} of {} is ready", self.name(*id), self.release_of(*id));
+                self.event(EventKind::InstanceReady, Some(*id), text);
+            }
+            Action::Drain { id, cause } => {
+                self.change(tx, *id, |i| {
+                    i.state = InstanceState::Draining;
+                    i.draining_at = Some(now);
+                    i.cause = Some(cause.clone());
+                })?;
+                let text = format!("{} of {} drains", self.name(*id), self.release_of(*id));
+                self.event(EventKind::InstanceDraining, Some(*id), text);
+            }
+            Action::Stop { id, cause } => {
+                self.change(tx, *id, |i| {
+                    i.state = InstanceState::Stopping;
+                    i.stopping_at = i.stopping_at.or(Some(now));
+                    i.cause = cause.clone().or(i.cause.take());
+                })?;
+                if let Some(cause @ StopCause::NeverReady { .. }) = cause {
+                    let text = format!(
+                        "{} of {} {}",
+                        self.name(*id),
+                        self.release_of(*id),
+                        cause_words(cause)
+                    );
+                    self.event(EventKind::InstanceLost, Some(*id), text);
+                }
+            }
+            Action::Ended { id, cause } => self.ended(tx, *id, cause.as_ref())?,
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, tx: &mut WriteTx, release: ReleaseNumber) -> Result<(), TaskError> {
+        let id = self.ids.pop().ok_or(TaskError::Outdated)?;
+        let facts = self.releases.get(&release).ok_or(TaskError::Outdated)?.clone();
+        let exposes = &facts.definition.expose;
+        let (env, app) = (self.loaded.app.env.clone(), self.loaded.app.app.clone());
+        // Ports refer to the instance, and the instance names its ports.
+        let mut record = InstanceRecord {
+            id,
+            env,
+            app,
+            release,
+            state: InstanceState::Starting,
+            ports: Vec::new(),
+            // A clock that was put back must not make it older than the restart that it is for.
+            created_at: self.loaded.app.restart_before.map_or(self.now, |at| at.max(self.now)),
+            running_since: None,
+            active_at: None,
+            draining_at: None,
+            stopping_at: None,
+            stopped_at: None,
+            process: None,
+            cause: None,
+        };
+        tx.insert_instance(&record)?;
+        let drain = facts.definition.drain.requests.get().max(facts.definition.drain.streams.get());
+        let request = PortRequest {
+            instance: id,
+            count: exposes.len(),
+            range: self.settings.instance_ports.clone(),
+            hold: PORT_HOLD.max(drain),
+            avoid: self.avoid.clone(),
+        };
+        let ports = tx.allocate_ports(&request, self.now)?;
+        // In a container, ports are the definition's own; where they are reached is known when it
+        // runs, and before that it is in no table.
+        let contained = matches!(facts.release.content.artifact, Artifact::Image { .. });
+        let bind = |(expose, port): (&ark_model::definition::Expose, u16)| PortBinding {
+            expose: expose.name.clone(),
+            address: match contained {
+                true => (std::net::Ipv4Addr::UNSPECIFIED, expose.port).into(),
+                false => (std::net::Ipv4Addr::LOCALHOST, port).into(),
+            },
+        };
+        record.ports = exposes.iter().zip(ports).map(bind).collect();
+        tx.put_instance(&record)?;
+        let text = format!("{} of {release} is to start", self.name(id));
+        self.event(EventKind::InstanceStarting, Some(id), text);
+        Ok(())
+    }
+
+    fn ended(
+        &mut self,
+        tx: &mut WriteTx,
+        id: InstanceId,
+        cause: Option<&StopCause>,
+    ) -> Result<(), TaskError> {
+        let now = self.now;
+        let mut was_asked = None;
+        self.change(tx, id, |i| {
+            i.state = InstanceState::Stopped;
+            i.stopped_at = Some(now);
+            was_asked = i.cause.clone();
+            i.cause = cause.cloned().or(i.cause.take());
+        })?;
+        tx.release_ports(id, now)?;
+        let (name, release) = (self.name(id), self.release_of(id));
+        match cause {
+            Some(cause) => {
+                let text = format!("{name} of {release} {}", cause_words(cause));
+                self.event(EventKind::InstanceLost, Some(id), text);
+            }
+            None => {
+                let why = was_asked.map_or(String::new(), |c| format!(": {}", cause_words(&c)));
+                let text = format!("{name} of {release} stopped{why}");
+                self.event(EventKind::InstanceStopped, Some(id), text);
+            }
+        }
+        Ok(())
+    }
+
+    /// What it means that the instances of the plan cannot be started: to a deployment a failure
+    /// of its release, else a reason to try again later.
+    pub(super) fn unstarted(&self, plan: &Plan) -> Option<Unstarted> {
+        let why = self.no_room.as_ref()?;
+        let of = plan.actions.iter().find_map(|action| match action {
+            Action::Start { release, .. } => Some(*release),
+            _ => None,
+        })?;
+        Some(match &self.loaded.running {
+            Some(d) if d.state == DeploymentState::Replacing && d.release == of => {
+                Unstarted::Deployed(Diagnosis::NoCapacity { detail: why.clone() })
+            }
+            Some(_) | None => {
+                Unstarted::Steady(Backoff::after_failure(self.loaded.app.failures, self.now))
+            }
+        })
+    }
+}
+
+/// What happened to an instance, after its name.
+fn cause_words(cause: &StopCause) -> String {
+    match cause {
+        StopCause::Replaced => "was replaced".to_owned(),
+        StopCause::Returned => "was withdrawn".to_owned(),
+        StopCause::ScaledDown => "was no longer needed".to_owned(),
+        StopCause::Asked => "was asked to stop".to_owned(),
+        StopCause::Exited { exit } => format!("ended by itself: {}", exit.words()),
+        StopCause::StartFailed { reason } => format!("could not be started: {}", reason.words()),
+        StopCause::NeverReady { last } => format!("did not become ready: {last}"),
+        StopCause::Vanished => "vanished from the engine".to_owned(),
+    }
+}
