@@ -4,6 +4,7 @@
 //! the instant is part of the input (invariant I10), so the same input gives the same plan.
 
 pub mod converge;
+pub mod cron;
 pub mod failures;
 pub mod freeze;
 pub mod judge;
