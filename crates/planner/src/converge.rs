@@ -362,15 +362,19 @@ impl Step<'_> {
         };
         // Each side keeps its own capacity: an instance of one does not stand in for one of the
         // other, because the traffic between them is divided. What belongs to neither stands in
-        // for the old side.
-        let old = match beside.hold {
-            Hold::At(count) => floor(beside.policy, count),
-            Hold::AsIs => 0,
+        // for the old side: that is the one beside on the way forward, the target on the way back.
+        let target = floor(self.target.policy, self.target.count);
+        let (beside, old, old_side): (u32, u32, Belongs) = match beside.hold {
+            Hold::At(count) => {
+                let floor = floor(beside.policy, count);
+                (floor, floor, is_not_target_side)
+            }
+            Hold::AsIs => (0, target, is_not_beside_side),
         };
         let groups: [(u32, Belongs, Belongs); 3] = [
-            (floor(self.target.policy, self.target.count), is_target_side, is_target_side),
-            (old, is_beside_side, is_beside_side),
-            (old, is_neither_side, is_not_target_side),
+            (target, is_target_side, is_target_side),
+            (beside, is_beside_side, is_beside_side),
+            (old, is_neither_side, old_side),
         ];
         for (floor, of, capacity) in groups {
             let counted = |s: &&&Seen| capacity(self.side(s));
@@ -495,6 +499,10 @@ fn is_neither_side(side: Side) -> bool {
 
 fn is_not_target_side(side: Side) -> bool {
     side != Side::Target
+}
+
+fn is_not_beside_side(side: Side) -> bool {
+    side != Side::Beside
 }
 
 /// Whether it is meant to work, now or soon.

@@ -542,6 +542,27 @@ fn a_third_version_in_mid_canary_finds_the_abandoned_one_drained() {
 }
 
 #[test]
+fn what_an_earlier_deployment_left_serves_until_the_old_side_is_whole_again() {
+    let left = ReleaseNumber(9);
+    let steps = vec![Step::Weight(25), Step::Pause(None)];
+    let mut world = World::deploying(Strategy::Canary, steps);
+    world.pass(10);
+    // A rolling deployment was superseded when it had replaced three of four.
+    for seen in world.seen.iter_mut().filter(|s| s.release == OLD).take(3) {
+        seen.release = left;
+    }
+    world.abort(true);
+    world.ask(NEWER, Strategy::Canary);
+    for second in 0..60 {
+        world.pass(1);
+        let serving = world.serving(OLD) + world.serving(left);
+        assert!(serving >= 4, "{serving} serve after {second} s: {:?}", world.log);
+    }
+    assert_eq!(world.running.as_ref().map(|d| (d.release, d.base)), Some((NEWER, Some(OLD))));
+    assert_eq!((world.serving(left), world.serving(OLD)), (0, 4));
+}
+
+#[test]
 fn people_say_go_and_stay() {
     let approval =
         || vec![Step::Weight(10), Step::Approval {}, Step::Weight(50), Step::Pause(None)];
