@@ -125,6 +125,7 @@ impl Conductor {
             predecessor.retire().await;
         }
         let _watching = AbortOnDrop(tokio::spawn(watch_certificates(self.shared.clone())));
+        let getting = self.get_certificates();
         let _ = listening.send(());
         let mut ticks = interval(REPORT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -139,7 +140,11 @@ impl Conductor {
                         let _ = answer.send(applied);
                     }
                     Some(Request::Stored { seq }) => self.stored(seq),
-                    Some(Request::Retire { grace_ms }) => return self.retire(grace_ms).await,
+                    Some(Request::Retire { grace_ms }) => {
+                        // From now on they are the other's to get.
+                        drop(getting);
+                        return self.retire(grace_ms).await;
+                    }
                     Some(Request::Shutdown { grace_ms }) => break grace_ms,
                     None => break 0,
                 },
@@ -160,6 +165,14 @@ impl Conductor {
             }
         };
         self.end(grace_ms).await;
+    }
+
+    /// Begins to get certificates, where that is wanted.
+    fn get_certificates(&self) -> Option<AbortOnDrop> {
+        let tls = self.shared.tls.get()?;
+        let directory = self.data_dir.join(crate::tls::certificates::DIRECTORY);
+        let keeping = crate::acme::keep(tls.acme.clone()?, tls.certificates.clone(), directory);
+        Some(AbortOnDrop(tokio::spawn(keeping)))
     }
 
     /// Puts a table in force; returns when no request can be admitted under the one before.
@@ -299,6 +312,9 @@ impl Conductor {
             }
         }
         self.registry.installed();
+        if let Some(acme) = self.shared.tls.get().and_then(|tls| tls.acme.as_ref()) {
+            acme.table(&table);
+        }
         self.applied = Some(table);
         Ok(compiled)
     }

@@ -14,6 +14,7 @@ use ark_model::instance::ProcessIdentity;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log::{AccessLog, Sink};
+use crate::acme::{self, Acme};
 use crate::adopt::IdentityFile;
 use crate::clock::millis;
 use crate::conductor::{Beginning, Conductor, Port, PortObserver};
@@ -47,6 +48,8 @@ pub struct Options {
     pub supervisor: Option<ProcessIdentity>,
     /// Whether and where requests are logged.
     pub access_log: Option<AccessLog>,
+    /// Whether and where certificates are got.
+    pub acme: Option<acme::Options>,
 }
 
 impl Options {
@@ -58,7 +61,7 @@ impl Options {
 
     /// As `config` says, with a worker per core.
     pub fn of(config: Config) -> Result<Self> {
-        let access_log = config.access_log;
+        let (access_log, acme) = (config.access_log, config.acme.clone());
         Ok(Self {
             doors: config.open_doors()?,
             data_dir: config.data_dir,
@@ -66,6 +69,7 @@ impl Options {
             workers: default_workers(),
             supervisor: None,
             access_log,
+            acme,
         })
     }
 }
@@ -94,7 +98,7 @@ impl Gateway {
     }
 
     pub(crate) fn start_observed(options: Options, on_port: PortObserver) -> Result<Self> {
-        let Options { data_dir, doors, ports, workers, supervisor, access_log } = options;
+        let Options { data_dir, doors, ports, workers, supervisor, access_log, acme } = options;
         let count = workers.max(1);
         let addresses = |tls: bool| -> Result<Vec<SocketAddr>> {
             let of_kind = doors.iter().filter(|(_, door)| door.tls == tls);
@@ -108,11 +112,12 @@ impl Gateway {
         let shared = Arc::new(Shared::new(count));
         if !https.is_empty() {
             let directory = data_dir.join(tls::certificates::DIRECTORY);
-            let certificates = Arc::new(tls::Certificates::new(directory));
+            let acme = acme.map(|options| Arc::new(Acme::new(options, !http.is_empty())));
+            let certificates = Arc::new(tls::Certificates::new(directory, acme.clone()));
             tls::log(&certificates.look());
             let config = tls::config(certificates.clone())?;
             // Freshly made, so it is empty.
-            let _ = shared.tls.set(Tls { config, certificates });
+            let _ = shared.tls.set(Tls { config, certificates, acme });
         }
         if let Some(log) = access_log {
             // Freshly made, so it is empty.

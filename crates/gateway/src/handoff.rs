@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use ark_model::instance::ProcessIdentity;
 
 use crate::access_log::AccessLog;
+use crate::acme;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -36,6 +37,8 @@ pub(crate) enum Note {
         supervisor: ProcessIdentity,
         #[serde(default)]
         access_log: Option<AccessLog>,
+        #[serde(default)]
+        acme: Option<acme::Options>,
     },
     /// Gateway to supervisor: connections are accepted.
     Ready,

@@ -10,13 +10,14 @@
 //! - `table`, `target`, `counters`: what workers read and count.
 //! - `balance`, `pool`, `split`, `limiter`, `concurrency`, `rate`, `retry_budget`, `rules`: which
 //!   target a request goes to, and whether it is let in at all.
-//! - `tls`: certificates, and TLS towards clients.
+//! - `tls`: certificates, and TLS towards clients; `acme`: certificates that are got and renewed.
 //! - `registry`, `conductor`: from tables to those; reports, checkpoints, the end.
 //! - `health`: probes. The gateway owns readiness.
 //!
 //! It must not know the store or any engine: it receives a table and emits measurements.
 
 pub mod access_log;
+pub mod acme;
 pub mod adopt;
 mod balance;
 mod clock;

@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use crate::access_log::{AccessLog, AccessLogTo};
+use crate::acme;
+pub use crate::acme::{Challenge, LETS_ENCRYPT, Options as Acme};
 use crate::conductor::PortChange;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, Options, default_workers};
@@ -41,6 +43,8 @@ pub struct Config {
     pub redirect: bool,
     /// Whether and where requests are logged.
     pub access_log: Option<AccessLog>,
+    /// Whether and where certificates are got; needs an address with TLS.
+    pub acme: Option<acme::Options>,
 }
 
 impl Config {
@@ -128,7 +132,7 @@ fn receive_options(supervisor: &OwnedFd, data_dir: &Path) -> Result<Options> {
             Some((Note::Port { port }, Some(listener))) => {
                 ports.insert(port, listener);
             }
-            Some((Note::Begin { supervisor, access_log }, _)) => {
+            Some((Note::Begin { supervisor, access_log, acme }, _)) => {
                 return Ok(Options {
                     data_dir: data_dir.to_owned(),
                     doors,
@@ -136,6 +140,7 @@ fn receive_options(supervisor: &OwnedFd, data_dir: &Path) -> Result<Options> {
                     workers: default_workers(),
                     supervisor: Some(supervisor),
                     access_log,
+                    acme,
                 });
             }
             Some((note, _)) => {

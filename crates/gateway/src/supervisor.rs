@@ -24,6 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::access_log::AccessLog;
+use crate::acme;
 use crate::data_dir;
 use crate::error::{Error, Result};
 use crate::handoff::{self, Note};
@@ -60,6 +61,7 @@ struct Supervisor {
     /// Discovery ports the gateway opened.
     ports: HashMap<u16, TcpListener>,
     access_log: Option<AccessLog>,
+    acme: Option<acme::Options>,
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -82,6 +84,7 @@ pub(crate) async fn run(config: &Config, program: Program) -> Result<()> {
         doors: config.open_doors()?,
         ports: HashMap::new(),
         access_log: config.access_log,
+        acme: config.acme.clone(),
         terminate: watch(SignalKind::terminate())?,
         interrupt: watch(SignalKind::interrupt())?,
         hangup: watch(SignalKind::hangup())?,
@@ -164,7 +167,7 @@ impl Supervisor {
                 send(Note::Port { port: *port }, Some(listener))?;
             }
             let (supervisor, access_log) = (process::own_identity(), self.access_log);
-            send(Note::Begin { supervisor, access_log }, None)
+            send(Note::Begin { supervisor, access_log, acme: self.acme.clone() }, None)
         })();
         if let Err(error) = handed {
             // It died already; following it says how.

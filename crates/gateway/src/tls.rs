@@ -14,6 +14,7 @@ use std::sync::Arc;
 pub(crate) use resolver::Certificates;
 use rustls::ServerConfig;
 
+use crate::acme;
 use crate::error::{Error, Result};
 
 /// What is spoken over TLS, the better first.
@@ -24,6 +25,7 @@ pub(crate) const HTTP_2: &[u8] = b"h2";
 /// The configuration of all TLS connections. Sessions are resumed by tickets, whose keys live as
 /// long as the gateway's process.
 pub(crate) fn config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>> {
+    let proves = certificates.proves_hosts();
     let failed = |source| Error::Tls { source };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -32,6 +34,9 @@ pub(crate) fn config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig
         .with_no_client_auth()
         .with_cert_resolver(certificates);
     config.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
+    if proves {
+        config.alpn_protocols.push(acme::PROTOCOL.to_vec());
+    }
     config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(failed)?;
     config.send_tls13_tickets = 1;
     // Clients that know no tickets resume by what the server remembers, which costs memory.

@@ -97,6 +97,7 @@ fn spawn(exe: &Path, data_dir: &Path, doors: &Doors) -> Result<(), ServerError> 
     for listener in &doors.proxy_protocol {
         command.arg("--proxy-protocol").arg(listener);
     }
+    command.args(&doors.more);
     let mut child =
         command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().map_err(failed)?;
     // It outlives this process; while this one lives it must not become a zombie.

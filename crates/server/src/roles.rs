@@ -78,12 +78,14 @@ pub struct Doors {
     pub redirect: bool,
     /// Which of `http` and `https` are behind a balancer that speaks the PROXY protocol.
     pub proxy_protocol: Vec<&'static str>,
+    /// Further arguments of `ark gateway`: its log, its certificates.
+    pub more: Vec<String>,
 }
 
 impl Doors {
     /// Without TLS only.
     pub fn plain(http: SocketAddr) -> Self {
-        Self { http, https: None, redirect: false, proxy_protocol: Vec::new() }
+        Self { http, https: None, redirect: false, proxy_protocol: Vec::new(), more: Vec::new() }
     }
 }
 

@@ -5,7 +5,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use ark_model::exit::ExitCode;
-use ark_server::roles::gateway::{self, AccessLog, AccessLogTo, Config, Program};
+use ark_server::roles::gateway::{
+    self, AccessLog, AccessLogTo, Acme, Challenge, Config, LETS_ENCRYPT, Program,
+};
+use clap::ValueEnum;
 
 use super::up::{data_dir, log_to_stderr};
 use crate::cli::block_on;
@@ -33,13 +36,10 @@ pub(crate) struct Args {
     https: Vec<SocketAddr>,
     #[command(flatten)]
     doors: DoorArgs,
-    /// Log one JSON line per request, without queries: to access.log in the data directory (rotated at
-    /// 64 MiB, four kept), or to standard output
-    #[arg(long, value_name = "WHERE")]
-    access_log: Option<LogTo>,
-    /// Log one of so many requests
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), requires = "access_log")]
-    access_log_sample: u32,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    acme: AcmeArgs,
     /// Serve with the sockets handed over on standard input (started by the supervisor)
     #[arg(long, hide = true)]
     worker: bool,
@@ -60,6 +60,116 @@ enum Action {
         #[command(flatten)]
         connection: Connection,
     },
+}
+
+/// What `gateway` and `up` take about the access log.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LogArgs {
+    /// Log one JSON line per request, without queries: to access.log in the data directory (rotated at
+    /// 64 MiB, four kept), or to standard output
+    #[arg(long, value_name = "WHERE")]
+    access_log: Option<LogTo>,
+    /// Log one of so many requests
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), requires = "access_log")]
+    access_log_sample: u32,
+}
+
+impl LogArgs {
+    fn wanted(&self) -> Option<AccessLog> {
+        let to = match self.access_log? {
+            LogTo::File => AccessLogTo::File,
+            LogTo::Stdout => AccessLogTo::Stdout,
+        };
+        Some(AccessLog { to, one_in: self.access_log_sample })
+    }
+
+    /// The same as arguments of another process.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let to = match self.access_log {
+            Some(LogTo::File) => "file",
+            Some(LogTo::Stdout) => "stdout",
+            None => return Vec::new(),
+        };
+        let sample = self.access_log_sample.to_string();
+        ["--access-log", to, "--access-log-sample", &sample].map(str::to_owned).into()
+    }
+}
+
+/// What `gateway` and `up` take about certificates.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct AcmeArgs {
+    /// Get and renew certificates by ACME for the hosts of routes that no file vouches for; says that
+    /// you agree to the authority's terms of service
+    #[arg(long, requires = "https")]
+    acme: bool,
+    /// Whom the authority may write to
+    #[arg(long, value_name = "ADDRESS", requires = "acme")]
+    acme_email: Option<String>,
+    /// The authority's directory
+    #[arg(long, value_name = "URL", requires = "acme", default_value = LETS_ENCRYPT, value_parser = directory)]
+    acme_directory: String,
+    /// Certificates (PEM) by which the authority itself is known [default: the system's]
+    #[arg(long, value_name = "FILE", requires = "acme")]
+    acme_roots: Option<PathBuf>,
+    /// Prove hosts in this way only [default: both in turn, as far as there are listeners]
+    #[arg(long, value_name = "WAY", requires = "acme")]
+    acme_challenge: Option<Way>,
+}
+
+/// A way to prove a host.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Way {
+    /// By an answer on port 80
+    #[value(name = "http-01")]
+    Http01,
+    /// By a handshake on port 443
+    #[value(name = "tls-alpn-01")]
+    TlsAlpn01,
+}
+
+fn directory(text: &str) -> Result<String, String> {
+    match text.starts_with("https://") {
+        true => Ok(text.to_owned()),
+        false => Err("must begin with https://".to_owned()),
+    }
+}
+
+impl AcmeArgs {
+    fn wanted(&self) -> Option<Acme> {
+        let challenge = self.acme_challenge.map(|way| match way {
+            Way::Http01 => Challenge::Http01,
+            Way::TlsAlpn01 => Challenge::TlsAlpn01,
+        });
+        self.acme.then(|| Acme {
+            directory: self.acme_directory.clone(),
+            email: self.acme_email.clone(),
+            roots: self.roots(),
+            challenge,
+        })
+    }
+
+    /// The same as arguments of another process.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        if !self.acme {
+            return Vec::new();
+        }
+        let mut all = vec!["--acme".to_owned()];
+        let mut add = |name: &str, value: Option<String>| {
+            all.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
+        };
+        add("--acme-directory", Some(self.acme_directory.clone()));
+        add("--acme-email", self.acme_email.clone());
+        add("--acme-roots", self.roots().map(|path| path.display().to_string()));
+        let way = self.acme_challenge.and_then(|way| way.to_possible_value());
+        add("--acme-challenge", way.map(|way| way.get_name().to_owned()));
+        all
+    }
+
+    /// The gateway need not be where this process is.
+    fn roots(&self) -> Option<PathBuf> {
+        let path = self.acme_roots.as_ref()?;
+        Some(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+    }
 }
 
 /// Where the access log goes.
@@ -145,13 +255,8 @@ pub(crate) fn run(args: Args) -> Ended {
         proxy_protocol_http: args.doors.proxy_protocol.contains(&Listener::Http),
         proxy_protocol_https: args.doors.proxy_protocol.contains(&Listener::Https),
         redirect: args.doors.redirect,
-        access_log: args.access_log.map(|to| AccessLog {
-            to: match to {
-                LogTo::File => AccessLogTo::File,
-                LogTo::Stdout => AccessLogTo::Stdout,
-            },
-            one_in: args.access_log_sample,
-        }),
+        access_log: args.log.wanted(),
+        acme: args.acme.wanted(),
     };
     gateway::run_supervisor(&config, Program { path, arguments }).map_err(|error| ended(&error))?;
     Ok(Exit::DONE)

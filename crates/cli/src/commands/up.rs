@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 
-use super::gateway::DoorArgs;
+use super::gateway::{AcmeArgs, DoorArgs, LogArgs};
 use crate::cli::block_on;
 use crate::client::discovery::default_data_dir;
 use crate::failure::{Ended, Exit, Failure};
@@ -51,6 +51,10 @@ pub(crate) struct Args {
     https: Option<SocketAddr>,
     #[command(flatten)]
     doors: DoorArgs,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    acme: AcmeArgs,
     /// Print one line of JSON when it is up
     #[arg(long)]
     json: bool,
@@ -82,6 +86,7 @@ pub(crate) fn run(args: Args) -> Ended {
         https: args.https,
         redirect: args.doors.redirect,
         proxy_protocol: args.doors.proxy_protocol.iter().map(|kind| kind.name()).collect(),
+        more: [args.log.arguments(), args.acme.arguments()].concat(),
     };
     serve(out, data_dir, args.api, WithGateway::Kept { doors })
 }
@@ -208,6 +213,8 @@ async fn detach(out: Output, data_dir: &Path, args: &Args) -> Ended {
     for listener in &args.doors.proxy_protocol {
         more.extend(["--proxy-protocol", listener.name()]);
     }
+    let further = [args.log.arguments(), args.acme.arguments()].concat();
+    more.extend(further.iter().map(String::as_str));
     let mut server = Background::start(data_dir, args.api, args.http, &more).await?;
     out.one(&server.file, |file| words(file, data_dir, DETACHED, out.style))?;
     server.leave();

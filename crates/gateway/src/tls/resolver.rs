@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use crate::acme::{self, Acme, HeldFor};
+
 use super::certificates::{self, Loaded, Pair, Problem, Stamp};
 use super::local_ca::LocalCa;
 
@@ -23,6 +25,7 @@ type ByName = HashMap<Box<str>, Arc<CertifiedKey>>;
 #[derive(Debug)]
 pub(crate) struct Certificates {
     directory: PathBuf,
+    acme: Option<Arc<Acme>>,
     by_name: ArcSwap<ByName>,
     known: Mutex<HashMap<Pair, Known>>,
     local: Mutex<ByName>,
@@ -37,10 +40,12 @@ struct Known {
 }
 
 impl Certificates {
-    /// Those of `directory`; none is read before [`Self::look`].
-    pub(crate) fn new(directory: PathBuf) -> Self {
+    /// Those of `directory`; none is read before [`Self::look`]. Handshakes by which an authority
+    /// proves a host are served from `acme`.
+    pub(crate) fn new(directory: PathBuf, acme: Option<Arc<Acme>>) -> Self {
         Self {
             directory,
+            acme,
             by_name: ArcSwap::default(),
             known: Mutex::default(),
             local: Mutex::default(),
@@ -80,6 +85,20 @@ impl Certificates {
         problems
     }
 
+    /// What is served now, for who renews it.
+    pub(crate) fn held(&self) -> Vec<HeldFor> {
+        let known = lock(&self.known);
+        let loaded = |(pair, known): (&Pair, &Known)| {
+            Some(HeldFor::new(&pair.chain, known.loaded.as_ref()?))
+        };
+        known.iter().filter_map(loaded).collect()
+    }
+
+    /// Whether handshakes that prove a host may come.
+    pub(crate) fn proves_hosts(&self) -> bool {
+        self.acme.is_some()
+    }
+
     fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         let by_name = self.by_name.load();
         let wildcard = || by_name.get(format!("*.{}", name.split_once('.')?.1).as_str());
@@ -109,6 +128,13 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // Rustls gives it in lower case and without a closing dot.
         let name = hello.server_name();
+        if let Some(acme) = &self.acme
+            && hello.alpn().is_some_and(|mut offered| {
+                offered.next() == Some(acme::PROTOCOL) && offered.next().is_none()
+            })
+        {
+            return acme.challenges.certificate(name?);
+        }
         match name {
             Some(name) if is_local(name) => self.find(name).or_else(|| self.local(name)),
             Some(name) => self.find(name),

@@ -18,6 +18,7 @@ use super::slot::{Doing, Slot, Verdict};
 use super::stream::{Socket, Stream};
 use super::wires::Fault;
 use super::{exchange, h2, proxy_protocol, tunnel};
+use crate::acme;
 use crate::listen::Door;
 use crate::tls::session::TlsStream;
 use crate::worker::{Entry, SlotGuard, Worker};
@@ -171,6 +172,11 @@ async fn open(
     .await;
     if !done {
         worker.shared.refusals.count(RefusalKind::TlsHandshake);
+        return None;
+    }
+    if tls.protocol() == Some(acme::PROTOCOL) {
+        // The handshake was all (RFC 8737, 3).
+        tls.say_end();
         return None;
     }
     Some((Stream::Tls(tls), peer))

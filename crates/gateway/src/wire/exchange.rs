@@ -26,6 +26,7 @@ use super::tunnel;
 use super::upload::Upload;
 use super::upstream::{self, Upstream};
 use super::wires::{Fault, Wires, check};
+use crate::acme::challenges::PATH;
 use crate::counters::Outcome;
 use crate::listen::Door;
 use crate::rules;
@@ -36,6 +37,14 @@ pub(crate) async fn carry_out(conn: &mut Conn, head: RequestHead) -> After {
     let begun = Instant::now();
     let bytes = conn.client.buffer.filled();
     let text = |range: Range<usize>| std::str::from_utf8(&bytes[range]).unwrap_or("");
+    if let Entry::Http(_) = conn.entry
+        && bytes[head.path.clone()].starts_with(PATH.as_bytes())
+        && let Some(proof) =
+            conn.worker.shared.proof(text(head.host.clone()), text(head.path.clone()))
+    {
+        conn.client.buffer.consume(head.length);
+        return prove(conn, &head, &proof).await;
+    }
     let found = match conn.entry {
         Entry::Http(Door { redirect_to: Some(port), .. }) => {
             let to = location(text(head.host.clone()), bytes, head.path.start, port);
@@ -152,6 +161,26 @@ async fn redirect(conn: &mut Conn, head: &RequestHead, to: Option<String>) -> Af
         (Ok(()), true) => After::Next,
         (Ok(()), false) => After::Linger,
         (Err(_), _) => After::Close,
+    }
+}
+
+/// Answers the authority that asks whether this host is served here.
+async fn prove(conn: &mut Conn, head: &RequestHead, proof: &str) -> After {
+    conn.out.clear();
+    conn.out.extend_from_slice(
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n",
+            proof.len()
+        )
+        .as_bytes(),
+    );
+    if head.method != Method::Head {
+        conn.out.extend_from_slice(proof.as_bytes());
+    }
+    match conn.send_out().await {
+        Ok(()) => After::Linger,
+        Err(_) => After::Close,
     }
 }
 

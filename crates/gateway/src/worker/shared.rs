@@ -7,6 +7,8 @@ use tokio::sync::mpsc;
 
 use super::message::Message;
 use crate::access_log::Sink;
+use crate::acme::Acme;
+use crate::acme::challenges::PATH;
 use crate::clock::Clock;
 use crate::refusals::Refusals;
 
@@ -45,6 +47,8 @@ pub(crate) struct Shared {
 pub(crate) struct Tls {
     pub(crate) config: Arc<rustls::ServerConfig>,
     pub(crate) certificates: Arc<crate::tls::Certificates>,
+    /// Where certificates are got, if anywhere.
+    pub(crate) acme: Option<Arc<Acme>>,
 }
 
 /// A worker's open connections.
@@ -67,6 +71,14 @@ impl Shared {
             tls: std::sync::OnceLock::new(),
             mailboxes: std::sync::OnceLock::new(),
         }
+    }
+
+    /// What the authority of certificates is answered, should it be who asks.
+    pub(crate) fn proof(&self, host: &str, path: &str) -> Option<String> {
+        if !path.starts_with(PATH) {
+            return None;
+        }
+        self.tls.get()?.acme.as_ref()?.challenges.answer(host, path)
     }
 
     pub(crate) fn send(&self, worker: usize, message: Message) {

@@ -55,6 +55,15 @@ pub async fn connect_unchecked(
     name: &str,
     protocols: &[&[u8]],
 ) -> TlsStream<TcpStream> {
+    try_connect_unchecked(address, name, protocols).await.unwrap()
+}
+
+/// The same where it may be refused.
+pub async fn try_connect_unchecked(
+    address: SocketAddr,
+    name: &str,
+    protocols: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -63,7 +72,7 @@ pub async fn connect_unchecked(
         .with_custom_certificate_verifier(Arc::new(Unchecked))
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-    let tcp = TcpStream::connect(address).await.unwrap();
+    let tcp = TcpStream::connect(address).await?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await
 }

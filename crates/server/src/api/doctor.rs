@@ -18,6 +18,8 @@ use super::operation::Shared;
 const FREE_BYTES_LOW: u64 = 1 << 30;
 /// Less free space than this, in bytes, is a failure.
 const FREE_BYTES_MIN: u64 = 64 << 20;
+/// How many hosts without a certificate are named.
+const FAILING_MAX: usize = 20;
 /// From how long before its end on a certificate is a warning.
 const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// How long the engine may take to say what runs.
@@ -31,6 +33,7 @@ pub(super) async fn doctor(State(state): State<Shared>) -> Json<DoctorReport> {
         let mut checks = vec![disk(&data_dir)];
         checks.extend(private(&data_dir));
         checks.extend(certificates(&data_dir, Timestamp::now()));
+        checks.extend(acme(&data_dir));
         checks
     });
     checks.extend(disk.await.unwrap_or_default());
@@ -161,6 +164,21 @@ fn certificates(data_dir: &Path, now: Timestamp) -> Vec<DoctorCheck> {
         (_, true) => vec![check(name, CheckOutcome::Ok, format!("{count} in force"))],
         (_, false) => bad,
     }
+}
+
+/// What could not be got by ACME. What is served goes on, and its end is a check of its own.
+fn acme(data_dir: &Path) -> Vec<DoctorCheck> {
+    let failing = ark_gateway::acme::failing(&data_dir.join(files::DIRECTORY));
+    let one = |failing: ark_gateway::acme::Failing| {
+        let host = failing.host.map_or_else(|| "any host".to_owned(), |host| host.to_string());
+        let detail = format!(
+            "no certificate for {host}: {} (attempt {}, next {})",
+            failing.reason, failing.times, failing.next
+        );
+        let remedy = "the host must lead here, on port 80 or 443, and the authority be reachable";
+        DoctorCheck { remedy: Some(remedy.to_owned()), ..check("ACME", CheckOutcome::Warn, detail) }
+    };
+    failing.into_iter().take(FAILING_MAX).map(one).collect()
 }
 
 fn certificate(name: &str, pair: &files::Pair, now: Timestamp) -> Option<DoctorCheck> {

@@ -19,7 +19,7 @@ use super::client::H2Client;
 use super::crossing::{self, Crossing};
 use super::fields::Request;
 use super::guard::{Guarded, Spent};
-use super::side::{Answer, Client};
+use super::side::{Answer, Client, Side};
 use super::{CONNECTION_WINDOW_BYTES, Caller, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES};
 use crate::clock::NEVER;
 use crate::listen::Door;
@@ -195,6 +195,11 @@ async fn serve_stream(
             return refuse_head(&mut client, refusal);
         }
     };
+    if let Entry::Http(_) = shared.entry
+        && let Some(proof) = worker.shared.proof(request.authority.as_str(), request.path())
+    {
+        return prove(&mut client, proof);
+    }
     let found = match shared.entry {
         Entry::Http(Door { redirect_to: Some(port), .. }) => {
             let (host, path) = (request.authority.as_str(), request.path_and_query());
@@ -223,6 +228,15 @@ fn refuse_head(client: &mut H2Client, refusal: Refusal) {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
     // Who has left needs no answer.
     let _ = client.send_head(Answer { status, fields, upgraded: false }, true);
+}
+
+/// Answers the authority that asks whether this host is served here.
+fn prove(client: &mut H2Client, proof: String) {
+    let mut fields = HeaderMap::new();
+    fields.insert(header::CONTENT_LENGTH, HeaderValue::from(proof.len()));
+    let answer = Answer { status: StatusCode::OK, fields, upgraded: false };
+    // Who has left needs no answer.
+    let _ = client.send_head(answer, false).and_then(|()| client.send(Bytes::from(proof), true));
 }
 
 fn redirect(client: &mut H2Client, to: &str) {
