@@ -4,7 +4,7 @@
 //! `docs/openapi.json` is generated from these types. They are a contract: fields are only added,
 //! and clients ignore the ones they do not know. Requests refuse unknown fields, so that a typo is
 //! an error and not a silent default. No type here carries a secret value towards a client, except
-//! [`ResolvedVariable`] and [`TokenCreated`], which exist for that and say so.
+//! [`ResolvedVariable`], [`TokenCreated`] and [`ConsoleLink`], which exist for that and say so.
 
 mod apps;
 mod config;
@@ -46,7 +46,7 @@ pub use streams::{
     EventsMissed, EventsQuery, ExecFromClient, ExecFromServer, LogLine, LogsQuery, OutputStream,
     StreamLagged,
 };
-pub use tokens::{Role, TokenCreate, TokenCreated, TokenKind, TokenSecret, TokenView};
+pub use tokens::{ConsoleLink, Role, TokenCreate, TokenCreated, TokenKind, TokenSecret, TokenView};
 
 /// The header that makes a repeated `POST` harmless: the same key with the same body answers what
 /// the first one answered; with another body it is a conflict.

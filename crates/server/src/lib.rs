@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod auth;
+mod console;
 pub mod error;
 pub mod gateway_link;
 pub mod gateway_process;

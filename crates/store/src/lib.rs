@@ -26,8 +26,8 @@ mod tx;
 pub use aggregates::{
     ActivityRow, AliasRecord, AliasRoute, AppTraffic, ArtifactRecord, AwsKey, ConfigSummary,
     ConfigValue, ConfigVersion, DeploymentFilter, EventFilter, ExecutionKind, ExecutionRow,
-    InsertedRelease, Lease, MachineRow, NewRelease, PortRequest, RevisionRow, StoredAnswer,
-    TokenRecord, TrafficLine, VersionRow,
+    InsertedRelease, Lease, MachineRow, NewRelease, PortRequest, RevisionRow, SessionKind,
+    StoredAnswer, TokenRecord, TrafficLine, VersionRow,
 };
 pub use aggregates::{ItemPhase, MapItemRow, MapRunRow, ScheduleRow, TaskPhase, TaskRow, TimerRow};
 pub use blobs::{BlobError, BlobWriter, Blobs, Put};

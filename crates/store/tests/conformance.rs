@@ -74,6 +74,7 @@ backends! {
         intents::nothing_is_recorded_without_its_environment
         intents::configuration_versions_build_on_one_another
         intents::tokens_are_found_by_digest_until_revoked
+        intents::sessions_end_with_their_time_and_with_their_token
         intents::manifests_are_kept_while_a_release_names_them
         deployments::releases_are_numbered_and_equal_content_is_one_release
         deployments::deleted_release_numbers_are_not_given_again

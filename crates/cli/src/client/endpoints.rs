@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use ark_model::api::{
     AbortRequest, AppDetail, AppRow, ArtifactAnswer, ArtifactOffer, ConfigPatch, ConfigView,
-    DeployRequest, DeploymentView, DeploymentsQuery, DiffQuery, DoctorReport, EnvironmentCreate,
-    EnvironmentView, FreezePut, GatewayView, GcReport, InstanceRow, InstancesQuery, Page,
-    PageQuery, PlanView, PromoteRequest, ReceiptView, ReleaseDetail, ReleaseDiff, ReleaseRow,
-    ResolvedEnvironment, RollbackRequest, ScaleRequest, ServerInfo, ShutdownRequest, TokenCreate,
-    TokenCreated, TokenView, VariablesQuery, WishRequest,
+    ConsoleLink, DeployRequest, DeploymentView, DeploymentsQuery, DiffQuery, DoctorReport,
+    EnvironmentCreate, EnvironmentView, FreezePut, GatewayView, GcReport, InstanceRow,
+    InstancesQuery, Page, PageQuery, PlanView, PromoteRequest, ReceiptView, ReleaseDetail,
+    ReleaseDiff, ReleaseRow, ResolvedEnvironment, RollbackRequest, ScaleRequest, ServerInfo,
+    ShutdownRequest, TokenCreate, TokenCreated, TokenView, VariablesQuery, WishRequest,
 };
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use reqwest::{Body, Method};
@@ -319,6 +319,11 @@ impl Client {
         request: &TokenCreate,
     ) -> Result<TokenCreated, Failure> {
         self.post("/v1/tokens", request).await
+    }
+
+    /// Makes a link that signs a browser in to the console.
+    pub(crate) async fn create_console_link(&self) -> Result<ConsoleLink, Failure> {
+        self.act("/v1/console/links").await
     }
 
     /// Ends a token.

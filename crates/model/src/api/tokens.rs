@@ -124,6 +124,21 @@ pub struct TokenCreated {
     pub view: TokenView,
 }
 
+/// A link that signs a browser in to the console. **Whoever opens it first is the caller.**
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConsoleLink {
+    /// Its path, to be put behind the server's address.
+    pub path: String,
+    /// Until when it may be opened.
+    pub expires_at: Timestamp,
+}
+
+impl fmt::Debug for ConsoleLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsoleLink").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for TokenSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenSecret(hidden)")

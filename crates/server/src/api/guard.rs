@@ -8,13 +8,13 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use super::error::{ApiError, Failure, render};
 use super::operation::{Access, Deadline, Shared};
-use crate::auth::{authorize, check_origin};
+use crate::auth::{Caller, authorize, check_host, check_origin};
 
 /// The header that names a request in answers and in the log.
 const REQUEST_ID: &str = "x-request-id";
@@ -26,7 +26,12 @@ pub(super) async fn guard(State(state): State<Shared>, request: Request, next: N
     let method = request.method().clone();
     // The path names environments, apps and ids, never values; the query is left out all the same.
     let path = request.uri().path().to_owned();
-    let mut response = match enter(&state, &request) {
+    // What the console asks for is part of a request that has its place already.
+    let permit = match request.extensions().get::<Caller>() {
+        Some(_) => Ok(None),
+        None => enter(&state, &request).map(Some),
+    };
+    let mut response = match permit {
         Err(error) => error.into_response(),
         Ok(permit) => {
             let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
@@ -56,11 +61,25 @@ pub(super) async fn guard(State(state): State<Shared>, request: Request, next: N
 }
 
 fn enter(state: &Shared, request: &Request) -> Result<OwnedSemaphorePermit, ApiError> {
-    check_origin(&state.settings.allowed_hosts, request.uri(), request.headers())?;
+    let (hosts, headers) = (&state.settings.allowed_hosts, request.headers());
+    match is_visit(request) {
+        true => check_host(hosts, request.uri(), headers)?,
+        false => check_origin(hosts, request.uri(), headers)?,
+    }
     if state.shutdown.is_requested() {
         return Err(ApiError::new(ProblemCode::ShuttingDown, "the server is shutting down"));
     }
     place(&state.requests, "requests")
+}
+
+/// Whether somebody follows a link to one of the console's pages. From another site that comes
+/// without the session's cookie, and whoever made the link does not see the answer.
+fn is_visit(request: &Request) -> bool {
+    let is = |name: &str, value: &str| request.headers().get(name).is_some_and(|v| v == value);
+    request.method() == Method::GET
+        && is("sec-fetch-mode", "navigate")
+        && is("sec-fetch-dest", "document")
+        && !request.uri().path().starts_with("/v1/")
 }
 
 /// A place among the limited number of something, or 503.
@@ -91,7 +110,13 @@ pub(super) struct Rules {
 /// For one operation: who may, and for how long.
 pub(super) async fn gate(rules: Rules, mut request: Request, next: Next) -> Response {
     if let Access::Needs(permission) = rules.access {
-        match authorize(&rules.state, request.headers(), permission).await {
+        // The console's call in the name of somebody who is signed in; no client can send one.
+        let inside = request.extensions().get::<Caller>().cloned();
+        let caller = match inside {
+            Some(caller) => caller.may(permission).map(|()| caller),
+            None => authorize(&rules.state, request.headers(), permission).await,
+        };
+        match caller {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
             }

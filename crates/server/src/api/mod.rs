@@ -6,7 +6,8 @@
 //! its handler. Handlers change the store and nothing else: what follows from a change is done by
 //! the tasks, which each commit wakes.
 //!
-//! `POST /` is AWS's API of workflows, with rules of its own: `workflows::wire`.
+//! `POST /` is AWS's API of workflows, with rules of its own: `workflows::wire`. `GET /` and its
+//! pages are the console's (`crate::console`), which calls these operations for whoever is signed in.
 //!
 //! Answers never hold a secret value (I8), except the two operations that exist for that.
 
@@ -14,6 +15,7 @@ mod app_rows;
 mod apps;
 mod artifacts;
 mod config;
+mod console;
 mod deployments;
 mod diff;
 mod doctor;
@@ -49,7 +51,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::put;
 use http::{HeaderValue, header};
 
 pub use error::{ApiError, PROBLEM_JSON};
@@ -60,7 +62,7 @@ use crate::workflows::wire;
 
 /// Every operation, in the order of the document.
 pub fn operations() -> Vec<Operation> {
-    let sections: [(&'static str, Vec<Operation>); 11] = [
+    let sections: [(&'static str, Vec<Operation>); 12] = [
         ("server", server_info::operations()),
         ("environments", environments::operations()),
         ("apps", apps::operations()),
@@ -75,6 +77,7 @@ pub fn operations() -> Vec<Operation> {
         ("logs", logs::operations()),
         ("events", events::operations()),
         ("tokens", tokens::operations()),
+        ("console", console::operations()),
     ];
     let tagged = |(tag, operations): (&'static str, Vec<Operation>)| {
         operations.into_iter().map(move |operation| Operation { tag, ..operation })
@@ -101,16 +104,20 @@ pub fn router(state: Shared) -> Router {
         ApiError::new(ProblemCode::NoSuchOperation, "no operation has this address")
             .remedy("all operations", "GET /openapi.json")
     };
-    router
-        // Only POST is the other protocol's.
-        .route("/", get(nothing).put(nothing).patch(nothing).delete(nothing))
+    let other_method = async || {
+        ApiError::new(ProblemCode::MethodNotAllowed, "the address allows other methods only")
+    };
+    let api = router
         .fallback(nothing)
-        .method_not_allowed_fallback(async || {
-            ApiError::new(ProblemCode::MethodNotAllowed, "the address allows other methods only")
-        })
+        .method_not_allowed_fallback(other_method)
         .layer(from_fn_with_state(state.clone(), guard::guard))
-        .with_state(state.clone())
-        .merge(wire::router(state))
+        .with_state(state.clone());
+    let pages = crate::console::router(state.clone(), api.clone())
+        // GET is the console's, POST the other protocol's.
+        .route("/", put(nothing).patch(nothing).delete(nothing))
+        .method_not_allowed_fallback(other_method)
+        .layer(from_fn_with_state(state.clone(), guard::guard));
+    api.merge(pages).merge(wire::router(state))
 }
 
 /// `GET /openapi.json`.

@@ -5,6 +5,7 @@ mod access_key;
 mod caller;
 mod origin;
 mod roles;
+mod session;
 mod sigv4;
 mod token;
 
@@ -12,8 +13,9 @@ pub use access_key::{
     AuthenticationError, RawAccessKey, SignedCaller, authenticate_signed, new_access_key,
 };
 pub use caller::{Caller, authorize};
-pub use origin::{AllowedHosts, check_origin};
+pub use origin::{AllowedHosts, CONSOLE_HOST, check_host, check_origin};
 pub use roles::{Permission, allows};
+pub use session::{Proof, begin_session, end_session, new_link, session_caller};
 pub use sigv4::{Request as SignedRequest, SignatureError, Signer, sign};
 pub(crate) use token::role_of;
 pub use token::{RawToken, new_token};

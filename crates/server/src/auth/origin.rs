@@ -13,6 +13,10 @@ use crate::api::ApiError;
 /// What AWS's clients put before the host of operations that answer when the work is done.
 const SYNC_PREFIX: &str = "sync-";
 
+/// The name of this machine that the console's links use: cookies belong to a host, whatever the
+/// port, and at `127.0.0.1` apps answer, too.
+pub const CONSOLE_HOST: &str = "ark.localhost";
+
 /// Host names under which the API may be addressed, beside `localhost` and plain IP addresses,
 /// which no name server can make point here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,20 +29,14 @@ impl AllowedHosts {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let bare = bare.trim_end_matches('.');
         bare.eq_ignore_ascii_case("localhost")
+            || bare.eq_ignore_ascii_case(CONSOLE_HOST)
             || bare.parse::<IpAddr>().is_ok()
             || self.0.iter().any(|known| known.eq_ignore_ascii_case(bare))
     }
 }
 
-/// Refuses a request whose host is not one of ours, and one that a page of another origin sent.
-///
-/// # Errors
-/// `foreign-origin`.
-pub fn check_origin(
-    allowed: &AllowedHosts,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Result<(), ApiError> {
+/// Refuses a request whose host is not one of ours. Answers the host with its port.
+fn authority(allowed: &AllowedHosts, uri: &Uri, headers: &HeaderMap) -> Result<String, ApiError> {
     let named = headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let authority = match (uri.authority(), named) {
         (Some(authority), _) => authority.as_str().to_owned(),
@@ -51,6 +49,27 @@ pub fn check_origin(
             "http://127.0.0.1:<port>, or add the name to the server's allowed hosts",
         ));
     }
+    Ok(authority)
+}
+
+/// Refuses a request whose host is not one of ours.
+///
+/// # Errors
+/// `foreign-origin`.
+pub fn check_host(allowed: &AllowedHosts, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+    authority(allowed, uri, headers).map(|_| ())
+}
+
+/// Refuses a request whose host is not one of ours, and one that a page of another origin sent.
+///
+/// # Errors
+/// `foreign-origin`.
+pub fn check_origin(
+    allowed: &AllowedHosts,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), ApiError> {
+    let authority = authority(allowed, uri, headers)?;
     if let Some(origin) = headers.get(header::ORIGIN) {
         let same = origin
             .to_str()
@@ -92,6 +111,8 @@ mod tests {
             (Some("localhost:7070"), None, None, true),
             (Some("LOCALHOST"), None, None, true),
             (Some("[::1]:7070"), None, None, true),
+            (Some("ark.localhost:7070"), None, None, true),
+            (Some("ark.localhost:7070"), Some("http://web.ark.localhost:7070"), None, false),
             (Some("10.1.2.3:7070"), None, None, true),
             (Some("ark.example.test"), None, None, true),
             (Some("sync-127.0.0.1:7070"), None, None, true),

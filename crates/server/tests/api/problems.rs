@@ -15,7 +15,7 @@ async fn errors_have_one_form() {
     let app = "/v1/environments/dev/apps/web";
     for (method, path, body, status, code, exit) in [
         ("GET", "/v1/nothing", "", 404, "no-such-operation", 6),
-        ("GET", "/", "", 404, "no-such-operation", 6),
+        ("PUT", "/", "", 404, "no-such-operation", 6),
         ("PUT", "/v1/server", "", 405, "method-not-allowed", 2),
         ("GET", "/v1/environments/none", "", 404, "environment-not-found", 6),
         ("GET", "/v1/environments/UPPER", "", 422, "invalid-value", 2),

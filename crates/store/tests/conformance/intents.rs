@@ -6,8 +6,8 @@ use ark_model::Sha256;
 use ark_model::artifact::Artifact;
 use ark_model::environment::EnvState;
 use ark_store::{
-    ConfigValue, DeploymentFilter, Keyring, ReadTx, SecretName, SecretValue, Store, StoreError,
-    TokenRecord,
+    ConfigValue, DeploymentFilter, Keyring, ReadTx, SecretName, SecretValue, SessionKind, Store,
+    StoreError, TokenRecord,
 };
 
 use super::samples::{
@@ -220,6 +220,42 @@ pub(crate) async fn tokens_are_found_by_digest_until_revoked(store: &Store) {
     assert_eq!(write(store, |tx| tx.prune_tokens(at(31))).await, 1);
     let unknown = store.write(|tx| tx.revoke_token("1", at(50))).await;
     assert!(matches!(unknown, Err(StoreError::NotFound { .. })), "{unknown:?}");
+}
+
+pub(crate) async fn sessions_end_with_their_time_and_with_their_token(store: &Store) {
+    let token = TokenRecord {
+        id: "1".into(),
+        name: "ana".into(),
+        digest: Sha256::of(b"token"),
+        role: "admin".into(),
+        created_at: at(0),
+        created_by: "ark".into(),
+        last_used_at: None,
+        revoked_at: None,
+        aws: None,
+    };
+    let (session, link) = (Sha256::of(b"session"), Sha256::of(b"link"));
+    write(store, move |tx| {
+        tx.insert_token(&token)?;
+        tx.insert_session(SessionKind::Session, &session, "1", at(0), at(100))?;
+        tx.insert_session(SessionKind::Link, &link, "1", at(0), at(10))
+    })
+    .await;
+    let holder = async |kind, digest, now| {
+        let read = store.read(move |tx| tx.session_token(kind, &digest, at(now)));
+        read.await.expect("the read succeeds").map(|token| token.name)
+    };
+    assert_eq!(holder(SessionKind::Session, session, 99).await.as_deref(), Some("ana"));
+    assert_eq!(holder(SessionKind::Session, session, 100).await, None, "its time is over");
+    assert_eq!(holder(SessionKind::Link, session, 1).await, None, "a session is no link");
+    assert_eq!(holder(SessionKind::Session, link, 1).await, None, "a link is no session");
+    assert!(write(store, move |tx| tx.end_session(SessionKind::Link, &link)).await);
+    assert!(!write(store, move |tx| tx.end_session(SessionKind::Link, &link)).await);
+    assert_eq!(holder(SessionKind::Link, link, 1).await, None, "it was used");
+    write(store, |tx| tx.revoke_token("1", at(20))).await;
+    assert_eq!(holder(SessionKind::Session, session, 30).await, None, "its token was revoked");
+    assert_eq!(write(store, |tx| tx.prune_tokens(at(31))).await, 1);
+    assert!(!write(store, move |tx| tx.end_session(SessionKind::Session, &session)).await);
 }
 
 pub(crate) async fn manifests_are_kept_while_a_release_names_them(store: &Store) {

@@ -1,0 +1,71 @@
+// What the pages gain with script; every one of them reads and works without.
+"use strict";
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+  // Exact instants in the reader's zone.
+  const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false });
+  const dress = (root) => {
+    for (const time of all("time", root)) {
+      const at = new Date(time.dateTime);
+      time.title = zone.format(at);
+      if (time.classList.contains("clock")) time.textContent = clock.format(at);
+    }
+    for (const code of all("code.command", root)) {
+      if (code.nextElementSibling?.classList.contains("copy") || !navigator.clipboard) continue;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "copy";
+      button.textContent = "Copy";
+      button.addEventListener("click", async () => {
+        await navigator.clipboard.writeText(code.textContent);
+        button.textContent = "Copied";
+        setTimeout(() => { button.textContent = "Copy"; }, 1500);
+      });
+      code.after(button);
+    }
+  };
+  dress(document);
+
+  // Live: something happened, so the page is fetched again and its live parts are exchanged.
+  const from = document.body.dataset.liveFrom;
+  if (!from || !window.EventSource) return;
+  const state = document.getElementById("live-state");
+  const say = (words) => { if (state.textContent !== words) state.textContent = words; };
+  let busy = false, again = false;
+  const shown = new Map(all("[data-live]").map((part) => [part.id, part.outerHTML]));
+  const refresh = async () => {
+    if (busy || document.hidden) { again = true; return; }
+    busy = true;
+    again = false;
+    try {
+      const answer = await fetch(location.href, { headers: { "x-live": "1" } });
+      if (answer.status === 401) { location.reload(); return; }
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const part of all("[data-live]")) {
+        const next = fresh.getElementById(part.id);
+        // Somebody who types or reads an opened part is not disturbed.
+        if (!next || shown.get(part.id) === next.outerHTML || part.querySelector("input:focus, textarea:focus, select:focus")) continue;
+        shown.set(part.id, next.outerHTML);
+        const open = new Set(all("details[open][id]", part).map((d) => d.id));
+        const focused = part.contains(document.activeElement) ? document.activeElement : null;
+        const key = focused && (focused.id ? `#${CSS.escape(focused.id)}` : focused.getAttribute("href") && `a[href="${CSS.escape(focused.getAttribute("href"))}"]`);
+        dress(next);
+        for (const d of all("details[id]", next)) if (open.has(d.id)) d.open = true;
+        part.replaceWith(next);
+        if (key) next.querySelector(key)?.focus({ preventScroll: true });
+      }
+      say("Live");
+    } catch { say("Connection lost; trying again"); }
+    // Bursts of events are one look; a page never asks more than once in 1.5 s.
+    setTimeout(() => { busy = false; if (again) refresh(); }, 1500);
+  };
+  const events = new EventSource(from);
+  events.addEventListener("open", () => say("Live"));
+  events.addEventListener("event", refresh);
+  events.addEventListener("error", () => say("Connection lost; trying again"));
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && again) refresh(); });
+  // Figures change without events.
+  setInterval(refresh, 10000);
+})();

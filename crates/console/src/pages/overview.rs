@@ -1,0 +1,287 @@
+//! The first page: what runs where, what is being deployed, what failed.
+
+use ark_model::api::{
+    AppRow, DeploymentSummary, DeploymentView, EnvironmentView, Page, ServerInfo,
+};
+use ark_model::environment::{EnvKind, EnvState};
+use ark_model::{AppName, DeploymentState, EnvName};
+use askama::Template;
+use axum::Router;
+use axum::extract::Query;
+use axum::routing::get;
+use serde::Deserialize;
+
+use crate::Shared;
+use crate::shell::Shell;
+use crate::visit::{Answer, Visit};
+use crate::words::{self, Tone, When, count};
+
+/// Running deployments that are shown with everything known of them; the others by a line.
+const RUNNING_MAX: usize = 12;
+/// Items asked for at once.
+const AT_ONCE: u32 = 500;
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new().route("/", get(overview))
+}
+
+#[derive(Deserialize)]
+struct Filter {
+    /// Only apps whose name has this in it.
+    #[serde(default)]
+    q: String,
+}
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Overview {
+    shell: Shell,
+    q: String,
+    gateway: GatewayLine,
+    running: Vec<Running>,
+    environments: Vec<Environment>,
+    apps: usize,
+}
+
+struct GatewayLine {
+    tone: Tone,
+    words: String,
+    detail: String,
+}
+
+struct Running {
+    href: String,
+    env: EnvName,
+    app: AppName,
+    from: String,
+    to: String,
+    strategy: &'static str,
+    state: &'static str,
+    since: When,
+    by: String,
+    /// Percent of the traffic on the new side, when it goes in steps.
+    percent: Option<u8>,
+    step: String,
+    asks: Option<&'static str>,
+}
+
+struct Environment {
+    name: EnvName,
+    kind: &'static str,
+    frozen: Option<String>,
+    destroying: bool,
+    rows: Vec<Row>,
+    requests_per_s: String,
+    failed: String,
+    failing: bool,
+}
+
+struct Row {
+    app: AppName,
+    href: String,
+    health: Health,
+    live: String,
+    since: Option<When>,
+    instances: String,
+    rate: String,
+    failed: String,
+    failing: bool,
+    p99: String,
+    last: Option<Last>,
+}
+
+/// How an app is.
+pub(super) struct Health {
+    pub(super) tone: Tone,
+    pub(super) words: String,
+}
+
+struct Last {
+    href: String,
+    tone: Tone,
+    release: String,
+    when: When,
+    by: String,
+    outcome: String,
+}
+
+async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
+    let server: ServerInfo = visit.get("/v1/server").await?;
+    let listed: Page<EnvironmentView> =
+        visit.get(&format!("/v1/environments?limit={AT_ONCE}")).await?;
+    let q = filter.q.trim().to_lowercase();
+    let (mut running, mut environments, mut apps) = (Vec::new(), Vec::new(), 0);
+    for environment in listed.items {
+        // It may be gone since it was listed.
+        let address = format!("/v1/environments/{}/apps?limit={AT_ONCE}", environment.name);
+        let Some(mut page) = visit.find::<Page<AppRow>>(&address).await? else { continue };
+        for row in &page.items {
+            if let Some(d) = &row.running_deployment {
+                running.push((row.env.clone(), row.app.clone(), d.clone()));
+            }
+        }
+        apps += page.items.len();
+        page.items.retain(|row| row.app.as_str().contains(&q));
+        if page.items.is_empty() && !q.is_empty() {
+            continue;
+        }
+        environments.push(section(&visit, environment, &page.items));
+    }
+    running.sort_by_key(|(_, _, d)| std::cmp::Reverse(d.created_at));
+    let mut cards = Vec::new();
+    for (index, (env, app, summary)) in running.into_iter().enumerate() {
+        let view = match index < RUNNING_MAX {
+            true => visit.find(&format!("/v1/deployments/{}", summary.id)).await?,
+            false => None,
+        };
+        cards.push(card(&visit, env, app, &summary, view.as_ref()));
+    }
+    let shell = visit.shell("Overview", "/").live("").command("ark status");
+    let gateway = gateway(&visit, &server);
+    visit.page(&Overview { shell, q, gateway, running: cards, environments, apps })
+}
+
+fn gateway(visit: &Visit, server: &ServerInfo) -> GatewayLine {
+    let since = server.gateway.since.map(|at| words::between(at, visit.now)).unwrap_or_default();
+    match (server.gateway.connected, &server.gateway.refused) {
+        (true, None) => GatewayLine {
+            tone: Tone::Good,
+            words: "Gateway connected".to_owned(),
+            detail: server.http.first().cloned().unwrap_or_default(),
+        },
+        (true, Some(why)) => GatewayLine {
+            tone: Tone::Bad,
+            words: "Gateway refused the last route table; the one before is in force".to_owned(),
+            detail: why.clone(),
+        },
+        (false, _) => GatewayLine {
+            tone: Tone::Bad,
+            words: "Gateway not connected; it may be serving all the same".to_owned(),
+            detail: if since.is_empty() { since } else { format!("for {since}") },
+        },
+    }
+}
+
+fn section(visit: &Visit, environment: EnvironmentView, rows: &[AppRow]) -> Environment {
+    let sum = |of: fn(&ark_model::api::TrafficView) -> u64| {
+        rows.iter().filter_map(|row| row.traffic.as_ref()).map(of).sum::<u64>()
+    };
+    let (served, failed) = (sum(|t| t.served_1h), sum(|t| t.failed_1h));
+    let traffic = rows.iter().filter_map(|row| row.traffic.as_ref());
+    Environment {
+        kind: match environment.kind {
+            EnvKind::Permanent => "permanent",
+            EnvKind::Development => "development",
+        },
+        frozen: environment
+            .frozen
+            .map(|frozen| frozen.window.unwrap_or_else(|| "no window is open".to_owned())),
+        destroying: environment.state == EnvState::Destroying,
+        rows: rows.iter().map(|row| app_row(visit, row)).collect(),
+        requests_per_s: words::rate(traffic.map(|t| t.requests_per_s).sum()),
+        failed: words::failures(failed, served + failed),
+        failing: failed > 0,
+        name: environment.name,
+    }
+}
+
+fn app_row(visit: &Visit, row: &AppRow) -> Row {
+    let dash = || "–".to_owned();
+    let traffic = row.traffic.as_ref();
+    let busy = traffic.filter(|t| t.served_1h + t.failed_1h > 0);
+    Row {
+        app: row.app.clone(),
+        href: format!("/e/{}/{}", row.env, row.app),
+        health: health(row),
+        live: words::release(row.live),
+        since: row.live_since.map(|at| When::since(at, visit.now)),
+        instances: format!("{}/{}", row.ready, row.wanted),
+        rate: traffic.map_or_else(dash, |t| words::rate(t.requests_per_s)),
+        failed: busy.map_or_else(dash, |t| words::failures(t.failed_1h, t.served_1h + t.failed_1h)),
+        failing: busy.is_some_and(|t| t.failed_1h > 0),
+        p99: traffic.and_then(|t| t.p99_ms).map_or_else(dash, |ms| format!("{} ms", count(ms))),
+        last: row.last_deployment.as_ref().map(|last| last_of(visit, last)),
+    }
+}
+
+/// How an app is, from its row.
+pub(super) fn health(row: &AppRow) -> Health {
+    let (tone, words) = if row.stopped {
+        (Tone::Quiet, "stopped".to_owned())
+    } else if row.live.is_none() && row.running_deployment.is_none() {
+        (Tone::Quiet, "not deployed".to_owned())
+    } else if row.ready < row.wanted {
+        let words = match row.ready {
+            0 => "down".to_owned(),
+            ready => format!("{ready} of {} ready", row.wanted),
+        };
+        // While a first deployment starts them, missing instances are no fault.
+        match (row.live, &row.running_deployment) {
+            (None, Some(_)) => (Tone::Busy, "starting".to_owned()),
+            (Some(_) | None, _) => (Tone::Bad, words),
+        }
+    } else if row.lost_1h > 0 {
+        (Tone::Busy, format!("up, {} lost in 1 h", row.lost_1h))
+    } else if row.wanted == 0 {
+        (Tone::Quiet, "0 wanted".to_owned())
+    } else {
+        (Tone::Good, "up".to_owned())
+    };
+    Health { tone, words }
+}
+
+fn last_of(visit: &Visit, last: &DeploymentSummary) -> Last {
+    Last {
+        href: format!("/d/{}", last.id),
+        tone: words::deployment_tone(last.state),
+        release: words::what(last.kind, last.release),
+        when: When::ago(last.finished_at.unwrap_or(last.created_at), visit.now),
+        by: last.created_by.clone(),
+        outcome: words::outcome(last),
+    }
+}
+
+fn card(
+    visit: &Visit,
+    env: EnvName,
+    app: AppName,
+    summary: &DeploymentSummary,
+    view: Option<&DeploymentView>,
+) -> Running {
+    let rollout = view.and_then(|view| view.rollout.as_ref());
+    let step = rollout.and_then(|rollout| {
+        let index = usize::try_from(rollout.step).ok()?.checked_sub(1)?;
+        let step = rollout.steps.get(index)?;
+        Some(format!("step {} of {}: {}", rollout.step, rollout.steps.len(), step.words))
+    });
+    let progress = view.and_then(|view| view.progress.as_ref()).map(|p| {
+        format!("{} of {} new ready, {} old serving", p.new.active, p.wanted, p.old.active)
+    });
+    Running {
+        href: format!("/d/{}", summary.id),
+        env,
+        app,
+        from: words::release(summary.base),
+        to: summary.release.to_string(),
+        strategy: view.map(|view| view.strategy.as_str()).unwrap_or_default(),
+        state: words::deployment_state(summary.state),
+        since: When::ago(summary.created_at, visit.now),
+        by: summary.created_by.clone(),
+        percent: rollout
+            .filter(|_| summary.state == DeploymentState::Stepping)
+            .map(|rollout| rollout.percent),
+        step: step.or(progress).unwrap_or_default(),
+        asks: rollout.and_then(|rollout| rollout.asks.as_ref()).map(|asks| asked(asks.what)),
+    }
+}
+
+/// What a person is asked.
+pub(super) fn asked(what: ark_model::rollout::AsksFor) -> &'static str {
+    use ark_model::rollout::AsksFor;
+    match what {
+        AsksFor::Approval => "waits for an approval",
+        AsksFor::Promotion => "waits until somebody promotes it",
+        AsksFor::Judgement => "the judge could not say; waits for somebody to decide",
+        AsksFor::Resumption => "paused",
+    }
+}
