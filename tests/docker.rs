@@ -168,3 +168,78 @@ fn containers_that_fail_are_diagnosed() {
     let output = ark.run(&["logs", APP, "-e", ENV]);
     assert!(output.status.success(), "{}", words(&output));
 }
+
+/// A container that does nothing, to ask from.
+fn caller(ark: &Ark) -> PathBuf {
+    let path = ark.dir.path().join("launch/caller.yml");
+    let text = format!(
+        "run: {{command: [sh, -c, \"trap 'exit 0' TERM; sleep 1000 & wait\"]}}\n\
+         dependencies: [{APP}, inside]\nautoscaling: {{min_count: 1, max_count: 1}}\n\
+         deploy: {{min_healthy_time: 100ms}}\nenv_defaults: {{MARK: \"{}\"}}\n",
+        ark.mark
+    );
+    std::fs::write(&path, text).expect("a file");
+    path
+}
+
+#[test]
+fn containers_and_processes_find_each_other() {
+    let Some(socket) = engine("containers_and_processes_find_each_other") else { return };
+    let ark = Ark::up_with(&[("DOCKER_HOST", &format!("unix://{}", socket.display()))]);
+    let (output, _) = deploy(&ark, "of-a-container", "", IMAGE);
+    assert!(output.status.success(), "{}", words(&output));
+    let mut inside = harness::Sample::version("of-a-process").count(1);
+    inside.more = format!("dependencies: [{APP}]\n");
+    let (output, d) = ark.deploy("inside", &inside);
+    assert!(output.status.success(), "{}", words(&output));
+    assert_eq!(state(&d), "succeeded");
+    let file = caller(&ark);
+    let file = file.to_string_lossy();
+    let image = daemon::IMAGE;
+    let output =
+        ark.run(&["deploy", "caller", "-e", ENV, "--file", &file, "--image", image, "--json"]);
+    assert!(output.status.success(), "{}", words(&output));
+
+    // Two clients, because a static busybox cannot look names up for its wget.
+    let from_container = |app: &str| {
+        let script = format!(
+            "(printf 'GET /version HTTP/1.0\\r\\n\\r\\n'; sleep 1) | \
+             nc -w 5 $SERVICE_{app}_DEFAULT_HOST $SERVICE_{app}_DEFAULT_PORT"
+        );
+        let output = ark.run(&["exec", "caller", "-e", ENV, "--", "sh", "-c", &script]);
+        assert!(output.status.success(), "a container asks {app}: {}", words(&output));
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        answer.lines().last().unwrap_or_default().to_owned()
+    };
+    let from_process = |app: &str| {
+        let url = format!("http://$SERVICE_{app}_DEFAULT_HOST:$SERVICE_{app}_DEFAULT_PORT/version");
+        let script = format!("curl -sS -m 5 {url}");
+        let output = ark.run(&["exec", "inside", "-e", ENV, "--", "/bin/sh", "-c", &script]);
+        assert!(output.status.success(), "a process asks {app}: {}", words(&output));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(from_container("WEB"), "of-a-container");
+    assert_eq!(from_container("INSIDE"), "of-a-process");
+    assert_eq!(from_process("WEB"), "of-a-container");
+    // Requests of containers are counted and drained like any other: a rollover cuts none.
+    let (output, d) = deploy(&ark, "next", "", IMAGE);
+    assert!(output.status.success(), "{}", words(&output));
+    assert_eq!(state(&d), "succeeded");
+    assert_eq!(from_container("WEB"), "next");
+
+    // Nothing of it is listed as not held, and a container of no environment is not served.
+    let status = ark.json(&["status", "-e", ENV, "--json"]);
+    assert!(!status.to_string().contains("loopback"), "{status}");
+    let address = ark.run(&["exec", "caller", "-e", ENV, "--", "sh", "-c", "cat /etc/hosts"]);
+    let hosts = String::from_utf8_lossy(&address.stdout).into_owned();
+    let at = hosts.lines().find_map(|line| line.strip_suffix(APP)).map(str::trim);
+    let at = at.unwrap_or_else(|| panic!("no {APP} in {hosts}"));
+    let port =
+        ark.run(&["exec", "caller", "-e", ENV, "--", "sh", "-c", "echo $SERVICE_WEB_DEFAULT_PORT"]);
+    let port = String::from_utf8_lossy(&port.stdout).trim().to_owned();
+    let script =
+        format!("(printf 'GET /version HTTP/1.0\\r\\n\\r\\n'; sleep 1) | nc -w 5 {at} {port}");
+    let stranger =
+        docker(socket).args(["run", "--rm", image, "sh", "-c", &script]).output().expect("docker");
+    assert!(stranger.stdout.is_empty(), "{}", words(&stranger));
+}

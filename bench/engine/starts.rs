@@ -233,6 +233,7 @@ fn specs(
             command: [program, "serve", &address.to_string()].map(str::to_owned).into(),
             variables: Vec::new(),
             artifact: artifact.clone(),
+            host_names: Vec::new(),
             ports: vec![PortBinding { expose: "default".to_owned(), address }],
             memory_bytes: Some(64 << 20),
             cpu_cores: Some(1.0),

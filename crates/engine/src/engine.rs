@@ -6,6 +6,7 @@
 //! place (a data directory, a Docker daemon) answers too. It must not know the store, the gateway
 //! or plans, and it must never write a variable's value to a log or an error (I8).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use ark_model::artifact::{Artifact, Manifest};
 use ark_model::definition::StopSignal;
 use ark_model::ids::{AppName, EnvName, InstanceId, ReleaseNumber, Sha256};
 use ark_model::instance::{ObservedInstance, PortBinding};
+use ark_model::route::ContainerNetwork;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -98,6 +100,21 @@ pub trait Engine: Send + Sync {
     /// running.
     async fn list(&self) -> Result<Vec<ObservedInstance>, EngineError>;
 
+    /// [`Engine::list`], where a part may be silent: what several joined engines say each for
+    /// itself.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`]: nothing is known of anything.
+    async fn look(&self) -> Result<Sight, EngineError> {
+        Ok(Sight { seen: self.list().await?, silent: Vec::new() })
+    }
+
+    /// The networks of this host's containers, by environment. Those in it reach the host by its
+    /// address there. What was last known; nothing is asked.
+    fn networks(&self) -> BTreeMap<EnvName, ContainerNetwork> {
+        BTreeMap::new()
+    }
+
     /// An instance's log, oldest line first. The stream ends at the last line, or, when following,
     /// once the instance has ended and all was read.
     ///
@@ -154,6 +171,15 @@ impl fmt::Display for EngineKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
+}
+
+/// What engines see of their instances.
+#[derive(Debug, Default)]
+pub struct Sight {
+    /// What they know of, in order of id. What is missing is gone, unless its engine is silent.
+    pub seen: Vec<ObservedInstance>,
+    /// Engines that say nothing now, and why: of their instances nothing is known.
+    pub silent: Vec<(EngineKind, EngineError)>,
 }
 
 /// What an engine can hold an instance to on this host.
@@ -228,6 +254,9 @@ pub struct StartSpec {
     pub variables: Vec<(String, String)>,
     /// What is run.
     pub artifact: ArtifactSource,
+    /// Names by which it reaches this host, where the host is elsewhere for it: a container's, in
+    /// its own network. A process needs none.
+    pub host_names: Vec<String>,
     /// The ports it will listen on, checked to be free before it is started.
     pub ports: Vec<PortBinding>,
     /// Hard limit in bytes for it and all it starts.

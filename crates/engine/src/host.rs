@@ -2,24 +2,31 @@
 //! holds it as its engine; neither engine knows of the other.
 //!
 //! The Docker engine need not be there. As long as this Ark never ran a container, nothing depends
-//! on it; from then on a daemon that does not answer means that nothing is known of what runs.
+//! on it; from then on a daemon that does not answer means that nothing is known of containers.
+//! Processes are never affected by it: they are listed, stopped and removed without asking it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ark_model::artifact::Artifact;
-use ark_model::ids::InstanceId;
+use ark_model::ids::{EnvName, InstanceId};
 use ark_model::instance::ObservedInstance;
+use ark_model::route::ContainerNetwork;
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use crate::docker::DockerEngine;
 use crate::engine::{
     ArtifactSource, Capabilities, Engine, EngineError, EngineKind, ExecSession, ExecSpec, LogQuery,
-    LogStream, StartSpec, Stats, StopOptions,
+    LogStream, Sight, StartSpec, Stats, StopOptions,
 };
 use crate::process::ProcessEngine;
+
+/// How long the daemon may take to say what runs before it counts as silent.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// A process engine and a Docker engine.
 pub struct HostEngines {
@@ -27,7 +34,9 @@ pub struct HostEngines {
     containers: Arc<DockerEngine>,
     /// There once a container was to be started.
     used: PathBuf,
-    changes: watch::Receiver<u64>,
+    changes: watch::Sender<u64>,
+    /// The daemon was asked what runs and has not answered yet.
+    question: Mutex<Option<JoinHandle<Result<Vec<ObservedInstance>, EngineError>>>>,
     joined: JoinHandle<()>,
 }
 
@@ -36,7 +45,8 @@ impl HostEngines {
     /// called within a tokio runtime.
     pub fn new(processes: ProcessEngine, containers: DockerEngine, used: PathBuf) -> Self {
         let (processes, containers) = (Arc::new(processes), Arc::new(containers));
-        let (sender, changes) = watch::channel(0u64);
+        let changes = watch::Sender::new(0u64);
+        let sender = changes.clone();
         let (mut one, mut other) = (processes.changes(), containers.changes());
         let joined = tokio::spawn(async move {
             loop {
@@ -50,11 +60,41 @@ impl HostEngines {
                 sender.send_modify(|count| *count = count.wrapping_add(1));
             }
         });
-        Self { processes, containers, used, changes, joined }
+        Self { processes, containers, used, changes, question: Mutex::default(), joined }
     }
 
     fn used(&self) -> bool {
         self.used.exists()
+    }
+
+    /// What the daemon says runs. One that hangs is waited for once: until it has answered, it is
+    /// silent for everybody else at once.
+    async fn containers_seen(&self) -> Result<Vec<ObservedInstance>, EngineError> {
+        let silent = || EngineError::Unavailable {
+            engine: EngineKind::Docker,
+            action: "list containers".to_owned(),
+            source: std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                format!("the daemon did not answer within {PATIENCE:?}"),
+            ),
+        };
+        let mut question = self.question.lock().await;
+        if question.as_ref().is_some_and(|asked| !asked.is_finished()) {
+            return Err(silent());
+        }
+        // A late answer tells of long ago; it is worth only that there is one again.
+        let (containers, changes) = (Arc::clone(&self.containers), self.changes.clone());
+        let asked = question.insert(tokio::spawn(async move {
+            let begun = tokio::time::Instant::now();
+            let answer = containers.list().await;
+            if begun.elapsed() >= PATIENCE {
+                changes.send_modify(|count| *count = count.wrapping_add(1));
+            }
+            answer
+        }));
+        let Ok(answer) = tokio::time::timeout(PATIENCE, asked).await else { return Err(silent()) };
+        *question = None;
+        answer.unwrap_or_else(|_| Err(silent()))
     }
 
     fn remember(&self) -> Result<(), EngineError> {
@@ -121,22 +161,41 @@ impl Engine for HostEngines {
     }
 
     async fn stop(&self, id: InstanceId, options: StopOptions) -> Result<(), EngineError> {
-        self.processes.stop(id, options).await?;
-        if self.used() { self.containers.stop(id, options).await } else { Ok(()) }
+        if self.processes.knows(id) || !self.used() {
+            return self.processes.stop(id, options).await;
+        }
+        self.containers.stop(id, options).await
     }
 
     async fn remove(&self, id: InstanceId) -> Result<(), EngineError> {
-        self.processes.remove(id).await?;
-        if self.used() { self.containers.remove(id).await } else { Ok(()) }
+        if self.processes.knows(id) || !self.used() {
+            return self.processes.remove(id).await;
+        }
+        self.containers.remove(id).await
     }
 
     async fn list(&self) -> Result<Vec<ObservedInstance>, EngineError> {
-        let mut all = self.processes.list().await?;
-        if self.used() {
-            all.extend(self.containers.list().await?);
-            all.sort_unstable_by_key(|seen| seen.id);
+        let mut sight = self.look().await?;
+        match sight.silent.pop() {
+            Some((_, error)) => Err(error),
+            None => Ok(sight.seen),
         }
-        Ok(all)
+    }
+
+    async fn look(&self) -> Result<Sight, EngineError> {
+        let mut sight = Sight { seen: self.processes.list().await?, silent: Vec::new() };
+        if self.used() {
+            match self.containers_seen().await {
+                Ok(containers) => sight.seen.extend(containers),
+                Err(error) => sight.silent.push((EngineKind::Docker, error)),
+            }
+            sight.seen.sort_unstable_by_key(|seen| seen.id);
+        }
+        Ok(sight)
+    }
+
+    fn networks(&self) -> BTreeMap<EnvName, ContainerNetwork> {
+        self.containers.networks()
     }
 
     async fn logs(&self, id: InstanceId, query: LogQuery) -> Result<LogStream, EngineError> {
@@ -152,6 +211,6 @@ impl Engine for HostEngines {
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.clone()
+        self.changes.subscribe()
     }
 }

@@ -16,7 +16,7 @@ pub use docker::{DockerEngine, DockerOptions};
 pub use engine::{
     ArtifactSource, Capabilities, Enforcement, Engine, EngineError, EngineKind, ExecSession,
     ExecSpec, INSTANCE_ID_VARIABLE, LOG_LINE_BYTES_MAX, LogLimits, LogLine, LogQuery, LogSource,
-    LogStream, StartSpec, Stats, StopOptions, blob_path,
+    LogStream, Sight, StartSpec, Stats, StopOptions, blob_path,
 };
 pub use host::HostEngines;
 pub use process::{CgroupUse, ProcessEngine, ProcessOptions};

@@ -3,14 +3,14 @@
 //! waited for by anything that serves.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ark_model::gateway::{FromGateway, LostBoot, Report};
 use ark_model::ids::{BootId, Generation};
-use ark_model::route::RouteTable;
+use ark_model::route::{ContainerNetwork, RouteTable};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use crate::clock::NEVER;
 use crate::control::Request;
 use crate::health::Probes;
-use crate::listen::{self, Door};
+use crate::listen::{self, Door, Presence};
 use crate::metrics::Totals;
 use crate::predecessor::Predecessor;
 use crate::registry::{Compiled, Registry};
@@ -52,9 +52,9 @@ pub(crate) type PortObserver = Box<dyn FnMut(PortChange<'_>) + Send>;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum PortChange<'a> {
     /// It is listened on with this socket.
-    Opened(u16, &'a TcpListener),
+    Opened(SocketAddr, &'a TcpListener),
     /// It is no longer.
-    Closed(u16),
+    Closed(SocketAddr),
 }
 
 /// See the module.
@@ -67,7 +67,7 @@ pub(crate) struct Conductor {
     pub(crate) reports: watch::Sender<Arc<Report>>,
     pub(crate) requests: mpsc::Receiver<Request>,
     /// Listening sockets of discovery ports, those taken over from a gateway before included.
-    pub(crate) ports: HashMap<u16, Port>,
+    pub(crate) ports: HashMap<SocketAddr, Port>,
     pub(crate) on_port: PortObserver,
     pub(crate) applied: Option<Arc<RouteTable>>,
     pub(crate) seq: u64,
@@ -81,15 +81,25 @@ pub(crate) struct Conductor {
     /// Whether another gateway has taken over: files and ports are its.
     pub(crate) retired: bool,
     /// Ports wanted by the table that are taken by someone else.
-    pub(crate) missing: HashMap<u16, RouteSlot>,
+    pub(crate) missing: HashMap<SocketAddr, PortUse>,
 }
 
 /// A discovery port that is listened on.
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) listener: TcpListener,
-    /// The route workers accept for; `None` until there is one.
-    pub(crate) route: Option<RouteSlot>,
+    /// What workers accept for; `None` until there is something.
+    pub(crate) serves: Option<PortUse>,
+}
+
+/// What a discovery port is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PortUse {
+    /// The route to which every connection belongs.
+    pub(crate) route: RouteSlot,
+    /// Who is served: containers of this network, and nobody who only found a way to its address.
+    /// `None` on loopback.
+    pub(crate) network: Option<ContainerNetwork>,
 }
 
 /// What a gateway begins with, and what is said on the way.
@@ -119,7 +129,7 @@ impl Conductor {
         }
         self.open_ports(ports);
         for (listener, door) in &doors {
-            self.listen(listener, Entry::Http(*door));
+            start_listening(&self.shared, listener, Entry::Http(*door), None);
         }
         if let Some(predecessor) = &mut self.predecessor {
             predecessor.retire().await;
@@ -215,8 +225,8 @@ impl Conductor {
     async fn take_over(
         &mut self,
         predecessor: Predecessor,
-        ports: HashMap<u16, RouteSlot>,
-    ) -> HashMap<u16, RouteSlot> {
+        ports: HashMap<SocketAddr, PortUse>,
+    ) -> HashMap<SocketAddr, PortUse> {
         tracing::info!(boot = %predecessor.boot, "taking over from the gateway before");
         let newer = predecessor.applied > self.applied.as_ref().map(|table| table.generation);
         // Its checkpoint looks like that of one that was killed.
@@ -322,7 +332,7 @@ impl Conductor {
     /// Installs the table of the life before, and waits until each of its targets was probed: it may
     /// have ended meanwhile. Until then connections wait in the backlog. Returns the ports that are
     /// wanted.
-    async fn begin_with(&mut self, table: RouteTable) -> HashMap<u16, RouteSlot> {
+    async fn begin_with(&mut self, table: RouteTable) -> HashMap<SocketAddr, PortUse> {
         let installed = match self.install(Arc::new(table)).await {
             Ok(installed) => installed,
             Err(reason) => {
@@ -338,25 +348,25 @@ impl Conductor {
     }
 
     /// Listens on the ports the table wants, and no longer on others.
-    fn open_ports(&mut self, mut wanted: HashMap<u16, RouteSlot>) {
+    fn open_ports(&mut self, mut wanted: HashMap<SocketAddr, PortUse>) {
         let mut gone = Vec::new();
-        for (port, open) in &mut self.ports {
-            let now = wanted.remove(port);
-            if now == open.route && now.is_some() {
+        for (address, open) in &mut self.ports {
+            let now = wanted.remove(address);
+            if now == open.serves && now.is_some() {
                 continue;
             }
-            if let Some(before) = open.route {
-                tell_all(&self.shared, || Message::Unlisten { entry: Entry::Port(before) });
+            if open.serves.is_some() {
+                tell_all(&self.shared, || Message::Unlisten { address: *address });
             }
-            open.route = now;
+            open.serves = now;
             match now {
-                Some(route) => start_listening(&self.shared, &open.listener, Entry::Port(route)),
-                None => gone.push(*port),
+                Some(serves) => serve_port(&self.shared, &open.listener, serves),
+                None => gone.push(*address),
             }
         }
-        for port in gone {
-            self.ports.remove(&port);
-            (self.on_port)(PortChange::Closed(port));
+        for address in gone {
+            self.ports.remove(&address);
+            (self.on_port)(PortChange::Closed(address));
         }
         self.missing = wanted;
         self.listen_again();
@@ -364,27 +374,26 @@ impl Conductor {
 
     /// Opens the ports that are still missing.
     fn listen_again(&mut self) {
-        for (port, route) in std::mem::take(&mut self.missing) {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            match listen::bind(address) {
+        for (address, serves) in std::mem::take(&mut self.missing) {
+            let presence = match serves.network {
+                Some(_) => Presence::Later,
+                None => Presence::Now,
+            };
+            match listen::bind(address, presence) {
                 Ok(listener) => {
-                    (self.on_port)(PortChange::Opened(port, &listener));
-                    start_listening(&self.shared, &listener, Entry::Port(route));
-                    self.ports.insert(port, Port { listener, route: Some(route) });
+                    (self.on_port)(PortChange::Opened(address, &listener));
+                    serve_port(&self.shared, &listener, serves);
+                    self.ports.insert(address, Port { listener, serves: Some(serves) });
                 }
                 Err(error) => {
                     tracing::error!(
-                        port, error = %with_sources(&error), again_in = ?LISTEN_AGAIN,
+                        %address, error = %with_sources(&error), again_in = ?LISTEN_AGAIN,
                         "discovery port cannot be listened on"
                     );
-                    self.missing.insert(port, route);
+                    self.missing.insert(address, serves);
                 }
             }
         }
-    }
-
-    fn listen(&self, listener: &TcpListener, entry: Entry) {
-        start_listening(&self.shared, listener, entry);
     }
 
     fn report(&mut self) {
@@ -528,11 +537,20 @@ fn tell_all(shared: &Shared, mut message: impl FnMut() -> Message) {
     (0..shared.loads.len()).for_each(|worker| shared.send(worker, message()));
 }
 
+fn serve_port(shared: &Shared, listener: &TcpListener, serves: PortUse) {
+    start_listening(shared, listener, Entry::Port(serves.route), serves.network);
+}
+
 /// Each worker accepts from a descriptor of its own of the same socket.
-fn start_listening(shared: &Shared, listener: &TcpListener, entry: Entry) {
+fn start_listening(
+    shared: &Shared,
+    listener: &TcpListener,
+    entry: Entry,
+    only: Option<ContainerNetwork>,
+) {
     for worker in 0..shared.loads.len() {
         match listener.try_clone() {
-            Ok(listener) => shared.send(worker, Message::Listen { listener, entry }),
+            Ok(listener) => shared.send(worker, Message::Listen { listener, entry, only }),
             Err(error) => tracing::error!(%error, "listening socket cannot be shared"),
         }
     }

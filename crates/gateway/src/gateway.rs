@@ -41,7 +41,7 @@ pub struct Options {
     /// Sockets on which HTTP is accepted, listening, and how each is entered.
     pub doors: Vec<(TcpListener, Door)>,
     /// Listening sockets of discovery ports, from a gateway before.
-    pub ports: HashMap<u16, TcpListener>,
+    pub ports: HashMap<SocketAddr, TcpListener>,
     /// Worker threads; at least one.
     pub workers: usize,
     /// Who starts it anew when it dies.
@@ -146,7 +146,7 @@ impl Gateway {
             requests: incoming,
             ports: ports
                 .into_iter()
-                .map(|(port, listener)| (port, Port { listener, route: None }))
+                .map(|(address, listener)| (address, Port { listener, serves: None }))
                 .collect(),
             on_port,
             applied: None,

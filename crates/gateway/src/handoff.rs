@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ark_model::instance::ProcessIdentity;
@@ -31,7 +31,11 @@ pub(crate) enum Note {
         door: Door,
     },
     /// Either way, with a socket: this discovery port is listened on.
-    Port { port: u16 },
+    Port {
+        port: u16,
+        #[serde(default = "loopback")]
+        address: IpAddr,
+    },
     /// Supervisor to gateway: that was all, begin.
     Begin {
         supervisor: ProcessIdentity,
@@ -43,7 +47,28 @@ pub(crate) enum Note {
     /// Gateway to supervisor: connections are accepted.
     Ready,
     /// Gateway to supervisor: this discovery port is no longer listened on.
-    PortClosed { port: u16 },
+    PortClosed {
+        port: u16,
+        #[serde(default = "loopback")]
+        address: IpAddr,
+    },
+}
+
+impl Note {
+    /// This discovery port is listened on.
+    pub(crate) fn port(at: SocketAddr) -> Self {
+        Self::Port { port: at.port(), address: at.ip() }
+    }
+
+    /// This discovery port is no longer listened on.
+    pub(crate) fn port_closed(at: SocketAddr) -> Self {
+        Self::PortClosed { port: at.port(), address: at.ip() }
+    }
+}
+
+/// Where a discovery port is of which nothing else is said.
+fn loopback() -> IpAddr {
+    Ipv4Addr::LOCALHOST.into()
 }
 
 /// Both ends; the first is the supervisor's.
@@ -104,11 +129,12 @@ mod tests {
         let (one, other) = pair().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        send(one.as_fd(), &Note::Port { port: 7 }, Some(&listener)).unwrap();
+        let at = ([172, 17, 0, 1], 7).into();
+        send(one.as_fd(), &Note::port(at), Some(&listener)).unwrap();
         send(one.as_fd(), &Note::Ready, None).unwrap();
         drop((listener, one));
         let (note, arrived) = receive(other.as_fd()).unwrap().unwrap();
-        assert_eq!(note, Note::Port { port: 7 });
+        assert_eq!(note, Note::port(at));
         std::net::TcpStream::connect(address).unwrap();
         arrived.unwrap().accept().unwrap();
         assert!(matches!(receive(other.as_fd()), Ok(Some((Note::Ready, None)))));

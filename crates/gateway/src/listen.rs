@@ -23,12 +23,25 @@ pub struct Door {
     pub redirect_to: Option<u16>,
 }
 
+/// Whether an address must be one of this host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Now, or nothing is listened on.
+    Now,
+    /// It may come and go, as a network of containers does with its engine; the socket outlives
+    /// that.
+    Later,
+}
+
 /// Listens on `address`, non-blocking.
-pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener> {
+pub(crate) fn bind(address: SocketAddr, presence: Presence) -> Result<TcpListener> {
     let open = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // So that the port is free at once after a restart; two live listeners stay impossible.
         socket.set_reuse_address(true)?;
+        if presence == Presence::Later {
+            socket.set_freebind_v4(true)?;
+        }
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;

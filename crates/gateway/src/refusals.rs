@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use ark_model::gateway::RefusalKind;
 
 /// All kinds, in the order of their cells.
-const KINDS: [RefusalKind; 11] = [
+const KINDS: [RefusalKind; 12] = [
     RefusalKind::Malformed,
     RefusalKind::Smuggling,
     RefusalKind::SlowHead,
@@ -19,6 +19,7 @@ const KINDS: [RefusalKind; 11] = [
     RefusalKind::TlsHandshake,
     RefusalKind::Http2Protocol,
     RefusalKind::Http2Flood,
+    RefusalKind::Stranger,
 ];
 
 /// See the module.

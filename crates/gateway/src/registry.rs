@@ -3,6 +3,7 @@
 //! control thread alone. Decides nothing about files, sockets or time.
 
 use std::collections::{HashMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use ark_model::gateway::{RouteReport, TargetReport};
@@ -14,6 +15,7 @@ use ark_model::route::{
 use ark_model::traffic::{MAINTENANCE_PAGE_BYTES_MAX, RULE_BYTES_MAX, RULES_MAX, RequestRule};
 
 use crate::clock::Clock;
+use crate::conductor::PortUse;
 use crate::counters::{self, Cells, Stalls};
 use crate::limiter::RouteShared;
 use crate::table::{Active, Route, RouteEntry, RouteSlot, Table};
@@ -79,7 +81,7 @@ pub(crate) struct Compiled {
     /// All targets with how they are probed.
     pub(crate) probed: Vec<Probed>,
     /// Ports of routes' own.
-    pub(crate) ports: HashMap<u16, RouteSlot>,
+    pub(crate) ports: HashMap<SocketAddr, PortUse>,
 }
 
 /// A target to be probed.
@@ -164,7 +166,12 @@ impl Registry {
                 table.hosts.entry(host.as_str().into()).or_default().push(place);
             }
             if let Some(port) = spec.discovery_port {
-                ports.insert(port, slot);
+                let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                ports.insert(loopback, PortUse { route: slot, network: None });
+                for network in &spec.discovery_networks {
+                    let address = SocketAddr::from((network.address, port));
+                    ports.insert(address, PortUse { route: slot, network: Some(*network) });
+                }
             }
             let speaks_h2 = matches!(spec.protocol, RouteProtocol::H2c | RouteProtocol::Grpc);
             let host: Arc<str> = spec.hosts.first().map_or("localhost", String::as_str).into();

@@ -18,8 +18,8 @@ use crate::conductor::PortChange;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, Options, default_workers};
 use crate::handoff::{self, Note};
-use crate::listen;
 pub use crate::listen::Door;
+use crate::listen::{self, Presence};
 pub use crate::supervisor::Program;
 
 /// How long requests may take to end after SIGTERM.
@@ -54,7 +54,7 @@ impl Config {
         for address in &self.https {
             let proxy_protocol = self.proxy_protocol_https;
             doors.push((
-                listen::bind(*address)?,
+                listen::bind(*address, Presence::Now)?,
                 Door { tls: true, proxy_protocol, redirect_to: None },
             ));
         }
@@ -62,7 +62,8 @@ impl Config {
         let redirect_to = first.filter(|_| self.redirect).map(|address| address.port());
         for address in &self.http {
             let proxy_protocol = self.proxy_protocol_http;
-            doors.push((listen::bind(*address)?, Door { tls: false, proxy_protocol, redirect_to }));
+            let door = Door { tls: false, proxy_protocol, redirect_to };
+            doors.push((listen::bind(*address, Presence::Now)?, door));
         }
         Ok(doors)
     }
@@ -103,10 +104,8 @@ pub fn run_worker(data_dir: &Path) -> Result<()> {
     let gateway = Gateway::start_observed(
         options,
         Box::new(move |change| match change {
-            PortChange::Opened(port, listener) => {
-                tell(&ports, &Note::Port { port }, Some(listener));
-            }
-            PortChange::Closed(port) => tell(&ports, &Note::PortClosed { port }, None),
+            PortChange::Opened(at, listener) => tell(&ports, &Note::port(at), Some(listener)),
+            PortChange::Closed(at) => tell(&ports, &Note::port_closed(at), None),
         }),
     )?;
     tell(&to_supervisor, &Note::Ready, None);
@@ -129,8 +128,8 @@ fn receive_options(supervisor: &OwnedFd, data_dir: &Path) -> Result<Options> {
             handoff::receive(supervisor.as_fd()).map_err(|source| Error::Socket { source })?;
         match received {
             Some((Note::Http { door }, Some(listener))) => doors.push((listener, door)),
-            Some((Note::Port { port }, Some(listener))) => {
-                ports.insert(port, listener);
+            Some((Note::Port { port, address }, Some(listener))) => {
+                ports.insert((address, port).into(), listener);
             }
             Some((Note::Begin { supervisor, access_log, acme }, _)) => {
                 return Ok(Options {

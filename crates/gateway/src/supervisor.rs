@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -59,7 +59,7 @@ struct Supervisor {
     program: Program,
     doors: Vec<(TcpListener, Door)>,
     /// Discovery ports the gateway opened.
-    ports: HashMap<u16, TcpListener>,
+    ports: HashMap<SocketAddr, TcpListener>,
     access_log: Option<AccessLog>,
     acme: Option<acme::Options>,
     terminate: Signal,
@@ -163,8 +163,8 @@ impl Supervisor {
             for (listener, door) in &self.doors {
                 send(Note::Http { door: *door }, Some(listener))?;
             }
-            for (port, listener) in &self.ports {
-                send(Note::Port { port: *port }, Some(listener))?;
+            for (address, listener) in &self.ports {
+                send(Note::port(*address), Some(listener))?;
             }
             let (supervisor, access_log) = (process::own_identity(), self.access_log);
             send(Note::Begin { supervisor, access_log, acme: self.acme.clone() }, None)
@@ -255,11 +255,11 @@ impl Supervisor {
 
     fn take_in(&mut self, note: &Note, listener: Option<TcpListener>) {
         match (note, listener) {
-            (Note::Port { port }, Some(listener)) => {
-                self.ports.insert(*port, listener);
+            (Note::Port { port, address }, Some(listener)) => {
+                self.ports.insert((*address, *port).into(), listener);
             }
-            (Note::PortClosed { port }, _) => {
-                self.ports.remove(port);
+            (Note::PortClosed { port, address }, _) => {
+                self.ports.remove(&(*address, *port).into());
             }
             (Note::Ready, _) => tracing::info!("gateway is ready"),
             (Note::Http { .. } | Note::Port { .. } | Note::Begin { .. }, _) => {

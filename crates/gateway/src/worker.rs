@@ -22,6 +22,7 @@ mod slots;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +75,7 @@ pub(crate) struct Worker {
     stop_at_ms: Cell<Option<u64>>,
     /// Since when another gateway accepts.
     retiring_since_ms: Cell<Option<u64>>,
-    accepting: RefCell<Vec<(Entry, tokio::task::JoinHandle<()>)>>,
+    accepting: RefCell<Vec<(Option<SocketAddr>, tokio::task::JoinHandle<()>)>>,
 }
 
 impl Worker {
@@ -177,12 +178,13 @@ impl Worker {
                 self.install(table, &changes);
                 let _ = done.send(());
             }
-            Message::Listen { listener, entry } => self.listen(listener, entry),
-            Message::Unlisten { entry } => self.accepting.borrow_mut().retain(|(own, task)| {
-                if *own == entry {
+            Message::Listen { listener, entry, only } => self.listen(listener, entry, only),
+            Message::Unlisten { address } => self.accepting.borrow_mut().retain(|(own, task)| {
+                let it = *own == Some(address);
+                if it {
                     task.abort();
                 }
-                *own != entry
+                !it
             }),
             Message::Serve { stream, peer, entry } => {
                 if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {

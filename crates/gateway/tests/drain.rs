@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use ark_model::route::{RouteProtocol, TargetState};
+use ark_model::route::{ContainerNetwork, RouteProtocol, TargetState};
 use support::{Ark, Backend, Client, draining, ends, route};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
@@ -309,6 +309,41 @@ async fn a_discovery_port_belongs_to_its_route_whatever_the_host() {
     assert_eq!(client.answer().await.body, "found");
     client.say("GET / HTTP/1.0\r\n\r\n").await;
     assert_eq!(client.answer().await.body, "found");
+}
+
+#[tokio::test]
+async fn a_discovery_port_in_a_network_of_containers_serves_that_network_alone() {
+    let backend = Backend::echo("found").await;
+    let mut ark = Ark::start().await;
+    let port = free_port();
+    let mut live = route(vec![backend.target()]);
+    live.discovery_port = Some(port);
+    // Loopback addresses stand for the host's in such networks. The last is not there (yet), which
+    // must not keep the others from being served.
+    let network = |address: [u8; 4], prefix| ContainerNetwork { address: address.into(), prefix };
+    let networks = [network([127, 0, 77, 1], 24), network([192, 0, 2, 1], 24)];
+    live.discovery_networks = networks.to_vec();
+    ark.server.push(std::slice::from_ref(&live)).await;
+    ark.server.until_ready(&[backend.instance]).await;
+    let asked = async |from: [u8; 4], to: [u8; 4]| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let mut stream = socket.connect((to, port).into()).await.ok()?;
+        let mut answer = String::new();
+        let request = b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.ok()?;
+        stream.read_to_string(&mut answer).await.ok()?;
+        (!answer.is_empty()).then_some(answer)
+    };
+    let (inside, gateway) = ([127, 0, 77, 9], [127, 0, 77, 1]);
+    assert!(asked(inside, gateway).await.is_some_and(|answer| answer.ends_with("found")));
+    assert_eq!(asked([127, 0, 78, 9], gateway).await, None, "of another network");
+    assert!(asked([127, 0, 0, 1], [127, 0, 0, 1]).await.is_some(), "processes, by loopback");
+    // The network goes; loopback stays.
+    live.discovery_networks.clear();
+    ark.server.push(&[live]).await;
+    assert_eq!(asked(inside, gateway).await, None);
+    assert!(asked([127, 0, 0, 1], [127, 0, 0, 1]).await.is_some());
 }
 
 fn free_port() -> u16 {

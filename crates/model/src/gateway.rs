@@ -274,6 +274,8 @@ pub enum RefusalKind {
     /// An HTTP/2 connection closed because it cost more than it asked for: streams opened and
     /// reset, floods of frames that carry nothing.
     Http2Flood,
+    /// A connection to a discovery port of containers from outside their network.
+    Stranger,
     /// Of a newer gateway.
     #[serde(other)]
     Other,

@@ -1,6 +1,6 @@
 //! Route tables: what the gateway is told. Whole snapshots, numbered; applied atomically.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -38,6 +38,9 @@ pub struct Route {
     pub protocol: RouteProtocol,
     /// A loopback port of its own on which every connection belongs to this route (discovery).
     pub discovery_port: Option<u16>,
+    /// Networks of containers on this host in which the discovery port is listened on as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub discovery_networks: Vec<ContainerNetwork>,
     /// Limits and deadlines.
     #[serde(default)]
     pub limits: RouteLimits,
@@ -49,6 +52,25 @@ pub struct Route {
     pub maintenance: Option<Maintenance>,
     /// All targets: candidates, active and draining ones.
     pub targets: Vec<Target>,
+}
+
+/// A network of containers, as the host sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ContainerNetwork {
+    /// The host's own address in it: what its containers take for their gateway.
+    pub address: Ipv4Addr,
+    /// Leading bits that all its addresses share; 0 to 32.
+    pub prefix: u8,
+}
+
+impl ContainerNetwork {
+    /// Whether an address belongs to it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let IpAddr::V4(address) = address.to_canonical() else { return false };
+        let shift = 32 - u32::from(self.prefix.min(32));
+        let network = |a: Ipv4Addr| u32::from(a).checked_shr(shift).unwrap_or(0);
+        network(address) == network(self.address)
+    }
 }
 
 /// Which route: also the key of counters that belong to no target.

@@ -16,7 +16,7 @@ use ark_model::environment::EnvKind;
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::gateway::{FromGateway, LostBoot, Report};
 use ark_model::instance::InstanceState;
-use ark_model::route::{Route, RouteTable};
+use ark_model::route::{ContainerNetwork, Route, RouteTable};
 use ark_model::{AppName, DeploymentState, EnvName, Generation, ReleaseNumber};
 use ark_planner::time::after;
 use ark_store::{ReadTx, StoreError};
@@ -80,6 +80,7 @@ pub struct Routes {
     definitions: HashMap<(EnvName, AppName, ReleaseNumber), Arc<Definition>>,
     all_due: Option<Timestamp>,
     pushed: Option<Vec<Route>>,
+    networks: BTreeMap<EnvName, ContainerNetwork>,
     unacknowledged: VecDeque<RouteTable>,
 }
 
@@ -98,7 +99,10 @@ impl Routes {
         let now = world.clock.now();
         let mut dirty = world.route_changes.take();
         let asked = world.route_changes.all.swap(false, Ordering::Relaxed);
-        let all = asked || self.all_due.is_none_or(|due| due <= now);
+        let networks = world.engine.networks();
+        let moved = networks != self.networks;
+        self.networks = networks;
+        let all = asked || moved || self.all_due.is_none_or(|due| due <= now);
         if all {
             let states = world.store.read(ReadTx::app_states).await?;
             let known: BTreeSet<AppKey> =
@@ -142,7 +146,8 @@ impl Routes {
             .filter(|((env, app, _), _)| wanted.contains(&(env.clone(), app.clone())))
             .map(|(place, definition)| (place.clone(), definition.clone()))
             .collect::<HashMap<_, _>>();
-        let loaded = world.store.read(move |tx| load(tx, &keys, &known)).await?;
+        let networks = self.networks.clone();
+        let loaded = world.store.read(move |tx| load(tx, &keys, &known, &networks)).await?;
         for (key, records) in loaded {
             match records {
                 Some((rank, records)) => {
@@ -187,6 +192,7 @@ fn load(
     tx: &ReadTx,
     keys: &[AppKey],
     known: &HashMap<(EnvName, AppName, ReleaseNumber), Arc<Definition>>,
+    networks: &BTreeMap<EnvName, ContainerNetwork>,
 ) -> Result<Loaded, StoreError> {
     let mut discovery: BTreeMap<AppKey, BTreeMap<String, u16>> = BTreeMap::new();
     for (route, port) in tx.discovery_ports()? {
@@ -234,6 +240,7 @@ fn load(
             definitions,
             instances,
             discovery: discovery.remove(key).unwrap_or_default(),
+            network: networks.get(env).copied(),
             division: running.as_ref().map(Division::of).unwrap_or_default(),
         };
         all.push((key.clone(), Some((rank, records))));
@@ -350,6 +357,7 @@ async fn agree_on_epoch(world: &World, applied: Option<Generation>) -> Result<()
 async fn serve(world: &World, routes: &mut Routes, link: Link) -> String {
     let Link { mut sender, mut receiver, .. } = link;
     let mut changes = world.route_changes.changed.subscribe();
+    let mut engine = world.engine.changes();
     let (inbox, mut messages) = tokio::sync::mpsc::channel(16);
     // Reading has its own task: a frame must not be lost because a table was due in the middle.
     let reader = tokio::spawn(async move {
@@ -389,11 +397,26 @@ async fn serve(world: &World, routes: &mut Routes, link: Link) -> String {
                     break error.to_string();
                 }
             }
+            () = networks_move(world, &mut engine, &routes.networks) => {}
             () = world.clock.sleep_until(all_due) => {}
         }
     };
     reader.abort();
     broken
+}
+
+/// Returns when the networks of containers are no longer those of the last table.
+async fn networks_move(
+    world: &World,
+    engine: &mut watch::Receiver<u64>,
+    known: &BTreeMap<EnvName, ContainerNetwork>,
+) {
+    while engine.changed().await.is_ok() {
+        if world.engine.networks() != *known {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 async fn push(world: &World, routes: &mut Routes, sender: &mut LinkSender) -> Result<(), String> {

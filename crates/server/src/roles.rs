@@ -383,11 +383,14 @@ impl Running {
 
     async fn kill_apps(&self) {
         let engine = &self.world.engine;
-        let Ok(Ok(listed)) = tokio::time::timeout(KILL_DEADLINE, engine.list()).await else {
+        let Ok(Ok(sight)) = tokio::time::timeout(KILL_DEADLINE, engine.look()).await else {
             tracing::error!("the engine does not say what is to be killed");
             return;
         };
-        let kills = listed.into_iter().map(|instance| async move {
+        for (kind, error) in sight.silent {
+            tracing::error!(%kind, %error, "an engine does not say what is to be killed");
+        }
+        let kills = sight.seen.into_iter().map(|instance| async move {
             let options = StopOptions { grace: Duration::ZERO, ..StopOptions::default() };
             let killed = tokio::time::timeout(KILL_DEADLINE, engine.stop(instance.id, options));
             match killed.await {

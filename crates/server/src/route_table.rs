@@ -8,7 +8,8 @@ use std::time::Duration;
 use ark_model::definition::{Definition, Expose, HealthCheckKind, Protocol, Strategy};
 use ark_model::instance::{InstanceRecord, InstanceState};
 use ark_model::route::{
-    Probe, ProbeCheck, Route, RouteKey, RouteLimits, RouteProtocol, Target, TargetState,
+    ContainerNetwork, Probe, ProbeCheck, Route, RouteKey, RouteLimits, RouteProtocol, Target,
+    TargetState,
 };
 use ark_model::traffic::Split;
 use ark_model::{AppName, Deployment, DeploymentState, EnvName, ReleaseNumber};
@@ -41,6 +42,8 @@ pub struct AppRecords {
     pub instances: Vec<InstanceRecord>,
     /// Discovery port of each `expose` entry.
     pub discovery: BTreeMap<String, u16>,
+    /// The network of its environment's containers, from which the discovery ports are reached too.
+    pub network: Option<ContainerNetwork>,
     /// How the traffic is divided.
     pub division: Division,
 }
@@ -211,6 +214,10 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
             Protocol::Grpc => RouteProtocol::Grpc,
             Protocol::Tcp => RouteProtocol::Tcp,
         },
+        discovery_networks: match discovery_port {
+            Some(_) => records.network.into_iter().collect(),
+            None => Vec::new(),
+        },
         discovery_port,
         limits: RouteLimits {
             hold_ms,
@@ -354,6 +361,7 @@ mod tests {
             .into(),
             instances,
             discovery: [("default".to_owned(), 17_000)].into(),
+            network: Some(ContainerNetwork { address: [172, 18, 0, 1].into(), prefix: 16 }),
             division: Division::Even,
         }
     }
@@ -373,6 +381,8 @@ mod tests {
         assert_eq!(routes[0].hosts, ["web.production.localhost"]);
         assert_eq!(routes[1].hosts, ["pprof.web.production.localhost"]);
         assert_eq!((routes[0].discovery_port, routes[1].discovery_port), (Some(17_000), None));
+        let networks = |at: usize| routes[at].discovery_networks.len();
+        assert_eq!((networks(0), networks(1)), (1, 0));
         let second = |s| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(s);
         let states: Vec<TargetState> = routes[0].targets.iter().map(|t| t.state.clone()).collect();
         assert_eq!(

@@ -9,6 +9,7 @@ use bollard::models::{
 };
 
 use super::DockerOptions;
+use super::network::Network;
 use crate::engine::{INSTANCE_ID_VARIABLE, StartSpec};
 
 /// Which Ark a container belongs to.
@@ -27,7 +28,7 @@ pub(super) fn container(
     spec: &StartSpec,
     image: &str,
     cluster: &str,
-    network: &str,
+    network: &Network,
     options: &DockerOptions,
 ) -> ContainerCreateBody {
     let mut env: Vec<String> =
@@ -64,7 +65,9 @@ pub(super) fn labels(spec: &StartSpec, cluster: &str) -> HashMap<String, String>
     .into()
 }
 
-fn host(spec: &StartSpec, network: &str, options: &DockerOptions) -> HostConfig {
+fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostConfig {
+    let gateway = network.seen.map(|seen| seen.address);
+    let names = gateway.map(|at| spec.host_names.iter().map(move |name| format!("{name}:{at}")));
     let memory = spec.memory_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
     let log = [
         ("max-size", spec.log_limits.file_bytes_max.max(1).to_string()),
@@ -72,7 +75,8 @@ fn host(spec: &StartSpec, network: &str, options: &DockerOptions) -> HostConfig 
     ];
     let writable = ["/tmp", "/run"].map(|path| (path.to_owned(), "mode=1777".to_owned()));
     HostConfig {
-        network_mode: Some(network.to_owned()),
+        network_mode: Some(network.name.clone()),
+        extra_hosts: Some(names.into_iter().flatten().collect()),
         init: Some(true),
         memory,
         // Together with the memory: a limit on memory that swaps is none.

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use ark_model::ids::EnvName;
 use ark_model::instance::EngineState;
-use bollard::query_parameters::{EventsOptionsBuilder, ListNetworksOptionsBuilder};
+use bollard::query_parameters::EventsOptionsBuilder;
 use futures::StreamExt;
 
 use super::{Inner, config, unavailable};
@@ -94,21 +95,7 @@ impl Inner {
     async fn tidy(&self) -> Result<(), EngineError> {
         let pruned = self.place.prune(self.options.log_retention, self.options.removed_max);
         pruned.map_err(|e| unavailable("delete old logs", e))?;
-        let used: Vec<String> =
-            self.list().await?.into_iter().map(|seen| seen.env.to_string()).collect();
-        let docker = self.connection.get().await?;
-        let label = format!("{}={}", config::CLUSTER, self.cluster);
-        let filters = HashMap::from([("label".to_owned(), vec![label])]);
-        let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
-        let networks = docker.list_networks(Some(options)).await;
-        for network in networks.map_err(|e| unavailable("list networks", e))? {
-            let env = network.labels.as_ref().and_then(|labels| labels.get(config::ENV));
-            let (Some(name), Some(env)) = (network.name.as_deref(), env) else { continue };
-            // One that a container just joined refuses; it is tried again at the next look.
-            if !used.contains(env) {
-                let _ = docker.remove_network(name).await;
-            }
-        }
-        Ok(())
+        let used: Vec<EnvName> = self.list().await?.into_iter().map(|seen| seen.env).collect();
+        self.tidy_networks(&used).await
     }
 }

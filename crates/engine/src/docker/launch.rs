@@ -3,12 +3,11 @@
 //! over the same place (`events::follow`): a start without a container stands in a file, a
 //! container that was created and not started is started.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use ark_model::ids::{EnvName, InstanceId};
+use ark_model::ids::InstanceId;
 use ark_model::instance::StartFailure;
-use bollard::models::{ContainerStateStatusEnum, NetworkCreateRequest};
+use bollard::models::ContainerStateStatusEnum;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, CreateImageOptionsBuilder};
 use futures::TryStreamExt;
 
@@ -169,32 +168,6 @@ impl Inner {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(refused(connection::words(&error))),
             Err(_) => Err(refused(format!("not fetched within {:?}", self.options.pull_timeout))),
-        }
-    }
-
-    /// The network of an environment, made when it is not there.
-    async fn network(&self, env: &EnvName) -> Result<String, EngineError> {
-        let docker = self.connection.get().await?;
-        let name = format!("ark-{}-{env}", &self.cluster[..8]);
-        // The daemon makes a second network of the same name without a word.
-        let _making = self.networks.lock().await;
-        match docker.inspect_network(&name, None).await {
-            Ok(_) => return Ok(name),
-            Err(error) if connection::status(&error) == Some(404) => {}
-            Err(error) => return Err(unavailable("look for the environment's network", error)),
-        }
-        let labels = [(config::CLUSTER, self.cluster.clone()), (config::ENV, env.to_string())];
-        let request = NetworkCreateRequest {
-            name: name.clone(),
-            driver: Some("bridge".to_owned()),
-            labels: Some(HashMap::from(labels.map(|(name, value)| (name.to_owned(), value)))),
-            ..NetworkCreateRequest::default()
-        };
-        match docker.create_network(request).await {
-            Ok(_) => Ok(name),
-            // Somebody was faster.
-            Err(error) if connection::status(&error) == Some(409) => Ok(name),
-            Err(error) => Err(unavailable("make the environment's network", error)),
         }
     }
 }

@@ -16,18 +16,20 @@ mod events;
 mod exec;
 mod launch;
 mod logs;
+mod network;
 mod observe;
 mod place;
 mod stats;
 mod stop;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ark_model::ids::InstanceId;
+use ark_model::ids::{EnvName, InstanceId};
 use ark_model::instance::{EngineState, ObservedInstance};
+use ark_model::route::ContainerNetwork;
 use async_trait::async_trait;
 use bollard::query_parameters::RemoveContainerOptions;
 use tokio::sync::watch;
@@ -91,6 +93,8 @@ struct Inner {
     busy: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<()>>>>,
     /// Held while a network is looked for and made.
     networks: tokio::sync::Mutex<()>,
+    /// The networks as last seen; also in a file.
+    seen: Mutex<BTreeMap<EnvName, ContainerNetwork>>,
 }
 
 impl DockerEngine {
@@ -103,6 +107,7 @@ impl DockerEngine {
         let failed = |e| unavailable("make the directory of containers", e);
         let place = Place::open(&data_dir.join("docker")).map_err(failed)?;
         let cluster = place.cluster().map_err(failed)?;
+        let seen = Mutex::new(place.networks());
         let inner = Arc::new(Inner {
             connection: Connection::new(options.socket.clone()),
             place,
@@ -112,6 +117,7 @@ impl DockerEngine {
             changes: watch::Sender::new(0),
             busy: Mutex::default(),
             networks: tokio::sync::Mutex::default(),
+            seen,
         });
         let follower = tokio::spawn(events::follow(Arc::downgrade(&inner)));
         Ok(Self { inner, follower })
@@ -244,6 +250,10 @@ impl Engine for DockerEngine {
 
     async fn list(&self) -> Result<Vec<ObservedInstance>, EngineError> {
         self.inner.list().await
+    }
+
+    fn networks(&self) -> BTreeMap<EnvName, ContainerNetwork> {
+        self.inner.seen_networks()
     }
 
     async fn logs(&self, id: InstanceId, query: LogQuery) -> Result<LogStream, EngineError> {

@@ -6,9 +6,11 @@
 //! | `pending/<id>.json` | a start that waits for its image, with all it needs (mode 0600: it holds secrets), or why it failed (then without them) |
 //! | `stops/<id>.json` | when a stop was asked for and when its grace ends |
 //! | `removed/<id>.jsonl` | the log of a removed container |
+//! | `networks.json` | the environments' networks as last seen: the gateway listens in them, also while the daemon is away |
 //!
 //! Each file is replaced whole by rename. Written and read by this engine alone.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -17,6 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use ark_model::ids::{AppName, EnvName, InstanceId, ReleaseNumber};
 use ark_model::instance::{PortBinding, StartFailure};
+use ark_model::route::ContainerNetwork;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -54,6 +57,8 @@ pub(super) struct PendingSpec {
     variables: Vec<(String, String)>,
     reference: String,
     digest: Option<String>,
+    #[serde(default)]
+    host_names: Vec<String>,
     ports: Vec<PortBinding>,
     memory_bytes: Option<u64>,
     cpu_cores: Option<f64>,
@@ -75,6 +80,7 @@ impl Pending {
                 variables: spec.variables.clone(),
                 reference: reference.to_owned(),
                 digest: digest.map(str::to_owned),
+                host_names: spec.host_names.clone(),
                 ports: spec.ports.clone(),
                 memory_bytes: spec.memory_bytes,
                 cpu_cores: spec.cpu_cores,
@@ -100,6 +106,7 @@ impl Pending {
                 reference: kept.reference.clone(),
                 digest: kept.digest.clone(),
             },
+            host_names: kept.host_names.clone(),
             ports: kept.ports.clone(),
             memory_bytes: kept.memory_bytes,
             cpu_cores: kept.cpu_cores,
@@ -183,6 +190,18 @@ impl Place {
 
     pub(super) fn write_removed_log(&self, id: InstanceId, lines: &[u8]) -> io::Result<()> {
         replace(&self.removed_log(id), lines)
+    }
+
+    /// The networks as last seen.
+    pub(super) fn networks(&self) -> BTreeMap<EnvName, ContainerNetwork> {
+        read(&self.root.join("networks.json")).unwrap_or_default()
+    }
+
+    pub(super) fn write_networks(
+        &self,
+        networks: &BTreeMap<EnvName, ContainerNetwork>,
+    ) -> io::Result<()> {
+        replace(&self.root.join("networks.json"), &serde_json::to_vec(networks)?)
     }
 
     /// What belongs to a removed instance, its log excepted.

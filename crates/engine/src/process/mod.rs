@@ -144,6 +144,11 @@ impl ProcessEngine {
     }
 
     /// Runs blocking work away from the runtime's own threads.
+    /// Whether an instance is this engine's and not removed.
+    pub(crate) fn knows(&self, id: InstanceId) -> bool {
+        self.inner.instances.path(id).exists()
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, EngineError> + Send + 'static,

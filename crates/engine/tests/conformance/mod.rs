@@ -68,6 +68,7 @@ pub(crate) fn plain_spec(command: Vec<String>) -> StartSpec {
         command,
         variables: vec![("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())],
         artifact: ArtifactSource::None,
+        host_names: Vec::new(),
         ports: Vec::new(),
         memory_bytes: None,
         cpu_cores: None,

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// The image of all tests: busybox and nothing else.
 pub(crate) const IMAGE: &str = "ark-test/busybox:1";
+/// Where daemons of tests live: the process that started one follows.
+const ROOT: &str = "ark-test-docker-";
 const DAEMON_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The daemon's socket, or why there is none. Asked once in a test process.
@@ -38,14 +40,21 @@ fn answers(socket: &Path) -> bool {
     info.is_ok_and(|status| status.success())
 }
 
-/// A daemon of our own. It is told to end when the thread that started it does, so that thread
-/// lives as long as the tests.
+/// A daemon of our own, for all tests of this process.
 fn start() -> Result<PathBuf, String> {
     sweep();
-    let root = std::env::temp_dir().join(format!("ark-test-docker-{}", std::process::id()));
-    std::fs::create_dir_all(&root).map_err(|e| e.to_string())?;
+    let root = std::env::temp_dir().join(format!("{ROOT}{}", std::process::id()));
+    spawn(&root, &[])
+}
+
+/// It is told to end when the thread that started it does, so that thread lives as long as the
+/// tests.
+fn spawn(root: &Path, more: &[&str]) -> Result<PathBuf, String> {
+    std::fs::create_dir_all(root).map_err(|e| e.to_string())?;
     let socket = root.join("docker.sock");
-    let log = std::fs::File::create(root.join("dockerd.log")).map_err(|e| e.to_string())?;
+    let mut log = std::fs::OpenOptions::new();
+    let log = log.create(true).append(true).open(root.join("dockerd.log"));
+    let log = log.map_err(|e| e.to_string())?;
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "TERM", "dockerd", "--host"])
@@ -56,6 +65,7 @@ fn start() -> Result<PathBuf, String> {
         .arg(root.join("exec"))
         .arg("--pidfile")
         .arg(root.join("pid"))
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log);
@@ -72,12 +82,69 @@ fn start() -> Result<PathBuf, String> {
     Ok(socket)
 }
 
+/// A daemon of one test, which stops and starts it. Its containers end with it.
+pub(crate) struct OwnDaemon {
+    root: PathBuf,
+    pub(crate) socket: PathBuf,
+    options: Vec<&'static str>,
+}
+
+impl OwnDaemon {
+    pub(crate) fn start(name: &str, options: &[&'static str]) -> Result<Self, String> {
+        sweep();
+        let root = std::env::temp_dir().join(format!("{ROOT}{}-{name}", std::process::id()));
+        let socket = spawn(&root, options)?;
+        make_image(&socket)?;
+        Ok(Self { root, socket, options: options.to_vec() })
+    }
+
+    fn pid(&self) -> String {
+        std::fs::read_to_string(self.root.join("pid")).unwrap_or_default().trim().to_owned()
+    }
+
+    /// Ends it in order, as a restart of its service does.
+    pub(crate) fn stop(&self) {
+        let pid = self.pid();
+        let lives = || !pid.is_empty() && Path::new("/proc").join(&pid).exists();
+        let told = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(told.is_ok_and(|status| status.success()), "the daemon is not told to end");
+        let begun = Instant::now();
+        while lives() {
+            assert!(begun.elapsed() < DAEMON_DEADLINE, "the daemon does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub(crate) fn again(&self) {
+        spawn(&self.root, &self.options).unwrap();
+    }
+}
+
+impl Drop for OwnDaemon {
+    fn drop(&mut self) {
+        if !answers(&self.socket) && spawn(&self.root, &self.options).is_err() {
+            return;
+        }
+        let script = "docker ps -aq | xargs -r docker rm -fv";
+        let host = format!("unix://{}", self.socket.display());
+        let _ = Command::new("sh").args(["-c", script]).env("DOCKER_HOST", host).output();
+        let pid = self.pid();
+        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        let begun = Instant::now();
+        while Path::new("/proc").join(&pid).exists() && begun.elapsed() < DAEMON_DEADLINE {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
 /// Deletes what daemons of earlier test processes left.
 fn sweep() {
     let entries = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let Some(pid) = name.strip_prefix("ark-test-docker-") else { continue };
+        let Some(name) = name.strip_prefix(ROOT) else { continue };
+        let pid = name.split('-').next().unwrap_or_default();
         let daemon = std::fs::read_to_string(path.join("pid")).unwrap_or_default();
         let lives = |pid: &str| !pid.is_empty() && Path::new("/proc").join(pid.trim()).exists();
         if !lives(pid) && !lives(&daemon) {

@@ -4,12 +4,22 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use ark_model::gateway::RefusalKind;
+use ark_model::route::ContainerNetwork;
+
 use super::message::{Entry, Message};
 use super::{TICK, Worker};
 use crate::wire::conn;
 
 impl Worker {
-    pub(super) fn listen(self: &Rc<Self>, listener: std::net::TcpListener, entry: Entry) {
+    /// Accepts from a socket; who is not of the network `only` is not served.
+    pub(super) fn listen(
+        self: &Rc<Self>,
+        listener: std::net::TcpListener,
+        entry: Entry,
+        only: Option<ContainerNetwork>,
+    ) {
+        let bound = listener.local_addr().ok();
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
@@ -24,6 +34,9 @@ impl Worker {
                     tokio::time::sleep(TICK).await;
                 }
                 match listener.accept().await {
+                    Ok((_, peer)) if only.is_some_and(|network| !network.contains(peer.ip())) => {
+                        worker.shared.refusals.count(RefusalKind::Stranger);
+                    }
                     Ok((stream, peer)) => worker.place(stream, peer, entry),
                     Err(error) if is_of_connection(&error) => {}
                     Err(error) => {
@@ -34,7 +47,7 @@ impl Worker {
                 }
             }
         });
-        self.accepting.borrow_mut().push((entry, task));
+        self.accepting.borrow_mut().push((bound, task));
     }
 
     /// Serves an accepted connection here, or hands it to a worker that has clearly fewer:

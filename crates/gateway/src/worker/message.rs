@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ark_model::route::ContainerNetwork;
 use tokio::sync::oneshot;
 
 use crate::listen::Door;
@@ -14,9 +15,14 @@ pub(crate) enum Message {
     /// A new table. Answered when it is in force on this worker.
     Install { table: Arc<Table>, changes: Arc<Changes>, done: oneshot::Sender<()> },
     /// Accept from this socket.
-    Listen { listener: std::net::TcpListener, entry: Entry },
-    /// No longer accept from this route's own port.
-    Unlisten { entry: Entry },
+    Listen {
+        listener: std::net::TcpListener,
+        entry: Entry,
+        /// Whom to serve, when not everyone.
+        only: Option<ContainerNetwork>,
+    },
+    /// No longer accept from the socket that is bound to this address.
+    Unlisten { address: SocketAddr },
     /// Serve a connection that another worker accepted.
     Serve { stream: std::net::TcpStream, peer: SocketAddr, entry: Entry },
     /// A target may have become ready: requests that are held look again.

@@ -222,6 +222,7 @@ pub fn route(targets: Vec<Target>) -> Route {
         path: "/".to_owned(),
         protocol: RouteProtocol::Http,
         discovery_port: None,
+        discovery_networks: Vec::new(),
         limits: RouteLimits::default(),
         split: None,
         maintenance: None,

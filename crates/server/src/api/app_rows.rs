@@ -266,11 +266,6 @@ pub(super) fn unenforced(
 ) -> Vec<NotEnforced> {
     let kind = engine.kind_for(artifact);
     let mut all = not_enforced(definition, definition_engine(kind));
-    if kind == EngineKind::Docker && !definition.dependencies.is_empty() {
-        let reason = "discovery is on the host's loopback, which a container does not reach; give \
-                      it addresses by its configuration";
-        all.push(NotEnforced { path: "dependencies".to_owned(), reason: reason.to_owned() });
-    }
     let capabilities = engine.capabilities();
     let resources = &definition.resources;
     let limits = [

@@ -109,10 +109,17 @@ fn gateway(state: &Shared) -> DoctorCheck {
 
 async fn engine(state: &Shared) -> DoctorCheck {
     let kind = state.engine.kind();
-    match tokio::time::timeout(ENGINE_DEADLINE, state.engine.list()).await {
-        Ok(Ok(listed)) => {
-            let detail = format!("{kind}, knows {} instances", listed.len());
-            check("engine", CheckOutcome::Ok, detail)
+    match tokio::time::timeout(ENGINE_DEADLINE, state.engine.look()).await {
+        Ok(Ok(sight)) => {
+            let detail = format!("{kind}, knows {} instances", sight.seen.len());
+            match sight.silent.first() {
+                None => check("engine", CheckOutcome::Ok, detail),
+                Some((silent, error)) => {
+                    let detail =
+                        format!("{detail}; nothing is known of {silent}: {}", chain(error));
+                    check("engine", CheckOutcome::Fail, detail)
+                }
+            }
         }
         Ok(Err(error)) => check("engine", CheckOutcome::Fail, format!("{kind}: {}", chain(&error))),
         Err(_) => check("engine", CheckOutcome::Fail, format!("{kind} does not answer")),

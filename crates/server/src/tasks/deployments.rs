@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ark_engine::{EngineKind, Sight};
 use ark_model::instance::{EngineState, ObservedInstance};
 use ark_model::{AppName, EnvName, InstanceId, ReleaseNumber};
 use ark_planner::time::after;
@@ -55,14 +56,20 @@ pub enum TaskError {
 #[derive(Debug, Default)]
 pub(super) struct Listed {
     /// By instance; `None` when the engine could not be asked.
-    pub(super) states: Option<HashMap<InstanceId, EngineState>>,
+    states: Option<HashMap<InstanceId, EngineState>>,
+    /// Of these kinds nothing is known beyond that.
+    silent: Vec<EngineKind>,
 }
 
 impl Listed {
-    /// The engine's word on an instance, `Gone` when it has none.
-    pub(super) fn state(&self, id: InstanceId) -> Option<EngineState> {
-        let states = self.states.as_ref()?;
-        Some(states.get(&id).cloned().unwrap_or(EngineState::Gone))
+    /// The engine's word on an instance, `Gone` when it has none; `None` when nothing is known.
+    /// `kind` is the engine that runs it, `None` when its release is forgotten.
+    pub(super) fn state(&self, id: InstanceId, kind: Option<EngineKind>) -> Option<EngineState> {
+        if let Some(state) = self.states.as_ref()?.get(&id) {
+            return Some(state.clone());
+        }
+        let asked = self.silent.is_empty() || kind.is_some_and(|k| !self.silent.contains(&k));
+        asked.then_some(EngineState::Gone)
     }
 }
 
@@ -75,6 +82,8 @@ pub struct Deployments {
     timers: HashMap<AppKey, Timestamp>,
     events_seen: Option<u64>,
     known: HashMap<InstanceId, EngineState>,
+    /// Engines that said nothing in the last round: told once.
+    silent: Vec<EngineKind>,
     all_due: Option<Timestamp>,
     facts: Facts,
 }
@@ -133,9 +142,9 @@ impl Deployments {
     /// Asks the engine what runs; answers also whose state changed since the last round.
     async fn look(&mut self, world: &World) -> (Listed, Vec<AppKey>) {
         let deadline = world.clock.sleep_until(after(world.clock.now(), LIST_DEADLINE));
-        let list = futures::future::select(Box::pin(world.engine.list()), deadline).await;
-        let listed = match list {
-            futures::future::Either::Left((Ok(listed), _)) => listed,
+        let list = futures::future::select(Box::pin(world.engine.look()), deadline).await;
+        let Sight { seen, silent } = match list {
+            futures::future::Either::Left((Ok(sight), _)) => sight,
             futures::future::Either::Left((Err(error), _)) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -148,9 +157,17 @@ impl Deployments {
                 return (Listed::default(), Vec::new());
             }
         };
-        let mut states = HashMap::with_capacity(listed.len());
+        for (kind, error) in silent.iter().filter(|(kind, _)| !self.silent.contains(kind)) {
+            tracing::warn!(
+                %kind,
+                error = error as &dyn std::error::Error,
+                "nothing is known of what this engine runs"
+            );
+        }
+        let silent: Vec<EngineKind> = silent.into_iter().map(|(kind, _)| kind).collect();
+        let mut states = HashMap::with_capacity(seen.len());
         let mut changed = Vec::new();
-        for ObservedInstance { id, env, app, state, .. } in listed {
+        for ObservedInstance { id, env, app, state, .. } in seen {
             if self.known.get(&id) != Some(&state) {
                 changed.push((env, app));
             }
@@ -158,11 +175,13 @@ impl Deployments {
         }
         // What vanished belongs to an app that the full look finds; the engine no longer says
         // which.
-        if self.known.keys().any(|id| !states.contains_key(id)) {
+        let vanished = self.known.keys().any(|id| !states.contains_key(id));
+        if (vanished && silent.is_empty()) || self.silent != silent {
             self.all_due = None;
         }
+        self.silent.clone_from(&silent);
         self.known = states.clone();
-        (Listed { states: Some(states) }, changed)
+        (Listed { states: Some(states), silent }, changed)
     }
 
     async fn dirty(

@@ -12,7 +12,7 @@ use ark_planner::time::{after, since};
 use futures::future::{Either, select};
 
 use super::deployments::Listed;
-use super::reconcile::ReleaseFacts;
+use super::reconcile::{ReleaseFacts, engine_of};
 use super::start_spec;
 use crate::world::World;
 
@@ -30,7 +30,7 @@ pub(super) async fn carry_out(
     let mut again = false;
     for record in records {
         let facts = releases.get(&record.release);
-        let state = listed.state(record.id);
+        let state = listed.state(record.id, engine_of(world, facts));
         let call = match (record.state, state, facts) {
             (InstanceState::Starting, Some(EngineState::Gone), Some(facts)) => {
                 start(world, record, facts).await

@@ -52,8 +52,8 @@ impl Housekeeping {
     /// on record is forgotten by the engine too.
     async fn end_strangers(&mut self, world: &World) -> Result<(), TaskError> {
         let deadline = world.clock.sleep_until(after(world.clock.now(), CALL_DEADLINE));
-        let listed = match select(Box::pin(world.engine.list()), deadline).await {
-            Either::Left((Ok(listed), _)) => listed,
+        let listed = match select(Box::pin(world.engine.look()), deadline).await {
+            Either::Left((Ok(sight), _)) => sight.seen,
             // The deployment loop says that the engine does not answer.
             Either::Left((Err(_), _)) | Either::Right(_) => return Ok(()),
         };

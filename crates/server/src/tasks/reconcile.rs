@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use ark_engine::EngineKind;
 use ark_model::definition::{Definition, Readiness};
 use ark_model::environment::{AppState, EnvKind, EnvState};
 use ark_model::instance::{EngineState, InstanceRecord, ProcessIdentity};
@@ -125,7 +126,7 @@ pub(super) async fn reconcile(
         measured: &measured,
         planted: world.planted,
     });
-    let running = newly_running(&loaded, listed);
+    let running = newly_running(world, &loaded, &releases, listed);
     let mut wake_at = planned.wake_at;
     let records = if changes_something(&planned) || !running.is_empty() {
         let diagnoses = diagnose::diagnose(world, &loaded, &planned, now).await;
@@ -238,7 +239,7 @@ fn see(
             Seen::new(
                 record,
                 drain,
-                listed.state(record.id),
+                listed.state(record.id, engine_of(world, facts)),
                 probe,
                 observations.admission(record.id),
                 observations.in_flight(record.id),
@@ -261,12 +262,23 @@ fn share(
     if routed { world.observations.share(key) } else { ShareSeen::Unrouted }
 }
 
+/// Which engine runs a release's instances.
+pub(super) fn engine_of(world: &World, facts: Option<&Arc<ReleaseFacts>>) -> Option<EngineKind> {
+    facts.map(|facts| world.engine.kind_for(&facts.release.content.artifact))
+}
+
 /// Instances that the engine runs and of which that is not recorded yet.
-fn newly_running(loaded: &Loaded, listed: &Listed) -> Vec<Running> {
+fn newly_running(
+    world: &World,
+    loaded: &Loaded,
+    releases: &HashMap<ReleaseNumber, Arc<ReleaseFacts>>,
+    listed: &Listed,
+) -> Vec<Running> {
+    let kind = |record: &InstanceRecord| engine_of(world, releases.get(&record.release));
     loaded
         .instances
         .iter()
-        .filter_map(|record| match listed.state(record.id)? {
+        .filter_map(|record| match listed.state(record.id, kind(record))? {
             EngineState::Running { since, process, address }
                 if record.running_since.is_none() || record.process != process =>
             {

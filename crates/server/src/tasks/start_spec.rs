@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ark_engine::{ArtifactSource, LogLimits, StartSpec};
+use ark_engine::{ArtifactSource, EngineKind, LogLimits, StartSpec};
 use ark_model::artifact::Artifact;
 use ark_model::definition::Protocol;
 use ark_model::instance::InstanceRecord;
@@ -51,7 +51,17 @@ pub(super) async fn build(
     let release = &facts.release;
     let definition = &facts.definition;
     let values = values(world, release).await?;
-    let dependencies = dependencies(world, &record.env, &definition.dependencies).await?;
+    let mut dependencies = dependencies(world, &record.env, &definition.dependencies).await?;
+    let mut host_names = Vec::new();
+    if world.engine.kind_for(&release.content.artifact) == EngineKind::Docker {
+        // The gateway is elsewhere for a container: at the host's address in its network, which
+        // only the engine knows, under each app's name.
+        for found in &mut dependencies {
+            found.host = found.app.to_string();
+            host_names.push(found.host.clone());
+        }
+        host_names.dedup();
+    }
     let who = Identity { env: &record.env, app: &record.app, instance: Some(record.id) };
     let variables = assemble(who, definition, values, &record.ports, &dependencies);
     Ok(StartSpec {
@@ -62,6 +72,7 @@ pub(super) async fn build(
         command: definition.run.command.clone().unwrap_or_default(),
         variables: variables.into_iter().collect(),
         artifact: artifact(world, release).await?,
+        host_names,
         ports: record.ports.clone(),
         memory_bytes: definition.resources.max_mem.map(|bytes| bytes.0),
         cpu_cores: definition.resources.cpu.filter(|cores| *cores > 0.0),

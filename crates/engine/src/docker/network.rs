@@ -1,0 +1,147 @@
+//! One bridge network per environment: made with the first container, removed after the last. What
+//! the daemon says of them is remembered, because the gateway listens in them also while the
+//! daemon is away. Used by `launch` and `events`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::PoisonError;
+
+use ark_model::ids::EnvName;
+use ark_model::route::ContainerNetwork;
+use bollard::models::{Ipam, NetworkCreateRequest};
+use bollard::query_parameters::ListNetworksOptionsBuilder;
+
+use super::{Inner, config, connection, unavailable};
+use crate::engine::EngineError;
+
+/// A network for a container.
+pub(super) struct Network {
+    pub(super) name: String,
+    /// As the host sees it; `None` where it has no address of version 4.
+    pub(super) seen: Option<ContainerNetwork>,
+}
+
+impl Inner {
+    /// The network of an environment, made when it is not there.
+    pub(super) async fn network(&self, env: &EnvName) -> Result<Network, EngineError> {
+        let docker = self.connection.get().await?;
+        let name = format!("ark-{}-{env}", &self.cluster[..8]);
+        // The daemon makes a second network of the same name without a word.
+        let _making = self.networks.lock().await;
+        let look = async || match docker.inspect_network(&name, None).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if connection::status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(unavailable("look for the environment's network", error)),
+        };
+        let mut found = look().await?;
+        if found.is_none() {
+            let labels = [(config::CLUSTER, self.cluster.clone()), (config::ENV, env.to_string())];
+            let request = NetworkCreateRequest {
+                name: name.clone(),
+                driver: Some("bridge".to_owned()),
+                labels: Some(HashMap::from(labels.map(|(name, value)| (name.to_owned(), value)))),
+                ..NetworkCreateRequest::default()
+            };
+            match docker.create_network(request).await {
+                Ok(_) => {}
+                // Somebody was faster.
+                Err(error) if connection::status(&error) == Some(409) => {}
+                Err(error) => return Err(unavailable("make the environment's network", error)),
+            }
+            found = look().await?;
+        }
+        let seen = found.and_then(|found| seen(found.ipam.as_ref()));
+        if let Some(seen) = seen {
+            let mut all = self.seen_networks();
+            all.insert(env.clone(), seen);
+            self.remember(all)?;
+        }
+        Ok(Network { name, seen })
+    }
+
+    /// The networks as last seen.
+    pub(super) fn seen_networks(&self) -> BTreeMap<EnvName, ContainerNetwork> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, now: BTreeMap<EnvName, ContainerNetwork>) -> Result<(), EngineError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == now {
+            return Ok(());
+        }
+        let written = self.place.write_networks(&now);
+        written.map_err(|e| unavailable("record the networks", e))?;
+        *seen = now;
+        drop(seen);
+        self.changed();
+        Ok(())
+    }
+
+    /// Looks at all networks of this Ark, and removes those of environments that are not used.
+    pub(super) async fn tidy_networks(&self, used: &[EnvName]) -> Result<(), EngineError> {
+        let _making = self.networks.lock().await;
+        let docker = self.connection.get().await?;
+        let label = format!("{}={}", config::CLUSTER, self.cluster);
+        let filters = HashMap::from([("label".to_owned(), vec![label])]);
+        let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
+        let networks = docker.list_networks(Some(options)).await;
+        let mut left = BTreeMap::new();
+        for network in networks.map_err(|e| unavailable("list networks", e))? {
+            let env = network.labels.as_ref().and_then(|labels| labels.get(config::ENV));
+            let env = env.and_then(|env| env.parse::<EnvName>().ok());
+            let (Some(name), Some(env)) = (network.name.as_deref(), env) else { continue };
+            // One that a container just joined refuses; it is tried again at the next look.
+            if !used.contains(&env) && docker.remove_network(name).await.is_ok() {
+                continue;
+            }
+            left.extend(seen(network.ipam.as_ref()).map(|seen| (env, seen)));
+        }
+        self.remember(left)
+    }
+}
+
+/// The host's address in a network and its size, of version 4.
+fn seen(ipam: Option<&Ipam>) -> Option<ContainerNetwork> {
+    ipam?.config.iter().flatten().find_map(|pool| {
+        let (first, prefix) = pool.subnet.as_deref()?.split_once('/')?;
+        let (first, prefix): (Ipv4Addr, u8) = (first.parse().ok()?, prefix.parse().ok()?);
+        // Unless told otherwise, the daemon takes the first address for the host.
+        let address = match pool.gateway.as_deref().filter(|gateway| !gateway.is_empty()) {
+            Some(gateway) => gateway.split('/').next()?.parse().ok()?,
+            None => Ipv4Addr::from(u32::from(first).checked_add(1)?),
+        };
+        Some(ContainerNetwork { address, prefix }).filter(|_| prefix <= 32)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::IpamConfig;
+
+    use super::*;
+
+    #[test]
+    fn the_hosts_address_is_the_gateway_or_the_first() {
+        let pool = |subnet: &str, gateway: Option<&str>| IpamConfig {
+            subnet: Some(subnet.to_owned()),
+            gateway: gateway.map(str::to_owned),
+            ..IpamConfig::default()
+        };
+        let network =
+            |address: [u8; 4], prefix| Some(ContainerNetwork { address: address.into(), prefix });
+        for (pools, expected) in [
+            (vec![pool("172.18.0.0/16", Some("172.18.0.1"))], network([172, 18, 0, 1], 16)),
+            (vec![pool("10.9.0.0/24", Some("10.9.0.254/24"))], network([10, 9, 0, 254], 24)),
+            (vec![pool("10.9.0.0/24", None)], network([10, 9, 0, 1], 24)),
+            (
+                vec![pool("fd00::/64", Some("fd00::1")), pool("10.9.0.0/24", Some(""))],
+                network([10, 9, 0, 1], 24),
+            ),
+            (vec![pool("fd00::/64", None)], None),
+            (vec![], None),
+        ] {
+            let ipam = Ipam { config: Some(pools.clone()), ..Ipam::default() };
+            assert_eq!(seen(Some(&ipam)), expected, "{pools:?}");
+        }
+    }
+}
