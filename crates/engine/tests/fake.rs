@@ -9,7 +9,7 @@ use ark_engine::fake::{Behaviour, Ending, FakeEngine, OnStop};
 use ark_engine::{ArtifactSource, Engine, StartSpec};
 use ark_model::artifact::ManifestNode;
 use ark_model::instance::StartFailure;
-use conformance::{Fixture, Program, conformance_suite, plain_spec};
+use conformance::{Fixture, Program, plain_spec};
 use jiff::Timestamp;
 
 struct FakeFixture {
@@ -78,28 +78,5 @@ fn behaviour(spec: &StartSpec) -> Behaviour {
     behaviour
 }
 
-conformance_suite! { FakeFixture::new();
-    basic: [
-        a_start_runs_and_is_listed_with_its_labels,
-        a_second_start_does_nothing,
-        a_stop_is_obeyed,
-        a_stop_that_is_ignored_ends_by_force,
-        stopping_again_shortens_the_grace_and_never_lengthens_it,
-        a_kill_ends_at_once,
-        a_stop_right_after_a_start_is_not_lost,
-        endings_are_kept_as_they_were,
-        a_crash_loop_leaves_every_ending,
-        a_missing_command_is_named,
-        a_missing_blob_is_named,
-        a_taken_port_is_named,
-        what_can_never_run_is_refused_at_once,
-        only_what_has_ended_is_removed,
-        the_unknown_is_said_to_be_unknown,
-        what_has_ended_has_no_stats_and_no_exec,
-        a_new_engine_object_adopts_everything,
-        what_ends_while_no_engine_looks_is_known_later,
-        changes_wake_a_waiter,
-        an_exec_passes_its_code_on,
-        two_hundred_instances_at_once,
-    ]
-}
+conformance::suite! { every, _name => FakeFixture::new(); }
+conformance::suite! { on_the_host, _name => FakeFixture::new(); }

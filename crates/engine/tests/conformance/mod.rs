@@ -1,6 +1,6 @@
 //! What every engine must do, written from what the process engine and Docker do. Each test is an
-//! async function over a [`Fixture`]; `conformance_suite!` makes `#[tokio::test]`s of them for one
-//! fixture. `basic` holds for every engine, `programs` for those that run real programs.
+//! async function over a [`Fixture`]; `suite!` makes `#[tokio::test]`s of a group of them for one
+//! fixture. The list of all cases is in `cases`, and nowhere else.
 
 #![allow(
     dead_code,
@@ -10,6 +10,7 @@
 )]
 
 pub(crate) mod basic;
+mod cases;
 pub(crate) mod logs;
 pub(crate) mod programs;
 
@@ -56,6 +57,28 @@ pub(crate) enum Program {
     Prints(Vec<String>),
     /// `sh -c`; for engines that run programs.
     Shell(String),
+}
+
+/// What writes `up` says that its signal is caught from now on.
+const OBEYS: &str = "trap 'exit 0' TERM; echo up; sleep 1000 & wait";
+
+impl Program {
+    /// As a command, for engines that run programs.
+    pub(crate) fn command(&self) -> Vec<String> {
+        let script = match self {
+            Self::Obeys => OBEYS.to_owned(),
+            Self::Ignores => "trap '' TERM; echo up; sleep 1000".to_owned(),
+            Self::Exits(code) => format!("exit {code}"),
+            Self::DiesOf(signal) => format!("kill -{signal} $$; sleep 10"),
+            Self::Missing => return vec!["no-such-command".to_owned()],
+            Self::Prints(lines) => {
+                let echo = |line: &String| format!("echo '{line}';");
+                lines.iter().map(echo).collect::<String>() + OBEYS
+            }
+            Self::Shell(script) => script.clone(),
+        };
+        vec!["sh".to_owned(), "-c".to_owned(), script]
+    }
 }
 
 /// A spec of a new instance that runs `command`.
@@ -202,16 +225,4 @@ impl Blobs {
     }
 }
 
-/// Makes a test of each named function, over a new fixture each.
-macro_rules! conformance_suite {
-    ($fixture:expr; $($module:ident: [$($test:ident),* $(,)?])*) => {
-        $($(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                let mut fixture = $fixture;
-                $crate::conformance::$module::$test(&mut fixture).await;
-            }
-        )*)*
-    };
-}
-pub(crate) use conformance_suite;
+pub(crate) use cases::{cases, suite};

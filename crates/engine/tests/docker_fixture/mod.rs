@@ -15,8 +15,6 @@ use crate::conformance::{Fixture, Program, plain_spec};
 #[allow(unused_imports, reason = "each test binary uses its part")]
 pub(crate) use daemon::{IMAGE, daemon, docker, skip};
 
-const OBEYS: &str = "trap 'exit 0' TERM; echo up; sleep 1000 & wait";
-
 pub(crate) struct DockerFixture {
     place: TempDir,
     pub(crate) socket: PathBuf,
@@ -53,19 +51,7 @@ impl Fixture for DockerFixture {
     }
 
     fn spec(&self, program: &Program) -> StartSpec {
-        let script = match program {
-            Program::Obeys => OBEYS.to_owned(),
-            Program::Ignores => "trap '' TERM; echo up; sleep 1000".to_owned(),
-            Program::Exits(code) => format!("exit {code}"),
-            Program::DiesOf(signal) => format!("kill -{signal} $$; sleep 10"),
-            Program::Missing => return image_spec(vec!["no-such-command".to_owned()]),
-            Program::Prints(lines) => {
-                let echo = |line: &String| format!("echo '{line}';");
-                lines.iter().map(echo).collect::<String>() + OBEYS
-            }
-            Program::Shell(script) => script.clone(),
-        };
-        image_spec(vec!["sh".to_owned(), "-c".to_owned(), script])
+        image_spec(program.command())
     }
 }
 

@@ -12,9 +12,6 @@ use tempfile::TempDir;
 
 use crate::conformance::{self, Fixture, Program, plain_spec};
 
-/// `up` says that the signal is caught from now on.
-const OBEYS: &str = "trap 'exit 0' TERM; echo up; sleep 1000 & wait";
-
 pub(crate) struct ProcessFixture {
     place: TempDir,
     cgroups: CgroupUse,
@@ -61,19 +58,7 @@ impl Fixture for ProcessFixture {
     }
 
     fn spec(&self, program: &Program) -> StartSpec {
-        let script = match program {
-            Program::Obeys => OBEYS.to_owned(),
-            Program::Ignores => "trap '' TERM; echo up; sleep 1000".to_owned(),
-            Program::Exits(code) => format!("exit {code}"),
-            Program::DiesOf(signal) => format!("kill -{signal} $$; sleep 10"),
-            Program::Missing => return plain_spec(vec!["no-such-command".to_owned()]),
-            Program::Prints(lines) => {
-                let echo = |line: &String| format!("echo '{line}';");
-                lines.iter().map(echo).collect::<String>() + OBEYS
-            }
-            Program::Shell(script) => script.clone(),
-        };
-        plain_spec(vec!["sh".to_owned(), "-c".to_owned(), script])
+        plain_spec(program.command())
     }
 }
 
