@@ -64,6 +64,12 @@ fn workflows_are_defined_started_followed_and_redriven() {
         assert!(shown.contains(word), "{word}: {shown}");
     }
     assert_eq!(exit(&ark, &["workflows", "--workflow-id", "m:bad"]), Some(1));
+    // Somebody looks at it, once.
+    let unresolved = ["workflow", "search", "m", "--unresolved", "--json"];
+    assert_eq!(ark.json(&unresolved)["id"], "m:bad");
+    assert_eq!(exit(&ark, &["workflow", "resolve", "bad"]), Some(0));
+    assert_eq!(exit(&ark, &["workflow", "resolve", "m:bad"]), Some(5));
+    assert!(!words(&ark.run(&unresolved)).contains("m:bad"));
     let redriven = ark.run(&["workflow", "redrive", "m:bad", "--follow", "--json"]);
     assert_eq!(last_json(&redriven)["redriveCount"], 1, "{}", words(&redriven));
 

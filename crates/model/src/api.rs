@@ -15,6 +15,7 @@ mod releases;
 mod server;
 mod streams;
 mod tokens;
+mod workflow_manager;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,12 @@ pub use streams::{
     StreamLagged,
 };
 pub use tokens::{ConsoleLink, Role, TokenCreate, TokenCreated, TokenKind, TokenSecret, TokenView};
+pub use workflow_manager::{
+    CancelReason, DefinitionVersionsQuery, DefinitionsQuery, Job, JobAttempt, JobStatus,
+    NewStateResource, NewWorkflowDefinition, StartWorkflow, StateResource, StateResourceType,
+    Workflow, WorkflowDefinition, WorkflowDefinitionOverrides, WorkflowDefinitionRef,
+    WorkflowEngine, WorkflowQuery, WorkflowStatus, WorkflowsQuery,
+};
 
 /// The header that makes a repeated `POST` harmless: the same key with the same body answers what
 /// the first one answered; with another body it is a conflict.

@@ -58,6 +58,14 @@ pub enum EventKind {
     Exec,
     /// A token was made or revoked.
     Token,
+    /// A version of a workflow's definition was made.
+    WorkflowDefined,
+    /// Somebody has dealt with a workflow that failed.
+    WorkflowResolved,
+    /// A schedule of a workflow was made, changed, paused, resumed or removed.
+    ScheduleChanged,
+    /// A schedule did not start its workflow although it was due; the text says why.
+    ScheduleSkipped,
     /// The server started.
     ServerStarted,
 }
@@ -104,4 +112,25 @@ pub struct NewEvent {
     pub instance: Option<InstanceId>,
     /// What happened and why, in words.
     pub text: String,
+}
+
+impl NewEvent {
+    /// An event that concerns no environment.
+    pub fn of_server(
+        kind: EventKind,
+        by: impl Into<String>,
+        at: Timestamp,
+        text: impl Into<String>,
+    ) -> Self {
+        Self {
+            at,
+            kind,
+            by: by.into(),
+            env: None,
+            app: None,
+            deployment: None,
+            instance: None,
+            text: text.into(),
+        }
+    }
 }

@@ -29,7 +29,10 @@ pub use aggregates::{
     InsertedRelease, Lease, MachineRow, NewRelease, PortRequest, RevisionRow, SessionKind,
     StoredAnswer, TokenRecord, TrafficLine, VersionRow,
 };
-pub use aggregates::{ItemPhase, MapItemRow, MapRunRow, ScheduleRow, TaskPhase, TaskRow, TimerRow};
+pub use aggregates::{
+    ItemPhase, MapItemRow, MapRunRow, RunFilter, RunRow, ScheduleRow, StateResourceRow, TaskPhase,
+    TaskRow, TimerRow,
+};
 pub use blobs::{BlobError, BlobWriter, Blobs, Put};
 pub use error::StoreError;
 pub use secrets::{Keyring, SECRET_BYTES_MAX, Sealed, SecretError, SecretName, SecretValue};

@@ -8,7 +8,8 @@ use ark_model::api::{
     EnvironmentCreate, EnvironmentView, FreezePut, GatewayView, GcReport, InstanceRow,
     InstancesQuery, Page, PageQuery, PlanView, PromoteRequest, ReceiptView, ReleaseDetail,
     ReleaseDiff, ReleaseRow, ResolvedEnvironment, RollbackRequest, ScaleRequest, ServerInfo,
-    ShutdownRequest, TokenCreate, TokenCreated, TokenView, VariablesQuery, WishRequest,
+    ShutdownRequest, TokenCreate, TokenCreated, TokenView, VariablesQuery, WishRequest, Workflow,
+    WorkflowsQuery,
 };
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use reqwest::{Body, Method};
@@ -268,6 +269,17 @@ impl Client {
     /// What a deployment did to traffic.
     pub(crate) async fn receipt(&self, id: &str) -> Result<ReceiptView, Failure> {
         self.get(&format!("/v1/deployments/{}/receipt", segment(id)), &NONE).await
+    }
+
+    /// Workflows of a definition: one page.
+    pub(crate) async fn workflows(&self, query: &WorkflowsQuery) -> Result<Vec<Workflow>, Failure> {
+        self.get("/wm/workflows", query).await
+    }
+
+    /// Says that a workflow that failed is dealt with.
+    pub(crate) async fn resolve_workflow(&self, id: &str) -> Result<(), Failure> {
+        let path = format!("/wm/workflows/{}/resolved", segment(id));
+        self.send(|| self.request(Method::POST, &path)).await.map(|_| ())
     }
 
     /// Releases of an app, newest first, at most `limit`.

@@ -1,13 +1,14 @@
 //! `ark workflow`: definitions, their versions, and executions of them.
 
-pub(crate) mod define;
 pub(crate) mod follow;
 pub(crate) mod target;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use ark_model::api::{WorkflowStatus, WorkflowsQuery};
 use ark_model::exit::ExitCode;
+use ark_server::workflows::manager::conventions::add_default_retry;
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -113,13 +114,18 @@ enum Action {
         common: Common,
     },
     /// List executions of a workflow, newest first
-    #[command(before_help = "Examples:\n  ark workflow search resize --status FAILED --limit 20")]
+    #[command(
+        before_help = "Examples:\n  ark workflow search resize --status FAILED --limit 20\n  ark workflow search resize --unresolved"
+    )]
     Search {
         /// Name, with a version or an alias after a colon
         workflow: String,
         /// RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED
         #[arg(long)]
         status: Option<String>,
+        /// Only those that failed and that nobody has resolved
+        #[arg(long, conflicts_with = "status")]
+        unresolved: bool,
         /// At most so many
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         limit: u32,
@@ -152,6 +158,14 @@ enum Action {
         /// Why, for the history
         #[arg(long)]
         reason: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Say that an execution that failed is dealt with
+    #[command(before_help = "Examples:\n  ark workflow resolve resize:8f2c")]
+    Resolve {
+        /// NAME:EXECUTION, an ARN, or the execution's name
+        id: String,
         #[command(flatten)]
         common: Common,
     },
@@ -189,6 +203,7 @@ impl Action {
             | Self::Status { common, .. }
             | Self::History { common, .. }
             | Self::Stop { common, .. }
+            | Self::Resolve { common, .. }
             | Self::Redrive { common, .. } => common,
         }
     }
@@ -220,12 +235,16 @@ async fn act(context: &Context, action: Action) -> Ended {
         Action::Start { workflow, input, name, follow, .. } => {
             start(context, &workflow, read_input(&input)?, name, follow).await
         }
+        Action::Search { workflow, unresolved: true, limit, .. } => {
+            unresolved(context, workflow, limit).await
+        }
         Action::Search { workflow, status, limit, .. } => {
             search(context, &workflow, status, limit).await
         }
         Action::Status { id, .. } => status(context, &id).await,
         Action::History { id, .. } => history(context, &id).await,
         Action::Stop { id, reason, .. } => stop(context, &id, reason).await,
+        Action::Resolve { id, .. } => resolve(context, &id).await,
         Action::Redrive { id, follow, .. } => redrive(context, &id, follow).await,
     }
 }
@@ -254,7 +273,7 @@ pub(crate) fn read_input(text: &str) -> Result<Value, Failure> {
 /// A definition that is no JSON is the server's to judge.
 fn with_retry(definition: String) -> String {
     let Ok(mut machine) = serde_json::from_str::<Value>(&definition) else { return definition };
-    match define::add_default_retry(&mut machine) {
+    match add_default_retry(&mut machine) {
         0 => definition,
         _ => machine.to_string(),
     }
@@ -426,6 +445,37 @@ async fn search(context: &Context, workflow: &str, status: Option<String>, limit
         }
         table.render(context.out.style)
     })?;
+    Ok(Exit::DONE)
+}
+
+async fn unresolved(context: &Context, workflow: String, limit: u32) -> Ended {
+    let query = WorkflowsQuery {
+        workflow_definition_name: workflow,
+        limit: Some(limit),
+        oldest_first: None,
+        page_token: None,
+        status: Some(WorkflowStatus::Failed),
+        resolved_by_user: Some(false),
+        summary_only: Some(true),
+    };
+    let found = context.client.workflows(&query).await?;
+    context.out.list(&found, |found| {
+        let mut table = Table::new(["execution", "failed", "why"]);
+        for workflow in found {
+            let failed = workflow.stopped_at.unwrap_or(workflow.last_updated);
+            let why = workflow.status_reason.as_deref().unwrap_or_default().replace('\n', " ");
+            let failed = ago(failed, Timestamp::now(), context.out.style);
+            table.row([workflow.id.clone(), failed, why]);
+        }
+        table.render(context.out.style)
+    })?;
+    Ok(Exit::DONE)
+}
+
+async fn resolve(context: &Context, id: &str) -> Ended {
+    let arn = execution_arn(&context.client, id).await?;
+    context.client.resolve_workflow(&arn).await?;
+    context.out.say(format!("{} is resolved", execution_id(&arn)));
     Ok(Exit::DONE)
 }
 

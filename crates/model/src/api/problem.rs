@@ -89,6 +89,8 @@ problem_codes! {
     InstanceNotFound "instance-not-found" 404 NotFound "no such instance"
     /// The token does not exist.
     TokenNotFound "token-not-found" 404 NotFound "no such token"
+    /// The workflow, its definition or a state resource does not exist.
+    WorkflowNotFound "workflow-not-found" 404 NotFound "no such workflow"
     /// No operation has this path.
     NoSuchOperation "no-such-operation" 404 NotFound "no such operation"
     /// The operation exists, with another method.
@@ -113,6 +115,8 @@ problem_codes! {
     NotDeployed "not-deployed" 409 Conflict "the app was never deployed here"
     /// The instance is not running.
     InstanceNotRunning "instance-not-running" 409 Conflict "the instance is not running"
+    /// The workflow does not stand where it must for this.
+    WorkflowConflict "workflow-conflict" 409 Conflict "the workflow does not allow this now"
     /// A newer writer has taken over.
     StaleWriter "stale-writer" 409 Conflict "someone else has changed it meanwhile"
     /// The body is larger than allowed.
@@ -160,6 +164,9 @@ pub struct Problem {
     /// All findings, for `invalid-definition` and `not-runnable`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub diagnostics: Vec<DiagnosticView>,
+    /// The same as `detail`, for clients of the workflow manager's API; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// Names the request in the server's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -178,6 +185,7 @@ impl Problem {
             remedy: Vec::new(),
             missing: Vec::new(),
             diagnostics: Vec::new(),
+            message: None,
             request_id: None,
         }
     }

@@ -18,6 +18,8 @@ use crate::auth::{Caller, authorize, check_host, check_origin};
 
 /// The header that names a request in answers and in the log.
 const REQUEST_ID: &str = "x-request-id";
+/// Where the workflow manager's API begins, whose clients read `message` of an error.
+const WORKFLOW_MANAGER: &str = "/wm/";
 
 /// For all requests: refuses pages and too many at once, turns a panic into an answer, names the
 /// request, and writes what only the operator may read to the log.
@@ -42,6 +44,9 @@ pub(super) async fn guard(State(state): State<Shared>, request: Request, next: N
     if let Some(mut failure) = response.extensions_mut().remove::<Failure>() {
         let problem = &mut failure.problem;
         problem.request_id = Some(id.clone());
+        if path.starts_with(WORKFLOW_MANAGER) {
+            problem.message = Some(problem.detail.clone());
+        }
         let (code, status) = (problem.code.as_str(), problem.status);
         let context = failure.internal.as_deref().unwrap_or_default();
         if status >= 500 {

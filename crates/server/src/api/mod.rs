@@ -43,6 +43,7 @@ mod server_info;
 mod stream;
 mod tokens;
 mod wishes;
+mod workflow_manager;
 
 use std::sync::OnceLock;
 
@@ -62,7 +63,7 @@ use crate::workflows::wire;
 
 /// Every operation, in the order of the document.
 pub fn operations() -> Vec<Operation> {
-    let sections: [(&'static str, Vec<Operation>); 12] = [
+    let sections: [(&'static str, Vec<Operation>); 13] = [
         ("server", server_info::operations()),
         ("environments", environments::operations()),
         ("apps", apps::operations()),
@@ -78,6 +79,7 @@ pub fn operations() -> Vec<Operation> {
         ("events", events::operations()),
         ("tokens", tokens::operations()),
         ("console", console::operations()),
+        ("workflows", workflow_manager::operations()),
     ];
     let tagged = |(tag, operations): (&'static str, Vec<Operation>)| {
         operations.into_iter().map(move |operation| Operation { tag, ..operation })

@@ -139,6 +139,10 @@ fn path_parameter(name: &str) -> (Value, &'static str) {
         "instance" => (text, "Short or whole id of the instance."),
         "token" => (text, "Id of the token."),
         "window" => (text, "Name of the freeze window."),
+        "workflow" => (text, "Id of the workflow: a UUID, `NAME:EXECUTION`, or an ARN."),
+        "namespace" => (text, "Namespace of the state resource."),
+        "name" => (text, "Name of the definition or state resource."),
+        "version" => (json!({ "type": "integer" }), "Number of the version, from 0."),
         "sha256" => (
             json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }),
             "Digest of the content, as 64 hex digits.",

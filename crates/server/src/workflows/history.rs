@@ -104,7 +104,7 @@ pub(super) fn up(
 }
 
 /// Events from number `to` down, newest first.
-fn down(
+pub(super) fn down(
     tx: &ReadTx,
     execution: u64,
     mut to: u64,

@@ -467,6 +467,16 @@ fn settings(row: &RevisionRow) -> Result<Settings, WorkflowError> {
         .map_err(|error| WorkflowError::Internal(format!("revision {}: {error}", row.id)))
 }
 
+/// The settings of a machine that nobody said anything of but its role, as they are kept.
+pub(super) fn first_settings(role_arn: &str) -> Result<String, WorkflowError> {
+    to_json(&Settings {
+        role_arn: role_arn.to_owned(),
+        logging: Logging::default(),
+        tracing: false,
+        created_with: None,
+    })
+}
+
 fn to_json<T: Serialize>(value: &T) -> Result<String, WorkflowError> {
     serde_json::to_string(value).map_err(|error| WorkflowError::Internal(error.to_string()))
 }

@@ -20,6 +20,7 @@
 //! | `definitions` | whether a definition may be run |
 //! | `activities`, `tags` | `impl Workflows`, no runtime |
 //! | `wire` | AWS's API in front of all of it |
+//! | `manager` | what the workflow manager's REST API does with it |
 //! | `executions`, `lists`, `history` | start, describe, stop, redrive; list; history |
 //! | `tasks` | handing work to workers and taking their answers |
 //! | `step`, `effects`, `map_runs` | the step: one transaction of the interpreter and its effects |
@@ -45,6 +46,7 @@ mod hub;
 mod item_formats;
 mod lists;
 mod machines;
+pub mod manager;
 mod map_files;
 mod map_runs;
 pub mod objects;

@@ -165,12 +165,18 @@ pub(super) fn publish(
     if let Some(version) = tx.version_of_revision(machine, revision)? {
         return Ok(version);
     }
+    check_room(tx, machine)?;
+    let number = tx.insert_machine_version(machine, revision, description.clone(), now)?;
+    Ok(VersionRow { machine, number, revision, created_at: now, description })
+}
+
+/// Refuses one more version than a machine may have.
+pub(super) fn check_room(tx: &ReadTx, machine: u64) -> Result<(), WorkflowError> {
     if tx.count_machine_versions(machine)? >= VERSIONS_MAX {
         let message = format!("A state machine has at most {VERSIONS_MAX} versions: delete some.");
         return Err(Refusal::ServiceQuotaExceededException.with(message));
     }
-    let number = tx.insert_machine_version(machine, revision, description.clone(), now)?;
-    Ok(VersionRow { machine, number, revision, created_at: now, description })
+    Ok(())
 }
 
 fn no_such_resource() -> WorkflowError {

@@ -14,7 +14,7 @@ use ark_server::auth::{AllowedHosts, new_token};
 use ark_server::observations::Observations;
 use ark_server::state::{ServerState, Settings};
 use ark_server::workflows::{SystemEntropy, WorkflowWorld, Workflows};
-use ark_server::world::{Fence, SystemClock};
+use ark_server::world::{CONTROLLER_LEASE, Fence, SystemClock};
 use ark_store::{Blobs, Keyring, Store, StoreError, WriteTx};
 use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder};
@@ -102,11 +102,19 @@ impl Server {
             allowed_hosts: AllowedHosts::default(),
         };
         let observations = Arc::new(Observations::default());
+        let hour = Duration::from_secs(3_600);
+        let lease = store
+            .write::<_, StoreError, _>(move |tx| {
+                tx.acquire_lease(CONTROLLER_LEASE, "test", now, hour)
+            })
+            .await
+            .expect("the lease")
+            .expect("nobody else holds it");
         let workflows = Workflows::new(WorkflowWorld {
             store: store.clone(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
-            fence: Fence { token: 0 },
+            fence: Fence { token: lease.token },
         });
         let state = Arc::new(ServerState::new(
             store,

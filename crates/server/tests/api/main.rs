@@ -10,3 +10,4 @@ mod problems;
 mod secrets;
 mod streams;
 mod wishes;
+mod workflow_manager;

@@ -66,10 +66,11 @@ pub(crate) fn instant(micros: i64) -> Timestamp {
     Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-const COLUMNS: &str = "id, machine, revision, name, kind, status, started_at, stopped_at, map_run,
+pub(super) const COLUMNS: &str =
+    "id, machine, revision, name, kind, status, started_at, stopped_at, map_run,
     rev, events, body, state";
 
-fn execution(row: &Row<'_>) -> rusqlite::Result<ExecutionRow> {
+pub(super) fn execution(row: &Row<'_>) -> rusqlite::Result<ExecutionRow> {
     let kind = row.get_ref(4)?.as_str()?;
     let kind = ExecutionKind::ALL.into_iter().find(|k| k.as_str() == kind);
     let status = ExecutionStatus::from_word(row.get_ref(5)?.as_str()?);
@@ -297,6 +298,8 @@ impl WriteTx {
             .rows(sql, params![micros(stopped_before), page(limit)], |row| row.get::<_, i64>(0))?;
         for id in &old {
             self.delete_execution(unsigned(*id))?;
+            self.change("DELETE FROM workflow_runs WHERE execution = ?1", [id])?;
+            self.change("DELETE FROM workflow_resolutions WHERE execution = ?1", [id])?;
         }
         Ok(old.len())
     }

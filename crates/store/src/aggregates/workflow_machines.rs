@@ -113,6 +113,17 @@ impl ReadTx {
             })
         })
     }
+
+    /// The number of a machine's revision by the id that clients see.
+    pub fn machine_revision_by_id(
+        &self,
+        machine: u64,
+        revision_id: &str,
+    ) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT id FROM workflow_revisions WHERE machine = ?1 AND revision_id = ?2
+            ORDER BY id DESC LIMIT 1";
+        self.row(sql, params![signed(machine), revision_id], |row| Ok(unsigned(row.get(0)?)))
+    }
 }
 
 impl WriteTx {
@@ -158,12 +169,24 @@ impl WriteTx {
         body: &str,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let sql = "INSERT INTO workflow_revisions
-            (machine, revision_id, created_at, definition, body) VALUES (?1, ?2, ?3, ?4, ?5)";
-        self.change(sql, params![signed(machine), revision_id, micros(now), definition, body])?;
-        let id = unsigned(self.conn().last_insert_rowid());
+        let id = self.insert_side_revision(machine, revision_id, definition, body, now)?;
         let sql = "UPDATE workflow_machines SET revision = ?2 WHERE id = ?1";
         self.change(sql, params![signed(machine), signed(id)])?;
         Ok(id)
+    }
+
+    /// Adds a revision that only executions that name it get. Answers its number.
+    pub fn insert_side_revision(
+        &mut self,
+        machine: u64,
+        revision_id: &str,
+        definition: &str,
+        body: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO workflow_revisions
+            (machine, revision_id, created_at, definition, body) VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.change(sql, params![signed(machine), revision_id, micros(now), definition, body])?;
+        Ok(unsigned(self.conn().last_insert_rowid()))
     }
 }
