@@ -8,7 +8,7 @@ use ark_states::jsonata::Expression;
 use ark_states::jsonpath::Path;
 use ark_states::scope::{Context, Random, Scope, StatesBinding, Variables};
 use ark_states::validate::{MachineKind, validate};
-use ark_states::{Definition, Value};
+use ark_states::{Definition, Fuel, Value};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -34,6 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
                     context: &context,
                     variables: &variables,
                     random: &random(),
+                    fuel: &Fuel::ample(),
                     now: Default::default(),
                 })
             };
@@ -47,6 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
                     context: &context,
                     variables: &variables,
                     random: &random,
+                    fuel: &Fuel::ample(),
                 };
                 if which == 2 {
                     Path::parse(text).ok().map(|path| path.eval(&scope))

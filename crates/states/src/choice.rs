@@ -203,6 +203,7 @@ impl Test {
     }
 
     fn holds(&self, variable: &Value, scope: &Scope<'_>) -> Result<bool, EvalError> {
+        scope.fuel.burn_bytes(variable.as_str().map_or(0, str::len));
         match self {
             Self::Like(pattern) => Ok(variable.as_str().is_some_and(|text| pattern.matches(text))),
             Self::Is(nature, expected) => Ok(nature.fits(variable) == *expected),
@@ -339,6 +340,7 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuel::Fuel;
     use crate::scope::{Context, Random, Variables};
 
     macro_rules! json {
@@ -354,6 +356,7 @@ mod tests {
             context: &Context::new(&build),
             variables: &Variables::default(),
             random: &Random::new(1),
+            fuel: &Fuel::ample(),
         })
     }
 

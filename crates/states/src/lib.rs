@@ -10,6 +10,7 @@
 //! - [`machine`]: the interpreter and its words to the runtime ([`machine::Event`],
 //!   [`machine::Effect`]); Map Runs.
 //! - [`test_state`]: one state alone, with mocks.
+//! - [`fuel`]: what a step costs.
 //! - [`history`]: the events of `GetExecutionHistory`.
 //! - [`jsonpath`], [`intrinsics`], [`jsonata`], [`choice`], [`timestamp`]: what expressions are; they
 //!   see a [`scope`] and give [`value`]s.
@@ -20,6 +21,7 @@
 pub mod choice;
 pub mod definition;
 pub mod error;
+pub mod fuel;
 pub mod history;
 pub mod intrinsics;
 pub mod jsonata;
@@ -35,4 +37,5 @@ pub mod value;
 
 pub use definition::Definition;
 pub use error::{EvalError, Failure, SyntaxError};
+pub use fuel::Fuel;
 pub use value::{Document, Value};

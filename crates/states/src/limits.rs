@@ -25,3 +25,6 @@ pub const VARIABLES_BYTES_MAX: usize = 10 * 1_048_576;
 /// States entered within one call of `next`, after which it yields so that an endless loop of Pass
 /// states does not hold a thread.
 pub const STATES_PER_STEP_MAX: usize = 500;
+/// Units of [`crate::fuel`] burnt within one call of `next`, after which it yields, too: as much as
+/// one JSONata expression may take in steps.
+pub const FUEL_PER_STEP_MAX: u64 = 5_000_000;

@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
+use crate::fuel::Fuel;
 use crate::value::{Object, Value};
 
 /// The variables visible at one place, innermost scope first.
@@ -111,6 +112,8 @@ pub struct Scope<'a> {
     pub variables: &'a Variables<'a>,
     /// For `States.UUID` and `States.MathRandom`.
     pub random: &'a Random,
+    /// What evaluating may cost.
+    pub fuel: &'a Fuel,
 }
 
 /// What `$states` holds in a JSONata expression, besides variables and randomness.
@@ -128,6 +131,8 @@ pub struct StatesBinding<'a> {
     pub variables: &'a Variables<'a>,
     /// For `$uuid()` and `$random()`.
     pub random: &'a Random,
+    /// What evaluating may cost.
+    pub fuel: &'a Fuel,
     /// What `$now()` and `$millis()` say: one instant for the whole evaluation.
     pub now: jiff::Timestamp,
 }

@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_workflows.sql"),
     include_str!("../migrations/0003_sessions.sql"),
     include_str!("../migrations/0004_workflow_manager.sql"),
+    include_str!("../migrations/0005_workflow_inbox.sql"),
 ];
 
 /// `ArkD`: says that the file is Ark's, to `file(1)` and to ourselves.

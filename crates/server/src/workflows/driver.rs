@@ -45,7 +45,7 @@ const PRUNE_BATCHES: usize = 20;
 const EXECUTION_MAX: SignedDuration = SignedDuration::from_hours(24 * 365);
 /// The most open executions (the quota of AWS).
 const OPEN_MAX: u64 = 1_000_000;
-/// Queues of which the sweep tells.
+/// Queues, and executions with waiting events, of which the sweep tells.
 const QUEUES_MAX: usize = 1_000;
 
 /// The loop's memory: when it did what. Nothing of it needs to be kept.
@@ -56,12 +56,17 @@ pub struct Driver {
 }
 
 impl Workflows {
-    /// Runs rounds, and serves objects beside them, until the server ends or another one takes over.
+    /// Runs rounds, serves objects and takes costly steps beside them, until the server ends or another one takes over.
     pub async fn run(&self) -> WorkflowError {
-        let (rounds, objects) =
-            (std::pin::pin!(self.rounds()), std::pin::pin!(self.objects_rounds()));
-        match select(rounds, objects).await {
-            Either::Left((why, _)) | Either::Right((why, _)) => why,
+        let (rounds, objects, thinking) = (
+            std::pin::pin!(self.rounds()),
+            std::pin::pin!(self.objects_rounds()),
+            std::pin::pin!(self.thinking_rounds()),
+        );
+        let beside = select(objects, thinking);
+        match select(rounds, beside).await {
+            Either::Left((why, _))
+            | Either::Right((Either::Left((why, _)) | Either::Right((why, _)), _)) => why,
         }
     }
 
@@ -295,10 +300,13 @@ async fn runs(workflows: &Workflows) -> Result<bool, WorkflowError> {
 /// Tells the hints anew.
 async fn sweep(workflows: &Workflows) -> Result<(), WorkflowError> {
     let hub: &hub::Hub = &workflows.shared.hub;
-    let (queues, next) = workflows
+    let (queues, next, waiting) = workflows
         .world
         .store
-        .read(|tx| Ok::<_, WorkflowError>((tx.ready_queues(QUEUES_MAX)?, tx.next_timer()?)))
+        .read(|tx| {
+            let waiting = tx.executions_with_events(0, QUEUES_MAX)?;
+            Ok::<_, WorkflowError>((tx.ready_queues(QUEUES_MAX)?, tx.next_timer()?, waiting))
+        })
         .await?;
     for queue in queues {
         hub.tasks_ready(queue);
@@ -307,6 +315,8 @@ async fn sweep(workflows: &Workflows) -> Result<(), WorkflowError> {
         hub.timer_set(next);
     }
     hub.outbound.notify_one();
+    let waiting = waiting.into_iter().map(|(execution, machine)| (machine, execution));
+    hub.thinking.tell(waiting.collect());
     Ok(())
 }
 

@@ -59,6 +59,11 @@ pub(super) struct Facts {
     pub(super) redrive_token: Option<String>,
     #[serde(rename = "pa", default, skip_serializing_if = "Option::is_none")]
     pub(super) parent: Option<Parent>,
+    /// Events in its inbox, and the number of the last one that ever was there.
+    #[serde(rename = "q", default, skip_serializing_if = "is_zero")]
+    pub(super) waiting: u64,
+    #[serde(rename = "qs", default, skip_serializing_if = "is_zero")]
+    pub(super) last_waiting: u64,
     /// Whether it ever had a map run.
     #[serde(rename = "m", default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) map_runs: bool,

@@ -2,7 +2,7 @@
 //! or told too early or twice: what is so is decided in the store. Every second the driver tells
 //! the hints anew from the store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +21,80 @@ pub(super) struct Queue {
     pub(super) last_machine: AtomicU64,
 }
 
+/// Executions whose inboxes hold events, machine by machine in circle.
+#[derive(Debug, Default)]
+pub(super) struct Thinking {
+    /// Wakes whoever takes the events.
+    pub(super) told: Notify,
+    turns: Mutex<Turns>,
+}
+
+#[derive(Debug, Default)]
+struct Turns {
+    /// By machine, in the order in which they were told of.
+    waiting: BTreeMap<u64, VecDeque<u64>>,
+    /// All of them, and those under way.
+    known: HashMap<u64, Known>,
+    /// The machine that had its turn last.
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    machine: u64,
+    /// Whether it was told of since its turn began.
+    again: bool,
+}
+
+impl Thinking {
+    /// There are events for these: machine and execution.
+    pub(super) fn tell(&self, executions: Vec<(u64, u64)>) {
+        if executions.is_empty() {
+            return;
+        }
+        let mut turns = lock(&self.turns);
+        for (machine, execution) in executions {
+            let Turns { waiting, known, .. } = &mut *turns;
+            let known = known.entry(execution).or_insert_with(|| {
+                waiting.entry(machine).or_default().push_back(execution);
+                Known { machine, again: false }
+            });
+            known.again = true;
+        }
+        drop(turns);
+        self.told.notify_one();
+    }
+
+    /// Whose turn it is. Until [`Self::done`] it is nobody else's.
+    pub(super) fn next(&self) -> Option<u64> {
+        let mut turns = lock(&self.turns);
+        let last = turns.last;
+        let machine = turns.waiting.range(last + 1..).next().or(turns.waiting.iter().next());
+        let machine = *machine?.0;
+        let queue = turns.waiting.get_mut(&machine)?;
+        let execution = queue.pop_front()?;
+        if queue.is_empty() {
+            turns.waiting.remove(&machine);
+        }
+        turns.last = machine;
+        if let Some(known) = turns.known.get_mut(&execution) {
+            known.again = false;
+        }
+        Some(execution)
+    }
+
+    /// Its turn is over. It gets another one when there are more events, or it was told of
+    /// meanwhile.
+    pub(super) fn done(&self, execution: u64, more: bool) {
+        let known = lock(&self.turns).known.remove(&execution);
+        if let Some(known) = known
+            && (more || known.again)
+        {
+            self.tell(vec![(known.machine, execution)]);
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Hub {
@@ -28,6 +102,8 @@ pub(super) struct Hub {
     watchers: Mutex<HashMap<u64, (usize, Arc<Notify>)>>,
     /// Wakes the driver.
     pub(super) driver: Notify,
+    /// Executions whose inboxes hold events.
+    pub(super) thinking: Thinking,
     /// Wakes whoever does work outside: calls and files.
     pub(super) outbound: Notify,
     next_due: Mutex<Option<Timestamp>>,
@@ -161,6 +237,7 @@ impl Hub {
         self.closed.notify_waiters();
         self.driver.notify_one();
         self.outbound.notify_one();
+        self.thinking.told.notify_one();
     }
 
     pub(super) fn is_closing(&self) -> bool {

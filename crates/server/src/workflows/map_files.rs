@@ -8,7 +8,7 @@ use ark_states::machine::{
     TaskId, WriterRequest,
 };
 use ark_states::resource::Resource;
-use ark_states::{Definition, Document, Value};
+use ark_states::{Definition, Document, Fuel, Value};
 use ark_store::{ItemPhase, MapItemRow, MapRunRow};
 
 use super::Workflows;
@@ -132,7 +132,7 @@ impl Workflows {
         for value in values {
             let seed = (u128::from(entropy.bits()) << 64) | u128::from(entropy.bits());
             let now = self.world.clock.now();
-            let env = Env { now, seed, execution: info, host: &NoHost };
+            let env = Env { now, seed, execution: info, host: &NoHost, fuel: &Fuel::ample() };
             made.extend(inputs.push(value, &env)?);
         }
         made.extend(inputs.finish()?);

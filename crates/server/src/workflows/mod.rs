@@ -24,6 +24,7 @@
 //! | `executions`, `lists`, `history` | start, describe, stop, redrive; list; history |
 //! | `tasks` | handing work to workers and taking their answers |
 //! | `step`, `effects`, `map_runs` | the step: one transaction of the interpreter and its effects |
+//! | `thinking` | steps that cost too much for the writer, taken beside it |
 //! | `driver` | what nobody calls for: timers, sweeps, pruning |
 //! | `hub` | hints in memory |
 //! | `arn`, `error`, `types`, `names` | words of the contract |
@@ -55,6 +56,7 @@ mod resources;
 mod step;
 mod tags;
 mod tasks;
+mod thinking;
 mod versions;
 pub mod wire;
 
@@ -155,16 +157,20 @@ impl Workflows {
         let (shared, clock, fence) =
             (self.shared.clone(), self.world.clock.clone(), self.world.fence);
         let store = self.world.store.clone();
+        let told = self.shared.clone();
         async move {
             let written = store.write(move |tx| {
                 tx.check_lease(CONTROLLER_LEASE, fence.token)?;
                 let mut stepper = Stepper::new(tx, &shared, clock.now());
                 let answer = closure(&mut stepper)?;
                 stepper.drain()?;
-                stepper.write()?;
-                Ok(answer)
+                let waiting = stepper.write()?;
+                Ok::<_, WorkflowError>((answer, waiting))
             });
-            written.await
+            let (answer, waiting) = written.await?;
+            // After the commit: whoever looks for them now finds them.
+            told.hub.thinking.tell(waiting);
+            Ok(answer)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What executions of one revision share: the parsed definition and the names around it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ark_model::workflow::MachineType;
@@ -22,9 +23,19 @@ pub(super) struct Program {
     pub(super) region: String,
     pub(super) machine_type: MachineType,
     pub(super) role_arn: Arc<str>,
+    /// Whether its last step cost more than may be done on the writer.
+    costly: AtomicBool,
 }
 
 impl Program {
+    pub(super) fn is_costly(&self) -> bool {
+        self.costly.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_costly(&self, costly: bool) {
+        self.costly.store(costly, Ordering::Relaxed);
+    }
+
     /// ARN of the machine.
     pub(super) fn machine_arn(&self, facts: &Facts) -> String {
         let name = self.name.clone();
@@ -75,6 +86,7 @@ impl Programs {
             region: machine.region,
             machine_type: machine.machine_type,
             role_arn: body.role_arn.into(),
+            costly: AtomicBool::new(false),
         });
         if known.len() >= PROGRAMS_MAX {
             known.clear();

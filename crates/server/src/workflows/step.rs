@@ -8,11 +8,11 @@
 //! Runs on the store's writer; must not wait for anything.
 
 use std::collections::{HashMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ark_model::workflow::{ExecutionStatus, MachineType};
+use ark_states::Fuel;
 use ark_states::definition::ScopeId;
 use ark_states::error::{Failure, names};
 use ark_states::history::{Details, EventType, HistoryEvent};
@@ -20,7 +20,7 @@ use ark_states::machine::{
     self, End, Env, Event, ExecutionInfo, ExecutionState, Host, MapRunEvent, TaskId,
 };
 use ark_states::resource::Resource;
-use ark_store::{ExecutionKind, ExecutionRow, StoreError, TimerRow, WriteTx};
+use ark_store::{ExecutionKind, ExecutionRow, ReadTx, StoreError, TimerRow, WriteTx};
 use jiff::{SignedDuration, Timestamp};
 
 use super::error::{Refusal, WorkflowError};
@@ -28,8 +28,9 @@ use super::facts::{Facts, Parent, TokenUse, child_type, keep_text, kept_text};
 use super::hub::Hub;
 use super::map_runs::Run;
 use super::program::{Program, Programs};
+use super::thinking::{self, Outcome, TRIAL_FUEL};
 use super::types::StartTarget;
-use super::{Entropy, names as machine_names, resources};
+use super::{Entropy, names as machine_names};
 
 /// Whose clock a timer is.
 pub(super) mod timers {
@@ -63,6 +64,8 @@ pub(super) struct Shared {
     pub(super) recovered: std::sync::atomic::AtomicBool,
     /// The number given to an execution last; 0 before the first.
     last_execution: AtomicU64,
+    /// Units of fuel that a step may cost on the writer.
+    pub(super) trial_fuel: AtomicU64,
     /// Whether no more executions may be started, as the driver saw it last.
     pub(super) full: std::sync::atomic::AtomicBool,
 }
@@ -76,6 +79,7 @@ impl Shared {
             recovering: tokio::sync::Mutex::default(),
             recovered: std::sync::atomic::AtomicBool::new(false),
             last_execution: AtomicU64::new(0),
+            trial_fuel: AtomicU64::new(TRIAL_FUEL),
             full: std::sync::atomic::AtomicBool::new(false),
         }
     }
@@ -87,7 +91,7 @@ pub(super) struct Loaded {
     pub(super) facts: Facts,
     pub(super) program: Arc<Program>,
     pub(super) info: ExecutionInfo,
-    state: ExecutionState,
+    pub(super) state: ExecutionState,
     history: Vec<HistoryEvent>,
     fresh: bool,
     touched: bool,
@@ -127,6 +131,8 @@ pub(super) struct Stepper<'a> {
     pub(super) map_inbox: VecDeque<(u64, MapRunEvent)>,
     pub(super) starts_left: u32,
     continues_left: u32,
+    /// Machines and executions for which events were put into inboxes.
+    pub(super) waiting: Vec<(u64, u64)>,
 }
 
 /// The runtime's answers to the interpreter.
@@ -143,13 +149,45 @@ impl Host for HostView<'_> {
     }
 
     fn refusal(&self, resource: &Resource) -> Option<String> {
-        let namespace = self.facts.namespace.as_deref();
-        match resources::work(self.tx, resource, &self.program.region, namespace) {
-            Ok(Ok(_)) => None,
-            Ok(Err(text)) => Some(text),
-            // The store's failure shows again where it is reported: when the step is written.
-            Err(_) => None,
-        }
+        thinking::refusal(self.tx, self.facts, self.program, resource)
+    }
+}
+
+impl Loaded {
+    /// What a row says.
+    pub(super) fn unpack(
+        tx: &ReadTx,
+        programs: &Programs,
+        row: ExecutionRow,
+    ) -> Result<Self, WorkflowError> {
+        let broken = |what: &str, why: String| {
+            WorkflowError::Internal(format!("{what} of execution {}: {why}", row.id))
+        };
+        let facts: Facts =
+            serde_json::from_str(&row.body).map_err(|e| broken("the facts", e.to_string()))?;
+        let program = programs.get(tx, row.revision)?;
+        let input = kept_text(tx, row.id, &facts.input)?;
+        let state = match &row.state {
+            Some(state) => ExecutionState::from_bytes(state.as_bytes())
+                .map_err(|e| broken("the state", e.to_string()))?,
+            None => ExecutionState::new(),
+        };
+        let info = info(&program, &row, &facts, input.into());
+        Ok(Self {
+            row,
+            facts,
+            program,
+            info,
+            state,
+            history: Vec::new(),
+            fresh: false,
+            touched: false,
+        })
+    }
+
+    /// It is to be written.
+    pub(super) fn touch(&mut self) {
+        self.touched = true;
     }
 }
 
@@ -166,6 +204,7 @@ impl<'a> Stepper<'a> {
             map_inbox: VecDeque::new(),
             starts_left: STARTS_MAX,
             continues_left: CONTINUES_MAX,
+            waiting: Vec::new(),
         }
     }
 
@@ -173,36 +212,10 @@ impl<'a> Stepper<'a> {
     pub(super) fn load(&mut self, id: u64) -> Result<Option<&mut Loaded>, WorkflowError> {
         if !self.loaded.contains_key(&id) {
             let Some(row) = self.tx.execution(id)? else { return Ok(None) };
-            let loaded = self.unpack(row)?;
+            let loaded = Loaded::unpack(self.tx, &self.shared.programs, row)?;
             self.loaded.insert(id, Box::new(loaded));
         }
         Ok(self.loaded.get_mut(&id).map(|l| &mut **l))
-    }
-
-    fn unpack(&self, row: ExecutionRow) -> Result<Loaded, WorkflowError> {
-        let broken = |what: &str, why: String| {
-            WorkflowError::Internal(format!("{what} of execution {}: {why}", row.id))
-        };
-        let facts: Facts =
-            serde_json::from_str(&row.body).map_err(|e| broken("the facts", e.to_string()))?;
-        let program = self.shared.programs.get(self.tx, row.revision)?;
-        let input = kept_text(self.tx, row.id, &facts.input)?;
-        let state = match &row.state {
-            Some(state) => ExecutionState::from_bytes(state.as_bytes())
-                .map_err(|e| broken("the state", e.to_string()))?,
-            None => ExecutionState::new(),
-        };
-        let info = info(&program, &row, &facts, input.into());
-        Ok(Loaded {
-            row,
-            facts,
-            program,
-            info,
-            state,
-            history: Vec::new(),
-            fresh: false,
-            touched: false,
-        })
     }
 
     /// Starts an execution and takes its first step.
@@ -327,13 +340,13 @@ impl<'a> Stepper<'a> {
     /// Lets an execution take an event, and carries out what follows. Answers whether it was
     /// taken; an event that nothing waits for changes nothing.
     pub(super) fn apply(&mut self, id: u64, event: Event) -> Result<bool, WorkflowError> {
-        let taken = self.take(id, event)?;
+        let taken = self.take(id, &event)?;
         self.drain()?;
         Ok(taken)
     }
 
     /// As [`Self::apply`], but leaves what follows in the inboxes.
-    fn take(&mut self, id: u64, event: Event) -> Result<bool, WorkflowError> {
+    fn take(&mut self, id: u64, event: &Event) -> Result<bool, WorkflowError> {
         if self.load(id)?.is_none() {
             return Ok(false);
         }
@@ -343,37 +356,64 @@ impl<'a> Stepper<'a> {
             self.loaded.insert(id, loaded);
             return Ok(false);
         }
+        let tried = match loaded.facts.waiting > 0 || loaded.program.is_costly() {
+            true => None,
+            false => self.try_step(id, &mut loaded, event),
+        };
+        let is_taken = !matches!(tried, Some(Outcome::Refused));
+        if is_redrive && is_taken {
+            loaded.row.status = ExecutionStatus::Running;
+            loaded.row.stopped_at = None;
+        }
+        self.loaded.insert(id, loaded);
+        match tried {
+            Some(outcome) => self.carry_out(id, outcome),
+            None => {
+                self.wait_in_inbox(id, event)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Lets the interpreter take an event, if that costs no more than it may here.
+    fn try_step(&mut self, id: u64, l: &mut Loaded, event: &Event) -> Option<Outcome> {
         let entropy = &self.shared.entropy;
         let seed = (u128::from(entropy.bits()) << 64) | u128::from(entropy.bits());
-        let stepped = {
-            let l = &mut *loaded;
-            let host =
-                HostView { tx: &*self.tx, execution: id, facts: &l.facts, program: &l.program };
-            let env = Env { now: self.now, seed, execution: &l.info, host: &host };
-            let (definition, state) = (&l.program.definition, &mut l.state);
-            catch_unwind(AssertUnwindSafe(|| machine::next(definition, state, event, &env)))
-        };
-        let step = match stepped {
-            Ok(Ok(step)) => step,
-            Ok(Err(_)) => {
-                self.loaded.insert(id, loaded);
-                return Ok(false);
-            }
-            Err(_) => {
-                self.loaded.insert(id, loaded);
+        let host = HostView { tx: &*self.tx, execution: id, facts: &l.facts, program: &l.program };
+        let fuel = Fuel::of(self.shared.trial_fuel.load(Ordering::Relaxed));
+        let env = Env { now: self.now, seed, execution: &l.info, host: &host, fuel: &fuel };
+        let outcome = thinking::step(&l.program, &mut l.state, event.clone(), &env).ok();
+        if outcome.is_none() {
+            l.program.set_costly(true);
+        }
+        outcome
+    }
+
+    /// Takes an execution out of hand, to be given back with [`Self::put_back`].
+    pub(super) fn take_out(&mut self, id: u64) -> Option<Box<Loaded>> {
+        self.loaded.remove(&id)
+    }
+
+    pub(super) fn put_back(&mut self, id: u64, loaded: Box<Loaded>) {
+        self.loaded.insert(id, loaded);
+    }
+
+    /// Carries out what the interpreter made of an event; the state is in place. Answers whether
+    /// the event was taken.
+    pub(super) fn carry_out(&mut self, id: u64, outcome: Outcome) -> Result<bool, WorkflowError> {
+        let step = match outcome {
+            Outcome::Taken(step) => step,
+            Outcome::Refused => return Ok(false),
+            Outcome::Panicked => {
                 tracing::error!(execution = id, "the interpreter panicked; the execution fails");
                 let cause = "The interpreter could not take this step. This is a defect of Ark.";
                 self.force_end(id, End::Failed(Failure::new(names::RUNTIME, cause)))?;
                 return Ok(true);
             }
         };
+        let Some(loaded) = self.load(id)? else { return Ok(false) };
         loaded.touched = true;
         loaded.history.extend(step.history);
-        if is_redrive {
-            loaded.row.status = ExecutionStatus::Running;
-            loaded.row.stopped_at = None;
-        }
-        self.loaded.insert(id, loaded);
         for effect in step.effects {
             self.effect(id, effect)?;
         }
@@ -392,7 +432,7 @@ impl<'a> Stepper<'a> {
     pub(super) fn drain(&mut self) -> Result<(), WorkflowError> {
         loop {
             if let Some((id, event)) = self.inbox.pop_front() {
-                self.take(id, event)?;
+                self.take(id, &event)?;
             } else if let Some((run, event)) = self.map_inbox.pop_front() {
                 self.take_map(run, event)?;
             } else if !self.start_children()? {
@@ -449,7 +489,11 @@ impl<'a> Stepper<'a> {
         l.facts.output = output_kept;
         l.facts.error = failure.as_ref().and_then(|f| f.error.as_deref().map(str::to_owned));
         l.facts.cause = failure.as_ref().and_then(|f| f.cause.as_deref().map(str::to_owned));
+        let waiting = std::mem::take(&mut l.facts.waiting);
         let (map_runs, parent) = (l.facts.map_runs, l.facts.parent.clone());
+        if waiting > 0 {
+            self.tx.clear_waiting_events(id)?;
+        }
         for task in self.tx.workflow_tasks_of(id)? {
             self.withdraw(&task);
         }
@@ -474,7 +518,8 @@ impl<'a> Stepper<'a> {
     }
 
     /// Writes everything. The last call within the transaction.
-    pub(super) fn write(&mut self) -> Result<(), WorkflowError> {
+    /// Answers for which executions events wait in inboxes, with their machines.
+    pub(super) fn write(&mut self) -> Result<Vec<(u64, u64)>, WorkflowError> {
         for (id, mut loaded) in std::mem::take(&mut self.loaded) {
             if loaded.touched {
                 self.write_one(id, &mut loaded)?;
@@ -483,7 +528,7 @@ impl<'a> Stepper<'a> {
         for (_, run) in std::mem::take(&mut self.runs) {
             run.write(self.tx)?;
         }
-        Ok(())
+        Ok(std::mem::take(&mut self.waiting))
     }
 
     fn write_one(&mut self, id: u64, l: &mut Loaded) -> Result<(), WorkflowError> {

@@ -32,7 +32,8 @@ use ark_store::{Blobs, EventFilter, Keyring, NewRelease, Store, StoreError, Writ
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
-use super::clock::{Dice, SimClock, SimHost, SimIds};
+use super::chance::{Dice, SimHost, SimIds};
+use super::clock::SimClock;
 use super::universe::{Behaviour, SimEngine, Universe};
 
 /// What a run gave.

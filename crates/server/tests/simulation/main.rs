@@ -5,6 +5,7 @@
 //! A failing seed prints itself; `ARK_SIM_SEED=n` replays it alone, `ARK_SIM_SEEDS=n` runs more. For
 //! long runs: `cargo run --release -p ark-server --example simulate -- --seeds 100000`.
 
+mod chance;
 mod clock;
 mod driver;
 mod runner;

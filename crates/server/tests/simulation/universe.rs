@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
-use super::clock::{Dice, SimIds};
+use super::chance::{Dice, SimIds};
 
 /// A wish or a loss this recent may not be in the plan that is carried out now.
 const RECENT: SignedDuration = SignedDuration::from_secs(60);

@@ -1,9 +1,8 @@
 //! A runtime on a store in memory, a clock that the test moves, and rounds of the driver that the
 //! test asks for. Nothing happens by itself.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use ark_model::workflow::{ExecutionStatus, MachineType};
@@ -15,59 +14,14 @@ use ark_server::workflows::{
 use ark_server::world::{CONTROLLER_LEASE, Clock, Fence};
 use ark_states::history::HistoryEvent;
 use ark_store::Store;
-use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-/// Time that the test moves.
-#[derive(Debug)]
-pub(crate) struct TestClock {
-    now: Mutex<Timestamp>,
-    sleepers: Mutex<Vec<(Timestamp, Waker)>>,
-}
+use crate::clock::SimClock;
 
-impl TestClock {
-    pub(crate) fn new() -> Arc<Self> {
-        let start = "2026-01-01T00:00:00Z".parse().unwrap();
-        Arc::new(Self { now: Mutex::new(start), sleepers: Mutex::default() })
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        *self.now.lock().unwrap()
-    }
-
-    /// Moves time, also backwards.
-    pub(crate) fn advance(&self, by: SignedDuration) {
-        let now = {
-            let mut now = self.now.lock().unwrap();
-            *now = now.checked_add(by).unwrap();
-            *now
-        };
-        self.sleepers.lock().unwrap().retain(|(at, waker)| {
-            if *at <= now {
-                waker.wake_by_ref();
-            }
-            *at > now
-        });
-    }
-}
-
-#[async_trait]
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        *self.now.lock().unwrap()
-    }
-
-    async fn sleep_until(&self, at: Timestamp) {
-        std::future::poll_fn(|context| {
-            if self.now() >= at {
-                return Poll::Ready(());
-            }
-            self.sleepers.lock().unwrap().push((at, context.waker().clone()));
-            Poll::Pending
-        })
-        .await;
-    }
+/// The time at which every test begins.
+pub(crate) fn clock() -> Arc<SimClock> {
+    Arc::new(SimClock::new("2026-01-01T00:00:00Z".parse().unwrap()))
 }
 
 /// Bits that count, mixed so that no two are alike.
@@ -92,7 +46,7 @@ impl Entropy for TestEntropy {
 /// See the module.
 pub(crate) struct Fixture {
     pub(crate) wf: Workflows,
-    pub(crate) clock: Arc<TestClock>,
+    pub(crate) clock: Arc<SimClock>,
     pub(crate) store: Store,
     entropy: Arc<TestEntropy>,
     driver: tokio::sync::Mutex<Driver>,
@@ -100,13 +54,13 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
-        let clock = TestClock::new();
+        let clock = clock();
         let store = Store::in_memory(clock.now()).unwrap();
         Self::on(store, clock).await
     }
 
     /// A server that has just taken over a store.
-    pub(crate) async fn on(store: Store, clock: Arc<TestClock>) -> Self {
+    pub(crate) async fn on(store: Store, clock: Arc<SimClock>) -> Self {
         let now = clock.now();
         let lease = store
             .write(move |tx| {
@@ -209,6 +163,7 @@ impl Fixture {
         let mut rests = 0;
         for _ in 0..10_000 {
             self.wf.serve_objects().await.unwrap();
+            self.wf.think().await.unwrap();
             let next = driver.round(&self.wf).await.unwrap();
             // What one round left may be for the objects, and their answer for the next.
             rests = if next > self.clock.now() { rests + 1 } else { 0 };

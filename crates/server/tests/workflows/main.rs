@@ -3,6 +3,8 @@
 
 #![allow(clippy::needless_pass_by_value, reason = "values are given as they are")]
 
+#[path = "../simulation/clock.rs"]
+mod clock;
 mod dice;
 mod fixture;
 mod lifecycle;
@@ -13,4 +15,5 @@ mod redrive;
 mod replay;
 mod simulation;
 mod tasks;
+mod thinking;
 mod timing;

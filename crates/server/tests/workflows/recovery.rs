@@ -3,10 +3,11 @@
 use ark_model::workflow::ExecutionStatus;
 use ark_server::workflows::WorkflowError;
 use ark_server::workflows::driver::Driver;
+use ark_server::world::Clock;
 use ark_store::{Options, Store};
 use serde_json::json;
 
-use crate::fixture::{Fixture, TestClock, one_task, pass};
+use crate::fixture::{Fixture, clock, one_task, pass};
 
 /// 3.
 #[tokio::test]
@@ -50,7 +51,7 @@ async fn recovery_goes_on_where_a_round_failed() {
 #[tokio::test]
 async fn everything_goes_on_from_the_file_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let clock = TestClock::new();
+    let clock = clock();
     let (arn, activity, waits, token) = {
         let store = Store::open(dir.path(), clock.now()).unwrap();
         let f = Fixture::on(store, clock.clone()).await;
@@ -78,7 +79,7 @@ async fn everything_goes_on_from_the_file_alone() {
 #[tokio::test]
 async fn nothing_is_acknowledged_on_a_full_disk_and_all_goes_on_after_it() {
     let dir = tempfile::tempdir().unwrap();
-    let clock = TestClock::new();
+    let clock = clock();
     let options = Options { pages_max: Some(400), ..Options::default() };
     let store = Store::open_with(dir.path(), clock.now(), options).unwrap();
     let f = Fixture::on(store, clock.clone()).await;

@@ -8,7 +8,6 @@
 
 use ark_model::workflow::ExecutionStatus;
 use ark_server::workflows::{ExecutionView, PageRequest};
-use ark_states::Definition;
 use ark_states::error::Failure;
 use ark_states::history::HistoryEvent;
 use ark_states::machine::{
@@ -16,6 +15,7 @@ use ark_states::machine::{
 };
 use ark_states::resource::Resource;
 use ark_states::value::Document;
+use ark_states::{Definition, Fuel};
 use ark_store::ExecutionRow;
 use serde_json::json;
 
@@ -83,6 +83,12 @@ fn candidates(state: &ExecutionState, next: &HistoryEvent) -> Vec<Event> {
     }
 }
 
+/// Events that the execution has still to take: how many its row says that there are.
+fn waiting_events(row: &ExecutionRow) -> u64 {
+    let facts: serde_json::Value = serde_json::from_str(&row.body).unwrap_or_default();
+    facts["q"].as_u64().unwrap_or(0)
+}
+
 /// Looks whether the row is what its history makes of it.
 ///
 /// # Errors
@@ -96,7 +102,12 @@ pub(crate) fn agrees(
     if row.events != events.len() as u64 {
         return Err(format!("the row counts {} events of {}", row.events, events.len()));
     }
-    let first = events.first().ok_or("no history")?;
+    let waits = waiting_events(row) > 0;
+    let Some(first) = events.first() else {
+        let unborn =
+            row.state.as_deref().map(str::as_bytes) == Some(&ExecutionState::new().to_bytes());
+        return if waits && unborn { Ok(()) } else { Err("no history".to_owned()) };
+    };
     let info = info(view, first);
     let mut state = ExecutionState::new();
     let mut rest = events;
@@ -104,7 +115,13 @@ pub(crate) fn agrees(
         let mut taken = None;
         for event in candidates(&state, next) {
             let mut tried = state.clone();
-            let env = Env { now: next.timestamp, seed: 0, execution: &info, host: &Anything };
+            let env = Env {
+                now: next.timestamp,
+                seed: 0,
+                execution: &info,
+                host: &Anything,
+                fuel: &Fuel::ample(),
+            };
             let Ok(step) = machine::next(definition, &mut tried, event, &env) else { continue };
             if !step.history.is_empty() && rest.starts_with(&step.history) {
                 taken = Some((tried, step.history.len()));
@@ -124,7 +141,9 @@ pub(crate) fn agrees(
         machine::ExecutionStatus::TimedOut => ExecutionStatus::TimedOut,
         machine::ExecutionStatus::Aborted => ExecutionStatus::Aborted,
     };
-    if status != row.status {
+    // An event that waits may be the one that lets it go on after its end.
+    let reopened = waits && row.status == ExecutionStatus::Running && status != row.status;
+    if status != row.status && !reopened {
         return Err(format!("the row is {:?}, its history makes {status:?}", row.status));
     }
     // Of what succeeded nothing is kept to go on from.

@@ -27,8 +27,9 @@ use ark_store::Store;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use crate::clock::SimClock;
 use crate::dice::Dice;
-use crate::fixture::{TestClock, TestEntropy};
+use crate::fixture::{TestEntropy, clock};
 use crate::replay;
 
 const SEEDS: u64 = 200;
@@ -67,7 +68,7 @@ type Call = Pin<Box<dyn Future<Output = ()>>>;
 
 struct Simulation {
     dice: Dice,
-    clock: Arc<TestClock>,
+    clock: Arc<SimClock>,
     store: Store,
     ledger: Shared,
     wf: Workflows,
@@ -78,6 +79,7 @@ struct Simulation {
     express: String,
     definitions: BTreeMap<String, Definition>,
     lives: u64,
+    fuel: u64,
     names: u64,
 }
 
@@ -128,7 +130,13 @@ fn machine_arn(name: &str) -> String {
     format!("arn:aws:states:us-east-1:000000000000:stateMachine:{name}")
 }
 
-fn life(store: &Store, clock: &Arc<TestClock>, seed: u64) -> (Workflows, Call) {
+/// Units of fuel that a step may cost on the writer: none in every third seed, where all events go
+/// through inboxes.
+fn trial_fuel(seed: u64) -> u64 {
+    if seed.is_multiple_of(3) { 0 } else { 20_000 }
+}
+
+fn life(store: &Store, clock: &Arc<SimClock>, seed: u64, fuel: u64) -> (Workflows, Call) {
     let now = clock.now();
     let lease =
         block(store.write(move |tx| {
@@ -141,7 +149,8 @@ fn life(store: &Store, clock: &Arc<TestClock>, seed: u64) -> (Workflows, Call) {
         clock: clock.clone(),
         entropy: TestEntropy::new(seed),
         fence: Fence { token: lease.token },
-    });
+    })
+    .with_trial_fuel(fuel);
     let driven = wf.clone();
     let clock = clock.clone();
     let driver: Call = Box::pin(async move {
@@ -151,6 +160,8 @@ fn life(store: &Store, clock: &Arc<TestClock>, seed: u64) -> (Workflows, Call) {
                 Ok(next) => next,
                 Err(_) => clock.now() + SignedDuration::from_millis(200),
             };
+            // An error shows again in the next round.
+            let _ = driven.think().await;
             let soon = clock.now() + SignedDuration::from_millis(100);
             Clock::sleep_until(&*clock, next.min(soon)).await;
         }
@@ -160,7 +171,7 @@ fn life(store: &Store, clock: &Arc<TestClock>, seed: u64) -> (Workflows, Call) {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let clock = TestClock::new();
+        let clock = clock();
         let store = Store::inline_in_memory(clock.now()).unwrap();
         let activity = "arn:aws:states:us-east-1:000000000000:activity:a".to_owned();
         let now = clock.now();
@@ -184,7 +195,8 @@ impl Simulation {
             Ok(())
         }))
         .unwrap();
-        let (wf, driver) = life(&store, &clock, seed);
+        let fuel = trial_fuel(seed);
+        let (wf, driver) = life(&store, &clock, seed, fuel);
         Self {
             dice: Dice::of(seed),
             clock,
@@ -197,6 +209,7 @@ impl Simulation {
             express,
             definitions,
             lives: seed << 32,
+            fuel,
             names: 0,
         }
     }
@@ -361,7 +374,7 @@ impl Simulation {
             self.cover("server crashed");
         }
         self.lives += 1;
-        let (wf, driver) = life(&self.store, &self.clock, self.lives);
+        let (wf, driver) = life(&self.store, &self.clock, self.lives, self.fuel);
         self.wf = wf;
         let old = std::mem::replace(&mut self.driver, driver);
         if stale {
@@ -395,7 +408,7 @@ impl Simulation {
     fn settle(&mut self) {
         self.calls.clear();
         self.lives += 1;
-        let (wf, driver) = life(&self.store, &self.clock, self.lives);
+        let (wf, driver) = life(&self.store, &self.clock, self.lives, self.fuel);
         (self.wf, self.driver) = (wf, driver);
         let mut context = Context::from_waker(Waker::noop());
         for _ in 0..400 {
@@ -465,7 +478,12 @@ impl Simulation {
         if block(self.store.read(ark_store::ReadTx::open_execution_count)).unwrap() > 0 {
             found.push("an execution never ended".to_owned());
         }
-        if completed < acknowledged {
+        // What waits in an inbox behind that which ends its execution counts for nothing.
+        let all_well = || {
+            ledger.stopped.is_empty()
+                && self.executions().iter().all(|e| e.status == ExecutionStatus::Succeeded)
+        };
+        if completed < acknowledged && (self.fuel > 0 || all_well()) {
             found.push(format!("{acknowledged} results acknowledged, {completed} in histories"));
         }
         found
@@ -485,6 +503,10 @@ impl Simulation {
 
     /// Every row is the fold of its history, running or ended.
     fn replay_all(&self, found: &mut Vec<String>) {
+        let waiting = block(self.store.read(|tx| tx.executions_with_events(0, 1))).unwrap();
+        if !waiting.is_empty() {
+            self.cover("event waits in an inbox");
+        }
         for seen in self.executions() {
             let arn = &seen.arn;
             let seen = block(self.wf.describe_execution(arn)).unwrap();
@@ -597,6 +619,7 @@ fn nothing_acknowledged_is_lost_or_doubled_whatever_crashes() {
         "stop acknowledged",
         "redrive acknowledged",
         "running row replayed",
+        "event waits in an inbox",
         "ended row replayed",
         "express start acknowledged",
         "express task handed out",

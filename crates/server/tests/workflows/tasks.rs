@@ -2,6 +2,7 @@
 
 use ark_model::workflow::ExecutionStatus;
 use ark_server::workflows::{Refusal, StartExecution};
+use ark_server::world::Clock;
 use jiff::SignedDuration;
 use serde_json::json;
 

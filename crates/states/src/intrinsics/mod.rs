@@ -96,15 +96,26 @@ impl Call {
     }
 }
 
+/// Burns what going through a call's arguments costs.
+fn afford(scope: &Scope<'_>, values: &[Value]) -> Result<(), Fault> {
+    if scope.fuel.burn_values(values) {
+        return Ok(());
+    }
+    // Nobody reads it: without fuel the whole step is worth nothing.
+    Err(Fault::Intrinsic("The call costs more than it may".to_owned()))
+}
+
 impl Node {
     fn eval(&self, scope: &Scope<'_>) -> Result<Value, Fault> {
         if self.function == Function::Format
             && let Some((Argument::Quoted(template), rest)) = self.arguments.split_first()
         {
             let values = rest.iter().map(|a| a.eval(scope)).collect::<Result<Vec<_>, _>>()?;
+            afford(scope, &values)?;
             return functions::format(&template.pieces, &values);
         }
         let values = self.arguments.iter().map(|a| a.eval(scope)).collect::<Result<Vec<_>, _>>()?;
+        afford(scope, &values)?;
         self.function.apply(&values, scope.random)
     }
 }

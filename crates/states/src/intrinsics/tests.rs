@@ -1,4 +1,5 @@
 use super::*;
+use crate::fuel::Fuel;
 use crate::scope::{Context, Random, Variables};
 use crate::value::Object;
 
@@ -15,6 +16,7 @@ fn call(text: &str, input: &Value) -> Result<Value, EvalError> {
         context: &Context::new(&build),
         variables: &Variables::new(vec![&variables]),
         random: &Random::new(5),
+        fuel: &Fuel::ample(),
     })
 }
 

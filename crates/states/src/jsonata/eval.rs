@@ -24,6 +24,8 @@ use crate::value::{DEPTH_MAX, Number, Value};
 
 pub(super) use self::operators::numeric;
 
+/// Bytes that an evaluation may allocate for one unit of fuel.
+const BYTES_PER_UNIT: u64 = 64;
 /// When less than this is left of the stack a new piece is taken, in bytes.
 const STACK_RED_ZONE: usize = 256 << 10;
 /// Size of such a piece, in bytes.
@@ -40,6 +42,8 @@ pub(super) struct Run<'a> {
     bound: OnceCell<Val>,
     steps_left: Cell<u64>,
     bytes_left: Cell<u64>,
+    /// What both were at first.
+    budget: (u64, u64),
     depth: Cell<usize>,
     /// Frames that functions hold, to be emptied at the end.
     captured: RefCell<Vec<Weak<Frame>>>,
@@ -52,6 +56,7 @@ pub(super) fn with_stack<T>(run: impl FnOnce() -> T) -> T {
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
+        self.burn();
         for frame in self.captured.borrow().iter().filter_map(Weak::upgrade) {
             frame.clear();
         }
@@ -64,13 +69,16 @@ impl<'a> Run<'a> {
         labels: &'a [Arc<str>],
         sees_context: bool,
     ) -> Self {
+        let fuel = states.fuel.left();
+        let budget = (fuel.min(STEPS_MAX), fuel.saturating_mul(BYTES_PER_UNIT).min(BYTES_MAX));
         Self {
             states,
             labels,
             sees_context,
             bound: OnceCell::new(),
-            steps_left: Cell::new(STEPS_MAX),
-            bytes_left: Cell::new(BYTES_MAX),
+            steps_left: Cell::new(budget.0),
+            bytes_left: Cell::new(budget.1),
+            budget,
             depth: Cell::new(0),
             captured: RefCell::new(Vec::new()),
         }

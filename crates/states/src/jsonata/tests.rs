@@ -1,4 +1,5 @@
 use super::*;
+use crate::fuel::Fuel;
 use crate::scope::{Context, Random, Variables};
 use crate::value::Object;
 
@@ -25,6 +26,7 @@ fn eval(text: &str) -> Result<Value, EvalError> {
         context: &Context::new(&build),
         variables: &Variables::new(vec![&variables]),
         random: &Random::new(7),
+        fuel: &Fuel::ample(),
         now: "2026-01-02T03:04:05.678Z".parse().unwrap(),
     })
 }

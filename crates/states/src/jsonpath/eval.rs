@@ -1,12 +1,20 @@
 //! Reading a path from a root, and the functions that may end one.
 
 use super::{Function, FunctionArg, MAX_RESULTS, MAX_VISITS, Path, PathError, Root, Step};
+use crate::fuel::Fuel;
 use crate::value::{Number, Object, Value};
 
 /// Reads `path` from `root`.
-pub(super) fn eval(path: &Path, root: &Value) -> Result<Value, PathError> {
-    let mut walk = Walk { visits_left: MAX_VISITS, results_left: MAX_RESULTS };
-    walk.nested(path, root, root)
+pub(super) fn eval(path: &Path, root: &Value, fuel: &Fuel) -> Result<Value, PathError> {
+    let visits = usize::try_from(fuel.left()).unwrap_or(usize::MAX).min(MAX_VISITS);
+    let mut walk = Walk { visits_left: visits, results_left: MAX_RESULTS };
+    let found = walk.nested(path, root, root);
+    match &found {
+        // It might have been enough with more fuel.
+        Err(PathError::TooMuch(_)) if visits < MAX_VISITS => fuel.exhaust(),
+        Ok(_) | Err(_) => fuel.burn((visits - walk.visits_left) as u64),
+    }
+    found
 }
 
 /// The budget of one evaluation, shared with the paths inside its filters.

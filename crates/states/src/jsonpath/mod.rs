@@ -172,7 +172,7 @@ impl Path {
                 None => return Err(not_found(format!("No variable named '{name}' is set"))),
             },
         };
-        eval::eval(self, root).map_err(|error| match error {
+        eval::eval(self, root, scope.fuel).map_err(|error| match error {
             PathError::NotFound(detail) => not_found(detail),
             PathError::TooMuch(bound) => {
                 EvalError::runtime(format!("Invalid path '{}' : {bound}", self.text))

@@ -1,4 +1,5 @@
 use super::*;
+use crate::fuel::Fuel;
 use crate::scope::{Context, Random, Variables};
 use crate::value::Object;
 
@@ -14,6 +15,7 @@ fn read_from(path: &str, input: &Value, variables: &Object) -> Result<Value, Eva
         context: &Context::new(&build),
         variables: &Variables::new(vec![variables]),
         random: &Random::new(1),
+        fuel: &Fuel::ample(),
     };
     path.eval(&scope)
 }

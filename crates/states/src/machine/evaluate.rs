@@ -7,6 +7,7 @@ use crate::definition::{
     TextField, TimeField, Wait,
 };
 use crate::error::{EvalError, names};
+use crate::fuel::Fuel;
 use crate::jsonata::Expression;
 use crate::jsonpath::Path;
 use crate::limits::SECONDS_MAX;
@@ -24,6 +25,7 @@ pub(crate) struct Eval<'a> {
     pub(crate) context: &'a Context<'a>,
     pub(crate) variables: &'a Variables<'a>,
     pub(crate) random: &'a Random,
+    pub(crate) fuel: &'a Fuel,
     /// What expressions see as the present.
     pub(crate) now: Timestamp,
 }
@@ -42,6 +44,7 @@ impl Eval<'_> {
             context: self.context,
             variables: self.variables,
             random: self.random,
+            fuel: self.fuel,
         }
     }
 
@@ -57,6 +60,7 @@ impl Eval<'_> {
             context: self.context,
             variables: self.variables,
             random: self.random,
+            fuel: self.fuel,
             now: self.now,
         }
     }

@@ -369,6 +369,7 @@ impl<'a> ChildInputs<'a> {
             context: &context,
             variables: &variables,
             random: &random,
+            fuel: env.fuel,
             now: env.now,
         };
         f(&eval, map).map_err(|error| {

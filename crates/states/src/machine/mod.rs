@@ -30,6 +30,7 @@ use self::frame::{Doing, Frame, FrameId, ROOT};
 use self::run::Run;
 use crate::definition::{Definition, ScopeId};
 use crate::error::{Failure, names};
+use crate::fuel::Fuel;
 use crate::history::{Details, EventType, HistoryEvent};
 use crate::resource::Resource;
 use crate::value::Document;
@@ -91,6 +92,8 @@ pub struct Env<'a> {
     pub execution: &'a ExecutionInfo,
     /// The runtime's answers.
     pub host: &'a dyn Host,
+    /// What the call may cost: [`Refused::OutOfFuel`] when that is not enough.
+    pub fuel: &'a Fuel,
 }
 
 /// What one call of [`next`] brought.
@@ -113,6 +116,9 @@ pub enum Refused {
     /// The task, timer or Map Run is none of those waited for: answered before, or cancelled.
     #[error("nothing waits for this")]
     NotWaitedFor,
+    /// The step costs more than [`Env::fuel`] holds.
+    #[error("the step costs more than it may here")]
+    OutOfFuel,
 }
 
 /// Whether an execution runs, and how it ended.
@@ -270,7 +276,19 @@ pub fn next(
     if begun == matches!(event, Event::Start) {
         return Err(Refused::WrongStatus);
     }
-    let mut run = Run::new(definition, state, env);
+    let before = env.fuel.is_limited().then(|| state.clone());
+    let taken = take(Run::new(definition, state, env), event);
+    match before {
+        // What came out is not what more fuel would have made of it, not even a failure.
+        Some(before) if env.fuel.is_dry() => {
+            *state = before;
+            Err(Refused::OutOfFuel)
+        }
+        Some(_) | None => taken,
+    }
+}
+
+fn take(mut run: Run<'_>, event: Event) -> Result<Step, Refused> {
     match event {
         Event::Start => run.start()?,
         Event::Continue => {}
@@ -299,6 +317,7 @@ impl Run<'_> {
             ..Details::default()
         };
         self.record(EventType::ExecutionStarted, 0, details);
+        self.env.fuel.burn_bytes(execution.input.len());
         match Document::parse(&execution.input) {
             Ok(input) => {
                 self.start_frame(run::root_frame(self.state.scope, start, input, self.env.now));

@@ -11,9 +11,16 @@ use super::{Env, ExecutionState, ExecutionStatus, Step};
 use crate::definition::{Definition, State, StateKind};
 use crate::error::Failure;
 use crate::history::{Details, EventType, HistoryEvent};
-use crate::limits::{HISTORY_EVENTS_MAX, STATES_PER_STEP_MAX};
+use crate::limits::{FUEL_PER_STEP_MAX, HISTORY_EVENTS_MAX, STATES_PER_STEP_MAX};
 use crate::scope::{Context, Random, Variables};
 use crate::value::{Document, Object, Value};
+
+/// What it costs to enter a state, whatever it does.
+const STATE_FUEL: u64 = 20;
+/// What it costs to begin a branch or an iteration.
+const FRAME_FUEL: u64 = 20;
+/// Frames that are looked through for one unit.
+const FRAMES_PER_UNIT: u64 = 16;
 
 pub(super) struct Run<'a> {
     pub(super) definition: &'a Definition,
@@ -24,6 +31,8 @@ pub(super) struct Run<'a> {
     /// The execution's input, parsed when the context object is first wanted.
     execution_input: OnceCell<Value>,
     states_entered: usize,
+    /// What the fuel's counter showed at the beginning.
+    spent_before: u64,
     /// An event found no room in the history.
     overflowed: bool,
 }
@@ -51,6 +60,7 @@ impl<'a> Run<'a> {
             step: Step::default(),
             execution_input: OnceCell::new(),
             states_entered: 0,
+            spent_before: env.fuel.spent(),
             overflowed: false,
         }
     }
@@ -64,7 +74,12 @@ impl<'a> Run<'a> {
             if self.state.status != ExecutionStatus::Running {
                 break;
             }
-            if self.states_entered >= STATES_PER_STEP_MAX {
+            if self.env.fuel.is_dry() {
+                break;
+            }
+            let share_used = self.states_entered >= STATES_PER_STEP_MAX
+                || self.env.fuel.spent() - self.spent_before >= FUEL_PER_STEP_MAX;
+            if share_used {
                 self.step.yielded = !self.state.ready.is_empty();
                 break;
             }
@@ -102,6 +117,8 @@ impl<'a> Run<'a> {
         let Some(frame) = self.state.frames.get(&id) else { return };
         let Some(state) = self.definition.state(frame.at) else { return };
         let (kind, previous) = (entered_type(state), frame.previous);
+        self.env.fuel.burn(STATE_FUEL);
+        self.env.fuel.burn_bytes(frame.input.size_bytes());
         let details = Details {
             name: Some(state.name.clone()),
             input: Some(frame.input.text().clone()),
@@ -145,6 +162,7 @@ impl<'a> Run<'a> {
 
     /// Starts a list of states.
     pub(super) fn start_frame(&mut self, frame: Frame) -> FrameId {
+        self.env.fuel.burn(FRAME_FUEL);
         let id = self.state.next_frame;
         self.state.next_frame += 1;
         self.state.frames.insert(id, frame);
@@ -269,6 +287,7 @@ impl<'a> Run<'a> {
     pub(super) fn children(&self, parent: FrameId) -> Vec<FrameId> {
         let of_parent =
             |(id, frame): (&FrameId, &Frame)| (frame.parent == Some(parent)).then_some(*id);
+        self.env.fuel.burn(self.state.frames.len() as u64 / FRAMES_PER_UNIT);
         self.state.frames.iter().filter_map(of_parent).collect()
     }
 
@@ -310,6 +329,7 @@ impl<'a> Run<'a> {
             context: &context,
             variables: &variables,
             random: &self.random,
+            fuel: self.env.fuel,
             now: self.env.now,
         })
     }

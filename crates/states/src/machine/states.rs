@@ -86,6 +86,7 @@ impl Run<'_> {
             return Ok(());
         };
         let output = limited(leave.output, &state.name)?;
+        self.env.fuel.burn_bytes(output.size_bytes());
         let assigned_texts = match &leave.assigned {
             None => None,
             Some(assigned) => Some(self.judge_assigned(assigned)?),

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use crate::definition::{Definition, FieldError, Map, QueryLanguage, State, StateKind};
 use crate::error::{Failure, names};
+use crate::fuel::Fuel;
 use crate::machine::ExecutionInfo;
 use crate::machine::evaluate::Eval;
 use crate::machine::failure::{Origin, delay, leave_caught, matches};
@@ -162,6 +163,7 @@ pub fn run(request: &Request<'_>) -> Result<Answer, TestStateError> {
         context: &context,
         variables: &scopes,
         random: &random,
+        fuel: &Fuel::ample(),
         now: request.now,
     };
     let mut inspection = Inspection::new(&input);

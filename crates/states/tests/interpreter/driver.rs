@@ -7,11 +7,11 @@ use std::sync::Arc;
 use ark_states::history::HistoryEvent;
 use ark_states::machine::{
     ChildStatus, Effect, End, Env, Event, ExecutionInfo, ExecutionState, Host, MapItems,
-    MapRunEffect, MapRunEnd, MapRunEvent, MapRunRequest, MapRunState, TaskId, TaskRequest,
+    MapRunEffect, MapRunEnd, MapRunEvent, MapRunRequest, MapRunState, Step, TaskId, TaskRequest,
     TaskTimeout, TimerId, next,
 };
 use ark_states::resource::Resource;
-use ark_states::{Definition, Document, Failure, Value};
+use ark_states::{Definition, Document, Failure, Fuel, Value};
 use jiff::{SignedDuration, Timestamp};
 
 /// What a scripted worker does with a task.
@@ -76,6 +76,26 @@ pub(super) fn info(input: &str, express: bool) -> ExecutionInfo {
     }
 }
 
+/// The same step on little fuel: it must come out the same or be refused as if it had never been
+/// tried.
+fn scantily(
+    definition: &Definition,
+    state: &ExecutionState,
+    event: &Event,
+    env: &Env<'_>,
+    units: u64,
+) -> Option<(Step, ExecutionState)> {
+    let mut tried = state.clone();
+    let env = Env { fuel: &Fuel::of(units), ..*env };
+    match next(definition, &mut tried, event.clone(), &env) {
+        Ok(step) => Some((step, tried)),
+        Err(_) => {
+            assert_eq!(state.to_bytes(), tried.to_bytes(), "a refusal leaves the state as it was");
+            None
+        }
+    }
+}
+
 /// Steps after which an execution counts as endless.
 const STEPS_MAX: usize = 20_000;
 
@@ -119,12 +139,26 @@ pub(super) fn run(
                 }
             }
         };
-        let env = Env { now, seed: step_number as u128 + 1, execution: info, host: &host };
+        let env = Env {
+            now,
+            seed: step_number as u128 + 1,
+            execution: info,
+            host: &host,
+            fuel: &Fuel::ample(),
+        };
         let before = state.to_bytes();
+        let scant = scantily(definition, &state, &event, &env, step_number as u64 * 40);
         let Ok(step) = next(definition, &mut state, event, &env) else {
             assert_eq!(before, state.to_bytes(), "a refusal must leave the state as it was");
             continue;
         };
+        if let Some((scant, after)) = scant {
+            let (state, after) = (state.to_bytes(), after.to_bytes());
+            assert_eq!(
+                (&step.history, &step.effects, state),
+                (&scant.history, &scant.effects, after)
+            );
+        }
         // The state must survive the store, and go on from there alone.
         let bytes = state.to_bytes();
         state = ExecutionState::from_bytes(&bytes).expect("a stored state can be read");

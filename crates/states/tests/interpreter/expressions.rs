@@ -9,7 +9,7 @@ use ark_states::jsonpath::{Path, ReferencePath};
 use ark_states::scope::{Context, Random, Scope, StatesBinding, Variables};
 use ark_states::validate::{MachineKind, validate};
 use ark_states::value::Object;
-use ark_states::{Definition, EvalError, Value};
+use ark_states::{Definition, EvalError, Fuel, Value};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -268,6 +268,7 @@ fn twice<T: PartialEq + std::fmt::Debug>(ask: impl Fn(&Scope<'_>) -> T) {
             context: &Context::new(&build),
             variables: &Variables::new(vec![&variables]),
             random: &Random::new(3),
+            fuel: &Fuel::ample(),
         })
     };
     assert_eq!(answer(), answer());
@@ -285,6 +286,7 @@ fn jsonata(text: &str) -> Option<Result<Value, EvalError>> {
         context: &Context::new(&build),
         variables: &Variables::new(vec![&variables]),
         random: &Random::new(7),
+        fuel: &Fuel::ample(),
         now: "2026-01-02T03:04:05.678Z".parse().unwrap(),
     }))
 }

@@ -8,7 +8,7 @@ use ark_states::machine::{
     MapRunRequest, Refused, TaskId, TaskRequest, TimerId, next,
 };
 use ark_states::resource::Resource;
-use ark_states::{Definition, Document, Failure, Value};
+use ark_states::{Definition, Document, Failure, Fuel, Value};
 use jiff::{SignedDuration, Timestamp};
 
 use super::driver::info;
@@ -77,7 +77,13 @@ impl Play {
 
     fn step(&mut self, event: Event) -> Result<(), Refused> {
         self.seed += 1;
-        let env = Env { now: self.now, seed: self.seed, execution: &self.info, host: &Permissive };
+        let env = Env {
+            now: self.now,
+            seed: self.seed,
+            execution: &self.info,
+            host: &Permissive,
+            fuel: &Fuel::ample(),
+        };
         let before = self.state.to_bytes();
         let mut state = ExecutionState::from_bytes(&before).expect("a stored state can be read");
         let step = match next(&self.definition, &mut state, event, &env) {

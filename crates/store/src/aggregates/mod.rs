@@ -21,6 +21,7 @@ mod tokens;
 mod traffic;
 mod workflow_activities;
 mod workflow_executions;
+mod workflow_inbox;
 mod workflow_machines;
 mod workflow_map_runs;
 mod workflow_runs;

@@ -1,12 +1,27 @@
 //! What an evaluation may use up, taken before it is used: steps, bytes, items.
 
-use super::{NESTING_MAX, Run, nested, too_deep};
+use super::{BYTES_PER_UNIT, NESTING_MAX, Run, nested, too_deep};
 use crate::jsonata::closure::{Env, Frame};
 use crate::jsonata::error::{Error, Result};
 use crate::jsonata::value::{Array, Map, Members, Val};
 use crate::jsonata::{BYTES_MAX, ITEMS_MAX, STEPS_MAX};
 
 impl Run<'_> {
+    /// A budget is used up. Where it was smaller than the language's, for want of fuel, that is no
+    /// error of the expression.
+    fn out_of_fuel(&self, smaller: bool) {
+        if smaller {
+            self.states.fuel.exhaust();
+        }
+    }
+
+    /// Burns what was used.
+    pub(super) fn burn(&self) {
+        let (steps, bytes) = self.budget;
+        self.states.fuel.burn(steps - self.steps_left.get());
+        self.states.fuel.burn((bytes - self.bytes_left.get()) / BYTES_PER_UNIT);
+    }
+
     /// Takes `count` steps from the budget.
     pub(in crate::jsonata) fn steps(&self, count: usize) -> Result<()> {
         match self.steps_left.get().checked_sub(count as u64) {
@@ -14,7 +29,10 @@ impl Run<'_> {
                 self.steps_left.set(left);
                 Ok(())
             }
-            None => Err(Error::new("D1012").text_raw(STEPS_MAX.to_string())),
+            None => {
+                self.out_of_fuel(self.budget.0 < STEPS_MAX);
+                Err(Error::new("D1012").text_raw(STEPS_MAX.to_string()))
+            }
         }
     }
 
@@ -25,7 +43,10 @@ impl Run<'_> {
                 self.bytes_left.set(left);
                 Ok(())
             }
-            None => Err(Error::new("D1014").text_raw(BYTES_MAX.to_string())),
+            None => {
+                self.out_of_fuel(self.budget.1 < BYTES_MAX);
+                Err(Error::new("D1014").text_raw(BYTES_MAX.to_string()))
+            }
         }
     }
 
