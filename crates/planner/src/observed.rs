@@ -56,7 +56,8 @@ pub struct ProbeSeen {
 /// What the last acknowledged route table does with an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// No table has been acknowledged since the server started or the gateway came back.
+    /// No table has been acknowledged since the server started or the gateway came back, or one
+    /// that divides otherwise is on its way.
     Unknown,
     /// It is not in the table.
     Absent,
@@ -83,7 +84,8 @@ impl Admission {
 /// The division of the traffic that the last acknowledged route table makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ShareSeen {
-    /// No table has been acknowledged since the server started or the gateway came back.
+    /// No table has been acknowledged since the server started or the gateway came back, or one
+    /// that divides otherwise is on its way.
     Unknown,
     /// The app has no routes: there is nothing to divide.
     Unrouted,

@@ -41,7 +41,9 @@ fn closing(input: &Input<'_>, d: &Deployment, rollout: &Rollout, base: &Target<'
     if serving >= floor || (!patient && serving > 0) {
         rollout.share = Share::default();
     }
-    let closed = rollout.share == Share::default() && input.share.is(d.release, &rollout.share);
+    // A table that is built now may still divide as the record says now.
+    let recorded = d.rollout.as_ref().is_some_and(|r| r.share == Share::default());
+    let closed = recorded && input.share.is(d.release, &Share::default());
     Closing { rollout, closed }
 }
 

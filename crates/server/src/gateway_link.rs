@@ -116,8 +116,19 @@ impl Routes {
             self.all_due = None;
             return Ok(None);
         }
+        world.observations.building(&dirty);
+        let table = self.build_table(world, dirty).await;
+        world.observations.built(table.as_ref().ok().and_then(Option::as_ref));
+        table
+    }
+
+    async fn build_table(
+        &mut self,
+        world: &World,
+        dirty: BTreeSet<AppKey>,
+    ) -> Result<Option<RouteTable>, StoreError> {
         if !dirty.is_empty() {
-            let failed = self.rebuild(world, dirty.clone()).await;
+            let failed = self.rebuild(world, dirty).await;
             if let Err(error) = failed {
                 self.all_due = None;
                 return Err(error);
@@ -181,7 +192,7 @@ impl Routes {
     /// A table was refused.
     pub fn refused(&mut self, world: &World, generation: Generation, reason: &str) {
         self.unacknowledged.retain(|table| table.generation != generation);
-        world.observations.refused(reason.to_owned());
+        world.observations.refused(generation, reason.to_owned());
         tracing::error!(number = generation.number, reason, "the gateway refused a route table");
     }
 }

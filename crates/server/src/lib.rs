@@ -16,6 +16,7 @@ pub mod roles;
 pub mod route_table;
 pub mod shares;
 pub mod state;
+mod tables_under_way;
 pub mod tasks;
 pub mod variables;
 pub mod workflows;

@@ -2,7 +2,7 @@
 //! `gateway_link`, read by the tasks and the API. All of it is observation and is lost with the
 //! process; what must not be lost (the counters of receipts) is written to the store by the link.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,6 @@ use ark_gateway::metrics::Totals;
 use ark_model::gateway::{Counters, Readiness, Report, TargetReport};
 use ark_model::histogram::Histogram;
 use ark_model::route::{RouteKey, RouteTable, TargetState};
-use ark_model::traffic::Split;
 use ark_model::{AppName, BootId, EnvName, Generation, InstanceId, ReleaseNumber};
 use ark_planner::judge::Slice;
 use ark_planner::{Admission, Measured, ProbeSeen, ShareSeen};
@@ -18,6 +17,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::measures::Measures;
+use crate::tables_under_way::{Splits, TablesUnderWay, splits};
 
 /// Seconds of one bucket of recent traffic.
 const BUCKET_SECONDS: i64 = 10;
@@ -76,7 +76,8 @@ struct Inner {
     /// What the acknowledged table says; `None` before there is one.
     admitted: Option<HashMap<InstanceId, Admitted>>,
     /// How the acknowledged table divides the traffic of apps.
-    splits: HashMap<AppKey, Split>,
+    splits: Splits,
+    under_way: TablesUnderWay,
     /// Measurements of apps that are judged.
     measures: HashMap<AppKey, Measures>,
     /// By instance and `expose` entry.
@@ -204,13 +205,35 @@ impl Observations {
         inner.admitted = Some(now);
         inner.gateway.acknowledged = Some(table.generation);
         inner.gateway.refused = None;
+        inner.under_way.acknowledged(table.generation);
+        inner.answer();
         drop(inner);
         self.notify();
     }
 
     /// A table was refused; the one before stays in force.
-    pub fn refused(&self, reason: String) {
-        self.inner().gateway.refused = Some(reason);
+    pub fn refused(&self, generation: Generation, reason: String) {
+        let mut inner = self.inner();
+        inner.gateway.refused = Some(reason);
+        inner.under_way.refused(generation);
+        inner.answer();
+        drop(inner);
+        self.notify();
+    }
+
+    /// The records of these apps are about to be read for the next table.
+    pub(crate) fn building(&self, apps: &BTreeSet<AppKey>) {
+        self.inner().under_way.building(apps);
+    }
+
+    /// They were read; this table is pushed, or none when nothing has changed.
+    pub(crate) fn built(&self, table: Option<&RouteTable>) {
+        let mut inner = self.inner();
+        inner.under_way.built(table);
+        if inner.answer() {
+            drop(inner);
+            self.notify();
+        }
     }
 
     /// A report came in.
@@ -302,10 +325,16 @@ impl Observations {
         Some(inner.targets.get(&id).map_or(0, |seen| seen.values().map(|s| s.inside).sum()))
     }
 
-    /// How the table in force divides the traffic of an app.
+    /// How the table in force divides the traffic of an app; unknown while one that divides it
+    /// otherwise may have taken its place.
     pub fn share(&self, key: &AppKey) -> ShareSeen {
-        let inner = self.inner();
-        match (&inner.admitted, inner.splits.get(key)) {
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        let split = inner.splits.get(key);
+        if !inner.under_way.certain(key, split) {
+            return ShareSeen::Unknown;
+        }
+        match (&inner.admitted, split) {
             (None, _) => ShareSeen::Unknown,
             (Some(_), None) => ShareSeen::Even,
             (Some(_), Some(split)) => ShareSeen::Of(split.canary, crate::shares::share(split)),
@@ -361,17 +390,21 @@ impl Inner {
         self.dirty.extend(seen.map(|seen| seen.key));
         self.dirty.extend(self.admitted.take().into_iter().flatten().map(|(_, a)| a.key));
         self.splits.clear();
+        self.under_way.clear();
         self.last.clear();
     }
 
-    /// Remembers how a table divides the traffic. Every route of an app says the same.
+    /// Those who asked in vain how their traffic is divided look again. Says whether there are any.
+    fn answer(&mut self) -> bool {
+        let answered = self.under_way.answered(&self.splits);
+        let any = !answered.is_empty();
+        self.dirty.extend(answered);
+        any
+    }
+
+    /// Remembers how a table divides the traffic.
     fn divide(&mut self, table: &RouteTable) {
-        let mut now: HashMap<AppKey, Split> = HashMap::new();
-        for route in &table.routes {
-            if let Some(split) = &route.split {
-                now.insert((route.key.env.clone(), route.key.app.clone()), split.clone());
-            }
-        }
+        let now = splits(table);
         let gone = self.splits.keys().filter(|key| !now.contains_key(*key)).cloned();
         let changed = now.iter().filter(|(key, split)| self.splits.get(*key) != Some(*split));
         let dirty: Vec<AppKey> = gone.chain(changed.map(|(key, _)| key.clone())).collect();
