@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::definition::Strategy;
 use crate::diagnosis::Diagnosis;
 use crate::exit::ExitCode;
+use crate::hook::HookRun;
 use crate::ids::{AppName, DeploymentId, EnvName, InstanceId, ReleaseNumber};
 use crate::receipt::{Receipt, Side};
 pub use crate::rollout::{Rollout, Watch};
@@ -137,6 +138,9 @@ pub struct Deployment {
     /// How far it is, when it goes in steps (canary, blue-green).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// Commands and calls around it, in the order in which they run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookRun>,
     /// Its watch window, when that is over. While it is open it stands with the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<Watch>,
@@ -181,6 +185,7 @@ impl Deployment {
             failures: Vec::new(),
             abort: None,
             rollout: None,
+            hooks: Vec::new(),
             watch: None,
             baseline: BTreeMap::new(),
             baseline_routes: Side::default(),

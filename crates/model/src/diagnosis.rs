@@ -54,6 +54,15 @@ pub enum Diagnosis {
         /// The reason.
         detail: String,
     },
+    /// A hook failed, or took too long.
+    HookFailed {
+        /// Which: `pre_deploy (./migrate)`.
+        hook: String,
+        /// How: `exit 1`, `no SUCCEEDED within 10 m`.
+        how: String,
+        /// Its last log lines.
+        log: Vec<String>,
+    },
     /// No step forward within the progress deadline.
     NoProgress {
         /// For how long, in milliseconds.
@@ -100,6 +109,7 @@ impl Diagnosis {
             Self::PortTaken { .. } => "port taken".to_owned(),
             Self::NoCapacity { .. } => "no capacity".to_owned(),
             Self::StartFailed { .. } => "start failed".to_owned(),
+            Self::HookFailed { .. } => "hook failed".to_owned(),
             Self::NoProgress { .. } => "no progress".to_owned(),
             Self::DeadlinePassed { .. } => "deadline passed".to_owned(),
             Self::Judged { .. } => "judged".to_owned(),
@@ -124,6 +134,7 @@ impl Diagnosis {
             }
             Self::NoCapacity { detail } => format!("no capacity: {detail}"),
             Self::StartFailed { detail } => format!("start failed: {detail}"),
+            Self::HookFailed { hook, how, .. } => format!("hook failed: {hook}: {how}"),
             Self::NoProgress { waited_ms, waiting_for } => {
                 format!("no progress for {}: waiting for {waiting_for}", seconds(*waited_ms))
             }
@@ -142,7 +153,9 @@ impl Diagnosis {
     /// The log lines that belong to it.
     pub fn log(&self) -> &[String] {
         match self {
-            Self::Crashed { log, .. } | Self::NeverReady { log, .. } => log,
+            Self::Crashed { log, .. }
+            | Self::NeverReady { log, .. }
+            | Self::HookFailed { log, .. } => log,
             Self::ArtifactMissing { .. }
             | Self::CommandNotFound { .. }
             | Self::PortTaken { .. }
@@ -160,7 +173,8 @@ impl Diagnosis {
     pub fn instance(&self) -> Option<&str> {
         match self {
             Self::Crashed { instance, .. } | Self::NeverReady { instance, .. } => Some(instance),
-            Self::ArtifactMissing { .. }
+            Self::HookFailed { .. }
+            | Self::ArtifactMissing { .. }
             | Self::CommandNotFound { .. }
             | Self::PortTaken { .. }
             | Self::NoCapacity { .. }

@@ -14,6 +14,7 @@ pub mod exit;
 pub mod freeze;
 pub mod gateway;
 pub mod histogram;
+pub mod hook;
 pub mod ids;
 pub mod instance;
 pub mod judgement;

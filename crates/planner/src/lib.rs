@@ -7,6 +7,7 @@ pub mod converge;
 pub mod cron;
 pub mod failures;
 pub mod freeze;
+pub mod hooks;
 pub mod judge;
 pub mod observed;
 pub mod planted;

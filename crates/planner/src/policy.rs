@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ark_model::definition::{Definition, DeployPolicy, Quantity, Readiness, Step, Strategy};
+use ark_model::definition::{Definition, DeployPolicy, Hooks, Quantity, Readiness, Step, Strategy};
 use ark_model::environment::EnvKind;
 
 /// How one release is rolled out, in one environment.
@@ -39,6 +39,8 @@ pub struct Policy {
     pub keep_old: Duration,
     /// How long the judge watches after the end.
     pub watch: Duration,
+    /// Commands and calls around it.
+    pub hooks: Hooks,
 }
 
 /// Blue-green is a canary whose first step is its last.
@@ -102,6 +104,7 @@ impl Policy {
             steps: steps(deploy, strategy),
             keep_old: deploy.keep_old_for(strategy).get(),
             watch: deploy.watch.get(),
+            hooks: deploy.hooks.clone(),
         }
     }
 

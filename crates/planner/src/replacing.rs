@@ -2,11 +2,13 @@
 //! with nothing in between (recreate); and what follows when it is live: the old side drains.
 
 use ark_model::definition::Strategy;
+use ark_model::hook::HookStage;
 use ark_model::instance::StopCause;
 use ark_model::{Deployment, DeploymentState, Diagnosis};
 
 use crate::converge::{Action, STOP_MARGIN, Target, converge};
 use crate::failures::{backoff, fatal, new_failures};
+use crate::hooks::{self, Stage};
 use crate::rollout::{
     Input, Plan, Reason, Transition, aborted, earliest, new_plan, target, waiting_words,
 };
@@ -85,6 +87,19 @@ pub(crate) fn draining(input: &Input<'_>, d: &Deployment) -> Plan {
     let longest = input.seen.iter().map(|s| s.drain).max().unwrap_or_default();
     let due = after(live, longest.saturating_add(t.policy.stop_grace).saturating_add(STOP_MARGIN));
     plan.wake_at = earliest(plan.wake_at, [due]);
+    match hooks::stage(d, HookStage::PostDeploy) {
+        Stage::Failed(run) if d.abort.is_none() => {
+            plan.transition = Some(Transition::Return(Reason::Diagnosis(hooks::diagnosis(run))));
+            plan.wake_at = Some(input.now);
+            return plan;
+        }
+        Stage::Pending(run) if d.abort.is_none() || hooks::active(d).is_some() => {
+            plan.waiting_for = format!("{} to end", run.words());
+            plan.wake_at = plan.wake_at.filter(|at| *at > input.now);
+            return plan;
+        }
+        Stage::Failed(_) | Stage::Pending(_) | Stage::Passed => {}
+    }
     if left == 0
         || (left <= ended && plan.actions.iter().all(|a| matches!(a, Action::Ended { .. })))
     {

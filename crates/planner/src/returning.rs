@@ -13,6 +13,7 @@ use ark_model::{Deployment, DeploymentState, Diagnosis};
 
 use crate::converge::{Action, Beside, Convergence, Hold, STOP_MARGIN, Target, converge};
 use crate::failures::backoff;
+use crate::hooks;
 use crate::replacing::emptied_first;
 use crate::rollout::{Input, Plan, Transition, aborted, earliest, fallback, new_plan, target};
 use crate::time::after;
@@ -37,8 +38,12 @@ fn closing(input: &Input<'_>, d: &Deployment, rollout: &Rollout, base: &Target<'
     let floor = base.count.saturating_sub(base.policy.unavailable(base.count));
     let began = d.returning_at.unwrap_or(input.now);
     let patient = input.now < after(began, CAPACITY_PATIENCE);
+    // A hook failed after the old side was let go: the new side serves well meanwhile, and the old
+    // one is whole before it takes over.
+    let serves_well =
+        d.live_at.is_some() && matches!(d.diagnosis, Some(Diagnosis::HookFailed { .. }));
     // What is left of the old side after the patience carries it better than a bad new side.
-    if serving >= floor || (!patient && serving > 0) {
+    if serving >= floor || (!patient && !serves_well && serving > 0) {
         rollout.share = Share::default();
     }
     // A table that is built now may still divide as the record says now.
@@ -70,7 +75,12 @@ pub(crate) fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
         _ if !closed => format!("the gateway to send no more requests to {}", d.release),
         _ => format!("{} instances of {} to end", c.progress.unwanted_alive, d.release),
     };
-    let done = missing == 0 && c.progress.unwanted_alive == 0 && closed;
+    let hook = hooks::active(d);
+    let words = match hook {
+        Some(run) if missing == 0 && closed => format!("{} to end", run.words()),
+        Some(_) | None => words,
+    };
+    let done = missing == 0 && c.progress.unwanted_alive == 0 && closed && hook.is_none();
     let mut plan = new_plan(c, words);
     plan.backoff = backoff(input, d.base, &plan.actions);
     let began = d.returning_at.unwrap_or(input.now);

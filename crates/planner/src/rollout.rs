@@ -13,6 +13,9 @@
 //!            blue-green   └──► Draining (nothing is kept)
 //! ```
 //!
+//! Hooks: those before it hold it in `Replacing` or `Stepping`, untouched; those after it hold it in
+//! `Keeping` or `Draining`, and when one fails, lead from there to `Returning` ([`crate::hooks`]).
+//!
 //! `Superseded` follows from a newer deployment, `ark stop` and destroying: from any state in which
 //! it is not live; from `Stepping` by way of `Returning`, so that the new side loses its traffic
 //! before anything else happens. What is live then has succeeded.
@@ -24,14 +27,16 @@ use std::time::Duration;
 
 use std::sync::Arc;
 
-use ark_model::deployment::{Abort, Rollout};
+use ark_model::deployment::{Abort, DeploymentKind, Rollout};
 use ark_model::environment::AppState;
+use ark_model::hook::{HookRun, HookStage};
 use ark_model::instance::{InstanceState, StopCause};
 use ark_model::{Deployment, DeploymentState, Diagnosis, InstanceId, ReleaseNumber};
 use jiff::Timestamp;
 
 use crate::converge::{Action, Convergence, Progress, Target, converge};
 use crate::failures::backoff;
+use crate::hooks::{self, Stage};
 use crate::observed::{Measured, Seen, ShareSeen};
 use crate::planted::Planted;
 use crate::policy::Policy;
@@ -107,6 +112,8 @@ pub struct Beginning {
     pub state: DeploymentState,
     /// Its steps, when it goes in steps.
     pub rollout: Option<Rollout>,
+    /// Its hooks.
+    pub hooks: Vec<HookRun>,
 }
 
 /// A failed instance of the release under deployment. The server adds the last log lines.
@@ -209,6 +216,23 @@ fn next_step(input: &Input<'_>) -> Plan {
             plan
         }
         (Some(d), false) => match (d.state, &d.abort) {
+            // Nothing new begins while a hook of this one may still run: it is ended first.
+            (DeploymentState::Draining, Some(_)) if hooks::active(d).is_some() => {
+                draining(input, d)
+            }
+            (DeploymentState::Replacing, Some(abort)) if hooks::active(d).is_some() => {
+                let mut plan = preparing(input, d, hooks::active(d));
+                plan.transition = Some(Transition::Return(aborted(abort)));
+                plan.wake_at = Some(now);
+                plan
+            }
+            (DeploymentState::Returning, Some(abort))
+                if abort.superseded && hooks::active(d).is_some() =>
+            {
+                let mut plan = returning(input, d);
+                plan.transition = None;
+                plan
+            }
             (DeploymentState::Draining, Some(abort)) if abort.superseded => {
                 let note = "a newer deployment began before the old side had ended".to_owned();
                 let mut plan = draining(input, d);
@@ -223,6 +247,11 @@ fn next_step(input: &Input<'_>) -> Plan {
                 if abort.superseded =>
             {
                 superseded(input, d, abort)
+            }
+            (DeploymentState::Replacing | DeploymentState::Stepping, _)
+                if hooks::stage(d, HookStage::PreDeploy) != Stage::Passed =>
+            {
+                before_it_begins(input, d)
             }
             (DeploymentState::Replacing, _) => replacing(input, d),
             (DeploymentState::Stepping, _) => stepping(input, d),
@@ -256,13 +285,59 @@ fn beginning(input: &Input<'_>, waiting: &Deployment) -> Beginning {
     let old = input.app.live.filter(|live| *live != waiting.release);
     let serves = input.seen.iter().any(|s| Some(s.release) == old && is_up(s));
     let wanted = target(input, Some(waiting.release), input.new_policy, StopCause::Replaced).count;
+    // What is gone back to was let in once already, and nothing may hold up the way back.
+    let hooks = match (input.new_policy, waiting.kind) {
+        (Some(policy), DeploymentKind::Deploy) => HookRun::all(&policy.hooks),
+        (Some(_), DeploymentKind::Rollback) | (None, _) => Vec::new(),
+    };
     match input.new_policy {
         Some(policy) if serves && wanted > 0 && !policy.steps.is_empty() => Beginning {
             state: DeploymentState::Stepping,
             rollout: Some(Rollout::new(policy.steps.clone(), input.now)),
+            hooks,
         },
-        Some(_) | None => Beginning { state: DeploymentState::Replacing, rollout: None },
+        Some(_) | None => Beginning { state: DeploymentState::Replacing, rollout: None, hooks },
     }
+}
+
+/// The hooks before it have not all ended well: what is live is kept, and nothing else is touched.
+/// Each hook has a deadline of its own; the total one holds too.
+fn before_it_begins(input: &Input<'_>, d: &Deployment) -> Plan {
+    let (run, failed) = match hooks::stage(d, HookStage::PreDeploy) {
+        Stage::Failed(run) => (Some(run), true),
+        Stage::Pending(run) => (Some(run), false),
+        Stage::Passed => (None, false),
+    };
+    let mut plan = preparing(input, d, run);
+    let deadline = input.new_policy.unwrap_or_else(|| fallback()).deadline;
+    let due = after(d.started_at.unwrap_or(d.created_at), deadline);
+    plan.wake_at = earliest(plan.wake_at, [due]);
+    let reason = match (&d.abort, run) {
+        (Some(abort), _) => Some(aborted(abort)),
+        (None, Some(run)) if failed => Some(Reason::Diagnosis(hooks::diagnosis(run))),
+        (None, _) if input.now >= due => Some(Reason::Diagnosis(Diagnosis::DeadlinePassed {
+            deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+            waiting_for: plan.waiting_for.clone(),
+        })),
+        (None, _) => None,
+    };
+    if let Some(reason) = reason {
+        plan.transition = Some(Transition::Return(reason));
+        plan.wake_at = Some(input.now);
+    }
+    plan
+}
+
+/// What was live goes on as if nothing were asked for.
+fn preparing(input: &Input<'_>, d: &Deployment, run: Option<&HookRun>) -> Plan {
+    let mut t = target(input, d.base, input.live_policy, StopCause::Replaced);
+    t.start_after = input.app.start_after;
+    let words = run.map_or_else(|| "a hook".to_owned(), HookRun::words);
+    let mut plan = new_plan(converge(&t, input.seen, input.now), format!("{words} to end"));
+    plan.backoff = backoff(input, d.base, &plan.actions);
+    // What happens to the old side is no step forward of the new one.
+    plan.progressed = false;
+    plan
 }
 
 /// Whether it is meant to work, now or soon.

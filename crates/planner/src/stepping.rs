@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ark_model::definition::{Quantity, Step};
 use ark_model::deployment::Rollout;
+use ark_model::hook::HookStage;
 use ark_model::instance::StopCause;
 use ark_model::judgement::{Judgement, Verdict};
 use ark_model::rollout::{Asks, AsksFor, JUDGEMENTS_MAX, Share, StepJudgement};
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 
 use crate::converge::{Action, Beside, Hold, Target, converge};
 use crate::failures::{backoff, fatal, new_failures};
+use crate::hooks::{self, Stage};
 use crate::judge::{Look, Settings, SideWindow, early_look_due, verdict};
 use crate::observed::window;
 use crate::planted::Planted;
@@ -515,7 +517,20 @@ pub(crate) fn keeping(input: &Input<'_>, d: &Deployment) -> Plan {
         d.rollout.as_ref().is_some_and(|r| r.promoted.is_some() && r.current().is_none());
     let whole = |r: &Rollout| r.promoted.as_ref().is_some_and(|p| p.until > r.steps.len());
     let let_go = promoted && d.rollout.as_ref().is_some_and(whole);
+    let hooked = match hooks::stage(d, HookStage::PostDeploy) {
+        Stage::Pending(run) => {
+            plan.waiting_for = format!("{} to end", run.words());
+            true
+        }
+        Stage::Failed(_) | Stage::Passed => false,
+    };
     match &d.abort {
+        // A hook that runs is ended first.
+        Some(_) if hooks::active(d).is_some() => {}
+        None if let Stage::Failed(run) = hooks::stage(d, HookStage::PostDeploy) => {
+            plan.transition = Some(Transition::Return(Reason::Diagnosis(hooks::diagnosis(run))));
+        }
+        None if hooked => {}
         Some(abort) if abort.superseded => {
             let note = "a newer deployment began while the old side was still kept".to_owned();
             plan.transition = Some(Transition::End {
@@ -534,8 +549,10 @@ pub(crate) fn keeping(input: &Input<'_>, d: &Deployment) -> Plan {
         }
         None => {}
     }
-    if plan.transition.is_some() {
-        plan.wake_at = Some(input.now);
+    match plan.transition {
+        Some(_) => plan.wake_at = Some(input.now),
+        // What is waited for is a hook: its time to be kept may be over.
+        None => plan.wake_at = plan.wake_at.filter(|at| *at > input.now),
     }
     plan
 }

@@ -19,6 +19,7 @@ pub mod state;
 mod tables_under_way;
 pub mod tasks;
 pub mod variables;
+pub mod webhooks;
 pub mod workflows;
 pub mod world;
 

@@ -31,6 +31,7 @@ use crate::auth::{AllowedHosts, new_token};
 use crate::error::ServerError;
 use crate::observations::Observations;
 use crate::state::{ServerState, Shutdown};
+use crate::webhooks::HttpWebhooks;
 use crate::workflows::objects::FileObjects;
 use crate::workflows::{SystemEntropy, WorkflowWorld, Workflows};
 use crate::world::{CONTROLLER_LEASE, Fence, Settings, SystemClock, SystemHost, SystemIds, World};
@@ -199,6 +200,7 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
         host: Arc::new(SystemHost),
+        webhooks: Arc::new(HttpWebhooks::default()),
         settings: Arc::new(Settings::new(data_dir.clone())),
         fence,
         planted: None,
@@ -266,6 +268,12 @@ fn start_tasks(
         let why = tasks::deployments::run(w).await;
         tracing::error!(error = &why as &dyn std::error::Error, "deployments are no longer driven");
         "the deployment loop"
+    });
+    let w = world.clone();
+    tasks.spawn(async move {
+        let why = tasks::hooks::run(w).await;
+        tracing::error!(error = &why as &dyn std::error::Error, "hooks are no longer driven");
+        "the hooks of deployments"
     });
     let w = world.clone();
     tasks.spawn(async move {

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::gateway_link::RouteChanges;
 use crate::observations::Observations;
+use crate::webhooks::Webhooks;
 
 /// Time, as the tasks see it.
 #[async_trait]
@@ -100,6 +101,8 @@ pub struct World {
     pub ids: Arc<dyn Ids>,
     /// The machine.
     pub host: Arc<dyn Host>,
+    /// Asks webhooks.
+    pub webhooks: Arc<dyn Webhooks>,
     /// Settings.
     pub settings: Arc<Settings>,
     /// The fencing token of this controller's lease: a write with an older one is refused.

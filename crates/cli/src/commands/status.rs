@@ -105,7 +105,11 @@ fn last_deployment(row: &AppRow) -> String {
             DeploymentState::Returning => "returning from",
             _ => "deploying",
         };
-        return format!("▸ {doing} {}{waiting}", running.release);
+        let hook = match &running.hook {
+            Some(hook) => format!(", {hook}"),
+            None => String::new(),
+        };
+        return format!("▸ {doing} {}{hook}{waiting}", running.release);
     }
     row.last_deployment.as_ref().map_or_else(|| "–".to_owned(), |last| ended(last, row))
 }
@@ -176,6 +180,7 @@ mod tests {
             created_at: "2026-05-01T11:57:00Z".parse().unwrap(),
             created_by: "ana".into(),
             live_after_ms: Some(31_400),
+            hook: None,
             finished_at: None,
             diagnosis: Some("crashed: exit 1".into()),
             served: Some(12_884),

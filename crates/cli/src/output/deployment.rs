@@ -4,13 +4,14 @@
 
 use ark_model::api::{DeploymentView, Remedy, SideProgress, TrafficView};
 use ark_model::deployment::DeploymentKind;
+use ark_model::hook::HookStage;
 use ark_model::{DeploymentState, Diagnosis, ReleaseNumber};
 use jiff::Timestamp;
 
 use super::lines::{cut, wrap_remedies};
 use super::numbers::{count, counted, failures, rate};
 use super::times::{age, between_ms, length};
-use super::{Style, rollout};
+use super::{Style, hooks, rollout};
 
 /// Cells of a bar.
 const BAR_CELLS: u32 = 4;
@@ -76,12 +77,18 @@ pub(crate) fn block(
     let mut lines = vec![style.strong(&cut(&title(view), style.width)), String::new()];
     let release = format!("release {}", view.release);
     lines.push(step(style.good("✓"), &release, release_facts(view)));
+    for line in hooks::lines(view, HookStage::PreDeploy, now) {
+        lines.push(step(line.mark.shown(style), &line.words, line.facts));
+    }
     for line in rollout::steps(view, now) {
         lines.push(step(line.mark.shown(style), &line.words, line.facts));
     }
     lines.push(step("▸".to_owned(), verb(view.state), sides(view, now)));
     for (words, facts) in rollout::facts(view, now) {
         lines.push(step(" ".to_owned(), words, facts));
+    }
+    for line in hooks::lines(view, HookStage::PostDeploy, now) {
+        lines.push(step(line.mark.shown(style), &line.words, line.facts));
     }
     for failed in view.failures.iter().rev().take(2) {
         lines.push(step(style.bad("✗"), "failed instance", failed.words()));
@@ -168,7 +175,8 @@ fn bar(active: u32, wanted: u32) -> String {
 /// The same facts in one line, for logs.
 pub(crate) fn progress_line(view: &DeploymentView, now: Timestamp) -> String {
     let step = rollout::line(view).map_or_else(String::new, |step| format!("   {step}"));
-    format!("{} {}   {}{step}", view.app, verb(view.state), sides(view, now))
+    let hook = hooks::line(view).map_or_else(String::new, |hook| format!("   {hook}"));
+    format!("{} {}   {}{step}{hook}", view.app, verb(view.state), sides(view, now))
 }
 
 /// `✓ v42 is live on production   31 s`.
@@ -257,8 +265,12 @@ pub(crate) fn unsuccessful(view: &DeploymentView, style: Style) -> String {
             ));
         }
         let log = diagnosis.log();
-        if let (Some(instance), false) = (diagnosis.instance(), log.is_empty()) {
-            out.push_str(&indented(&format!("last lines of {instance}:")));
+        let whose = match diagnosis {
+            Diagnosis::HookFailed { hook, .. } => Some(hook.as_str()),
+            other => other.instance(),
+        };
+        if let (Some(whose), false) = (whose, log.is_empty()) {
+            out.push_str(&indented(&format!("last lines of {whose}:")));
             for line in log.iter().skip(log.len().saturating_sub(LOG_LINES_MAX)) {
                 out.push_str(&format!("\n    {}", cut(line, style.width.saturating_sub(4))));
             }
@@ -284,6 +296,7 @@ fn what(view: &DeploymentView) -> String {
         (Some(Diagnosis::NeverReady { .. }), _) => format!("{release} did not become healthy"),
         (Some(Diagnosis::Aborted { .. }), _) => format!("{release} was aborted"),
         (Some(Diagnosis::Judged { .. }), _) => format!("{release} is worse"),
+        (Some(Diagnosis::HookFailed { .. }), _) => format!("{release} was not let in by a hook"),
         (Some(Diagnosis::NobodyAnswered { .. }), _) => {
             format!("{release} was aborted: nobody said go")
         }

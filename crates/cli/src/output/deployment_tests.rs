@@ -42,6 +42,7 @@ fn view(state: DeploymentState) -> DeploymentView {
         config_changed: vec!["LOG_LEVEL".into(), "CACHE_TTL".into()],
         progress: None,
         rollout: None,
+        hooks: Vec::new(),
         watch: None,
     }
 }

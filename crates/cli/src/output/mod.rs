@@ -5,6 +5,7 @@
 
 pub(crate) mod block;
 pub(crate) mod deployment;
+mod hooks;
 pub(crate) mod lines;
 pub(crate) mod numbers;
 pub(crate) mod rollout;

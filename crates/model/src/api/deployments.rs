@@ -9,6 +9,7 @@ use crate::artifact::{Artifact, Manifest};
 use crate::definition::{NotEnforced, Strategy};
 use crate::deployment::{Abort, DeploymentKind, DeploymentState};
 use crate::diagnosis::Diagnosis;
+use crate::hook::HookRun;
 use crate::ids::{AppName, DeploymentId, EnvName, ReleaseNumber, Sha256};
 use crate::judgement::Judgement;
 use crate::receipt::Receipt;
@@ -169,6 +170,9 @@ pub struct DeploymentSummary {
     pub created_by: String,
     /// From leaving the queue to all traffic being on the new side, in milliseconds.
     pub live_after_ms: Option<u64>,
+    /// The hook that is under way: `pre_deploy (./migrate)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// Why it failed, in one line.
@@ -238,6 +242,8 @@ pub struct DeploymentView {
     pub progress: Option<DeploymentProgress>,
     /// Its steps, when it goes in steps.
     pub rollout: Option<RolloutView>,
+    /// Commands and calls around it, in the order in which they run.
+    pub hooks: Vec<HookRun>,
     /// The watch window after its end, open or over.
     pub watch: Option<WatchView>,
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DurationText, Quantity};
+use super::{DurationText, Hooks, Quantity};
 
 /// How the new side replaces the old one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -124,15 +124,6 @@ impl Step {
     }
 }
 
-/// Commands around a deployment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Hooks {
-    /// Program and arguments run once with the new release before its first instance starts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pre_deploy: Option<Vec<String>>,
-}
-
 /// The `deploy` section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -146,7 +137,7 @@ pub struct DeployPolicy {
     pub max_unavailable: Quantity,
     /// Steps of a canary; empty means [`DeployPolicy::default_steps`].
     pub steps: Vec<Step>,
-    /// Commands around the deployment.
+    /// Commands and calls around the deployment.
     pub hooks: Hooks,
     /// How long the judge watches after the end; zero for not at all.
     pub watch: DurationText,

@@ -18,6 +18,7 @@ mod duration;
 mod enforcement;
 mod expose;
 mod format;
+mod hooks;
 mod judge;
 mod parse;
 mod platform;
@@ -35,11 +36,12 @@ pub use alarms::{
 };
 pub use app::{Autoscaling, Definition, LaunchFile, Readiness, Resources, ScalingMetric, Volume};
 pub use data_store::{DataStore, DataStoreBody, DataStoreKind};
-pub use deploy::{DeployPolicy, Drain, HeaderStep, Hooks, MirrorStep, Step, Strategy};
+pub use deploy::{DeployPolicy, Drain, HeaderStep, MirrorStep, Step, Strategy};
 pub use diagnostic::{Code, Diagnostic, Severity, Snippet};
 pub use duration::{DurationText, DurationTextError};
 pub use enforcement::{EngineKind, NotEnforced, check_runnable, not_enforced};
 pub use expose::{Expose, HealthCheck, HealthCheckKind, LoadBalancerProtocol, Protocol};
+pub use hooks::{HookStage, Hooks, Webhook};
 pub use parse::{Parsed, parse};
 pub use platform::{
     Aws, AwsGrants, AwsManaged, Build, BuildArtifact, BuildDocker, DatabaseRef, DeployConfig,

@@ -162,6 +162,7 @@ fn text(rule: TextRule) -> Json {
             format!(r"^{label}(\.{label})*$")
         }
         TextRule::RoutePath => r"^/[^\s?#]*$".to_owned(),
+        TextRule::Url => r"^https?://[^\s#@/?]+([/?][^\s#]*)?$".to_owned(),
         TextRule::RequestPath => r"^/[^\s#]*$".to_owned(),
         TextRule::FolderPath => "^/.".to_owned(),
         TextRule::Database => r"^[a-z0-9-]+:[a-z0-9-]+:\S+$".to_owned(),

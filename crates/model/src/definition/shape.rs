@@ -76,6 +76,8 @@ pub(super) enum TextRule {
     RoutePath,
     /// A path with an optional query, for a request.
     RequestPath,
+    /// An address of HTTP or HTTPS.
+    Url,
     /// An absolute path of a file system.
     FolderPath,
     /// Five cron fields or an `@` name.

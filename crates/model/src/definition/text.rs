@@ -68,11 +68,30 @@ pub(super) fn check(rule: TextRule, text: &str) -> Option<Fault> {
         TextRule::Host => host(text),
         TextRule::RoutePath => url_path(text, &['?', '#']),
         TextRule::RequestPath => url_path(text, &['#']),
+        TextRule::Url => url(text),
         TextRule::FolderPath => folder(text),
         TextRule::Schedule => schedule(text),
         TextRule::Timezone => timezone(text),
         TextRule::Database => database(text),
     }
+}
+
+/// `http://` or `https://`, a host without user and password, and nothing that breaks a request.
+fn url(text: &str) -> Option<Fault> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let Some(rest) = rest else {
+        let message = format!("must begin with http:// or https://; found `{}`", shown(text));
+        return fault(Code::BadFormat, message);
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return fault(Code::BadFormat, "holds a user; a secret belongs in `token`");
+    }
+    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '#';
+    if authority.is_empty() || rest.contains(odd) {
+        return fault(Code::BadFormat, format!("is no address: `{}`", shown(text)));
+    }
+    None
 }
 
 fn owner(text: &str) -> Option<Fault> {

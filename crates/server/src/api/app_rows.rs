@@ -305,6 +305,7 @@ pub(super) fn summary(d: &Deployment) -> DeploymentSummary {
         created_at: d.created_at,
         created_by: d.created_by.clone(),
         live_after_ms,
+        hook: ark_planner::hooks::active(d).map(ark_model::hook::HookRun::words),
         finished_at: d.finished_at,
         diagnosis: d.diagnosis.as_ref().map(ark_model::Diagnosis::words),
         served: d.receipt.as_ref().map(|r| r.total.served),
@@ -404,6 +405,7 @@ impl DeploymentRecords {
             failures: d.failures,
             abort: d.abort,
             receipt: d.receipt,
+            hooks: d.hooks,
             notes: d.notes,
         }
     }

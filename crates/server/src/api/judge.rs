@@ -96,12 +96,6 @@ fn check_carried_out(definition: &Definition, app: &AppName) -> Result<(), ApiEr
         let detail = format!("`{app}` cannot run here: {what}, and {remedy}");
         Err(ApiError::new(ProblemCode::NotRunnable, detail))
     };
-    if definition.deploy.hooks.pre_deploy.is_some() {
-        return refused(
-            "this server does not run `deploy.hooks.pre_deploy` yet",
-            "the command can be run before the deployment, without the key",
-        );
-    }
     match definition.run.kind {
         RunKind::Service | RunKind::Worker | RunKind::Daemon => Ok(()),
         RunKind::Cron => refused(
@@ -159,7 +153,6 @@ mod tests {
             other => panic!("{text}: {other:?}"),
         };
         for (text, said) in [
-            ("deploy: {hooks: {pre_deploy: [./migrate]}}", "pre_deploy"),
             ("run: {type: cron, schedule: \"0 3 * * *\"}", "cron"),
             ("run: {type: job}", "job"),
             ("run: {type: lambda}", "lambda"),

@@ -6,6 +6,7 @@ use ark_engine::Engine;
 use ark_model::api::{PlanView, Remedy};
 use ark_model::definition::{Definition, Strategy};
 use ark_model::environment::EnvKind;
+use ark_model::hook::{HookRun, HookStage, HookWhat};
 use ark_model::release::{PinnedValue, ReleaseContent};
 use ark_model::{AppName, EnvName, ReleaseNumber};
 use ark_planner::Policy;
@@ -145,6 +146,7 @@ fn steps(view: &PlanView, definition: &Definition, kind: EnvKind) -> Vec<String>
         true => format!("use release {new}, which has this content already"),
         false => format!("make release {new}"),
     });
+    hooks(&mut steps, &policy, HookStage::PreDeploy);
     if wanted == 0 {
         steps.push("start nothing: 0 instances are wanted".to_owned());
     }
@@ -168,6 +170,7 @@ fn steps(view: &PlanView, definition: &Definition, kind: EnvKind) -> Vec<String>
         }
         None | Some(_) => {}
     }
+    hooks(&mut steps, &policy, HookStage::PostDeploy);
     steps.push(format!(
         "give up and go back when an instance is not ready within {}, nothing moves for {}, or \
          after {} in all",
@@ -182,6 +185,33 @@ fn steps(view: &PlanView, definition: &Definition, kind: EnvKind) -> Vec<String>
         ));
     }
     steps
+}
+
+/// What is run and asked before it, or after it.
+fn hooks(steps: &mut Vec<String>, policy: &Policy, stage: HookStage) {
+    let own = HookRun::all(&policy.hooks).into_iter().filter(|run| run.stage == stage);
+    steps.extend(own.map(|run| {
+        let time = seconds(std::time::Duration::from_millis(run.timeout_ms));
+        let (what, name) = (run.what.words(), &run.name);
+        match (&run.what, stage) {
+            (HookWhat::Command { .. }, HookStage::PreDeploy) => {
+                format!("run {what} ({name}) before anything is touched, for at most {time}")
+            }
+            (HookWhat::Command { .. }, HookStage::PostDeploy) => {
+                format!(
+                    "run {what} ({name}) when it is live, for at most {time}; go back when it fails"
+                )
+            }
+            (HookWhat::Webhook { .. }, HookStage::PreDeploy) => {
+                format!("ask {what} ({name}) before anything is touched, for at most {time}")
+            }
+            (HookWhat::Webhook { .. }, HookStage::PostDeploy) => {
+                format!(
+                    "ask {what} ({name}) when it is live, for at most {time}; go back when it fails"
+                )
+            }
+        }
+    }));
 }
 
 /// How one release takes the other's place.

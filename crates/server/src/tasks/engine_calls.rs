@@ -86,7 +86,7 @@ async fn stop(
     bounded(world, world.engine.stop(record.id, options)).await
 }
 
-async fn bounded(
+pub(super) async fn bounded(
     world: &World,
     call: impl Future<Output = Result<(), EngineError>>,
 ) -> Result<(), String> {
@@ -99,7 +99,7 @@ async fn bounded(
 }
 
 /// An error with its cause: which secret, which file.
-fn words(error: &dyn std::error::Error) -> String {
+pub(super) fn words(error: &dyn std::error::Error) -> String {
     let source = error.source().map(|s| format!(": {s}"));
     format!("{error}{}", source.unwrap_or_default())
 }

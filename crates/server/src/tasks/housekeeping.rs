@@ -15,6 +15,7 @@ use futures::future::{Either, select};
 use jiff::{SignedDuration, Timestamp};
 
 use super::deployments::TaskError;
+use super::hooks;
 use crate::world::{CONTROLLER_LEASE, World};
 
 /// Time between two rounds when nothing changes.
@@ -57,6 +58,10 @@ impl Housekeeping {
             // The deployment loop says that the engine does not answer.
             Either::Left((Err(_), _)) | Either::Right(_) => return Ok(()),
         };
+        // Looked up after the listing: a hook that was listed was recorded before.
+        let unfinished = world.store.read(ark_store::ReadTx::unfinished_deployments).await?;
+        let hooks = hooks::instances(&unfinished);
+        let listed: Vec<_> = listed.into_iter().filter(|i| !hooks.contains(&i.id)).collect();
         let ids: Vec<InstanceId> = listed.iter().map(|i| i.id).collect();
         let records = world
             .store

@@ -4,6 +4,7 @@
 pub mod deployments;
 pub(crate) mod diagnose;
 mod engine_calls;
+pub mod hooks;
 pub mod housekeeping;
 mod reconcile;
 mod record;

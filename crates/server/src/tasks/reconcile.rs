@@ -38,7 +38,7 @@ pub(super) struct ReleaseFacts {
 }
 
 impl ReleaseFacts {
-    fn new(release: Release) -> Self {
+    pub(super) fn new(release: Release) -> Self {
         let definition = Arc::new(release.content.definition.clone());
         let checked = match definition.readiness() {
             Readiness::Checks(exposes) => exposes.iter().map(|e| e.name.clone()).collect(),

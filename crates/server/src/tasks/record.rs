@@ -226,7 +226,7 @@ fn same(a: &Loaded, b: &Loaded) -> bool {
         l.instances.iter().map(|i| (i.id, i.state)).collect()
     };
     let deployment = |d: &Option<Deployment>| {
-        d.as_ref().map(|d| (d.id, d.state, d.abort.clone(), d.rollout.clone()))
+        d.as_ref().map(|d| (d.id, d.state, d.abort.clone(), d.rollout.clone(), d.hooks.clone()))
     };
     a.app == b.app
         && a.destroying == b.destroying

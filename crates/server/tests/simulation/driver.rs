@@ -9,11 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use ark_model::artifact::Artifact;
-use ark_model::definition::{Definition, DurationText, Expose, HeaderStep, Step, Strategy};
+use ark_model::definition::{
+    Definition, DurationText, Expose, HeaderStep, HookStage, Hooks, Step, Strategy, Webhook,
+};
 use ark_model::deployment::{DeploymentKind, FAILURES_MAX};
 use ark_model::environment::{AppState, EnvKind, EnvState, Environment};
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::gateway::FromGateway;
+use ark_model::hook::{HookState, HookWhat};
 use ark_model::instance::EngineState;
 use ark_model::release::ReleaseContent;
 use ark_model::rollout::{JUDGEMENTS_MAX, Said, WatchEnd};
@@ -26,6 +29,7 @@ use ark_planner::wishes::{self, Wish};
 use ark_server::gateway_link::{RouteChanges, Routes, take_report};
 use ark_server::observations::Observations;
 use ark_server::tasks::deployments::Deployments;
+use ark_server::tasks::hooks::Hooks as HooksLoop;
 use ark_server::tasks::housekeeping::Housekeeping;
 use ark_server::world::{CONTROLLER_LEASE, Clock, Fence, Ids, Settings, World};
 use ark_store::{Blobs, EventFilter, Keyring, NewRelease, Store, StoreError, WriteTx};
@@ -34,7 +38,7 @@ use tokio::sync::watch;
 
 use super::chance::{Dice, SimHost, SimIds};
 use super::clock::SimClock;
-use super::universe::{Behaviour, SimEngine, Universe};
+use super::universe::{Behaviour, SimEngine, SimWebhooks, Universe};
 
 /// What a run gave.
 pub(crate) struct Outcome {
@@ -57,6 +61,7 @@ struct Life {
     future: Pin<Box<dyn Future<Output = ()>>>,
     link: Pin<Box<dyn Future<Output = ()>>>,
     house: Pin<Box<dyn Future<Output = ()>>>,
+    hooks: Pin<Box<dyn Future<Output = ()>>>,
 }
 
 struct Simulation {
@@ -189,6 +194,7 @@ impl Simulation {
             clock: self.clock.clone(),
             ids: self.ids.clone(),
             host: Arc::new(SimHost),
+            webhooks: Arc::new(SimWebhooks(self.universe.clone())),
             settings: Arc::new(settings),
             fence: Fence { token: lease.token },
             planted: self.planted,
@@ -196,7 +202,7 @@ impl Simulation {
         self.to_gateway.lock().unwrap().clear();
         self.from_gateway.lock().unwrap().clear();
         let (out, inbox) = (self.to_gateway.clone(), self.from_gateway.clone());
-        let (w, w2, w3) = (world.clone(), world.clone(), world);
+        let (w, w2, w3, w4) = (world.clone(), world.clone(), world.clone(), world);
         let boot = self.universe.lock().unwrap().gateway.boot;
         self.life = Some(Life {
             future: Box::pin(async move {
@@ -238,6 +244,19 @@ impl Simulation {
                 loop {
                     let _ = house.round(&w3).await;
                     w3.clock.sleep_until(w3.clock.now() + SignedDuration::from_secs(5)).await;
+                }
+            }),
+            hooks: Box::pin(async move {
+                let mut hooks = HooksLoop;
+                loop {
+                    let next = match hooks.round(&w4).await {
+                        Ok(next) => next,
+                        Err(_) => w4.clock.now() + SignedDuration::from_millis(500),
+                    };
+                    let soon = w4.clock.now() + SignedDuration::from_millis(100);
+                    w4.clock.sleep_until(next.min(soon).max(w4.clock.now())).await;
+                    // A round that is due at once still lets others run.
+                    w4.clock.sleep_until(w4.clock.now() + SignedDuration::from_millis(1)).await;
                 }
             }),
         });
@@ -284,6 +303,7 @@ impl Simulation {
                 self.cover("engine away for a while");
             }
             96 if self.dice.one_in(10) => self.lose_connection(),
+            97 if self.dice.one_in(20) => self.universe.lock().unwrap().lose_hook(),
             _ => self.poll(),
         }
     }
@@ -305,12 +325,13 @@ impl Simulation {
     }
 
     fn poll(&mut self) {
-        let which = self.dice.below(8);
+        let which = self.dice.below(10);
         let Some(life) = &mut self.life else { return };
         let mut context = Context::from_waker(Waker::noop());
         let future = match which {
             0..=4 => &mut life.future,
             5..=6 => &mut life.link,
+            7..=8 => &mut life.hooks,
             _ => &mut life.house,
         };
         let _ = future.as_mut().poll(&mut context);
@@ -492,6 +513,8 @@ impl Simulation {
         };
         let mut definition = self.definition(behaviour);
         definition.deploy.strategy = strategy;
+        definition.deploy.hooks = self.hooks();
+        let guarded = definition.deploy.hooks.pre_deploy.is_some();
         let on_running = if self.dice.one_in(3) { Running::GivesWay } else { Running::Finishes };
         let (id, now, key) = (self.ids.deployment(), self.clock.now(), app(name));
         let number = Arc::new(Mutex::new(ReleaseNumber(0)));
@@ -541,7 +564,11 @@ impl Simulation {
         });
         let number = *number.lock().unwrap();
         let key = (env(), app(name), number);
-        self.universe.lock().unwrap().behaviours.insert(key, behaviour);
+        let mut u = self.universe.lock().unwrap();
+        u.behaviours.insert(key, behaviour);
+        if guarded {
+            u.hooks.guarded.insert((app(name), number));
+        }
     }
 
     fn definition(&mut self, behaviour: Behaviour) -> Definition {
@@ -566,6 +593,24 @@ impl Simulation {
         // Every behaviour is a release of its own.
         definition.team = Some(format!("{behaviour:?}-{}", self.dice.below(1 << 40)));
         definition
+    }
+
+    /// Hooks of a release, if it has any.
+    fn hooks(&mut self) -> Hooks {
+        let mut command = || self.dice.one_in(6).then(|| vec!["./hook".to_owned()]);
+        let (pre_deploy, post_deploy) = (command(), command());
+        let webhook = |at| Webhook {
+            url: "https://gate.example.test/".into(),
+            at,
+            timeout: Some(DurationText::from_secs(30)),
+            token: None,
+        };
+        let webhooks = match self.dice.below(12) {
+            0 => vec![webhook(HookStage::PreDeploy)],
+            1 => vec![webhook(HookStage::PostDeploy)],
+            _ => Vec::new(),
+        };
+        Hooks { pre_deploy, post_deploy, timeout: Some(DurationText::from_secs(20)), webhooks }
     }
 
     /// Steps of a canary, if it is to be one.
@@ -764,6 +809,29 @@ impl Simulation {
 
     /// What deployments in steps came through.
     fn cover_steps(&mut self, d: &Deployment) {
+        for run in &d.hooks {
+            if run.state.is_active() {
+                let what = format!("hooks: {} of a deployment that ended is active", run.name);
+                // One that was stopped with its app is ended by housekeeping.
+                if d.state != DeploymentState::Superseded && d.notes.is_empty() {
+                    self.universe.lock().unwrap().violations.push(what);
+                }
+            }
+            match (run.state, run.stage, &run.what) {
+                (HookState::Failed, HookStage::PreDeploy, _) => self.cover("pre_deploy failed"),
+                (HookState::Failed, HookStage::PostDeploy, _) => self.cover("post_deploy failed"),
+                (HookState::Cancelled, ..) => self.cover("hook cancelled"),
+                (HookState::Succeeded, _, HookWhat::Webhook { .. }) => {
+                    self.cover("webhook succeeded");
+                }
+                (HookState::Succeeded, ..) => self.cover("hook succeeded"),
+                _ => {}
+            }
+            let again = matches!(run.what, HookWhat::Command { .. }) && run.attempts > 1;
+            if again {
+                self.cover("hook run again");
+            }
+        }
         match (d.strategy, d.state) {
             (Strategy::Canary, DeploymentState::Succeeded) => self.cover("canary succeeded"),
             (Strategy::Canary, DeploymentState::RolledBack) => self.cover("canary rolled back"),

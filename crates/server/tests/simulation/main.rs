@@ -80,6 +80,14 @@ fn invariants_hold_for_hundreds_of_seeds() {
         "watch completed",
         "watch cut short",
         "watch rolled back",
+        "hook succeeded",
+        "hook failed",
+        "hook killed",
+        "hook run again",
+        "hook cancelled",
+        "pre_deploy failed",
+        "post_deploy failed",
+        "webhook succeeded",
     ] {
         assert!(summary.coverage.contains_key(must), "never happened in {SEEDS} seeds: {must}");
     }

@@ -17,6 +17,7 @@ use ark_model::gateway::{Counters, Readiness, Report, TargetReport};
 use ark_model::instance::{EngineState, Exit, ObservedInstance, ProcessIdentity};
 use ark_model::route::{Route, RouteTable, Target, TargetState};
 use ark_model::{AppName, BootId, EnvName, InstanceId, ReleaseNumber};
+use ark_server::webhooks::{Question, Reply, Webhooks};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
@@ -37,6 +38,21 @@ pub(crate) enum Behaviour {
     CannotStart,
     /// Passes its check and fails every second request.
     Errs,
+    /// A hook: ends by itself with this code.
+    HookEnds(i32),
+    /// A hook that never ends, nor when asked to.
+    HookHangs,
+}
+
+/// What runs or asks hooks, and what they did.
+#[derive(Debug, Default)]
+pub(crate) struct SimHooks {
+    /// Releases that have a command before they may begin.
+    pub guarded: BTreeSet<(AppName, ReleaseNumber)>,
+    /// Of these, those whose command ended well.
+    pub passed: BTreeSet<(AppName, ReleaseNumber)>,
+    /// Instances that run a hook, each with its key.
+    pub keys: BTreeMap<InstanceId, String>,
 }
 
 #[derive(Debug, Clone)]
@@ -90,6 +106,7 @@ pub(crate) struct Universe {
     /// Instances that ended without being asked: capacity that no plan took away.
     lost: Vec<(Timestamp, EnvName, AppName)>,
     pub engine_down_until: Option<Timestamp>,
+    pub hooks: SimHooks,
     pub violations: Vec<String>,
     pub coverage: BTreeMap<&'static str, u64>,
     pub served: u64,
@@ -111,6 +128,7 @@ impl Universe {
             floors: HashMap::new(),
             lost: Vec::new(),
             engine_down_until: None,
+            hooks: SimHooks::default(),
             violations: Vec::new(),
             coverage: BTreeMap::new(),
             served: 0,
@@ -165,6 +183,14 @@ impl Universe {
                 i.state = exit(1, false);
                 self.cover("instance crashed by itself");
             }
+            (EngineState::Running { .. }, Behaviour::HookEnds(code)) if now >= i.ready_at => {
+                i.state = exit(code, false);
+                let of = (i.app.clone(), i.release);
+                if code == 0 {
+                    self.hooks.passed.insert(of);
+                }
+                self.cover(if code == 0 { "hook ended well" } else { "hook failed" });
+            }
             (EngineState::Stopping { .. }, _) if i.ends_at.is_some_and(|at| now >= at) => {
                 i.state = exit(0, true);
             }
@@ -188,7 +214,11 @@ impl Universe {
             && match behaviour {
                 Behaviour::Good | Behaviour::IgnoresStop | Behaviour::Errs => true,
                 Behaviour::Flaps => !self.dice.one_in(8),
-                Behaviour::Crashes | Behaviour::NeverReady | Behaviour::CannotStart => false,
+                Behaviour::Crashes
+                | Behaviour::NeverReady
+                | Behaviour::CannotStart
+                | Behaviour::HookEnds(_)
+                | Behaviour::HookHangs => false,
             }
     }
 
@@ -469,7 +499,56 @@ impl Universe {
             i.state = EngineState::Exited { exit };
             self.lost.push((at, i.env.clone(), i.app.clone()));
         }
+        if self.hooks.keys.contains_key(&id) {
+            self.cover("hook killed");
+        }
         self.cover("instance killed");
+    }
+
+    /// A hook's instance vanishes without a trace, as after a restart of the host.
+    pub(crate) fn lose_hook(&mut self) {
+        let runs = |id: &&InstanceId| {
+            let state = self.instances.get(*id).map(|i| &i.state);
+            matches!(state, Some(EngineState::Running { .. }))
+        };
+        if let Some(id) = self.hooks.keys.keys().find(runs).copied() {
+            self.instances.remove(&id);
+            self.removed.insert(id);
+            self.cover("hook lost by the engine");
+        }
+    }
+
+    /// How a command of a hook behaves; the same hook may behave otherwise when it is run again.
+    fn hook_behaviour(&mut self) -> Behaviour {
+        match self.dice.below(8) {
+            0 => Behaviour::HookHangs,
+            1 => Behaviour::HookEnds(1),
+            2 => Behaviour::CannotStart,
+            _ => Behaviour::HookEnds(0),
+        }
+    }
+
+    /// A hook is never run beside itself, and nothing of a release starts before its hook passed.
+    fn check_start(&mut self, spec: &StartSpec, key: Option<&String>) {
+        let of = (spec.app.clone(), spec.release);
+        match key {
+            Some(key) => {
+                let twice = self.hooks.keys.iter().any(|(id, other)| {
+                    other == key
+                        && matches!(
+                            self.instances.get(id).map(|i| &i.state),
+                            Some(EngineState::Running { .. } | EngineState::Preparing)
+                        )
+                });
+                if twice {
+                    self.violate(&format!("hooks: {key} runs twice at once"));
+                }
+            }
+            None if self.hooks.guarded.contains(&of) && !self.hooks.passed.contains(&of) => {
+                self.violate(&format!("hooks: {} of {} starts before its hook passed", of.1, of.0));
+            }
+            None => {}
+        }
     }
 
     /// I2 at the moment of stopping.
@@ -514,6 +593,30 @@ impl SimGateway {
 
     fn inside(&self, id: InstanceId) -> u32 {
         self.requests.iter().filter(|r| r.instance == id).count() as u32
+    }
+}
+
+/// Webhooks of the world: they answer, fail, go on for a while, or never answer.
+#[derive(Debug)]
+pub(crate) struct SimWebhooks(pub Arc<Mutex<Universe>>);
+
+#[async_trait]
+impl Webhooks for SimWebhooks {
+    async fn ask(&self, _: Question) -> Result<Reply, String> {
+        let rolled = {
+            let mut u = self.0.lock().unwrap();
+            u.cover("webhook asked");
+            u.dice.below(12)
+        };
+        let said = |status, body: &str| Ok(Reply { status, body: body.into() });
+        match rolled {
+            0 => std::future::pending().await,
+            1 => Err("connection refused".to_owned()),
+            2 => said(503, ""),
+            3 => said(200, r#"{"status": "FAILED", "reason": "not today"}"#),
+            4..=7 => said(200, r#"{"status": "IN_PROGRESS", "retry_after_s": 3}"#),
+            _ => said(200, r#"{"status": "SUCCEEDED"}"#),
+        }
     }
 }
 
@@ -577,8 +680,17 @@ impl Engine for SimEngine {
             u.cover("start repeated");
             return Ok(());
         }
+        let hook = spec.variables.iter().find(|(name, _)| name == "ARK_HOOK_KEY");
+        let hook = hook.map(|(_, key)| key.clone());
+        u.check_start(spec, hook.as_ref());
         let key = (spec.env.clone(), spec.app.clone(), spec.release);
-        let behaviour = u.behaviours.get(&key).copied().unwrap_or(Behaviour::Good);
+        let behaviour = match hook {
+            Some(key) => {
+                u.hooks.keys.insert(spec.id, key);
+                u.hook_behaviour()
+            }
+            None => u.behaviours.get(&key).copied().unwrap_or(Behaviour::Good),
+        };
         let ms = |n: u64| SignedDuration::from_millis(n as i64);
         let starts_at = u.now + ms(10 + u.dice.clone().below(300));
         let ready_at = starts_at + ms(50 + u.dice.below(3_000));
@@ -607,7 +719,9 @@ impl Engine for SimEngine {
         }
         u.check_stop(id);
         let wait = match i.behaviour {
-            Behaviour::IgnoresStop => SignedDuration::try_from(options.grace).unwrap(),
+            Behaviour::IgnoresStop | Behaviour::HookHangs => {
+                SignedDuration::try_from(options.grace).unwrap()
+            }
             _ => SignedDuration::from_millis(20 + u.dice.below(500) as i64),
         };
         if let Some(i) = u.instances.get_mut(&id) {

@@ -74,13 +74,62 @@ static MIRROR: Map = Map::of(
     ],
 );
 
+static WEBHOOKS: List = List::of("a webhook", Shape::Map(&WEBHOOK));
+static WEBHOOK: Map = Map::of(
+    "An address that is asked whether the deployment may go on.",
+    &[
+        Key::new(
+            "url",
+            Shape::Text(TextRule::Url),
+            "Where it is asked, by POST; it answers `SUCCEEDED`, `FAILED` or `IN_PROGRESS`.",
+        )
+        .required(),
+        Key::new(
+            "at",
+            Shape::Word(&[
+                ("pre_deploy", "before any instance of the new release starts"),
+                ("post_deploy", "when the new release has all of the traffic"),
+            ]),
+            "When it is asked.",
+        )
+        .default("\"pre_deploy\""),
+        Key::new(
+            "timeout",
+            Shape::Duration { min_ms: 1_000, max_ms: DAY },
+            "How long it may take to say `SUCCEEDED`; it is asked again until then. 10 m when absent.",
+        ),
+        Key::new(
+            "token",
+            Shape::Text(TextRule::Variable),
+            "Name of a variable of this app whose value is sent as bearer token.",
+        ),
+    ],
+);
+
 static HOOKS: Map = Map::of(
-    "Commands around a deployment.",
-    &[Key::new(
-        "pre_deploy",
-        Shape::List(&COMMAND),
-        "Program and arguments, run once with the new release before its first instance starts.",
-    )],
+    "Commands and calls around a deployment; a failure ends it, and what was live before stays or comes back. Rollbacks run none.",
+    &[
+        Key::new(
+            "pre_deploy",
+            Shape::List(&COMMAND),
+            "Program and arguments, run once with the new release before its first instance starts.",
+        ),
+        Key::new(
+            "post_deploy",
+            Shape::List(&COMMAND),
+            "Program and arguments, run once with the new release when it has all of the traffic.",
+        ),
+        Key::new(
+            "timeout",
+            Shape::Duration { min_ms: 1_000, max_ms: DAY },
+            "How long each command may take; 10 m when absent.",
+        ),
+        Key::new(
+            "webhooks",
+            Shape::List(&WEBHOOKS),
+            "Addresses that are asked, in their order, after the command of their stage.",
+        ),
+    ],
 );
 
 pub(super) static DEPLOY: Map = Map::of(
@@ -114,7 +163,7 @@ pub(super) static DEPLOY: Map = Map::of(
             Shape::List(&STEPS),
             "Steps of a canary; 5 %, 25 % and 50 %, each 1 m and judged, when there are none.",
         ),
-        Key::new("hooks", Shape::Map(&HOOKS), "Commands around the deployment."),
+        Key::new("hooks", Shape::Map(&HOOKS), "Commands and calls around the deployment."),
         Key::new(
             "watch",
             Shape::Duration { min_ms: 0, max_ms: days(7) },
@@ -153,6 +202,7 @@ pub(super) static DEPLOY: Map = Map::of(
 )
 .moved(&[
     ("pre_deploy", "deploy.hooks.pre_deploy"),
+    ("post_deploy", "deploy.hooks.post_deploy"),
     ("drain", "the key `drain` at the top of the file"),
 ]);
 

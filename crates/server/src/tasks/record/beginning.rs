@@ -25,6 +25,7 @@ impl Recording {
         (d.baseline, d.baseline_routes) = receipts::baseline(&traffic);
         d.state = begins.state;
         d.rollout = begins.rollout;
+        d.hooks = begins.hooks;
         d.started_at = Some(self.now);
         d.progress_at = Some(self.now);
         d.base = app.live;

@@ -43,7 +43,7 @@ impl Recording {
             }
             Some(Transition::Return(_)) => {
                 // It was live: from now on what was before it is.
-                if d.state == DeploymentState::Keeping {
+                if matches!(d.state, DeploymentState::Keeping | DeploymentState::Draining) {
                     let app = &mut self.loaded.app;
                     app.live = d.base;
                     app.previous = app.previous.filter(|previous| app.live != Some(*previous));

@@ -1,0 +1,357 @@
+//! Hooks: runs the commands and asks the webhooks that deployments have around them. What to do is
+//! planned by [`ark_planner::hooks`], recorded with the deployment, then done; the deployment loop
+//! waits for what is recorded. Run by `ark server`, and by the simulator with another world.
+//!
+//! A command is an instance of the engine that no route and no count knows: its id stands in the
+//! deployment's record, and housekeeping leaves it alone as long as it is under way.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ark_engine::StopOptions;
+use ark_model::event::{EventKind, NewEvent};
+use ark_model::hook::{HookRun, HookWhat};
+use ark_model::instance::{EngineState, InstanceRecord, InstanceState};
+use ark_model::{Deployment, DeploymentId, DeploymentState, InstanceId, ReleaseNumber};
+use ark_planner::hooks::{self, HookAnswer, HookCall, HookPlan, HookSeen, STOP_GRACE, Stage};
+use ark_planner::time::{after, since};
+use ark_store::ReadTx;
+use futures::future::{Either, select};
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+
+use super::deployments::TaskError;
+use super::reconcile::ReleaseFacts;
+use super::{diagnose, engine_calls, start_spec};
+use crate::webhooks::{Question, answer_of};
+use crate::world::{CONTROLLER_LEASE, World};
+
+/// Deployments whose hooks are worked on at the same time.
+const PARALLEL: usize = 8;
+/// How long the engine may take to say what runs.
+const LIST_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a webhook may take for one answer.
+pub const ASK_DEADLINE: Duration = Duration::from_secs(10);
+/// Two rounds are at least so far apart, however much is committed.
+const ROUND_MIN: Duration = Duration::from_millis(100);
+/// Rounds come at least this often.
+const ROUND_MAX: Duration = Duration::from_secs(10);
+/// After a round that failed.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The ids of instances that run hooks of deployments that have not ended.
+pub(super) fn instances(deployments: &[Deployment]) -> HashSet<InstanceId> {
+    let active = |run: &&HookRun| run.state.is_active();
+    let all = deployments.iter().flat_map(|d| &d.hooks).filter(active);
+    all.filter_map(|run| run.instance).collect()
+}
+
+/// The loop; it has no memory between rounds.
+#[derive(Debug, Default)]
+pub struct Hooks;
+
+impl Hooks {
+    /// One round. Answers when the next is due if nothing changes before.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or another controller has taken over.
+    pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
+        let all = world.store.read(ReadTx::unfinished_deployments).await?;
+        let due: Vec<Deployment> = all.into_iter().filter(hooks::concerns).collect();
+        let idle = after(world.clock.now(), ROUND_MAX);
+        if due.is_empty() {
+            return Ok(idle);
+        }
+        let listed = list(world, &due).await;
+        let results: Vec<_> = stream::iter(due)
+            .map(|d| {
+                let listed = listed.clone();
+                async move {
+                    let outcome = step(world, &d, listed.as_deref()).await;
+                    (d, outcome)
+                }
+            })
+            .buffer_unordered(PARALLEL)
+            .collect()
+            .await;
+        let mut wake = idle;
+        for (d, outcome) in results {
+            match outcome {
+                Ok(at) => wake = at.map_or(wake, |at| wake.min(at)),
+                Err(TaskError::Outdated) => wake = world.clock.now(),
+                Err(TaskError::Fenced) => return Err(TaskError::Fenced),
+                Err(error) => {
+                    tracing::warn!(env = %d.env, app = %d.app, error = &error as &dyn std::error::Error, "a hook could not be driven");
+                    wake = wake.min(after(world.clock.now(), RETRY));
+                }
+            }
+        }
+        Ok(wake)
+    }
+}
+
+type Listed = Arc<HashMap<InstanceId, EngineState>>;
+
+/// What the engine says, when it is of interest; `None` also when it could not be asked.
+async fn list(world: &World, due: &[Deployment]) -> Option<Listed> {
+    if instances(due).is_empty() {
+        return None;
+    }
+    let deadline = world.clock.sleep_until(after(world.clock.now(), LIST_DEADLINE));
+    match select(Box::pin(world.engine.list()), deadline).await {
+        Either::Left((Ok(listed), _)) => {
+            Some(Arc::new(listed.into_iter().map(|i| (i.id, i.state)).collect()))
+        }
+        Either::Left((Err(_), _)) | Either::Right(_) => None,
+    }
+}
+
+/// The next step of one deployment's hooks: see, plan, record, do; and, when a webhook was asked,
+/// record its answer.
+async fn step(
+    world: &World,
+    d: &Deployment,
+    listed: Option<&HashMap<InstanceId, EngineState>>,
+) -> Result<Option<Timestamp>, TaskError> {
+    let seen = see(world, d, listed).await;
+    let plan = hooks::plan(d, &seen, world.ids.instance(), world.clock.now());
+    let (call, wake_at) = (plan.call, plan.wake_at);
+    let hooks = plan.hooks.clone();
+    record(world, d, plan).await?;
+    let d = Deployment { hooks, ..d.clone() };
+    match call {
+        None => Ok(wake_at),
+        Some(HookCall::Start(at)) => {
+            if let Err(error) = start(world, &d, &d.hooks[at]).await {
+                tracing::warn!(env = %d.env, app = %d.app, hook = %d.hooks[at].name, %error, "a hook could not be started yet");
+            }
+            Ok(wake_at)
+        }
+        Some(HookCall::Stop(at)) => {
+            if let Err(error) = stop(world, &d, &d.hooks[at]).await {
+                tracing::warn!(env = %d.env, app = %d.app, %error, "a hook could not be stopped yet");
+            }
+            Ok(wake_at)
+        }
+        Some(HookCall::Ask(at)) => {
+            let answer = ask(world, &d, &d.hooks[at]).await;
+            let seen = HookSeen::Answer(answer);
+            let plan = hooks::plan(&d, &seen, world.ids.instance(), world.clock.now());
+            let wake_at = plan.wake_at;
+            record(world, &d, plan).await?;
+            Ok(wake_at)
+        }
+    }
+}
+
+async fn see(
+    world: &World,
+    d: &Deployment,
+    listed: Option<&HashMap<InstanceId, EngineState>>,
+) -> HookSeen {
+    let Some(id) = hooks::active(d).and_then(|run| run.instance) else { return HookSeen::Nothing };
+    let Some(listed) = listed else { return HookSeen::Nothing };
+    let state = listed.get(&id).cloned().unwrap_or(EngineState::Gone);
+    let log = match &state {
+        EngineState::Exited { .. } => diagnose::last_lines(world, id).await,
+        _ => Vec::new(),
+    };
+    HookSeen::Engine(state, log)
+}
+
+/// Writes the plan down, if the deployment still is what it was made from.
+async fn record(world: &World, d: &Deployment, plan: HookPlan) -> Result<(), TaskError> {
+    if plan.hooks == d.hooks && plan.said.is_empty() {
+        return Ok(());
+    }
+    let (fence, now, before) = (world.fence, world.clock.now(), d.clone());
+    world
+        .store
+        .write(move |tx| -> Result<(), TaskError> {
+            match tx.check_lease(CONTROLLER_LEASE, fence.token) {
+                Ok(()) => {}
+                Err(ark_store::StoreError::StaleLease { .. }) => return Err(TaskError::Fenced),
+                Err(error) => return Err(error.into()),
+            }
+            let Some(mut d) = tx.deployment(before.id)? else { return Err(TaskError::Outdated) };
+            if d.hooks != before.hooks || d.state != before.state || d.abort != before.abort {
+                return Err(TaskError::Outdated);
+            }
+            d.hooks = plan.hooks;
+            if plan.progressed {
+                d.progress_at = Some(now);
+                let passed = hooks::stage(&d, hooks::HookStage::PreDeploy) == Stage::Passed;
+                // The first step counts from here.
+                if let (DeploymentState::Stepping, true, Some(rollout)) =
+                    (d.state, passed, &mut d.rollout)
+                {
+                    rollout.since = now;
+                }
+            }
+            for text in plan.said {
+                tx.append_event(NewEvent {
+                    at: now,
+                    kind: EventKind::DeploymentProgress,
+                    by: "ark".to_owned(),
+                    env: Some(d.env.clone()),
+                    app: Some(d.app.clone()),
+                    deployment: Some(d.id),
+                    instance: None,
+                    text,
+                })?;
+            }
+            let state = d.state;
+            tx.put_deployment(&d, state)?;
+            Ok(())
+        })
+        .await
+}
+
+/// Hands the command over to the engine, as an instance of the new release without ports.
+async fn start(world: &World, d: &Deployment, run: &HookRun) -> Result<(), String> {
+    let (HookWhat::Command { command }, Some(id)) = (&run.what, run.instance) else {
+        return Ok(());
+    };
+    let facts = facts(world, d).await?;
+    let record = InstanceRecord {
+        id,
+        env: d.env.clone(),
+        app: d.app.clone(),
+        release: d.release,
+        state: InstanceState::Starting,
+        ports: Vec::new(),
+        created_at: world.clock.now(),
+        running_since: None,
+        active_at: None,
+        draining_at: None,
+        stopping_at: None,
+        stopped_at: None,
+        process: None,
+        cause: None,
+    };
+    let mut spec = start_spec::build(world, &record, &facts)
+        .await
+        .map_err(|error| engine_calls::words(&error))?;
+    spec.command.clone_from(command);
+    spec.variables.extend(variables(d, run));
+    engine_calls::bounded(world, world.engine.start(&spec)).await
+}
+
+/// Like any instance of the release, but with no more than a certain grace.
+async fn stop(world: &World, d: &Deployment, run: &HookRun) -> Result<(), String> {
+    let Some(id) = run.instance else { return Ok(()) };
+    let facts = facts(world, d).await?;
+    let asked = &facts.definition.run;
+    // The grace counts from the first time it was told.
+    let told = run.stopping_at.map_or(Duration::ZERO, |at| since(at, world.clock.now()));
+    let grace = asked.stop_grace.get().min(STOP_GRACE).saturating_sub(told);
+    let options = StopOptions { signal: asked.stop_signal, grace };
+    engine_calls::bounded(world, world.engine.stop(id, options)).await
+}
+
+/// By what a hook knows what it is run for.
+fn variables(d: &Deployment, run: &HookRun) -> Vec<(String, String)> {
+    let base = d.base.map(|base: ReleaseNumber| base.to_string()).unwrap_or_default();
+    [
+        ("ARK_HOOK", run.name.clone()),
+        ("ARK_HOOK_KEY", run.key(d.id)),
+        ("ARK_HOOK_ATTEMPT", run.attempts.to_string()),
+        ("ARK_DEPLOYMENT", d.id.to_string()),
+        ("ARK_RELEASE", d.release.to_string()),
+        ("ARK_RELEASE_BEFORE", base),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+async fn facts(world: &World, d: &Deployment) -> Result<ReleaseFacts, String> {
+    let (env, app, release) = (d.env.clone(), d.app.clone(), d.release);
+    let found = world.store.read(move |tx| tx.release(&env, &app, release)).await;
+    match found {
+        Ok(Some(release)) => Ok(ReleaseFacts::new(release)),
+        Ok(None) => Err(format!("release {} is gone", d.release)),
+        Err(error) => Err(engine_calls::words(&error)),
+    }
+}
+
+/// Asks a webhook once.
+async fn ask(world: &World, d: &Deployment, run: &HookRun) -> HookAnswer {
+    let HookWhat::Webhook { url, token } = &run.what else {
+        return HookAnswer::Unclear("it is no webhook".to_owned());
+    };
+    let token = match token {
+        None => None,
+        Some(name) => match secret(world, d, name).await {
+            Ok(value) => Some(value),
+            Err(why) => return HookAnswer::Failed(why),
+        },
+    };
+    let question = Question {
+        url: url.clone(),
+        token,
+        key: run.key(d.id),
+        body: body(d, run),
+        deadline: ASK_DEADLINE,
+    };
+    let deadline = world.clock.sleep_until(after(world.clock.now(), ASK_DEADLINE));
+    match select(Box::pin(world.webhooks.ask(question)), deadline).await {
+        Either::Left((Ok(reply), _)) => answer_of(&reply),
+        Either::Left((Err(why), _)) => HookAnswer::Unclear(why),
+        Either::Right(_) => HookAnswer::Unclear(format!("no answer within {ASK_DEADLINE:?}")),
+    }
+}
+
+/// The value of a variable of the release, secrets in clear: it goes nowhere but into the question.
+async fn secret(world: &World, d: &Deployment, name: &str) -> Result<String, String> {
+    let facts = facts(world, d).await?;
+    let values = start_spec::values(world, &facts.release).await;
+    let mut values = values.map_err(|error| engine_calls::words(&error))?;
+    values
+        .remove(name)
+        .ok_or_else(|| format!("the app declares no variable `{name}` for its token"))
+}
+
+fn body(d: &Deployment, run: &HookRun) -> serde_json::Value {
+    let id: DeploymentId = d.id;
+    serde_json::json!({
+        "hook": run.name,
+        "at": run.stage.as_str(),
+        "key": run.key(id),
+        "attempt": run.attempts,
+        "deployment": id,
+        "env": d.env,
+        "app": d.app,
+        "release": d.release.to_string(),
+        "release_before": d.base.map(|base| base.to_string()),
+        "strategy": d.strategy,
+        "by": d.created_by,
+        "reason": d.reason,
+    })
+}
+
+/// Runs rounds until another controller takes over.
+pub async fn run(world: World) -> TaskError {
+    let mut loop_ = Hooks;
+    let mut commits = world.store.commits();
+    let mut engine = world.engine.changes();
+    loop {
+        let next = match loop_.round(&world).await {
+            Ok(next) => next,
+            Err(TaskError::Fenced) => return TaskError::Fenced,
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a round of hooks failed"
+                );
+                after(world.clock.now(), RETRY)
+            }
+        };
+        world.clock.sleep_until(after(world.clock.now(), ROUND_MIN)).await;
+        tokio::select! {
+            () = world.clock.sleep_until(next) => {}
+            changed = commits.changed() => { if changed.is_err() { return TaskError::Store(ark_store::StoreError::Closed); } }
+            Ok(()) = engine.changed() => {}
+        }
+    }
+}
