@@ -2,7 +2,7 @@
 //! (`exchange` keeps HTTP/1.1 on both sides to itself).
 //!
 //! - `server`: a client's connection; each of its streams is a task with a slot of its own.
-//! - `guard`: closes connections that cost more than they ask for.
+//! - `outlet`: what it writes leaves once per turn. `guard`: closes connections that cost more than they ask for.
 //! - `crossing`: one request, whichever side speaks what: the same admission, deadlines, drain and
 //!   counting as everywhere (`passage`, `in_flight`).
 //! - `way`: one direction of a message, from one [`side::Side`] to the other. A piece is taken in
@@ -22,6 +22,7 @@ mod grpc;
 mod guard;
 mod h1_client;
 mod h1_sink;
+mod outlet;
 mod probe;
 mod server;
 pub(crate) mod shared;

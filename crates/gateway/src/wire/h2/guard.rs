@@ -13,8 +13,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::PREFACE;
+use super::outlet::Outlet;
 use crate::wire::buffer::Buffer;
-use crate::wire::stream::Stream;
 use crate::worker::Worker;
 
 /// What a connection begins with, and the most it can have.
@@ -31,7 +31,7 @@ pub(super) type Spent = Rc<Cell<bool>>;
 
 /// See the module.
 pub(super) struct Guarded {
-    stream: Stream,
+    outlet: Outlet,
     begun: Buffer,
     worker: Rc<Worker>,
     frames: Frames,
@@ -51,11 +51,11 @@ struct Frames {
 }
 
 impl Guarded {
-    pub(super) fn new(stream: Stream, begun: Buffer, worker: Rc<Worker>, spent: Spent) -> Self {
+    pub(super) fn new(outlet: Outlet, begun: Buffer, worker: Rc<Worker>, spent: Spent) -> Self {
         let restored_ms = worker.now_ms();
         let frames = Frames { left: PREFACE.len(), ..Frames::default() };
         let mut this =
-            Self { stream, begun, worker, frames, points: BUDGET, restored_ms, written: 0, spent };
+            Self { outlet, begun, worker, frames, points: BUDGET, restored_ms, written: 0, spent };
         let cost = this.frames.scan(this.begun.filled());
         this.charge(cost);
         this
@@ -133,7 +133,7 @@ impl AsyncRead for Guarded {
             return Poll::Ready(Ok(()));
         }
         let before = space.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, space))?;
+        ready!(this.outlet.poll_read(cx, space))?;
         let cost = this.frames.scan(&space.filled()[before..]);
         if cost != 0 {
             this.charge(cost);
@@ -157,7 +157,7 @@ impl AsyncWrite for Guarded {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let count = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, bytes))?;
+        let count = ready!(this.outlet.poll_write_vectored(cx, bytes))?;
         this.written += count;
         Poll::Ready(Ok(count))
     }
@@ -167,11 +167,11 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        self.outlet.poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        self.outlet.poll_shutdown(cx)
     }
 }
 

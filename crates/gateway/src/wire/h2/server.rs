@@ -19,6 +19,7 @@ use super::client::H2Client;
 use super::crossing::{self, Crossing};
 use super::fields::Request;
 use super::guard::{Guarded, Spent};
+use super::outlet::Outlet;
 use super::side::{Answer, Client, Side};
 use super::{CONNECTION_WINDOW_BYTES, Caller, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES};
 use crate::clock::NEVER;
@@ -63,12 +64,14 @@ pub(in crate::wire) async fn serve(
 ) {
     let secure = stream.is_secure();
     let spent = Spent::default();
-    let io = Guarded::new(stream, begun, worker.clone(), spent.clone());
+    let outlet = Outlet::new(stream, worker.clone());
+    let io = Guarded::new(outlet.clone(), begun, worker.clone(), spent.clone());
     slot.does(Doing::Connection);
     slot.set_deadline(worker.deadline(BEGIN_MS));
     let shared = Rc::new(Shared { worker, slot, entry, caller, secure, open: Cell::new(0) });
     let Some(mut connection) = begin(&shared, io).await else { return };
     shared.slot.set_deadline(shared.worker.deadline(IDLE_MS));
+    outlet.hold();
     let mut is_leaving = false;
     if shared.worker.is_stopping() {
         connection.graceful_shutdown();
@@ -91,7 +94,14 @@ pub(in crate::wire) async fn serve(
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 shared.slot.set_deadline(shared.worker.deadline(GOODBYE_MS));
             }
-            poll_accept(&mut connection, spent.get(), cx)
+            let next = poll_accept(&mut connection, spent.get(), cx);
+            if next.is_pending()
+                && let Poll::Ready(Err(_)) = outlet.poll_turn_ended(cx)
+            {
+                // The client has gone without a word; streams hear of it as this is dropped.
+                return Poll::Ready(None);
+            }
+            next
         })
         .await;
         match next {
