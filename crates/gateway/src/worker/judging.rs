@@ -11,6 +11,15 @@ const RETIRING_IDLE_MS: u64 = 20_000;
 /// The part of the drain period over which streams are ended; the rest is for those that must
 /// come to an end of their own (a frame, an event) first.
 const SPREAD_PERCENT: u64 = 90;
+/// The least of it that is left for that, in milliseconds: where a period is short, a tenth of it
+/// would be less than the time between two events.
+const END_MS_MIN: u64 = 500;
+
+/// Over how long streams are told to end, of `period_ms`; at least 1.
+fn spread_ms(period_ms: u64) -> u64 {
+    let most = period_ms.saturating_mul(SPREAD_PERCENT) / 100;
+    most.min(period_ms.saturating_sub(END_MS_MIN)).max(1)
+}
 
 impl Worker {
     pub(super) fn tick(&self) {
@@ -44,8 +53,7 @@ impl Worker {
                 let drain = local.target.drain_deadlines()?;
                 let turn_ms = *turn.get_or_insert_with(|| {
                     let period = drain.streams_until_ms.saturating_sub(drain.since_ms);
-                    let spread = period.saturating_mul(SPREAD_PERCENT) / 100;
-                    drain.since_ms + self.draw() % spread.max(1)
+                    drain.since_ms + self.draw() % spread_ms(period)
                 });
                 if now_ms >= drain.streams_until_ms {
                     return Some(Verdict::CutStream);
@@ -80,8 +88,8 @@ impl Worker {
             Doing::Request | Doing::At(_) => None,
             Doing::Stream(_, turn) => {
                 let period = self.stop_at_ms.get()?.saturating_sub(since_ms);
-                let spread = period.saturating_mul(SPREAD_PERCENT) / 100;
-                let turn_ms = *turn.get_or_insert_with(|| since_ms + self.draw() % spread.max(1));
+                let turn_ms =
+                    *turn.get_or_insert_with(|| since_ms + self.draw() % spread_ms(period));
                 (now_ms >= turn_ms).then(|| {
                     *turn = Some(NEVER);
                     Verdict::EndStream
