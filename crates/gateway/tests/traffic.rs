@@ -1,14 +1,17 @@
 //! Traffic rules: splits, copies, limits, ejection, retries, maintenance.
 
+#[path = "support/h2.rs"]
+mod h2_support;
 mod support;
 
 use std::time::{Duration, Instant};
 
 use ark_model::ids::ReleaseNumber;
-use ark_model::route::{Probe, ProbeCheck, Route, RouteLimits, Target, TargetState};
+use ark_model::route::{Probe, ProbeCheck, Route, RouteLimits, RouteProtocol, Target, TargetState};
 use ark_model::traffic::{
     Maintenance, Mirror, RateLimit, RequestPart, RequestRule, RetryBudget, Split, Sticky,
 };
+use h2_support::{H2, H2Backend, whole};
 use support::{Answer, Ark, Backend, Client, route};
 use tokio::io::AsyncWriteExt;
 
@@ -140,6 +143,59 @@ async fn copies_go_to_the_canary_and_are_counted_apart() {
     let head = new.heads.lock().unwrap()[0].clone();
     assert!(head.starts_with("GET /x?y HTTP/1.1\r\nConnection: close\r\nX-Ark-Mirror: 1\r\n"));
     assert_eq!(ark.server.until_ended(old.instance, 11).await.counters.served, 11);
+}
+
+#[tokio::test]
+async fn copies_are_made_of_requests_over_http2_too() {
+    // A client of HTTP/2 and targets of HTTP/1.1.
+    let (old, new) = (Backend::echo("old").await, Backend::echo("new").await);
+    let mirror = Some(Mirror { percent: 100, unsafe_methods: true, in_flight_max: 4 });
+    let rules = Split { mirror, ..split(0) };
+    let (mut ark, _) = split_in_two(&old, &new, rules.clone()).await;
+    let mut client = H2::connect(ark.http).await;
+    assert_eq!(client.get("/x?y").await.text(), "old");
+    ark.server.until_target(new.instance, "a copy", |t| t.counters.mirrored == 1).await;
+    until(|| new.requests() == 1).await;
+    let head = new.heads.lock().unwrap()[0].clone();
+    assert!(head.starts_with("GET /x?y HTTP/1.1\r\nConnection: close\r\nX-Ark-Mirror: 1\r\n"));
+
+    // Targets of HTTP/2, and clients of both.
+    let (old, new) = (H2Backend::echo().await, H2Backend::echo().await);
+    let of = |backend: &H2Backend, release| Target {
+        release: ReleaseNumber(release),
+        ..backend.target()
+    };
+    let mut ark = Ark::start().await;
+    let mut route = route(vec![of(&old, 1), of(&new, 2)]);
+    route.protocol = RouteProtocol::H2c;
+    route.split = Some(rules);
+    ark.server.push(&[route]).await;
+    ark.server.until_ready(&[old.instance, new.instance]).await;
+    let mut client = H2::connect(ark.http).await;
+    assert_eq!(client.get("/x?y").await.status, 200);
+    assert_eq!(ark.client().await.get("/z").await.status, 200);
+    // A body is streamed, so there is nothing to copy.
+    let post = http::Request::post("http://a.test/").body(()).unwrap();
+    let (response, mut body) = client.begin(post, false).await;
+    body.send_data("x".into(), true).unwrap();
+    assert_eq!(whole(response).await.unwrap().text(), "x");
+    until(|| new.seen.lock().unwrap().len() == 2).await;
+    let seen = new.seen.lock().unwrap().clone();
+    let mut paths: Vec<&str> = seen.iter().map(|parts| parts.uri.path()).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["/x", "/z"]);
+    assert!(seen.iter().all(|parts| parts.headers["x-ark-mirror"] == "1"));
+    let report = ark.server.until_target(new.instance, "copies", |t| t.counters.mirrored == 2);
+    assert_eq!(support::ends(&report.await.counters), (0, 0, 0, 0));
+    assert_eq!(ark.server.until_ended(old.instance, 3).await.counters.served, 3);
+}
+
+async fn until(good: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !good() {
+        assert!(began.elapsed() < support::PATIENCE, "it does not come about");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]

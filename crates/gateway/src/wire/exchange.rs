@@ -19,6 +19,7 @@ use super::head::{
     SayConnection, Shape, Version,
 };
 use super::in_flight::InFlight;
+use super::mirror::Copy;
 use super::passage::{self, Asked, CONNECT_MS, Passage, Unreached};
 use super::relay::{self, Relay};
 use super::slot::{Doing, Slot};
@@ -261,7 +262,9 @@ impl<'c> Exchange<'c> {
             Err(_) => return self.answer_unreached(Refusal::BodyTooLarge).await,
         }
         if self.upload.is_sent() && !self.head.upgrade {
-            self.passage.mirror(&self.conn.out);
+            let request = &self.conn.out;
+            let method = &request[..memchr::memchr(b' ', request).unwrap_or(0)];
+            self.passage.mirror(method, || Copy::Http1(request.clone()));
         }
         loop {
             let mut in_flight = match self.admit().await {

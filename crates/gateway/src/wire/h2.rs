@@ -9,7 +9,7 @@
 //!   only when the piece before has left, and the sender's window grows by what has left: nothing
 //!   is buffered beyond a window.
 //! - `client`, `h1_client`, `target`: the sides. `shared`: connections to targets.
-//! - `probe`: asks a target how it is.
+//! - `probe`: asks a target how it is; sends it copies.
 //! - `fields`, `grpc`, `web_socket`: what messages say.
 //!
 //! Frames, HPACK and flow control are the `h2` crate's, and nothing outside of this folder knows
@@ -32,7 +32,7 @@ mod upgrade;
 mod way;
 
 pub(super) use h1_client::carry_out;
-pub(crate) use probe::probe;
+pub(crate) use probe::{probe, send_copy};
 pub(super) use server::serve;
 
 /// Who asks, on a connection.

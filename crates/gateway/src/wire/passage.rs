@@ -238,11 +238,10 @@ impl Passage {
             && self.budget_allows(local)
     }
 
-    /// Copies the request to the canary where the route says so. `request` is its head as the target
-    /// gets it, with all of its body.
-    pub(super) fn mirror(&self, request: &[u8]) {
+    /// Copies the request to the canary where the route says so.
+    pub(super) fn mirror(&self, method: &[u8], request: impl FnOnce() -> mirror::Copy) {
         if self.side == Side::Stable {
-            mirror::copy(&self.worker, &self.found, request);
+            mirror::copy(&self.worker, &self.found, method, request);
         }
     }
 

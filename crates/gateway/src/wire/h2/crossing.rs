@@ -25,6 +25,7 @@ use crate::wire::buffer::Buffer;
 use crate::wire::exchange::connect_until_told;
 use crate::wire::head::Method;
 use crate::wire::in_flight::InFlight;
+use crate::wire::mirror::Copy;
 use crate::wire::passage::{self, CONNECT_MS, Passage, Unreached};
 use crate::wire::relay::Events;
 use crate::wire::upstream::{self, Upstream};
@@ -99,6 +100,10 @@ impl<'c, C: Client> Crossing<'c, C> {
         if max > 0 && self.request.length.is_some_and(|length| length > max) {
             return self.answer_unreached(Refusal::BodyTooLarge).await;
         }
+        // What has a body streams it: a copy would have to be kept for as long.
+        if !self.request.has_body && !self.request.web_socket {
+            self.passage.mirror(self.request.method.as_str().as_bytes(), || self.copied());
+        }
         loop {
             let client = &mut *self.client;
             let watch = !self.request.has_body;
@@ -120,6 +125,20 @@ impl<'c, C: Client> Crossing<'c, C> {
                     self.passage.waited = true;
                 }
                 Attempt::Failed(fault) => return self.answer_failed(in_flight, fault).await,
+            }
+        }
+    }
+
+    /// The request as a target of this route gets it.
+    fn copied(&self) -> Copy {
+        match self.passage.found.protocol {
+            RouteProtocol::H2c | RouteProtocol::Grpc => {
+                Copy::Http2(Box::new(self.request.to_h2(self.time_left())))
+            }
+            RouteProtocol::Http | RouteProtocol::Tcp => {
+                let mut head = Vec::new();
+                self.request.to_h1(&mut head, self.time_left());
+                Copy::Http1(head)
             }
         }
     }

@@ -1,5 +1,6 @@
-//! Asks a target that speaks HTTP/2 how it is: `GET path` by prior knowledge, on a connection of
-//! its own. Called by `health`, which sets the deadline.
+//! Single requests of the gateway's own to a target that speaks HTTP/2, by prior knowledge, each on a
+//! connection of its own: how it is, for `health`, and copies of requests, for `mirror`. Both set
+//! the deadline.
 
 use http::Request;
 use tokio::net::TcpStream;
@@ -35,6 +36,36 @@ pub(crate) async fn probe(
         }
         Ok((parts.status.as_u16(), first_line(&read)))
     };
+    drive(connection, ask, words).await
+}
+
+/// Sends a request without a body, and reads up to `bytes_max` of the answer's, which nobody sees.
+pub(crate) async fn send_copy(
+    stream: TcpStream,
+    request: Request<()>,
+    bytes_max: usize,
+) -> Result<(), h2::Error> {
+    let (requests, connection) = h2::client::handshake(stream).await?;
+    let ask = async {
+        let (response, _) = requests.ready().await?.send_request(request, true)?;
+        let mut body = response.await?.into_body();
+        let mut read = 0;
+        while read < bytes_max
+            && let Some(data) = body.data().await
+        {
+            read += data?.len();
+        }
+        Ok(())
+    };
+    drive(connection, ask, |error| error).await
+}
+
+/// Carries a connection for as long as something is asked on it.
+async fn drive<T, E>(
+    connection: h2::client::Connection<TcpStream>,
+    ask: impl Future<Output = Result<T, E>>,
+    words: impl Fn(h2::Error) -> E,
+) -> Result<T, E> {
     let mut asking = std::pin::pin!(ask);
     let mut driving = std::pin::pin!(connection);
     tokio::select! {
