@@ -13,7 +13,7 @@ use harness::{Ark, ENV, Sample, ark, eventually, last_json, state, words};
 use serde_json::Value;
 
 /// Every command a user sees.
-const COMMANDS: [&str; 33] = [
+const COMMANDS: [&str; 35] = [
     "up",
     "down",
     "server",
@@ -24,6 +24,8 @@ const COMMANDS: [&str; 33] = [
     "validate",
     "schema",
     "plan",
+    "build",
+    "ci",
     "deploy",
     "rollback",
     "abort",

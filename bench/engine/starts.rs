@@ -236,6 +236,8 @@ fn specs(
             host_names: Vec::new(),
             ports: vec![PortBinding { expose: "default".to_owned(), address }],
             memory_bytes: Some(64 << 20),
+            memory_soft_bytes: None,
+            volumes: Vec::new(),
             cpu_cores: Some(1.0),
             pids_max: Some(64),
             stop_signal: ark_model::definition::StopSignal::Term,

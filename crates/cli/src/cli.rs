@@ -78,6 +78,10 @@ commands! {
         Schema schema "schema"
         /// Say what a deployment would do
         Plan plan "plan"
+        /// Build the images of a project
+        Build build "build"
+        /// Build and deploy what a push to a repository changed
+        Ci ci "ci"
         /// Make a new release the live one
         Deploy deploy "deploy"
         /// Go back to an earlier release

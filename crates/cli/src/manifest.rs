@@ -17,10 +17,13 @@ use ark_model::artifact::{
 use ark_model::exit::ExitCode;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
+use crate::docker_ignore::DockerIgnore;
 use crate::failure::Failure;
 
 /// Names of files that keep others out of the artifact, in the syntax of `.gitignore`.
 const IGNORE_FILE: &str = ".arkignore";
+/// The same for the context of an image.
+const DOCKER_IGNORE_FILE: &str = ".dockerignore";
 /// Never part of an artifact.
 const GIT: &str = ".git";
 /// Threads that read and digest files.
@@ -54,7 +57,26 @@ pub(crate) fn read_directory(root: &Path) -> Result<Directory, Failure> {
     if !metadata.is_dir() {
         return Err(Failure::usage(format!("{} is not a directory", root.display())));
     }
-    let mut walk = Walk { root, ignored: ignored(root)?, found: Vec::new() };
+    read_all(root, Ignored::Ark(ignored(root)?))
+}
+
+/// Reads the context of an image: what `.dockerignore` leaves of `root`. A file of that name after
+/// the Dockerfile's own (`app.Dockerfile.dockerignore`) goes before it.
+pub(crate) fn read_context(root: &Path, dockerfile: &str) -> Result<Directory, Failure> {
+    let own = root.join(format!("{dockerfile}{DOCKER_IGNORE_FILE}"));
+    let path = if own.is_file() { own } else { root.join(DOCKER_IGNORE_FILE) };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(Failure::file(&path, "read", &error)),
+    };
+    let rules = DockerIgnore::parse(&text, &[dockerfile, DOCKER_IGNORE_FILE])
+        .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
+    read_all(root, Ignored::Docker(rules))
+}
+
+fn read_all(root: &Path, ignored: Ignored) -> Result<Directory, Failure> {
+    let mut walk = Walk { root, ignored, found: Vec::new() };
     walk.folder(Path::new(""))?;
     let entries = digest_all(root, &walk.found)?;
     let mut manifest = Manifest { entries };
@@ -75,9 +97,34 @@ enum FoundNode {
     Directory,
 }
 
+/// What is kept out.
+enum Ignored {
+    /// By `.arkignore`.
+    Ark(Gitignore),
+    /// By `.dockerignore`.
+    Docker(DockerIgnore),
+}
+
+impl Ignored {
+    fn keeps_out(&self, path: &Path, is_dir: bool) -> bool {
+        match self {
+            Self::Ark(rules) => rules.matched(path, is_dir).is_ignore(),
+            Self::Docker(rules) => rules.ignores(&path.to_string_lossy()),
+        }
+    }
+
+    /// Whether a folder that is kept out is looked into all the same.
+    fn looks_into(&self) -> bool {
+        match self {
+            Self::Ark(_) => false,
+            Self::Docker(rules) => rules.takes_back(),
+        }
+    }
+}
+
 struct Walk<'a> {
     root: &'a Path,
-    ignored: Gitignore,
+    ignored: Ignored,
     found: Vec<Found>,
 }
 
@@ -95,16 +142,23 @@ impl Walk<'_> {
             let path = relative.join(entry.file_name());
             let metadata =
                 entry.metadata().map_err(|error| Failure::file(&entry.path(), "read", &error))?;
-            if entry.file_name() == GIT
-                || self.ignored.matched(&path, metadata.is_dir()).is_ignore()
-            {
+            if entry.file_name() == GIT {
+                continue;
+            }
+            if self.ignored.keeps_out(&path, metadata.is_dir()) {
+                if metadata.is_dir() && self.ignored.looks_into() {
+                    let before = self.found.len();
+                    self.folder(&path)?;
+                    kept += usize::from(self.found.len() > before);
+                }
                 continue;
             }
             kept += 1;
             self.entry(&path, &metadata)?;
         }
         // A folder with something in it exists by that; an empty one must be named.
-        if kept == 0 && !relative.as_os_str().is_empty() {
+        let named = !relative.as_os_str().is_empty() && !self.ignored.keeps_out(relative, true);
+        if kept == 0 && named {
             self.keep(text(relative)?, FoundNode::Directory)?;
         }
         Ok(())
@@ -294,6 +348,23 @@ mod tests {
         assert_eq!(node("a/link"), Some(ManifestNode::Symlink { target: "../run".into() }));
         assert_eq!(node("empty"), Some(ManifestNode::Directory));
         assert_eq!(read.size().0, 5);
+    }
+
+    #[test]
+    fn a_context_is_what_dockerignore_leaves() {
+        let dir = tree();
+        fs::write(dir.path().join("Dockerfile"), "FROM scratch\n").unwrap();
+        let paths = |rules: &str| {
+            fs::write(dir.path().join(".dockerignore"), rules).unwrap();
+            let read = read_context(dir.path(), "Dockerfile").unwrap();
+            read.manifest.entries.into_iter().map(|entry| entry.path).collect::<Vec<_>>()
+        };
+        let kept = paths("*\n!a/f\n!empty");
+        assert_eq!(kept, [".dockerignore", "Dockerfile", "a/f", "empty"]);
+        let kept = paths("node_modules\n**/*.log\na*\nempty\n.arkignore");
+        assert_eq!(kept, [".dockerignore", "Dockerfile", "run"]);
+        fs::write(dir.path().join("Dockerfile.dockerignore"), "*").unwrap();
+        assert_eq!(paths(""), [".dockerignore", "Dockerfile"]);
     }
 
     #[test]

@@ -6,13 +6,13 @@
 //! place (a data directory, a Docker daemon) answers too. It must not know the store, the gateway
 //! or plans, and it must never write a variable's value to a log or an error (I8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ark_model::artifact::{Artifact, Manifest};
-use ark_model::definition::StopSignal;
+use ark_model::definition::{StopSignal, Volume};
 use ark_model::ids::{AppName, EnvName, InstanceId, ReleaseNumber, Sha256};
 use ark_model::instance::{ObservedInstance, PortBinding};
 use ark_model::route::ContainerNetwork;
@@ -53,6 +53,30 @@ pub trait Engine: Send + Sync {
     async fn image_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
         let _ = reference;
         Ok(None)
+    }
+
+    /// Builds an image. The stream goes on until the image is there; dropping it ends the build.
+    ///
+    /// # Errors
+    /// [`EngineError::ImageExists`], [`EngineError::Refused`], [`EngineError::Unavailable`]. What
+    /// the builder has against it is the stream's last item.
+    async fn build(&self, spec: BuildSpec) -> Result<BuildStream, EngineError> {
+        let _ = spec;
+        Err(EngineError::Refused { engine: self.kind(), detail: "it builds no images".to_owned() })
+    }
+
+    /// Removes images that this Ark built, that are not among `keep` (names or digests), that no
+    /// container has, and that are older than `age`. Answers how many.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn remove_images(
+        &self,
+        keep: &BTreeSet<String>,
+        age: Duration,
+    ) -> Result<u64, EngineError> {
+        let _ = (keep, age);
+        Ok(0)
     }
 
     /// What it can hold an instance to on this host, and why not what it cannot.
@@ -140,6 +164,33 @@ pub trait Engine: Send + Sync {
     /// fire for nothing, and a caller looks at the world from time to time without it.
     fn changes(&self) -> watch::Receiver<u64>;
 }
+
+/// An image to build.
+#[derive(Debug, Clone)]
+pub struct BuildSpec {
+    /// The context: what stands where. Must pass [`Manifest::check`].
+    pub manifest: Manifest,
+    /// The directory that holds the blobs, as in [`ArtifactSource::Directory`].
+    pub blobs: PathBuf,
+    /// The Dockerfile within the context.
+    pub dockerfile: String,
+    /// Name and tag of the image.
+    pub image: String,
+}
+
+/// What a builder says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Built {
+    /// A line of its log.
+    Line(String),
+    /// The image is there: its digest. The last item.
+    Done(String),
+    /// It could not be built: why. The last item.
+    Failed(String),
+}
+
+/// A build under way.
+pub type BuildStream = BoxStream<'static, Result<Built, EngineError>>;
 
 /// Which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -261,6 +312,10 @@ pub struct StartSpec {
     pub ports: Vec<PortBinding>,
     /// Hard limit in bytes for it and all it starts.
     pub memory_bytes: Option<u64>,
+    /// Bytes that it should not exceed while memory is short on the host; at most `memory_bytes`.
+    pub memory_soft_bytes: Option<u64>,
+    /// Folders that outlive it, for engines that have them.
+    pub volumes: Vec<Volume>,
     /// Hard limit in cores, fractional; 0 is no limit.
     pub cpu_cores: Option<f64>,
     /// The most processes and threads it may have at once.
@@ -442,6 +497,9 @@ pub enum EngineError {
         /// What, and what would help.
         detail: String,
     },
+    /// An image of this name is there, and none is ever overwritten.
+    #[error("image {0} exists, and an image is never overwritten")]
+    ImageExists(String),
     /// The command of an exec could not be run.
     #[error("command `{program}` cannot be run in instance {id}")]
     ExecFailed {

@@ -5,7 +5,7 @@
 //! on it; from then on a daemon that does not answer means that nothing is known of containers.
 //! Processes are never affected by it: they are listed, stopped and removed without asking it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +20,16 @@ use tokio::task::JoinHandle;
 
 use crate::docker::DockerEngine;
 use crate::engine::{
-    ArtifactSource, Capabilities, Engine, EngineError, EngineKind, ExecSession, ExecSpec, LogQuery,
-    LogStream, Sight, StartSpec, Stats, StopOptions,
+    ArtifactSource, BuildSpec, BuildStream, Capabilities, Engine, EngineError, EngineKind,
+    ExecSession, ExecSpec, LogQuery, LogStream, Sight, StartSpec, Stats, StopOptions,
 };
 use crate::process::ProcessEngine;
 
 /// How long the daemon may take to say what runs before it counts as silent.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+/// A question to the daemon under way.
+type Asked = JoinHandle<Result<Vec<ObservedInstance>, EngineError>>;
 
 /// A process engine and a Docker engine.
 pub struct HostEngines {
@@ -36,7 +39,7 @@ pub struct HostEngines {
     used: PathBuf,
     changes: watch::Sender<u64>,
     /// The daemon was asked what runs and has not answered yet.
-    question: Mutex<Option<JoinHandle<Result<Vec<ObservedInstance>, EngineError>>>>,
+    question: Mutex<Option<Asked>>,
     joined: JoinHandle<()>,
 }
 
@@ -142,6 +145,18 @@ impl Engine for HostEngines {
 
     async fn image_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
         self.containers.image_digest(reference).await
+    }
+
+    async fn build(&self, spec: BuildSpec) -> Result<BuildStream, EngineError> {
+        self.containers.build(spec).await
+    }
+
+    async fn remove_images(
+        &self,
+        keep: &BTreeSet<String>,
+        age: Duration,
+    ) -> Result<u64, EngineError> {
+        self.containers.remove_images(keep, age).await
     }
 
     fn capabilities(&self) -> Capabilities {

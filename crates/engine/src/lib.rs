@@ -14,9 +14,9 @@ mod sys;
 
 pub use docker::{DockerEngine, DockerOptions};
 pub use engine::{
-    ArtifactSource, Capabilities, Enforcement, Engine, EngineError, EngineKind, ExecSession,
-    ExecSpec, INSTANCE_ID_VARIABLE, LOG_LINE_BYTES_MAX, LogLimits, LogLine, LogQuery, LogSource,
-    LogStream, Sight, StartSpec, Stats, StopOptions, blob_path,
+    ArtifactSource, BuildSpec, BuildStream, Built, Capabilities, Enforcement, Engine, EngineError,
+    EngineKind, ExecSession, ExecSpec, INSTANCE_ID_VARIABLE, LOG_LINE_BYTES_MAX, LogLimits,
+    LogLine, LogQuery, LogSource, LogStream, Sight, StartSpec, Stats, StopOptions, blob_path,
 };
 pub use host::HostEngines;
 pub use process::{CgroupUse, ProcessEngine, ProcessOptions};

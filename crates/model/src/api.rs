@@ -10,6 +10,7 @@ mod apps;
 mod config;
 mod deployments;
 mod environments;
+mod images;
 mod problem;
 mod releases;
 mod server;
@@ -34,6 +35,7 @@ pub use deployments::{
     StepView, WatchView, WishRequest,
 };
 pub use environments::{EnvironmentCreate, EnvironmentView, FreezePut};
+pub use images::{BuildEvent, BuildRequest, ImagesFind, ImagesFound};
 pub use problem::{DiagnosticSeverity, DiagnosticView, Problem, ProblemCode, Remedy};
 pub use releases::{
     ChangeKind, ConfigChange, DefinitionChange, DiffQuery, ReleaseConfigEntry, ReleaseDetail,
@@ -69,6 +71,8 @@ pub const PAGE_ITEMS_MAX: u32 = 500;
 pub const BODY_BYTES_MAX: usize = 2 << 20;
 /// The largest artifact offer (a manifest), in bytes.
 pub const ARTIFACT_OFFER_BYTES_MAX: usize = 64 << 20;
+/// The most images that are looked for at once.
+pub const IMAGES_FIND_MAX: usize = 1_000;
 /// The most instances `scale` may ask for.
 pub const SCALE_MAX: u32 = 1_000;
 /// The longest configuration value, in bytes.

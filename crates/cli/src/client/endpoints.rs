@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use ark_model::api::{
-    AbortRequest, AppDetail, AppRow, ArtifactAnswer, ArtifactOffer, ConfigPatch, ConfigView,
-    ConsoleLink, DeployRequest, DeploymentView, DeploymentsQuery, DiffQuery, DoctorReport,
-    EnvironmentCreate, EnvironmentView, FreezePut, GatewayView, GcReport, InstanceRow,
-    InstancesQuery, Page, PageQuery, PlanView, PromoteRequest, ReceiptView, ReleaseDetail,
-    ReleaseDiff, ReleaseRow, ResolvedEnvironment, RollbackRequest, ScaleRequest, ServerInfo,
-    ShutdownRequest, TokenCreate, TokenCreated, TokenView, VariablesQuery, WishRequest, Workflow,
-    WorkflowsQuery,
+    AbortRequest, AppDetail, AppRow, ArtifactAnswer, ArtifactOffer, BuildEvent, BuildRequest,
+    ConfigPatch, ConfigView, ConsoleLink, DeployRequest, DeploymentView, DeploymentsQuery,
+    DiffQuery, DoctorReport, EnvironmentCreate, EnvironmentView, FreezePut, GatewayView, GcReport,
+    ImagesFind, ImagesFound, InstanceRow, InstancesQuery, Page, PageQuery, PlanView,
+    PromoteRequest, ReceiptView, ReleaseDetail, ReleaseDiff, ReleaseRow, ResolvedEnvironment,
+    RollbackRequest, ScaleRequest, ServerInfo, ShutdownRequest, TokenCreate, TokenCreated,
+    TokenView, VariablesQuery, WishRequest, Workflow, WorkflowsQuery,
 };
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use reqwest::{Body, Method};
@@ -26,6 +26,17 @@ const NONE: [(&str, &str); 0] = [];
 const PAGES_MAX: usize = 1_000;
 /// How long collecting garbage may take.
 const GC_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long a build may say nothing; the server gives up before.
+const BUILD_SILENCE: Duration = Duration::from_secs(35 * 60);
+/// The longest line of a build's answer, in bytes.
+const BUILD_LINE_BYTES_MAX: usize = 1 << 20;
+
+fn build_lost(why: &str) -> Failure {
+    let headline = format!("the build is not known to have ended: {why}");
+    Failure::new(ark_model::exit::ExitCode::Failed, "build", headline)
+        .remedy("an image that was built is found", "run the command again")
+}
 
 /// Where an app of an environment is found.
 pub(crate) fn app_path(env: &EnvName, app: &AppName) -> String {
@@ -62,6 +73,43 @@ impl Client {
     /// Removes what nothing needs any more.
     pub(crate) async fn gc(&self) -> Result<GcReport, Failure> {
         self.json_within(GC_TIMEOUT, || self.request(Method::POST, "/v1/gc")).await
+    }
+
+    /// Which of these images the server's engine has.
+    pub(crate) async fn find_images(&self, images: Vec<String>) -> Result<ImagesFound, Failure> {
+        self.post("/v1/images/find", &ImagesFind { images }).await
+    }
+
+    /// Builds an image; `said` hears of each line. Answers the image's digest, or the builder's
+    /// reason.
+    pub(crate) async fn build(
+        &self,
+        request: &BuildRequest,
+        mut said: impl FnMut(&str),
+    ) -> Result<Result<String, String>, Failure> {
+        let sending = self.send_once(self.request(Method::POST, "/v1/builds").json(request));
+        let mut response = sending.await?;
+        let mut rest = Vec::new();
+        loop {
+            let chunk = tokio::time::timeout(BUILD_SILENCE, response.chunk()).await;
+            let chunk = chunk.map_err(|_| build_lost("nothing was heard of it for too long"))?;
+            let Some(chunk) = chunk.map_err(|error| self.unreachable(&error))? else {
+                return Err(build_lost("the server ended in the middle of it"));
+            };
+            rest.extend_from_slice(&chunk);
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                match serde_json::from_slice(&line) {
+                    Ok(BuildEvent::Log { text }) => said(&text),
+                    Ok(BuildEvent::Built { digest, .. }) => return Ok(Ok(digest)),
+                    Ok(BuildEvent::Failed { reason }) => return Ok(Err(reason)),
+                    Err(error) => return Err(build_lost(&error.to_string())),
+                }
+            }
+            if rest.len() > BUILD_LINE_BYTES_MAX {
+                return Err(build_lost("a line of it is too long"));
+            }
+        }
     }
 
     /// All environments.

@@ -201,6 +201,23 @@ pub(crate) async fn plain_request(
     request(context, launch, source(launch, definition), None).await
 }
 
+/// The request for a launch file with an image that was built from a commit.
+pub(crate) fn image_request(
+    launch: &Launch,
+    image: &str,
+    commit: &str,
+) -> Result<DeployRequest, Failure> {
+    let file = launch.file.display().to_string();
+    let text = String::from_utf8(launch.text.clone())
+        .map_err(|_| Failure::usage(format!("{file} is not UTF-8 text")))?;
+    Ok(DeployRequest {
+        launch: Some(LaunchText { file, text }),
+        artifact: Some(Artifact::Image { reference: image.to_owned(), digest: None }),
+        commit: Some(commit.to_owned()),
+        ..DeployRequest::default()
+    })
+}
+
 async fn request(
     context: &Context,
     launch: &Launch,

@@ -30,10 +30,11 @@ pub(crate) fn run(args: Args) -> Ended {
         let report = context.client.gc().await?;
         context.out.one(&report, |report| {
             format!(
-                "removed {}, {}, {}: {}",
+                "removed {}, {}, {}, {}: {}",
                 counted(report.releases, "release"),
                 counted(report.blobs, "file"),
                 counted(report.instances, "ended instance"),
+                counted(report.images, "image"),
                 bytes(report.bytes)
             )
         })?;

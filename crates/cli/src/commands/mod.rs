@@ -10,6 +10,8 @@
 
 pub(crate) mod abort;
 pub(crate) mod approve;
+pub(crate) mod build;
+pub(crate) mod ci;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod deploy;

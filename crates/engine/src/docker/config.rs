@@ -5,8 +5,11 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
+    RestartPolicy, RestartPolicyNameEnum,
 };
+
+use ark_model::definition::Volume;
 
 use super::DockerOptions;
 use super::network::Network;
@@ -47,7 +50,7 @@ pub(super) fn container(
         labels: Some(labels(spec, cluster)),
         stop_signal: Some(spec.stop_signal.as_str().to_owned()),
         stop_timeout: Some(i64::try_from(spec.stop_grace.as_secs()).unwrap_or(i64::MAX)),
-        host_config: Some(host(spec, network, options)),
+        host_config: Some(host(spec, cluster, network, options)),
         ..ContainerCreateBody::default()
     }
 }
@@ -65,7 +68,7 @@ pub(super) fn labels(spec: &StartSpec, cluster: &str) -> HashMap<String, String>
     .into()
 }
 
-fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostConfig {
+fn host(spec: &StartSpec, cluster: &str, network: &Network, options: &DockerOptions) -> HostConfig {
     let gateway = network.seen.map(|seen| seen.address);
     let names = gateway.map(|at| spec.host_names.iter().map(move |name| format!("{name}:{at}")));
     let memory = spec.memory_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -79,6 +82,10 @@ fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostCon
         extra_hosts: Some(names.into_iter().flatten().collect()),
         init: Some(true),
         memory,
+        memory_reservation: spec
+            .memory_soft_bytes
+            .map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        mounts: Some(spec.volumes.iter().map(|volume| mount(spec, cluster, volume)).collect()),
         // Together with the memory: a limit on memory that swaps is none.
         memory_swap: memory,
         nano_cpus: spec.cpu_cores.filter(|cores| *cores > 0.0).map(nanocores),
@@ -98,6 +105,23 @@ fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostCon
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         privileged: Some(false),
         ..HostConfig::default()
+    }
+}
+
+/// A volume of the app in its environment, made by the daemon with the first container that has
+/// it. Ark never deletes one.
+fn mount(spec: &StartSpec, cluster: &str, volume: &Volume) -> Mount {
+    let (env, app) = (&spec.env, &spec.app);
+    let labels = [(CLUSTER, cluster.to_owned()), (ENV, env.to_string()), (APP, app.to_string())];
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(format!("ark-{}-{env}-{app}-{}", &cluster[..8], volume.name)),
+        target: Some(volume.path.clone()),
+        volume_options: Some(MountVolumeOptions {
+            labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
+            ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
     }
 }
 

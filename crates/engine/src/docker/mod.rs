@@ -10,6 +10,7 @@
 //!
 //! It never asks the daemon to restart a container: replacing what ended is the planner's work.
 
+mod build;
 mod config;
 mod connection;
 mod events;
@@ -22,7 +23,7 @@ mod place;
 mod stats;
 mod stop;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,8 +40,8 @@ use self::connection::Connection;
 use self::observe::Cache;
 use self::place::Place;
 use crate::engine::{
-    ArtifactSource, Capabilities, Enforcement, Engine, EngineError, EngineKind, ExecSession,
-    ExecSpec, LogQuery, LogStream, StartSpec, Stats, StopOptions,
+    ArtifactSource, BuildSpec, BuildStream, Capabilities, Enforcement, Engine, EngineError,
+    EngineKind, ExecSession, ExecSpec, LogQuery, LogStream, StartSpec, Stats, StopOptions,
 };
 
 /// How a Docker engine is set up.
@@ -95,6 +96,8 @@ struct Inner {
     networks: tokio::sync::Mutex<()>,
     /// The networks as last seen; also in a file.
     seen: Mutex<BTreeMap<EnvName, ContainerNetwork>>,
+    /// Held while an image is built.
+    building: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl DockerEngine {
@@ -118,6 +121,7 @@ impl DockerEngine {
             busy: Mutex::default(),
             networks: tokio::sync::Mutex::default(),
             seen,
+            building: Arc::default(),
         });
         let follower = tokio::spawn(events::follow(Arc::downgrade(&inner)));
         Ok(Self { inner, follower })
@@ -205,6 +209,18 @@ impl Engine for DockerEngine {
 
     async fn image_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
         self.inner.image(reference).await
+    }
+
+    async fn build(&self, spec: BuildSpec) -> Result<BuildStream, EngineError> {
+        Inner::build(&self.inner, spec).await
+    }
+
+    async fn remove_images(
+        &self,
+        keep: &BTreeSet<String>,
+        age: Duration,
+    ) -> Result<u64, EngineError> {
+        self.inner.remove_images(keep, age).await
     }
 
     async fn start(&self, spec: &StartSpec) -> Result<(), EngineError> {

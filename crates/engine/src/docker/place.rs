@@ -17,6 +17,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use ark_model::definition::Volume;
 use ark_model::ids::{AppName, EnvName, InstanceId, ReleaseNumber};
 use ark_model::instance::{PortBinding, StartFailure};
 use ark_model::route::ContainerNetwork;
@@ -61,6 +62,10 @@ pub(super) struct PendingSpec {
     host_names: Vec<String>,
     ports: Vec<PortBinding>,
     memory_bytes: Option<u64>,
+    #[serde(default)]
+    memory_soft_bytes: Option<u64>,
+    #[serde(default)]
+    volumes: Vec<Volume>,
     cpu_cores: Option<f64>,
     pids_max: Option<u64>,
     stop_signal: ark_model::definition::StopSignal,
@@ -83,6 +88,8 @@ impl Pending {
                 host_names: spec.host_names.clone(),
                 ports: spec.ports.clone(),
                 memory_bytes: spec.memory_bytes,
+                memory_soft_bytes: spec.memory_soft_bytes,
+                volumes: spec.volumes.clone(),
                 cpu_cores: spec.cpu_cores,
                 pids_max: spec.pids_max,
                 stop_signal: spec.stop_signal,
@@ -109,6 +116,8 @@ impl Pending {
             host_names: kept.host_names.clone(),
             ports: kept.ports.clone(),
             memory_bytes: kept.memory_bytes,
+            memory_soft_bytes: kept.memory_soft_bytes,
+            volumes: kept.volumes.clone(),
             cpu_cores: kept.cpu_cores,
             pids_max: kept.pids_max,
             stop_signal: kept.stop_signal,

@@ -94,6 +94,8 @@ pub(crate) fn plain_spec(command: Vec<String>) -> StartSpec {
         host_names: Vec::new(),
         ports: Vec::new(),
         memory_bytes: None,
+        memory_soft_bytes: None,
+        volumes: Vec::new(),
         cpu_cores: None,
         pids_max: None,
         stop_signal: ark_model::definition::StopSignal::Term,

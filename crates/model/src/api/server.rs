@@ -132,6 +132,9 @@ pub struct GcReport {
     pub blobs: u64,
     /// Records and folders of ended instances.
     pub instances: u64,
-    /// Bytes freed.
+    /// Images that Ark built and no kept release needs.
+    #[serde(default)]
+    pub images: u64,
+    /// Bytes freed, images not counted: they share layers.
     pub bytes: u64,
 }

@@ -63,6 +63,16 @@ pub fn not_enforced(definition: &Definition, engine: EngineKind) -> Vec<NotEnfor
             "a connection without HTTP does not say which host it wants",
         );
     }
+    add(
+        !definition.volumes.is_empty() && process,
+        "volumes",
+        "a process has no mounts of its own; name a folder of the host in its configuration",
+    );
+    add(
+        definition.resources.soft_mem_limit.is_some() && process,
+        "resources.soft_mem_limit",
+        "a process has no reservation of memory; `max_mem` is its limit",
+    );
     let no_role = "no engine of Ark gives instances a role in AWS";
     add(definition.aws.is_some(), "aws", no_role);
     add(definition.use_iam_roles, "use_iam_roles", no_role);
@@ -87,7 +97,11 @@ pub fn not_enforced(definition: &Definition, engine: EngineKind) -> Vec<NotEnfor
         "lambda",
         "no engine of Ark calls functions from event sources",
     );
-    add(definition.build.is_some(), "build", "the artifact is made before Ark gets it");
+    add(
+        definition.build.is_some() && process,
+        "build",
+        "`ark build` makes images; the directory of a process is made before Ark gets it",
+    );
     add(!definition.elbs.is_empty(), "elbs", "the gateway takes the place of the load balancers");
     add(definition.access_scope.is_some(), "access_scope", "access is a matter of the environment");
     add(

@@ -145,6 +145,7 @@ impl From<EngineError> for ApiError {
                 ProblemCode::InstanceNotRunning
             }
             EngineError::Refused { .. } => ProblemCode::NotSupported,
+            EngineError::ImageExists(_) => ProblemCode::AlreadyExists,
             EngineError::ExecFailed { .. } | EngineError::Unavailable { .. } => {
                 ProblemCode::EngineFailed
             }
@@ -156,6 +157,7 @@ impl From<EngineError> for ApiError {
             | EngineError::NotRunning(_)
             | EngineError::StillThere(_)
             | EngineError::Refused { .. }
+            | EngineError::ImageExists(_)
             | EngineError::Unavailable { .. } => error.to_string(),
         };
         Self::new(code, detail).context(context)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ark_engine::EngineError;
 use ark_model::api::GcReport;
+use ark_model::artifact::Artifact;
 use ark_model::environment::AppState;
 use ark_model::instance::EngineState;
 use ark_model::{AppName, EnvName, InstanceId, ReleaseNumber, Sha256};
@@ -37,6 +38,10 @@ const AT_ONCE: usize = 1_000;
 const ROUNDS_MAX: usize = 1_000;
 /// How long the engine may take for one call.
 const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long it may take to remove images.
+const IMAGES_DEADLINE: Duration = Duration::from_secs(120);
+/// More releases than an app can have kept.
+const RELEASES_MAX: usize = 10_000;
 
 pub(super) async fn collect(State(state): State<Shared>) -> Result<Json<GcReport>, ApiError> {
     let now = Timestamp::now();
@@ -62,6 +67,7 @@ pub(super) async fn collect(State(state): State<Shared>) -> Result<Json<GcReport
     let old = before(now, UPLOADS_KEPT);
     rounds(&state, move |tx| Ok(tx.prune_artifacts(old, AT_ONCE)?)).await?;
     blobs(&state, old, &mut report).await?;
+    report.images = images(&state).await?;
     drop(alone);
     let old = before(now, HISTORY_KEPT);
     rounds(&state, move |tx| Ok(tx.prune_events(old, AT_ONCE)?)).await?;
@@ -114,15 +120,45 @@ fn releases(tx: &mut WriteTx, app: &AppState) -> Result<usize, ApiError> {
     Ok(tx.delete_releases_before(env, name, oldest_kept, &keep)?)
 }
 
+/// Images that Ark built and that no release on record names any more.
+async fn images(state: &Shared) -> Result<u64, ApiError> {
+    let mut keep = BTreeSet::new();
+    for (env, app) in apps(state).await? {
+        let of_app = state.store.read::<_, ApiError, _>(move |tx| {
+            let mut names = Vec::new();
+            for release in tx.releases(&env, &app, None, RELEASES_MAX)? {
+                if let Artifact::Image { reference, digest } = release.content.artifact {
+                    names.push(reference);
+                    names.extend(digest);
+                }
+            }
+            Ok(names)
+        });
+        keep.extend(of_app.await?);
+    }
+    let age = UPLOADS_KEPT.unsigned_abs();
+    match tokio::time::timeout(IMAGES_DEADLINE, state.engine.remove_images(&keep, age)).await {
+        Ok(Ok(removed)) => Ok(removed),
+        Ok(Err(error)) => {
+            tracing::warn!(error = chain(&error), "gc: images stay");
+            Ok(0)
+        }
+        Err(_) => {
+            tracing::warn!("gc: the engine did not remove images in time");
+            Ok(0)
+        }
+    }
+}
+
 /// Ended instances that the engine still keeps and that are no longer on record.
 async fn engine_leftovers(state: &Shared) -> Result<(), ApiError> {
-    let listed = tokio::time::timeout(ENGINE_DEADLINE, state.engine.list()).await;
-    let Ok(listed) = listed else {
+    let sight = tokio::time::timeout(ENGINE_DEADLINE, state.engine.look()).await;
+    let Ok(sight) = sight else {
         tracing::warn!("gc: the engine did not say what it keeps");
         return Ok(());
     };
     let mut ended: BTreeSet<InstanceId> = BTreeSet::new();
-    for observed in listed? {
+    for observed in sight?.seen {
         if matches!(observed.state, EngineState::Exited { .. } | EngineState::StartFailed { .. }) {
             ended.insert(observed.id);
         }

@@ -29,6 +29,7 @@ mod find;
 mod gc;
 mod guard;
 mod idempotency;
+mod images;
 mod instances;
 mod intents;
 mod judge;
@@ -63,13 +64,14 @@ use crate::workflows::wire;
 
 /// Every operation, in the order of the document.
 pub fn operations() -> Vec<Operation> {
-    let sections: [(&'static str, Vec<Operation>); 13] = [
+    let sections: [(&'static str, Vec<Operation>); 14] = [
         ("server", server_info::operations()),
         ("environments", environments::operations()),
         ("apps", apps::operations()),
         ("instances", instances::operations()),
         ("configuration", config::operations()),
         ("artifacts", artifacts::operations()),
+        ("images", images::operations()),
         (
             "deployments",
             deployments::operations().into_iter().chain(wishes::operations()).collect(),

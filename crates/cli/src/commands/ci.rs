@@ -1,0 +1,168 @@
+//! `ark ci`: what follows a push to the main branch. Builds the images of what changed and deploys
+//! them to each app's `autoDeployEnvs`. Works on any repository on this disk, bare ones included:
+//! as its `post-receive` hook, or by hand.
+
+use std::io::{BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use ark_model::EnvName;
+use ark_model::exit::ExitCode;
+
+use super::build::line;
+use super::deploy::{ask, image_request};
+use super::follow_deployment::{Ending, follow};
+use crate::cli::block_on;
+use crate::client::Connection;
+use crate::context::{Context, here};
+use crate::failure::{Ended, Exit, Failure};
+use crate::images::{Outcome, Project, Ready, git};
+use crate::output::Shown;
+
+/// The most references of one push.
+const REFERENCES_MAX: usize = 10_000;
+
+/// What `ci` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark ci --repo /srv/git/shop.git --commit main\n  exec ark ci --branch main   (in hooks/post-receive)",
+    after_help = "Without --commit it reads what was pushed from its standard input, as git gives it to the hook\n\
+                  post-receive: `OLD NEW REFERENCE` in each line. Pushes to other branches are left alone.\n\
+                  Images are built as by `ark build`. An app whose image is new is deployed to each environment of\n\
+                  its deploy_config.autoDeployEnvs, one after the other, with the strategy that its launch file\n\
+                  says; a deployment that fails keeps its app from the environments that follow."
+)]
+pub(crate) struct Args {
+    /// The repository [default: this folder]
+    #[arg(long, value_name = "PATH")]
+    repo: Option<PathBuf>,
+    /// The branch whose pushes are deployed
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    branch: String,
+    /// Build and deploy this commit instead of what was pushed
+    #[arg(long, value_name = "COMMIT")]
+    commit: Option<String>,
+    /// Build, and deploy nothing
+    #[arg(long)]
+    build_only: bool,
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) fn shown(args: &Args) -> Shown {
+    args.shown
+}
+
+pub(crate) fn run(args: Args) -> Ended {
+    let repo = args.repo.clone().map_or_else(here, Ok)?;
+    let stdin = std::io::stdin();
+    let commit = match args.commit {
+        Some(commit) => Some(commit),
+        None if stdin.is_terminal() => {
+            return Err(Failure::usage("what was pushed? nothing is given on standard input")
+                .remedy("name a commit", "ark ci --commit main"));
+        }
+        None => pushed(stdin.lock(), &args.branch)?,
+    };
+    let context = Context::new(&args.connection, args.shown)?;
+    let Some(commit) = commit else {
+        context.out.say(format!("nothing was pushed to {}", args.branch));
+        return Ok(Exit::DONE);
+    };
+    block_on(async {
+        let place = tempfile::tempdir()
+            .map_err(|error| Failure::file(&std::env::temp_dir(), "make a folder in", &error))?;
+        let checkout = check_out(&repo, &commit, place.path()).await?;
+        build_and_deploy(&context, &checkout, args.build_only).await
+    })
+}
+
+/// The commit that a push put on a branch; `None` when it put none there.
+fn pushed(lines: impl BufRead, branch: &str) -> Result<Option<String>, Failure> {
+    let wanted = format!("refs/heads/{branch}");
+    let mut found = None;
+    for line in lines.lines().take(REFERENCES_MAX) {
+        let line = line.map_err(|error| Failure::file(Path::new("stdin"), "read", &error))?;
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [_, new, reference] = words[..] else {
+            return Err(Failure::usage(format!("`{line}` is not `OLD NEW REFERENCE`")));
+        };
+        // A branch that was deleted has nothing but zeros.
+        if reference == wanted && new.bytes().any(|byte| byte != b'0') {
+            found = Some(new.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// A copy of a commit's files of its own: building writes to it, and pushes go on meanwhile.
+async fn check_out(repo: &Path, commit: &str, place: &Path) -> Result<PathBuf, Failure> {
+    let reference = format!("{commit}^{{commit}}");
+    let full = git(repo, &["rev-parse", "--verify", "--end-of-options", &reference]).await?;
+    let checkout = place.join("project");
+    let (from, to) = (repo.to_string_lossy(), checkout.to_string_lossy());
+    git(place, &["clone", "--quiet", "--shared", "--no-checkout", "--", &from, &to]).await?;
+    git(&checkout, &["checkout", "--quiet", "--detach", &full]).await?;
+    Ok(checkout)
+}
+
+async fn build_and_deploy(context: &Context, checkout: &Path, build_only: bool) -> Ended {
+    let project = Project::open(checkout).await?;
+    let mut ready = Vec::new();
+    for image in project.images(&[])? {
+        let (name, outcome) = project.make(context, &image).await?;
+        let all = image.apps.into_iter().map(|app| Ready { app, image: name.clone(), outcome });
+        ready.extend(all);
+    }
+    let mut worst = Exit::DONE;
+    for one in &ready {
+        context.out.one(one, line)?;
+        let Some((launch, definition)) = project.apps.get(&one.app) else { continue };
+        if build_only || one.outcome == Outcome::Unchanged {
+            continue;
+        }
+        for env in &definition.deploy_config.auto_deploy_envs {
+            let env: EnvName = env.parse().map_err(|error| {
+                Failure::new(ExitCode::Usage, "environment", format!("{}: {error}", one.app))
+            })?;
+            let request = image_request(launch, &one.image, &project.commit)?;
+            let view = match ask(&context.client, &env, &one.app, &request).await {
+                Ok(view) => view,
+                Err(failure) => {
+                    context.out.failure(&failure);
+                    worst = failure.exit;
+                    break;
+                }
+            };
+            let ended = follow(context, view, Ending::Data).await?;
+            if ended != Exit::DONE {
+                worst = ended;
+                break;
+            }
+        }
+    }
+    Ok(worst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_pushed_to_the_branch_is_found() {
+        let (old, new) = ("1".repeat(40), "2".repeat(40));
+        let zero = "0".repeat(40);
+        for (text, expected) in [
+            (String::new(), None),
+            (format!("{old} {new} refs/heads/main\n"), Some(&new)),
+            (format!("{old} {new} refs/heads/topic\n"), None),
+            (format!("{old} {new} refs/tags/main\n"), None),
+            (format!("{old} {zero} refs/heads/main\n"), None),
+            (format!("{zero} {old} refs/heads/a\n{old} {new} refs/heads/main\n"), Some(&new)),
+        ] {
+            assert_eq!(pushed(text.as_bytes(), "main").unwrap().as_ref(), expected, "{text}");
+        }
+        assert!(pushed("what".as_bytes(), "main").is_err());
+    }
+}

@@ -1,0 +1,385 @@
+//! The images of a project: which apps share one, what it is called at a commit, and whether what it
+//! is made from has changed since the last one. `ark build` and `ark ci` build them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use ark_model::AppName;
+use ark_model::api::BuildRequest;
+use ark_model::artifact::Artifact;
+use ark_model::definition::{Definition, LaunchFile, RunKind, parse};
+use ark_model::exit::ExitCode;
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use serde::Serialize;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::client::upload;
+use crate::commands::validate;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::launch::{self, Launch};
+use crate::manifest::read_context;
+use crate::output::numbers::{bytes, counted};
+
+/// How long one question to `git` may take.
+const GIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the command of a definition that makes an artifact may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// Commits before this one that are searched for an image.
+const COMMITS_MAX: usize = 200;
+/// Characters of a commit that name an image.
+const TAG_CHARS: usize = 7;
+
+/// An image that one or several apps run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Image {
+    /// Its name: the artifact's.
+    pub(crate) name: String,
+    /// Who runs it.
+    pub(crate) apps: Vec<AppName>,
+    dockerfile: String,
+    command: Option<String>,
+    /// Globs of what it is made from; empty when that is not said.
+    dependencies: BTreeSet<String>,
+}
+
+/// What became of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// It was built.
+    Built,
+    /// It was there.
+    Present,
+    /// Nothing that it is made from has changed since the commit that names it.
+    Unchanged,
+}
+
+/// An image that is there, for an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Ready {
+    pub(crate) app: AppName,
+    pub(crate) image: String,
+    pub(crate) outcome: Outcome,
+}
+
+/// A project at a commit.
+#[derive(Debug)]
+pub(crate) struct Project {
+    pub(crate) root: PathBuf,
+    /// All its characters.
+    pub(crate) commit: String,
+    /// Apps whose image can be built here, with their launch files.
+    pub(crate) apps: BTreeMap<AppName, (Launch, Definition)>,
+}
+
+impl Project {
+    /// The project of a folder that holds `launch/`. Only what is committed can be built: an image
+    /// is named by its commit.
+    pub(crate) async fn open(root: &Path) -> Result<Self, Failure> {
+        let commit = git(root, &["rev-parse", "HEAD"]).await.map_err(|failure| {
+            failure.remedy("images are named by commits", "git init, git commit")
+        })?;
+        let changed = git(root, &["status", "--porcelain", "--untracked-files=no"]).await?;
+        if let Some(first) = changed.lines().next() {
+            let files = counted(changed.lines().count() as u64, "file");
+            return Err(Failure::usage(format!(
+                "{files} changed since commit {}: {}",
+                tag(&commit),
+                first.trim()
+            ))
+            .detail("An image is named by its commit and never overwritten.")
+            .remedy("commit them", "git commit -a"));
+        }
+        let folder = root.join(launch::FOLDER);
+        let mut apps = BTreeMap::new();
+        for file in launch::launch_files(&folder) {
+            let launch = launch::find(Some(&file), None, root)?;
+            let name = file.display().to_string();
+            let definition = match parse(&name, &launch.text).into_result() {
+                Err(found) => return Err(validate::refusal(&name, &found)),
+                Ok((LaunchFile::DataStore(_), _)) => continue,
+                Ok((LaunchFile::App(definition), _)) => *definition,
+            };
+            if has_image(&definition) {
+                apps.insert(launch.app.clone(), (launch, definition));
+            }
+        }
+        if apps.is_empty() {
+            return Err(Failure::usage(format!(
+                "no launch file in {} describes an app that runs an image",
+                folder.display()
+            )));
+        }
+        Ok(Self { root: root.to_owned(), commit, apps })
+    }
+
+    /// The images of these apps, or of all.
+    pub(crate) fn images(&self, wanted: &[AppName]) -> Result<Vec<Image>, Failure> {
+        if let Some(unknown) = wanted.iter().find(|app| !self.apps.contains_key(*app)) {
+            let known: Vec<&str> = self.apps.keys().map(AppName::as_str).collect();
+            return Err(Failure::usage(format!("no image is built for {unknown}"))
+                .detail(format!("Apps with images here: {}", known.join(", "))));
+        }
+        let wanted = |app: &AppName| wanted.is_empty() || wanted.contains(app);
+        let definitions = self.apps.iter().filter(|(app, _)| wanted(app));
+        shared(definitions.map(|(app, (_, definition))| (app, definition)))
+    }
+
+    /// Sees to it that an image is there. `say` hears of each line of its build.
+    pub(crate) async fn make(
+        &self,
+        context: &Context,
+        image: &Image,
+    ) -> Result<(String, Outcome), Failure> {
+        let name = format!("{}:{}", image.name, tag(&self.commit));
+        let mut asked = vec![name.clone()];
+        let before = match image.dependencies.is_empty() {
+            true => Vec::new(),
+            false => self.commits_before().await?,
+        };
+        asked.extend(before.iter().map(|commit| format!("{}:{}", image.name, tag(commit))));
+        let found = context.client.find_images(asked).await?.present;
+        if found.contains_key(&name) {
+            return Ok((name, Outcome::Present));
+        }
+        let last = before.iter().find_map(|commit| {
+            let name = format!("{}:{}", image.name, tag(commit));
+            found.contains_key(&name).then_some((commit, name))
+        });
+        if let Some((commit, name)) = last
+            && !self.changed(image, commit).await?
+        {
+            return Ok((name, Outcome::Unchanged));
+        }
+        self.build(context, image, &name).await?;
+        Ok((name, Outcome::Built))
+    }
+
+    /// Commits that this one was made on, newest first.
+    async fn commits_before(&self) -> Result<Vec<String>, Failure> {
+        let count = format!("--max-count={COMMITS_MAX}");
+        let text = git(&self.root, &["rev-list", &count, "HEAD"]).await?;
+        Ok(text.lines().skip(1).map(str::to_owned).collect())
+    }
+
+    /// Whether something that an image is made from differs between a commit and this one.
+    async fn changed(&self, image: &Image, since: &str) -> Result<bool, Failure> {
+        let set = image.globs()?;
+        let range = ["diff", "--name-only", "--relative", since, "HEAD"];
+        let names = git(&self.root, &range).await?;
+        Ok(names.lines().any(|name| set.is_match(name)))
+    }
+
+    async fn build(&self, context: &Context, image: &Image, name: &str) -> Result<(), Failure> {
+        let out = context.out;
+        let say = |text: &str| out.event(jiff::Timestamp::now(), text);
+        if let Some(command) = &image.command {
+            say(&format!("{}: {command}", image.name));
+            self.command(image, command).await?;
+        }
+        let (root, dockerfile) = (self.root.clone(), image.dockerfile.clone());
+        let read = tokio::task::spawn_blocking(move || read_context(&root, &dockerfile)).await;
+        let directory = read.map_err(|error| failed(image, &error.to_string()))??;
+        let (files, size) = directory.size();
+        say(&format!("{}: context of {}, {}", image.name, counted(files, "file"), bytes(size)));
+        let (artifact, _) = upload::send_directory(&context.client, &directory, |_, _| {}).await?;
+        let Artifact::Directory { digest } = artifact else {
+            return Err(failed(image, "the context was not taken for a directory"));
+        };
+        let request = BuildRequest {
+            context: digest,
+            dockerfile: Some(image.dockerfile.clone()),
+            image: name.to_owned(),
+        };
+        let built = context.client.build(&request, |line| say(&format!("{}: {line}", image.name)));
+        match built.await? {
+            Ok(_) => Ok(()),
+            Err(reason) => Err(failed(image, &reason)),
+        }
+    }
+
+    /// Runs the command that makes an artifact, where the project is.
+    async fn command(&self, image: &Image, command: &str) -> Result<(), Failure> {
+        let running = Command::new("sh")
+            .args(["-c", command])
+            .current_dir(&self.root)
+            .stdin(Stdio::null())
+            // What it says is no data of this command.
+            .stdout(std::io::stderr())
+            .kill_on_drop(true)
+            .status();
+        let ended = timeout(COMMAND_TIMEOUT, running).await;
+        let ended = ended.map_err(|_| failed(image, "its command took more than an hour"))?;
+        match ended {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(failed(image, &format!("`{command}` ended with {status}"))),
+            Err(error) => Err(failed(image, &format!("`{command}`: {error}"))),
+        }
+    }
+}
+
+impl Image {
+    /// What it is made from: its globs, and its Dockerfile.
+    fn globs(&self) -> Result<GlobSet, Failure> {
+        let mut set = GlobSetBuilder::new();
+        let own = globset::escape(&self.dockerfile);
+        for pattern in self.dependencies.iter().chain([&own]) {
+            let plain = pattern.trim_start_matches("./").trim_end_matches('/');
+            // A folder stands for all that is in it.
+            for pattern in [plain.to_owned(), format!("{plain}/**")] {
+                let glob = GlobBuilder::new(&pattern).literal_separator(true).build();
+                set.add(glob.map_err(|error| {
+                    Failure::usage(format!("build.artifact.dependencies: {error}"))
+                })?);
+            }
+        }
+        set.build().map_err(|error| Failure::usage(format!("build.artifact.dependencies: {error}")))
+    }
+}
+
+/// The images of several apps: one artifact is built once.
+fn shared<'a>(
+    apps: impl Iterator<Item = (&'a AppName, &'a Definition)>,
+) -> Result<Vec<Image>, Failure> {
+    let mut images: BTreeMap<String, Image> = BTreeMap::new();
+    for (app, definition) in apps {
+        let build = definition.build.clone().unwrap_or_default();
+        let artifact = build.artifact.unwrap_or_default();
+        let dockerfile = build.docker.and_then(|docker| docker.file);
+        let new = Image {
+            name: artifact.name.unwrap_or_else(|| app.to_string()).to_ascii_lowercase(),
+            apps: vec![app.clone()],
+            dockerfile: dockerfile.unwrap_or_else(|| "Dockerfile".to_owned()),
+            command: artifact.command,
+            dependencies: artifact.dependencies.into_iter().collect(),
+        };
+        let Some(known) = images.get_mut(&new.name) else {
+            images.insert(new.name.clone(), new);
+            continue;
+        };
+        if known.dockerfile != new.dockerfile || known.command != new.command {
+            return Err(Failure::usage(format!(
+                "{} and {app} share artifact {} and say differently how it is built",
+                known.apps[0], known.name
+            ))
+            .remedy("", "give both the same `build`, or each an artifact of its own"));
+        }
+        known.apps.push(app.clone());
+        // Said by one: made from that. Not said by another: made from anything.
+        if known.dependencies.is_empty() || new.dependencies.is_empty() {
+            known.dependencies.clear();
+        } else {
+            known.dependencies.extend(new.dependencies);
+        }
+    }
+    Ok(images.into_values().collect())
+}
+
+/// Whether an app runs an image: a process never does, and a function only where it says how its
+/// image is built.
+fn has_image(definition: &Definition) -> bool {
+    let requires = definition.run.requires;
+    let process = requires == ark_model::definition::EngineRequirement::ProcessOnly;
+    let lambda = definition.run.kind == RunKind::Lambda;
+    let says = definition.build.as_ref().is_some_and(|build| build.docker.is_some());
+    !process && (!lambda || says)
+}
+
+/// The tag of a commit.
+fn tag(commit: &str) -> &str {
+    commit.get(..TAG_CHARS).unwrap_or(commit)
+}
+
+fn failed(image: &Image, reason: &str) -> Failure {
+    let apps: Vec<&str> = image.apps.iter().map(AppName::as_str).collect();
+    Failure::new(ExitCode::Failed, "build", format!("image {} was not built", image.name))
+        .detail(reason.to_owned())
+        .detail(format!("It is for {}.", apps.join(", ")))
+}
+
+/// What `git` answers, without the last line's end.
+pub(crate) async fn git(dir: &Path, arguments: &[&str]) -> Result<String, Failure> {
+    let said = |why: String| {
+        Failure::new(ExitCode::Failed, "git", format!("git {}: {why}", arguments.join(" ")))
+    };
+    let asked = Command::new("git")
+        .arg("-C")
+        .arg(dir)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(GIT_TIMEOUT, asked).await;
+    let output = output.map_err(|_| said(format!("no answer within {GIT_TIMEOUT:?}")))?;
+    let output = output.map_err(|error| said(error.to_string()))?;
+    if !output.status.success() {
+        return Err(said(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition(text: &str) -> Definition {
+        match parse("launch/x.yml", text.as_bytes()).into_result() {
+            Ok((LaunchFile::App(definition), _)) => *definition,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn images(texts: &[(&str, &str)]) -> Result<Vec<Image>, Failure> {
+        let all: Vec<(AppName, Definition)> =
+            texts.iter().map(|(app, text)| (app.parse().unwrap(), definition(text))).collect();
+        shared(all.iter().map(|(app, definition)| (app, definition)))
+    }
+
+    #[test]
+    fn one_artifact_of_several_apps_is_one_image() {
+        let common = "build: {artifact: {name: goods, command: make, dependencies: [src/**]}}";
+        let more = "build: {artifact: {name: goods, command: make, dependencies: [lib/**]}}";
+        let all = images(&[("api", common), ("web", more), ("worker", "{}")]).unwrap();
+        let told: Vec<(&str, usize)> =
+            all.iter().map(|image| (image.name.as_str(), image.apps.len())).collect();
+        assert_eq!(told, [("goods", 2), ("worker", 1)]);
+        let globs = all[0].globs().unwrap();
+        for (path, of_it) in [
+            ("src/a/b.rs", true),
+            ("lib/x", true),
+            ("Dockerfile", true),
+            ("README.md", false),
+            ("docs/src/a", false),
+        ] {
+            assert_eq!(globs.is_match(path), of_it, "{path}");
+        }
+        let other = "build: {artifact: {name: goods, command: make all}}";
+        assert!(images(&[("api", common), ("web", other)]).is_err());
+    }
+
+    #[test]
+    fn a_folder_stands_for_what_is_in_it() {
+        let all = images(&[("web", "build: {artifact: {dependencies: [./cmd/web/, go.mod]}}")]);
+        let globs = all.unwrap()[0].globs().unwrap();
+        for (path, of_it) in [("cmd/web/main.go", true), ("go.mod", true), ("cmd/api/x", false)] {
+            assert_eq!(globs.is_match(path), of_it, "{path}");
+        }
+    }
+
+    #[test]
+    fn who_has_an_image() {
+        for (text, has) in [
+            ("{}", true),
+            ("run: {type: docker}", true),
+            ("run: {type: process, command: [./web]}", false),
+            ("run: {type: lambda}", false),
+            ("{run: {type: lambda}, build: {docker: {file: Dockerfile}}}", true),
+        ] {
+            assert_eq!(has_image(&definition(text)), has, "{text}");
+        }
+    }
+}

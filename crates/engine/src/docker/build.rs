@@ -1,0 +1,304 @@
+//! Images built by the daemon from a directory of blobs, by its classic builder. The context is
+//! made on the way: nothing of it is kept on disk or whole in memory.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ark_model::artifact::ManifestNode;
+use bollard::models::BuildInfo;
+use bollard::query_parameters::{
+    BuildImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+    RemoveImageOptionsBuilder,
+};
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
+
+use super::{Inner, config, connection, refused, unavailable};
+use crate::engine::{BuildSpec, BuildStream, Built, EngineError, blob_path};
+
+/// The most bytes of files of one context.
+const CONTEXT_BYTES_MAX: u64 = 4 << 30;
+/// Pieces of the context that wait for the daemon.
+const PIECES: usize = 8;
+/// Bytes of one piece.
+const PIECE_BYTES: usize = 256 << 10;
+/// How long a builder may say nothing.
+const SILENCE: Duration = Duration::from_secs(30 * 60);
+/// The most images that are removed at once.
+const REMOVED_MAX: usize = 1_000;
+
+impl Inner {
+    pub(super) async fn build(
+        self: &Arc<Self>,
+        spec: BuildSpec,
+    ) -> Result<BuildStream, EngineError> {
+        spec.manifest.check().map_err(|error| refused(error.to_string()))?;
+        let bytes: u64 = spec
+            .manifest
+            .entries
+            .iter()
+            .map(|entry| match entry.node {
+                ManifestNode::File { bytes, .. } => bytes,
+                ManifestNode::Symlink { .. } | ManifestNode::Directory => 0,
+            })
+            .sum();
+        if bytes > CONTEXT_BYTES_MAX {
+            return Err(refused(format!(
+                "the build's context has {bytes} bytes and at most {CONTEXT_BYTES_MAX} are \
+                 allowed; name what the image does not need in .dockerignore"
+            )));
+        }
+        // One at a time: two of one name must not both find that it is free.
+        let building = Arc::clone(&self.building).lock_owned().await;
+        if self.image(&spec.image).await?.is_some() {
+            return Err(EngineError::ImageExists(spec.image));
+        }
+        let docker = self.connection.get().await?.clone();
+        let labels = HashMap::from([(config::CLUSTER.to_owned(), self.cluster.clone())]);
+        let options = BuildImageOptionsBuilder::default()
+            .dockerfile(&spec.dockerfile)
+            .t(&spec.image)
+            .labels(&labels)
+            .rm(true)
+            .forcerm(true)
+            .build();
+        let (inner, image) = (Arc::clone(self), spec.image.clone());
+        let (lines, receiver) = mpsc::channel::<Result<Built, EngineError>>(PIECES);
+        let driver = tokio::spawn(async move {
+            let _building = building;
+            let body = bollard::body_try_stream(context(spec));
+            let mut said = docker.build_image(options, None, Some(body));
+            loop {
+                let next = tokio::select! {
+                    next = tokio::time::timeout(SILENCE, said.next()) => next,
+                    // Nobody listens: the connection is dropped, and the daemon ends the build.
+                    () = lines.closed() => return,
+                };
+                let built = match next {
+                    Ok(Some(Ok(info))) => match told(info) {
+                        Some(failed @ Built::Failed(_)) => failed,
+                        Some(line) => {
+                            let _ = lines.send(Ok(line)).await;
+                            continue;
+                        }
+                        None => continue,
+                    },
+                    Ok(Some(Err(error))) => Built::Failed(connection::words(&error)),
+                    Ok(None) => break,
+                    Err(_) => Built::Failed(format!("the builder said nothing for {SILENCE:?}")),
+                };
+                let _ = lines.send(Ok(built)).await;
+                return;
+            }
+            let end = match inner.image(&image).await {
+                Ok(Some(digest)) => Ok(Built::Done(digest)),
+                Ok(None) => Ok(Built::Failed("the builder ended without an image".to_owned())),
+                Err(error) => Err(error),
+            };
+            let _ = lines.send(end).await;
+        });
+        drop(driver);
+        Ok(stream::unfold(receiver, async |mut receiver| {
+            receiver.recv().await.map(|next| (next, receiver))
+        })
+        .boxed())
+    }
+
+    /// See [`crate::Engine::remove_images`].
+    pub(super) async fn remove_images(
+        &self,
+        keep: &BTreeSet<String>,
+        age: Duration,
+    ) -> Result<u64, EngineError> {
+        let docker = self.connection.get().await?;
+        let label = format!("{}={}", config::CLUSTER, self.cluster);
+        let filters = HashMap::from([("label".to_owned(), vec![label])]);
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let images = docker.list_images(Some(options)).await;
+        let images = images.map_err(|e| unavailable("list images", e))?;
+        let options = ListContainersOptionsBuilder::default().all(true).build();
+        let containers = docker.list_containers(Some(options)).await;
+        let containers = containers.map_err(|e| unavailable("list containers", e))?;
+        let used: BTreeSet<String> =
+            containers.into_iter().filter_map(|one| one.image_id).collect();
+        let age = SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
+        let newest = Timestamp::now().saturating_sub(age).unwrap_or(Timestamp::MIN).as_second();
+        let mut removed = 0;
+        for image in images.into_iter().take(REMOVED_MAX) {
+            let named = image.repo_tags.iter().any(|tag| keep.contains(tag));
+            if named
+                || keep.contains(&image.id)
+                || used.contains(&image.id)
+                || image.created > newest
+            {
+                continue;
+            }
+            // By its names: an image with several is not removed by its id.
+            let names = match image.repo_tags.is_empty() {
+                true => vec![image.id],
+                false => image.repo_tags,
+            };
+            let mut gone = true;
+            for name in names {
+                let options = RemoveImageOptionsBuilder::default().force(false).build();
+                match docker.remove_image(&name, Some(options), None).await {
+                    Ok(_) => {}
+                    Err(error) if connection::status(&error) == Some(404) => {}
+                    // A container or another image needs it since.
+                    Err(error) if connection::status(&error) == Some(409) => gone = false,
+                    Err(error) => return Err(unavailable("remove an image", error)),
+                }
+            }
+            removed += u64::from(gone);
+        }
+        Ok(removed)
+    }
+}
+
+/// What the builder says in one message.
+fn told(info: BuildInfo) -> Option<Built> {
+    if let Some(error) = info.error_detail {
+        let reason = error.message.unwrap_or_else(|| "the builder gave no reason".to_owned());
+        return Some(Built::Failed(reason.trim().to_owned()));
+    }
+    let line = info.stream.or(info.status)?;
+    let line = line.trim_end();
+    (!line.is_empty()).then(|| Built::Line(line.to_owned()))
+}
+
+/// The context as a tar archive, made by a thread of its own as it is read.
+fn context(spec: BuildSpec) -> impl futures::Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let (pieces, receiver) = mpsc::channel(PIECES);
+    tokio::task::spawn_blocking(move || {
+        let mut pipe = Pipe { pieces, piece: Vec::with_capacity(PIECE_BYTES) };
+        let written = archive(&spec, &mut pipe).and_then(|()| pipe.flush());
+        if let Err(error) = written {
+            let _ = pipe.pieces.blocking_send(Err(error));
+        }
+    });
+    stream::unfold(receiver, async |mut receiver| {
+        receiver.recv().await.map(|next| (next, receiver))
+    })
+}
+
+/// Writes an archive; what is not said of an entry (owner, times) is the same for all, so that
+/// equal contexts make equal archives and the builder's cache holds.
+fn archive(spec: &BuildSpec, to: impl Write) -> io::Result<()> {
+    let mut tar = tar::Builder::new(to);
+    for entry in &spec.manifest.entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_mtime(1);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(0);
+        match &entry.node {
+            ManifestNode::File { sha256, bytes, executable } => {
+                header.set_entry_type(tar::EntryType::Regular);
+                header.set_mode(if *executable { 0o755 } else { 0o644 });
+                header.set_size(*bytes);
+                let blob = std::fs::File::open(blob_path(&spec.blobs, *sha256))?;
+                tar.append_data(&mut header, &entry.path, io::Read::take(blob, *bytes))?;
+            }
+            ManifestNode::Symlink { target } => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                header.set_mode(0o777);
+                tar.append_link(&mut header, &entry.path, target)?;
+            }
+            ManifestNode::Directory => {
+                header.set_entry_type(tar::EntryType::Directory);
+                header.set_mode(0o755);
+                tar.append_data(&mut header, format!("{}/", entry.path), io::empty())?;
+            }
+        }
+    }
+    tar.finish()
+}
+
+/// Hands pieces over to whoever reads them.
+struct Pipe {
+    pieces: mpsc::Sender<io::Result<Bytes>>,
+    piece: Vec<u8>,
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
+        let sent = self.pieces.blocking_send(Ok(piece.into()));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ark_model::artifact::{Manifest, ManifestEntry};
+    use ark_model::ids::Sha256;
+
+    use super::*;
+
+    #[test]
+    fn a_context_is_an_archive_with_all_its_entries() {
+        let blobs = tempfile::tempdir().unwrap();
+        let long = format!("{}/f", "d".repeat(180));
+        let file = |path: &str, content: &str, executable| {
+            let sha256 = Sha256::of(content.as_bytes());
+            let blob = blob_path(blobs.path(), sha256);
+            std::fs::create_dir_all(blob.parent().unwrap()).unwrap();
+            std::fs::write(blob, content).unwrap();
+            let node = ManifestNode::File { sha256, bytes: content.len() as u64, executable };
+            ManifestEntry { path: path.to_owned(), node }
+        };
+        let other = |path: &str, node| ManifestEntry { path: path.to_owned(), node };
+        let entries = vec![
+            file("Dockerfile", "FROM scratch\n", false),
+            file(&long, "deep", false),
+            other("empty", ManifestNode::Directory),
+            other("link", ManifestNode::Symlink { target: "run".to_owned() }),
+            file("run", "#!/bin/sh\n", true),
+        ];
+        let spec = BuildSpec {
+            manifest: Manifest { entries },
+            blobs: blobs.path().to_owned(),
+            dockerfile: "Dockerfile".to_owned(),
+            image: "web:1".to_owned(),
+        };
+        let mut bytes = Vec::new();
+        archive(&spec, &mut bytes).unwrap();
+        let mut again = Vec::new();
+        archive(&spec, &mut again).unwrap();
+        assert_eq!(bytes, again, "equal contexts make equal archives");
+        let mut read = tar::Archive::new(bytes.as_slice());
+        let mut found = Vec::new();
+        for entry in read.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut text = String::new();
+            io::Read::read_to_string(&mut entry, &mut text).unwrap();
+            let path = entry.path().unwrap().to_string_lossy().into_owned();
+            found.push((path, entry.header().mode().unwrap(), text));
+        }
+        let expected = [
+            ("Dockerfile", 0o644, "FROM scratch\n"),
+            (long.as_str(), 0o644, "deep"),
+            ("empty/", 0o755, ""),
+            ("link", 0o777, ""),
+            ("run", 0o755, "#!/bin/sh\n"),
+        ];
+        let expected = expected.map(|(path, mode, text)| (path.to_owned(), mode, text.to_owned()));
+        assert_eq!(found, expected);
+    }
+}
