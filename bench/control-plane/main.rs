@@ -1,5 +1,5 @@
 //! What the control plane costs with 300 apps of 10 instances on the fake engine: deployments per
-//! minute, memory, API reads per second. The store is on disk and every write durable; API, loops
+//! minute, memory, API reads per second, pages of the console. The store is on disk and every write durable; API, loops
 //! and store are the real ones; engine and gateway answer at once.
 //!
 //! `cargo bench -p ark-server --bench control-plane`
@@ -37,6 +37,9 @@ const INSTANCES: usize = 10;
 /// Clients that deploy, and that read, at the same time.
 const CLIENTS: usize = 16;
 const READS: Duration = Duration::from_secs(5);
+/// How often each page of the console is read, and how many are open at once.
+const PAGE_READS: usize = 60;
+const LIVE_PAGES: usize = 200;
 
 fn main() {
     tracing_subscriber::fmt()
@@ -81,6 +84,58 @@ async fn run() {
             p99.as_secs_f64() * 1_000.0
         );
     }
+    pages(&server).await;
+}
+
+/// The console over the same 300 apps: how long each page takes, one reader at a time, how large it
+/// is, and what open live pages cost.
+async fn pages(server: &Server) {
+    let at = |path: &str| format!("http://{}{path}", server.address);
+    let form = format!("token={}&next=/", server.token);
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let client = client.build().expect("a client");
+    let request = client.post(at("/sign-in")).body(form);
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    let signed = request.send().await.expect("an answer");
+    let cookie = signed.headers()["set-cookie"].to_str().expect("text");
+    let cookie = cookie.split(';').next().expect("a value").to_owned();
+    let deployments = server.get("/v1/deployments?limit=1").await;
+    let id = deployments["items"][0]["id"].as_str().expect("a deployment").to_owned();
+    for (what, path) in [
+        ("overview", "/".to_owned()),
+        ("app", "/e/production/app-7".to_owned()),
+        ("deployment", format!("/d/{id}")),
+        ("environments", "/environments".to_owned()),
+        ("environment", "/environments/production".to_owned()),
+        ("events", "/events".to_owned()),
+    ] {
+        let mut times = Vec::new();
+        let mut bytes = 0;
+        for _ in 0..PAGE_READS {
+            let begun = Instant::now();
+            let request = client.get(at(&path)).header("cookie", &cookie);
+            let answer = request.send().await.expect("an answer");
+            assert_eq!(answer.status(), 200, "{path}");
+            bytes = answer.bytes().await.expect("a body").len();
+            times.push(begun.elapsed().as_secs_f64() * 1_000.0);
+        }
+        let first = times[0];
+        times.sort_by(f64::total_cmp);
+        println!(
+            "page {what}: {:.1} kB, first {first:.1} ms, median {:.1} ms, p95 {:.1} ms",
+            bytes as f64 / 1_000.0,
+            times[times.len() / 2],
+            times[times.len() * 95 / 100],
+        );
+    }
+    let before = resident_mb();
+    let mut open = Vec::new();
+    for _ in 0..LIVE_PAGES {
+        let request = client.get(at("/live")).header("cookie", &cookie);
+        open.push(request.send().await.expect("a stream"));
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    println!("{} live pages (with their client): {:.1} MB", open.len(), resident_mb() - before);
 }
 
 struct Server {

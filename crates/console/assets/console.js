@@ -28,6 +28,36 @@
   };
   dress(document);
 
+  // A log that goes on: new lines at the end, the oldest leave.
+  const log = document.querySelector("[data-log-from]");
+  if (log && window.EventSource) {
+    const wanted = log.dataset.logWith.toLowerCase();
+    const state = document.getElementById("live-state");
+    const kinds = { stdout: "out", stderr: "err", ark: "ark" };
+    log.scrollTop = log.scrollHeight;
+    const source = new EventSource(log.dataset.logFrom);
+    source.addEventListener("open", () => { state.textContent = "Live"; });
+    source.addEventListener("error", () => { state.textContent = "Connection lost; trying again"; });
+    source.addEventListener("line", (event) => {
+      const line = JSON.parse(event.data);
+      if (wanted && !line.text.toLowerCase().includes(wanted)) return;
+      document.getElementById("no-lines")?.remove();
+      const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
+      const row = document.createElement("p");
+      row.className = kinds[line.stream] ?? "out";
+      const time = document.createElement("time");
+      time.dateTime = line.at;
+      time.className = "clock";
+      const name = document.createElement("b");
+      name.textContent = line.instance;
+      row.append(time, " ", name, " ", line.text);
+      dress(row);
+      log.append(row);
+      while (log.childElementCount > 2000) log.firstElementChild.remove();
+      if (atEnd) log.scrollTop = log.scrollHeight;
+    });
+  }
+
   // Live: something happened, so the page is fetched again and its live parts are exchanged.
   const from = document.body.dataset.liveFrom;
   if (!from || !window.EventSource) return;

@@ -23,17 +23,15 @@
 #![forbid(unsafe_code)]
 
 mod assets;
+mod chart;
 mod fault;
+mod graph;
 mod host;
 mod live;
 mod pages;
-// The pages that come next use what stands here unused.
-#[allow(dead_code)]
 mod shell;
 mod sign_in;
-#[allow(dead_code)]
 mod visit;
-#[allow(dead_code)]
 mod words;
 
 use std::sync::Arc;

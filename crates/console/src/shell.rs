@@ -3,10 +3,8 @@
 
 use ark_model::api::Role;
 use http::HeaderMap;
-use jiff::Timestamp;
 
 use crate::visit::{Visit, cookie};
-use crate::words::When;
 
 /// The cookie that holds the theme.
 pub(crate) const THEME_COOKIE: &str = "ark_theme";
@@ -48,7 +46,8 @@ impl Theme {
 pub(crate) type Entry = (&'static str, &'static str);
 
 /// The menu.
-pub(crate) const MENU: &[Entry] = &[("/", "Overview")];
+pub(crate) const MENU: &[Entry] =
+    &[("/", "Overview"), ("/environments", "Environments"), ("/events", "Events")];
 
 /// One part of the path above a page's title: an address, and its name.
 pub(crate) type Crumb = (String, String);
@@ -73,7 +72,6 @@ pub(crate) struct Shell {
     pub(crate) live: String,
     /// The command that shows the same.
     pub(crate) command: String,
-    now: Timestamp,
 }
 
 impl Shell {
@@ -92,7 +90,6 @@ impl Shell {
             address: visit.address.clone(),
             live: String::new(),
             command: String::new(),
-            now: visit.now,
         }
     }
 
@@ -112,10 +109,5 @@ impl Shell {
     pub(crate) fn command(mut self, command: impl Into<String>) -> Self {
         self.command = command.into();
         self
-    }
-
-    /// An instant as `3 m ago`.
-    pub(crate) fn ago(&self, at: Timestamp) -> When {
-        When::ago(at, self.now)
     }
 }

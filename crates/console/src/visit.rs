@@ -5,7 +5,7 @@
 //! page. [`harden`] sets the headers of every answer.
 
 use ark_model::Sha256;
-use ark_model::api::{Problem, ProblemCode};
+use ark_model::api::{IDEMPOTENCY_KEY, Problem, ProblemCode};
 use askama::Template;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequestParts, Request, State};
@@ -101,6 +101,34 @@ impl Visit {
         read(self.send(Method::POST, address, Body::from(text)).await).await
     }
 
+    /// Carries out an operation once, however often it is asked for with this key.
+    pub(crate) async fn post_once<B: Serialize, T: DeserializeOwned>(
+        &self,
+        address: &str,
+        body: &B,
+        key: &str,
+    ) -> Result<T, Fault> {
+        let text = serde_json::to_vec(body).map_err(|error| unreadable(&error.to_string()))?;
+        let mut request = request(Method::POST, address, Body::from(text));
+        let key = HeaderValue::from_str(key)
+            .map_err(|_| Fault::new(ProblemCode::BadRequest, "the key of the form is not text"))?;
+        request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+        read(self.host.call(&self.viewer, request).await).await
+    }
+
+    /// The lines of an answer that is a list of JSON values.
+    pub(crate) async fn lines(&self, address: &str) -> Result<String, Fault> {
+        let response = self.send(Method::GET, address, Body::empty()).await;
+        let status = response.status();
+        let body = to_bytes(response.into_body(), ANSWER_BYTES_MAX)
+            .await
+            .map_err(|error| unreadable(&error.to_string()))?;
+        match status.is_success() {
+            true => Ok(String::from_utf8_lossy(&body).into_owned()),
+            false => Err(problem_of(status, &body).into()),
+        }
+    }
+
     /// Carries out an operation with another method and without a body.
     pub(crate) async fn act<T: DeserializeOwned>(
         &self,
@@ -184,10 +212,20 @@ pub(crate) async fn enter(State(host): State<Shared>, request: Request, next: Ne
         Ok(body) => next.run(Request::from_parts(parts, body)).await,
         Err(fault) => fault.into_response(),
     };
-    match response.extensions_mut().remove::<Fault>() {
+    match response.extensions_mut().remove::<Fault>().or_else(|| bare_refusal(&response)) {
         Some(fault) => pages::fault::page(&visit, &fault),
         None => response,
     }
+}
+
+/// What the extractors of a page refuse as plain text: a name in the address that cannot be one.
+fn bare_refusal(response: &Response) -> Option<Fault> {
+    let kind = response.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+    if !response.status().is_client_error() || !kind.starts_with("text/plain") {
+        return None;
+    }
+    let detail = "the address or the form names something that cannot exist";
+    Some(Fault::new(ProblemCode::InvalidValue, detail))
 }
 
 /// The token of a session's forms. It cannot be turned back into the session, and nobody without

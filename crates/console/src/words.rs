@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ark_model::api::DeploymentSummary;
+use ark_model::artifact::Artifact;
 use ark_model::deployment::DeploymentKind;
 use ark_model::{DeploymentState, ReleaseNumber};
 use askama::filters::HtmlSafe;
@@ -65,6 +66,34 @@ pub(crate) fn between(from: Timestamp, to: Timestamp) -> String {
     if ms < 1_000 { "0 s".to_owned() } else { length(ms / 1_000 * 1_000) }
 }
 
+/// `3.4 MB`, in powers of ten.
+pub(crate) fn bytes(number: u64) -> String {
+    let mut value = number as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        // What would be printed as 1000.0 belongs to the next unit.
+        if value < 999.95 {
+            return match unit {
+                "B" => format!("{number} B"),
+                _ => format!("{value:.1} {unit}"),
+            };
+        }
+        value /= 1_000.0;
+    }
+    format!("{value:.1} TB")
+}
+
+/// `directory 3fa1b2c4d5e6`, `image web@sha256:61ab…`.
+pub(crate) fn artifact(artifact: &Artifact) -> String {
+    match artifact {
+        Artifact::Directory { digest } => format!("directory {}", digest.short()),
+        Artifact::Image { reference, digest: Some(digest) } => {
+            format!("image {reference}@{digest}")
+        }
+        Artifact::Image { reference, digest: None } => format!("image {reference}"),
+        Artifact::None => "command only".to_owned(),
+    }
+}
+
 /// `v42`, or a dash.
 pub(crate) fn release(number: Option<ReleaseNumber>) -> String {
     number.map_or_else(|| "–".to_owned(), |number| number.to_string())
@@ -88,6 +117,11 @@ impl When {
             false => format!("{} ago", between(at, now)),
         };
         Self { at, words, clock: false }
+    }
+
+    /// `12:04:31.220`: the clock in UTC, which the script turns into the reader's.
+    pub(crate) fn clock(at: Timestamp) -> Self {
+        Self { at, words: at.strftime("%H:%M:%S.%3f").to_string(), clock: true }
     }
 
     /// `3 m`: for how long.

@@ -70,6 +70,37 @@ pub enum EventKind {
     ServerStarted,
 }
 
+impl EventKind {
+    /// All kinds, for tables and filters.
+    pub const ALL: [Self; 25] = [
+        Self::EnvironmentCreated,
+        Self::EnvironmentDestroying,
+        Self::EnvironmentDestroyed,
+        Self::EnvironmentFreeze,
+        Self::ConfigChanged,
+        Self::ReleaseCreated,
+        Self::DeploymentQueued,
+        Self::DeploymentStarted,
+        Self::DeploymentProgress,
+        Self::DeploymentLive,
+        Self::DeploymentReturning,
+        Self::DeploymentFinished,
+        Self::DeploymentWatched,
+        Self::InstanceStarting,
+        Self::InstanceReady,
+        Self::InstanceUnready,
+        Self::InstanceDraining,
+        Self::InstanceStopped,
+        Self::InstanceLost,
+        Self::AppChanged,
+        Self::Gateway,
+        Self::ConfigRead,
+        Self::Exec,
+        Self::Token,
+        Self::ServerStarted,
+    ];
+}
+
 /// Something that happened. Never holds a secret value (I8).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {

@@ -108,10 +108,29 @@ struct TargetSeen {
 #[derive(Debug, Default)]
 struct Bucket {
     at: i64,
-    served: u64,
-    failed: u64,
-    latency_us: Histogram,
+    /// By release; of none are requests that reached no instance.
+    sides: Vec<(Option<ReleaseNumber>, Flow)>,
 }
+
+/// Requests that ended.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Flow {
+    pub(crate) served: u64,
+    pub(crate) failed: u64,
+    pub(crate) latency_us: Histogram,
+}
+
+impl Flow {
+    /// Adds another.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.served += other.served;
+        self.failed += other.failed;
+        self.latency_us.merge(&other.latency_us);
+    }
+}
+
+/// What ended, by release.
+pub(crate) type Flows = BTreeMap<Option<ReleaseNumber>, Flow>;
 
 impl Default for Observations {
     fn default() -> Self {
@@ -248,7 +267,7 @@ impl Observations {
             let key = (target.route.env.clone(), target.route.app.clone());
             let last = (report.boot, target.route.clone(), Some(target.instance));
             inner.measure(&key, target, report.boot, now);
-            inner.count(key, last, &target.counters, now);
+            inner.count((key, Some(target.release)), last, &target.counters, now);
             if target.readiness.is_none() && target.in_flight == 0 && target.streams == 0 {
                 inner.last.remove(&(report.boot, target.route.clone(), Some(target.instance)));
                 inner.forget(target.instance, &target.route.expose);
@@ -256,7 +275,8 @@ impl Observations {
         }
         for route in &report.routes {
             let key = (route.route.env.clone(), route.route.app.clone());
-            inner.count(key, (report.boot, route.route.clone(), None), &route.counters, now);
+            let place = (report.boot, route.route.clone(), None);
+            inner.count((key, None), place, &route.counters, now);
         }
         let changed = !inner.dirty.is_empty();
         drop(inner);
@@ -370,17 +390,39 @@ impl Observations {
         let current = now.as_second() / BUCKET_SECONDS;
         let age = |b: &Bucket| usize::try_from(current - b.at).unwrap_or(0);
         let recent = |max: usize| buckets.iter().filter(move |b| age(b) < max);
-        let served_1h = recent(BUCKETS_MAX).map(|b| b.served).sum();
-        let failed_1h = recent(BUCKETS_MAX).map(|b| b.failed).sum();
+        let sum = |of: fn(&Flow) -> u64| {
+            recent(BUCKETS_MAX).flat_map(|b| &b.sides).map(|(_, flow)| of(flow)).sum()
+        };
+        let (served_1h, failed_1h) = (sum(|flow| flow.served), sum(|flow| flow.failed));
         // The current bucket is still filling; the rate is taken over those before it.
         let full = buckets.iter().filter(|b| (1..=RATE_BUCKETS).contains(&age(b)));
-        let requests: u64 = full.map(|b| b.served + b.failed).sum();
+        let requests: u64 =
+            full.flat_map(|b| &b.sides).map(|(_, flow)| flow.served + flow.failed).sum();
         AppTraffic {
             requests_per_s: requests as f64 / (RATE_BUCKETS as f64 * BUCKET_SECONDS as f64),
             served_1h,
             failed_1h,
             p99_ms: p99(recent(QUANTILE_BUCKETS)),
         }
+    }
+
+    /// Recent traffic of the apps that `wanted` names, in slices of `slice_s` seconds, oldest first.
+    pub(crate) fn flows(
+        &self,
+        wanted: impl Fn(&AppKey) -> bool,
+        slice_s: i64,
+    ) -> BTreeMap<i64, Flows> {
+        let inner = self.inner();
+        let mut slices: BTreeMap<i64, Flows> = BTreeMap::new();
+        for (_, buckets) in inner.traffic.iter().filter(|(key, _)| wanted(key)) {
+            for bucket in buckets {
+                let slice = slices.entry(bucket.at * BUCKET_SECONDS / slice_s).or_default();
+                for (release, flow) in &bucket.sides {
+                    slice.entry(*release).or_default().add(flow);
+                }
+            }
+        }
+        slices
     }
 }
 
@@ -462,7 +504,7 @@ impl Inner {
 
     fn count(
         &mut self,
-        key: AppKey,
+        (key, release): (AppKey, Option<ReleaseNumber>),
         place: (BootId, RouteKey, Option<InstanceId>),
         counters: &Counters,
         now: Timestamp,
@@ -484,16 +526,20 @@ impl Inner {
                 buckets.pop_front();
             }
         }
+        let latency_us = counters.latency_us.since(&last.latency_us);
+        let flow = Flow { served, failed, latency_us };
         if let Some(bucket) = buckets.back_mut() {
-            bucket.served += served;
-            bucket.failed += failed;
-            bucket.latency_us.merge(&counters.latency_us.since(&last.latency_us));
+            match bucket.sides.iter_mut().find(|(known, _)| *known == release) {
+                Some((_, side)) => side.add(&flow),
+                None => bucket.sides.push((release, flow)),
+            }
         }
     }
 }
 
 fn p99<'a>(buckets: impl Iterator<Item = &'a Bucket>) -> Option<u64> {
     let mut sum = Histogram::default();
-    buckets.for_each(|bucket| sum.merge(&bucket.latency_us));
+    let flows = buckets.flat_map(|bucket| &bucket.sides);
+    flows.for_each(|(_, flow)| sum.merge(&flow.latency_us));
     Some((sum.quantile(0.99)? / 1_000.0).ceil() as u64)
 }

@@ -58,6 +58,7 @@ pub(crate) fn run(args: Args) -> Ended {
         app: args.app,
         deployment: None,
         limit: None,
+        ..EventsQuery::default()
     };
     block_on(async {
         if args.follow {

@@ -1,6 +1,12 @@
 //! One file per page. See the crate for the pattern.
 
+mod actions;
+mod app;
+mod deployment;
+mod environments;
+mod events;
 pub(crate) mod fault;
+mod logs;
 mod overview;
 
 use axum::Router;
@@ -8,5 +14,12 @@ use axum::Router;
 use crate::Shared;
 
 pub(crate) fn routes() -> Router<Shared> {
-    Router::new().merge(overview::routes())
+    Router::new()
+        .merge(overview::routes())
+        .merge(app::routes())
+        .merge(actions::routes())
+        .merge(logs::routes())
+        .merge(deployment::routes())
+        .merge(environments::routes())
+        .merge(events::routes())
 }

@@ -1,5 +1,7 @@
 //! A host that answers from a table, and a browser of sorts in front of it.
 
+#![allow(dead_code, reason = "each suite uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +19,7 @@ use tower::ServiceExt as _;
 #[derive(Default)]
 pub(crate) struct Table {
     answers: BTreeMap<String, (u16, Value)>,
+    beginnings: Vec<(String, Value)>,
     asked: Mutex<Vec<(String, String)>>,
 }
 
@@ -48,7 +51,10 @@ impl Host for Table {
         let body = to_bytes(request.into_body(), 1 << 20).await.expect("a body");
         let text = String::from_utf8(body.to_vec()).expect("text");
         self.asked.lock().expect("no panic").push((key.clone(), text));
-        let (status, answer) = self.answers.get(&key).cloned().unwrap_or_else(|| {
+        let exact = self.answers.get(&key).cloned();
+        let begins = || self.beginnings.iter().find(|(begin, _)| key.starts_with(begin.as_str()));
+        let found = exact.or_else(|| begins().map(|(_, answer)| (200, answer.clone())));
+        let (status, answer) = found.unwrap_or_else(|| {
             let detail = format!("not in the table: {key}");
             let problem = Problem::new(ProblemCode::NoSuchOperation, detail);
             (404, serde_json::to_value(problem).expect("JSON"))
@@ -64,11 +70,22 @@ impl Table {
         self
     }
 
+    /// Answers everything that begins so.
+    pub(crate) fn with_any(mut self, beginning: &str, answer: Value) -> Self {
+        self.beginnings.push((beginning.to_owned(), answer));
+        self
+    }
+
     /// Answers with a problem.
     pub(crate) fn refusing(mut self, key: &str, problem: &Problem) -> Self {
         let answer = serde_json::to_value(problem).expect("JSON");
         self.answers.insert(key.to_owned(), (problem.status, answer));
         self
+    }
+
+    /// What it answers.
+    pub(crate) fn answer(&self, key: &str) -> Value {
+        self.answers.get(key).map(|(_, answer)| answer.clone()).unwrap_or_default()
     }
 
     /// What was asked of the API: method and address, body.

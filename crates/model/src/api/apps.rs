@@ -59,6 +59,58 @@ pub struct TrafficView {
     pub p99_ms: Option<u64>,
 }
 
+/// How traffic was over time. All that is kept is the last hour, or since the server started if that
+/// is less.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TrafficQuery {
+    /// Length of a slice in seconds: a multiple of 10 up to 3600; 60 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice_s: Option<u32>,
+    /// Only from the slice on that holds this instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Only up to the slice that holds this instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// Requests over time, in slices of equal length, oldest first, none left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrafficHistory {
+    /// Length of a slice in seconds.
+    pub slice_s: u32,
+    /// All slices.
+    pub slices: Vec<TrafficSlice>,
+}
+
+/// The requests that ended within one slice of time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrafficSlice {
+    /// When it begins.
+    pub at: Timestamp,
+    /// By release; without requests, empty.
+    pub sides: Vec<SideSlice>,
+    /// Half of all answers took at most so long, in milliseconds; absent without answers.
+    pub p50_ms: Option<f64>,
+    /// 95 % of all answers took at most so long, in milliseconds.
+    pub p95_ms: Option<f64>,
+    /// 99 % of all answers took at most so long, in milliseconds.
+    pub p99_ms: Option<f64>,
+}
+
+/// What one release did in a slice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SideSlice {
+    /// Which; absent for requests that reached no instance, and in sums over apps.
+    pub release: Option<ReleaseNumber>,
+    /// Requests answered below 500.
+    pub served: u64,
+    /// Requests failed or cut.
+    pub failed: u64,
+    /// 99 % of its answers took at most so long, in milliseconds; absent without answers.
+    pub p99_ms: Option<f64>,
+}
+
 /// Where a port of an app is reached through the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Address {

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
+use crate::event::EventKind;
 use crate::ids::{AppName, DeploymentId, EnvName};
 
 /// Which log lines. Without `follow` the answer is `application/x-ndjson`, one [`LogLine`] per
@@ -74,6 +75,15 @@ pub struct EventsQuery {
     /// Only of this deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<DeploymentId>,
+    /// Only of this kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<EventKind>,
+    /// In a list: newest first, so that `next` is to be given as `before`. A stream ignores it.
+    #[serde(default)]
+    pub newest: bool,
+    /// With `newest`: only events before this number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
     /// The most events of one answer, 1 to 500; 50 when absent. A stream has no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,

@@ -24,7 +24,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::get("/v1/events", ("listEvents", "Events after a number, oldest first"), list)
-            .about("`next` is the number of the last event; asking with `after=<next>` goes on.")
+            .about(
+                "`next` is the number of the last event; asking with `after=<next>` goes on. With \
+                 `newest`, newest first, and `before=<next>` goes on.",
+            )
             .query::<EventsQuery>()
             .answers::<Page<Event>>(200)
             .problems(&[ProblemCode::InvalidValue]),
@@ -46,7 +49,7 @@ fn filter(query: &EventsQuery) -> EventFilter {
         env: query.env.clone(),
         app: query.app.clone(),
         deployment: query.deployment,
-        kinds: Vec::new(),
+        kinds: query.kind.into_iter().collect(),
     }
 }
 
@@ -59,7 +62,12 @@ async fn list(
     let filter = filter(&query);
     let mut items = state
         .store
-        .read::<_, ApiError, _>(move |tx| Ok(tx.events(&filter, after, limit + 1)?))
+        .read::<_, ApiError, _>(move |tx| {
+            Ok(match query.newest {
+                true => tx.recent_events(&filter, query.before, limit + 1)?,
+                false => tx.events(&filter, after, limit + 1)?,
+            })
+        })
         .await?;
     let more = items.len() > limit;
     items.truncate(limit);

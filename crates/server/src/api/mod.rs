@@ -43,6 +43,7 @@ mod serve;
 mod server_info;
 mod stream;
 mod tokens;
+mod traffic;
 mod wishes;
 mod workflow_manager;
 
@@ -67,7 +68,7 @@ pub fn operations() -> Vec<Operation> {
     let sections: [(&'static str, Vec<Operation>); 14] = [
         ("server", server_info::operations()),
         ("environments", environments::operations()),
-        ("apps", apps::operations()),
+        ("apps", apps::operations().into_iter().chain(traffic::operations()).collect()),
         ("instances", instances::operations()),
         ("configuration", config::operations()),
         ("artifacts", artifacts::operations()),

@@ -1,0 +1,294 @@
+//! Charts as SVG: lines over time with real axes and units. Pure: values and words in, markup out.
+//! Colours are classes of the stylesheet; there is no inline style. The words beside a chart say
+//! what it shows to those who do not see it.
+
+use std::fmt::{self, Write as _};
+
+use askama::filters::HtmlSafe;
+
+/// The drawing's size in its own units; the page scales it.
+const WIDTH: f64 = 420.0;
+const HEIGHT: f64 = 170.0;
+/// Room for the labels.
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 10.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = 24.0;
+/// The most labels of the upright axis.
+const TICKS: f64 = 4.0;
+
+/// One line.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    /// In the legend.
+    pub(crate) name: String,
+    /// Its colour: a class of the stylesheet, `new`, `old`, `bad`, `s1` ...
+    pub(crate) class: &'static str,
+    /// One value per slice of time; `None` where nothing was measured.
+    pub(crate) values: Vec<Option<f64>>,
+}
+
+/// What a chart shows.
+#[derive(Debug, Clone)]
+pub(crate) struct Chart {
+    /// What is measured: `Requests`.
+    pub(crate) title: String,
+    /// Its unit: `per second`.
+    pub(crate) unit: &'static str,
+    /// The length of a slice, in seconds.
+    pub(crate) slice_s: u32,
+    pub(crate) lines: Vec<Line>,
+    /// The least upper end of the upright axis.
+    pub(crate) top_at_least: f64,
+}
+
+impl Chart {
+    fn slices(&self) -> usize {
+        self.lines.iter().map(|line| line.values.len()).max().unwrap_or(0)
+    }
+
+    fn values(&self) -> impl Iterator<Item = f64> + '_ {
+        self.lines.iter().flat_map(|line| line.values.iter().flatten().copied())
+    }
+
+    /// Whether anything was measured.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values().next().is_none()
+    }
+
+    /// What the chart shows, in words: for those who do not see it.
+    fn words(&self) -> String {
+        let mut text = format!("{}, {}", self.title, self.unit);
+        for line in &self.lines {
+            let most = line.values.iter().flatten().copied().fold(f64::NAN, f64::max);
+            let last = line.values.iter().rev().find_map(|value| *value);
+            if let Some(last) = last {
+                let _ =
+                    write!(text, "; {}: last {}, at most {}", line.name, short(last), short(most));
+            }
+        }
+        text
+    }
+}
+
+/// A step of the upright axis that people can count in: 1, 2 or 5 times a power of ten.
+fn step(top: f64) -> f64 {
+    let rough = (top / TICKS).max(f64::MIN_POSITIVE);
+    let power = 10_f64.powf(rough.log10().floor());
+    let times = rough / power;
+    let nice = if times <= 1.0 {
+        1.0
+    } else if times <= 2.0 {
+        2.0
+    } else if times <= 5.0 {
+        5.0
+    } else {
+        10.0
+    };
+    nice * power
+}
+
+/// `1.5 k`, `40`, `0.25`.
+fn short(value: f64) -> String {
+    let trim = |text: String| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    };
+    match value.abs() {
+        large if large >= 1_000_000.0 => trim(format!("{:.2}", value / 1_000_000.0)) + " M",
+        large if large >= 10_000.0 => trim(format!("{:.1}", value / 1_000.0)) + " k",
+        middle if middle >= 100.0 => format!("{value:.0}"),
+        _ => trim(format!("{value:.2}")),
+    }
+}
+
+/// How long before the end of the chart an instant lies.
+fn before(seconds: i64) -> String {
+    match seconds {
+        0 => "now".to_owned(),
+        s if s % 60 == 0 => format!("−{} min", s / 60),
+        s => format!("−{s} s"),
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+impl fmt::Display for Chart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slices = self.slices().max(2);
+        let most = self.values().fold(self.top_at_least, f64::max).max(f64::MIN_POSITIVE);
+        let step = step(most);
+        let top = (most / step).ceil() * step;
+        let x = |index: usize| LEFT + (WIDTH - LEFT - RIGHT) * index as f64 / (slices - 1) as f64;
+        let y = |value: f64| TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - value / top);
+        let words = escape(&self.words());
+        write!(
+            f,
+            "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{words}\">"
+        )?;
+        let mut value = 0.0;
+        while value <= top + step / 2.0 {
+            let (at, text) = (y(value), short(value));
+            let (right, label) = (WIDTH - RIGHT, at + 3.5);
+            write!(
+                f,
+                "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{right}\"/>\
+                 <text class=\"n\" x=\"{}\" y=\"{label:.1}\">{text}</text>",
+                LEFT - 6.0
+            )?;
+            value += step;
+        }
+        self.instants(f, slices, &x)?;
+        for line in &self.lines {
+            self.line(f, line, &x, &y)?;
+        }
+        self.hovers(f, slices, &x)?;
+        f.write_str("</svg>")
+    }
+}
+
+impl Chart {
+    /// The axis of time: four labels, the last is now.
+    fn instants(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        slices: usize,
+        x: &dyn Fn(usize) -> f64,
+    ) -> fmt::Result {
+        let all = slices - 1;
+        let parts = if all >= 4 { 4 } else { 1 };
+        for part in 0..=parts {
+            let index = all * part / parts;
+            let seconds = i64::try_from(all - index).unwrap_or(0) * i64::from(self.slice_s);
+            let anchor = match part {
+                0 => "start",
+                last if last == parts => "end",
+                _ => "middle",
+            };
+            let (at, below) = (x(index), HEIGHT - 6.0);
+            let text = before(seconds);
+            write!(f, "<text text-anchor=\"{anchor}\" x=\"{at:.1}\" y=\"{below}\">{text}</text>")?;
+        }
+        Ok(())
+    }
+
+    fn line(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        line: &Line,
+        x: &dyn Fn(usize) -> f64,
+        y: &dyn Fn(f64) -> f64,
+    ) -> fmt::Result {
+        write!(f, "<path class=\"line {}\" d=\"", line.class)?;
+        let mut drawing = false;
+        for (index, value) in line.values.iter().enumerate() {
+            let Some(value) = value else {
+                drawing = false;
+                continue;
+            };
+            let (x, y) = (x(index), y(*value));
+            let command = if drawing { 'L' } else { 'M' };
+            write!(f, "{command}{x:.1} {y:.1}")?;
+            let alone = !drawing && line.values.get(index + 1).is_none_or(Option::is_none);
+            if alone {
+                // A line of no length with round ends is a dot.
+                write!(f, "h.01")?;
+            }
+            drawing = true;
+        }
+        f.write_str("\"/>")
+    }
+
+    /// What a pointer finds over each slice.
+    fn hovers(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        slices: usize,
+        x: &dyn Fn(usize) -> f64,
+    ) -> fmt::Result {
+        let width = x(1) - x(0);
+        for index in 0..slices {
+            let said: Vec<String> = self
+                .lines
+                .iter()
+                .filter_map(|line| {
+                    let value = line.values.get(index).copied().flatten()?;
+                    Some(format!("{} {}", line.name, short(value)))
+                })
+                .collect();
+            if said.is_empty() {
+                continue;
+            }
+            let seconds = i64::try_from(slices - 1 - index).unwrap_or(0) * i64::from(self.slice_s);
+            let (at, high) = (x(index) - width / 2.0, HEIGHT - TOP - BOTTOM);
+            let said = escape(&format!("{}: {}", before(seconds), said.join(", ")));
+            write!(
+                f,
+                "<rect class=\"hover\" x=\"{at:.1}\" y=\"{TOP}\" width=\"{width:.1}\" \
+                 height=\"{high}\"><title>{said}</title></rect>"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl HtmlSafe for Chart {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(values: Vec<Option<f64>>) -> Chart {
+        Chart {
+            title: "Requests".into(),
+            unit: "per second",
+            slice_s: 60,
+            lines: vec![Line { name: "<v1>".into(), class: "new", values }],
+            top_at_least: 1.0,
+        }
+    }
+
+    #[test]
+    fn axes_are_ones_people_count_in() {
+        for (top, expect) in [(1.0, 0.5), (3.0, 1.0), (42.0, 20.0), (100.0, 50.0), (990.0, 500.0)] {
+            assert_eq!(step(top), expect, "{top}");
+        }
+        for (value, expect) in
+            [(0.0, "0"), (0.5, "0.5"), (40.0, "40"), (1_500.0, "1500"), (15_000.0, "15 k")]
+        {
+            assert_eq!(short(value), expect);
+        }
+    }
+
+    #[test]
+    fn a_gap_is_a_gap_and_names_stay_text() {
+        let values = vec![Some(1.0), Some(2.0), None, Some(3.0), None, Some(1.0), Some(1.0)];
+        let text = chart(values).to_string();
+        assert_eq!(text.matches('M').count() - text.matches("class=\"grid\"").count(), 3, "{text}");
+        assert!(text.contains("h.01"), "a value alone is seen");
+        assert!(!text.contains("<v1>") && text.contains("&lt;v1&gt;"));
+        assert!(!text.contains("NaN") && !text.contains("inf"));
+    }
+
+    #[test]
+    fn nothing_and_one_value_are_drawn_too() {
+        for values in [vec![], vec![None], vec![Some(0.0)], vec![Some(f64::from(u32::MAX)); 360]] {
+            let text = chart(values).to_string();
+            assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+        }
+        assert!(chart(vec![None]).is_empty());
+    }
+}

@@ -1,0 +1,233 @@
+//! An app in an environment: what runs, its traffic, its releases and what changed between them,
+//! its configuration, what happened. What it can be told is in `actions`, its log in `logs`.
+
+pub(super) mod releases;
+mod traffic;
+
+use ark_model::api::{
+    AppDetail, ConfigView, DeploymentView, InstanceRow, Page, ReleaseRow, TrafficHistory,
+};
+use ark_model::event::Event;
+use ark_model::instance::InstanceState;
+use ark_model::{AppName, EnvName};
+use askama::Template;
+use axum::Router;
+use axum::extract::Path;
+use axum::routing::get;
+
+use super::events::{self, EventLine};
+use super::overview::{Health, health};
+use crate::Shared;
+use crate::chart::Chart;
+use crate::shell::Shell;
+use crate::visit::{Answer, Visit};
+use crate::words::{self, Tone, When, count};
+use releases::{ReleaseLine, release_lines};
+use traffic::charts;
+
+/// What is listed of each; the rest has pages of its own or the command line.
+const RELEASES: usize = 8;
+const DEPLOYMENTS: usize = 8;
+const EVENTS: usize = 12;
+/// With fewer minutes than this, a chart by minutes shows nothing.
+const FEW_SLICES: usize = 12;
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new().route("/e/{env}/{app}", get(app))
+}
+
+#[derive(Template)]
+#[template(path = "app.html")]
+struct AppPage {
+    shell: Shell,
+    env: EnvName,
+    app: AppName,
+    health: Health,
+    kind: &'static str,
+    live: String,
+    live_since: Option<When>,
+    stopped: bool,
+    wanted: u32,
+    scaled: bool,
+    addresses: Vec<String>,
+    dependencies: Vec<String>,
+    backoff: Option<When>,
+    failures: u32,
+    lost_1h: u32,
+    running: Option<DeploymentLine>,
+    waiting: Option<String>,
+    instances: Vec<Instance>,
+    charts: Vec<Chart>,
+    traffic: Option<Figures>,
+    releases: Vec<ReleaseLine>,
+    can_go_back: bool,
+    deployments: Vec<DeploymentLine>,
+    config_version: u64,
+    config: Vec<Variable>,
+    events: Vec<EventLine>,
+    not_enforced: Vec<(String, String)>,
+}
+
+struct Figures {
+    rate: String,
+    failed: String,
+    failing: bool,
+    p99: String,
+}
+
+struct Instance {
+    id: String,
+    release: String,
+    tone: Tone,
+    state: String,
+    why: String,
+    node: String,
+    since: When,
+    made: When,
+    inside: String,
+    memory: String,
+}
+
+pub(super) struct DeploymentLine {
+    pub(super) href: String,
+    pub(super) tone: Tone,
+    pub(super) what: String,
+    pub(super) state: &'static str,
+    pub(super) when: When,
+    pub(super) by: String,
+    pub(super) outcome: String,
+}
+
+struct Variable {
+    name: String,
+    /// `None` for a secret.
+    value: Option<String>,
+    version: u64,
+    when: When,
+    by: String,
+}
+
+async fn app(visit: Visit, Path((env, app)): Path<(EnvName, AppName)>) -> Answer {
+    let base = format!("/v1/environments/{env}/apps/{app}");
+    let detail: AppDetail = visit.get(&base).await?;
+    let instances: Page<InstanceRow> = visit.get(&format!("{base}/instances?ended=true")).await?;
+    let releases: Page<ReleaseRow> =
+        visit.get(&format!("{base}/releases?limit={}", RELEASES + 1)).await?;
+    let config: ConfigView = visit.get(&format!("{base}/config")).await?;
+    let mut history: TrafficHistory = visit.get(&format!("{base}/traffic?slice_s=60")).await?;
+    if history.slices.len() < FEW_SLICES {
+        // The server has not been up for long: what there is is seen better in short slices.
+        history = visit.get(&format!("{base}/traffic?slice_s=10")).await?;
+    }
+    let recent = format!("/v1/deployments?env={env}&app={app}&limit={DEPLOYMENTS}");
+    let deployments: Page<DeploymentView> = visit.get(&recent).await?;
+    let happened = format!("/v1/events?env={env}&app={app}&newest=true&limit={EVENTS}");
+    let happened: Page<Event> = visit.get(&happened).await?;
+
+    let row = &detail.row;
+    let lines = release_lines(&visit, &base, &releases.items, RELEASES).await?;
+    let shell = visit
+        .shell(app.to_string(), "/")
+        .crumb("/", "Overview")
+        .crumb(format!("/environments/{env}"), &env)
+        .live(&format!("env={env}&app={app}"))
+        .command(format!("ark status -e {env}; ark ps {app} -e {env}"));
+    let now = visit.now;
+    let line = |d: &DeploymentView| deployment_line(&visit, d);
+    visit.page(&AppPage {
+        health: health(row),
+        kind: row.kind.map(|kind| kind.as_str()).unwrap_or_default(),
+        live: words::release(row.live),
+        live_since: row.live_since.map(|at| When::ago(at, now)),
+        stopped: row.stopped,
+        wanted: row.wanted,
+        scaled: detail.scale.is_some(),
+        addresses: detail.addresses.iter().map(|address| address.url.clone()).collect(),
+        dependencies: detail.dependencies.clone(),
+        backoff: detail.start_after.filter(|at| *at > now).map(|at| When::ago(at, now)),
+        failures: detail.failures,
+        running: deployments.items.iter().find(|d| d.exit_code.is_none()).map(line),
+        waiting: row.waiting_deployment.as_ref().map(|d| d.release.to_string()),
+        instances: instances.items.iter().map(|row| instance(&visit, row)).collect(),
+        charts: charts(&history),
+        traffic: row.traffic.as_ref().map(|t| Figures {
+            rate: words::rate(t.requests_per_s),
+            failed: words::failures(t.failed_1h, t.served_1h + t.failed_1h),
+            failing: t.failed_1h > 0,
+            p99: t.p99_ms.map_or_else(|| "–".to_owned(), |ms| format!("{} ms", count(ms))),
+        }),
+        can_go_back: lines.len() > 1,
+        releases: lines,
+        deployments: deployments.items.iter().map(line).collect(),
+        config_version: config.version,
+        config: config
+            .values
+            .into_iter()
+            .map(|entry| Variable {
+                name: entry.name,
+                value: entry.value.filter(|_| !entry.secret),
+                version: entry.version,
+                when: When::ago(entry.changed_at, now),
+                by: entry.changed_by,
+            })
+            .collect(),
+        events: happened.items.into_iter().map(|event| events::own_line(&visit, event)).collect(),
+        not_enforced: row
+            .not_enforced
+            .iter()
+            .map(|one| (one.path.clone(), one.reason.clone()))
+            .collect(),
+        lost_1h: row.lost_1h,
+        shell,
+        env,
+        app,
+    })
+}
+
+fn instance(visit: &Visit, row: &InstanceRow) -> Instance {
+    let (tone, state) = match (row.state, row.ready) {
+        (InstanceState::Starting, _) => (Tone::Busy, "starting"),
+        (InstanceState::Active, true) => (Tone::Good, "ready"),
+        (InstanceState::Active, false) => (Tone::Bad, "not ready"),
+        (InstanceState::Draining, _) => (Tone::Busy, "draining"),
+        (InstanceState::Stopping, _) => (Tone::Busy, "stopping"),
+        (InstanceState::Stopped, _) => (Tone::Quiet, "ended"),
+    };
+    let dash = || "–".to_owned();
+    let why = row.cause_words.clone().or_else(|| row.not_ready_because.clone());
+    let process = row.pid.map(|pid| format!("pid {pid}"));
+    let place = row.address.map(|address| address.to_string());
+    let node: Vec<String> = place.into_iter().chain(process).collect();
+    Instance {
+        id: row.id.clone(),
+        release: row.release.to_string(),
+        tone,
+        state: state.to_owned(),
+        why: why.unwrap_or_default(),
+        node: if node.is_empty() { dash() } else { node.join(", ") },
+        since: When::since(row.since, visit.now),
+        made: When::since(row.created_at, visit.now),
+        inside: row.in_flight.map_or_else(dash, |inside| count(u64::from(inside))),
+        memory: row.memory_bytes.map_or_else(dash, words::bytes),
+    }
+}
+
+/// One line of a list of deployments.
+pub(super) fn deployment_line(visit: &Visit, view: &DeploymentView) -> DeploymentLine {
+    let traffic = view.receipt.as_ref().map(|receipt| &receipt.total);
+    let traffic =
+        traffic.filter(|total| total.served + total.failed + total.cut > 0).map(|total| {
+            let failed = total.failed + total.cut;
+            format!("{} of {} failed", count(failed), count(total.served + failed))
+        });
+    let parts: Vec<String> = view.diagnosis_words.iter().cloned().chain(traffic).collect();
+    DeploymentLine {
+        href: format!("/d/{}", view.id),
+        tone: words::deployment_tone(view.state),
+        what: words::what(view.kind, view.release),
+        state: words::deployment_state(view.state),
+        when: When::ago(view.finished_at.unwrap_or(view.created_at), visit.now),
+        by: view.created_by.clone(),
+        outcome: parts.join("; "),
+    }
+}

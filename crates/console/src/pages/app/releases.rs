@@ -1,0 +1,122 @@
+//! Releases of an app, and what changed from each to the next.
+
+use ark_model::api::{ChangeKind, ReleaseDiff, ReleaseRow};
+
+use crate::fault::Fault;
+use crate::visit::Visit;
+use crate::words::{self, When};
+
+/// Changes that are named; more are counted.
+const CHANGES_MAX: usize = 12;
+/// The longest value that is shown, in characters.
+const VALUE_CHARS_MAX: usize = 80;
+
+pub(in crate::pages) struct ReleaseLine {
+    pub(in crate::pages) number: String,
+    pub(in crate::pages) index: u64,
+    pub(in crate::pages) live: bool,
+    pub(in crate::pages) commit: Option<String>,
+    pub(in crate::pages) artifact: String,
+    pub(in crate::pages) when: When,
+    pub(in crate::pages) by: String,
+    /// What differs from the release before; `None` for the first.
+    pub(in crate::pages) changes: Option<Vec<Change>>,
+    /// Changes that are not named.
+    pub(in crate::pages) more: usize,
+}
+
+/// One difference.
+#[derive(Debug)]
+pub(in crate::pages) struct Change {
+    /// `configuration LOG_LEVEL`, `deploy.max_surge`.
+    pub(in crate::pages) what: String,
+    pub(in crate::pages) kind: &'static str,
+    pub(in crate::pages) from: Option<String>,
+    pub(in crate::pages) to: Option<String>,
+}
+
+/// The newest releases, each compared with the one before.
+pub(super) async fn release_lines(
+    visit: &Visit,
+    base: &str,
+    rows: &[ReleaseRow],
+    shown: usize,
+) -> Result<Vec<ReleaseLine>, Fault> {
+    let mut lines = Vec::new();
+    for (index, row) in rows.iter().take(shown).enumerate() {
+        let changes = match rows.get(index + 1) {
+            Some(older) => {
+                let address = format!("{base}/diff?from={}&to={}", older.number, row.number);
+                visit.find::<ReleaseDiff>(&address).await?.map(|diff| changes(&diff))
+            }
+            None => None,
+        };
+        let (changes, more) = match changes {
+            Some(mut all) => {
+                let more = all.len().saturating_sub(CHANGES_MAX);
+                all.truncate(CHANGES_MAX);
+                (Some(all), more)
+            }
+            None => (None, 0),
+        };
+        lines.push(ReleaseLine {
+            number: row.number.to_string(),
+            index: row.number.0,
+            live: row.live,
+            commit: row.commit.as_deref().map(|commit| commit.chars().take(12).collect()),
+            artifact: words::artifact(&row.artifact),
+            when: When::ago(row.created_at, visit.now),
+            by: row.created_by.clone(),
+            changes,
+            more,
+        });
+    }
+    Ok(lines)
+}
+
+/// All differences, the artifact first.
+pub(in crate::pages) fn changes(diff: &ReleaseDiff) -> Vec<Change> {
+    of(diff.artifact.as_ref(), &diff.config, &diff.definition)
+}
+
+/// Differences of an artifact, of configuration, of a definition.
+pub(in crate::pages) fn of(
+    artifact: Option<&ark_model::api::TextChange>,
+    config: &[ark_model::api::ConfigChange],
+    definition: &[ark_model::api::DefinitionChange],
+) -> Vec<Change> {
+    let artifact = artifact.map(|change| Change {
+        what: "artifact".to_owned(),
+        kind: "changed",
+        from: change.from.as_deref().map(cut),
+        to: change.to.as_deref().map(cut),
+    });
+    let config = config.iter().map(|change| Change {
+        what: format!("{} {}", if change.secret { "secret" } else { "configuration" }, change.name),
+        kind: word(change.change),
+        from: change.from.as_deref().map(cut).filter(|_| !change.secret),
+        to: change.to.as_deref().map(cut).filter(|_| !change.secret),
+    });
+    let definition = definition.iter().map(|change| Change {
+        what: change.path.clone(),
+        kind: word(change.change),
+        from: change.from.as_ref().map(|value| cut(&value.to_string())),
+        to: change.to.as_ref().map(|value| cut(&value.to_string())),
+    });
+    artifact.into_iter().chain(config).chain(definition).collect()
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(VALUE_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+const fn word(change: ChangeKind) -> &'static str {
+    match change {
+        ChangeKind::Added => "added",
+        ChangeKind::Removed => "removed",
+        ChangeKind::Changed => "changed",
+    }
+}

@@ -1,0 +1,158 @@
+//! Everything that happened, newest first, with who and why; filterable.
+
+use ark_model::api::Page;
+use ark_model::event::{Event, EventKind};
+use ark_model::{AppName, EnvName};
+use askama::Template;
+use axum::Router;
+use axum::extract::Query;
+use axum::routing::get;
+use serde::Deserialize;
+
+use crate::Shared;
+use crate::shell::Shell;
+use crate::visit::{Answer, Visit};
+use crate::words::{Tone, When};
+
+/// Events of one page.
+const EVENTS: u32 = 100;
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new().route("/events", get(events))
+}
+
+#[derive(Deserialize)]
+struct Filter {
+    #[serde(default)]
+    env: String,
+    #[serde(default)]
+    app: String,
+    #[serde(default)]
+    kind: String,
+    before: Option<u64>,
+}
+
+#[derive(Template)]
+#[template(path = "events.html")]
+struct Events {
+    shell: Shell,
+    env: String,
+    app: String,
+    /// The word of each kind, whether it is the chosen one.
+    kinds: Vec<(String, bool)>,
+    events: Vec<EventLine>,
+    older: Option<String>,
+    filtered: bool,
+    unknown: Option<String>,
+}
+
+/// One event, wherever events are listed.
+pub(super) struct EventLine {
+    pub(super) when: When,
+    pub(super) tone: Tone,
+    pub(super) kind: String,
+    pub(super) text: String,
+    pub(super) by: String,
+    /// What it concerns: an address and a name.
+    pub(super) about: Option<(String, String)>,
+}
+
+async fn events(visit: Visit, Query(filter): Query<Filter>) -> Answer {
+    let (same, unknown) = question(&filter);
+    let before = filter.before.map(|before| format!("&before={before}")).unwrap_or_default();
+    let found: Page<Event> = match unknown {
+        Some(_) => Page { items: Vec::new(), next: None },
+        None => visit.get(&format!("/v1/events?{same}{before}")).await?,
+    };
+    let older = found.next.as_ref().map(|next| format!("/events?{}", filter.before(next)));
+    let mut shell = visit.shell("Events", "/events").command("ark events");
+    if filter.before.is_none() && unknown.is_none() {
+        shell = shell.live("");
+    }
+    let kinds = kinds().into_iter().map(|kind| (kind.clone(), kind == filter.kind)).collect();
+    let filtered = !(filter.env.is_empty() && filter.app.is_empty() && filter.kind.is_empty());
+    let events = found.items.into_iter().map(|event| line(&visit, event)).collect();
+    let Filter { env, app, .. } = filter;
+    visit.page(&Events { shell, env, app, kinds, events, older, filtered, unknown })
+}
+
+/// What the API is asked, and what of the filter cannot be: that is said on the page, not refused.
+fn question(filter: &Filter) -> (String, Option<String>) {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("newest", "true").append_pair("limit", &EVENTS.to_string());
+    let mut unknown = None;
+    for (name, value, good) in [
+        ("env", &filter.env, filter.env.parse::<EnvName>().is_ok()),
+        ("app", &filter.app, filter.app.parse::<AppName>().is_ok()),
+        ("kind", &filter.kind, kinds().contains(&filter.kind)),
+    ] {
+        match (value.is_empty(), good) {
+            (true, _) => {}
+            (false, true) => {
+                query.append_pair(name, value);
+            }
+            (false, false) => unknown = Some(format!("{name} “{value}” does not exist")),
+        }
+    }
+    (query.finish(), unknown)
+}
+
+impl Filter {
+    /// The same filter, before an event.
+    fn before(&self, number: &str) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in [("env", &self.env), ("app", &self.app), ("kind", &self.kind)] {
+            if !value.is_empty() {
+                query.append_pair(name, value);
+            }
+        }
+        query.append_pair("before", number).finish()
+    }
+}
+
+/// The words of all kinds.
+fn kinds() -> Vec<String> {
+    EventKind::ALL.into_iter().map(word).collect()
+}
+
+fn word(kind: EventKind) -> String {
+    let value = serde_json::to_value(kind).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// An event on a page of the app it is about.
+pub(super) fn own_line(visit: &Visit, event: Event) -> EventLine {
+    let about = event.deployment.map(|id| (format!("/d/{id}"), "deployment".to_owned()));
+    EventLine { about, ..line(visit, event) }
+}
+
+pub(super) fn line(visit: &Visit, event: Event) -> EventLine {
+    let about = match (&event.deployment, &event.env, &event.app) {
+        (Some(id), Some(env), Some(app)) => Some((format!("/d/{id}"), format!("{app} on {env}"))),
+        (_, Some(env), Some(app)) => Some((format!("/e/{env}/{app}"), format!("{app} on {env}"))),
+        (_, Some(env), None) => Some((format!("/environments/{env}"), env.to_string())),
+        (_, None, _) => None,
+    };
+    EventLine {
+        when: When::ago(event.at, visit.now),
+        tone: tone(event.kind),
+        kind: word(event.kind).replace('_', " "),
+        text: event.text,
+        by: event.by,
+        about,
+    }
+}
+
+fn tone(kind: EventKind) -> Tone {
+    match kind {
+        EventKind::DeploymentLive | EventKind::InstanceReady => Tone::Good,
+        EventKind::InstanceLost | EventKind::InstanceUnready | EventKind::DeploymentReturning => {
+            Tone::Bad
+        }
+        EventKind::DeploymentQueued
+        | EventKind::DeploymentStarted
+        | EventKind::DeploymentProgress
+        | EventKind::EnvironmentDestroying => Tone::Busy,
+        _ => Tone::Quiet,
+    }
+}

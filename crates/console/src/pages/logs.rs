@@ -1,0 +1,145 @@
+//! The log of an app: the last lines, by instance and by a search, live with script.
+
+use ark_model::api::{InstanceRow, LogLine, OutputStream, Page};
+use ark_model::{AppName, EnvName};
+use askama::Template;
+use axum::Router;
+use axum::extract::{Path, Query};
+use axum::response::Response;
+use axum::routing::get;
+use http::HeaderMap;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::Shared;
+use crate::shell::Shell;
+use crate::visit::{Answer, Visit};
+use crate::words::When;
+
+/// Lines that are looked at, and lines that are shown of them: the page stays small.
+const LINES_READ: u32 = 2_000;
+const LINES_SHOWN: usize = 300;
+const SHOWN_BYTES_MAX: usize = 64 << 10;
+/// The longest line that is shown, in characters.
+const LINE_CHARS_MAX: usize = 2_000;
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/e/{env}/{app}/logs", get(logs))
+        .route("/e/{env}/{app}/logs/stream", get(stream))
+}
+
+#[derive(Deserialize)]
+struct Filter {
+    #[serde(default)]
+    instance: String,
+    #[serde(default)]
+    q: String,
+    since: Option<Timestamp>,
+}
+
+#[derive(Template)]
+#[template(path = "logs.html")]
+struct Logs {
+    shell: Shell,
+    env: EnvName,
+    app: AppName,
+    q: String,
+    /// Short id, what is said of it, whether it is the chosen one.
+    instances: Vec<(String, String, bool)>,
+    lines: Vec<Line>,
+    hidden: usize,
+    /// Where new lines come from.
+    stream: String,
+}
+
+struct Line {
+    at: When,
+    instance: String,
+    class: &'static str,
+    text: String,
+}
+
+async fn logs(
+    visit: Visit,
+    Path((env, app)): Path<(EnvName, AppName)>,
+    Query(filter): Query<Filter>,
+) -> Answer {
+    let base = format!("/v1/environments/{env}/apps/{app}");
+    let known: Page<InstanceRow> = visit.get(&format!("{base}/instances?ended=true")).await?;
+    let of = instance_query(&filter.instance);
+    let text = visit.lines(&format!("{base}/logs?tail={LINES_READ}{of}")).await?;
+    let q = filter.q.to_lowercase();
+    let read: Vec<LogLine> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|line: &LogLine| q.is_empty() || line.text.to_lowercase().contains(&q))
+        .collect();
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    for line in read.iter().rev().take(LINES_SHOWN) {
+        bytes += line.text.len() + 160;
+        if bytes > SHOWN_BYTES_MAX {
+            break;
+        }
+        lines.push(Line {
+            at: When::clock(line.at),
+            instance: line.instance.clone(),
+            class: match line.stream {
+                OutputStream::Stdout => "out",
+                OutputStream::Stderr => "err",
+                OutputStream::Ark => "ark",
+            },
+            text: line.text.chars().take(LINE_CHARS_MAX).collect(),
+        });
+    }
+    lines.reverse();
+    let instances = known.items.iter().map(|row| {
+        let state = if row.state.is_alive() { "" } else { ", ended" };
+        (row.id.clone(), format!("{} ({}{state})", row.id, row.release), row.id == filter.instance)
+    });
+    let since = read.last().map_or(visit.now, |line| line.at);
+    let stream = format!("/e/{env}/{app}/logs/stream?since={since}{of}");
+    let instance = match filter.instance.as_str() {
+        "" => String::new(),
+        id => format!(" --instance {id}"),
+    };
+    let shell = visit
+        .shell(format!("Log of {app}"), "/")
+        .crumb("/", "Overview")
+        .crumb(format!("/environments/{env}"), &env)
+        .crumb(format!("/e/{env}/{app}"), &app)
+        .command(format!("ark logs {app} -e {env} --follow{instance}"));
+    visit.page(&Logs {
+        shell,
+        q: filter.q,
+        instances: instances.collect(),
+        hidden: read.len() - lines.len(),
+        lines,
+        stream,
+        env,
+        app,
+    })
+}
+
+/// `&instance=...`, when one is chosen.
+fn instance_query(instance: &str) -> String {
+    match instance {
+        "" => String::new(),
+        id => {
+            let id: String = form_urlencoded::byte_serialize(id.as_bytes()).collect();
+            format!("&instance={id}")
+        }
+    }
+}
+
+async fn stream(
+    visit: Visit,
+    Path((env, app)): Path<(EnvName, AppName)>,
+    Query(filter): Query<Filter>,
+    headers: HeaderMap,
+) -> Response {
+    let of = instance_query(&filter.instance);
+    let since = filter.since.unwrap_or(visit.now);
+    let base = format!("/v1/environments/{env}/apps/{app}/logs");
+    visit.pass(&format!("{base}?follow=true&tail=1000&since={since}{of}"), &headers).await
+}
