@@ -13,7 +13,7 @@ use harness::{Ark, ENV, Sample, ark, eventually, last_json, state, words};
 use serde_json::Value;
 
 /// Every command a user sees.
-const COMMANDS: [&str; 35] = [
+const COMMANDS: [&str; 39] = [
     "up",
     "down",
     "server",
@@ -43,6 +43,10 @@ const COMMANDS: [&str; 35] = [
     "restart",
     "scale",
     "exec",
+    "run",
+    "runs",
+    "cron",
+    "cron trigger",
     "config",
     "env",
     "token",

@@ -128,6 +128,12 @@ commands! {
         Scale scale "scale"
         /// Run a command beside an instance
         Exec exec "exec"
+        /// Run a job, or a command with any app's release, to its end
+        Run run "run"
+        /// Show the runs of an app, and what they wrote
+        Runs runs "runs"
+        /// Show schedules; trigger, pause and resume them
+        Cron cron "cron"
     }
     #[doc = "Workflows"] {
         /// Define workflows, start, look at and steer executions

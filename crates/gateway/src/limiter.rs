@@ -21,12 +21,24 @@ const MAX: u32 = 1_000;
 #[derive(Debug)]
 pub(crate) struct RouteShared {
     in_flight: AtomicU32,
+    /// Requests that wait for a target.
+    held: AtomicU32,
     /// The limit found last; 0 before there is one.
     found: AtomicU32,
     adapting: Mutex<Option<Adapting>>,
     bucket: Bucket,
     clients: Clients,
     began: Instant,
+}
+
+/// A request that waits for a target.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<RouteShared>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Relaxed);
+    }
 }
 
 /// A rule at work, and what it was made from.
@@ -85,6 +97,7 @@ impl Default for RouteShared {
     fn default() -> Self {
         Self {
             in_flight: AtomicU32::new(0),
+            held: AtomicU32::new(0),
             found: AtomicU32::new(0),
             adapting: Mutex::new(None),
             bucket: Bucket::default(),
@@ -95,6 +108,17 @@ impl Default for RouteShared {
 }
 
 impl RouteShared {
+    /// Counts a request that waits for a target, until the answer is dropped.
+    pub(crate) fn hold(self: &Arc<Self>) -> Held {
+        self.held.fetch_add(1, Relaxed);
+        Held(self.clone())
+    }
+
+    /// How many wait now.
+    pub(crate) fn held(&self) -> u32 {
+        self.held.load(Relaxed)
+    }
+
     /// Lets a request in, or says which limit forbids it. `None` where the route has no
     /// concurrency limit.
     pub(crate) fn enter(

@@ -243,7 +243,8 @@ impl Registry {
             let mut counters = counters::sum(&record.cells);
             let stall = record.cells.iter().map(Cells::take_stall_ms).max().unwrap_or(0);
             counters.stall_max_ms = record.stalls.report(seq, stall);
-            routes.push(RouteReport { route: key.clone(), counters });
+            let held = record.shared.held();
+            routes.push(RouteReport { route: key.clone(), counters, held });
         }
         (targets, routes)
     }

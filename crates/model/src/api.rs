@@ -13,6 +13,7 @@ mod environments;
 mod images;
 mod problem;
 mod releases;
+mod runs;
 mod server;
 mod streams;
 mod tokens;
@@ -42,6 +43,7 @@ pub use releases::{
     ChangeKind, ConfigChange, DefinitionChange, DiffQuery, ReleaseConfigEntry, ReleaseDetail,
     ReleaseDiff, ReleaseRow, TextChange,
 };
+pub use runs::{AttemptView, CronView, CronsQuery, RunRequest, RunStopRequest, RunView};
 pub use server::{
     Capability, CheckOutcome, DoctorCheck, DoctorReport, EngineView, GatewayView, GcReport, Health,
     ServerInfo, ShutdownRequest,

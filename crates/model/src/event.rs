@@ -50,6 +50,16 @@ pub enum EventKind {
     InstanceLost,
     /// An app was scaled, restarted, stopped or started.
     AppChanged,
+    /// A schedule was paused or goes on.
+    CronChanged,
+    /// A run was made, by its schedule or because somebody asked.
+    RunCreated,
+    /// A run's attempt began, or failed and is tried again.
+    RunProgress,
+    /// A run ended; the text says how.
+    RunEnded,
+    /// Firings of a schedule were skipped or missed.
+    RunSkipped,
     /// A gateway came, went, or was replaced.
     Gateway,
     /// Configuration was read with its secret values, for a run on somebody's own machine.

@@ -288,6 +288,9 @@ pub struct RouteReport {
     pub route: RouteKey,
     /// What has been counted.
     pub counters: Counters,
+    /// Requests that wait for a target now.
+    #[serde(default)]
+    pub held: u32,
 }
 
 /// The counters of a gateway process before this one: of one that was killed, as of its last

@@ -129,6 +129,10 @@ uuid_id!(
     InstanceId
 );
 uuid_id!(
+    /// One run of work that ends. UUIDv7. People see its number.
+    RunId
+);
+uuid_id!(
     /// One life of a gateway process; counters are cumulative within it.
     BootId
 );

@@ -22,6 +22,7 @@ pub mod receipt;
 pub mod release;
 pub mod rollout;
 pub mod route;
+pub mod run;
 pub mod traffic;
 pub mod workflow;
 
@@ -29,7 +30,7 @@ pub use deployment::{Deployment, DeploymentState};
 pub use diagnosis::Diagnosis;
 pub use ids::{
     AppName, BootId, DeploymentId, EnvName, Generation, InstanceId, NameError, ReleaseNumber,
-    Sha256,
+    RunId, Sha256,
 };
 pub use instance::{InstanceState, ObservedInstance};
 pub use judgement::{Judgement, Verdict};

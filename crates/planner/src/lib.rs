@@ -16,6 +16,7 @@ pub mod queue;
 mod replacing;
 mod returning;
 pub mod rollout;
+pub mod runs;
 pub mod stepping;
 pub mod time;
 pub mod watch;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ark_model::definition::{Definition, DeployPolicy, Hooks, Quantity, Readiness, Step, Strategy};
+use ark_model::definition::{
+    Definition, DeployPolicy, Hooks, Quantity, Readiness, RunKind, Step, Strategy,
+};
 use ark_model::environment::EnvKind;
 
 /// How one release is rolled out, in one environment.
@@ -12,6 +14,8 @@ pub struct Policy {
     pub strategy: Strategy,
     /// Instances that the definition asks for when nobody scaled.
     pub count: u32,
+    /// Whether somebody can scale.
+    pub scales: bool,
     /// Instances above the wanted number while replacing; rounded up.
     pub max_surge: Quantity,
     /// Instances below the wanted number while replacing; rounded down.
@@ -88,11 +92,20 @@ impl Policy {
             Readiness::Checks(_) => ReadyBy::Probe,
             Readiness::RunsFor(time) => ReadyBy::Running(time),
         };
+        // Two daemons on one node would be in each other's way: each node's goes before the new one
+        // comes, one node at a time.
+        let daemon = definition.run.kind == RunKind::Daemon;
+        let strategy = if daemon { Strategy::Rolling } else { strategy };
+        let (max_surge, max_unavailable) = match daemon {
+            true => (Quantity::Count(0), Quantity::Count(1)),
+            false => (deploy.max_surge, deploy.max_unavailable),
+        };
         Self {
             strategy,
             count: definition.count(),
-            max_surge: deploy.max_surge,
-            max_unavailable: deploy.max_unavailable,
+            scales: definition.scales(),
+            max_surge,
+            max_unavailable,
             min_healthy_time,
             ready_timeout: deploy.ready_timeout.get(),
             progress_deadline: deploy.progress_deadline.get(),
@@ -108,6 +121,11 @@ impl Policy {
         }
     }
 
+    /// Instances that are wanted, when `ark scale` said so much.
+    pub fn wanted(&self, scale: Option<u32>) -> u32 {
+        scale.filter(|_| self.scales).unwrap_or(self.count)
+    }
+
     /// Instances above `wanted` while replacing. Never so few that nothing could move: with no
     /// surge and nothing allowed to be missing, one above is taken.
     pub fn surge(&self, wanted: u32) -> u32 {
@@ -118,5 +136,25 @@ impl Policy {
     /// Instances that may be missing while replacing.
     pub fn unavailable(&self, wanted: u32) -> u32 {
         self.max_unavailable.of_rounded_down(wanted).min(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ark_model::definition::Run;
+
+    #[test]
+    fn a_daemon_goes_before_the_next_one_comes() {
+        let daemon = Definition::of_run(Run::of_kind(RunKind::Daemon));
+        let policy = Policy::of(&daemon, EnvKind::Permanent, Strategy::Canary);
+        assert_eq!(policy.strategy, Strategy::Rolling);
+        for nodes in [1, 2, 7] {
+            assert_eq!((policy.surge(nodes), policy.unavailable(nodes)), (0, 1), "{nodes} nodes");
+        }
+        assert_eq!(policy.wanted(Some(5)), 1, "nobody scales it");
+        let worker = Definition::of_run(Run::of_kind(RunKind::Worker));
+        let policy = Policy::of(&worker, EnvKind::Permanent, Strategy::Rolling);
+        assert_eq!((policy.surge(1), policy.wanted(Some(5))), (1, 5));
     }
 }

@@ -397,7 +397,7 @@ pub(crate) fn target<'a>(
     Target {
         release,
         count: match release {
-            Some(_) => input.app.scale.unwrap_or(policy.count),
+            Some(_) => policy.wanted(input.app.scale),
             None => 0,
         },
         restart_before: input.app.restart_before,

@@ -124,7 +124,7 @@ fn old_side<'a>(input: &Input<'a>, base: ReleaseNumber) -> Beside<'a> {
     let policy = input.live_policy.unwrap_or_else(|| fallback());
     Beside {
         release: base,
-        hold: Hold::At(input.app.scale.unwrap_or(policy.count)),
+        hold: Hold::At(policy.wanted(input.app.scale)),
         policy,
         start_after: input.app.start_after,
     }

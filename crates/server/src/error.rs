@@ -59,6 +59,14 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
+    /// A setting in the server's environment cannot be used.
+    #[error("{name} cannot be used: {detail}")]
+    Setting {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
     /// A gateway serves this data directory at another address.
     #[error(
         "a gateway of this data directory serves {found}, not {wanted}; stop it with `ark down`, or leave out --http"

@@ -253,6 +253,7 @@ fn load(
             discovery: discovery.remove(key).unwrap_or_default(),
             network: networks.get(env).copied(),
             division: running.as_ref().map(Division::of).unwrap_or_default(),
+            stopped: state.stopped,
         };
         all.push((key.clone(), Some((rank, records))));
     }

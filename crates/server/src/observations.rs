@@ -85,6 +85,8 @@ struct Inner {
     traffic: BTreeMap<AppKey, VecDeque<Bucket>>,
     last: HashMap<(BootId, RouteKey, Option<InstanceId>), Counters>,
     dirty: HashSet<AppKey>,
+    /// Apps whose instances are started by requests, and when the last request was seen.
+    used: HashMap<AppKey, Option<Timestamp>>,
     /// Sums for who asks for metrics.
     totals: Totals,
 }
@@ -267,6 +269,9 @@ impl Observations {
             let key = (target.route.env.clone(), target.route.app.clone());
             let last = (report.boot, target.route.clone(), Some(target.instance));
             inner.measure(&key, target, report.boot, now);
+            if target.in_flight + target.streams > 0 {
+                inner.use_(&key, now);
+            }
             inner.count((key, Some(target.release)), last, &target.counters, now);
             if target.readiness.is_none() && target.in_flight == 0 && target.streams == 0 {
                 inner.last.remove(&(report.boot, target.route.clone(), Some(target.instance)));
@@ -275,6 +280,12 @@ impl Observations {
         }
         for route in &report.routes {
             let key = (route.route.env.clone(), route.route.app.clone());
+            if route.held > 0 {
+                inner.use_(&key, now);
+                if inner.used.contains_key(&key) {
+                    inner.dirty.insert(key.clone());
+                }
+            }
             let place = (report.boot, route.route.clone(), None);
             inner.count((key, None), place, &route.counters, now);
         }
@@ -322,11 +333,18 @@ impl Observations {
             .min_by_key(|r| (r.ready, std::cmp::Reverse(r.since)))
     }
 
+    /// When a request of the app was last seen waiting, inside or done; `None` when none was since this
+    /// was first asked. From then on the app is looked at when a request waits.
+    pub fn last_used(&self, key: &AppKey) -> Option<Timestamp> {
+        *self.inner().used.entry(key.clone()).or_insert(None)
+    }
+
     /// Environments are gone: their recent traffic is nobody's any more.
     pub fn forget_environments(&self, gone: &[EnvName]) {
         let mut inner = self.inner();
         inner.traffic.retain(|(env, _), _| !gone.contains(env));
         inner.measures.retain(|(env, _), _| !gone.contains(env));
+        inner.used.retain(|(env, _), _| !gone.contains(env));
     }
 
     /// What the table in force does with an instance.
@@ -502,6 +520,13 @@ impl Inner {
         }
     }
 
+    /// A request of the app was seen.
+    fn use_(&mut self, key: &AppKey, now: Timestamp) {
+        if let Some(last) = self.used.get_mut(key) {
+            *last = Some(now);
+        }
+    }
+
     fn count(
         &mut self,
         (key, release): (AppKey, Option<ReleaseNumber>),
@@ -518,6 +543,7 @@ impl Inner {
         if served + failed == 0 {
             return;
         }
+        self.use_(&key, now);
         let at = now.as_second() / BUCKET_SECONDS;
         let buckets = self.traffic.entry(key).or_default();
         if buckets.back().is_none_or(|b| b.at != at) {

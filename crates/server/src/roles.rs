@@ -32,6 +32,7 @@ use crate::error::ServerError;
 use crate::observations::Observations;
 use crate::state::{ServerState, Shutdown};
 use crate::webhooks::HttpWebhooks;
+use crate::workflows::http::{Calls, HttpCaller, Ranges};
 use crate::workflows::objects::FileObjects;
 use crate::workflows::{SystemEntropy, WorkflowWorld, Workflows};
 use crate::world::{CONTROLLER_LEASE, Fence, Settings, SystemClock, SystemHost, SystemIds, World};
@@ -218,7 +219,8 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
         entropy: Arc::new(SystemEntropy),
         fence,
     })
-    .with_objects(Arc::new(FileObjects::new(data_dir.join("objects"))));
+    .with_objects(Arc::new(FileObjects::new(data_dir.join("objects"))))
+    .with_calls(calls(&keyring)?);
     let state = Arc::new(ServerState::new(
         store,
         blobs,
@@ -274,6 +276,12 @@ fn start_tasks(
         let why = tasks::hooks::run(w).await;
         tracing::error!(error = &why as &dyn std::error::Error, "hooks are no longer driven");
         "the hooks of deployments"
+    });
+    let w = world.clone();
+    tasks.spawn(async move {
+        let why = tasks::runs::run(w).await;
+        tracing::error!(error = &why as &dyn std::error::Error, "runs are no longer driven");
+        "the loop of runs"
     });
     let w = world.clone();
     tasks.spawn(async move {
@@ -370,7 +378,7 @@ impl Running {
                 .store
                 .write(|tx| -> Result<usize, StoreError> {
                     tx.put_meta("halt", "asked")?;
-                    Ok(tx.alive_instances()?.len())
+                    Ok(tx.alive_instances()?.len() + tx.active_runs()?.len())
                 })
                 .await;
             match alive {
@@ -409,6 +417,18 @@ impl Running {
         });
         stream::iter(kills).buffer_unordered(KILLS_AT_ONCE).collect::<Vec<()>>().await;
     }
+}
+
+/// The variable that lets workflows call addresses in the server's own neighbourhood.
+const HTTP_ALLOW: &str = "ARK_HTTP_INVOKE_ALLOW";
+
+/// What tasks call over HTTP with.
+fn calls(keyring: &Keyring) -> Result<Calls, ServerError> {
+    let wrong = |detail: String| ServerError::Setting { name: HTTP_ALLOW, detail };
+    let text = std::env::var(HTTP_ALLOW).unwrap_or_default();
+    let ranges: Ranges = text.parse().map_err(wrong)?;
+    let caller = HttpCaller::new(ranges).map_err(wrong)?;
+    Ok(Calls { caller: Arc::new(caller), keyring: Arc::new(keyring.clone()) })
 }
 
 /// Processes, and containers where a Docker engine answers.

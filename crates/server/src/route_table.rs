@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ark_model::definition::{Definition, Expose, HealthCheckKind, Protocol, Strategy};
+use ark_model::definition::{Definition, Expose, HealthCheckKind, Protocol, RunKind, Strategy};
 use ark_model::instance::{InstanceRecord, InstanceState};
 use ark_model::route::{
     ContainerNetwork, Probe, ProbeCheck, Route, RouteKey, RouteLimits, RouteProtocol, Target,
@@ -46,6 +46,8 @@ pub struct AppRecords {
     pub network: Option<ContainerNetwork>,
     /// How the traffic is divided.
     pub division: Division,
+    /// Whether the app is stopped: then no request waits for an instance that nobody starts.
+    pub stopped: bool,
 }
 
 /// How the running deployment divides the traffic.
@@ -219,10 +221,13 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
             None => Vec::new(),
         },
         discovery_port,
-        limits: RouteLimits {
-            hold_ms,
-            hold_empty: records.division == Division::Held,
-            ..RouteLimits::default()
+        limits: match on_demand(records) {
+            Some(definition) => on_demand_limits(definition, hold_ms),
+            None => RouteLimits {
+                hold_ms,
+                hold_empty: records.division == Division::Held,
+                ..RouteLimits::default()
+            },
         },
         split: match &records.division {
             Division::Split(split) => Some(split.clone()),
@@ -230,6 +235,30 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
         },
         maintenance: None,
         targets: records.instances.iter().filter_map(|i| target(records, expose, i)).collect(),
+    }
+}
+
+/// The definition in force of an app whose instance is started by requests.
+fn on_demand(records: &AppRecords) -> Option<&Definition> {
+    let release = records.shapes.first().filter(|_| !records.stopped)?;
+    let definition = records.definitions.get(release)?;
+    (definition.run.kind == RunKind::Lambda).then_some(&**definition)
+}
+
+/// The first request waits for the instance that it starts; a call has the time and the company that
+/// the definition allows.
+fn on_demand_limits(definition: &Definition, hold_ms: u64) -> RouteLimits {
+    let default = RouteLimits::default();
+    let start = definition.deploy.ready_timeout.get().as_millis();
+    let lambda = definition.lambda.as_ref();
+    RouteLimits {
+        hold_ms: hold_ms.max(u64::try_from(start).unwrap_or(u64::MAX)),
+        hold_empty: true,
+        response_header_ms: lambda
+            .and_then(|l| l.timeout)
+            .map_or(default.response_header_ms, |seconds| u64::from(seconds) * 1_000),
+        concurrency_max: lambda.and_then(|l| l.max_concurrent).unwrap_or(0),
+        ..default
     }
 }
 
@@ -363,6 +392,7 @@ mod tests {
             discovery: [("default".to_owned(), 17_000)].into(),
             network: Some(ContainerNetwork { address: [172, 18, 0, 1].into(), prefix: 16 }),
             division: Division::Even,
+            stopped: false,
         }
     }
 

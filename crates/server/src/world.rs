@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ark_engine::Engine;
-use ark_model::{DeploymentId, InstanceId};
+use ark_model::{DeploymentId, InstanceId, RunId};
 use ark_planner::Planted;
 use ark_store::{Blobs, Keyring, Store};
 use async_trait::async_trait;
@@ -36,6 +36,10 @@ pub trait Ids: Send + Sync + fmt::Debug {
     fn instance(&self) -> InstanceId;
     /// A new deployment.
     fn deployment(&self) -> DeploymentId;
+    /// A new run.
+    fn run(&self) -> RunId {
+        RunId(self.instance().0)
+    }
 }
 
 /// The machine the instances run on.

@@ -391,7 +391,7 @@ impl Client {
         self.delete(&format!("/v1/tokens/{}", segment(id))).await
     }
 
-    async fn act<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    pub(super) async fn act<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.json(|| self.request(Method::POST, path)).await
     }
 

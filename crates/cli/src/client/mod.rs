@@ -8,6 +8,7 @@ pub(crate) mod discovery;
 mod endpoints;
 pub(crate) mod exec;
 pub(crate) mod follow;
+pub(crate) mod runs;
 pub(crate) mod sse;
 pub(crate) mod upload;
 pub(crate) mod workflows;

@@ -167,7 +167,10 @@ impl Passage {
         }
         self.waited = true;
         self.tried.clear();
+        // Counted until this is dropped, be it in the middle.
+        let counted = self.found.shared.hold();
         let admitted = self.hold(watch).await;
+        drop(counted);
         self.worker.unhold(&self.slot);
         admitted
     }

@@ -87,6 +87,8 @@ problem_codes! {
     ReleaseNotFound "release-not-found" 404 NotFound "no such release"
     /// The instance does not exist.
     InstanceNotFound "instance-not-found" 404 NotFound "no such instance"
+    /// The run does not exist, or was forgotten.
+    RunNotFound "run-not-found" 404 NotFound "no such run"
     /// The token does not exist.
     TokenNotFound "token-not-found" 404 NotFound "no such token"
     /// The workflow, its definition or a state resource does not exist.
@@ -117,6 +119,12 @@ problem_codes! {
     InstanceNotRunning "instance-not-running" 409 Conflict "the instance is not running"
     /// The workflow does not stand where it must for this.
     WorkflowConflict "workflow-conflict" 409 Conflict "the workflow does not allow this now"
+    /// The app is stopped, so that nothing of it runs.
+    AppStopped "app-stopped" 409 Conflict "the app is stopped"
+    /// Runs of the app go on, and no other may begin beside them.
+    RunsGoOn "runs-go-on" 409 Conflict "runs of the app go on"
+    /// The app follows no schedule.
+    NotCron "not-cron" 409 Conflict "the app follows no schedule"
     /// A newer writer has taken over.
     StaleWriter "stale-writer" 409 Conflict "someone else has changed it meanwhile"
     /// The body is larger than allowed.

@@ -215,9 +215,22 @@ impl Definition {
         }
     }
 
-    /// The number of instances before anyone scales: `autoscaling.min_count`, else 1.
+    /// The number of instances before anyone scales: `autoscaling.min_count`, else 1; none of an app
+    /// whose instances are started by runs or by requests.
     pub fn count(&self) -> u32 {
-        self.autoscaling.min_count.unwrap_or(1)
+        match self.run.kind {
+            RunKind::Service | RunKind::Worker => self.autoscaling.min_count.unwrap_or(1),
+            RunKind::Daemon => 1,
+            RunKind::Cron | RunKind::Job | RunKind::Lambda => 0,
+        }
+    }
+
+    /// Whether `ark scale` has a say in the number of instances.
+    pub const fn scales(&self) -> bool {
+        match self.run.kind {
+            RunKind::Service | RunKind::Worker => true,
+            RunKind::Daemon | RunKind::Lambda | RunKind::Cron | RunKind::Job => false,
+        }
     }
 
     /// The strategy in an environment: `deploy_config.canaryInProd` means canary in production.

@@ -58,6 +58,10 @@ struct FileRun {
     timezone: Option<String>,
     overlap: Overlap,
     missed: Missed,
+    jitter: Option<DurationText>,
+    retries: Option<u32>,
+    timeout: Option<DurationText>,
+    keep_warm: Option<DurationText>,
     stop_signal: StopSignal,
     stop_grace: Option<DurationText>,
     architecture: Option<Architecture>,
@@ -113,8 +117,11 @@ enum CheckType {
 /// reported as a finding instead of a panic.
 pub(super) fn definition(parts: JsonMap<String, Json>) -> Result<Definition, serde_json::Error> {
     let file = File::deserialize(Json::Object(parts))?;
-    let expose: Vec<Expose> = file.expose.into_iter().map(port).collect();
+    let mut expose: Vec<Expose> = file.expose.into_iter().map(port).collect();
     let run = run(file.run, expose.is_empty());
+    if run.kind == RunKind::Lambda && expose.is_empty() {
+        expose.push(on_demand_port());
+    }
     let lambda = match (file.lambda, file.events) {
         (lambda, None) => lambda,
         (lambda, Some(old)) => {
@@ -159,6 +166,9 @@ pub(super) fn definition(parts: JsonMap<String, Json>) -> Result<Definition, ser
     })
 }
 
+/// The port inside a container on which a function answers when its file names none.
+const LAMBDA_PORT: u16 = 8080;
+
 fn run(file: FileRun, no_ports: bool) -> Run {
     let by_ports = if no_ports { RunKind::Worker } else { RunKind::Service };
     let text = file.r#type.as_deref().unwrap_or("docker");
@@ -183,6 +193,10 @@ fn run(file: FileRun, no_ports: bool) -> Run {
         timezone: file.timezone,
         overlap: file.overlap,
         missed: file.missed,
+        jitter: file.jitter,
+        retries: file.retries.unwrap_or(0),
+        timeout: file.timeout,
+        keep_warm: file.keep_warm,
         stop_signal: file.stop_signal,
         stop_grace: file.stop_grace.unwrap_or(STOP_GRACE),
         architecture: file.architecture,
@@ -204,6 +218,13 @@ fn port(file: FileExpose) -> Expose {
         load_balancer_proto: file.load_balancer_proto,
         ..plain
     }
+}
+
+/// Where a function without ports of its own is called. It is started while a request waits, so it is
+/// looked at often.
+fn on_demand_port() -> Expose {
+    let check = HealthCheck { interval: DurationText::from_millis(100), ..HealthCheck::default() };
+    Expose { health_check: check, ..Expose::new("default", LAMBDA_PORT) }
 }
 
 fn health_check(file: FileHealthCheck) -> HealthCheck {

@@ -92,11 +92,17 @@ pub fn not_enforced(definition: &Definition, engine: EngineKind) -> Vec<NotEnfor
         "telemetry",
         "Ark's own metrics are always on; nothing is sent to the exporters named here",
     );
-    add(
-        definition.lambda.is_some(),
-        "lambda",
-        "no engine of Ark calls functions from event sources",
-    );
+    if let Some(lambda) = &definition.lambda {
+        for name in lambda.events.keys() {
+            let path = format!("lambda.Events.{name}");
+            add(true, &path, "Ark calls functions by requests; it reads no event sources");
+        }
+        add(
+            lambda.no_vpc.is_some(),
+            "lambda.NoVPC",
+            "there is no private network to be outside of",
+        );
+    }
     add(
         definition.build.is_some() && process,
         "build",

@@ -51,11 +51,28 @@ impl Rules<'_, '_, '_> {
             );
         }
         if run.kind != RunKind::Cron {
-            for key in ["schedule", "timezone", "overlap", "missed"] {
+            for key in ["schedule", "timezone", "overlap", "missed", "jitter"] {
                 let path = format!("run.{key}");
                 if self.has(&path) {
                     let message =
                         format!("`{path}` is for apps of type cron; this one is a {}", run.kind);
+                    self.add(Code::WrongKind, &path, message);
+                }
+            }
+        }
+        if run.kind != RunKind::Lambda && self.has("run.keep_warm") {
+            let message =
+                format!("`run.keep_warm` is for apps of type lambda; this one is a {}", run.kind);
+            self.add(Code::WrongKind, "run.keep_warm", message);
+        }
+        if !run.kind.ends() {
+            for key in ["retries", "timeout"] {
+                let path = format!("run.{key}");
+                if self.has(&path) {
+                    let message = format!(
+                        "`{path}` is for apps of type cron and job; this one is a {}",
+                        run.kind
+                    );
                     self.add(Code::WrongKind, &path, message);
                 }
             }
@@ -269,8 +286,8 @@ impl Rules<'_, '_, '_> {
         let definition = self.definition;
         let kind = definition.run.kind;
         let (ends, alone) = match kind {
-            RunKind::Cron | RunKind::Job | RunKind::Lambda => (true, true),
-            RunKind::Daemon => (false, true),
+            RunKind::Cron | RunKind::Job => (true, true),
+            RunKind::Daemon | RunKind::Lambda => (false, true),
             RunKind::Service | RunKind::Worker => (false, false),
         };
         if ends && !definition.expose.is_empty() {

@@ -26,6 +26,14 @@ pub enum RunKind {
 }
 
 impl RunKind {
+    /// Whether its instances run to their end, started by runs and not kept running.
+    pub const fn ends(self) -> bool {
+        match self {
+            Self::Cron | Self::Job => true,
+            Self::Service | Self::Worker | Self::Daemon | Self::Lambda => false,
+        }
+    }
+
     /// The word used in files, output and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -167,6 +175,19 @@ pub struct Run {
     /// What happens to missed firings.
     #[serde(default)]
     pub missed: Missed,
+    /// Each firing of a schedule is late by a fixed time below this, so that apps with the same
+    /// schedule do not all begin at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<DurationText>,
+    /// How often a run of a `cron` or `job` app is tried again after a failure.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: u32,
+    /// How long one attempt of a run may take; a day when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationText>,
+    /// How long an instance of a `lambda` is kept after its last request; five minutes when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_warm: Option<DurationText>,
     /// The signal that asks an instance to end.
     #[serde(default)]
     pub stop_signal: StopSignal,
@@ -184,6 +205,10 @@ pub struct Run {
 /// SIGKILL follows the stop signal after this time unless the file says otherwise.
 pub(super) const STOP_GRACE: DurationText = DurationText::from_secs(30);
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 fn default_stop_grace() -> DurationText {
     STOP_GRACE
 }
@@ -199,6 +224,10 @@ impl Run {
             timezone: None,
             overlap: Overlap::default(),
             missed: Missed::default(),
+            jitter: None,
+            retries: 0,
+            timeout: None,
+            keep_warm: None,
             stop_signal: StopSignal::default(),
             stop_grace: STOP_GRACE,
             architecture: None,

@@ -77,9 +77,9 @@ const KINDS: &[(&str, RunKind, u32)] = &[
     ("current/sfncli__sfncli.yml", RunKind::Worker, 1),
     ("current/workflow-manager__workflow-manager.yml", RunKind::Service, 16),
     ("current/ebs-snapshots__ebs-snapshots.yml", RunKind::Worker, 1),
-    ("current/ddb-to-es__ddb-to-es.yml", RunKind::Lambda, 1),
-    ("past/ddb-to-es__ddb-to-es__00c3c183.yml", RunKind::Lambda, 1),
-    ("current/batchcli__batchcli.yml", RunKind::Job, 1),
+    ("current/ddb-to-es__ddb-to-es.yml", RunKind::Lambda, 0),
+    ("past/ddb-to-es__ddb-to-es__00c3c183.yml", RunKind::Lambda, 0),
+    ("current/batchcli__batchcli.yml", RunKind::Job, 0),
     ("current/godoc-docker__godoc-docker.yml", RunKind::Service, 1),
 ];
 

@@ -154,9 +154,12 @@ async fn scale(
         let detail = format!("{count} instances are not allowed: 0 to {SCALE_MAX}");
         return Err(ApiError::new(ProblemCode::InvalidValue, detail));
     }
-    change(state, caller, env, app, move |_, wanted, _| {
+    change(state, caller, env, app, move |tx, wanted, _| {
         if wanted.scale == request.count {
             return Ok(None);
+        }
+        if request.count.is_some() {
+            scales(tx, wanted)?;
         }
         wanted.scale = request.count;
         wanted.start_after = None;
@@ -168,6 +171,18 @@ async fn scale(
         Ok(Some(format!("{} was scaled to {to}", place(&wanted.env, &wanted.app))))
     })
     .await
+}
+
+/// Refuses a number for an app whose kind of work knows no such number.
+fn scales(tx: &WriteTx, wanted: &AppState) -> Result<(), ApiError> {
+    let Some(live) = wanted.live else { return Ok(()) };
+    let definition = find::release(tx, &wanted.env, &wanted.app, live)?.content.definition;
+    if definition.scales() {
+        return Ok(());
+    }
+    let detail =
+        format!("`{}` is a {}, which has no number of instances", wanted.app, definition.run.kind);
+    Err(ApiError::new(ProblemCode::InvalidValue, detail))
 }
 
 async fn restart(

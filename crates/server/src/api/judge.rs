@@ -4,7 +4,7 @@
 use ark_model::api::{DeployRequest, DiagnosticView, ProblemCode};
 use ark_model::artifact::Artifact;
 use ark_model::definition::{
-    self, Definition, Diagnostic, LaunchFile, RunKind, Severity, Strategy, check_runnable,
+    self, Definition, Diagnostic, LaunchFile, Severity, Strategy, check_runnable,
 };
 use ark_model::release::ReleaseContent;
 use ark_model::{AppName, EnvName};
@@ -50,7 +50,6 @@ pub(super) fn judge(
             Wanted { definition, artifact, warnings }
         }
     };
-    check_carried_out(&wanted.definition, app)?;
     let engine = engine(&wanted.artifact);
     check_runnable(&wanted.definition, engine).map_err(|found| not_runnable(&found, app))?;
     check_artifact(&wanted.artifact, engine, app)?;
@@ -89,30 +88,6 @@ fn not_runnable(found: &Diagnostic, app: &AppName) -> ApiError {
         .diagnostics(vec![found.into()])
 }
 
-/// Refuses what this server would not do as the file says: a migration that is left out without a
-/// word, or a nightly job that runs all day, is worse than a deployment that is refused.
-fn check_carried_out(definition: &Definition, app: &AppName) -> Result<(), ApiError> {
-    let refused = |what: &str, remedy: &str| {
-        let detail = format!("`{app}` cannot run here: {what}, and {remedy}");
-        Err(ApiError::new(ProblemCode::NotRunnable, detail))
-    };
-    match definition.run.kind {
-        RunKind::Service | RunKind::Worker | RunKind::Daemon => Ok(()),
-        RunKind::Cron => refused(
-            "this server does not run `run.type: cron` yet",
-            "as a worker it would run all the time",
-        ),
-        RunKind::Job => refused(
-            "this server does not run `run.type: job` yet",
-            "as a worker it would be started again after its end",
-        ),
-        RunKind::Lambda => refused(
-            "this server does not run `run.type: lambda` yet",
-            "as a service it needs `expose` and a program that answers HTTP",
-        ),
-    }
-}
-
 fn check_artifact(
     artifact: &Artifact,
     engine: definition::EngineKind,
@@ -144,27 +119,6 @@ pub(super) fn strategy(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_would_not_be_done_as_the_file_says_is_refused() {
-        let app: AppName = "web".parse().expect("a name");
-        let read = |text: &str| match definition::parse("web.yml", text.as_bytes()).into_result() {
-            Ok((LaunchFile::App(definition), _)) => check_carried_out(&definition, &app),
-            other => panic!("{text}: {other:?}"),
-        };
-        for (text, said) in [
-            ("run: {type: cron, schedule: \"0 3 * * *\"}", "cron"),
-            ("run: {type: job}", "job"),
-            ("run: {type: lambda}", "lambda"),
-        ] {
-            let error = read(text).expect_err(text);
-            assert_eq!(error.problem().exit_code, 2, "{text}");
-            assert!(error.problem().detail.contains(said), "{}", error.problem().detail);
-        }
-        for text in ["{}", "run: {type: daemon}", "run: {type: docker}"] {
-            assert!(read(text).is_ok(), "{text}");
-        }
-    }
 
     #[test]
     fn what_is_asked_for_stands_over_the_launch_file() {

@@ -16,6 +16,7 @@ mod apps;
 mod artifacts;
 mod config;
 mod console;
+mod crons;
 mod deployments;
 mod diff;
 mod doctor;
@@ -39,6 +40,7 @@ mod operation;
 mod plan;
 mod releases;
 mod resolve;
+mod runs;
 mod serve;
 mod server_info;
 mod stream;
@@ -61,11 +63,28 @@ pub use error::{ApiError, PROBLEM_JSON};
 pub use operation::{Access, Content, Deadline, Operation, SchemaOf, Shared};
 pub use serve::serve;
 
+/// A run that something else than a request asks for, under the rules of `startRun`.
+///
+/// # Errors
+/// As that operation.
+pub(crate) fn create_run(
+    tx: &mut ark_store::WriteTx,
+    id: ark_model::RunId,
+    (env, app): (&ark_model::EnvName, &ark_model::AppName),
+    request: &ark_model::api::RunRequest,
+    by: &str,
+    now: jiff::Timestamp,
+) -> Result<ark_model::run::RunRecord, ApiError> {
+    runs::check(request)?;
+    let act = intents::Act { by: by.to_owned(), now };
+    runs::create(tx, id, env, app, request, &act)
+}
+
 use crate::workflows::wire;
 
 /// Every operation, in the order of the document.
 pub fn operations() -> Vec<Operation> {
-    let sections: [(&'static str, Vec<Operation>); 14] = [
+    let sections: [(&'static str, Vec<Operation>); 15] = [
         ("server", server_info::operations()),
         ("environments", environments::operations()),
         ("apps", apps::operations().into_iter().chain(traffic::operations()).collect()),
@@ -78,6 +97,7 @@ pub fn operations() -> Vec<Operation> {
             deployments::operations().into_iter().chain(wishes::operations()).collect(),
         ),
         ("releases", releases::operations()),
+        ("runs", runs::operations().into_iter().chain(crons::operations()).collect()),
         ("logs", logs::operations()),
         ("events", events::operations()),
         ("tokens", tokens::operations()),

@@ -63,20 +63,24 @@ impl Housekeeping {
         let hooks = hooks::instances(&unfinished);
         let listed: Vec<_> = listed.into_iter().filter(|i| !hooks.contains(&i.id)).collect();
         let ids: Vec<InstanceId> = listed.iter().map(|i| i.id).collect();
-        let records = world
+        let (records, of_runs) = world
             .store
-            .read(move |tx| -> Result<HashMap<InstanceId, InstanceRecord>, StoreError> {
-                let mut records = HashMap::new();
+            .read(move |tx| -> Result<_, StoreError> {
+                let mut records: HashMap<InstanceId, InstanceRecord> = HashMap::new();
+                let mut of_runs: HashSet<InstanceId> = HashSet::new();
                 for id in ids {
                     records.extend(tx.instance(id)?.map(|record| (id, record)));
+                    if tx.run_of_instance(id)?.is_some_and(|run| run.is_active()) {
+                        of_runs.insert(id);
+                    }
                 }
-                Ok(records)
+                Ok((records, of_runs))
             })
             .await?;
         let mut seen = HashSet::new();
         for instance in listed {
             let record = records.get(&instance.id);
-            if record.is_some_and(|r| r.state.is_alive()) {
+            if record.is_some_and(|r| r.state.is_alive()) || of_runs.contains(&instance.id) {
                 continue;
             }
             seen.insert(instance.id);
@@ -123,7 +127,8 @@ async fn finish_destroyed(world: &World, now: Timestamp) -> Result<(), TaskError
                 let apps = tx.app_states_of(&env.name)?;
                 let mut empty = apps.iter().all(|a| a.running.is_none() && a.waiting.is_none());
                 for app in &apps {
-                    empty &= tx.alive_instances_of(&env.name, &app.app)?.is_empty();
+                    empty &= tx.alive_instances_of(&env.name, &app.app)?.is_empty()
+                        && tx.active_runs_of(&env.name, &app.app)?.is_empty();
                 }
                 if !empty {
                     continue;

@@ -1,11 +1,14 @@
 //! The loops of the control plane, one file each. A loop takes no input: it reads what is recorded
 //! and what is observed, plans, records the plan, carries it out, and is its own retry.
 
+pub(crate) mod crons;
 pub mod deployments;
 pub(crate) mod diagnose;
 mod engine_calls;
 pub mod hooks;
 pub mod housekeeping;
+mod on_demand;
 mod reconcile;
 mod record;
+pub mod runs;
 pub mod start_spec;

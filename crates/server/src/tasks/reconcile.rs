@@ -21,7 +21,7 @@ use ark_store::ReadTx;
 use jiff::Timestamp;
 
 use super::deployments::{Facts, Listed, RETRY, TaskError};
-use super::{diagnose, engine_calls, record};
+use super::{diagnose, engine_calls, on_demand, record};
 use crate::observations::AppKey;
 use crate::route_table::{Division, drain};
 use crate::world::World;
@@ -101,10 +101,12 @@ pub(super) async fn reconcile(
     let releases = releases(world, key, &loaded, facts).await?;
     let now = world.clock.now();
     let seen = see(world, &loaded, &releases, listed);
+    let demand = on_demand::demand(world, key, &loaded, &releases, now);
     let policy = |d: Option<&Deployment>, release: Option<ReleaseNumber>| {
         let facts = releases.get(&release?)?;
         let strategy = d.map_or(ark_model::deployment::Strategy::Rolling, |d| d.strategy);
-        Some(Policy::of(&facts.definition, loaded.kind, strategy))
+        let policy = Policy::of(&facts.definition, loaded.kind, strategy);
+        Some(Policy { count: demand.count.unwrap_or(policy.count), ..policy })
     };
     let current = loaded.running.as_ref().or(loaded.waiting.as_ref());
     let new_policy = policy(current, current.map(|d| d.release));
@@ -127,7 +129,7 @@ pub(super) async fn reconcile(
         planted: world.planted,
     });
     let running = newly_running(world, &loaded, &releases, listed);
-    let mut wake_at = planned.wake_at;
+    let mut wake_at = [planned.wake_at, demand.until].into_iter().flatten().min();
     let records = if changes_something(&planned) || !running.is_empty() {
         let diagnoses = diagnose::diagnose(world, &loaded, &planned, now).await;
         if planned.begin_waiting.is_some() || !running.is_empty() {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use ark_states::error::{Failure, names};
 use ark_states::machine::{End, Event, TaskId, TaskTimeout, TimerId};
 use ark_store::{TaskPhase, TimerRow};
-use futures::future::{Either, select};
+use futures::future::{BoxFuture, Either, select, select_all};
 use jiff::{SignedDuration, Timestamp};
 
 use super::effects::kinds;
@@ -56,18 +56,17 @@ pub struct Driver {
 }
 
 impl Workflows {
-    /// Runs rounds, serves objects and takes costly steps beside them, until the server ends or another one takes over.
+    /// Runs rounds, and beside them serves objects, takes costly steps, makes calls and waits for jobs,
+    /// until the server ends or another one takes over.
     pub async fn run(&self) -> WorkflowError {
-        let (rounds, objects, thinking) = (
-            std::pin::pin!(self.rounds()),
-            std::pin::pin!(self.objects_rounds()),
-            std::pin::pin!(self.thinking_rounds()),
-        );
-        let beside = select(objects, thinking);
-        match select(rounds, beside).await {
-            Either::Left((why, _))
-            | Either::Right((Either::Left((why, _)) | Either::Right((why, _)), _)) => why,
-        }
+        let loops: [BoxFuture<'_, WorkflowError>; 5] = [
+            Box::pin(self.rounds()),
+            Box::pin(self.objects_rounds()),
+            Box::pin(self.thinking_rounds()),
+            Box::pin(self.call_rounds()),
+            Box::pin(self.job_rounds()),
+        ];
+        select_all(loops).await.0
     }
 
     async fn objects_rounds(&self) -> WorkflowError {
@@ -250,14 +249,15 @@ fn fire(step: &mut Stepper<'_>) -> Result<bool, WorkflowError> {
 
 /// Children that tasks ask for and that were too many for the transaction that asked.
 async fn left_over(workflows: &Workflows) -> Result<bool, WorkflowError> {
-    let tasks = workflows.world.store.read(|tx| tx.outbound_tasks(TASKS_BATCH)).await?;
-    if !tasks.iter().any(|row| row.kind == kinds::CHILD) {
+    let children = |tx: &ark_store::ReadTx| tx.outbound_tasks_of(kinds::CHILD, TASKS_BATCH);
+    let tasks = workflows.world.store.read(children).await?;
+    if tasks.is_empty() {
         return Ok(false);
     }
     workflows
         .transact(|step| {
-            for row in step.tx.outbound_tasks(TASKS_BATCH)? {
-                if row.kind != kinds::CHILD || step.starts_left == 0 {
+            for row in step.tx.outbound_tasks_of(kinds::CHILD, TASKS_BATCH)? {
+                if step.starts_left == 0 {
                     continue;
                 }
                 // An earlier one of this batch may have ended it.
@@ -368,7 +368,7 @@ impl Stepper<'_> {
             }
             timers::TASK | timers::HEARTBEAT => {
                 let Some(row) = self.tx.workflow_task(execution, num)? else { return Ok(()) };
-                self.withdraw(&row);
+                self.withdraw(&row)?;
                 self.end_task(execution, num)?;
                 let timeout = match kind {
                     timers::TASK => TaskTimeout::Total,

@@ -19,6 +19,8 @@ pub(super) mod kinds {
     pub(crate) const ACTIVITY: &str = "activity";
     pub(crate) const FUNCTION: &str = "function";
     pub(crate) const CHILD: &str = "child";
+    pub(crate) const JOB: &str = "job";
+    pub(crate) const HTTP: &str = "http";
 }
 
 /// `body` of a task's row.
@@ -39,6 +41,9 @@ pub(super) struct TaskBody {
     /// Until when a child is waited for, while it is not started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) wait: Option<u8>,
+    /// The run that is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) run: Option<ark_model::RunId>,
 }
 
 impl TaskBody {
@@ -46,7 +51,7 @@ impl TaskBody {
         serde_json::from_str(&row.body).unwrap_or_default()
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -61,7 +66,7 @@ impl Stepper<'_> {
             Effect::ScheduleTask(request) => self.schedule(id, &request),
             Effect::CancelTask { task } => {
                 if let Some(row) = self.tx.workflow_task(id, task.0)? {
-                    self.withdraw(&row);
+                    self.withdraw(&row)?;
                     self.end_task(id, task.0)?;
                 }
                 Ok(())
@@ -79,13 +84,22 @@ impl Stepper<'_> {
     }
 
     /// A task that is no longer wanted: what works on it is stopped. Its row is left to the caller.
-    pub(super) fn withdraw(&mut self, row: &TaskRow) {
-        if row.kind == kinds::CHILD
-            && let Some(child) = TaskBody::of(row).child
-        {
-            let failure = Failure { error: None, cause: None };
-            self.inbox.push_back((child, Event::Stop { failure }));
+    pub(super) fn withdraw(&mut self, row: &TaskRow) -> Result<(), WorkflowError> {
+        match row.kind.as_str() {
+            kinds::CHILD => {
+                if let Some(child) = TaskBody::of(row).child {
+                    let failure = Failure { error: None, cause: None };
+                    self.inbox.push_back((child, Event::Stop { failure }));
+                }
+            }
+            kinds::JOB => {
+                if let Some(run) = TaskBody::of(row).run {
+                    self.stop_job(run)?;
+                }
+            }
+            _ => {}
         }
+        Ok(())
     }
 
     /// Removes a task with its timers. Answers whether it was there: whoever removes it may say
@@ -137,7 +151,7 @@ impl Stepper<'_> {
         let mut body =
             TaskBody { timeout: request.timeout_seconds.is_some(), ..TaskBody::default() };
         let mut input = request.input.text().clone();
-        match work {
+        match work.clone() {
             Work::Activity { queue } => row.queue = Some(queue),
             Work::Function { name, invocation, callback } => {
                 row.kind = kinds::FUNCTION.to_owned();
@@ -167,6 +181,8 @@ impl Stepper<'_> {
                 body.wait =
                     WAITS.iter().position(|w| *w == wait).and_then(|n| u8::try_from(n).ok());
             }
+            Work::Job { .. } => row.kind = kinds::JOB.to_owned(),
+            Work::Http => row.kind = kinds::HTTP.to_owned(),
             Work::Send(call) => return self.send_task(id, task, call, request.input.value()),
         }
         row.input = keep_text(self.tx, id, &input)?;
@@ -176,13 +192,15 @@ impl Stepper<'_> {
             let due = after(now, SignedDuration::from_secs(s.max(0)));
             self.set_timer(id, timers::TASK, task.0, due)?;
         }
-        match row.queue {
-            Some(queue) => self.shared.hub.task_ready(queue),
-            None if self.starts_left > 0 => {
+        match (row.queue, work) {
+            (Some(queue), _) => self.shared.hub.task_ready(queue),
+            (None, Work::Job { wait }) => self.start_job(row, wait, request.input.value())?,
+            (None, Work::Http) => self.shared.hub.calls.notify_one(),
+            (None, _) if self.starts_left > 0 => {
                 self.starts_left -= 1;
                 self.start_child_of_task(row, &input)?;
             }
-            None => self.shared.hub.driver.notify_one(),
+            (None, _) => self.shared.hub.driver.notify_one(),
         }
         Ok(())
     }

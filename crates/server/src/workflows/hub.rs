@@ -106,6 +106,8 @@ pub(super) struct Hub {
     pub(super) thinking: Thinking,
     /// Wakes whoever does work outside: calls and files.
     pub(super) outbound: Notify,
+    /// Wakes whoever makes calls over HTTP.
+    pub(super) calls: Notify,
     next_due: Mutex<Option<Timestamp>>,
     undelivered: Mutex<Vec<(u64, u64)>>,
     confirmed: Mutex<Vec<(u64, u64)>>,
@@ -238,6 +240,7 @@ impl Hub {
         self.driver.notify_one();
         self.outbound.notify_one();
         self.thinking.told.notify_one();
+        self.calls.notify_one();
     }
 
     pub(super) fn is_closing(&self) -> bool {

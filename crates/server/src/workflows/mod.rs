@@ -25,6 +25,7 @@
 //! | `tasks` | handing work to workers and taking their answers |
 //! | `step`, `effects`, `map_runs` | the step: one transaction of the interpreter and its effects |
 //! | `thinking` | steps that cost too much for the writer, taken beside it |
+//! | `jobs`, `http` | tasks that are runs of apps, and calls over HTTP |
 //! | `driver` | what nobody calls for: timers, sweeps, pruning |
 //! | `hub` | hints in memory |
 //! | `arn`, `error`, `types`, `names` | words of the contract |
@@ -43,8 +44,10 @@ mod effects;
 mod executions;
 mod facts;
 mod history;
+pub mod http;
 mod hub;
 mod item_formats;
+mod jobs;
 mod lists;
 mod machines;
 pub mod manager;
@@ -125,18 +128,25 @@ pub struct Workflows {
     pub(crate) world: WorkflowWorld,
     shared: Arc<Shared>,
     objects: Arc<dyn objects::Objects>,
+    calls: Option<http::Calls>,
 }
 
 impl Workflows {
     /// A runtime on a store. Nothing goes on by itself before [`Workflows::run`] is polled.
     pub fn new(world: WorkflowWorld) -> Self {
         let shared = Arc::new(Shared::new(world.entropy.clone()));
-        Self { world, shared, objects: Arc::new(objects::NoObjects) }
+        Self { world, shared, objects: Arc::new(objects::NoObjects), calls: None }
     }
 
     /// Gives distributed Maps a place to read items from and to write results to.
     pub fn with_objects(mut self, objects: Arc<dyn objects::Objects>) -> Self {
         self.objects = objects;
+        self
+    }
+
+    /// Lets tasks call over HTTP.
+    pub fn with_calls(mut self, calls: http::Calls) -> Self {
+        self.calls = Some(calls);
         self
     }
 

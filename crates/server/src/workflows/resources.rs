@@ -5,7 +5,8 @@
 //! - A function's ARN, and `lambda:invoke`: the workers of the activity that has the function's name.
 //! - `states:startExecution`, with `.sync`, `.sync:2` or `.waitForTaskToken`: a child execution.
 //! - `aws-sdk:sfn:sendTaskSuccess`, `sendTaskFailure`, `sendTaskHeartbeat`: by the runtime itself.
-//! - `http:invoke` and `ark:job` are refused with a text until the runtime can do them.
+//! - `http:invoke`: a call over HTTP, by the runtime itself.
+//! - `ark:job`, with `.sync`: a run of an app.
 
 use ark_states::resource::{Pattern, Resource};
 use ark_store::ReadTx;
@@ -34,6 +35,13 @@ pub(super) enum Work {
     Child(ChildWait),
     /// A call of the States API itself.
     Send(SendTask),
+    /// A run of an app.
+    Job {
+        /// Whether its end is waited for.
+        wait: bool,
+    },
+    /// A call over HTTP.
+    Http,
 }
 
 /// Until when a child execution is waited for.
@@ -116,9 +124,7 @@ fn service_work(text: &str, service: &str, action: &str, pattern: Pattern) -> Re
         } else {
             ChildWait::EndedTexts
         })),
-        ("http", "invoke", _) => Err(format!(
-            "The resource {text} cannot be used: this server makes no calls over HTTP for workflows yet. Use an activity with a worker instead."
-        )),
+        ("http", "invoke", Pattern::RequestResponse) => Ok(Work::Http),
         ("aws-sdk:sfn", "sendTaskSuccess", Pattern::RequestResponse) => {
             Ok(Work::Send(SendTask::Success))
         }
@@ -128,11 +134,10 @@ fn service_work(text: &str, service: &str, action: &str, pattern: Pattern) -> Re
         ("aws-sdk:sfn", "sendTaskHeartbeat", Pattern::RequestResponse) => {
             Ok(Work::Send(SendTask::Heartbeat))
         }
-        ("ark", "job", _) => Err(format!(
-            "The resource {text} cannot be used: this server's engines run no jobs for workflows yet. Use an activity with a worker instead."
-        )),
+        ("ark", "job", Pattern::RequestResponse) => Ok(Work::Job { wait: false }),
+        ("ark", "job", Pattern::Sync) => Ok(Work::Job { wait: true }),
         _ => Err(format!(
-            "The resource {text} is not served by Ark. Served are activities, functions (by the activity of the function's name), and states:startExecution."
+            "The resource {text} is not served by Ark. Served are activities, functions (by the activity of the function's name), states:startExecution, http:invoke and ark:job."
         )),
     }
 }
@@ -171,7 +176,8 @@ mod tests {
             }
             other => panic!("{other:?}"),
         };
-        assert!(refused("ark:job.sync").contains("run no jobs"));
+        assert!(refused("ark:job.waitForTaskToken").contains("not served"));
+        assert!(refused("http:invoke.sync").contains("not served"));
         assert!(refused("arn:aws:states:::sqs:sendMessage").contains("not served"));
         assert!(refused("arn:aws:states:::lambda:invoke.sync").contains("not served"));
     }

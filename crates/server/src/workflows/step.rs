@@ -495,7 +495,7 @@ impl<'a> Stepper<'a> {
             self.tx.clear_waiting_events(id)?;
         }
         for task in self.tx.workflow_tasks_of(id)? {
-            self.withdraw(&task);
+            self.withdraw(&task)?;
         }
         if map_runs {
             self.stop_map_runs(id)?;

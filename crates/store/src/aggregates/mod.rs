@@ -16,6 +16,7 @@ mod leases;
 mod meta;
 mod ports;
 mod releases;
+mod runs;
 mod sessions;
 mod tokens;
 mod traffic;

@@ -172,6 +172,23 @@ impl ReadTx {
         self.rows(&sql, params![page(limit)], task)
     }
 
+    /// The same, of one kind.
+    pub fn outbound_tasks_of(&self, kind: &str, limit: usize) -> Result<Vec<TaskRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM workflow_tasks
+            WHERE phase = 'ready' AND queue IS NULL AND kind = ?1 ORDER BY scheduled_at LIMIT ?2"
+        );
+        self.rows(&sql, params![kind, page(limit)], task)
+    }
+
+    /// Tasks of the kind `job` that wait for the end of their runs.
+    pub fn waiting_jobs(&self, limit: usize) -> Result<Vec<TaskRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM workflow_tasks WHERE kind = 'job' AND phase = 'waiting' LIMIT ?1"
+        );
+        self.rows(&sql, params![page(limit)], task)
+    }
+
     /// Timers due at an instant, the longest due first.
     pub fn due_timers(&self, at: Timestamp, limit: usize) -> Result<Vec<TimerRow>, StoreError> {
         let sql = "SELECT execution, kind, num, due FROM workflow_timers WHERE due <= ?1

@@ -74,6 +74,30 @@ static RUN: Map = Map::of(
         )
         .default("\"run-once\""),
         Key::new(
+            "jitter",
+            Shape::Duration { min_ms: 0, max_ms: DAY },
+            "Each firing of a `cron` app is late by a fixed time of its own below this.",
+        )
+        .default("\"0s\""),
+        Key::new(
+            "retries",
+            Shape::Int { min: 0, max: crate::run::RETRIES_MAX as i64 },
+            "How often a run of a `cron` or `job` app is tried again after a failure.",
+        )
+        .default("0"),
+        Key::new(
+            "timeout",
+            Shape::Duration { min_ms: 1_000, max_ms: days(30) },
+            "How long one attempt of a run of a `cron` or `job` app may take.",
+        )
+        .default("\"1d\""),
+        Key::new(
+            "keep_warm",
+            Shape::Duration { min_ms: 0, max_ms: DAY },
+            "How long the instance of a `lambda` is kept after its last request.",
+        )
+        .default("\"5m\""),
+        Key::new(
             "stop_signal",
             Shape::Word(&[
                 ("SIGTERM", "end politely"),

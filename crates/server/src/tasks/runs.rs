@@ -1,0 +1,457 @@
+//! The loop of runs: makes runs of schedules that fire, and carries every run to its end.
+//!
+//! A round looks at all schedules and at all runs that are not over. What a run does next is decided
+//! by `ark_planner::runs`, recorded in a transaction that checks that the run is still as it was read,
+//! and only then carried out; every call of the engine may be repeated. Run by `ark server`; must not
+//! spawn, sleep or read a clock except through the world.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ark_engine::{EngineError, EngineKind, StopOptions};
+use ark_model::environment::EnvState;
+use ark_model::event::EventKind;
+use ark_model::instance::{EngineState, InstanceRecord, InstanceState, StartFailure};
+use ark_model::run::{Attempt, AttemptEnd, RunRecord, RunState};
+use ark_model::{AppName, EnvName, InstanceId, Release};
+use ark_planner::runs::{Seen, Step, next};
+use ark_planner::time::{after, since};
+use ark_store::{StoreError, WriteTx};
+use futures::future::{Either, select};
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+
+use super::crons::{Crons, event, fenced};
+use super::deployments::{RETRY, TaskError};
+use super::reconcile::ReleaseFacts;
+use super::start_spec::{self, SpecError};
+use crate::world::World;
+
+/// Everything is looked at this often even if nothing seems to have changed.
+const LOOK: Duration = Duration::from_secs(10);
+/// Many commits in a row lead to one look.
+const SETTLE: Duration = Duration::from_millis(20);
+/// How long one call of the engine may take.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// Runs worked on at the same time.
+const PARALLEL: usize = 16;
+/// Runs of an app that are kept, the newest; what an older one did is forgotten.
+pub const RUNS_KEPT: u64 = 100;
+/// Runs forgotten at once.
+const PRUNE_MAX: usize = 500;
+/// Who does what the loop does.
+const ARK: &str = "ark";
+
+/// A run with what is to be known for its next step.
+struct Loaded {
+    run: RunRecord,
+    release: Option<Release>,
+    ending: Option<&'static str>,
+    others: bool,
+}
+
+/// The loop's memory: timetables of releases, and nothing else.
+#[derive(Debug, Default)]
+pub struct Runs {
+    crons: Crons,
+}
+
+impl Runs {
+    /// One round. Answers when the next is due if nothing changes before.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or another controller has taken over.
+    pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
+        let halting = world.halt.load(Ordering::Relaxed);
+        let fires = if halting { None } else { self.crons.round(world).await? };
+        let loaded = load(world, halting).await?;
+        let states = if loaded.iter().any(|l| l.run.current().is_some()) {
+            look(world).await
+        } else {
+            Some(Looked::default())
+        };
+        let states = &states;
+        let steps: Vec<Result<Option<Timestamp>, TaskError>> = stream::iter(loaded)
+            .map(|loaded| async move { advance(world, &loaded, states.as_ref()).await })
+            .buffer_unordered(PARALLEL)
+            .collect()
+            .await;
+        let now = world.clock.now();
+        let mut wake = [Some(after(now, LOOK)), fires].into_iter().flatten().min();
+        for step in steps {
+            let at = match step {
+                Ok(at) => at,
+                Err(TaskError::Outdated) => Some(now),
+                Err(TaskError::Fenced) => return Err(TaskError::Fenced),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a run did not go on");
+                    Some(after(now, RETRY))
+                }
+            };
+            wake = [wake, at].into_iter().flatten().min();
+        }
+        Ok(wake.unwrap_or(now))
+    }
+}
+
+async fn load(world: &World, halting: bool) -> Result<Vec<Loaded>, TaskError> {
+    world
+        .store
+        .read(move |tx| -> Result<Vec<Loaded>, TaskError> {
+            let runs = tx.active_runs()?;
+            let mut oldest: HashMap<(EnvName, AppName), u64> = HashMap::new();
+            for run in &runs {
+                let key = (run.env.clone(), run.app.clone());
+                let first = oldest.entry(key).or_insert(run.number);
+                *first = run.number.min(*first);
+            }
+            let mut all = Vec::with_capacity(runs.len());
+            for run in runs {
+                let environment = tx.environment(&run.env)?;
+                let stopped = tx.app_state(&run.env, &run.app)?.is_none_or(|app| app.stopped);
+                let destroying = environment.is_none_or(|e| e.state == EnvState::Destroying);
+                let ending = match (halting, destroying, stopped) {
+                    (true, ..) => Some("Ark is being shut down with its apps"),
+                    (_, true, _) => Some("the environment is being destroyed"),
+                    (_, _, true) => Some("the app is stopped"),
+                    (false, false, false) => None,
+                };
+                let first = oldest.get(&(run.env.clone(), run.app.clone()));
+                let others = first.is_some_and(|first| *first < run.number);
+                let release = tx.release(&run.env, &run.app, run.release)?;
+                all.push(Loaded { run, release, ending, others });
+            }
+            Ok(all)
+        })
+        .await
+}
+
+/// What the engines say; of the instances of a silent one nothing is known.
+#[derive(Debug, Default)]
+struct Looked {
+    states: HashMap<InstanceId, EngineState>,
+    silent: Vec<EngineKind>,
+}
+
+impl Looked {
+    fn state(&self, id: InstanceId, kind: Option<EngineKind>) -> Option<EngineState> {
+        if let Some(state) = self.states.get(&id) {
+            return Some(state.clone());
+        }
+        let asked = self.silent.is_empty() || kind.is_some_and(|k| !self.silent.contains(&k));
+        asked.then_some(EngineState::Gone)
+    }
+}
+
+/// `None` when nothing is known of anything.
+async fn look(world: &World) -> Option<Looked> {
+    let deadline = world.clock.sleep_until(after(world.clock.now(), CALL_DEADLINE));
+    match select(Box::pin(world.engine.look()), deadline).await {
+        Either::Left((Ok(sight), _)) => Some(Looked {
+            states: sight.seen.into_iter().map(|i| (i.id, i.state)).collect(),
+            silent: sight.silent.into_iter().map(|(kind, _)| kind).collect(),
+        }),
+        // The deployment loop says that the engine does not answer.
+        Either::Left((Err(_), _)) | Either::Right(_) => None,
+    }
+}
+
+/// One step of one run: decided, recorded, carried out. Answers when time alone may change it.
+async fn advance(
+    world: &World,
+    loaded: &Loaded,
+    looked: Option<&Looked>,
+) -> Result<Option<Timestamp>, TaskError> {
+    let run = &loaded.run;
+    let kind = loaded.release.as_ref().map(|r| world.engine.kind_for(&r.content.artifact));
+    let engine = looked.and_then(|looked| looked.state(run.current()?.instance, kind));
+    let step = next(run, &seen(world, loaded, engine.as_ref()));
+    let now = world.clock.now();
+    match step {
+        Step::Wait(until) => Ok(until),
+        Step::CallStart => start(world, loaded).await,
+        Step::CallStop => stop(world, loaded).await,
+        Step::Begin => {
+            let recorded = record(world, run, begun(run, world.ids.instance(), now)).await?;
+            let run = Loaded {
+                run: recorded,
+                release: loaded.release.clone(),
+                ending: None,
+                others: false,
+            };
+            start(world, &run).await
+        }
+        Step::Stop => {
+            let mut stopping = run.clone();
+            stopping.state = RunState::Stopping;
+            if let Some(attempt) = stopping.attempts.last_mut() {
+                attempt.stopping_at = Some(now);
+            }
+            let recorded = record(world, run, Change::quiet(stopping)).await?;
+            let run = Loaded {
+                run: recorded,
+                release: loaded.release.clone(),
+                ending: loaded.ending,
+                others: false,
+            };
+            stop(world, &run).await
+        }
+        step => {
+            settle(world, run, step).await?;
+            Ok(None)
+        }
+    }
+}
+
+fn seen<'a>(world: &World, loaded: &Loaded, engine: Option<&'a EngineState>) -> Seen<'a> {
+    Seen { engine, others: loaded.others, ending: loaded.ending, now: world.clock.now() }
+}
+
+/// A run as it is to be recorded, with what is said of it.
+struct Change {
+    run: RunRecord,
+    event: Option<(EventKind, String)>,
+}
+
+impl Change {
+    fn quiet(run: RunRecord) -> Self {
+        Self { run, event: None }
+    }
+}
+
+fn begun(run: &RunRecord, instance: InstanceId, now: Timestamp) -> Change {
+    let mut run = run.clone();
+    run.state = RunState::Starting;
+    run.start_after = None;
+    run.attempts.push(Attempt {
+        instance,
+        created_at: now,
+        started_at: None,
+        stopping_at: None,
+        ended_at: None,
+        end: None,
+    });
+    let text = match run.attempts.len() {
+        1 => format!("run {} begins", run.number),
+        n => format!("run {} begins its attempt {n} of {}", run.number, run.retries + 1),
+    };
+    Change { run, event: Some((EventKind::RunProgress, text)) }
+}
+
+/// Records what the engine was seen to have done.
+async fn settle(world: &World, run: &RunRecord, step: Step) -> Result<(), TaskError> {
+    let now = world.clock.now();
+    let mut changed = run.clone();
+    let over = |changed: &mut RunRecord, end: Option<AttemptEnd>| {
+        if let (Some(attempt), Some(end)) = (changed.attempts.last_mut(), end) {
+            attempt.ended_at = Some(now);
+            attempt.end = Some(end);
+        }
+    };
+    let event = match step {
+        Step::Runs(since) => {
+            changed.state = RunState::Running;
+            if let Some(attempt) = changed.attempts.last_mut() {
+                attempt.started_at = Some(since);
+            }
+            None
+        }
+        Step::Again { end, start_after } => {
+            let words = end.words();
+            over(&mut changed, Some(end));
+            changed.state = RunState::Waiting;
+            changed.start_after = Some(start_after);
+            let tried = changed.attempts.len();
+            let text = format!("run {}: attempt {tried} ended ({words}); again", run.number);
+            Some((EventKind::RunProgress, text))
+        }
+        Step::End { end, outcome } => {
+            over(&mut changed, end);
+            let text = format!("run {} {}", run.number, outcome.words());
+            changed.state = RunState::Ended;
+            changed.ended_at = Some(now);
+            changed.outcome = Some(outcome);
+            Some((EventKind::RunEnded, text))
+        }
+        Step::Wait(_) | Step::Begin | Step::CallStart | Step::CallStop | Step::Stop => {
+            return Ok(());
+        }
+    };
+    let recorded = record(world, run, Change { run: changed, event }).await?;
+    // Files and environment go at once; the log stays readable for a day.
+    if let Some(attempt) = recorded.attempts.last().filter(|attempt| attempt.end.is_some()) {
+        let removed = bounded(world, world.engine.remove(attempt.instance)).await;
+        if let Err(error) = removed {
+            tracing::debug!(%error, "housekeeping will remove the instance of a run");
+        }
+    }
+    Ok(())
+}
+
+async fn record(world: &World, before: &RunRecord, change: Change) -> Result<RunRecord, TaskError> {
+    let (before, fence, now) = (before.clone(), world.fence, world.clock.now());
+    world
+        .store
+        .write(move |tx| {
+            fenced(tx, fence.token)?;
+            write(tx, &before, change, now)
+        })
+        .await
+}
+
+fn write(
+    tx: &mut WriteTx,
+    before: &RunRecord,
+    change: Change,
+    now: Timestamp,
+) -> Result<RunRecord, TaskError> {
+    if tx.run(before.id)?.as_ref() != Some(before) {
+        return Err(TaskError::Outdated);
+    }
+    tx.put_run(&change.run)?;
+    if let Some((kind, text)) = change.event {
+        tx.append_event(event(&change.run, now, kind, ARK, text))?;
+    }
+    if !change.run.is_active() {
+        tx.prune_runs(&change.run.env, &change.run.app, RUNS_KEPT, PRUNE_MAX)?;
+    }
+    Ok(change.run)
+}
+
+/// Tells the engine to start the attempt's instance. What can never be started ends the attempt.
+async fn start(world: &World, loaded: &Loaded) -> Result<Option<Timestamp>, TaskError> {
+    let run = &loaded.run;
+    let Some(attempt) = run.current() else { return Ok(None) };
+    let failed = match spec(world, run, attempt, loaded.release.as_ref()).await {
+        Ok(spec) => match bounded(world, world.engine.start(&spec)).await {
+            Ok(()) => None,
+            Err(Failed::Ever(why)) => Some(why),
+            Err(Failed::Now(why)) => {
+                tracing::warn!(run = run.number, app = %run.app, %why, "the engine did not start a run");
+                return Ok(Some(after(world.clock.now(), RETRY)));
+            }
+        },
+        Err(SpecError::Store(error)) => return Err(error.into()),
+        Err(error) => Some(error.to_string()),
+    };
+    let Some(detail) = failed else { return Ok(None) };
+    let state = EngineState::StartFailed { reason: StartFailure::Other { detail } };
+    let step = next(run, &seen(world, loaded, Some(&state)));
+    settle(world, run, step).await?;
+    Ok(None)
+}
+
+async fn spec(
+    world: &World,
+    run: &RunRecord,
+    attempt: &Attempt,
+    release: Option<&Release>,
+) -> Result<ark_engine::StartSpec, SpecError> {
+    let Some(release) = release else {
+        return Err(SpecError::NoManifest { digest: format!("of release {}", run.release) });
+    };
+    let facts = ReleaseFacts::new(release.clone());
+    let record = InstanceRecord {
+        id: attempt.instance,
+        env: run.env.clone(),
+        app: run.app.clone(),
+        release: run.release,
+        state: InstanceState::Starting,
+        ports: Vec::new(),
+        created_at: attempt.created_at,
+        running_since: None,
+        active_at: None,
+        draining_at: None,
+        stopping_at: None,
+        stopped_at: None,
+        process: None,
+        cause: None,
+    };
+    let mut spec = start_spec::build(world, &record, &facts).await?;
+    let kind = facts.definition.run.kind;
+    if kind.ends() {
+        spec.command.extend(run.args.iter().cloned());
+    } else {
+        spec.command.clone_from(&run.args);
+    }
+    Ok(spec)
+}
+
+async fn stop(world: &World, loaded: &Loaded) -> Result<Option<Timestamp>, TaskError> {
+    let Some(attempt) = loaded.run.current() else { return Ok(None) };
+    let now = world.clock.now();
+    let options = loaded.release.as_ref().map_or_else(StopOptions::default, |release| {
+        let run = &release.content.definition.run;
+        StopOptions { signal: run.stop_signal, grace: run.stop_grace.get() }
+    });
+    // The grace counts from the first time it was told, not from each repetition.
+    let told = attempt.stopping_at.map_or(Duration::ZERO, |at| since(at, now));
+    let options = StopOptions { grace: options.grace.saturating_sub(told), ..options };
+    if let Err(failed) = bounded(world, world.engine.stop(attempt.instance, options)).await {
+        tracing::warn!(run = loaded.run.number, app = %loaded.run.app, %failed, "the engine did not stop a run");
+    }
+    Ok(Some(after(now, Duration::from_secs(1))))
+}
+
+/// Why a call of the engine came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    /// It can never succeed.
+    #[error("{0}")]
+    Ever(String),
+    /// It may, later.
+    #[error("{0}")]
+    Now(String),
+}
+
+async fn bounded(
+    world: &World,
+    call: impl Future<Output = Result<(), EngineError>>,
+) -> Result<(), Failed> {
+    let deadline = world.clock.sleep_until(after(world.clock.now(), CALL_DEADLINE));
+    match select(Box::pin(call), deadline).await {
+        Either::Left((Ok(()), _)) => Ok(()),
+        Either::Left((Err(error @ EngineError::Refused { .. }), _)) => {
+            Err(Failed::Ever(error.to_string()))
+        }
+        Either::Left((Err(error), _)) => Err(Failed::Now(error.to_string())),
+        Either::Right(_) => Err(Failed::Now(format!("no answer within {CALL_DEADLINE:?}"))),
+    }
+}
+
+/// Runs rounds until another controller takes over: after each, waits for a timer, for something that
+/// was said of an app (every change of a wish or a run is an event), or for the engine.
+pub async fn run(world: World) -> TaskError {
+    let mut loop_ = Runs::default();
+    let mut commits = world.store.commits();
+    let mut engine = world.engine.changes();
+    loop {
+        commits.mark_unchanged();
+        let seen = world.store.read(ark_store::ReadTx::latest_event).await.ok();
+        let next = match loop_.round(&world).await {
+            Ok(next) => next,
+            Err(TaskError::Fenced) => return TaskError::Fenced,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a round of runs failed");
+                after(world.clock.now(), RETRY)
+            }
+        };
+        loop {
+            world.clock.sleep_until(after(world.clock.now(), SETTLE)).await;
+            tokio::select! {
+                () = world.clock.sleep_until(next) => break,
+                Ok(()) = engine.changed() => break,
+                changed = commits.changed() => {
+                    if changed.is_err() {
+                        return TaskError::Store(StoreError::Closed);
+                    }
+                    let latest = world.store.read(ark_store::ReadTx::latest_event).await.ok();
+                    if latest != seen || world.halt.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
