@@ -56,6 +56,41 @@ impl Judgement {
     }
 }
 
+impl Judgement {
+    /// The verdict's reasons in one line, at most `max` of them. A pass is summed up: what was seen,
+    /// and the errors of both sides.
+    pub fn words(&self, max: usize) -> String {
+        let decided = || self.reasons().into_iter().take(max).collect::<Vec<_>>().join("; ");
+        match self.verdict {
+            Verdict::Fail | Verdict::Inconclusive => decided(),
+            Verdict::Pass => {
+                let side =
+                    |side: &SideSeen| format!("{} on {}", grouped(side.requests), side.release);
+                let errors = self.findings.iter().find(|f| f.measure == Measure::Errors);
+                let errors = errors.map_or(String::new(), |f| format!(" ({})", f.words));
+                format!(
+                    "nothing worth stopping for in the requests of both sides, {} and {}{errors}",
+                    side(&self.new),
+                    side(&self.old)
+                )
+            }
+        }
+    }
+}
+
+/// `19400` as `19,400`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 /// How much was seen of one side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SideSeen {
@@ -117,4 +152,37 @@ pub struct Finding {
     pub p_value: Option<f64>,
     /// For a reader at three in the morning.
     pub words: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_says_what_was_seen_and_not_its_first_remark() {
+        let finding = |measure, words: &str| Finding {
+            measure,
+            outcome: Outcome::Tolerated,
+            p_value: Some(0.001),
+            words: words.into(),
+        };
+        let mut judgement = Judgement {
+            at: Timestamp::UNIX_EPOCH,
+            verdict: Verdict::Pass,
+            new: SideSeen { release: ReleaseNumber(43), requests: 1_204 },
+            old: SideSeen { release: ReleaseNumber(42), requests: 23_190 },
+            findings: vec![
+                finding(Measure::LatencyP50, "median latency: 1.1 ms on v43, 1.0 ms on v42"),
+                finding(Measure::Errors, "5xx: 0 of 1,204 requests on v43, 1 of 23,190 on v42"),
+            ],
+        };
+        assert_eq!(
+            judgement.words(2),
+            "nothing worth stopping for in the requests of both sides, 1,204 on v43 and 23,190 on \
+             v42 (5xx: 0 of 1,204 requests on v43, 1 of 23,190 on v42)"
+        );
+        judgement.verdict = Verdict::Fail;
+        judgement.findings[0].outcome = Outcome::Worse;
+        assert_eq!(judgement.words(2), "median latency: 1.1 ms on v43, 1.0 ms on v42");
+    }
 }

@@ -307,8 +307,7 @@ impl Walk<'_> {
             Verdict::Fail => "the judge fails it",
             Verdict::Inconclusive => "the judge cannot say",
         };
-        let reasons = judgement.reasons().into_iter().take(3).collect::<Vec<_>>().join("; ");
-        self.said.push(format!("{words}: {reasons}"));
+        self.said.push(format!("{words}: {}", judgement.words(3)));
     }
 
     fn record(&mut self, judgement: Judgement) {

@@ -78,15 +78,14 @@ pub(crate) fn steps(view: &DeploymentView, now: Timestamp) -> Vec<StepLine> {
         .collect()
 }
 
-/// `pass: 0 of 1,204 failed on v42, 1 of 23,190 on v41`.
+/// `pass: nothing worth stopping for in the requests of both sides, ...`.
 pub(crate) fn verdict(judgement: &Judgement) -> String {
     let word = match judgement.verdict {
         Verdict::Pass => "pass",
         Verdict::Fail => "fail",
         Verdict::Inconclusive => "cannot say yet",
     };
-    let reasons = judgement.reasons();
-    format!("{word}: {}", reasons.into_iter().take(2).collect::<Vec<_>>().join("; "))
+    format!("{word}: {}", judgement.words(2))
 }
 
 fn current_facts(view: &DeploymentView, rollout: &RolloutView, now: Timestamp) -> String {

@@ -1,17 +1,6 @@
 //! Numbers for a reader at three in the morning.
 
-/// `19400` as `19,400`.
-pub(super) fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
+pub(super) use ark_model::judgement::grouped;
 
 /// A share of 0 to 1 in percent.
 pub(super) fn percent(share: f64) -> String {

@@ -249,7 +249,7 @@ async fn plan_deployment(
     let view = state
         .store
         .read::<_, ApiError, _>(move |tx| {
-            plan::plan(tx, &env, &app, &wanted, request.strategy, engine.as_ref())
+            plan::plan(tx, &env, &app, &wanted, request.strategy, engine.as_ref(), Timestamp::now())
         })
         .await?;
     Ok(Json(view))

@@ -10,6 +10,7 @@ use ark_model::definition::{Definition, Expose, Strategy};
 use ark_model::deployment::DeploymentKind;
 use ark_model::environment::{AppState, EnvKind, EnvState, Environment};
 use ark_model::event::{EventKind, NewEvent};
+use ark_model::freeze::Frozen;
 use ark_model::release::ReleaseContent;
 use ark_model::{AppName, Deployment, DeploymentId, DeploymentState, EnvName, ReleaseNumber};
 use ark_planner::freeze::frozen;
@@ -174,25 +175,35 @@ fn thaw(
 ) -> Result<Option<String>, ApiError> {
     let Some(frozen) = frozen(&environment.freeze, act.now) else { return Ok(None) };
     let env = &environment.name;
-    let cause = match &frozen.window {
-        Some(window) => format!("freeze window `{window}` is open"),
-        None => "no window that allows deployments is open".to_owned(),
-    };
     if let Some(reason) = terms.override_freeze.as_deref().map(str::trim).filter(|r| !r.is_empty())
     {
+        let cause = frozen_cause(&frozen);
         return Ok(Some(format!("{cause}; overridden by {}: {}", act.by, words(reason))));
     }
+    Err(frozen_problem(env, app, &frozen))
+}
+
+fn frozen_cause(frozen: &Frozen) -> String {
+    match &frozen.window {
+        Some(window) => format!("freeze window `{window}` is open"),
+        None => "no window that allows deployments is open".to_owned(),
+    }
+}
+
+/// Why nothing may be deployed to the environment now, and until when.
+pub(super) fn frozen_problem(env: &EnvName, app: &AppName, frozen: &Frozen) -> ApiError {
+    let cause = frozen_cause(frozen);
     let until = match frozen.until {
         Some(until) => format!("until {until}"),
         None => "with no end in sight".to_owned(),
     };
-    Err(ApiError::new(ProblemCode::Frozen, format!("{env} is frozen {until}: {cause}"))
+    ApiError::new(ProblemCode::Frozen, format!("{env} is frozen {until}: {cause}"))
         .remedy("its windows", format!("ark env freeze {env}"))
         .remedy(
             "deploy nevertheless",
             format!("ark deploy {app} -e {env} --override-freeze REASON"),
         )
-        .remedy("go back, which always works", format!("ark rollback {app} -e {env}")))
+        .remedy("go back, which always works", format!("ark rollback {app} -e {env}"))
 }
 
 /// Refuses hosts that lead to another app of the environment already. Other environments run the

@@ -10,12 +10,14 @@ use ark_model::hook::{HookRun, HookStage, HookWhat};
 use ark_model::release::{PinnedValue, ReleaseContent};
 use ark_model::{AppName, EnvName, ReleaseNumber};
 use ark_planner::Policy;
+use ark_planner::freeze::frozen;
 use ark_planner::policy::ReadyBy;
 use ark_store::{ConfigVersion, ReadTx};
+use jiff::Timestamp;
 
 use super::app_rows::unenforced;
 use super::error::ApiError;
-use super::intents::default_kind;
+use super::intents::{default_kind, frozen_problem};
 use super::judge::{Wanted, strategy};
 use super::resolve::{missing_config, resolve};
 use super::{diff, find};
@@ -30,6 +32,7 @@ pub(super) fn plan(
     wanted: &Wanted,
     asked: Option<Strategy>,
     engine: &dyn Engine,
+    now: Timestamp,
 ) -> Result<PlanView, ApiError> {
     let kind = match tx.environment(env)? {
         Some(_) => find::active_environment(tx, env)?.kind,
@@ -43,13 +46,17 @@ pub(super) fn plan(
     };
     let config = tx.config(env, app)?;
     let mut remedy = Vec::new();
-    // Nothing else is refused at this point.
-    let refusals = Vec::new();
     let mut refused = |error: ApiError| {
         let problem = error.into_problem();
         remedy.extend(problem.remedy);
         problem.detail
     };
+    let mut refusals = Vec::new();
+    if let Some(environment) = tx.environment(env)?
+        && let Some(frozen) = frozen(&environment.freeze, now)
+    {
+        refusals.push(refused(frozen_problem(env, app, &frozen)));
+    }
     let strategy = strategy(asked, &wanted.definition, env);
     let (resolved, missing) = match resolve(env, app, &wanted.definition, &config) {
         Ok(resolved) => (resolved, Vec::new()),
