@@ -325,14 +325,17 @@ impl Simulation {
     }
 
     fn poll(&mut self) {
-        let which = self.dice.below(10);
+        let which = self.dice.below(8);
         let Some(life) = &mut self.life else { return };
         let mut context = Context::from_waker(Waker::noop());
         let future = match which {
             0..=4 => &mut life.future,
             5..=6 => &mut life.link,
-            7..=8 => &mut life.hooks,
-            _ => &mut life.house,
+            // Two quiet loops share a turn.
+            _ => {
+                let _ = life.hooks.as_mut().poll(&mut context);
+                &mut life.house
+            }
         };
         let _ = future.as_mut().poll(&mut context);
     }
@@ -597,7 +600,7 @@ impl Simulation {
 
     /// Hooks of a release, if it has any.
     fn hooks(&mut self) -> Hooks {
-        let mut command = || self.dice.one_in(6).then(|| vec!["./hook".to_owned()]);
+        let mut command = || self.dice.one_in(10).then(|| vec!["./hook".to_owned()]);
         let (pre_deploy, post_deploy) = (command(), command());
         let webhook = |at| Webhook {
             url: "https://gate.example.test/".into(),
