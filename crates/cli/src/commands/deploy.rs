@@ -1,5 +1,7 @@
 //! `ark deploy`: checks the launch file here, sends what the server lacks, asks for the
-//! deployment and follows it.
+//! deployment and follows it; several at once as a group.
+
+mod group;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,8 +31,10 @@ const GIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// What `deploy` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  ark deploy web -e production\n  ark deploy web -e staging --dir build --reason \"try the new cache\"\n  ark deploy web -e production --detach --json",
-    after_help = "What is sent, unless --dir or --image says otherwise: when run.command names a program of the\n\
+    before_help = "Examples:\n  ark deploy web -e production\n  ark deploy web -e staging --dir build --reason \"try the new cache\"\n  ark deploy web -e production --detach --json\n  ark deploy api web worker -e staging\n  ark deploy --all -e staging",
+    after_help = "Several apps, or --all launch files here, are deployed in the order of their dependencies. When\n\
+                  one fails, those before it are rolled back; the exit code is that of the one that failed.\n\n\
+                  What is sent, unless --dir or --image says otherwise: when run.command names a program of the\n\
                   project (./web, python3), the folder that contains launch/, without .git and what .arkignore\n\
                   names; when it is an absolute path, or there is none, nothing.\n\n\
                   Exit codes: 0 done, 1 failed, 2 usage, 3 rolled back, 4 timed out, 5 superseded,\n\
@@ -39,6 +43,12 @@ const GIT_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) struct Args {
     #[command(flatten)]
     what: What,
+    /// More apps, deployed with it as a group
+    #[arg(value_name = "APP", conflicts_with_all = ["file", "dir", "image", "detach"])]
+    more: Vec<AppName>,
+    /// All apps that have a launch file here, as a group
+    #[arg(long, conflicts_with_all = ["app", "more", "file", "dir", "image", "detach"])]
+    all: bool,
     #[command(flatten)]
     env: EnvArg,
     /// Abort the running deployment instead of waiting for it
@@ -89,6 +99,18 @@ fn strategy(text: &str) -> Result<Strategy, String> {
 }
 
 pub(crate) fn run(args: Args) -> Ended {
+    let wishes = Wishes {
+        strategy: args.what.strategy,
+        now: args.now,
+        reason: args.reason,
+        override_freeze: args.override_freeze,
+    };
+    if args.all || !args.more.is_empty() {
+        let env = args.env.get()?;
+        let context = Context::new(&args.connection, args.shown)?;
+        let apps: Vec<AppName> = args.what.app.into_iter().chain(args.more).collect();
+        return block_on(group::run(&context, &env, &apps, &wishes));
+    }
     let out = Output::new(args.shown);
     let launch = args.what.launch()?;
     let definition = judge(&launch, out)?;
@@ -96,15 +118,31 @@ pub(crate) fn run(args: Args) -> Ended {
     let context = Context::new(&args.connection, args.shown)?;
     block_on(async {
         let mut request = args.what.request(&context, &launch, &definition).await?;
-        request.now = args.now;
-        request.reason = args.reason;
-        request.override_freeze = args.override_freeze;
+        wishes.apply(&mut request);
         let view = ask(&context.client, &env, &launch.app, &request).await?;
         if args.detach {
             return detached(&context, &view);
         }
         follow(&context, view, Ending::Data).await
     })
+}
+
+/// How it is to be deployed, beside what the launch file says.
+#[derive(Debug, Clone)]
+struct Wishes {
+    strategy: Option<Strategy>,
+    now: bool,
+    reason: Option<String>,
+    override_freeze: Option<String>,
+}
+
+impl Wishes {
+    fn apply(&self, request: &mut DeployRequest) {
+        request.strategy = self.strategy.or(request.strategy);
+        request.now = self.now;
+        request.reason.clone_from(&self.reason);
+        request.override_freeze.clone_from(&self.override_freeze);
+    }
 }
 
 /// Asks for a deployment.
@@ -130,19 +168,24 @@ pub(crate) fn detached(context: &Context, view: &DeploymentView) -> Ended {
 
 /// Reads the definition of a launch file, or says everything that is wrong with it.
 pub(crate) fn judge(launch: &Launch, out: Output) -> Result<Definition, Failure> {
+    judge_app(launch, out)?.ok_or_else(|| {
+        let file = launch.file.display();
+        let text = format!("{file} describes a data store, which is not deployed");
+        Failure::new(ExitCode::Usage, "data-store", text)
+    })
+}
+
+/// The same; nothing when it describes a data store.
+fn judge_app(launch: &Launch, out: Output) -> Result<Option<Definition>, Failure> {
     let file = launch.file.display().to_string();
     match parse(&file, &launch.text).into_result() {
         Err(found) => Err(validate::refusal(&file, &found)),
-        Ok((LaunchFile::DataStore(_), _)) => Err(Failure::new(
-            ExitCode::Usage,
-            "data-store",
-            format!("{file} describes a data store, which is not deployed"),
-        )),
+        Ok((LaunchFile::DataStore(_), _)) => Ok(None),
         Ok((LaunchFile::App(definition), warnings)) => {
             if !warnings.is_empty() {
                 out.say(validate::rendered(&file, true, &warnings, out.talk_style));
             }
-            Ok(*definition)
+            Ok(Some(*definition))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `ark start`: apps with what they depend on, in an environment; or one app on this machine.
 
 mod local;
-mod order;
+pub(crate) mod order;
 
 use std::path::PathBuf;
 

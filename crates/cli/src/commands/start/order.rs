@@ -11,7 +11,7 @@ const APPS_MAX: usize = 500;
 
 /// Orders `roots` and everything they need. `find` says what an app is and what it depends on; it
 /// is asked once for each.
-pub(super) async fn order<T>(
+pub(crate) async fn order<T>(
     roots: &[AppName],
     mut find: impl AsyncFnMut(&AppName) -> Result<(T, Vec<AppName>), Failure>,
 ) -> Result<Vec<(AppName, T)>, Failure> {
