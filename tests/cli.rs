@@ -12,49 +12,6 @@ use std::time::Duration;
 use harness::{Ark, ENV, Sample, ark, eventually, last_json, state, words};
 use serde_json::Value;
 
-/// Every command a user sees.
-const COMMANDS: [&str; 39] = [
-    "up",
-    "down",
-    "server",
-    "gateway",
-    "quickstart",
-    "doctor",
-    "gc",
-    "validate",
-    "schema",
-    "plan",
-    "build",
-    "ci",
-    "deploy",
-    "rollback",
-    "abort",
-    "releases",
-    "deployments",
-    "receipt",
-    "diff",
-    "status",
-    "ps",
-    "logs",
-    "events",
-    "open",
-    "start",
-    "stop",
-    "restart",
-    "scale",
-    "exec",
-    "run",
-    "runs",
-    "cron",
-    "cron trigger",
-    "config",
-    "env",
-    "token",
-    "completion",
-    "version",
-    "config set",
-];
-
 fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or(-1)
 }
@@ -86,16 +43,38 @@ fn run_alone(home: &Path, args: &[&str]) -> Output {
     alone(home, args).output().expect("ark runs")
 }
 
+/// Commands that a help names: lines of two spaces, a word, and more than one space.
+fn listed(help: &str) -> Vec<String> {
+    let command = |line: &str| {
+        let (name, words) = line.strip_prefix("  ")?.split_once("  ")?;
+        let letters = name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        let good = letters && name.starts_with(|c: char| c.is_ascii_lowercase());
+        (good && !words.trim().is_empty()).then(|| name.to_owned())
+    };
+    help.lines().filter_map(command).collect()
+}
+
 #[test]
 fn help_shows_examples_and_never_executes() {
     let home = tempfile::tempdir().expect("a directory");
-    for name in COMMANDS {
-        let mut args: Vec<&str> = name.split(' ').collect();
+    let mut open: Vec<Vec<String>> = vec![Vec::new()];
+    let mut seen = Vec::new();
+    while let Some(path) = open.pop() {
+        let name = path.join(" ");
+        let mut args: Vec<&str> = path.iter().map(String::as_str).collect();
         args.push("--help");
         let output = run_alone(home.path(), &args);
         assert_eq!(code(&output), 0, "{name}: {}", words(&output));
-        let first = stdout(&output).lines().next().unwrap_or_default().to_owned();
-        assert!(first == "Examples:" || name.contains(' '), "{name} begins with {first:?}");
+        let help = stdout(&output);
+        let first = help.lines().next().unwrap_or_default();
+        assert!(first == "Examples:" || path.len() != 1, "{name} begins with {first:?}");
+        for inner in listed(&help) {
+            open.push(path.iter().cloned().chain([inner]).collect());
+        }
+        seen.push(name);
+    }
+    for name in ["up", "deploy", "config set", "token create", "workflow schedule add", "version"] {
+        assert!(seen.iter().any(|seen| seen == name), "{name} is not in the help: {seen:?}");
     }
     let left: Vec<_> = fs::read_dir(home.path()).expect("the home").collect();
     assert!(left.is_empty(), "--help made {left:?}");

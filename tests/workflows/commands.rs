@@ -99,3 +99,32 @@ fn workflows_are_defined_started_followed_and_redriven() {
         assert_eq!(exit(&ark, args), Some(code), "{args:?}");
     }
 }
+
+#[test]
+fn a_schedule_is_made_shown_paused_and_removed() {
+    let ark = Ark::up();
+    let path = ark.dir.path().join("m.json");
+    let machine = json!({ "StartAt": "S", "States": { "S": { "Type": "Succeed" } } });
+    fs::write(&path, machine.to_string()).expect("a file");
+    ark.json(&["workflow", "define", "m", &path.to_string_lossy(), "--json"]);
+    let add = |name: &str, workflow: &str, cron: &str, zone: &str| {
+        exit(&ark, &["workflow", "schedule", "add", name, workflow, cron, "--zone", zone])
+    };
+    assert_eq!(add("s", "m", "* * * * *", "Europe/Berlin"), Some(0));
+    assert_eq!(add("s", "none", "* * * * *", "UTC"), Some(6));
+    assert_eq!(add("s", "m", "* * * *", "UTC"), Some(2));
+    assert_eq!(add("s", "m", "* * * * *", "Mars/Base"), Some(2));
+    let view = ark.json(&["workflow", "schedule", "list", "--json"]);
+    assert_eq!(
+        (&view["name"], &view["schedule"]["catch_up_seconds"]),
+        (&json!("s"), &json!(86_400))
+    );
+    assert!(view["next_at"].is_string(), "{view}");
+    let paused = ark.json(&["workflow", "schedule", "pause", "s", "--json"]);
+    assert_eq!((&paused["paused"], paused.get("next_at")), (&json!(true), None));
+    assert_eq!(ark.json(&["workflow", "schedule", "resume", "s", "--json"])["paused"], false);
+    assert_eq!(exit(&ark, &["workflow", "schedule", "remove", "s"]), Some(0));
+    assert_eq!(exit(&ark, &["workflow", "schedule", "remove", "s"]), Some(6));
+    let events = words(&ark.run(&["events", "--json"]));
+    assert!(events.contains("schedule s was removed"), "{events}");
+}

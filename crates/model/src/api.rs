@@ -14,6 +14,7 @@ mod images;
 mod problem;
 mod releases;
 mod runs;
+mod schedules;
 mod server;
 mod streams;
 mod tokens;
@@ -44,6 +45,7 @@ pub use releases::{
     ReleaseDiff, ReleaseRow, TextChange,
 };
 pub use runs::{AttemptView, CronView, CronsQuery, RunRequest, RunStopRequest, RunView};
+pub use schedules::{LastFiring, SchedulePut, ScheduleView};
 pub use server::{
     Capability, CheckOutcome, DoctorCheck, DoctorReport, EngineView, GatewayView, GcReport, Health,
     ServerInfo, ShutdownRequest,

@@ -8,8 +8,8 @@ use ark_model::api::{
     DiffQuery, DoctorReport, EnvironmentCreate, EnvironmentView, FreezePut, GatewayView, GcReport,
     ImagesFind, ImagesFound, InstanceRow, InstancesQuery, Page, PageQuery, PlanView,
     PromoteRequest, ReceiptView, ReleaseDetail, ReleaseDiff, ReleaseRow, ResolvedEnvironment,
-    RollbackRequest, ScaleRequest, ServerInfo, ShutdownRequest, TokenCreate, TokenCreated,
-    TokenView, VariablesQuery, WishRequest, Workflow, WorkflowsQuery,
+    RollbackRequest, ScaleRequest, SchedulePut, ScheduleView, ServerInfo, ShutdownRequest,
+    TokenCreate, TokenCreated, TokenView, VariablesQuery, WishRequest, Workflow, WorkflowsQuery,
 };
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use reqwest::{Body, Method};
@@ -324,6 +324,35 @@ impl Client {
         self.get("/wm/workflows", query).await
     }
 
+    /// Makes or changes a schedule.
+    pub(crate) async fn put_schedule(
+        &self,
+        name: &str,
+        put: &SchedulePut,
+    ) -> Result<ScheduleView, Failure> {
+        self.with_body(Method::PUT, &schedule_path(name), put).await
+    }
+
+    /// Schedules, by name.
+    pub(crate) async fn schedules(&self) -> Result<Vec<ScheduleView>, Failure> {
+        self.all("/v1/schedules", &NONE).await
+    }
+
+    /// Says `pause` or `resume` to a schedule.
+    pub(crate) async fn tell_schedule(
+        &self,
+        name: &str,
+        word: &str,
+    ) -> Result<ScheduleView, Failure> {
+        let path = format!("{}/{word}", schedule_path(name));
+        self.json(|| self.request(Method::POST, &path)).await
+    }
+
+    /// Removes a schedule.
+    pub(crate) async fn remove_schedule(&self, name: &str) -> Result<(), Failure> {
+        self.delete(&schedule_path(name)).await
+    }
+
     /// Says that a workflow that failed is dealt with.
     pub(crate) async fn resolve_workflow(&self, id: &str) -> Result<(), Failure> {
         let path = format!("/wm/workflows/{}/resolved", segment(id));
@@ -421,6 +450,10 @@ impl Client {
         }
         Ok(items)
     }
+}
+
+fn schedule_path(name: &str) -> String {
+    format!("/v1/schedules/{}", segment(name))
 }
 
 /// What a user typed, as one segment of an address.

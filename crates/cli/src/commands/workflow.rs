@@ -1,6 +1,7 @@
 //! `ark workflow`: definitions, their versions, and executions of them.
 
 pub(crate) mod follow;
+pub(crate) mod schedule;
 pub(crate) mod target;
 
 use std::io::Read as _;
@@ -169,6 +170,12 @@ enum Action {
         #[command(flatten)]
         common: Common,
     },
+    /// Executions that the clock starts
+    #[command(
+        subcommand,
+        before_help = "Examples:\n  ark workflow schedule add nightly resize '0 3 * * *' --zone Europe/Berlin\n  ark workflow schedule list\n  ark workflow schedule pause nightly"
+    )]
+    Schedule(schedule::Schedule),
     /// Let a failed execution go on from where it failed
     #[command(before_help = "Examples:\n  ark workflow redrive resize:8f2c --follow")]
     Redrive {
@@ -183,7 +190,7 @@ enum Action {
 }
 
 #[derive(Debug, clap::Args)]
-struct Common {
+pub(crate) struct Common {
     #[command(flatten)]
     shown: Shown,
     #[command(flatten)]
@@ -205,6 +212,7 @@ impl Action {
             | Self::Stop { common, .. }
             | Self::Resolve { common, .. }
             | Self::Redrive { common, .. } => common,
+            Self::Schedule(schedule) => schedule.common(),
         }
     }
 }
@@ -244,6 +252,7 @@ async fn act(context: &Context, action: Action) -> Ended {
         Action::Status { id, .. } => status(context, &id).await,
         Action::History { id, .. } => history(context, &id).await,
         Action::Stop { id, reason, .. } => stop(context, &id, reason).await,
+        Action::Schedule(schedule) => schedule::run(context, schedule).await,
         Action::Resolve { id, .. } => resolve(context, &id).await,
         Action::Redrive { id, follow, .. } => redrive(context, &id, follow).await,
     }

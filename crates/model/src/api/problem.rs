@@ -93,6 +93,8 @@ problem_codes! {
     TokenNotFound "token-not-found" 404 NotFound "no such token"
     /// The workflow, its definition or a state resource does not exist.
     WorkflowNotFound "workflow-not-found" 404 NotFound "no such workflow"
+    /// The schedule does not exist.
+    ScheduleNotFound "schedule-not-found" 404 NotFound "no such schedule"
     /// No operation has this path.
     NoSuchOperation "no-such-operation" 404 NotFound "no such operation"
     /// The operation exists, with another method.

@@ -41,6 +41,7 @@ mod plan;
 mod releases;
 mod resolve;
 mod runs;
+mod schedules;
 mod serve;
 mod server_info;
 mod stream;
@@ -84,7 +85,7 @@ use crate::workflows::wire;
 
 /// Every operation, in the order of the document.
 pub fn operations() -> Vec<Operation> {
-    let sections: [(&'static str, Vec<Operation>); 15] = [
+    let sections: [(&'static str, Vec<Operation>); 16] = [
         ("server", server_info::operations()),
         ("environments", environments::operations()),
         ("apps", apps::operations().into_iter().chain(traffic::operations()).collect()),
@@ -103,6 +104,7 @@ pub fn operations() -> Vec<Operation> {
         ("tokens", tokens::operations()),
         ("console", console::operations()),
         ("workflows", workflow_manager::operations()),
+        ("schedules", schedules::operations()),
     ];
     let tagged = |(tag, operations): (&'static str, Vec<Operation>)| {
         operations.into_iter().map(move |operation| Operation { tag, ..operation })

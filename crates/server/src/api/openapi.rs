@@ -140,6 +140,7 @@ fn path_parameter(name: &str) -> (Value, &'static str) {
         "token" => (text, "Id of the token."),
         "window" => (text, "Name of the freeze window."),
         "workflow" => (text, "Id of the workflow: a UUID, `NAME:EXECUTION`, or an ARN."),
+        "schedule" => (text, "Name of the schedule."),
         "namespace" => (text, "Namespace of the state resource."),
         "name" => (text, "Name of the definition or state resource."),
         "version" => (json!({ "type": "integer" }), "Number of the version, from 0."),

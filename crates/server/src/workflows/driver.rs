@@ -15,7 +15,7 @@ use super::error::WorkflowError;
 use super::facts::kept_text;
 use super::map_runs::Work;
 use super::step::{Stepper, after, timers};
-use super::{Workflows, hub};
+use super::{Workflows, hub, schedules};
 
 /// Timers fired in one transaction.
 const TIMERS_BATCH: usize = 200;
@@ -156,6 +156,7 @@ impl Driver {
         if self.swept_at.is_none_or(|at| at > now || after(at, SWEEP) <= now) {
             self.swept_at = Some(now);
             sweep(workflows).await?;
+            schedules::fire_due(workflows).await?;
         }
         if self.tidied_at.is_none_or(|at| at > now || after(at, TIDY) <= now) {
             self.tidied_at = Some(now);

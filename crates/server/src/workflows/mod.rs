@@ -26,6 +26,7 @@
 //! | `step`, `effects`, `map_runs` | the step: one transaction of the interpreter and its effects |
 //! | `thinking` | steps that cost too much for the writer, taken beside it |
 //! | `jobs`, `http` | tasks that are runs of apps, and calls over HTTP |
+//! | `schedules` | executions that the clock starts |
 //! | `driver` | what nobody calls for: timers, sweeps, pruning |
 //! | `hub` | hints in memory |
 //! | `arn`, `error`, `types`, `names` | words of the contract |
@@ -56,6 +57,7 @@ mod map_runs;
 pub mod objects;
 mod program;
 mod resources;
+mod schedules;
 mod step;
 mod tags;
 mod tasks;

@@ -13,6 +13,7 @@ mod maps;
 mod recovery;
 mod redrive;
 mod replay;
+mod schedules;
 mod simulation;
 mod tasks;
 mod thinking;

@@ -41,6 +41,11 @@ impl ReadTx {
         self.rows(sql, params![after, page(limit)], schedule)
     }
 
+    /// How many schedules there are.
+    pub fn count_schedules(&self) -> Result<u64, StoreError> {
+        self.number("SELECT count(*) FROM workflow_schedules", [])
+    }
+
     /// Schedules due at an instant, the longest due first.
     pub fn due_schedules(
         &self,
