@@ -38,6 +38,9 @@ pub enum ServerError {
     /// The engine cannot be used.
     #[error("the process engine cannot be used")]
     Engine(#[source] ark_engine::EngineError),
+    /// The store of objects that was named cannot be used.
+    #[error("{0}; ARK_S3_ENDPOINT says where it is")]
+    Objects(String),
     /// An address is taken by somebody else.
     #[error("{what} address {address} is taken by another program; give another with {flag}")]
     AddressTaken {

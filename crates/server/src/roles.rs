@@ -33,7 +33,8 @@ use crate::observations::Observations;
 use crate::state::{ServerState, Shutdown};
 use crate::webhooks::HttpWebhooks;
 use crate::workflows::http::{Calls, HttpCaller, Ranges};
-use crate::workflows::objects::FileObjects;
+use crate::workflows::objects::{FileObjects, Objects};
+use crate::workflows::s3::{S3Objects, S3Options};
 use crate::workflows::{SystemEntropy, WorkflowWorld, Workflows};
 use crate::world::{CONTROLLER_LEASE, Fence, Settings, SystemClock, SystemHost, SystemIds, World};
 use crate::{api, gateway_link, gateway_process, tasks};
@@ -102,6 +103,8 @@ pub struct UpOptions {
     pub gateway: WithGateway,
     /// The `ark` program, to be run as gateway and as shim.
     pub exe: PathBuf,
+    /// Where distributed Maps find objects; files under the data directory when nothing is said.
+    pub s3: Option<S3Options>,
 }
 
 /// What clients on this machine find in `<data-dir>/server.json`.
@@ -219,7 +222,7 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
         entropy: Arc::new(SystemEntropy),
         fence,
     })
-    .with_objects(Arc::new(FileObjects::new(data_dir.join("objects"))))
+    .with_objects(objects(&options, &data_dir)?)
     .with_calls(calls(&keyring)?);
     let state = Arc::new(ServerState::new(
         store,
@@ -242,6 +245,14 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
     write_server_file(&data_dir, &file)?;
     announce(&world, now).await?;
     Ok(Running { file, api, http, state, world, tasks })
+}
+
+/// Where distributed Maps read their items and write their results.
+fn objects(options: &UpOptions, data_dir: &Path) -> Result<Arc<dyn Objects>, ServerError> {
+    Ok(match &options.s3 {
+        Some(s3) => Arc::new(S3Objects::new(s3.clone()).map_err(ServerError::Objects)?),
+        None => Arc::new(FileObjects::new(data_dir.join("objects"))),
+    })
 }
 
 fn start_tasks(

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ark_model::api::ShutdownRequest;
 use ark_model::exit::ExitCode;
+use ark_server::workflows::s3::S3Options;
 use ark_server::{Doors, ServerError, ServerFile, UpOptions, WithGateway};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -103,6 +104,25 @@ fn remembered(data_dir: &Path) -> Option<SocketAddr> {
     file["http"][0].as_str()?.parse().ok()
 }
 
+/// Where distributed Maps find objects, from the environment: a secret is in no argument.
+fn store_of_objects(
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<S3Options>, Failure> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let Some(endpoint) = set("ARK_S3_ENDPOINT") else { return Ok(None) };
+    let needed = |name: &str| {
+        set(name).ok_or_else(|| {
+            Failure::usage(format!("ARK_S3_ENDPOINT is set, and {name} is not: set both or none"))
+        })
+    };
+    Ok(Some(S3Options {
+        endpoint,
+        region: set("ARK_S3_REGION").unwrap_or_else(|| "us-east-1".to_owned()),
+        access_key_id: needed("ARK_S3_ACCESS_KEY_ID")?,
+        secret_access_key: needed("ARK_S3_SECRET_ACCESS_KEY")?.into(),
+    }))
+}
+
 /// Runs a server until it is told to end.
 pub(crate) fn serve(
     out: Output,
@@ -119,7 +139,8 @@ pub(crate) fn serve(
         Failure::new(ExitCode::Failed, "runtime", format!("no runtime can be started: {error}"))
     })?;
     runtime.block_on(async {
-        let options = UpOptions { data_dir: data_dir.clone(), api, gateway, exe };
+        let s3 = store_of_objects(|name| std::env::var(name).ok())?;
+        let options = UpOptions { data_dir: data_dir.clone(), api, gateway, exe, s3 };
         let running = ark_server::up(options).await.map_err(|error| not_up(&error))?;
         out.one(&running.file, |file| words(file, &data_dir, FOREGROUND, out.style))?;
         let shutdown = running.shutdown();

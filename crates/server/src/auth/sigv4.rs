@@ -229,7 +229,13 @@ impl Signer {
 
     fn signature_of(&self, request: Request<'_>, secret: &str, signed_at: &str) -> [u8; 32] {
         let scope = format!("{}/{}/{}/aws4_request", self.date, self.region, self.service);
-        let canonical = sha256(canonical_request(request, &self.signed_headers).as_bytes());
+        let path = match self.service.as_str() {
+            // The one service whose path is signed as it is sent.
+            "s3" => request.path.to_owned(),
+            _ => canonical_path(request.path),
+        };
+        let canonical = canonical_request(request, &path, &self.signed_headers);
+        let canonical = sha256(canonical.as_bytes());
         let to_sign = format!("{ALGORITHM}\n{signed_at}\n{scope}\n{}", hex::encode(canonical));
         let key = signing_key(secret, &self.date, &self.region, &self.service);
         hmac_sha256(&key, to_sign.as_bytes())
@@ -278,11 +284,11 @@ fn basic_time(text: &str) -> Option<Timestamp> {
 
 /// The body is always hashed: `UNSIGNED-PAYLOAD` fits no request to the services that are served
 /// here, as with AWS.
-fn canonical_request(request: Request<'_>, signed_headers: &[String]) -> String {
+fn canonical_request(request: Request<'_>, path: &str, signed_headers: &[String]) -> String {
     let mut text = String::with_capacity(512);
     text.push_str(request.method);
     text.push('\n');
-    text.push_str(&canonical_path(request.path));
+    text.push_str(path);
     text.push('\n');
     text.push_str(&canonical_query(request.query));
     text.push('\n');

@@ -237,3 +237,57 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn requests_of_s3_are_signed_with_their_path_as_it_is_sent() {
+    // "Signature Calculations for the Authorization Header", the examples of S3's reference.
+    let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let welcome = "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072";
+    for (method, path, query, extra, body, digest, signature) in [
+        (
+            "GET",
+            "/test.txt",
+            "",
+            vec![("range", "bytes=0-9")],
+            "",
+            empty,
+            "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41",
+        ),
+        (
+            "PUT",
+            "/test%24file.text",
+            "",
+            vec![
+                ("date", "Fri, 24 May 2013 00:00:00 GMT"),
+                ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+            ],
+            "Welcome to Amazon S3.",
+            welcome,
+            "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd",
+        ),
+        (
+            "GET",
+            "/",
+            "max-keys=2&prefix=J",
+            vec![],
+            "",
+            empty,
+            "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7",
+        ),
+    ] {
+        let all = [
+            vec![
+                ("host", "examplebucket.s3.amazonaws.com"),
+                ("x-amz-content-sha256", digest),
+                ("x-amz-date", "20130524T000000Z"),
+            ],
+            extra,
+        ];
+        let headers = headers(&all.concat());
+        let request = Request { method, path, query, headers: &headers, body: body.as_bytes() };
+        let signed = sign(request, "AKIAIOSFODNN7EXAMPLE", secret, "us-east-1", "s3");
+        let signed = signed.expect("it can be signed");
+        assert!(signed.ends_with(signature), "{method} {path}: {signed}");
+    }
+}

@@ -57,6 +57,7 @@ mod map_runs;
 pub mod objects;
 mod program;
 mod resources;
+pub mod s3;
 mod schedules;
 mod step;
 mod tags;

@@ -13,6 +13,7 @@ mod maps;
 mod recovery;
 mod redrive;
 mod replay;
+mod s3;
 mod schedules;
 mod simulation;
 mod tasks;
