@@ -76,6 +76,8 @@ commands! {
         Validate validate "validate"
         /// Print the JSON Schema of launch files, for editors
         Schema schema "schema"
+        /// Make launch files out of a Compose file; needs no server
+        Import import "import"
         /// Say what a deployment would do
         Plan plan "plan"
         /// Build the images of a project

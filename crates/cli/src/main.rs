@@ -8,6 +8,7 @@
 mod cli;
 mod client;
 mod commands;
+mod compose;
 mod confirm;
 mod context;
 mod docker_ignore;

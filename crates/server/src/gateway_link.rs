@@ -428,7 +428,7 @@ async fn networks_move(
             return;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn push(world: &World, routes: &mut Routes, sender: &mut LinkSender) -> Result<(), String> {

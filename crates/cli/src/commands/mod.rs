@@ -26,6 +26,7 @@ pub(crate) mod exec;
 pub(crate) mod follow_deployment;
 pub(crate) mod gateway;
 pub(crate) mod gc;
+pub(crate) mod import;
 pub(crate) mod logs;
 pub(crate) mod open;
 pub(crate) mod pause;

@@ -1,0 +1,90 @@
+//! `ark import`: launch files from a Compose file. Needs no server.
+
+use std::path::{Path, PathBuf};
+
+use crate::compose::{App, import};
+use crate::context::here;
+use crate::failure::{Ended, Exit, Failure};
+use crate::launch;
+use crate::output::numbers::counted;
+use crate::output::{Output, Shown};
+
+/// What `import` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  ark import compose.yml\n  ark import compose.yml --dry-run --json",
+    after_help = "Writes launch/SERVICE.yml for each service; a file that is there and differs is left alone. What\n\
+                  has no equivalent is listed with its reason. Values of variables whose names say that they are\n\
+                  secret are not written: set them with ark config set --secret."
+)]
+pub(crate) struct Args {
+    /// The Compose file
+    #[arg(value_name = "COMPOSE.yml")]
+    file: PathBuf,
+    /// Write nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+pub(crate) fn shown(args: &Args) -> Shown {
+    args.shown
+}
+
+pub(crate) fn run(args: Args) -> Ended {
+    let out = Output::new(args.shown);
+    let text = std::fs::read_to_string(&args.file)
+        .map_err(|error| Failure::file(&args.file, "read", &error))?;
+    let made = import(&text)?;
+    let folder = here()?.join(launch::FOLDER);
+    if !args.dry_run {
+        for app in &made.apps {
+            differs(&folder, app)?;
+        }
+        for app in &made.apps {
+            let path = file_of(&folder, app);
+            let write =
+                std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, &app.launch));
+            write.map_err(|error| Failure::file(&path, "write", &error))?;
+        }
+    }
+    out.one(&made, |made| {
+        let mut lines = Vec::new();
+        for app in &made.apps {
+            lines.push(format!("{}/{}.yml", launch::FOLDER, app.app));
+            if args.dry_run {
+                lines.extend(app.launch.lines().map(|line| format!("  {line}")));
+            }
+            if !app.needs.is_empty() {
+                let names = app.needs.join("=…  ");
+                lines.push(format!("  set: ark config set -e ENV {} {names}=…", app.app));
+            }
+            if let Some(image) = &app.image {
+                lines.push(format!("  run: ark deploy {} -e ENV --image {image}", app.app));
+            }
+        }
+        if !made.left_out.is_empty() {
+            lines.push(format!("not taken over: {}", counted(made.left_out.len() as u64, "key")));
+            lines.extend(made.left_out.iter().map(|one| format!("  {}: {}", one.key, one.why)));
+        }
+        lines.join("\n")
+    })?;
+    Ok(Exit::DONE)
+}
+
+fn file_of(folder: &Path, app: &App) -> PathBuf {
+    folder.join(format!("{}.yml", app.app))
+}
+
+/// Fails when somebody else's file stands there.
+fn differs(folder: &Path, app: &App) -> Result<(), Failure> {
+    let path = file_of(folder, app);
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text != app.launch => {
+            Err(Failure::usage(format!("{} is there already and differs", path.display()))
+                .remedy("look what would be written", "ark import COMPOSE.yml --dry-run"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,143 @@
+//! Compose files as launch files: one for each service, and a list of what has no equivalent. Pure:
+//! reads text, makes text. `ark import` writes it down.
+//!
+//! Whatever stands in a Compose file is either taken over, named in the list, or begins with `x-`.
+
+mod health;
+mod service;
+mod yaml;
+
+use ark_model::AppName;
+use ark_model::definition::parse;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::failure::Failure;
+
+/// The longest file that is read, in bytes.
+const FILE_BYTES_MAX: usize = 1 << 20;
+/// The most services of one file.
+const SERVICES_MAX: usize = 500;
+
+/// What became of a Compose file.
+#[derive(Debug, Serialize)]
+pub(crate) struct Imported {
+    /// Launch files, in the order of their names.
+    pub(crate) apps: Vec<App>,
+    /// What is not in them.
+    pub(crate) left_out: Vec<LeftOut>,
+}
+
+/// A service as an app.
+#[derive(Debug, Serialize)]
+pub(crate) struct App {
+    pub(crate) app: AppName,
+    /// The text of its launch file.
+    pub(crate) launch: String,
+    /// The image it runs, when the file names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<String>,
+    /// Variables that its environment must define.
+    pub(crate) needs: Vec<String>,
+}
+
+/// Something without an equivalent, or with one that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct LeftOut {
+    /// `services.web.cap_add`.
+    pub(crate) key: String,
+    /// Why, or what to do instead.
+    pub(crate) why: String,
+}
+
+/// Where a list of what was left out is made.
+#[derive(Default)]
+struct Notes {
+    place: String,
+    all: Vec<LeftOut>,
+}
+
+impl Notes {
+    fn add(&mut self, key: &str, why: impl Into<String>) {
+        let key = match self.place.as_str() {
+            "" => key.to_owned(),
+            place => format!("{place}.{key}"),
+        };
+        self.all.push(LeftOut { key, why: why.into() });
+    }
+}
+
+/// Reads a Compose file.
+pub(crate) fn import(text: &str) -> Result<Imported, Failure> {
+    if text.len() > FILE_BYTES_MAX {
+        return Err(Failure::usage(format!("the file is longer than {FILE_BYTES_MAX} bytes")));
+    }
+    let file: Value = serde_saphyr::from_str(text)
+        .map_err(|error| Failure::usage("the file is not YAML").detail(error.to_string()))?;
+    let Some(services) = file.get("services").and_then(Value::as_object) else {
+        return Err(Failure::usage("the file has no `services`: it is no Compose file"));
+    };
+    if services.len() > SERVICES_MAX {
+        return Err(Failure::usage(format!("more than {SERVICES_MAX} services")));
+    }
+    let mut notes = Notes::default();
+    top(&file, &mut notes);
+    let mut apps = Vec::new();
+    for (name, service) in services {
+        let app = app_name(name)?;
+        notes.place = format!("services.{name}");
+        let empty = Map::new();
+        let service = match service {
+            Value::Null => &empty,
+            Value::Object(service) => service,
+            _ => return Err(Failure::usage(format!("services.{name} is no mapping"))),
+        };
+        let made = service::launch(&app, service, services, &mut notes)?;
+        check(&app, &made.launch)?;
+        apps.push(App { app, launch: made.launch, image: made.image, needs: made.needs });
+    }
+    apps.sort_by(|a, b| a.app.cmp(&b.app));
+    Ok(Imported { apps, left_out: notes.all })
+}
+
+/// Keys beside the services.
+fn top(file: &Value, notes: &mut Notes) {
+    for (key, value) in file.as_object().into_iter().flatten() {
+        let empty = value.as_object().is_none_or(|map| map.values().all(Value::is_null));
+        match key.as_str() {
+            "services" | "version" | "name" => {}
+            key if key.starts_with("x-") => {}
+            "volumes" if empty => {}
+            "networks" if empty => {}
+            "volumes" => {
+                notes.add("volumes", "volumes are the engine's own; options are not taken over");
+            }
+            "networks" => notes.add("networks", "each environment has one network, made by Ark"),
+            "secrets" => notes.add("secrets", "secrets are variables: ark config set --secret"),
+            "configs" => notes.add("configs", "files belong into the image"),
+            other => notes.add(other, "unknown"),
+        }
+    }
+}
+
+/// `Web_1` is `web-1`.
+fn app_name(service: &str) -> Result<AppName, Failure> {
+    let name = service.to_ascii_lowercase().replace(['_', '.'], "-");
+    name.parse().map_err(|error| {
+        Failure::usage(format!("service {service}: {error}")).remedy("", "give it another name")
+    })
+}
+
+/// What is written must be accepted.
+fn check(app: &AppName, launch: &str) -> Result<(), Failure> {
+    match parse(&format!("launch/{app}.yml"), launch.as_bytes()).into_result() {
+        Ok(_) => Ok(()),
+        Err(found) => {
+            let file = format!("launch/{app}.yml");
+            Err(crate::commands::validate::refusal(&file, &found))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
