@@ -20,7 +20,10 @@ use crate::time::after;
 
 /// How long an old side that lacks instances is waited for before it takes all traffic back.
 const CAPACITY_PATIENCE: Duration = Duration::from_secs(30);
+/// The same when a newer deployment waits for it.
+const CAPACITY_PATIENCE_NEWER: Duration = Duration::from_secs(5);
 /// How long a newer deployment waits for the gateway's word that the abandoned side has no traffic.
+/// After it the newer one begins all the same: one table then takes the division away and drains.
 const NEWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The new side's share on the way back.
@@ -31,13 +34,20 @@ struct Closing {
     closed: bool,
 }
 
+fn capacity_patience(d: &Deployment) -> Duration {
+    match &d.abort {
+        Some(abort) if abort.superseded => CAPACITY_PATIENCE_NEWER,
+        Some(_) | None => CAPACITY_PATIENCE,
+    }
+}
+
 fn closing(input: &Input<'_>, d: &Deployment, rollout: &Rollout, base: &Target<'_>) -> Closing {
     let mut rollout = rollout.clone();
     let serving = input.seen.iter().filter(|s| Some(s.release) == d.base && s.is_serving());
     let serving = serving.count() as u32;
     let floor = base.count.saturating_sub(base.policy.unavailable(base.count));
     let began = d.returning_at.unwrap_or(input.now);
-    let patient = input.now < after(began, CAPACITY_PATIENCE);
+    let patient = input.now < after(began, capacity_patience(d));
     // A hook failed after the old side was let go: the new side serves well meanwhile, and the old
     // one is whole before it takes over.
     let serves_well =
@@ -89,7 +99,7 @@ pub(crate) fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
             plan.said.push(format!("{} gets no more traffic", d.release));
             plan.rollout = Some(closing.rollout);
         } else if !closed {
-            let patience = after(began, CAPACITY_PATIENCE);
+            let patience = after(began, capacity_patience(d));
             plan.wake_at =
                 earliest(plan.wake_at, [patience].into_iter().filter(|at| *at > input.now));
         }

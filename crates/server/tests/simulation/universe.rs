@@ -359,7 +359,8 @@ impl Universe {
     }
 
     /// A canary that is abandoned loses its share before its instances drain, as long as there is
-    /// an old side to take it.
+    /// an old side to take it. Not so when a newer deployment has waited long enough for that: its
+    /// table has no division any more, and drains what it does not know.
     fn check_weight_first(&mut self, new: &RouteTable) {
         let Some(old) = &self.gateway.table else { return };
         let mut found = Vec::new();
@@ -368,6 +369,9 @@ impl Universe {
                 continue;
             };
             let Some(next) = new.routes.iter().find(|r| r.key == route.key) else { continue };
+            if next.split.is_none() {
+                continue;
+            }
             let active = |r: &Route, of: bool| {
                 let is = |t: &&Target| {
                     (t.release == split.canary) == of
