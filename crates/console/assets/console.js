@@ -35,11 +35,17 @@
     const state = document.getElementById("live-state");
     const kinds = { stdout: "out", stderr: "err", ark: "ark" };
     log.scrollTop = log.scrollHeight;
+    const seen = new Set();
     const source = new EventSource(log.dataset.logFrom);
     source.addEventListener("open", () => { state.textContent = "Live"; });
     source.addEventListener("error", () => { state.textContent = "Connection lost; trying again"; });
     source.addEventListener("line", (event) => {
       const line = JSON.parse(event.data);
+      // After a lost connection a line may come twice.
+      const key = `${line.at} ${line.instance} ${line.text}`;
+      if (seen.has(key)) return;
+      seen.add(key);
+      if (seen.size > 4000) seen.clear();
       if (wanted && !line.text.toLowerCase().includes(wanted)) return;
       document.getElementById("no-lines")?.remove();
       const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 30;

@@ -38,6 +38,8 @@ pub(crate) struct Chart {
     /// The length of a slice, in seconds.
     pub(crate) slice_s: u32,
     pub(crate) lines: Vec<Line>,
+    /// What the right end is called: `now`, `end`.
+    pub(crate) end: &'static str,
     /// The least upper end of the upright axis.
     pub(crate) top_at_least: f64,
 }
@@ -103,9 +105,9 @@ fn short(value: f64) -> String {
 }
 
 /// How long before the end of the chart an instant lies.
-fn before(seconds: i64) -> String {
+fn before(seconds: i64, end: &str) -> String {
     match seconds {
-        0 => "now".to_owned(),
+        0 => end.to_owned(),
         s if s % 60 == 0 => format!("−{} min", s / 60),
         s => format!("−{s} s"),
     }
@@ -179,7 +181,7 @@ impl Chart {
                 _ => "middle",
             };
             let (at, below) = (x(index), HEIGHT - 6.0);
-            let text = before(seconds);
+            let text = before(seconds, self.end);
             write!(f, "<text text-anchor=\"{anchor}\" x=\"{at:.1}\" y=\"{below}\">{text}</text>")?;
         }
         Ok(())
@@ -234,7 +236,7 @@ impl Chart {
             }
             let seconds = i64::try_from(slices - 1 - index).unwrap_or(0) * i64::from(self.slice_s);
             let (at, high) = (x(index) - width / 2.0, HEIGHT - TOP - BOTTOM);
-            let said = escape(&format!("{}: {}", before(seconds), said.join(", ")));
+            let said = escape(&format!("{}: {}", before(seconds, self.end), said.join(", ")));
             write!(
                 f,
                 "<rect class=\"hover\" x=\"{at:.1}\" y=\"{TOP}\" width=\"{width:.1}\" \
@@ -256,6 +258,7 @@ mod tests {
             title: "Requests".into(),
             unit: "per second",
             slice_s: 60,
+            end: "now",
             lines: vec![Line { name: "<v1>".into(), class: "new", values }],
             top_at_least: 1.0,
         }

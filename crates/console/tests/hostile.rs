@@ -52,6 +52,11 @@ fn deployment() -> Value {
             "asks": { "since": AT, "what": "approval" }, "paused": said, "keep_until": null,
             "new": side.clone(), "old": side, "judgements": [{ "step": 0, "judgement": judgement }]
         },
+        "hooks": [{
+            "name": HOSTILE, "stage": "pre_deploy", "timeout_ms": 1, "state": "failed",
+            "what": { "kind": "command", "command": [HOSTILE] }, "attempts": 2, "begun_at": AT,
+            "ended_at": AT, "note": HOSTILE, "log": [HOSTILE]
+        }],
         "watch": { "release": 2, "base": 1, "since": AT, "until": AT, "end": null, "judgement": null }
     })
 }

@@ -6,6 +6,7 @@ use ark_model::api::{
     TrafficHistory, WishRequest,
 };
 use ark_model::event::Event;
+use ark_model::hook::{HookRun, HookState};
 use ark_model::judgement::{Judgement, Verdict};
 use ark_model::receipt::Side;
 use ark_model::rollout::{AsksFor, WatchEnd};
@@ -63,12 +64,21 @@ struct DeploymentPage {
     share: Option<(u8, bool)>,
     sides: Vec<SideLine>,
     verdicts: Vec<VerdictLine>,
+    hooks: Vec<HookLine>,
     receipt: Vec<(&'static str, [String; 3])>,
     notes: Vec<String>,
     watch: Option<String>,
     charts: Vec<Chart>,
     events: Vec<EventLine>,
     changed: Vec<String>,
+}
+
+/// A command or a webhook before or after it.
+struct HookLine {
+    words: String,
+    tone: Tone,
+    state: String,
+    log: Vec<String>,
 }
 
 struct Why {
@@ -162,6 +172,7 @@ async fn deployment(visit: Visit, Path(id): Path<String>) -> Answer {
             .map(|rollout| (rollout.percent, rollout.in_force)),
         sides: rollout.map(|rollout| sides(&view, rollout)).unwrap_or_default(),
         verdicts: verdicts(&visit, &view),
+        hooks: view.hooks.iter().map(|run| hook(&visit, run)).collect(),
         receipt: view.receipt.as_ref().map(receipt).unwrap_or_default(),
         notes: view.notes.clone(),
         watch: view.watch.as_ref().map(|watch| watch_words(&visit, watch)),
@@ -210,6 +221,26 @@ fn why(diagnosis: &Diagnosis) -> Why {
         _ => Vec::new(),
     };
     Why { words: diagnosis.words(), log }
+}
+
+fn hook(visit: &Visit, run: &HookRun) -> HookLine {
+    let (tone, state) = match run.state {
+        HookState::Waiting => (Tone::Quiet, "waits for its turn"),
+        HookState::Running => (Tone::Busy, "runs"),
+        HookState::Stopping => (Tone::Busy, "is being stopped"),
+        HookState::Succeeded => (Tone::Good, "done"),
+        HookState::Failed => (Tone::Bad, "failed"),
+        HookState::Cancelled => (Tone::Quiet, "cancelled"),
+    };
+    let mut parts = vec![state.to_owned()];
+    if let Some(begun) = run.begun_at {
+        parts.push(words::between(begun, run.ended_at.unwrap_or(visit.now)));
+    }
+    if run.attempts > 1 {
+        parts.push(counted(u64::from(run.attempts), "attempt"));
+    }
+    parts.extend(run.note.clone());
+    HookLine { words: run.words(), tone, state: parts.join(", "), log: run.log.clone() }
 }
 
 /// What it can be told now: the word in the address, the word on the button, whether it is the one
@@ -426,6 +457,7 @@ fn charts(view: &DeploymentView, history: Option<&TrafficHistory>) -> Vec<Chart>
         title,
         unit,
         slice_s: history.slice_s,
+        end: if view.finished_at.is_some() { "end" } else { "now" },
         lines,
         top_at_least,
     };

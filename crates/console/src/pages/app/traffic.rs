@@ -20,6 +20,7 @@ pub(super) fn charts(history: &TrafficHistory) -> Vec<Chart> {
         title: title.to_owned(),
         unit,
         slice_s: history.slice_s,
+        end: "now",
         lines,
         top_at_least,
     };
