@@ -573,7 +573,7 @@ impl Simulation {
     }
 }
 
-fn simulate(seed: u64) -> (Vec<String>, BTreeMap<&'static str, u64>) {
+pub(crate) fn simulate(seed: u64) -> (Vec<String>, BTreeMap<&'static str, u64>) {
     let mut simulation = Simulation::new(seed);
     for _ in 0..STEPS {
         simulation.step();
