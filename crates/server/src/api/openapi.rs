@@ -139,6 +139,7 @@ fn path_parameter(name: &str) -> (Value, &'static str) {
         "instance" => (text, "Short or whole id of the instance."),
         "token" => (text, "Id of the token."),
         "window" => (text, "Name of the freeze window."),
+        "run" => (json!({ "type": "integer" }), "Number of the run."),
         "workflow" => (text, "Id of the workflow: a UUID, `NAME:EXECUTION`, or an ARN."),
         "schedule" => (text, "Name of the schedule."),
         "namespace" => (text, "Namespace of the state resource."),
