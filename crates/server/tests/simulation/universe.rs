@@ -360,7 +360,7 @@ impl Universe {
 
     /// A canary that is abandoned loses its share before its instances drain, as long as there is
     /// an old side to take it. Not so when a newer deployment has waited long enough for that: its
-    /// table has no division any more, and drains what it does not know.
+    /// table no longer divides in favour of the canary, and drains what it does not know.
     fn check_weight_first(&mut self, new: &RouteTable) {
         let Some(old) = &self.gateway.table else { return };
         let mut found = Vec::new();
@@ -369,7 +369,7 @@ impl Universe {
                 continue;
             };
             let Some(next) = new.routes.iter().find(|r| r.key == route.key) else { continue };
-            if next.split.is_none() {
+            if next.split.as_ref().is_none_or(|next| next.canary != split.canary) {
                 continue;
             }
             let active = |r: &Route, of: bool| {
