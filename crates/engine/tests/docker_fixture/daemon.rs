@@ -134,8 +134,18 @@ impl Drop for OwnDaemon {
         while Path::new("/proc").join(&pid).exists() && begun.elapsed() < DAEMON_DEADLINE {
             std::thread::sleep(Duration::from_millis(50));
         }
-        let _ = std::fs::remove_dir_all(&self.root);
+        delete(&self.root);
     }
+}
+
+/// Deletes a daemon's place. One with `--live-restore` leaves mounts behind when it ends.
+fn delete(root: &Path) {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    for place in places.filter(|place| Path::new(place).starts_with(root)) {
+        let _ = Command::new("umount").args(["-l", place]).output();
+    }
+    let _ = std::fs::remove_dir_all(root);
 }
 
 /// Deletes what daemons of earlier test processes left.
@@ -148,7 +158,7 @@ fn sweep() {
         let daemon = std::fs::read_to_string(path.join("pid")).unwrap_or_default();
         let lives = |pid: &str| !pid.is_empty() && Path::new("/proc").join(pid.trim()).exists();
         if !lives(pid) && !lives(&daemon) {
-            let _ = std::fs::remove_dir_all(path);
+            delete(&path);
         }
     }
 }
