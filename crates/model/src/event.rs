@@ -82,7 +82,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds, for tables and filters.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 34] = [
         Self::EnvironmentCreated,
         Self::EnvironmentDestroying,
         Self::EnvironmentDestroyed,
@@ -103,10 +103,19 @@ impl EventKind {
         Self::InstanceStopped,
         Self::InstanceLost,
         Self::AppChanged,
+        Self::CronChanged,
+        Self::RunCreated,
+        Self::RunProgress,
+        Self::RunEnded,
+        Self::RunSkipped,
         Self::Gateway,
         Self::ConfigRead,
         Self::Exec,
         Self::Token,
+        Self::WorkflowDefined,
+        Self::WorkflowResolved,
+        Self::ScheduleChanged,
+        Self::ScheduleSkipped,
         Self::ServerStarted,
     ];
 }
