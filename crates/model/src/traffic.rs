@@ -2,6 +2,7 @@
 //! copied, limited, or answered with a maintenance page. Filled by the planner and the server,
 //! obeyed by the gateway.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ReleaseNumber;
@@ -92,7 +93,7 @@ impl Mirror {
 }
 
 /// How many requests may come: a bucket of `burst` tokens, filled at `per_s`. Beyond it 429.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RateLimit {
     /// Requests a second, at least 1.
     pub per_s: u32,
@@ -132,7 +133,7 @@ impl Default for RetryBudget {
 }
 
 /// The gateway answers every request itself, probes of the app's health path included.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Maintenance {
     /// The status, 400 to 599.
     #[serde(default = "Maintenance::status")]
@@ -144,6 +145,12 @@ pub struct Maintenance {
     /// own.
     #[serde(default)]
     pub page: String,
+}
+
+impl Default for Maintenance {
+    fn default() -> Self {
+        Self { status: Self::status(), retry_after_s: None, page: String::new() }
+    }
 }
 
 impl Maintenance {

@@ -222,10 +222,21 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
         },
         discovery_port,
         limits: match on_demand(records) {
-            Some(definition) => on_demand_limits(definition, hold_ms),
+            Some(definition) => {
+                let own = on_demand_limits(definition, hold_ms);
+                RouteLimits {
+                    rate: expose.limits.rate,
+                    rate_per_client: expose.limits.rate_per_client,
+                    concurrency_max: expose.limits.concurrency.unwrap_or(own.concurrency_max),
+                    ..own
+                }
+            }
             None => RouteLimits {
                 hold_ms,
                 hold_empty: records.division == Division::Held,
+                rate: expose.limits.rate,
+                rate_per_client: expose.limits.rate_per_client,
+                concurrency_max: expose.limits.concurrency.unwrap_or(0),
                 ..RouteLimits::default()
             },
         },
@@ -233,7 +244,7 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
             Division::Split(split) => Some(split.clone()),
             Division::Even | Division::Held => None,
         },
-        maintenance: None,
+        maintenance: expose.maintenance.clone(),
         targets: records.instances.iter().filter_map(|i| target(records, expose, i)).collect(),
     }
 }

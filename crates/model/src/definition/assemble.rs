@@ -10,9 +10,10 @@ use super::run::STOP_GRACE;
 use super::{
     Alarm, Architecture, Autoscaling, Aws, Build, Bytes, DatabaseRef, Definition, DeployConfig,
     DeployPolicy, Drain, DurationText, EngineRequirement, Expose, HealthCheck, Lambda, LambdaEvent,
-    LoadBalancerProtocol, MeshConfig, Missed, Overlap, PodConfig, Protocol, Resources, Run,
+    Limits, LoadBalancerProtocol, MeshConfig, Missed, Overlap, PodConfig, Protocol, Resources, Run,
     RunKind, StopSignal, Telemetry, Volume,
 };
+use crate::traffic::{Maintenance, RateLimit};
 
 /// The file as it is written. Sections without a type of their own here are written as they are
 /// kept.
@@ -87,9 +88,34 @@ struct FileExpose {
     hosts: Vec<String>,
     path: Option<String>,
     health_check: Option<FileHealthCheck>,
+    limits: Option<FileLimits>,
+    maintenance: Option<FileMaintenance>,
     bind: Option<u16>,
     load_balancer_port: Option<u16>,
     load_balancer_proto: Option<LoadBalancerProtocol>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileLimits {
+    rate: Option<FileRate>,
+    rate_per_client: Option<FileRate>,
+    concurrency: Option<u32>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileRate {
+    per_s: u32,
+    burst: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileMaintenance {
+    status: Option<u16>,
+    retry_after: Option<DurationText>,
+    page: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -213,6 +239,8 @@ fn port(file: FileExpose) -> Expose {
         hosts: file.hosts,
         path: file.path.unwrap_or_else(|| plain.path.clone()),
         health_check: file.health_check.map(health_check).unwrap_or_default(),
+        limits: file.limits.map(limits).unwrap_or_default(),
+        maintenance: file.maintenance.map(maintenance),
         bind: file.bind,
         load_balancer_port: file.load_balancer_port,
         load_balancer_proto: file.load_balancer_proto,
@@ -225,6 +253,25 @@ fn port(file: FileExpose) -> Expose {
 fn on_demand_port() -> Expose {
     let check = HealthCheck { interval: DurationText::from_millis(100), ..HealthCheck::default() };
     Expose { health_check: check, ..Expose::new("default", LAMBDA_PORT) }
+}
+
+fn limits(file: FileLimits) -> Limits {
+    let rate =
+        |file: FileRate| RateLimit { per_s: file.per_s, burst: file.burst.unwrap_or(file.per_s) };
+    Limits {
+        rate: file.rate.map(rate),
+        rate_per_client: file.rate_per_client.map(rate),
+        concurrency: file.concurrency,
+    }
+}
+
+fn maintenance(file: FileMaintenance) -> Maintenance {
+    let plain = Maintenance::default();
+    Maintenance {
+        status: file.status.unwrap_or(plain.status),
+        retry_after_s: file.retry_after.map(|after| after.get().as_secs()),
+        page: file.page.unwrap_or_default(),
+    }
 }
 
 fn health_check(file: FileHealthCheck) -> HealthCheck {

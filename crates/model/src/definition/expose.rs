@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::DurationText;
+use crate::traffic::{Maintenance, RateLimit};
 
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -72,6 +73,12 @@ pub struct Expose {
     /// How the gateway knows that an instance is ready.
     #[serde(default)]
     pub health_check: HealthCheck,
+    /// Which requests the gateway lets in.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
+    /// That the gateway answers every request itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// Port a proxy in front was bound to (old files); Ark does not use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bind: Option<u16>,
@@ -97,10 +104,34 @@ impl Expose {
             hosts: Vec::new(),
             path: root_path(),
             health_check: HealthCheck::default(),
+            limits: Limits::default(),
+            maintenance: None,
             bind: None,
             load_balancer_port: None,
             load_balancer_proto: None,
         }
+    }
+}
+
+/// Which requests the gateway lets in; beyond these limits it answers itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Of all clients together; then 429.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateLimit>,
+    /// Of one client's address; then 429.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_client: Option<RateLimit>,
+    /// Inside at once, streams left out; then 503.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+}
+
+impl Limits {
+    /// Whether everything is let in.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 

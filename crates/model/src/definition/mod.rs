@@ -40,7 +40,7 @@ pub use deploy::{DeployPolicy, Drain, HeaderStep, MirrorStep, Step, Strategy};
 pub use diagnostic::{Code, Diagnostic, Severity, Snippet};
 pub use duration::{DurationText, DurationTextError};
 pub use enforcement::{EngineKind, NotEnforced, check_runnable, not_enforced};
-pub use expose::{Expose, HealthCheck, HealthCheckKind, LoadBalancerProtocol, Protocol};
+pub use expose::{Expose, HealthCheck, HealthCheckKind, Limits, LoadBalancerProtocol, Protocol};
 pub use hooks::{HookStage, Hooks, Webhook};
 pub use parse::{Parsed, parse};
 pub use platform::{

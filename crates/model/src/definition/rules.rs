@@ -8,7 +8,7 @@ use super::judge::find;
 use super::report::Report;
 use super::yaml::{Node, Value};
 use super::{AlarmKind, Definition, EngineRequirement, RunKind, Step, Strategy, check_runnable};
-use super::{EngineKind, ScalingMetric};
+use super::{EngineKind, Protocol, ScalingMetric};
 
 /// Judges a definition as a whole. `root` is the tree it came from.
 pub(super) fn judge(definition: &Definition, root: &Node, report: &mut Report<'_>) {
@@ -20,6 +20,7 @@ pub(super) fn judge(definition: &Definition, root: &Node, report: &mut Report<'_
     rules.deploy();
     rules.steps();
     rules.health_checks();
+    rules.requests();
     rules.alarms();
     rules.no_effect();
 }
@@ -258,6 +259,22 @@ impl Rules<'_, '_, '_> {
             if tcp && self.has(&path) {
                 let message = format!("`{path}` means nothing for a check of type tcp");
                 self.add(Code::Contradiction, &path, message);
+            }
+        }
+    }
+
+    /// What is said of requests on a port that has none.
+    fn requests(&mut self) {
+        for index in 0..self.definition.expose.len() {
+            if self.definition.expose[index].protocol != Protocol::Tcp {
+                continue;
+            }
+            for key in ["limits", "maintenance"] {
+                let path = format!("expose[{index}].{key}");
+                if self.has(&path) {
+                    let message = format!("`{path}` means nothing for the protocol tcp");
+                    self.add(Code::Contradiction, &path, message);
+                }
             }
         }
     }

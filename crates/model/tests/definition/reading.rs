@@ -2,9 +2,10 @@
 
 use ark_model::definition::{
     Architecture, Bytes, Code, Definition, DurationText, EngineKind, EngineRequirement,
-    HealthCheckKind, LaunchFile, Missed, Overlap, Protocol, Quantity, Readiness, RunKind, Step,
-    StopSignal, Strategy, check_runnable, not_enforced, parse,
+    HealthCheckKind, LaunchFile, Limits, Missed, Overlap, Protocol, Quantity, Readiness, RunKind,
+    Step, StopSignal, Strategy, check_runnable, not_enforced, parse,
 };
+use ark_model::traffic::{Maintenance, RateLimit};
 
 fn app(text: &str) -> Definition {
     let parsed = parse("web.yml", text.as_bytes());
@@ -42,6 +43,39 @@ fn an_empty_definition_has_every_default() {
     assert_eq!(app.drain.streams, DurationText::from_secs(300));
     assert_eq!(app.readiness(), Readiness::RunsFor(std::time::Duration::from_secs(10)));
     assert_eq!(app.alarms, None);
+}
+
+#[test]
+fn limits_and_maintenance_arrive_and_tcp_has_none() {
+    let text = r#"
+expose:
+  - port: 80
+    limits: {rate: {per_s: 100, burst: 20}, rate_per_client: {per_s: 5}, concurrency: 64}
+    maintenance: {retry_after: 5m, page: "back soon"}
+  - {name: admin, port: 81, maintenance: {}}
+"#;
+    let app = app(text);
+    let [web, admin] = app.expose.as_slice() else { panic!("{:?}", app.expose) };
+    let rate = |per_s, burst| Some(RateLimit { per_s, burst });
+    let limits = Limits { rate: rate(100, 20), rate_per_client: rate(5, 5), concurrency: Some(64) };
+    assert_eq!(web.limits, limits);
+    let page = "back soon".to_owned();
+    let maintenance = Maintenance { status: 503, retry_after_s: Some(300), page };
+    assert_eq!(web.maintenance, Some(maintenance));
+    assert_eq!(admin.maintenance, Some(Maintenance::default()));
+    assert!(admin.limits.is_empty());
+
+    let cases = [
+        ("{port: 80, protocol: tcp, limits: {concurrency: 1}}", "expose[0].limits"),
+        ("{port: 80, protocol: tcp, maintenance: {}}", "expose[0].maintenance"),
+        ("{port: 80, limits: {rate: {per_s: 0}}}", "expose[0].limits.rate.per_s"),
+        ("{port: 80, limits: {rate: {burst: 1}}}", "expose[0].limits.rate"),
+        ("{port: 80, maintenance: {status: 200}}", "expose[0].maintenance.status"),
+    ];
+    for (port, path) in cases {
+        let found = findings(&format!("expose: [{port}]"));
+        assert!(found.iter().any(|(_, at)| at.starts_with(path)), "{port}: {found:?}");
+    }
 }
 
 #[test]

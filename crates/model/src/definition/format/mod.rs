@@ -182,6 +182,48 @@ static HEALTH_CHECK: Map = Map::of(
     ],
 );
 
+static RATE: Map = Map::of(
+    "How many requests may come; beyond it the gateway answers 429.",
+    &[
+        Key::new("per_s", Shape::Int { min: 1, max: 1_000_000 }, "Requests a second.").required(),
+        Key::new(
+            "burst",
+            Shape::Int { min: 1, max: 1_000_000 },
+            "How many may come at once; `per_s` when absent.",
+        ),
+    ],
+);
+
+static LIMITS: Map = Map::of(
+    "Which requests the gateway lets in. Requests for the health check's path always are.",
+    &[
+        Key::new("rate", Shape::Map(&RATE), "Of all clients together."),
+        Key::new("rate_per_client", Shape::Map(&RATE), "Of one client's address."),
+        Key::new(
+            "concurrency",
+            Shape::Int { min: 1, max: 1_000_000 },
+            "Requests inside at once, streams left out; beyond it the gateway answers 503.",
+        ),
+    ],
+);
+
+static MAINTENANCE: Map = Map::of(
+    "That the gateway answers every request itself.",
+    &[
+        Key::new("status", Shape::Int { min: 400, max: 599 }, "The status.").default("503"),
+        Key::new(
+            "retry_after",
+            Shape::Duration { min_ms: 1000, max_ms: 30 * DAY },
+            "What clients are told of when to come back, in whole seconds.",
+        ),
+        Key::new(
+            "page",
+            Shape::Text(TextRule::Free),
+            "HTML when it begins with `<`, else plain text; the gateway's own when absent.",
+        ),
+    ],
+);
+
 const PORT: Shape = Shape::Int { min: 1, max: 65_535 };
 
 static PORTS: List = List::of("a port", Shape::Map(&EXPOSE));
@@ -223,6 +265,16 @@ static EXPOSE: Map = Map::of(
             "health_check",
             Shape::Map(&HEALTH_CHECK),
             "How the gateway knows that an instance is ready; a connection when absent.",
+        ),
+        Key::new(
+            "limits",
+            Shape::Map(&LIMITS),
+            "Which requests the gateway lets in; all when absent.",
+        ),
+        Key::new(
+            "maintenance",
+            Shape::Map(&MAINTENANCE),
+            "While it is there, the gateway answers every request itself.",
         ),
         Key::new("bind", PORT, "Port of a proxy in front, in old files; Ark does not use it."),
         Key::new(
