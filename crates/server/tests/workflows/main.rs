@@ -5,6 +5,7 @@
 
 #[path = "../simulation/clock.rs"]
 mod clock;
+mod deletions;
 mod dice;
 mod fixture;
 mod lifecycle;

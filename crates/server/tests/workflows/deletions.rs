@@ -1,0 +1,86 @@
+//! What is deleted under running executions, and hints that are lost.
+
+use ark_model::workflow::ExecutionStatus;
+use ark_server::workflows::{Refusal, WorkflowError, WorkflowWorld, Workflows};
+use ark_server::world::{CONTROLLER_LEASE, Clock as _, Fence};
+use ark_store::StoreError;
+use jiff::SignedDuration;
+use serde_json::json;
+
+use crate::fixture::{Fixture, one_task, pass};
+
+fn refusal<T>(result: Result<T, WorkflowError>) -> Option<Refusal> {
+    result.err().and_then(|error| error.refusal())
+}
+
+/// 25.
+#[tokio::test]
+async fn an_execution_outlives_its_machine() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let machine = f.machine("m", one_task(&activity, json!({}))).await;
+    let arn = f.start(&machine, json!({})).await;
+    f.wf.delete_machine(&machine).await.unwrap();
+    f.wf.delete_machine(&machine).await.unwrap();
+    let refused = f.start_as(&machine, "n", "{}").await;
+    assert_eq!(refusal(refused), Some(Refusal::StateMachineDoesNotExist));
+    let f = f.restarted().await;
+    let (token, _) = f.take(&activity).await.unwrap();
+    f.succeed(&token, json!({"done": true})).await;
+    assert_eq!(f.output(&arn).await, json!({"done": true}));
+    // Another of that name is another: its executions are its own.
+    let again = f.machine("m", pass()).await;
+    let other = f.start(&again, json!({"new": true})).await;
+    assert_eq!(f.output(&other).await, json!({"new": true}));
+}
+
+/// 25.
+#[tokio::test]
+async fn tasks_of_a_deleted_activity_end_by_their_timeout_or_their_worker() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let machine = f.machine("m", one_task(&activity, json!({"TimeoutSeconds": 30}))).await;
+    let (taken, queued) = (f.start(&machine, json!({})).await, f.start(&machine, json!({})).await);
+    let (token, _) = f.take(&activity).await.unwrap();
+    f.wf.delete_activity(&activity).await.unwrap();
+    let poll = f.wf.poll_activity(&activity, None, f.clock.now()).await;
+    assert_eq!(refusal(poll), Some(Refusal::ActivityDoesNotExist));
+    f.succeed(&token, json!({})).await;
+    assert_eq!(f.output(&taken).await, json!({}));
+    f.seconds(31).await;
+    let ended = f.view(&queued).await;
+    assert_eq!(ended.status, ExecutionStatus::Failed);
+    assert_eq!(ended.error.as_deref(), Some("States.Timeout"));
+}
+
+/// 21.
+#[tokio::test]
+async fn a_task_of_which_no_hint_came_is_found_by_the_sweep() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let machine = f.machine("m", one_task(&activity, json!({}))).await;
+    let deadline = f.clock.now() + SignedDuration::from_secs(60);
+    let (wf, waited_for) = (f.wf.clone(), activity.clone());
+    let poll = tokio::spawn(async move { wf.poll_activity(&waited_for, None, deadline).await });
+    tokio::task::yield_now().await;
+    // Another handle under the same token: its hints reach nobody who waits here.
+    let lease = f.store.read::<_, StoreError, _>(|tx| tx.lease(CONTROLLER_LEASE)).await.unwrap();
+    let other = Workflows::new(WorkflowWorld {
+        store: f.store.clone(),
+        clock: f.clock.clone(),
+        entropy: crate::fixture::TestEntropy::new(99),
+        fence: Fence { token: lease.unwrap().token },
+    });
+    let start = ark_server::workflows::StartExecution {
+        machine_arn: machine,
+        ..ark_server::workflows::StartExecution::default()
+    };
+    other.start_execution(start).await.unwrap();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!poll.is_finished(), "no hint came");
+    f.seconds(2).await;
+    let task = poll.await.unwrap().unwrap().expect("the sweep told of it");
+    task.delivered();
+}
