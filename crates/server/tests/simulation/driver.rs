@@ -590,7 +590,7 @@ impl Simulation {
         definition.deploy.steps = self.steps();
         definition.deploy.keep_old = match self.dice.below(3) {
             0 => None,
-            n => Some(seconds(n * 10)),
+            n => Some(seconds(n * 40)),
         };
         definition.deploy.watch = seconds(self.dice.below(3) * 20);
         // Every behaviour is a release of its own.
