@@ -297,7 +297,8 @@ fn echo_server() -> std::net::SocketAddr {
 /// Defines and starts a workflow of one state; answers the execution once it is over.
 fn execute(ark: &Ark, name: &str, state: Value) -> Value {
     let file = ark.dir.path().join(format!("{name}.json"));
-    let machine = serde_json::json!({"StartAt": "S", "States": {"S": state}});
+    let mut machine = serde_json::json!({"StartAt": "S", "States": {}});
+    machine["States"]["S"] = state;
     fs::write(&file, machine.to_string()).expect("a file");
     let file = file.to_string_lossy().into_owned();
     let defined = ark.run(&["workflow", "define", name, &file, "--as-written"]);

@@ -21,6 +21,7 @@ use ark_server::auth::{AllowedHosts, new_token};
 use ark_server::gateway_link::{Routes, take_report};
 use ark_server::observations::Observations;
 use ark_server::state::ServerState;
+use ark_server::webhooks::HttpWebhooks;
 use ark_server::workflows::{SystemEntropy, WorkflowWorld, Workflows};
 use ark_server::world::{
     CONTROLLER_LEASE, Fence, Settings, SystemClock, SystemHost, SystemIds, World,
@@ -178,6 +179,7 @@ impl Server {
                 instance_ports: 20_000..=60_000,
                 ..Settings::new("/var/lib/ark".into())
             }),
+            webhooks: Arc::new(HttpWebhooks::default()),
             fence: Fence { token },
             planted: None,
         };

@@ -171,7 +171,9 @@ impl Browser {
 
     /// A command of Chromium's own protocol.
     pub(crate) fn chromium(&self, command: &str, params: Value) -> Value {
-        self.good("/goog/cdp/execute", &json!({ "cmd": command, "params": params }))
+        let mut body = json!({ "cmd": command });
+        body["params"] = params;
+        self.good("/goog/cdp/execute", &body)
     }
 
     /// What was logged since the last time: `browser` or `performance`.

@@ -94,7 +94,11 @@ impl Shell {
     }
 
     /// Above the title.
-    pub(crate) fn crumb(mut self, address: impl Into<String>, name: impl ToString) -> Self {
+    pub(crate) fn crumb(
+        mut self,
+        address: impl Into<String>,
+        name: &(impl ToString + ?Sized),
+    ) -> Self {
         self.crumbs.push((address.into(), name.to_string()));
         self
     }

@@ -249,25 +249,23 @@ impl Step<'_> {
                 return match exit.code {
                     // A zero that a stop made is no success; only one of its own is.
                     Some(0) if !exit.requested => self.succeeded(),
-                    _ => self.failed(exit.words(), log),
+                    _ => self.failed(&exit.words(), log),
                 };
             }
             HookSeen::Engine(EngineState::StartFailed { reason }, log) => {
-                return self.failed(reason.words(), log);
+                return self.failed(&reason.words(), log);
             }
             HookSeen::Engine(EngineState::Gone, _) if self.run().seen && !self.cancelled => {
                 if self.run().attempts >= ATTEMPTS_MAX {
-                    return self.failed("vanished from the engine, again and again".into(), &[]);
+                    return self.failed("vanished from the engine, again and again", &[]);
                 }
                 let words = format!("{} vanished from the engine and is run again", self.words());
                 self.plan.said.push(words);
                 return self.start();
             }
             HookSeen::Engine(EngineState::Gone, _) if self.cancelled => {
-                return self.end(
-                    HookState::Cancelled,
-                    "was not finished: its deployment turned back".into(),
-                );
+                return self
+                    .end(HookState::Cancelled, "was not finished: its deployment turned back");
             }
             HookSeen::Engine(EngineState::Gone, _) => {
                 self.plan.call = Some(HookCall::Start(self.at));
@@ -312,11 +310,11 @@ impl Step<'_> {
                 match self.cancelled {
                     true => self.end(
                         HookState::Cancelled,
-                        format!("was ended: its deployment turned back{lost}"),
+                        &format!("was ended: its deployment turned back{lost}"),
                     ),
                     false => {
                         let note = self.run().note.clone().unwrap_or_default();
-                        self.failed(format!("{note}{lost}"), &log);
+                        self.failed(&format!("{note}{lost}"), &log);
                     }
                 }
             }
@@ -326,12 +324,11 @@ impl Step<'_> {
     fn webhook(&mut self, seen: &HookSeen) {
         let now = self.now;
         if self.cancelled {
-            return self
-                .end(HookState::Cancelled, "was not finished: its deployment turned back".into());
+            return self.end(HookState::Cancelled, "was not finished: its deployment turned back");
         }
         let again = match seen {
             HookSeen::Answer(HookAnswer::Succeeded) => return self.succeeded(),
-            HookSeen::Answer(HookAnswer::Failed(why)) => return self.failed(why.clone(), &[]),
+            HookSeen::Answer(HookAnswer::Failed(why)) => return self.failed(why, &[]),
             HookSeen::Answer(HookAnswer::InProgress(wait)) => {
                 self.run().note = Some("IN_PROGRESS".to_owned());
                 Some(wait.unwrap_or(ASK_EVERY))
@@ -349,7 +346,7 @@ impl Step<'_> {
         if now >= due {
             let timeout = seconds(Duration::from_millis(self.run().timeout_ms));
             let last = self.run().note.clone().map_or(String::new(), |n| format!("; last: {n}"));
-            return self.failed(format!("no SUCCEEDED within {timeout}{last}"), &[]);
+            return self.failed(&format!("no SUCCEEDED within {timeout}{last}"), &[]);
         }
         let ask_at = self.run().ask_at.unwrap_or(now);
         if ask_at <= now {
@@ -367,22 +364,22 @@ impl Step<'_> {
 
     fn succeeded(&mut self) {
         self.plan.progressed = true;
-        self.end(HookState::Succeeded, String::new());
+        self.end(HookState::Succeeded, "");
     }
 
-    fn failed(&mut self, how: String, log: &[String]) {
+    fn failed(&mut self, how: &str, log: &[String]) {
         let surplus = log.len().saturating_sub(LOG_LINES_MAX);
         self.run().log = log[surplus..].to_vec();
         self.end(HookState::Failed, how);
     }
 
-    fn end(&mut self, state: HookState, how: String) {
+    fn end(&mut self, state: HookState, how: &str) {
         let now = self.now;
         let run = self.run();
         run.state = state;
         run.ended_at = Some(now);
         run.ask_at = None;
-        run.note = (!how.is_empty()).then(|| cut(&how));
+        run.note = (!how.is_empty()).then(|| cut(how));
         let took = Duration::from_millis(run.begun_at.map_or(0, |at| since_ms(at, now)));
         let (words, note) = (run.words(), run.note.clone().unwrap_or_default());
         self.plan.said.push(match state {

@@ -95,7 +95,7 @@ struct FileExpose {
     load_balancer_proto: Option<LoadBalancerProtocol>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileLimits {
     rate: Option<FileRate>,

@@ -177,7 +177,7 @@ fn certificates(data_dir: &Path, now: Timestamp) -> Vec<DoctorCheck> {
 fn acme(data_dir: &Path) -> Vec<DoctorCheck> {
     let failing = ark_gateway::acme::failing(&data_dir.join(files::DIRECTORY));
     let one = |failing: ark_gateway::acme::Failing| {
-        let host = failing.host.map_or_else(|| "any host".to_owned(), |host| host.to_string());
+        let host = failing.host.map_or_else(|| "any host".to_owned(), |host| host.clone());
         let detail = format!(
             "no certificate for {host}: {} (attempt {}, next {})",
             failing.reason, failing.times, failing.next

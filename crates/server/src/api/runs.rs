@@ -219,7 +219,7 @@ pub(super) fn create(
     if active.len() >= RUNS_MAX {
         return Err(runs_go_on(env, app, &active));
     }
-    let timeout = definition.run.timeout.map_or(TIMEOUT, |timeout| timeout.get());
+    let timeout = definition.run.timeout.map_or(TIMEOUT, ark_model::definition::DurationText::get);
     let run = RunRecord {
         id,
         env: env.clone(),

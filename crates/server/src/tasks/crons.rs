@@ -61,9 +61,9 @@ impl Timetable {
             text: format!("{fields} {zone}"),
             overlap: run.overlap,
             missed: run.missed,
-            jitter: run.jitter.map(|d| d.get()).unwrap_or_default(),
+            jitter: run.jitter.map(ark_model::definition::DurationText::get).unwrap_or_default(),
             retries: run.retries,
-            timeout: run.timeout.map_or(TIMEOUT, |d| d.get()),
+            timeout: run.timeout.map_or(TIMEOUT, ark_model::definition::DurationText::get),
         })
     }
 

@@ -44,7 +44,8 @@ pub(super) fn demand(
     if deploying.is_some() {
         return Demand { count: Some(1), until: None };
     }
-    let warm = facts.definition.run.keep_warm.map_or(KEEP_WARM, |time| time.get());
+    let warm =
+        facts.definition.run.keep_warm.map_or(KEEP_WARM, ark_model::definition::DurationText::get);
     // After a restart of the server nothing is known of the use of what runs.
     let became =
         || loaded.instances.iter().filter_map(|i| i.active_at.or(Some(i.created_at))).max();

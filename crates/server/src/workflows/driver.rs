@@ -365,7 +365,7 @@ impl Stepper<'_> {
         }
         match kind {
             timers::INTERPRETER => {
-                self.apply(execution, Event::TimerFired { timer: TimerId(num) })?;
+                self.apply(execution, &Event::TimerFired { timer: TimerId(num) })?;
             }
             timers::TASK | timers::HEARTBEAT => {
                 let Some(row) = self.tx.workflow_task(execution, num)? else { return Ok(()) };
@@ -375,10 +375,10 @@ impl Stepper<'_> {
                     timers::TASK => TaskTimeout::Total,
                     _ => TaskTimeout::Heartbeat,
                 };
-                self.apply(execution, Event::TaskTimedOut { task: TaskId(num), timeout })?;
+                self.apply(execution, &Event::TaskTimedOut { task: TaskId(num), timeout })?;
             }
             timers::CONTINUE => {
-                self.apply(execution, Event::Continue)?;
+                self.apply(execution, &Event::Continue)?;
             }
             _ => {
                 let failure = Failure { error: None, cause: None };

@@ -250,7 +250,7 @@ impl Workflows {
                 return Ok(at);
             }
             let failure = Failure { error: error.map(Into::into), cause: cause.map(Into::into) };
-            step.apply(row.id, Event::Stop { failure })?;
+            step.apply(row.id, &Event::Stop { failure })?;
             Ok(step.now)
         })
         .await
@@ -292,7 +292,7 @@ impl Workflows {
             l.facts.output = None;
             l.facts.error = None;
             l.facts.cause = None;
-            if !step.apply(row.id, Event::Redrive)? {
+            if !step.apply(row.id, &Event::Redrive)? {
                 return Err(refused("Execution cannot be continued from its end".to_owned()));
             }
             Ok(now)

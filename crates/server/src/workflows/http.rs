@@ -192,7 +192,7 @@ impl Stepper<'_> {
         self.tx.set_task_phase(execution, task, TaskPhase::Handed, Some(at))?;
         if !again {
             let event = Event::TaskStarted { task: TaskId(task), worker: None };
-            if !self.apply(execution, event)? {
+            if !self.apply(execution, &event)? {
                 self.end_task(execution, task)?;
                 return Ok(None);
             }

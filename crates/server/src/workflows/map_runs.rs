@@ -395,7 +395,7 @@ impl Stepper<'_> {
         let done = running.len() < ABORTS_MAX;
         for item in running {
             if let Some(child) = item.execution {
-                self.apply(child, Event::Stop { failure: Failure { error: None, cause: None } })?;
+                self.apply(child, &Event::Stop { failure: Failure { error: None, cause: None } })?;
             }
             self.tx.set_map_item(id, item.index, ItemPhase::Failed, item.execution, None)?;
         }

@@ -338,7 +338,7 @@ impl Stepper<'_> {
         for id in std::mem::take(&mut body.open) {
             let cause = format!("Schedule {name} started the next execution.");
             let failure = Failure { error: None, cause: Some(cause.into()) };
-            self.apply(id, Event::Stop { failure })?;
+            self.apply(id, &Event::Stop { failure })?;
         }
         Ok(())
     }

@@ -225,7 +225,7 @@ impl<'a> Stepper<'a> {
     pub(super) fn start(&mut self, spec: StartSpec) -> Result<Begun, WorkflowError> {
         let begun = self.begin(spec)?;
         if begun.fresh {
-            self.apply(begun.id, Event::Start)?;
+            self.apply(begun.id, &Event::Start)?;
         }
         Ok(begun)
     }
@@ -339,8 +339,8 @@ impl<'a> Stepper<'a> {
 
     /// Lets an execution take an event, and carries out what follows. Answers whether it was
     /// taken; an event that nothing waits for changes nothing.
-    pub(super) fn apply(&mut self, id: u64, event: Event) -> Result<bool, WorkflowError> {
-        let taken = self.take(id, &event)?;
+    pub(super) fn apply(&mut self, id: u64, event: &Event) -> Result<bool, WorkflowError> {
+        let taken = self.take(id, event)?;
         self.drain()?;
         Ok(taken)
     }

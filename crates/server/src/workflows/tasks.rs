@@ -188,7 +188,7 @@ impl Stepper<'_> {
             if first {
                 let worker = worker.filter(|_| row.kind == kinds::ACTIVITY).map(str::to_owned);
                 let event = Event::TaskStarted { task: TaskId(task), worker };
-                if !self.apply(execution, event)? {
+                if !self.apply(execution, &event)? {
                     // Its execution does not know it any more.
                     self.end_task(execution, task)?;
                     continue;

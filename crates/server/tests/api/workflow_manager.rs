@@ -70,7 +70,9 @@ fn message(answer: &Answer, status: u16) -> String {
 }
 
 fn one(state: Value) -> Value {
-    json!({ "StartAt": "S", "States": { "S": state } })
+    let mut machine = json!({ "StartAt": "S", "States": {} });
+    machine["States"]["S"] = state;
+    machine
 }
 
 fn task(resource: &str) -> Value {

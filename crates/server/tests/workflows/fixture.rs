@@ -225,8 +225,9 @@ impl Fixture {
 /// A machine of one task.
 pub(crate) fn one_task(resource: &str, more: Value) -> Value {
     let mut task = json!({"Type": "Task", "Resource": resource, "End": true});
-    for (key, value) in more.as_object().unwrap() {
-        task[key] = value.clone();
+    let Value::Object(more) = more else { panic!("fields, not {more}") };
+    for (key, value) in more {
+        task[key] = value;
     }
     json!({"StartAt": "Work", "States": {"Work": task}})
 }

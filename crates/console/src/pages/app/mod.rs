@@ -136,7 +136,7 @@ async fn app(visit: Visit, Path((env, app)): Path<(EnvName, AppName)>) -> Answer
     let line = |d: &DeploymentView| deployment_line(&visit, d);
     visit.page(&AppPage {
         health: health(row),
-        kind: row.kind.map(|kind| kind.as_str()).unwrap_or_default(),
+        kind: row.kind.map(ark_model::definition::RunKind::as_str).unwrap_or_default(),
         live: words::release(row.live),
         live_since: row.live_since.map(|at| When::ago(at, now)),
         stopped: row.stopped,

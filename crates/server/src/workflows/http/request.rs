@@ -107,7 +107,7 @@ fn pairs(value: Option<&Value>, key: &str) -> Result<Vec<(String, String)>, Stri
         Some(value) => value.as_object().ok_or_else(|| format!("`{key}` must be an object"))?,
     };
     let mut all = Vec::new();
-    for (name, value) in object.iter() {
+    for (name, value) in object {
         match value {
             Value::Array(items) => {
                 for item in items.iter() {
@@ -151,7 +151,7 @@ fn body(input: &Value) -> Result<(Option<Vec<u8>>, bool), String> {
                 .unwrap_or("INDICES");
             let mut form = url::form_urlencoded::Serializer::new(String::new());
             let object = body.as_object().ok_or("`RequestBody` of a form must be an object")?;
-            for (name, value) in object.iter() {
+            for (name, value) in object {
                 encode(&mut form, name, value, format)?;
             }
             Ok((Some(form.finish().into_bytes()), true))
