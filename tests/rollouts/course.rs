@@ -1,0 +1,298 @@
+//! The course of deployments: beside each other, broken, and back.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Ark, ENV, Sample, eventually, is_over, state, words};
+use crate::shared;
+
+const OVER: Duration = Duration::from_secs(120);
+
+fn deploys(ark: &Ark, app: &str, sample: &Sample) -> serde_json::Value {
+    let (output, d) = ark.deploy(app, sample);
+    assert!(output.status.success(), "{}", words(&output));
+    d
+}
+
+fn app(ark: &Ark, app: &str) -> serde_json::Value {
+    ark.get(&format!("/v1/environments/{ENV}/apps/{app}")).unwrap_or_default()
+}
+
+fn rollback(ark: &Ark, app: &str, more: &[&str]) -> (Option<i32>, String) {
+    let output = ark.run(&[&["rollback", app, "-e", ENV, "--json"], more].concat());
+    (output.status.code(), words(&output))
+}
+
+fn code(ark: &Ark, args: &[&str]) -> Option<i32> {
+    ark.run(args).status.code()
+}
+
+#[test]
+fn t14_of_two_deployments_at_once_the_last_issued_wins() {
+    let ark = shared();
+    deploys(&ark, "t14", &Sample::version(1));
+    let second = ark.deploy_detached("t14", &Sample::version(2).variable("START_DELAY_MS", 1_500));
+    let third = ark.deploy_detached("t14", &Sample::version(3));
+    ark.wait_over(&second, OVER);
+    assert_eq!(state(&ark.wait_over(&third, OVER)), "succeeded");
+    assert_eq!(app(&ark, "t14")["live"], 3);
+}
+
+#[test]
+fn t15_a_new_one_in_mid_canary_and_the_abandoned_version_drains() {
+    let ark = shared();
+    deploys(&ark, "t15", &Sample::version(1));
+    let canary = Sample::version(2).deploy("strategy: canary, steps: [{weight: 50}, {pause: {}}]");
+    let second = ark.deploy_detached("t15", &canary);
+    eventually("the canary has half of the traffic", || {
+        ark.deployment(&second).is_some_and(|d| d["rollout"]["asks"]["what"] == "promotion")
+    });
+    let file = ark.launch("t15", &Sample::version(3));
+    let file = file.to_string_lossy();
+    let third = ark.json(&["deploy", "t15", "-e", ENV, "--file", &file, "--now", "--json"]);
+    assert_eq!(state(&third), "succeeded", "{third}");
+    assert_eq!(state(&ark.wait_over(&second, OVER)), "superseded");
+    eventually("nothing but two instances of the third", || {
+        let output = ark.run(&["ps", "t15", "-e", ENV, "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let all: Vec<serde_json::Value> =
+            text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+        let alive = all.iter().filter(|i| i["state"] != "stopped");
+        alive.clone().count() == 2 && alive.into_iter().all(|i| i["release"] == 3)
+    });
+}
+
+#[test]
+fn t16_abort_racing_promote_and_abort_after_a_full_promote() {
+    let ark = shared();
+    deploys(&ark, "t16", &Sample::version(1));
+    let steps = "strategy: canary, keep_old: 20s, steps: [{weight: 50}, {pause: {}}]";
+    let asks = |id: &str| {
+        eventually("it asks", || {
+            ark.deployment(id).is_some_and(|d| d["rollout"]["asks"]["what"] == "promotion")
+        });
+    };
+    let second = ark.deploy_detached("t16", &Sample::version(2).deploy(steps));
+    asks(&second);
+    std::thread::scope(|scope| {
+        scope.spawn(|| ark.run(&["promote", "t16", "-e", ENV]));
+        scope.spawn(|| ark.run(&["abort", "t16", "-e", ENV]));
+    });
+    let d = ark.wait_over(&second, OVER);
+    assert_eq!(state(&d), "rolled_back", "whichever came first, an abort is an abort: {d}");
+    assert_eq!(app(&ark, "t16")["live"], 1);
+    let third = ark.deploy_detached("t16", &Sample::version(3).deploy(steps));
+    asks(&third);
+    assert_eq!(code(&ark, &["promote", "t16", "-e", ENV, "--full"]), Some(0));
+    eventually("all of the traffic is on it", || {
+        ark.deployment(&third).is_some_and(|d| state(&d) == "keeping")
+    });
+    assert_eq!(code(&ark, &["abort", "t16", "-e", ENV]), Some(0));
+    assert_eq!(state(&ark.wait_over(&third, OVER)), "rolled_back");
+    assert_eq!(app(&ark, "t16")["live"], 1);
+}
+
+#[test]
+fn t17_rollback_racing_deploy() {
+    let ark = shared();
+    deploys(&ark, "t17", &Sample::version(1));
+    deploys(&ark, "t17", &Sample::version(2));
+    let third = ark.deploy_detached("t17", &Sample::version(3).variable("START_DELAY_MS", 3_000));
+    eventually("it runs", || ark.deployment(&third).is_some_and(|d| state(&d) == "replacing"));
+    let (code, said) = rollback(&ark, "t17", &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(is_over(state(&ark.wait_over(&third, OVER))));
+    assert_eq!(app(&ark, "t17")["live"], 2, "back to what was live before the third");
+}
+
+#[test]
+fn t18_scaling_in_the_middle_keeps_the_count() {
+    let ark = shared();
+    deploys(&ark, "t18", &Sample::version(1));
+    let id = ark.deploy_detached("t18", &Sample::version(2).variable("START_DELAY_MS", 1_500));
+    eventually("it runs", || ark.deployment(&id).is_some_and(|d| state(&d) == "replacing"));
+    assert_eq!(code(&ark, &["scale", "t18=3", "-e", ENV, "--detach"]), Some(0));
+    assert_eq!(state(&ark.wait_over(&id, OVER)), "succeeded");
+    eventually("three are ready", || {
+        let app = app(&ark, "t18");
+        app["ready"] == 3 && app["alive"] == 3 && app["wanted"] == 3
+    });
+}
+
+#[test]
+fn t19_twenty_queued_are_coalesced_none_lost_none_stuck() {
+    let ark = shared();
+    let ids: Vec<String> = (1..=20)
+        .map(|n| ark.deploy_detached("t19", &Sample::version(n).variable("START_DELAY_MS", 400)))
+        .collect();
+    let ends: Vec<String> =
+        ids.iter().map(|id| state(&ark.wait_over(id, OVER)).to_owned()).collect();
+    assert_eq!(ends.last().map(String::as_str), Some("succeeded"), "{ends:?}");
+    let waited = ends.iter().filter(|end| *end == "superseded").count();
+    assert!(waited >= 10, "the newest waiting one takes the others' place: {ends:?}");
+    assert_eq!(app(&ark, "t19")["live"], 20);
+}
+
+#[test]
+fn t27_a_crash_loop_is_reported_in_seconds_with_exit_code_and_log() {
+    let ark = shared();
+    deploys(&ark, "t27", &Sample::version(1));
+    let (output, d) = ark.deploy("t27", &Sample::version(2).variable("BROKEN", "crash"));
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    assert!(d["diagnosis_words"].to_string().contains("exit 1"), "{d}");
+    assert!(d["diagnosis"]["log"].to_string().contains("crash on purpose"), "{d}");
+    assert!(d["failures"].as_array().is_some_and(|f| f.len() <= 2), "no loop: {d}");
+}
+
+#[test]
+fn t29_a_first_deployment_that_fails() {
+    let ark = shared();
+    let broken = Sample::version(1).variable("BROKEN", "never-ready").ready_timeout("2s");
+    let (output, d) = ark.deploy("t29", &broken);
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    assert_eq!(state(&d), "failed", "{d}");
+    let (output, d) = ark.deploy("t29", &Sample::version(2));
+    assert!(output.status.success(), "the next one is not in its way: {}", words(&output));
+    assert_eq!(state(&d), "succeeded", "{d}");
+}
+
+#[test]
+fn t30_the_old_side_is_itself_unhealthy_and_deploying_is_possible() {
+    let ark = shared();
+    let dying = Sample::version(1).variable("BROKEN", "crash-after-ms:2500");
+    ark.deploy("t30", &dying);
+    eventually("the old side has died at least once", || {
+        app(&ark, "t30")["lost_1h"].as_u64().is_some_and(|lost| lost > 0)
+    });
+    let d = deploys(&ark, "t30", &Sample::version(2));
+    assert_eq!(state(&d), "succeeded", "{d}");
+}
+
+#[test]
+fn t31_a_command_that_is_not_there() {
+    let ark = shared();
+    deploys(&ark, "t31", &Sample::version(1));
+    let file = ark.launch("t31", &Sample::version(2));
+    let text = std::fs::read_to_string(&file).expect("the launch file");
+    let text = text.replace(&format!("\"{}\", \"sample\"", crate::harness::ark()), "\"/no/such\"");
+    std::fs::write(&file, text).expect("written");
+    let file = file.to_string_lossy();
+    let output = ark.run(&["deploy", "t31", "-e", ENV, "--file", &file, "--json"]);
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    let d = crate::harness::last_json(&output);
+    assert_eq!(d["diagnosis"]["kind"], "command_not_found", "{d}");
+    assert_eq!(app(&ark, "t31")["live"], 1);
+}
+
+#[test]
+fn t35_an_unknown_target_is_refused_and_nothing_changes() {
+    let ark = shared();
+    deploys(&ark, "t35", &Sample::version(1));
+    let before = app(&ark, "t35");
+    let (code, said) = rollback(&ark, "t35", &["--to", "v77"]);
+    assert_eq!(code, Some(6), "{said}");
+    assert_eq!(rollback(&ark, "t35", &[]).0, Some(6), "there is nothing to go back to");
+    assert_eq!(app(&ark, "t35")["live"], before["live"]);
+    assert!(app(&ark, "t35")["running_deployment"].is_null());
+}
+
+#[test]
+fn t36_back_to_the_last_good_one_skipping_failed_ones() {
+    let ark = shared();
+    deploys(&ark, "t36", &Sample::version(1));
+    let (output, _) = ark.deploy("t36", &Sample::version(2).variable("BROKEN", "crash"));
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    deploys(&ark, "t36", &Sample::version(3));
+    let (code, said) = rollback(&ark, "t36", &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(app(&ark, "t36")["live"], 1, "not the second, which never worked");
+}
+
+#[test]
+fn t37_a_rollback_restores_configuration_and_secret_versions() {
+    let ark = shared();
+    let with_keys = |version: u32| {
+        let mut sample = Sample::version(version);
+        sample.more = "env: [COLOUR, SECRET_WORD]\n".to_owned();
+        sample
+    };
+    let colour = |pair: &str| {
+        let output = ark.run(&["config", "set", "-e", ENV, "t37", pair]);
+        assert!(output.status.success(), "{}", words(&output));
+    };
+    let secret = |value: &str| {
+        let file = ark.dir.path().join("secret");
+        std::fs::write(&file, value).expect("written");
+        let mut command = ark.command(&["config", "set", "-e", ENV, "t37", "--secret"]);
+        let input = std::fs::File::open(&file).expect("the secret");
+        let output = command.arg("SECRET_WORD").stdin(input).output().expect("ark runs");
+        assert!(output.status.success(), "{}", words(&output));
+    };
+    colour("COLOUR=blue");
+    secret("one");
+    let environment = || {
+        let pid = {
+            let output = ark.run(&["ps", "t37", "-e", ENV, "--json"]);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let all =
+                text.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+            all.into_iter().find_map(|i| i["pid"].as_i64()).expect("a process")
+        };
+        let bytes = std::fs::read(format!("/proc/{pid}/environ")).expect("its environment");
+        String::from_utf8_lossy(&bytes).replace('\0', "\n")
+    };
+    deploys(&ark, "t37", &with_keys(1));
+    colour("COLOUR=red");
+    secret("two");
+    deploys(&ark, "t37", &with_keys(2));
+    assert!(environment().contains("COLOUR=red") && environment().contains("SECRET_WORD=two"));
+    let (code, said) = rollback(&ark, "t37", &[]);
+    assert_eq!(code, Some(0), "{said}");
+    eventually("the old values are back", || {
+        let now = environment();
+        now.contains("COLOUR=blue") && now.contains("SECRET_WORD=one")
+    });
+}
+
+#[test]
+fn t47_a_canary_without_requests_is_inconclusive_and_never_passes() {
+    let ark = shared();
+    deploys(&ark, "t47", &Sample::version(1));
+    let canary =
+        Sample::version(2).deploy("strategy: canary, steps: [{weight: 50}, {analysis: {}}]");
+    let id = ark.deploy_detached("t47", &canary);
+    eventually("the judge has looked", || {
+        let d = ark.deployment(&id).unwrap_or_default();
+        let last = d["rollout"]["judgements"].as_array().and_then(|j| j.last().cloned());
+        last.is_some_and(|last| last["judgement"]["verdict"] == "inconclusive")
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    let d = ark.deployment(&id).expect("the deployment");
+    assert_eq!(state(&d), "stepping", "no data is no pass: {d}");
+    assert_eq!(code(&ark, &["abort", "t47", "-e", ENV]), Some(0));
+    assert_eq!(state(&ark.wait_over(&id, OVER)), "rolled_back");
+}
+
+#[test]
+fn t52_every_failure_leaves_an_event() {
+    let ark = shared();
+    deploys(&ark, "t52", &Sample::version(1));
+    for (n, broken) in [(2, "crash"), (3, "never-ready")] {
+        let sample = Sample::version(n).variable("BROKEN", broken).ready_timeout("2s");
+        let begun = Instant::now();
+        let (output, d) = ark.deploy("t52", &sample);
+        assert_eq!(output.status.code(), Some(3), "{broken} after {:?}", begun.elapsed());
+        let id = d["id"].as_str().expect("an id");
+        let events = ark.get(&format!("/v1/events?deployment={id}&limit=200")).unwrap_or_default();
+        let kinds: Vec<&str> = events["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|event| event["kind"].as_str())
+            .collect();
+        for kind in
+            ["deployment_started", "instance_lost", "deployment_returning", "deployment_finished"]
+        {
+            assert!(kinds.contains(&kind), "{broken}: no {kind} in {kinds:?}");
+        }
+    }
+}
