@@ -1,6 +1,7 @@
 //! The whole API over HTTP, in one process: a store in memory, an engine that is scripted, port 0.
 
 mod auth;
+mod console;
 mod deploying;
 mod engine;
 mod fixture;
