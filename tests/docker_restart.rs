@@ -9,6 +9,7 @@ mod harness;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use daemon::{IMAGE, OwnDaemon, docker, skip};
@@ -55,7 +56,11 @@ fn running(daemon: &OwnDaemon) -> usize {
     String::from_utf8_lossy(&output.stdout).lines().count()
 }
 
+/// Two daemons that come and go take each other's firewall rules away.
+static ONE_DAEMON: Mutex<()> = Mutex::new(());
+
 fn goes_away_and_comes_back(test: &str, name: &str, options: &[&'static str], live_on: bool) {
+    let _alone = ONE_DAEMON.lock().unwrap_or_else(PoisonError::into_inner);
     let daemon = match OwnDaemon::start(name, options) {
         Ok(daemon) => daemon,
         Err(reason) => return skip(test, &reason),

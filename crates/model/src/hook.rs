@@ -149,6 +149,17 @@ impl HookRun {
         format!("{} ({})", self.name, self.what.words())
     }
 
+    /// As readers of the deployment see it: without the address's query, which may hold a secret.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        if let HookWhat::Webhook { url, .. } = &mut self.what
+            && let Some(query) = url.find('?')
+        {
+            url.truncate(query);
+        }
+        self
+    }
+
     /// The same for every attempt of this hook in this deployment, and for no other: by it whoever
     /// is called twice knows that it is the same call.
     pub fn key(&self, deployment: DeploymentId) -> String {

@@ -12,6 +12,7 @@ use ark_model::artifact::Artifact;
 use ark_model::definition::{self, Definition, NotEnforced, Protocol, Step, not_enforced};
 use ark_model::deployment::Watch;
 use ark_model::environment::AppState;
+use ark_model::hook::HookRun;
 use ark_model::instance::{InstanceRecord, InstanceState, StopCause};
 use ark_model::release::Release;
 use ark_model::route::RouteKey;
@@ -305,7 +306,7 @@ pub(super) fn summary(d: &Deployment) -> DeploymentSummary {
         created_at: d.created_at,
         created_by: d.created_by.clone(),
         live_after_ms,
-        hook: ark_planner::hooks::active(d).map(ark_model::hook::HookRun::words),
+        hook: ark_planner::hooks::active(d).map(HookRun::words),
         finished_at: d.finished_at,
         diagnosis: d.diagnosis.as_ref().map(ark_model::Diagnosis::words),
         served: d.receipt.as_ref().map(|r| r.total.served),
@@ -405,7 +406,7 @@ impl DeploymentRecords {
             failures: d.failures,
             abort: d.abort,
             receipt: d.receipt,
-            hooks: d.hooks,
+            hooks: d.hooks.into_iter().map(HookRun::shown).collect(),
             notes: d.notes,
         }
     }
