@@ -67,9 +67,9 @@ impl Settings {
     pub fn new(data_dir: PathBuf) -> Self {
         let (discovery_ports, instance_ports) = if data_dir.starts_with(std::env::temp_dir()) {
             let digest = ark_model::Sha256::of(data_dir.as_os_str().as_encoded_bytes()).0;
-            let slot = u16::from(digest[0]) % SLOTS;
-            let (discovery, instances) = (10_000 + slot * 1_000, 20_000 + slot * 1_000);
-            (discovery..=discovery + 1_999, instances..=instances + 3_999)
+            let slot = u16::from_be_bytes([digest[0], digest[1]]) % SLOTS;
+            let (discovery, instances) = (10_000 + slot * 100, 20_000 + slot * 100);
+            (discovery..=discovery + 1_299, instances..=instances + 3_999)
         } else {
             (10_000..=19_999, 20_000..=32_767)
         };
@@ -78,7 +78,7 @@ impl Settings {
 }
 
 /// Places at which the port ranges of a passing Ark may begin.
-const SLOTS: u16 = 9;
+const SLOTS: u16 = 88;
 
 /// Everything a task may touch. Cheap to clone.
 #[derive(Clone)]
