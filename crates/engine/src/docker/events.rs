@@ -95,6 +95,8 @@ impl Inner {
     async fn tidy(&self) -> Result<(), EngineError> {
         let pruned = self.place.prune(self.options.log_retention, self.options.removed_max);
         pruned.map_err(|e| unavailable("delete old logs", e))?;
+        // What is made from now on waits; what was made is in the list.
+        let _alone = self.joining.write().await;
         let used: Vec<EnvName> = self.list().await?.into_iter().map(|seen| seen.env).collect();
         self.tidy_networks(&used).await
     }

@@ -124,6 +124,7 @@ impl Inner {
                 Err(_) => Ok(Created::NoImage),
             };
         };
+        let _joining = self.joining.read().await;
         let network = self.network(&spec.env).await?;
         let body = config::container(spec, &image, &self.cluster, &network, &self.options);
         let name = container_name(spec.id);

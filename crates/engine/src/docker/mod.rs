@@ -94,6 +94,9 @@ struct Inner {
     busy: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<()>>>>,
     /// Held while a network is looked for and made.
     networks: tokio::sync::Mutex<()>,
+    /// Shared while a container is made, whole while networks are removed: one that only a container
+    /// not started yet needs is not in use for the daemon.
+    joining: tokio::sync::RwLock<()>,
     /// The networks as last seen; also in a file.
     seen: Mutex<BTreeMap<EnvName, ContainerNetwork>>,
     /// Held while an image is built.
@@ -120,6 +123,7 @@ impl DockerEngine {
             changes: watch::Sender::new(0),
             busy: Mutex::default(),
             networks: tokio::sync::Mutex::default(),
+            joining: tokio::sync::RwLock::default(),
             seen,
             building: Arc::default(),
         });
