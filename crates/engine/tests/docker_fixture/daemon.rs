@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -125,7 +126,7 @@ impl Drop for OwnDaemon {
         if !answers(&self.socket) && spawn(&self.root, &self.options).is_err() {
             return;
         }
-        let script = "docker ps -aq | xargs -r docker rm -fv";
+        let script = "docker ps -aq | xargs -r docker rm -fv; docker network prune -f";
         let host = format!("unix://{}", self.socket.display());
         let _ = Command::new("sh").args(["-c", script]).env("DOCKER_HOST", host).output();
         let pid = self.pid();
@@ -138,8 +139,21 @@ impl Drop for OwnDaemon {
     }
 }
 
+/// The bridges that a daemon made, by its own notes. It leaves them behind when it ends; some thirty
+/// of them take all addresses that daemons have to give.
+fn bridges(root: &Path) -> BTreeSet<String> {
+    let notes = std::fs::read(root.join("data/network/files/local-kv.db")).unwrap_or_default();
+    let named = notes
+        .windows(15)
+        .filter(|name| name.starts_with(b"br-") && name[3..].iter().all(u8::is_ascii_hexdigit));
+    named.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
 /// Deletes a daemon's place. One with `--live-restore` leaves mounts behind when it ends.
 fn delete(root: &Path) {
+    for bridge in bridges(root) {
+        let _ = Command::new("ip").args(["link", "delete", &bridge]).output();
+    }
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
     for place in places.filter(|place| Path::new(place).starts_with(root)) {
