@@ -249,7 +249,7 @@ async fn checked(parts: &Parts, body: Body, expected: &str) -> Result<Body, Faul
         }
         Some(_) | None => Err(Fault::new(
             ProblemCode::Forbidden,
-            "the form was not made by this session; open its page again and repeat",
+            "the form is from before this sign-in; open its page again and repeat",
         )),
     }
 }
