@@ -20,6 +20,12 @@ impl SimClock {
         Self { now: Mutex::new(start), sleepers: Mutex::default() }
     }
 
+    /// How many wait for time to pass.
+    #[allow(dead_code, reason = "the tests of rollouts do not ask")]
+    pub(crate) fn sleepers(&self) -> usize {
+        self.sleepers.lock().unwrap().len()
+    }
+
     /// Moves time, also backwards.
     pub(crate) fn advance(&self, by: SignedDuration) {
         let now = {

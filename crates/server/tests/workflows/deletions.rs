@@ -62,7 +62,7 @@ async fn a_task_of_which_no_hint_came_is_found_by_the_sweep() {
     let deadline = f.clock.now() + SignedDuration::from_secs(60);
     let (wf, waited_for) = (f.wf.clone(), activity.clone());
     let poll = tokio::spawn(async move { wf.poll_activity(&waited_for, None, deadline).await });
-    tokio::task::yield_now().await;
+    f.someone_sleeps().await;
     // Another handle under the same token: its hints reach nobody who waits here.
     let lease = f.store.read::<_, StoreError, _>(|tx| tx.lease(CONTROLLER_LEASE)).await.unwrap();
     let other = Workflows::new(WorkflowWorld {
@@ -76,9 +76,7 @@ async fn a_task_of_which_no_hint_came_is_found_by_the_sweep() {
         ..ark_server::workflows::StartExecution::default()
     };
     other.start_execution(start).await.unwrap();
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     assert!(!poll.is_finished(), "no hint came");
     f.seconds(2).await;
     let task = poll.await.unwrap().unwrap().expect("the sweep told of it");

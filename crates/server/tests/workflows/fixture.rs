@@ -139,6 +139,18 @@ impl Fixture {
         self.start_as(machine, "", &input.to_string()).await.unwrap()
     }
 
+    /// Goes on once someone waits for time to pass: whoever was spawned has looked, found nothing,
+    /// and waits.
+    pub(crate) async fn someone_sleeps(&self) {
+        for _ in 0..5_000 {
+            if self.clock.sleepers() > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        panic!("nobody went to sleep within ten seconds");
+    }
+
     /// Hands out a task that is there now.
     pub(crate) async fn poll(&self, activity: &str) -> Option<HandedTask> {
         let deadline = self.clock.now();

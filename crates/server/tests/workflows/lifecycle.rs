@@ -159,7 +159,7 @@ async fn an_express_execution_answers_whoever_waits() {
         let (wf, start) = (f.wf.clone(), start(&slow));
         async move { wf.start_sync_execution(start).await }
     });
-    tokio::task::yield_now().await;
+    f.someone_sleeps().await;
     for _ in 0..12 {
         f.seconds(1).await;
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
