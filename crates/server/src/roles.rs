@@ -2,10 +2,7 @@
 //! passed on. Called by the command line; must not print.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +11,11 @@ use std::time::{Duration, Instant};
 use ark_engine::{
     DockerEngine, DockerOptions, Engine, EngineError, HostEngines, ProcessEngine, StopOptions,
 };
-use ark_model::api::{Role, ShutdownRequest};
+use ark_model::api::ShutdownRequest;
 use ark_model::event::{EventKind, NewEvent};
 use ark_store::{Blobs, Keyring, Store, StoreError};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,7 +23,9 @@ use tokio::task::JoinSet;
 pub use ark_engine::shim;
 pub use ark_gateway::role as gateway;
 
-use crate::auth::{AllowedHosts, new_token};
+pub use crate::data_dir::{SERVER_FILE, ServerFile, TOKEN_FILE};
+
+use crate::auth::AllowedHosts;
 use crate::error::ServerError;
 use crate::observations::Observations;
 use crate::state::{ServerState, Shutdown};
@@ -37,7 +35,7 @@ use crate::workflows::objects::{FileObjects, Objects};
 use crate::workflows::s3::{S3Objects, S3Options};
 use crate::workflows::{SystemEntropy, WorkflowWorld, Workflows};
 use crate::world::{CONTROLLER_LEASE, Fence, Settings, SystemClock, SystemHost, SystemIds, World};
-use crate::{api, gateway_link, gateway_process, tasks};
+use crate::{api, data_dir, gateway_link, gateway_process, tasks};
 
 /// How long the controller's lease lasts, and how often it is renewed.
 const LEASE: Duration = Duration::from_secs(15);
@@ -107,29 +105,6 @@ pub struct UpOptions {
     pub s3: Option<S3Options>,
 }
 
-/// What clients on this machine find in `<data-dir>/server.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServerFile {
-    /// Base address of the API: `http://127.0.0.1:7070`.
-    pub api: String,
-    /// Base address of the gateway, when there is one.
-    pub http: Option<String>,
-    /// The same over TLS.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub https: Option<String>,
-    /// The file that holds the admin token.
-    pub token_file: PathBuf,
-    /// The server's process.
-    pub pid: u32,
-    /// The gateway's process, when there is one.
-    pub gateway_pid: Option<i32>,
-}
-
-/// Name of the file in the data directory by which clients find the server.
-pub const SERVER_FILE: &str = "server.json";
-/// Name of the file in the data directory that holds the admin token.
-pub const TOKEN_FILE: &str = "admin.token";
-
 /// A server that is up.
 pub struct Running {
     /// What was written for clients.
@@ -166,14 +141,14 @@ pub enum Ended {
 /// # Errors
 /// See [`ServerError`]. Whatever runs already goes on running.
 pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
-    let data_dir = make_data_dir(&options.data_dir)?;
+    let data_dir = data_dir::make(&options.data_dir)?;
     let now = Timestamp::now();
     let store = Store::open(&data_dir, now)?;
-    let keyring = keyring(&store, &data_dir).await?;
+    let keyring = data_dir::keyring(&store, &data_dir).await?;
     let blobs = Blobs::open(&data_dir)?;
     let shim = vec![OsString::from(&options.exe), OsString::from("shim")];
     let engine: Arc<dyn Engine> = Arc::new(engines(&data_dir, shim).map_err(ServerError::Engine)?);
-    let token_file = admin_token(&store, &data_dir, now).await?;
+    let token_file = data_dir::admin_token(&store, &data_dir, now).await?;
 
     let listener = listen("API", options.api, "--api").await?;
     let api = listener.local_addr().map_err(|source| ServerError::Address {
@@ -242,7 +217,7 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
         pid: std::process::id(),
         gateway_pid: gateway.map(|g| g.pid),
     };
-    write_server_file(&data_dir, &file)?;
+    data_dir::announce(&data_dir, &file)?;
     announce(&world, now).await?;
     Ok(Running { file, api, http, state, world, tasks })
 }
@@ -454,38 +429,6 @@ fn engines(data_dir: &Path, shim: Vec<OsString>) -> Result<HostEngines, EngineEr
     Ok(HostEngines::new(processes, containers, data_dir.join("docker").join("used")))
 }
 
-fn make_data_dir(dir: &Path) -> Result<PathBuf, ServerError> {
-    let failed = |source| ServerError::DataDir { dir: dir.to_owned(), source };
-    // Apps that run under users of their own must pass through it to their files, and read none
-    // of Ark's: those are all readable by Ark's user alone.
-    fs::DirBuilder::new().recursive(true).mode(0o711).create(dir).map_err(failed)?;
-    dir.canonicalize().map_err(failed)
-}
-
-/// The key of the data directory. A new one is made only for a store that never had one: making one
-/// in the place of a lost key would lose every secret without a word.
-async fn keyring(store: &Store, data_dir: &Path) -> Result<Keyring, ServerError> {
-    let file = data_dir.join("master.key");
-    let known = store.read(|tx| tx.meta(KEY_DIGEST)).await?;
-    if known.is_some() && !file.exists() {
-        return Err(ServerError::WrongKey { file });
-    }
-    let keyring = Keyring::open(data_dir)?;
-    let failed = |source| ServerError::DataDir { dir: data_dir.to_owned(), source };
-    let digest = ark_model::Sha256::of(&fs::read(&file).map_err(failed)?).to_string();
-    match known {
-        Some(known) if known != digest => Err(ServerError::WrongKey { file }),
-        Some(_) => Ok(keyring),
-        None => {
-            store.write(move |tx| tx.put_meta(KEY_DIGEST, &digest)).await?;
-            Ok(keyring)
-        }
-    }
-}
-
-/// Under which name the store keeps the digest of its key.
-const KEY_DIGEST: &str = "master-key-digest";
-
 async fn listen(
     what: &'static str,
     address: SocketAddr,
@@ -495,49 +438,6 @@ async fn listen(
         std::io::ErrorKind::AddrInUse => ServerError::AddressTaken { what, address, flag },
         _ => ServerError::Address { what, address, source },
     })
-}
-
-/// The admin token of this machine's command line: made once, found again by its file.
-async fn admin_token(
-    store: &Store,
-    data_dir: &Path,
-    now: Timestamp,
-) -> Result<PathBuf, ServerError> {
-    let path = data_dir.join(TOKEN_FILE);
-    let failed = |source| ServerError::DataDir { dir: data_dir.to_owned(), source };
-    if let Ok(text) = fs::read_to_string(&path) {
-        let digest = ark_model::Sha256::of(text.trim().as_bytes());
-        let known = store.read(move |tx| tx.token_by_digest(&digest)).await?;
-        if known.is_some_and(|token| token.revoked_at.is_none()) {
-            return Ok(path);
-        }
-    }
-    let (raw, record) = new_token("admin", Role::Admin, "ark up", now)
-        .ok_or_else(|| failed(std::io::Error::other("the system has no randomness")))?;
-    let temporary = path.with_extension("new");
-    let write = || {
-        let mut options = fs::OpenOptions::new();
-        let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        file.write_all(raw.expose().as_bytes())?;
-        file.write_all(b"\n")?;
-        file.sync_all()
-    };
-    write().map_err(failed)?;
-    store
-        .write(move |tx| {
-            // A lost token file: the token it held must not stay good.
-            for old in tx.tokens()? {
-                if old.name == record.name && old.created_by == record.created_by {
-                    tx.revoke_token(&old.id, now)?;
-                }
-            }
-            tx.insert_token(&record)
-        })
-        .await?;
-    fs::rename(&temporary, &path).map_err(failed)?;
-    Ok(path)
 }
 
 async fn lease(store: &Store, now: Timestamp) -> Result<Fence, ServerError> {
@@ -569,15 +469,6 @@ async fn renew(store: Store, token: u64) {
             Err(error) => tracing::warn!(%error, "the controller's lease could not be renewed"),
         }
     }
-}
-
-fn write_server_file(data_dir: &Path, file: &ServerFile) -> Result<(), ServerError> {
-    let failed = |source| ServerError::DataDir { dir: data_dir.to_owned(), source };
-    let path = data_dir.join(SERVER_FILE);
-    let temporary = path.with_extension("new");
-    let text = serde_json::to_vec(file).map_err(|e| failed(e.into()))?;
-    fs::write(&temporary, text).map_err(failed)?;
-    fs::rename(&temporary, &path).map_err(failed)
 }
 
 async fn announce(world: &World, now: Timestamp) -> Result<(), ServerError> {

@@ -23,6 +23,7 @@ mod guard;
 mod h1_client;
 mod h1_sink;
 mod outlet;
+mod own_answer;
 mod probe;
 mod server;
 pub(crate) mod shared;

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use ark_model::route::RouteProtocol;
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 
 use super::fields::{Request, is_event_stream};
 use super::grpc::{self, Messages};
+use super::own_answer;
 use super::shared;
 use super::side::{Answer, Client, Side};
 use super::target::{H1Target, H2Target, Head, Target};
@@ -20,7 +21,7 @@ use super::upgrade;
 use super::way::{Watch, Way};
 use crate::clock::NEVER;
 use crate::counters::Outcome;
-use crate::wire::answer::{self, About, Refusal};
+use crate::wire::answer::{self, Refusal};
 use crate::wire::buffer::Buffer;
 use crate::wire::exchange::connect_until_told;
 use crate::wire::head::Method;
@@ -496,7 +497,7 @@ impl<'c, C: Client> Crossing<'c, C> {
             (Some(own), Refusal::Maintenance(_)) => answer::maintenance_page(own),
             _ => answer::page(refusal, &about, self.request.accepts_html),
         };
-        say(self.client, &slot, self.request, page).await
+        own_answer::say(self.client, &slot, self.request, page).await
     }
 
     /// What the slot was told, and whether the caller still waits.
@@ -538,66 +539,4 @@ fn words(fault: Fault) -> &'static str {
         Fault::BodyTooLarge => "the request is larger than the app allows",
         _ => "the instance broke off its answer",
     }
-}
-
-/// The gateway's own answer; the bytes of its body. A gRPC caller gets a status instead of a page.
-pub(super) async fn refuse(
-    client: &mut impl Client,
-    slot: &crate::wire::slot::Slot,
-    request: &Request,
-    refusal: Refusal,
-    about: &About,
-) -> Result<u64, Fault> {
-    say(client, slot, request, answer::page(refusal, about, request.accepts_html)).await
-}
-
-async fn say(
-    client: &mut impl Client,
-    slot: &crate::wire::slot::Slot,
-    request: &Request,
-    page: answer::Page,
-) -> Result<u64, Fault> {
-    let mut fields = HeaderMap::with_capacity(6);
-    fields.insert("x-ark-error", HeaderValue::from_static(page.code));
-    if request.grpc {
-        fields.extend(grpc::refusal(page.status, &page.sentence));
-        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        let answer = Answer { status: StatusCode::OK, fields, upgraded: false };
-        client.send_head(answer, true)?;
-        return flushed(client, slot).await.map(|()| 0);
-    }
-    let status = StatusCode::from_u16(page.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let length = page.body.len() as u64;
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(page.kind));
-    fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(retry_after_s) = page.retry_after_s {
-        fields.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
-    }
-    let to_head = request.kind == Method::Head;
-    let answer = Answer { status, fields, upgraded: false };
-    client.send_head(answer, to_head)?;
-    if to_head {
-        return flushed(client, slot).await.map(|()| 0);
-    }
-    let mut body = bytes::Bytes::from(page.body);
-    poll_fn(|cx| {
-        check(slot)?;
-        while !body.is_empty() {
-            let room = std::task::ready!(client.poll_room(body.len(), cx))?.min(body.len());
-            let piece = body.split_to(room);
-            client.send(piece, body.is_empty())?;
-        }
-        client.poll_flushed(cx)
-    })
-    .await?;
-    Ok(length)
-}
-
-async fn flushed(client: &mut impl Client, slot: &crate::wire::slot::Slot) -> Result<(), Fault> {
-    poll_fn(|cx| {
-        check(slot)?;
-        client.poll_flushed(cx)
-    })
-    .await
 }

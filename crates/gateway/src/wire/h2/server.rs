@@ -16,10 +16,11 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
 use super::client::H2Client;
-use super::crossing::{self, Crossing};
+use super::crossing::Crossing;
 use super::fields::Request;
 use super::guard::{Guarded, Spent};
 use super::outlet::Outlet;
+use super::own_answer;
 use super::side::{Answer, Client, Side};
 use super::{CONNECTION_WINDOW_BYTES, Caller, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES};
 use crate::clock::NEVER;
@@ -223,7 +224,7 @@ async fn serve_stream(
         let about = About::Host(request.authority.as_str().to_owned());
         slot.set_deadline(worker.deadline(GOODBYE_MS));
         // Who has left needs no answer.
-        let _ = crossing::refuse(&mut client, slot, &request, Refusal::NoRoute, &about).await;
+        let _ = own_answer::refuse(&mut client, slot, &request, Refusal::NoRoute, &about).await;
         return;
     };
     let mut passage = Passage::new(worker.clone(), slot.clone(), found, begun);
