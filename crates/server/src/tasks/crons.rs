@@ -16,7 +16,7 @@ use ark_planner::cron::{self, Cause, Decision, Firing, Form, Plan, Schedule, Ski
 use ark_store::{ReadTx, StoreError, WriteTx};
 use jiff::Timestamp;
 
-use super::deployments::TaskError;
+use super::round::TaskError;
 use crate::observations::AppKey;
 use crate::world::{CONTROLLER_LEASE, World};
 

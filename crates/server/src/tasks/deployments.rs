@@ -21,6 +21,7 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
 use super::reconcile::{ReleaseFacts, reconcile};
+use super::round::{self, TaskError};
 use crate::observations::AppKey;
 use crate::world::World;
 
@@ -30,27 +31,10 @@ const LOOK_AT_ALL: Duration = Duration::from_secs(10);
 const PARALLEL: usize = 8;
 /// How long the engine may take to say what runs.
 const LIST_DEADLINE: Duration = Duration::from_secs(10);
-/// An app whose round failed, or for which the engine did not do something, is looked at again
-/// after this time.
-pub(super) const RETRY: Duration = Duration::from_millis(500);
 /// Events read at once; more are taken as a reason to look at all.
 const EVENTS_MAX: usize = 1_000;
 /// Definitions kept in memory; they never change, so forgetting them all costs only time.
 const FACTS_MAX: usize = 20_000;
-
-/// Why a round, or one app's part of it, came to nothing. The next round is the retry.
-#[derive(Debug, thiserror::Error)]
-pub enum TaskError {
-    /// The store refused or failed.
-    #[error("the store did not answer")]
-    Store(#[from] StoreError),
-    /// What was planned on has changed meanwhile.
-    #[error("the records changed while the plan was made")]
-    Outdated,
-    /// Another controller holds the lease: this one must stop.
-    #[error("another server has taken over")]
-    Fenced,
-}
 
 /// What the engine said at the beginning of a round.
 #[derive(Debug, Default)]
@@ -113,27 +97,14 @@ impl Deployments {
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
-        let mut fenced = false;
         for (key, outcome) in results {
-            let wake = match outcome {
-                Ok(wake_at) => wake_at,
-                Err(TaskError::Outdated) => Some(world.clock.now()),
-                Err(TaskError::Fenced) => {
-                    fenced = true;
-                    None
-                }
-                Err(error) => {
-                    tracing::warn!(env = %key.0, app = %key.1, error = &error as &dyn std::error::Error, "an app could not be reconciled");
-                    Some(after(world.clock.now(), RETRY))
-                }
-            };
+            let wake = round::part(world.clock.now(), outcome, |error| {
+                tracing::warn!(env = %key.0, app = %key.1, error, "an app could not be reconciled");
+            })?;
             match wake {
                 Some(at) => self.timers.insert(key, at),
                 None => self.timers.remove(&key),
             };
-        }
-        if fenced {
-            return Err(TaskError::Fenced);
         }
         let all_due = self.all_due.unwrap_or(now);
         Ok(self.timers.values().copied().chain([all_due]).min().unwrap_or(all_due))
@@ -240,16 +211,9 @@ pub async fn run(world: World) -> TaskError {
     let mut engine = world.engine.changes();
     let mut gateway = world.observations.changes();
     loop {
-        let next = match loop_.round(&world).await {
-            Ok(next) => next,
-            Err(TaskError::Fenced) => return TaskError::Fenced,
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "a round of deployments failed"
-                );
-                after(world.clock.now(), RETRY)
-            }
+        let outcome = loop_.round(&world).await;
+        let Ok(next) = round::whole(world.clock.now(), outcome, "deployments") else {
+            return TaskError::Fenced;
         };
         if next <= world.clock.now() {
             // A busy loop still lets others run.

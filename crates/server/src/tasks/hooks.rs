@@ -21,8 +21,8 @@ use futures::future::{Either, select};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
-use super::deployments::TaskError;
 use super::reconcile::ReleaseFacts;
+use super::round::{self, TaskError};
 use super::{diagnose, engine_calls, start_spec};
 use crate::webhooks::{Question, answer_of};
 use crate::world::{CONTROLLER_LEASE, World};
@@ -37,8 +37,6 @@ pub const ASK_DEADLINE: Duration = Duration::from_secs(10);
 const ROUND_MIN: Duration = Duration::from_millis(100);
 /// Rounds come at least this often.
 const ROUND_MAX: Duration = Duration::from_secs(10);
-/// After a round that failed.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// The ids of instances that run hooks of deployments that have not ended.
 pub(super) fn instances(deployments: &[Deployment]) -> HashSet<InstanceId> {
@@ -77,15 +75,10 @@ impl Hooks {
             .await;
         let mut wake = idle;
         for (d, outcome) in results {
-            match outcome {
-                Ok(at) => wake = at.map_or(wake, |at| wake.min(at)),
-                Err(TaskError::Outdated) => wake = world.clock.now(),
-                Err(TaskError::Fenced) => return Err(TaskError::Fenced),
-                Err(error) => {
-                    tracing::warn!(env = %d.env, app = %d.app, error = &error as &dyn std::error::Error, "a hook could not be driven");
-                    wake = wake.min(after(world.clock.now(), RETRY));
-                }
-            }
+            let at = round::part(world.clock.now(), outcome, |error| {
+                tracing::warn!(env = %d.env, app = %d.app, error, "a hook could not be driven");
+            })?;
+            wake = at.map_or(wake, |at| wake.min(at));
         }
         Ok(wake)
     }
@@ -336,16 +329,9 @@ pub async fn run(world: World) -> TaskError {
     let mut commits = world.store.commits();
     let mut engine = world.engine.changes();
     loop {
-        let next = match loop_.round(&world).await {
-            Ok(next) => next,
-            Err(TaskError::Fenced) => return TaskError::Fenced,
-            Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "a round of hooks failed"
-                );
-                after(world.clock.now(), RETRY)
-            }
+        let outcome = loop_.round(&world).await;
+        let Ok(next) = round::whole(world.clock.now(), outcome, "hooks") else {
+            return TaskError::Fenced;
         };
         world.clock.sleep_until(after(world.clock.now(), ROUND_MIN)).await;
         tokio::select! {

@@ -14,8 +14,8 @@ use ark_store::StoreError;
 use futures::future::{Either, select};
 use jiff::{SignedDuration, Timestamp};
 
-use super::deployments::TaskError;
 use super::hooks;
+use super::round::TaskError;
 use crate::world::{CONTROLLER_LEASE, World};
 
 /// Time between two rounds when nothing changes.

@@ -10,5 +10,6 @@ pub mod housekeeping;
 mod on_demand;
 mod reconcile;
 mod record;
+pub mod round;
 pub mod runs;
 pub mod start_spec;

@@ -20,7 +20,8 @@ use ark_planner::{Policy, Seen, ShareSeen};
 use ark_store::ReadTx;
 use jiff::Timestamp;
 
-use super::deployments::{Facts, Listed, RETRY, TaskError};
+use super::deployments::{Facts, Listed};
+use super::round::{RETRY, TaskError};
 use super::{diagnose, engine_calls, on_demand, record};
 use crate::observations::AppKey;
 use crate::route_table::{Division, drain};

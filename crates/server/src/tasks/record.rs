@@ -25,9 +25,9 @@ use ark_planner::rollout::{Backoff, Plan};
 use ark_store::{StoreError, WriteTx};
 use jiff::Timestamp;
 
-use super::deployments::TaskError;
 use super::diagnose::Diagnoses;
 use super::reconcile::{Loaded, ReleaseFacts, Running, by_id, load};
+use super::round::TaskError;
 use crate::observations::AppKey;
 use crate::world::{CONTROLLER_LEASE, Settings, World};
 use instances::Unstarted;

@@ -23,8 +23,8 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
 use super::crons::{Crons, event, fenced};
-use super::deployments::{RETRY, TaskError};
 use super::reconcile::ReleaseFacts;
+use super::round::{self, RETRY, TaskError};
 use super::start_spec::{self, SpecError};
 use crate::world::World;
 
@@ -80,15 +80,7 @@ impl Runs {
         let now = world.clock.now();
         let mut wake = [Some(after(now, LOOK)), fires].into_iter().flatten().min();
         for step in steps {
-            let at = match step {
-                Ok(at) => at,
-                Err(TaskError::Outdated) => Some(now),
-                Err(TaskError::Fenced) => return Err(TaskError::Fenced),
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a run did not go on");
-                    Some(after(now, RETRY))
-                }
-            };
+            let at = round::part(now, step, |error| tracing::warn!(error, "a run did not go on"))?;
             wake = [wake, at].into_iter().flatten().min();
         }
         Ok(wake.unwrap_or(now))
@@ -429,13 +421,9 @@ pub async fn run(world: World) -> TaskError {
     loop {
         commits.mark_unchanged();
         let seen = world.store.read(ark_store::ReadTx::latest_event).await.ok();
-        let next = match loop_.round(&world).await {
-            Ok(next) => next,
-            Err(TaskError::Fenced) => return TaskError::Fenced,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a round of runs failed");
-                after(world.clock.now(), RETRY)
-            }
+        let outcome = loop_.round(&world).await;
+        let Ok(next) = round::whole(world.clock.now(), outcome, "runs") else {
+            return TaskError::Fenced;
         };
         loop {
             world.clock.sleep_until(after(world.clock.now(), SETTLE)).await;

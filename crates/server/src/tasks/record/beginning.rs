@@ -9,7 +9,7 @@ use ark_store::{StoreError, WriteTx};
 
 use super::{PORT_HOLD, Recording};
 use crate::receipts;
-use crate::tasks::deployments::TaskError;
+use crate::tasks::round::TaskError;
 
 impl Recording {
     /// The waiting deployment becomes the running one.

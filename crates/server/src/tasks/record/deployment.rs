@@ -8,8 +8,8 @@ use ark_store::WriteTx;
 
 use super::Recording;
 use crate::receipts;
-use crate::tasks::deployments::TaskError;
 use crate::tasks::diagnose::Diagnoses;
+use crate::tasks::round::TaskError;
 
 impl Recording {
     /// Moves the running deployment.

@@ -9,7 +9,7 @@ use ark_planner::rollout::{Backoff, Plan};
 use ark_store::{PortRequest, WriteTx};
 
 use super::{PORT_HOLD, Recording};
-use crate::tasks::deployments::TaskError;
+use crate::tasks::round::TaskError;
 
 /// What came of instances for which there is no room.
 pub(super) enum Unstarted {

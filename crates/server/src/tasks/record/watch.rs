@@ -10,7 +10,7 @@ use ark_planner::watch;
 use ark_store::WriteTx;
 
 use super::{ARK, Recording};
-use crate::tasks::deployments::TaskError;
+use crate::tasks::round::TaskError;
 
 impl Recording {
     /// The watch window of the last deployment opens, goes on or ends.
