@@ -47,6 +47,24 @@ impl EnvArg {
     }
 }
 
+/// What every command takes that asks a server and shows its answer.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Asking {
+    #[command(flatten)]
+    pub(crate) shown: Shown,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+/// The same about one environment.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct InEnv {
+    #[command(flatten)]
+    pub(crate) env: EnvArg,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
+}
+
 /// Server and streams of a command.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -58,8 +76,13 @@ pub(crate) struct Context {
 
 impl Context {
     /// Finds the server; sends nothing yet.
-    pub(crate) fn new(connection: &Connection, shown: Shown) -> Result<Self, Failure> {
-        Ok(Self { client: Client::new(connection)?, out: Output::new(shown) })
+    pub(crate) fn new(asking: &Asking) -> Result<Self, Failure> {
+        Ok(Self { client: Client::new(&asking.connection)?, out: Output::new(asking.shown) })
+    }
+
+    /// The same for a command whose output is another program's.
+    pub(crate) fn quiet(connection: &Connection) -> Result<Self, Failure> {
+        Ok(Self { client: Client::new(connection)?, out: Output::new(Shown::default()) })
     }
 }
 

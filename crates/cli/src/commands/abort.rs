@@ -6,8 +6,7 @@ use ark_model::api::AbortRequest;
 use super::follow_deployment::{Ending, follow};
 use super::wish::running;
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg};
+use crate::context::{Asking, Context, EnvArg};
 use crate::failure::{Ended, Exit};
 use crate::output::Shown;
 
@@ -29,17 +28,15 @@ pub(crate) struct Args {
     #[arg(long)]
     detach: bool,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     block_on(async {
         let request = AbortRequest { reason: args.reason };
         let id = match app_meant(&args.what, &args.env) {

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use ark_model::AppName;
 
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, here};
+use crate::context::{Asking, Context, here};
 use crate::failure::{Ended, Exit};
 use crate::images::{Outcome, Project, Ready};
 use crate::output::Shown;
@@ -28,18 +27,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     dir: Option<PathBuf>,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
     let root = args.dir.map_or_else(here, Ok)?;
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     block_on(async {
         let project = Project::open(&root).await?;
         for image in project.images(&args.apps)? {

@@ -12,8 +12,7 @@ use super::build::line;
 use super::deploy::{ask, image_request};
 use super::follow_deployment::{Ending, follow};
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, here};
+use crate::context::{Asking, Context, here};
 use crate::failure::{Ended, Exit, Failure};
 use crate::images::{Outcome, Project, Ready, git};
 use crate::output::Shown;
@@ -45,13 +44,11 @@ pub(crate) struct Args {
     #[arg(long)]
     build_only: bool,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
@@ -65,7 +62,7 @@ pub(crate) fn run(args: Args) -> Ended {
         }
         None => pushed(stdin.lock(), &args.branch)?,
     };
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let Some(commit) = commit else {
         context.out.say(format!("nothing was pushed to {}", args.branch));
         return Ok(Exit::DONE);

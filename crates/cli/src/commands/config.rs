@@ -15,8 +15,7 @@ use jiff::Timestamp;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg, app};
+use crate::context::{Context, InEnv, app};
 use crate::env_file;
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::numbers::counted;
@@ -59,7 +58,7 @@ struct Set {
     #[arg(long, value_name = "NAME")]
     secret: Vec<String>,
     #[command(flatten)]
-    common: Common,
+    common: InEnv,
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,7 +70,7 @@ struct Unset {
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
-    common: Common,
+    common: InEnv,
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,7 +81,7 @@ struct List {
     /// App [default: the one of this folder]
     app: Option<AppName>,
     #[command(flatten)]
-    common: Common,
+    common: InEnv,
 }
 
 #[derive(Debug, clap::Args)]
@@ -101,21 +100,11 @@ struct Import {
     #[arg(long, conflicts_with = "secret")]
     secrets: bool,
     #[command(flatten)]
-    common: Common,
-}
-
-#[derive(Debug, clap::Args)]
-struct Common {
-    #[command(flatten)]
-    env: EnvArg,
-    #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    common: InEnv,
 }
 
 impl Action {
-    fn common(&self) -> &Common {
+    fn common(&self) -> &InEnv {
         match self {
             Self::Set(args) => &args.common,
             Self::Unset(args) => &args.common,
@@ -126,7 +115,7 @@ impl Action {
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.action.common().shown
+    args.action.common().asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
@@ -151,7 +140,7 @@ pub(crate) fn run(args: Args) -> Ended {
         Action::Import(import) => (import.app.clone(), Some(imported(import)?)),
     };
     let common = args.action.common();
-    let context = Context::new(&common.connection, common.shown)?;
+    let context = Context::new(&common.asking)?;
     let env = common.env.get()?;
     block_on(async {
         let style = context.out.style;

@@ -8,8 +8,7 @@ use jiff::Timestamp;
 use super::run::words;
 use super::runs::list;
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg};
+use crate::context::{Context, EnvArg, InEnv};
 use crate::failure::{Ended, Exit};
 use crate::output::table::{Table, or_dash};
 use crate::output::times::{age, between_ms, exact};
@@ -31,7 +30,7 @@ enum Action {
     #[command(before_help = "Examples:\n  ark cron list\n  ark cron list -e production --json")]
     List {
         #[command(flatten)]
-        common: Common,
+        common: InEnv,
     },
     /// Run an app now, beside its schedule
     #[command(
@@ -45,7 +44,7 @@ enum Action {
         #[arg(short, long)]
         follow: bool,
         #[command(flatten)]
-        common: Common,
+        common: InEnv,
     },
     /// Let a schedule fire no more, over deployments too
     #[command(before_help = "Examples:\n  ark cron pause nightly -e production")]
@@ -53,7 +52,7 @@ enum Action {
         /// App
         app: AppName,
         #[command(flatten)]
-        common: Common,
+        common: InEnv,
     },
     /// Let a paused schedule fire again; nothing is made up for
     #[command(before_help = "Examples:\n  ark cron resume nightly -e production")]
@@ -61,7 +60,7 @@ enum Action {
         /// App
         app: AppName,
         #[command(flatten)]
-        common: Common,
+        common: InEnv,
     },
     /// List the runs of an app, and what was skipped or missed
     #[command(before_help = "Examples:\n  ark cron history nightly -e production")]
@@ -72,22 +71,12 @@ enum Action {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_ITEMS_MAX)))]
         limit: u32,
         #[command(flatten)]
-        common: Common,
+        common: InEnv,
     },
 }
 
-#[derive(Debug, clap::Args)]
-struct Common {
-    #[command(flatten)]
-    env: EnvArg,
-    #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
-}
-
 impl Action {
-    fn common(&self) -> &Common {
+    fn common(&self) -> &InEnv {
         match self {
             Self::List { common }
             | Self::Trigger { common, .. }
@@ -99,12 +88,12 @@ impl Action {
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.action.common().shown
+    args.action.common().asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
     let common = args.action.common();
-    let context = Context::new(&common.connection, common.shown)?;
+    let context = Context::new(&common.asking)?;
     block_on(async {
         match &args.action {
             Action::List { common } => {

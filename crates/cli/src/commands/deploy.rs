@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use super::follow_deployment::{Ending, follow};
 use super::validate;
 use crate::cli::block_on;
-use crate::client::{Client, Connection, upload};
-use crate::context::{Context, EnvArg, here};
+use crate::client::{Client, upload};
+use crate::context::{Asking, Context, EnvArg, here};
 use crate::failure::{Ended, Exit, Failure};
 use crate::launch::{self, Launch};
 use crate::manifest::read_directory;
@@ -64,9 +64,7 @@ pub(crate) struct Args {
     #[arg(long)]
     detach: bool,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 /// What is deployed: shared with `plan`.
@@ -89,7 +87,7 @@ pub(crate) struct What {
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 fn strategy(text: &str) -> Result<Strategy, String> {
@@ -107,15 +105,15 @@ pub(crate) fn run(args: Args) -> Ended {
     };
     if args.all || !args.more.is_empty() {
         let env = args.env.get()?;
-        let context = Context::new(&args.connection, args.shown)?;
+        let context = Context::new(&args.asking)?;
         let apps: Vec<AppName> = args.what.app.into_iter().chain(args.more).collect();
         return block_on(group::run(&context, &env, &apps, &wishes));
     }
-    let out = Output::new(args.shown);
+    let out = Output::new(args.asking.shown);
     let launch = args.what.launch()?;
     let definition = judge(&launch, out)?;
     let env = args.env.get()?;
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     block_on(async {
         let mut request = args.what.request(&context, &launch, &definition).await?;
         wishes.apply(&mut request);

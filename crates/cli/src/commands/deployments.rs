@@ -6,8 +6,7 @@ use ark_model::deployment::{DeploymentKind, DeploymentState};
 use jiff::Timestamp;
 
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg};
+use crate::context::{Asking, Context, EnvArg};
 use crate::failure::{Ended, Exit};
 use crate::output::numbers::count;
 use crate::output::table::Table;
@@ -28,17 +27,15 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_ITEMS_MAX)))]
     limit: u32,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let env = args.env.optional()?;
     block_on(async {
         let query = DeploymentsQuery { env, app: args.app, cursor: None, limit: Some(args.limit) };

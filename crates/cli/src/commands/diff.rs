@@ -6,8 +6,7 @@ use ark_model::api::{
 use ark_model::{AppName, ReleaseNumber};
 
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg, app};
+use crate::context::{Asking, Context, EnvArg, app};
 use crate::failure::{Ended, Exit};
 use crate::output::{Shown, Style};
 
@@ -30,9 +29,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     env: EnvArg,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 /// `v41` or `41`. Other commands take the app where this one takes a release.
@@ -41,11 +38,11 @@ fn release(text: &str) -> Result<ReleaseNumber, String> {
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let (env, app) = (args.env.get()?, app(args.app)?);
     block_on(async {
         let text = |number: Option<ReleaseNumber>| number.map(|number| number.to_string());

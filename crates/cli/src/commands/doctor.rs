@@ -8,6 +8,7 @@ use ark_model::exit::ExitCode;
 
 use crate::cli::block_on;
 use crate::client::{Client, Connection, discovery};
+use crate::context::Asking;
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::{Output, Shown, Style};
 
@@ -19,20 +20,18 @@ use crate::output::{Output, Shown, Style};
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let out = Output::new(args.shown);
+    let out = Output::new(args.asking.shown);
     let report = block_on(async {
-        let mut checks = own_checks(&args.connection);
-        match Client::new(&args.connection) {
+        let mut checks = own_checks(&args.asking.connection);
+        match Client::new(&args.asking.connection) {
             Ok(client) => match client.doctor().await {
                 Ok(report) => {
                     checks.push(version_check(&client).await);

@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use super::up::Background;
 use crate::cli::block_on;
-use crate::client::{Client, Connection, UNREACHABLE, discovery, is_passing};
+use crate::client::{Client, UNREACHABLE, discovery, is_passing};
 use crate::confirm::confirm;
+use crate::context::Asking;
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::numbers::counted;
 use crate::output::{Output, Shown};
@@ -32,25 +33,23 @@ pub(crate) struct Args {
     #[arg(short, long)]
     yes: bool,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let out = Output::new(args.shown);
+    let out = Output::new(args.asking.shown);
     block_on(down(out, args))
 }
 
 async fn down(out: Output, args: Args) -> Ended {
     // A server that is named by its address is somewhere else; its files are none of ours.
-    let dir = match args.connection.server {
+    let dir = match args.asking.connection.server {
         Some(_) => None,
-        None => Some(args.connection.data_dir()?),
+        None => Some(args.asking.connection.data_dir()?),
     };
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     // Apps and gateway may run without their server; only a server can end them in order.
@@ -66,7 +65,7 @@ async fn down(out: Output, args: Args) -> Ended {
         out.say(starting);
         started = Some(Background::start(dir, any, None, &[]).await?);
     }
-    let mut client = Client::new(&args.connection)?;
+    let mut client = Client::new(&args.asking.connection)?;
     if let Some(dir) = &dir
         && started.is_none()
         && let Err(failure) = client.server_info().await
@@ -74,7 +73,7 @@ async fn down(out: Output, args: Args) -> Ended {
     {
         out.say(starting);
         started = Some(Background::start(dir, any, None, &[]).await?);
-        client = Client::new(&args.connection)?;
+        client = Client::new(&args.asking.connection)?;
     }
     let asked = confirm(out, args.yes, &what_ends(&client).await?, "down");
     if let Err(failure) = asked {

@@ -13,9 +13,9 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::block_on;
-use crate::client::{Connection, is_passing};
+use crate::client::is_passing;
 use crate::confirm::confirm;
-use crate::context::Context;
+use crate::context::{Asking, Context};
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::numbers::counted;
 use crate::output::table::Table;
@@ -52,13 +52,13 @@ enum Action {
         #[arg(long)]
         kind: Option<Kind>,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// List environments
     #[command(before_help = "Examples:\n  ark env list\n  ark env list --json")]
     List {
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Stop everything in an environment and remove it
     #[command(
@@ -74,7 +74,7 @@ enum Action {
         #[arg(long)]
         detach: bool,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Show, make or remove times at which an environment takes no deployments
     #[command(
@@ -113,27 +113,13 @@ struct Freeze {
     #[arg(long, requires = "window", conflicts_with = "cron")]
     remove: bool,
     #[command(flatten)]
-    common: Common,
+    common: Asking,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Kind {
     Permanent,
     Development,
-}
-
-#[derive(Debug, clap::Args)]
-struct Common {
-    #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
-}
-
-impl Common {
-    fn context(&self) -> Result<Context, Failure> {
-        Context::new(&self.connection, self.shown)
-    }
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
@@ -148,10 +134,10 @@ pub(crate) fn shown(args: &Args) -> Shown {
 
 pub(crate) fn run(args: Args) -> Ended {
     match args.action {
-        Action::Create { name, kind, common } => create(&common.context()?, name, kind),
-        Action::List { common } => list(&common.context()?),
+        Action::Create { name, kind, common } => create(&Context::new(&common)?, name, kind),
+        Action::List { common } => list(&Context::new(&common)?),
         Action::Destroy { name, yes, detach, common } => {
-            let context = common.context()?;
+            let context = &Context::new(&common)?;
             block_on(destroy(&context, &name, yes, detach))
         }
         Action::Freeze(args) => freeze(&args),
@@ -209,7 +195,7 @@ fn render(rows: &[EnvironmentView], now: Timestamp, style: Style) -> String {
 }
 
 fn freeze(args: &Freeze) -> Ended {
-    let context = args.common.context()?;
+    let context = Context::new(&args.common)?;
     let client = &context.client;
     block_on(async {
         let view = match (&args.window, &args.cron, args.length) {

@@ -8,9 +8,8 @@ use ark_model::event::Event;
 use ark_model::exit::ExitCode;
 
 use crate::cli::block_on;
-use crate::client::Connection;
 use crate::client::follow::Follow;
-use crate::context::{Context, EnvArg};
+use crate::context::{Asking, Context, EnvArg};
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::lines::cut;
 use crate::output::{Output, Shown, times};
@@ -41,17 +40,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 50)]
     tail: usize,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let query = EventsQuery {
         after: args.after,
         env: args.env.optional()?,

@@ -53,7 +53,7 @@ pub(crate) fn shown(_: &Args) -> Shown {
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, Shown::default())?;
+    let context = Context::quiet(&args.connection)?;
     let (env, app) = (args.env.get()?, app(Some(args.app))?);
     let stdin = std::io::stdin();
     let tty = !args.no_tty && stdin.is_terminal() && std::io::stdout().is_terminal();

@@ -12,8 +12,7 @@ use clap::ValueEnum;
 
 use super::up::{data_dir, log_to_stderr};
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::Context;
+use crate::context::{Asking, Context};
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::Shown;
 
@@ -56,9 +55,7 @@ enum Action {
     )]
     Restart {
         #[command(flatten)]
-        shown: Shown,
-        #[command(flatten)]
-        connection: Connection,
+        asking: Asking,
     },
 }
 
@@ -212,13 +209,13 @@ impl Listener {
 
 pub(crate) fn shown(args: &Args) -> Shown {
     match &args.action {
-        Some(Action::Restart { shown, .. }) => *shown,
+        Some(Action::Restart { asking }) => asking.shown,
         None => Shown::default(),
     }
 }
 
-fn restart(shown: Shown, connection: &Connection) -> Ended {
-    let context = Context::new(connection, shown)?;
+fn restart(asking: &Asking) -> Ended {
+    let context = Context::new(asking)?;
     block_on(async {
         let gateway = context.client.restart_gateway().await?;
         context.out.one(&gateway, |gateway| {
@@ -230,8 +227,8 @@ fn restart(shown: Shown, connection: &Connection) -> Ended {
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    if let Some(Action::Restart { shown, connection }) = args.action {
-        return restart(shown, &connection);
+    if let Some(Action::Restart { asking }) = args.action {
+        return restart(&asking);
     }
     log_to_stderr();
     let data_dir = data_dir(args.data_dir)?;

@@ -1,8 +1,7 @@
 //! `ark gc`: removes what nothing needs any more.
 
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::Context;
+use crate::context::{Asking, Context};
 use crate::failure::{Ended, Exit};
 use crate::output::Shown;
 use crate::output::numbers::{bytes, counted};
@@ -15,17 +14,15 @@ use crate::output::numbers::{bytes, counted};
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     block_on(async {
         let report = context.client.gc().await?;
         context.out.one(&report, |report| {

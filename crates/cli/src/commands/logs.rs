@@ -11,9 +11,9 @@ use reqwest::Method;
 use tokio::time::timeout;
 
 use crate::cli::block_on;
+use crate::client::Client;
 use crate::client::follow::Follow;
-use crate::client::{Client, Connection};
-use crate::context::{Context, EnvArg, app};
+use crate::context::{Asking, Context, EnvArg, app};
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::{Output, Shown, times};
 
@@ -47,13 +47,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ID")]
     instance: Option<String>,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 fn since(text: &str) -> Result<Timestamp, String> {
@@ -67,7 +65,7 @@ fn since(text: &str) -> Result<Timestamp, String> {
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let (env, app) = (args.env.get()?, app(args.app)?);
     let path = format!("/v1/environments/{env}/apps/{app}/logs");
     let tail = args.tail.or(args.since.map(|_| LOG_LINES_MAX));

@@ -5,8 +5,7 @@ use ark_model::AppName;
 use ark_model::exit::ExitCode;
 
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg, app};
+use crate::context::{Asking, Context, EnvArg, app};
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::Shown;
 
@@ -26,17 +25,15 @@ pub(crate) struct Args {
     #[command(flatten)]
     env: EnvArg,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     if args.console {
         return block_on(console(&context));
     }

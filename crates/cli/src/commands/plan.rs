@@ -6,8 +6,7 @@ use ark_model::exit::ExitCode;
 use super::deploy::{What, judge};
 use super::diff::changes;
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg};
+use crate::context::{Asking, Context, EnvArg};
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::lines::wrap_remedies;
 use crate::output::numbers::counted;
@@ -25,13 +24,11 @@ pub(crate) struct Args {
     #[command(flatten)]
     env: EnvArg,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 /// Whatever goes wrong, `plan` has one code for it: 10 and 0 are answers, 1 is none.
@@ -40,7 +37,7 @@ pub(crate) fn run(args: Args) -> Ended {
 }
 
 fn plan(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let launch = args.what.launch()?;
     let definition = judge(&launch, context.out)?;
     let env = args.env.get()?;

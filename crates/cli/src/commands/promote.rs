@@ -21,7 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.wish.shown
+    args.wish.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {

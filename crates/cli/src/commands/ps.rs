@@ -6,8 +6,7 @@ use ark_model::instance::InstanceState;
 use jiff::Timestamp;
 
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg, app};
+use crate::context::{Asking, Context, EnvArg, app};
 use crate::failure::{Ended, Exit};
 use crate::output::numbers::bytes;
 use crate::output::table::{Table, or_dash};
@@ -28,17 +27,15 @@ pub(crate) struct Args {
     #[arg(short, long)]
     all: bool,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let (env, app) = (args.env.get()?, app(args.app)?);
     block_on(async {
         let query = InstancesQuery { ended: args.all };

@@ -7,8 +7,7 @@ use ark_model::{AppName, DeploymentState};
 
 use super::deployments::state;
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg};
+use crate::context::{Asking, Context, EnvArg};
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::numbers::count;
 use crate::output::table::Table;
@@ -33,17 +32,15 @@ pub(crate) struct Args {
     #[command(flatten)]
     env: EnvArg,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let env = args.env.optional()?;
     block_on(async {
         let id = match args.deployment {

@@ -6,8 +6,7 @@ use ark_model::artifact::Artifact;
 use jiff::Timestamp;
 
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg, app};
+use crate::context::{Asking, Context, EnvArg, app};
 use crate::failure::{Ended, Exit};
 use crate::output::table::{Table, or_dash};
 use crate::output::times::ago;
@@ -27,17 +26,15 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_ITEMS_MAX)))]
     limit: u32,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let (env, app) = (args.env.get()?, app(args.app)?);
     block_on(async {
         let rows = context.client.releases(&env, &app, args.limit).await?;

@@ -9,10 +9,9 @@ use ark_model::run::{RETRIES_MAX, TIMEOUT_MAX};
 use ark_model::{AppName, EnvName};
 
 use crate::cli::block_on;
-use crate::client::Connection;
 use crate::client::follow::Follow;
 use crate::client::runs::log_path;
-use crate::context::{Context, EnvArg, app};
+use crate::context::{Asking, Context, EnvArg, app};
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::{Shown, lines};
 
@@ -43,13 +42,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     timeout: Option<Duration>,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -61,7 +58,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let (env, app) = (args.env.get()?, app(args.app)?);
     let request = RunRequest {
         args: args.args,

@@ -7,8 +7,7 @@ use ark_model::api::SCALE_MAX;
 
 use super::settle::{Wait, settle};
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg};
+use crate::context::{Asking, Context, EnvArg};
 use crate::failure::Ended;
 use crate::output::Shown;
 
@@ -27,9 +26,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     wait: Wait,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 /// `web=5`.
@@ -60,11 +57,11 @@ impl FromStr for Target {
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let env = args.env.get()?;
     let Target { app, count } = args.target;
     block_on(async {

@@ -13,8 +13,7 @@ use ark_model::{AppName, EnvName};
 use super::deploy::{ask, judge, plain_request};
 use super::follow_deployment::{Ending, follow};
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg, here};
+use crate::context::{Asking, Context, EnvArg, here};
 use crate::failure::{Ended, Exit, Failure};
 use crate::launch::{self, Launch};
 use crate::output::Shown;
@@ -38,17 +37,15 @@ pub(crate) struct Args {
     #[arg(short, long)]
     local: bool,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let env = args.env.get()?;
     let here = here()?;
     let apps = if args.apps.is_empty() { vec![launch::app_name(None, &here)?] } else { args.apps };

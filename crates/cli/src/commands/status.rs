@@ -6,8 +6,7 @@ use ark_model::deployment::{DeploymentKind, DeploymentState};
 use jiff::Timestamp;
 
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg};
+use crate::context::{Asking, Context, EnvArg};
 use crate::failure::{Ended, Exit};
 use crate::output::deployment::release_or_dash;
 use crate::output::numbers::{count, failures, rate};
@@ -22,17 +21,15 @@ pub(crate) struct Args {
     #[command(flatten)]
     env: EnvArg,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let env = args.env.get()?;
     block_on(async {
         let rows = context.client.apps(&env).await?;

@@ -4,8 +4,7 @@ use ark_model::AppName;
 
 use super::settle::{Wait, settle};
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::{Context, EnvArg, app};
+use crate::context::{Asking, Context, EnvArg, app};
 use crate::failure::Ended;
 use crate::output::Shown;
 
@@ -23,17 +22,15 @@ pub(crate) struct Args {
     #[command(flatten)]
     wait: Wait,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     let (env, app) = (args.env.get()?, app(args.app)?);
     block_on(async {
         context.client.stop(&env, &app).await?;

@@ -5,8 +5,7 @@ use serde_json::Value;
 
 use super::workflow::{read_input, start};
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::Context;
+use crate::context::{Asking, Context};
 use crate::failure::{Ended, Failure};
 use crate::output::Shown;
 
@@ -26,13 +25,11 @@ pub(crate) struct Args {
     #[arg(short, long)]
     follow: bool,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
@@ -41,6 +38,6 @@ pub(crate) fn run(args: Args) -> Ended {
     };
     let name = uuid::Uuid::new_v4().to_string();
     input.insert("_EXECUTION_NAME".to_owned(), name.as_str().into());
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     block_on(start(&context, &args.workflow, Value::Object(input), Some(name), args.follow))
 }

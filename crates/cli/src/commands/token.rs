@@ -7,8 +7,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::Context;
+use crate::context::{Asking, Context};
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::table::Table;
 use crate::output::times::ago;
@@ -42,13 +41,13 @@ enum Action {
         #[arg(long, value_parser = kind)]
         kind: Option<TokenKind>,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// List tokens, without their text
     #[command(before_help = "Examples:\n  ark token list")]
     List {
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Revoke a token
     #[command(before_help = "Examples:\n  ark token revoke ci")]
@@ -57,20 +56,12 @@ enum Action {
         #[arg(value_name = "TOKEN")]
         which: String,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
 }
 
-#[derive(Debug, clap::Args)]
-struct Common {
-    #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
-}
-
 impl Action {
-    fn common(&self) -> &Common {
+    fn common(&self) -> &Asking {
         match self {
             Self::Create { common, .. } | Self::List { common } | Self::Revoke { common, .. } => {
                 common
@@ -101,7 +92,7 @@ pub(crate) fn shown(args: &Args) -> Shown {
 
 pub(crate) fn run(args: Args) -> Ended {
     let common = args.action.common();
-    let context = Context::new(&common.connection, common.shown)?;
+    let context = Context::new(common)?;
     let style = context.out.style;
     block_on(async {
         match args.action {

@@ -7,10 +7,10 @@ use ark_model::{AppName, EnvName};
 
 use super::follow_deployment::{Ending, follow};
 use crate::cli::block_on;
-use crate::client::{Client, Connection};
-use crate::context::{self, Context, EnvArg};
+use crate::client::Client;
+use crate::context::{self, Asking, Context, EnvArg};
 use crate::failure::{Ended, Exit, Failure};
-use crate::output::{Shown, deployment};
+use crate::output::deployment;
 
 /// Which deployment, why, and whether to wait for its end.
 #[derive(Debug, clap::Args)]
@@ -26,9 +26,7 @@ pub(crate) struct WishArgs {
     #[arg(long)]
     pub(crate) wait: bool,
     #[command(flatten)]
-    pub(crate) shown: Shown,
-    #[command(flatten)]
-    pub(crate) connection: Connection,
+    pub(crate) asking: Asking,
 }
 
 /// The id of the deployment that runs.
@@ -62,7 +60,7 @@ pub(crate) fn tell(
 ) -> Ended {
     let env = args.env.get()?;
     let app = context::app(args.app)?;
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     block_on(async {
         let id = running(&context.client, &env, &app).await?;
         let view = tell(&context.client, id, args.reason).await?;

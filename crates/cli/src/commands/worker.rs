@@ -104,7 +104,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let Context { client, out } = Context::new(&args.connection, Shown::default())?;
+    let Context { client, out } = Context::quiet(&args.connection)?;
     let mut command = args.command.into_iter();
     let program = expand(&command.next().unwrap_or_default(), variable);
     let activity = expand(&args.activity, variable);

@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::block_on;
-use crate::client::{Client, Connection};
-use crate::context::Context;
+use crate::client::Client;
+use crate::context::{Asking, Context};
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::table::{Table, or_dash};
 use crate::output::times::{ago, between_ms, exact, length};
@@ -58,13 +58,13 @@ enum Action {
         #[arg(long)]
         as_written: bool,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// List workflows
     #[command(before_help = "Examples:\n  ark workflow list\n  ark workflow list --json")]
     List {
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Show a workflow with its definition
     #[command(
@@ -74,7 +74,7 @@ enum Action {
         /// Name, with a version or an alias after a colon
         workflow: String,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// List the versions of a workflow, newest first
     #[command(before_help = "Examples:\n  ark workflow versions resize")]
@@ -82,7 +82,7 @@ enum Action {
         /// Name
         name: String,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Check a definition
     #[command(before_help = "Examples:\n  ark workflow validate machine.json")]
@@ -93,7 +93,7 @@ enum Action {
         #[arg(long)]
         express: bool,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Start an execution; the input is given as it is
     #[command(
@@ -112,7 +112,7 @@ enum Action {
         #[arg(short, long)]
         follow: bool,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// List executions of a workflow, newest first
     #[command(
@@ -131,7 +131,7 @@ enum Action {
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         limit: u32,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Show an execution
     #[command(before_help = "Examples:\n  ark workflow status resize:8f2c")]
@@ -139,7 +139,7 @@ enum Action {
         /// NAME:EXECUTION, an ARN, or the execution's name
         id: String,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Show the events of an execution
     #[command(
@@ -149,7 +149,7 @@ enum Action {
         /// NAME:EXECUTION, an ARN, or the execution's name
         id: String,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Stop an execution
     #[command(before_help = "Examples:\n  ark workflow stop resize:8f2c --reason 'wrong file'")]
@@ -160,7 +160,7 @@ enum Action {
         #[arg(long)]
         reason: Option<String>,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Say that an execution that failed is dealt with
     #[command(before_help = "Examples:\n  ark workflow resolve resize:8f2c")]
@@ -168,7 +168,7 @@ enum Action {
         /// NAME:EXECUTION, an ARN, or the execution's name
         id: String,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Executions that the clock starts
     #[command(
@@ -185,20 +185,12 @@ enum Action {
         #[arg(short, long)]
         follow: bool,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Common {
-    #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
-}
-
 impl Action {
-    fn common(&self) -> &Common {
+    fn common(&self) -> &Asking {
         match self {
             Self::Define { common, .. }
             | Self::List { common }
@@ -223,7 +215,7 @@ pub(crate) fn shown(args: &Args) -> Shown {
 
 pub(crate) fn run(args: Args) -> Ended {
     let common = args.action.common();
-    let context = Context::new(&common.connection, common.shown)?;
+    let context = Context::new(common)?;
     block_on(act(&context, args.action))
 }
 

@@ -6,8 +6,7 @@ use super::workflow::follow::{exit_of, follow};
 use super::workflow::render_execution;
 use super::workflow::target::execution_arn;
 use crate::cli::block_on;
-use crate::client::Connection;
-use crate::context::Context;
+use crate::context::{Asking, Context};
 use crate::failure::Ended;
 use crate::output::Shown;
 
@@ -25,17 +24,15 @@ pub(crate) struct Args {
     #[arg(short, long)]
     follow: bool,
     #[command(flatten)]
-    shown: Shown,
-    #[command(flatten)]
-    connection: Connection,
+    asking: Asking,
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(&args.connection, args.shown)?;
+    let context = Context::new(&args.asking)?;
     block_on(async {
         let arn = execution_arn(&context.client, &args.workflow_id).await?;
         if args.follow {

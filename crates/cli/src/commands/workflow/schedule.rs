@@ -4,8 +4,8 @@ use ark_model::api::{SchedulePut, ScheduleView};
 use ark_model::definition::{DurationText, Overlap};
 use clap::{Subcommand, ValueEnum};
 
-use super::{Common, read_input};
-use crate::context::Context;
+use super::read_input;
+use crate::context::{Asking, Context};
 use crate::failure::{Ended, Exit};
 use crate::output::table::{Table, or_dash};
 use crate::output::times::exact;
@@ -39,13 +39,13 @@ pub(crate) enum Schedule {
         #[arg(long, value_name = "DURATION", default_value = "24h")]
         catch_up: DurationText,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// List schedules
     #[command(before_help = "Examples:\n  ark workflow schedule list")]
     List {
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Let a schedule start nothing until it is resumed
     #[command(before_help = "Examples:\n  ark workflow schedule pause nightly")]
@@ -53,7 +53,7 @@ pub(crate) enum Schedule {
         /// Name
         name: String,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Let a paused schedule go on
     #[command(before_help = "Examples:\n  ark workflow schedule resume nightly")]
@@ -61,7 +61,7 @@ pub(crate) enum Schedule {
         /// Name
         name: String,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
     /// Remove a schedule; what it started goes on
     #[command(before_help = "Examples:\n  ark workflow schedule remove nightly")]
@@ -69,7 +69,7 @@ pub(crate) enum Schedule {
         /// Name
         name: String,
         #[command(flatten)]
-        common: Common,
+        common: Asking,
     },
 }
 
@@ -95,7 +95,7 @@ impl From<Policy> for Overlap {
 }
 
 impl Schedule {
-    pub(crate) fn common(&self) -> &Common {
+    pub(crate) fn common(&self) -> &Asking {
         match self {
             Self::Add { common, .. }
             | Self::List { common }
