@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod assets;
 mod chart;
 mod fault;
@@ -55,6 +56,7 @@ pub fn router(host: Arc<dyn Host>) -> Router {
         .merge(sign_in::routes_signed_in())
         .layer(from_fn_with_state(host.clone(), visit::enter))
         .merge(sign_in::routes())
+        .layer(from_fn_with_state(host.clone(), address::own_host))
         .merge(assets::routes())
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(from_fn(visit::harden))

@@ -126,3 +126,44 @@ async fn every_answer_forbids_what_is_not_the_consoles_own() {
         assert!(!page.contains(inline), "{inline} in {page}");
     }
 }
+
+#[tokio::test]
+async fn where_apps_answer_too_no_session_begins_and_one_that_was_there_ends() {
+    let (site, table) = world().site();
+    let ask = async |method: &str, host: &str, path: &str, cookie: &str| {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, host)
+            .header(header::COOKIE, cookie)
+            .header("sec-fetch-site", "none")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Body::from("token=good&next=/"))
+            .expect("a request");
+        site.clone().oneshot(request).await.expect("an answer")
+    };
+    for host in ["127.0.0.1:7070", "localhost:7070", "[::1]:7070"] {
+        for (method, path, to) in [
+            ("GET", "/?q=we", "/?q=we"),
+            ("GET", "/sign-in?next=%2Fevents", "/sign-in?next=%2Fevents"),
+            ("GET", "/sign-in/once", "/sign-in/once"),
+            ("POST", "/sign-in", "/"),
+            ("POST", "/sign-in/once", "/"),
+            ("POST", "/theme", "/"),
+        ] {
+            let response = ask(method, host, path, "").await;
+            assert_eq!(response.status(), StatusCode::SEE_OTHER, "{method} {host} {path}");
+            assert_eq!(location(&response), format!("http://ark.localhost:7070{to}"));
+            assert!(!response.headers().contains_key(header::SET_COOKIE), "{method} {path}");
+        }
+        let response = ask("GET", host, "/", "ark_session=fresh").await;
+        assert_eq!(location(&response), "http://ark.localhost:7070/");
+        let cookie = response.headers()[header::SET_COOKIE].to_str().expect("text");
+        assert!(cookie.starts_with("ark_session=; Path=/; Max-Age=0"), "{cookie}");
+        assert_eq!(table.ended().pop().as_deref(), Some("fresh"));
+    }
+    let response = ask("POST", "ark.localhost:7070", "/sign-in", "").await;
+    assert_eq!(location(&response), "/");
+    assert!(response.headers().contains_key(header::SET_COOKIE));
+    assert_eq!(ask("GET", "ark.localhost:7070", "/", "ark_session=fresh").await.status(), 200);
+}

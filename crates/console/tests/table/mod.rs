@@ -21,6 +21,7 @@ pub(crate) struct Table {
     answers: BTreeMap<String, (u16, Value)>,
     beginnings: Vec<(String, Value)>,
     asked: Mutex<Vec<(String, String)>>,
+    ended: Mutex<Vec<String>>,
 }
 
 #[async_trait]
@@ -42,7 +43,8 @@ impl Host for Table {
         Ok(Some(Viewer { name: "ana".into(), role, token: "1".into() }))
     }
 
-    async fn end(&self, _: &str) -> Result<(), Problem> {
+    async fn end(&self, session: &str) -> Result<(), Problem> {
+        self.ended.lock().expect("no panic").push(session.to_owned());
         Ok(())
     }
 
@@ -91,6 +93,11 @@ impl Table {
     /// What was asked of the API: method and address, body.
     pub(crate) fn asked(&self) -> Vec<(String, String)> {
         self.asked.lock().expect("no panic").clone()
+    }
+
+    /// Sessions that were ended.
+    pub(crate) fn ended(&self) -> Vec<String> {
+        self.ended.lock().expect("no panic").clone()
     }
 
     /// The console in front of it.

@@ -1,6 +1,8 @@
 //! The console over plain HTTP: who gets in, for how long, and who cannot make somebody else's
 //! browser do anything.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use ark_model::api::Role;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::json;
@@ -16,12 +18,16 @@ struct Visitor<'a> {
 
 impl<'a> Visitor<'a> {
     fn new(server: &'a Server) -> Self {
+        // As a browser does with this name.
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let client = Client::builder().redirect(reqwest::redirect::Policy::none());
+        let client = client.no_proxy().resolve("ark.localhost", here);
         Self { server, client: client.build().expect("a client") }
     }
 
     fn request(&self, method: Method, path: &str, session: &str) -> RequestBuilder {
-        let request = self.client.request(method, self.server.url(path));
+        let url = self.server.url(path).replacen("127.0.0.1", "ark.localhost", 1);
+        let request = self.client.request(method, url);
         match session {
             "" => request,
             session => request.header("cookie", format!("ark_session={session}")),
