@@ -190,6 +190,39 @@ async fn copies_are_made_of_requests_over_http2_too() {
     assert_eq!(ark.server.until_ended(old.instance, 3).await.counters.served, 3);
 }
 
+#[tokio::test]
+async fn copies_over_http2_are_read_to_their_end_however_long_the_answer_is() {
+    let old = H2Backend::echo().await;
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let new = H2Backend::start(move |_, _, mut respond| {
+        let tell = tell.clone();
+        async move {
+            let mut answer = respond.send_response(http::Response::new(()), false).unwrap();
+            h2_support::send_all(&mut answer, vec![b'x'; 200 << 10].into(), true).await;
+            let _ = tell.send(());
+        }
+    })
+    .await;
+    let mirror = Some(Mirror { percent: 100, unsafe_methods: false, in_flight_max: 1 });
+    let mut ark = Ark::start().await;
+    let of = |backend: &H2Backend, release| Target {
+        release: ReleaseNumber(release),
+        ..backend.target()
+    };
+    let mut route = route(vec![of(&old, 1), of(&new, 2)]);
+    route.protocol = RouteProtocol::H2c;
+    route.split = Some(Split { mirror, ..split(0) });
+    ark.server.push(&[route]).await;
+    ark.server.until_ready(&[old.instance, new.instance]).await;
+    let mut client = H2::connect(ark.http).await;
+    // Of one at a time: the second copy is made only if the first has ended.
+    for copies in 1..=2 {
+        assert_eq!(client.get("/").await.status, 200);
+        tokio::time::timeout(support::PATIENCE / 2, told.recv()).await.expect("the copy ends");
+        ark.server.until_target(new.instance, "a copy", |t| t.counters.mirrored == copies).await;
+    }
+}
+
 async fn until(good: impl Fn() -> bool) {
     let began = Instant::now();
     while !good() {

@@ -111,6 +111,7 @@ async fn attend(
         Err(failure) => failure,
     };
     let Failure { fault, told, reason } = failure;
+    let fault = schedule::whose(fault, host, &failures.hosts, now);
     let before = match fault {
         Fault::Authority => failures.authority.as_ref(),
         Fault::Host | Fault::RateLimited => failures.hosts.get(host),

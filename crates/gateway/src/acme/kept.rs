@@ -205,7 +205,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(failing(dir.path()), []);
         let next = Timestamp::from_second(1_700_000_000).unwrap();
-        let failed = Failed { times: 2, until: next, reason: "no".to_owned() };
+        let failed = Failed { times: 2, until: next, reason: "no".to_owned(), rate_limited: true };
         let failures =
             Failures { authority: None, hosts: BTreeMap::from([("a.com".to_owned(), failed)]) };
         write_failures(dir.path(), &failures).unwrap();

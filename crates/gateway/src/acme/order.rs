@@ -139,10 +139,9 @@ async fn account(acme: &Acme, directory: &Path, client: &Client) -> Attempt<Acco
     };
     let made = builder().create(&new, authority.clone(), None).await;
     let (account, credentials) = made.map_err(|error| {
-        let (fault, reason) = judged(&error);
+        let (_, reason) = judged(&error);
         // No host can be asked for without an account.
-        let fault = if fault == Fault::Host { Fault::Authority } else { fault };
-        (fault, format!("no account: {reason}"))
+        (Fault::Authority, format!("no account: {reason}"))
     })?;
     let bytes = serde_json::to_vec(&credentials).map_err(|e| (Fault::Authority, e.to_string()))?;
     kept::write_account(directory, authority, &bytes)

@@ -40,6 +40,9 @@ pub(super) struct Failed {
     pub(super) until: Timestamp,
     /// What was said the last time.
     pub(super) reason: String,
+    /// Whether it was that the authority was asked too often.
+    #[serde(default)]
+    pub(super) rate_limited: bool,
 }
 
 /// How a failure is to be taken.
@@ -51,6 +54,24 @@ pub(super) enum Fault {
     Authority,
     /// It was asked too often.
     RateLimited,
+}
+
+/// Whose fault a failure of `host` is after all. An authority does not say whether a limit is one
+/// host's or the whole account's: met by a second host while it holds the first, it is taken for the
+/// account's, so that not every host is tried against it.
+pub(super) fn whose(
+    fault: Fault,
+    host: &str,
+    failed: &BTreeMap<String, Failed>,
+    now: Timestamp,
+) -> Fault {
+    let holds = |(other, failed): (&String, &Failed)| {
+        other != host && failed.rate_limited && failed.until > now
+    };
+    match fault {
+        Fault::RateLimited if failed.iter().any(holds) => Fault::Authority,
+        Fault::RateLimited | Fault::Host | Fault::Authority => fault,
+    }
 }
 
 /// What is to be done.
@@ -118,7 +139,8 @@ pub(super) fn after_failure(
         wait = wait.max(told.unwrap_or(RATE_LIMITED));
     }
     let wait = wait.max(told.unwrap_or(SignedDuration::ZERO)).min(TOLD_MAX);
-    Failed { times, until: now.saturating_add(wait).unwrap_or(Timestamp::MAX), reason }
+    let until = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
+    Failed { times, until, reason, rate_limited: fault == Fault::RateLimited }
 }
 
 /// A number below `range` that looks random and is always the same.
@@ -162,7 +184,12 @@ mod tests {
             ("b.com", held(-9_000, 500, true)),
         ]);
         let mut failed = BTreeMap::new();
-        let fail = |times, until| Failed { times, until: at(until), reason: String::new() };
+        let fail = |times, until| Failed {
+            times,
+            until: at(until),
+            reason: String::new(),
+            rate_limited: false,
+        };
         assert_eq!(next(&hosts, &certificates, &failed, None, at(0)), Next::Order("c.com"));
         failed.insert("c.com".to_owned(), fail(1, 60));
         assert_eq!(next(&hosts, &certificates, &failed, None, at(0)), Next::Order("b.com"));
@@ -176,6 +203,21 @@ mod tests {
         let wait = Next::Wait(Some(at(300)));
         assert_eq!(next(&hosts, &certificates, &failed, Some(&away), at(60)), wait);
         assert_eq!(next(&[], &certificates, &failed, None, at(0)), Next::Wait(None));
+    }
+
+    #[test]
+    fn a_limit_that_a_second_host_meets_is_taken_for_the_accounts() {
+        let failed = |fault| after_failure("a.com", None, fault, None, String::new(), at(0));
+        let mut hosts = BTreeMap::new();
+        let whose_is = |hosts: &_, host, second| whose(Fault::RateLimited, host, hosts, at(second));
+        assert_eq!(whose_is(&hosts, "b.com", 0), Fault::RateLimited);
+        hosts.insert("a.com".to_owned(), failed(Fault::Host));
+        assert_eq!(whose_is(&hosts, "b.com", 0), Fault::RateLimited);
+        hosts.insert("a.com".to_owned(), failed(Fault::RateLimited));
+        assert_eq!(whose_is(&hosts, "a.com", 0), Fault::RateLimited);
+        assert_eq!(whose_is(&hosts, "b.com", 0), Fault::Authority);
+        assert_eq!(whose(Fault::Host, "b.com", &hosts, at(0)), Fault::Host);
+        assert_eq!(whose_is(&hosts, "b.com", 8_000), Fault::RateLimited);
     }
 
     #[test]

@@ -53,7 +53,9 @@ pub(crate) async fn send_copy(
         while read < bytes_max
             && let Some(data) = body.data().await
         {
-            read += data?.len();
+            let piece = data?.len();
+            body.flow_control().release_capacity(piece)?;
+            read += piece;
         }
         Ok(())
     };
