@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How long a server may take to be up, and any single command to end.
 const UP_DEADLINE: Duration = Duration::from_secs(60);
@@ -163,11 +163,27 @@ impl Ark {
 
     /// One request to the API. `None` when there is no server.
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
+        self.ask("GET", path, "")
+    }
+
+    /// Deploys the sample app as [`Self::deploy_detached`] does, without starting a client; answers
+    /// the deployment.
+    pub(crate) fn post_deployment(&self, app: &str, sample: &Sample) -> Value {
+        let text = sample.yaml(&self.mark);
+        let body = json!({"launch": {"file": format!("launch/{app}.yml"), "text": text}});
+        let path = format!("/v1/environments/{ENV}/apps/{app}/deployments");
+        self.ask("POST", &path, &body.to_string()).expect("an answer")
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Option<Value> {
         let mut stream = TcpStream::connect_timeout(&self.api, Duration::from_secs(2)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\nconnection: close\r\n\r\n",
-            self.api, self.token
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            self.api,
+            self.token,
+            body.len()
         );
         stream.write_all(request.as_bytes()).ok()?;
         let mut answer = Vec::new();

@@ -208,6 +208,25 @@ fn t36_back_to_the_last_good_one_skipping_failed_ones() {
 }
 
 #[test]
+fn t39_more_than_255_releases() {
+    const RELEASES: u32 = 260;
+    let ark = shared();
+    deploys(&ark, "t39", &Sample::version(1));
+    let mut last = serde_json::Value::Null;
+    for version in 2..=RELEASES {
+        last = ark.post_deployment("t39", &Sample::version(version));
+    }
+    assert_eq!(last["release"], RELEASES, "{last}");
+    let id = last["id"].as_str().expect("an id");
+    assert_eq!(state(&ark.wait_over(id, OVER)), "succeeded");
+    assert_eq!(app(&ark, "t39")["live"], RELEASES);
+    let (code, said) = rollback(&ark, "t39", &["--to", "v1"]);
+    assert_eq!((code, &app(&ark, "t39")["live"]), (Some(0), &1.into()), "{said}");
+    let (code, said) = rollback(&ark, "t39", &["--to", "v256"]);
+    assert_eq!((code, &app(&ark, "t39")["live"]), (Some(0), &256.into()), "{said}");
+}
+
+#[test]
 fn t37_a_rollback_restores_configuration_and_secret_versions() {
     let ark = shared();
     let with_keys = |version: u32| {
