@@ -219,3 +219,36 @@ fn t21_hooks_survive_a_killed_server() {
     let last = asked.try_iter().last().expect("asked again");
     assert_eq!(last.key, format!("{id}/webhook-1"));
 }
+
+/// A migration that is killed halfway, or that runs on while nobody knows of it, is the worst of a
+/// stop: it is told, waited for, and on record as ended.
+#[test]
+fn a_stop_and_a_shutdown_end_the_hook_first() {
+    let ark = Ark::up();
+    let file = open_folder(&ark).join("told");
+    let slow = |n: u32| {
+        let path = file.display();
+        format!(
+            "pre_deploy: [sh, -c, \"trap 'sleep 1; echo told {n} >> {path}; exit 0' TERM; \
+             echo runs {n} >> {path}; while :; do sleep 0.1; done\"]"
+        )
+    };
+    let wrote = || std::fs::read_to_string(&file).unwrap_or_default();
+    let id = ark.deploy_detached(APP, &hooked(1, &slow(1)));
+    eventually("the command runs", || wrote() == "runs 1\n");
+    let output = ark.run(&["stop", APP, "-e", crate::harness::ENV]);
+    assert!(output.status.success(), "{}", words(&output));
+    let d = ark.wait_over(&id, Duration::from_secs(60));
+    assert_eq!(state(&d), "superseded", "{d}");
+    assert_eq!(d["hooks"][0]["state"], "cancelled", "{d}");
+    assert_eq!(wrote(), "runs 1\ntold 1\n", "it was waited for");
+    assert!(ark.marked().is_empty(), "and has ended");
+
+    ark.deploy_detached(APP, &hooked(2, &slow(2)));
+    eventually("the command runs", || wrote().ends_with("runs 2\n"));
+    let data_dir = ark.data_dir();
+    let output = ark.run(&["down", "--yes", "--data-dir", &data_dir.to_string_lossy()]);
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(wrote().ends_with("told 2\n"), "it was waited for: {}", wrote());
+    assert!(ark.marked().is_empty(), "and has ended");
+}

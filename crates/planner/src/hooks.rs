@@ -264,8 +264,10 @@ impl Step<'_> {
                 return self.start();
             }
             HookSeen::Engine(EngineState::Gone, _) if self.cancelled => {
-                return self
-                    .end(HookState::Cancelled, "was not finished: its deployment turned back");
+                return self.end(
+                    HookState::Cancelled,
+                    "was not finished: its deployment no longer wanted it",
+                );
             }
             HookSeen::Engine(EngineState::Gone, _) => {
                 self.plan.call = Some(HookCall::Start(self.at));
@@ -310,7 +312,7 @@ impl Step<'_> {
                 match self.cancelled {
                     true => self.end(
                         HookState::Cancelled,
-                        &format!("was ended: its deployment turned back{lost}"),
+                        &format!("was ended: its deployment no longer wanted it{lost}"),
                     ),
                     false => {
                         let note = self.run().note.clone().unwrap_or_default();
@@ -324,7 +326,8 @@ impl Step<'_> {
     fn webhook(&mut self, seen: &HookSeen) {
         let now = self.now;
         if self.cancelled {
-            return self.end(HookState::Cancelled, "was not finished: its deployment turned back");
+            return self
+                .end(HookState::Cancelled, "was not finished: its deployment no longer wanted it");
         }
         let again = match seen {
             HookSeen::Answer(HookAnswer::Succeeded) => return self.succeeded(),

@@ -108,6 +108,11 @@ pub(crate) fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
     let span = t.policy.deadline.saturating_add(longest).saturating_add(STOP_MARGIN);
     let due = after(began, span);
     plan.wake_at = earliest(plan.wake_at, [due]);
+    if hook.is_some() {
+        // It has a deadline of its own, and its end is looked at at once.
+        plan.wake_at = plan.wake_at.filter(|at| *at > input.now);
+        return plan;
+    }
     if !done && input.now < due {
         return plan;
     }

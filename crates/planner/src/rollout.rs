@@ -18,7 +18,8 @@
 //!
 //! `Superseded` follows from a newer deployment, `ark stop` and destroying: from any state in which
 //! it is not live; from `Stepping` by way of `Returning`, so that the new side loses its traffic
-//! before anything else happens. What is live then has succeeded.
+//! before anything else happens. What is live then has succeeded. A hook that is under way is ended
+//! before its deployment is.
 //!
 //! Strategies only give targets (which releases, how many of each) and shares of the traffic;
 //! [`crate::converge`] moves the instances.
@@ -128,6 +129,8 @@ pub struct InstanceFailure {
 /// A deployment's move to another state.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Transition {
+    /// It is to end where it stands, as soon as its hook has been ended: the hooks task is told so.
+    Abort(Abort),
     /// All traffic is on the new side.
     Live {
         /// Whether the old side is kept for a while.
@@ -419,6 +422,13 @@ fn stop_everything(input: &Input<'_>) -> Plan {
         let by = "ark".to_owned();
         let why = input.ending.unwrap_or("the app was stopped");
         let reason = Some(why.to_owned());
+        // A deployment that has ended is nobody's: a command of its hook would run on.
+        if let Some(run) = hooks::active(d) {
+            plan.waiting_for = format!("{} to end", run.words());
+            let abort = Abort { by, reason, superseded: true };
+            plan.transition = d.abort.is_none().then_some(Transition::Abort(abort));
+            return plan;
+        }
         plan.transition = Some(match d.state {
             // It was live; what ends it now is not its failure.
             DeploymentState::Draining | DeploymentState::Keeping => Transition::End {

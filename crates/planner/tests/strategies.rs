@@ -273,6 +273,10 @@ impl World {
         let now = at(self.now);
         let Some(mut d) = self.running.take() else { return };
         match transition {
+            Transition::Abort(abort) => {
+                self.note("abort");
+                d.abort = Some(abort);
+            }
             Transition::Live { keeping } => {
                 self.note(if keeping { "live, keeping" } else { "live" });
                 d.state =

@@ -359,12 +359,14 @@ impl Running {
         let until = Instant::now() + APPS_DEADLINE;
         loop {
             // A write wakes the loops at once; the halt itself is no record.
+            // A deployment that has not ended may have a hook under way.
             let alive = self
                 .world
                 .store
                 .write(|tx| -> Result<usize, StoreError> {
                     tx.put_meta("halt", "asked")?;
-                    Ok(tx.alive_instances()?.len() + tx.active_runs()?.len())
+                    let ends = tx.active_runs()?.len() + tx.unfinished_deployments()?.len();
+                    Ok(tx.alive_instances()?.len() + ends)
                 })
                 .await;
             match alive {

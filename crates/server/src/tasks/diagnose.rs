@@ -45,7 +45,10 @@ pub(super) async fn diagnose(
     let reason = match &plan.transition {
         None
         | Some(
-            Transition::Live { .. } | Transition::LetGo | Transition::End { reason: None, .. },
+            Transition::Live { .. }
+            | Transition::LetGo
+            | Transition::Abort(_)
+            | Transition::End { reason: None, .. },
         ) => None,
         Some(Transition::Return(reason) | Transition::End { reason: Some(reason), .. }) => {
             Some(match reason {

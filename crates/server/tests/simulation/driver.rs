@@ -16,7 +16,7 @@ use ark_model::deployment::{DeploymentKind, FAILURES_MAX};
 use ark_model::environment::{AppState, EnvKind, EnvState, Environment};
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::gateway::FromGateway;
-use ark_model::hook::{HookState, HookWhat};
+use ark_model::hook::{HookRun, HookState, HookWhat};
 use ark_model::instance::EngineState;
 use ark_model::release::ReleaseContent;
 use ark_model::rollout::{JUDGEMENTS_MAX, Said, WatchEnd};
@@ -658,6 +658,11 @@ impl Simulation {
     }
 
     fn stop(&mut self, name: &str) {
+        let key = app(name);
+        let active = |run: &HookRun| run.state.is_active();
+        if self.unfinished().iter().any(|d| d.app == key && d.hooks.iter().any(active)) {
+            self.cover("stopped while a hook runs");
+        }
         self.change(name, move |tx, mut state| {
             state.stopped = true;
             tx.put_app_state(&state)?;
@@ -815,10 +820,7 @@ impl Simulation {
         for run in &d.hooks {
             if run.state.is_active() {
                 let what = format!("hooks: {} of a deployment that ended is active", run.name);
-                // One that was stopped with its app is ended by housekeeping.
-                if d.state != DeploymentState::Superseded && d.notes.is_empty() {
-                    self.universe.lock().unwrap().violations.push(what);
-                }
+                self.universe.lock().unwrap().violations.push(what);
             }
             match (run.state, run.stage, &run.what) {
                 (HookState::Failed, HookStage::PreDeploy, _) => self.cover("pre_deploy failed"),

@@ -85,6 +85,7 @@ fn invariants_hold_for_hundreds_of_seeds() {
         "hook killed",
         "hook run again",
         "hook cancelled",
+        "stopped while a hook runs",
         "pre_deploy failed",
         "post_deploy failed",
         "webhook succeeded",

@@ -2,6 +2,7 @@
 
 use ark_model::deployment::FAILURES_MAX;
 use ark_model::event::EventKind;
+use ark_model::hook::HookState;
 use ark_model::{Deployment, DeploymentState, Diagnosis, Receipt};
 use ark_planner::rollout::{Plan, Transition};
 use ark_store::WriteTx;
@@ -34,6 +35,12 @@ impl Recording {
         }
         match &plan.transition {
             None => {}
+            Some(Transition::Abort(abort)) => {
+                let why = abort.reason.as_deref().unwrap_or("aborted");
+                let text = format!("{why}; waiting for {}", plan.waiting_for);
+                d.abort = Some(abort.clone());
+                self.event(EventKind::DeploymentProgress, None, text);
+            }
             Some(Transition::Live { keeping }) => self.live(&mut d, *keeping),
             Some(Transition::LetGo) => {
                 d.state = DeploymentState::Draining;
@@ -58,6 +65,8 @@ impl Recording {
             Some(Transition::End { state, note, .. }) => {
                 d.state = *state;
                 d.finished_at = Some(self.now);
+                let waiting = d.hooks.iter_mut().filter(|run| run.state == HookState::Waiting);
+                waiting.for_each(|run| run.state = HookState::Cancelled);
                 d.diagnosis = diagnoses.reason.or(d.diagnosis);
                 d.notes.extend(note.clone());
                 d.receipt = Some(self.receipt(tx, &d)?);
