@@ -8,8 +8,8 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::arn::Arn;
-use super::error::WorkflowError;
-use super::facts::{Parent, Token, TokenUse, keep_text};
+use super::error::{Refusal, WorkflowError};
+use super::facts::{Parent, Token, TokenUse};
 use super::resources::{ChildWait, SendTask, Work, function_name, work};
 use super::step::{StartSpec, Stepper, after, kind_of, timers};
 use super::versions::resolve;
@@ -185,7 +185,7 @@ impl Stepper<'_> {
             Work::Http => row.kind = kinds::HTTP.to_owned(),
             Work::Send(call) => return self.send_task(id, task, call, request.input.value()),
         }
-        row.input = keep_text(self.tx, id, &input)?;
+        row.input = self.keep_text(id, &input)?;
         row.body = body.text();
         self.tx.insert_workflow_task(&row)?;
         if let Some(s) = request.timeout_seconds {
@@ -217,6 +217,13 @@ impl Stepper<'_> {
         let wait = wait.unwrap_or(ChildWait::Started);
         self.inbox.push_back((id, Event::TaskStarted { task, worker: None }));
         let begun = self.child_spec(id, task, wait, input).and_then(|spec| self.begin(spec));
+        let waits = matches!(wait, ChildWait::EndedTexts | ChildWait::EndedJson);
+        let begun = match begun {
+            // It tells another one of its end, or nobody: this task would wait for ever.
+            Ok(begun) if waits && !begun.fresh => Err(Refusal::ExecutionAlreadyExists
+                .with(format!("Execution Already Exists: '{}'", begun.arn))),
+            begun => begun,
+        };
         let begun = match begun {
             Ok(begun) => begun,
             Err(WorkflowError::Refused { refusal, message }) => {
@@ -259,7 +266,9 @@ impl Stepper<'_> {
                 self.inbox.push_back((id, Event::TaskSubmitted { task, output }));
             }
         }
-        self.inbox.push_back((child, Event::Start));
+        if begun.fresh {
+            self.inbox.push_back((child, Event::Start));
+        }
         Ok(())
     }
 
@@ -277,7 +286,6 @@ impl Stepper<'_> {
         wait: ChildWait,
         input: &str,
     ) -> Result<StartSpec, WorkflowError> {
-        use super::error::Refusal;
         let broken = |text: &str| Refusal::ValidationException.with(text);
         let arguments = Value::parse(input).map_err(|e| broken(&e.to_string()))?;
         let arn = arguments.get("StateMachineArn").and_then(Value::as_str);
@@ -383,9 +391,8 @@ impl Stepper<'_> {
         let answered = match call {
             SendTask::Success => self.task_answered(&token, |task| {
                 let text = text("Output").unwrap_or_default();
-                let output = Document::parse(&text).map_err(|e| {
-                    super::error::Refusal::InvalidOutput.with(format!("Invalid Output: '{e}'"))
-                })?;
+                let output = Document::parse(&text)
+                    .map_err(|e| Refusal::InvalidOutput.with(format!("Invalid Output: '{e}'")))?;
                 Ok(Event::TaskSucceeded { task, output })
             }),
             SendTask::Failure => self.task_answered(&token, |task| {
@@ -415,7 +422,6 @@ impl Stepper<'_> {
 
     /// The task that a token names, if it still waits for an answer.
     pub(super) fn task_of_token(&mut self, token: &Token) -> Result<TaskRow, WorkflowError> {
-        use super::error::Refusal;
         let timed_out =
             || Refusal::TaskTimedOut.with("Task Timed Out: 'Provided task does not exist anymore'");
         let Some(l) = self.load(token.execution)? else {

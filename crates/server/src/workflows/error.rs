@@ -84,6 +84,19 @@ impl WorkflowError {
             Self::Store(_) | Self::Fenced | Self::ShuttingDown | Self::Internal(_) => None,
         }
     }
+
+    /// Whether whatever else is tried now would fail, too: the store is out of service, or the
+    /// server is no longer in charge. Any other failure concerns what was tried alone.
+    pub(super) fn is_everybodys(&self) -> bool {
+        match self {
+            Self::Fenced | Self::ShuttingDown => true,
+            Self::Refused { .. } | Self::Internal(_) => false,
+            Self::Store(error) => {
+                error.is_transient()
+                    || matches!(error, StoreError::Closed | StoreError::Corrupt { .. })
+            }
+        }
+    }
 }
 
 impl From<StoreError> for WorkflowError {

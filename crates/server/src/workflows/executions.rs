@@ -286,6 +286,12 @@ impl Workflows {
                 }
                 Redrivable::No(text) => return Err(refused(text)),
             }
+            if l.facts.map_runs && step.aborts_children(row.id)? {
+                // They would be started again beside themselves.
+                let text = "Children of its Map Runs are still being aborted";
+                return Err(refused(text.to_owned()));
+            }
+            let Some(l) = step.load(row.id)? else { return Err(missing(&arn)) };
             l.facts.redrive_count += 1;
             l.facts.redriven_at = Some(now);
             l.facts.redrive_token = client_token;

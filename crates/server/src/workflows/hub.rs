@@ -11,6 +11,8 @@ use tokio::sync::Notify;
 
 /// The most workers that wait for one activity (the quota of AWS).
 pub(super) const POLLERS_MAX: usize = 1_000;
+/// The most chores that are known to be broken.
+const RESTING_MAX: usize = 500;
 
 /// One activity's waiting workers.
 #[derive(Debug, Default)]
@@ -95,6 +97,49 @@ impl Thinking {
     }
 }
 
+/// What the driver does for somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Chore {
+    /// A step of a map run.
+    MapRun(u64),
+    /// The child of a task: its execution and number.
+    Child(u64, u64),
+    /// The end of a task that waits for a run: its execution and number.
+    Job(u64, u64),
+}
+
+/// Chores that could not be done, and until when they are left alone: otherwise each round would
+/// try them anew, and say so.
+#[derive(Debug, Default)]
+pub(super) struct Resting(Mutex<HashMap<Chore, Timestamp>>);
+
+impl Resting {
+    /// Leaves a chore alone until `until`.
+    pub(super) fn put(&self, chore: Chore, until: Timestamp) {
+        let mut resting = lock(&self.0);
+        if resting.len() >= RESTING_MAX {
+            resting.clear();
+        }
+        resting.insert(chore, until);
+    }
+
+    /// Whether a chore is to be left alone.
+    pub(super) fn holds(&self, chore: Chore, now: Timestamp) -> bool {
+        let mut resting = lock(&self.0);
+        let Some(until) = resting.get(&chore) else { return false };
+        if *until > now {
+            return true;
+        }
+        resting.remove(&chore);
+        false
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.0).len()
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Hub {
@@ -108,6 +153,8 @@ pub(super) struct Hub {
     pub(super) outbound: Notify,
     /// Wakes whoever makes calls over HTTP.
     pub(super) calls: Notify,
+    /// Chores that are left alone for a while.
+    pub(super) resting: Resting,
     next_due: Mutex<Option<Timestamp>>,
     undelivered: Mutex<Vec<(u64, u64)>>,
     confirmed: Mutex<Vec<(u64, u64)>>,
@@ -227,6 +274,12 @@ impl Hub {
 
     pub(super) fn confirmed(&self, execution: u64, task: u64) {
         lock(&self.confirmed).push((execution, task));
+    }
+
+    /// Notes that were taken and could not be written: they are taken again in the next round.
+    pub(super) fn not_written(&self, undelivered: &[(u64, u64)], confirmed: &[(u64, u64)]) {
+        lock(&self.undelivered).extend_from_slice(undelivered);
+        lock(&self.confirmed).extend_from_slice(confirmed);
     }
 
     pub(super) fn take_confirmed(&self) -> Vec<(u64, u64)> {

@@ -9,17 +9,18 @@ use ark_model::run::{RunOutcome, RunRecord, RunState, RunStop};
 use ark_states::error::Failure;
 use ark_states::machine::{Event, TaskId};
 use ark_states::{Document, Value};
-use ark_store::{TaskPhase, TaskRow};
+use ark_store::{ReadTx, TaskPhase, TaskRow};
 use futures::future::select;
 use jiff::SignedDuration;
 
 use super::Workflows;
 use super::effects::TaskBody;
 use super::error::WorkflowError;
+use super::hub::Chore;
 use super::step::{Stepper, after};
 use crate::tasks::crons::event;
 
-/// Tasks looked at once; more wait for the next look.
+/// Tasks looked at in one read.
 const LOOKED_AT: usize = 1_000;
 /// Time between two looks when nothing was heard.
 const LOOK: SignedDuration = SignedDuration::from_secs(1);
@@ -201,7 +202,7 @@ impl Workflows {
         let mut seen = None;
         loop {
             commits.mark_unchanged();
-            let latest = self.world.store.read(ark_store::ReadTx::latest_event).await.ok();
+            let latest = self.world.store.read(ReadTx::latest_event).await.ok();
             // Every end of a run is an event.
             if seen.is_none() || latest != seen {
                 match self.end_jobs().await {
@@ -224,26 +225,45 @@ impl Workflows {
         }
     }
 
+    /// Looks at all tasks that wait for runs.
     async fn end_jobs(&self) -> Result<(), WorkflowError> {
-        let over: Vec<(u64, u64)> = self
-            .world
-            .store
-            .read(|tx| -> Result<_, WorkflowError> {
-                let mut over = Vec::new();
-                for row in tx.waiting_jobs(LOOKED_AT)? {
-                    let Some(id) = TaskBody::of(&row).run else { continue };
-                    if !tx.run(id)?.is_some_and(|run| run.is_active()) {
-                        over.push((row.execution, row.task));
-                    }
+        let mut last = (0, 0);
+        loop {
+            let rows = self.world.store.read(move |tx| ended_jobs(tx, last)).await?;
+            for (execution, task) in rows.over {
+                let chore = Chore::Job(execution, task);
+                if self.shared.hub.resting.holds(chore, self.world.clock.now()) {
+                    continue;
                 }
-                Ok(over)
-            })
-            .await?;
-        for (execution, task) in over {
-            self.transact(move |step| step.job_ended(execution, task)).await?;
+                let ended = self.transact(move |step| step.job_ended(execution, task)).await;
+                self.rest_if_broken(chore, ended)?;
+            }
+            let Some(next) = rows.next else { return Ok(()) };
+            last = next;
         }
-        Ok(())
     }
+}
+
+/// What one read of tasks that wait for runs found.
+struct Looked {
+    /// Those whose runs are over.
+    over: Vec<(u64, u64)>,
+    /// The last one that was looked at, if there may be more.
+    next: Option<(u64, u64)>,
+}
+
+fn ended_jobs(tx: &ReadTx, last: (u64, u64)) -> Result<Looked, WorkflowError> {
+    let rows = tx.waiting_jobs(last, LOOKED_AT)?;
+    let next = rows.last().filter(|_| rows.len() == LOOKED_AT);
+    let next = next.map(|row| (row.execution, row.task));
+    let mut over = Vec::new();
+    for row in rows {
+        let Some(id) = TaskBody::of(&row).run else { continue };
+        if !tx.run(id)?.is_some_and(|run| run.is_active()) {
+            over.push((row.execution, row.task));
+        }
+    }
+    Ok(Looked { over, next })
 }
 
 #[cfg(test)]

@@ -12,12 +12,12 @@ use ark_states::{Definition, Document, Fuel, Value};
 use ark_store::{ItemPhase, MapItemRow, MapRunRow};
 
 use super::Workflows;
+use super::driver::RUNS_BATCH;
 use super::error::WorkflowError;
+use super::hub::Chore;
 use super::item_formats::items;
 use super::map_runs::{Work, body_of, request_of};
 
-/// Runs served in one round.
-const RUNS_BATCH: usize = 50;
 /// Inputs written in one transaction, and results read in one.
 const ITEMS_PAGE: usize = 500;
 /// The most items of one run.
@@ -46,15 +46,28 @@ impl Workflows {
     /// # Errors
     /// When the store does not answer or another server has taken over.
     pub async fn serve_objects(&self) -> Result<(), WorkflowError> {
-        let busy = self.world.store.read(|tx| tx.busy_map_runs(RUNS_BATCH)).await?;
-        for row in busy {
-            match body_of(&row)?.work {
-                Work::Reading => self.read_items(&row).await?,
-                Work::Writing => self.write_results(&row).await?,
-                Work::Running | Work::Aborting | Work::Ended => {}
+        let mut last = 0;
+        loop {
+            let busy = self.world.store.read(move |tx| tx.busy_map_runs(last, RUNS_BATCH)).await?;
+            for row in &busy {
+                last = row.id;
+                let chore = Chore::MapRun(row.id);
+                if !self.shared.hub.resting.holds(chore, self.world.clock.now()) {
+                    self.rest_if_broken(chore, self.serve_run_objects(row).await)?;
+                }
+            }
+            if busy.len() < RUNS_BATCH {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    async fn serve_run_objects(&self, row: &MapRunRow) -> Result<(), WorkflowError> {
+        match body_of(row)?.work {
+            Work::Reading => self.read_items(row).await,
+            Work::Writing => self.write_results(row).await,
+            Work::Running | Work::Aborting | Work::Ended => Ok(()),
+        }
     }
 
     async fn read_items(&self, row: &MapRunRow) -> Result<(), WorkflowError> {

@@ -2,8 +2,10 @@
 //! `ark_states::machine::MapRunState`; here that meets rows. Reading items and writing results wait
 //! for files, so they are done by `map_files` outside of any transaction.
 
+use std::sync::atomic::Ordering;
+
 use ark_model::workflow::ExecutionStatus;
-use ark_states::error::Failure;
+use ark_states::error::{Failure, names};
 use ark_states::machine::{
     ChildStatus, Event, MapItems, MapRunEffect, MapRunEnd, MapRunEvent, MapRunId, MapRunRequest,
     MapRunState, MapRunStatus,
@@ -173,6 +175,16 @@ impl Stepper<'_> {
         Ok(())
     }
 
+    /// Whether children of an execution's map runs are still to be aborted.
+    pub(super) fn aborts_children(&mut self, execution: u64) -> Result<bool, WorkflowError> {
+        for row in self.tx.map_runs_of(execution, u64::MAX, ark_store::PAGE_MAX)? {
+            if row.busy && self.run(row.id)?.body.work == Work::Aborting {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     pub(super) fn redrive_map_run(
         &mut self,
         execution: u64,
@@ -235,17 +247,22 @@ impl Stepper<'_> {
             self.shared.hub.outbound.notify_one();
             return Ok(());
         }
-        let output = self.gather(id)?;
-        self.tx.delete_map_items(id)?;
+        let end = match self.gather(id)? {
+            Ok(output) => {
+                self.tx.delete_map_items(id)?;
+                MapRunEnd::Succeeded(output)
+            }
+            Err(failure) => MapRunEnd::Failed(failure),
+        };
         self.run(id)?.body.work = Work::Ended;
-        let end = MapRunEnd::Succeeded(output);
         self.inbox.push_back((execution, Event::MapRunFinished { map_run, end }));
         Ok(())
     }
 
     /// The results of the children that succeeded, in order. Stops once they are larger than any
-    /// result may be; the interpreter refuses them then.
-    fn gather(&mut self, id: u64) -> Result<Document, WorkflowError> {
+    /// result may be; the interpreter refuses them then. Results that are as deep as any may be are
+    /// too deep together.
+    fn gather(&mut self, id: u64) -> Result<Result<Document, Failure>, WorkflowError> {
         let mut text = String::from("[");
         let mut from = 0;
         'pages: loop {
@@ -266,13 +283,19 @@ impl Stepper<'_> {
             }
         }
         text.push(']');
-        Document::parse(&text)
-            .map_err(|e| WorkflowError::Internal(format!("results of map run {id}: {e}")))
+        Ok(Document::parse(&text).map_err(|error| {
+            let cause = format!("The results of the Map Run cannot be an array: {error}");
+            Failure::new(names::DATA_LIMIT_EXCEEDED, cause)
+        }))
     }
 
     /// Starts children of map runs in hand, as many as this transaction may. Answers whether
     /// anything was started.
     pub(super) fn start_children(&mut self) -> Result<bool, WorkflowError> {
+        if self.shared.full.load(Ordering::Relaxed) {
+            // They are started once there is room: the driver looks each second.
+            return Ok(false);
+        }
         let mut started = false;
         let ids: Vec<u64> = self.runs.keys().copied().collect();
         for id in ids {

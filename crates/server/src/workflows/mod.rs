@@ -153,6 +153,14 @@ impl Workflows {
         self
     }
 
+    /// The most executions that may be open at once, looked at each minute; 1,000,000 if nothing is
+    /// said.
+    #[must_use]
+    pub fn with_open_max(self, executions: u64) -> Self {
+        self.shared.open_max.store(executions, std::sync::atomic::Ordering::Relaxed);
+        self
+    }
+
     /// The server ends: everybody who waits is answered empty, and [`Workflows::run`] returns.
     pub fn close(&self) {
         self.shared.hub.close();

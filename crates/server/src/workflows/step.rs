@@ -7,7 +7,7 @@
 //!
 //! Runs on the store's writer; must not wait for anything.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -47,6 +47,8 @@ pub(super) mod timers {
     pub(crate) const CONTINUE: u8 = 4;
 }
 
+/// The most open executions (the quota of AWS).
+const OPEN_MAX: u64 = 1_000_000;
 /// The longest an Express execution may last.
 pub(super) const EXPRESS_MAX: SignedDuration = SignedDuration::from_secs(300);
 /// Executions started within one transaction on behalf of others; more are left to the driver.
@@ -67,6 +69,8 @@ pub(super) struct Shared {
     last_execution: AtomicU64,
     /// Units of fuel that a step may cost on the writer.
     pub(super) trial_fuel: AtomicU64,
+    /// The most open executions.
+    pub(super) open_max: AtomicU64,
     /// Whether no more executions may be started, as the driver saw it last.
     pub(super) full: std::sync::atomic::AtomicBool,
 }
@@ -81,6 +85,7 @@ impl Shared {
             recovered: std::sync::atomic::AtomicBool::new(false),
             last_execution: AtomicU64::new(0),
             trial_fuel: AtomicU64::new(TRIAL_FUEL),
+            open_max: AtomicU64::new(OPEN_MAX),
             full: std::sync::atomic::AtomicBool::new(false),
         }
     }
@@ -125,13 +130,16 @@ pub(super) struct Stepper<'a> {
     pub(super) tx: &'a mut WriteTx,
     pub(super) shared: &'a Shared,
     pub(super) now: Timestamp,
-    loaded: HashMap<u64, Box<Loaded>>,
+    /// In the order of their numbers, so that the same step does the same wherever it runs.
+    loaded: BTreeMap<u64, Box<Loaded>>,
     named: HashMap<(u64, String), u64>,
-    pub(super) runs: HashMap<u64, Run>,
+    pub(super) runs: BTreeMap<u64, Run>,
     pub(super) inbox: VecDeque<(u64, Event)>,
     pub(super) map_inbox: VecDeque<(u64, MapRunEvent)>,
     pub(super) starts_left: u32,
     continues_left: u32,
+    /// Executions with texts that are kept apart from their rows.
+    long_texts: Vec<u64>,
     /// Machines and executions for which events were put into inboxes.
     pub(super) waiting: Vec<(u64, u64)>,
 }
@@ -198,13 +206,14 @@ impl<'a> Stepper<'a> {
             tx,
             shared,
             now,
-            loaded: HashMap::new(),
+            loaded: BTreeMap::new(),
             named: HashMap::new(),
-            runs: HashMap::new(),
+            runs: BTreeMap::new(),
             inbox: VecDeque::new(),
             map_inbox: VecDeque::new(),
             starts_left: STARTS_MAX,
             continues_left: CONTINUES_MAX,
+            long_texts: Vec::new(),
             waiting: Vec::new(),
         }
     }
@@ -362,7 +371,7 @@ impl<'a> Stepper<'a> {
             End::Aborted(failure) => (ExecutionStatus::Aborted, None, Some(failure)),
         };
         let output_kept = match &output {
-            Some(output) => Some(keep_text(self.tx, id, output.text())?),
+            Some(output) => Some(self.keep_text(id, output.text())?),
             None => None,
         };
         let Some(l) = self.load(id)? else { return Ok(()) };
@@ -385,6 +394,15 @@ impl<'a> Stepper<'a> {
         self.tx.clear_execution_work(id)?;
         self.shared.hub.ended(id);
         self.tell_parent(id, parent.as_ref())
+    }
+
+    /// A text as it is kept in a row: itself, or a reference to a payload.
+    pub(super) fn keep_text(&mut self, id: u64, text: &str) -> Result<String, WorkflowError> {
+        let kept = keep_text(self.tx, id, text)?;
+        if kept.len() < text.len() && !self.long_texts.contains(&id) {
+            self.long_texts.push(id);
+        }
+        Ok(kept)
     }
 
     pub(super) fn set_timer(
@@ -424,6 +442,8 @@ impl<'a> Stepper<'a> {
         if !kept {
             if !l.fresh {
                 self.tx.delete_execution(id)?;
+            } else if self.long_texts.contains(&id) {
+                self.tx.delete_payloads(id)?;
             }
             return Ok(());
         }
@@ -443,7 +463,7 @@ impl<'a> Stepper<'a> {
                 let d = &mut event.details;
                 for text in [&mut d.input, &mut d.output, &mut d.parameters, &mut d.cause] {
                     if let Some(long) = text.as_ref().filter(|t| t.len() > 1_024) {
-                        *text = Some(keep_text(self.tx, id, long)?.into());
+                        *text = Some(self.keep_text(id, long)?.into());
                     }
                 }
             }

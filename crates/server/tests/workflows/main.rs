@@ -3,6 +3,7 @@
 
 #![allow(clippy::needless_pass_by_value, reason = "values are given as they are")]
 
+mod broken;
 #[path = "../simulation/clock.rs"]
 mod clock;
 mod deletions;

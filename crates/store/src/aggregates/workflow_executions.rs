@@ -317,6 +317,12 @@ impl WriteTx {
         Ok(())
     }
 
+    /// Forgets all long texts of an execution.
+    pub fn delete_payloads(&mut self, execution: u64) -> Result<(), StoreError> {
+        self.change("DELETE FROM workflow_payloads WHERE execution = ?1", [signed(execution)])?;
+        Ok(())
+    }
+
     /// Appends events of one step, the first of which has number `seq`.
     ///
     /// # Errors

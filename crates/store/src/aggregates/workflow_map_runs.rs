@@ -134,11 +134,13 @@ impl ReadTx {
         self.rows(&sql, params![signed(execution), signed(before), page(limit)], map_run)
     }
 
-    /// Map runs for which the runtime has something to do, oldest first.
-    pub fn busy_map_runs(&self, limit: usize) -> Result<Vec<MapRunRow>, StoreError> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM workflow_map_runs WHERE busy = 1 ORDER BY id LIMIT ?1");
-        self.rows(&sql, params![page(limit)], map_run)
+    /// Map runs for which the runtime has something to do, oldest first, with numbers above `after`.
+    pub fn busy_map_runs(&self, after: u64, limit: usize) -> Result<Vec<MapRunRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM workflow_map_runs WHERE busy = 1 AND id > ?1
+            ORDER BY id LIMIT ?2"
+        );
+        self.rows(&sql, params![signed(after), page(limit)], map_run)
     }
 
     /// Items of a map run in one phase, in order.

@@ -181,12 +181,14 @@ impl ReadTx {
         self.rows(&sql, params![kind, page(limit)], task)
     }
 
-    /// Tasks of the kind `job` that wait for the end of their runs.
-    pub fn waiting_jobs(&self, limit: usize) -> Result<Vec<TaskRow>, StoreError> {
+    /// Tasks of the kind `job` that wait for the end of their runs, by execution and number, those
+    /// after `last`.
+    pub fn waiting_jobs(&self, last: (u64, u64), limit: usize) -> Result<Vec<TaskRow>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM workflow_tasks WHERE kind = 'job' AND phase = 'waiting' LIMIT ?1"
+            "SELECT {COLUMNS} FROM workflow_tasks WHERE kind = 'job' AND phase = 'waiting'
+                AND (execution, task) > (?1, ?2) ORDER BY execution, task LIMIT ?3"
         );
-        self.rows(&sql, params![page(limit)], task)
+        self.rows(&sql, params![signed(last.0), signed(last.1), page(limit)], task)
     }
 
     /// Timers due at an instant, the longest due first.

@@ -10,7 +10,7 @@ use ark_store::{ExecutionKind, ExecutionRow, StoreError};
 
 use super::{Begun, EXPRESS_MAX, Loaded, StartSpec, Stepper, after, info, timers};
 use crate::workflows::error::{Refusal, WorkflowError};
-use crate::workflows::facts::{Facts, Parent, keep_text};
+use crate::workflows::facts::{Facts, Parent};
 use crate::workflows::names as machine_names;
 
 impl Stepper<'_> {
@@ -56,7 +56,7 @@ impl Stepper<'_> {
         };
         let facts = Facts {
             secret,
-            input: keep_text(self.tx, id, &spec.input)?,
+            input: self.keep_text(id, &spec.input)?,
             trace_header: spec.trace_header,
             version_arn: spec.target.version_arn,
             alias_arn: spec.target.alias_arn,
