@@ -37,6 +37,8 @@ const CATCH_UP_MAX: u64 = 366 * 86_400;
 const BATCH: usize = 200;
 /// One that cannot be used is looked at again after this long.
 const BROKEN: SignedDuration = SignedDuration::from_secs(60);
+/// How an instant stands in the name of an execution.
+const INSTANT: &str = "%Y%m%dT%H%M%SZ";
 /// Who is said to have skipped a firing.
 const ARK: &str = "ark";
 
@@ -258,12 +260,15 @@ pub(super) async fn fire_due(workflows: &Workflows) -> Result<(), WorkflowError>
         let name = row.name.clone();
         match workflows.transact(move |step| step.fire_schedule(&name)).await {
             Ok(()) => {}
-            Err(WorkflowError::Internal(why)) => {
-                tracing::error!(schedule = row.name, why, "a schedule cannot be used");
-                let later = ScheduleRow { next_at: Some(after(now, BROKEN)), ..row };
-                workflows.transact(move |step| Ok(step.tx.put_schedule(&later)?)).await?;
+            Err(error) if error.is_everybodys() => return Err(error),
+            Err(error) => {
+                tracing::error!(
+                    schedule = row.name,
+                    error = &error as &dyn std::error::Error,
+                    "a schedule cannot be used"
+                );
+                workflows.transact(move |step| step.put_schedule_off(row)).await?;
             }
-            Err(other) => return Err(other),
         }
     }
     Ok(())
@@ -279,7 +284,7 @@ impl Stepper<'_> {
         }
         let mut body = Body::parse(&row)?;
         let timetable = body.timetable().map_err(WorkflowError::Internal)?;
-        self.forget_ended(&mut body)?;
+        self.forget_ended(&mut body, name)?;
         let catch_up = SignedDuration::from_secs(
             i64::try_from(body.schedule.catch_up_seconds).unwrap_or(i64::MAX),
         );
@@ -321,12 +326,25 @@ impl Stepper<'_> {
         Ok(())
     }
 
-    /// Keeps of the executions that a schedule started those that run.
-    fn forget_ended(&self, body: &mut Body) -> Result<(), WorkflowError> {
+    /// A schedule that cannot be used is looked at again later, unless it was changed or removed
+    /// since it was read.
+    fn put_schedule_off(&mut self, read: ScheduleRow) -> Result<(), WorkflowError> {
+        if self.tx.schedule(&read.name)?.as_ref() == Some(&read) {
+            let later = ScheduleRow { next_at: Some(after(self.now, BROKEN)), ..read };
+            self.tx.put_schedule(&later)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps of the executions that a schedule started those that run. The number of one that ended
+    /// within its start was never written, and another one may have got it: the name tells.
+    fn forget_ended(&self, body: &mut Body, name: &str) -> Result<(), WorkflowError> {
         let mut open = Vec::new();
         for id in std::mem::take(&mut body.open) {
             let row = self.tx.execution(id)?;
-            if row.is_some_and(|row| row.status == ExecutionStatus::Running) {
+            if row.is_some_and(|row| {
+                row.status == ExecutionStatus::Running && is_named_by(name, &row.name)
+            }) {
                 open.push(id);
             }
         }
@@ -350,7 +368,7 @@ impl Stepper<'_> {
         firing: Firing,
     ) -> Result<(), WorkflowError> {
         let at = firing.at;
-        let execution = format!("{name}-{}", at.strftime("%Y%m%dT%H%M%SZ"));
+        let execution = format!("{name}-{}", at.strftime(INSTANT));
         let input = &body.schedule.input;
         // What is no object has no members, and is given as it is.
         let input = conventions::with_name(input, &execution).unwrap_or_else(|_| input.clone());
@@ -371,7 +389,10 @@ impl Stepper<'_> {
         });
         match started {
             Ok(begun) => {
-                body.open.push(begun.id);
+                let goes_on = self.load(begun.id)?.is_some_and(|l| !l.row.status.is_ended());
+                if goes_on && !body.open.contains(&begun.id) {
+                    body.open.push(begun.id);
+                }
                 let execution_arn = Some(begun.arn);
                 body.last = Some(LastFiring { at, execution_arn, skipped: None });
                 Ok(())
@@ -395,6 +416,14 @@ impl Stepper<'_> {
         body.last = Some(LastFiring { at, execution_arn: None, skipped: Some(why.to_owned()) });
         Ok(())
     }
+}
+
+/// Whether a schedule named an execution so.
+fn is_named_by(schedule: &str, execution: &str) -> bool {
+    // The name of an Express execution has a number behind it.
+    let execution = execution.split(':').next().unwrap_or_default();
+    let instant = execution.strip_prefix(schedule).and_then(|rest| rest.strip_prefix('-'));
+    instant.is_some_and(|text| jiff::civil::DateTime::strptime(INSTANT, text).is_ok())
 }
 
 fn missed_words(missed: MissedFirings) -> String {

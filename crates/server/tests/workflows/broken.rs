@@ -10,6 +10,7 @@ use ark_server::workflows::driver::Driver;
 use ark_server::workflows::{Refusal, WorkflowError};
 use ark_server::world::Clock as _;
 use ark_store::{Options, Store, StoreError};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, clock, one_task, pass};
@@ -229,6 +230,46 @@ async fn a_task_waits_for_no_child_but_its_own() {
     assert_eq!(types.iter().filter(|kind| **kind == "ExecutionStarted").count(), 1, "{types:?}");
 }
 
+/// An Express execution that ended within its start leaves no number behind that another one gets.
+#[tokio::test]
+async fn a_schedule_stops_only_what_it_started() {
+    let f = Fixture::new().await;
+    f.machine_of(ark_model::workflow::MachineType::Express, "m", pass()).await;
+    let waits = f.machine("w", wait(5_000)).await;
+    f.wf.put_schedule("s", each_minute("m", Overlap::Replace), "ana").await.unwrap();
+    f.seconds(60).await;
+    assert!(f.wf.schedule("s").await.unwrap().last.is_some());
+    let f = f.restarted().await;
+    let other = f.start(&waits, json!({})).await;
+    f.seconds(60).await;
+    assert_eq!(f.status(&other).await, ExecutionStatus::Running);
+}
+
+/// The same where an older server wrote the number down.
+#[tokio::test]
+async fn a_schedule_does_not_believe_numbers_of_others() {
+    let f = Fixture::new().await;
+    f.machine("m", wait(5_000)).await;
+    let waits = f.machine("w", wait(5_000)).await;
+    f.wf.put_schedule("s", each_minute("m", Overlap::Replace), "ana").await.unwrap();
+    let other = f.start(&waits, json!({})).await;
+    let id = f.view(&other).await.id;
+    f.store
+        .write(move |tx| -> Result<(), StoreError> {
+            let mut row = tx.schedule("s")?.expect("a schedule");
+            row.body = row.body.replace("\"open\":[]", &format!("\"open\":[{id}]"));
+            assert!(row.body.contains(&format!("[{id}]")), "{}", row.body);
+            tx.put_schedule(&row)
+        })
+        .await
+        .unwrap();
+    f.seconds(60).await;
+    assert_eq!(f.status(&other).await, ExecutionStatus::Running);
+    let first = f.wf.schedule("s").await.unwrap().last.unwrap().execution_arn.unwrap();
+    f.seconds(60).await;
+    assert_eq!(f.status(&first).await, ExecutionStatus::Aborted, "its own is replaced");
+}
+
 /// Long texts of an execution that ends within its start go with it.
 #[tokio::test]
 async fn an_express_execution_that_ended_at_once_leaves_no_text() {
@@ -319,4 +360,42 @@ async fn a_store_that_is_busy_loses_no_confirmation() {
     driver.round(&f.wf).await.unwrap();
     let f = f.restarted().await;
     assert!(f.take(&activity).await.is_none(), "all three are known to have arrived");
+}
+
+/// A broken schedule that is put off is not brought back by that once it is removed.
+#[tokio::test]
+async fn a_broken_schedule_that_is_removed_stays_so() {
+    for steps in 0..60 {
+        let clock = clock();
+        let store = Store::inline_in_memory(clock.now()).unwrap();
+        let f = Fixture::on(store, clock).await;
+        f.machine("m", pass()).await;
+        f.wf.put_schedule("s", each_minute("m", Overlap::Allow), "ana").await.unwrap();
+        f.store
+            .write(|tx| -> Result<(), StoreError> {
+                let mut row = tx.schedule("s")?.expect("a schedule");
+                row.body = row.body.replace("* * * * *", "no time");
+                tx.put_schedule(&row)
+            })
+            .await
+            .unwrap();
+        f.clock.advance(SignedDuration::from_secs(60));
+        let mut driver = Driver::default();
+        let mut round = std::pin::pin!(driver.round(&f.wf));
+        let mut ended = false;
+        for _ in 0..steps {
+            ended |= futures::poll!(round.as_mut()).is_ready();
+            if ended {
+                break;
+            }
+        }
+        f.wf.remove_schedule("s", "ana").await.unwrap();
+        if ended {
+            assert!(steps > 5, "the round is over too soon");
+            return;
+        }
+        round.await.unwrap();
+        assert!(f.wf.schedule("s").await.is_err(), "after {steps} steps");
+    }
+    panic!("the round has more steps than were looked at");
 }
