@@ -36,6 +36,9 @@ const CALLS_MAX: usize = 64;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Time between two looks when nothing was heard.
 const LOOK: SignedDuration = SignedDuration::from_secs(1);
+/// How often an answer is written that the execution does not take, a look apart. A store that is
+/// out of service is waited for as long as it takes.
+const WRITES_MAX: u32 = 60;
 /// The error of a call that got no answer.
 const SOCKET: &str = "States.Http.Socket";
 /// The error of a connection that cannot be used.
@@ -113,14 +116,38 @@ impl Workflows {
             Ok(output) => Event::TaskSucceeded { task, output },
             Err(failure) => Event::TaskFailed { task, failure },
         };
-        self.transact(move |step| {
-            // It may have timed out meanwhile.
-            if step.end_task(execution, task.0)? {
-                step.inbox.push_back((execution, event));
+        // Nobody else knows the answer, and the call may not be made again: it is kept until it can
+        // be written.
+        let mut tried = 0;
+        loop {
+            let event = event.clone();
+            let written = self.transact(move |step| {
+                // It may have timed out meanwhile.
+                if step.end_task(execution, task.0)? {
+                    step.inbox.push_back((execution, event));
+                }
+                Ok(())
+            });
+            let error = match written.await {
+                Ok(()) => return Ok(()),
+                Err(WorkflowError::Fenced) => return Err(WorkflowError::Fenced),
+                Err(error) => error,
+            };
+            if !error.is_everybodys() {
+                tried += 1;
             }
-            Ok(())
-        })
-        .await
+            if tried == WRITES_MAX || self.shared.hub.is_closing() {
+                return Err(error);
+            }
+            tracing::warn!(
+                execution,
+                error = &error as &dyn std::error::Error,
+                "the answer to a call could not be written; it is tried again"
+            );
+            let clock = &self.world.clock;
+            let again = clock.sleep_until(after(clock.now(), LOOK));
+            let _ = select(again, Box::pin(self.shared.hub.closed())).await;
+        }
     }
 
     async fn outcome(&self, call: &Call) -> Result<Document, Failure> {

@@ -1,17 +1,21 @@
 //! Records that cannot be used, a store that does not answer and limits that are reached hold up what
 //! they concern, and nothing else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ark_model::api::SchedulePut;
 use ark_model::definition::Overlap;
 use ark_model::workflow::ExecutionStatus;
 use ark_server::workflows::driver::Driver;
+use ark_server::workflows::http::{Answer, CallError, Caller, Calls, Outgoing};
 use ark_server::workflows::{Refusal, WorkflowError};
 use ark_server::world::Clock as _;
-use ark_store::{Options, Store, StoreError};
+use ark_store::{Keyring, Options, Store, StoreError};
+use futures::future::BoxFuture;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::fixture::{Fixture, clock, one_task, pass};
 
@@ -298,6 +302,57 @@ async fn an_express_execution_that_ended_at_once_leaves_no_text() {
     for id in 1..=3 {
         assert_eq!(kept(id).await.unwrap(), None, "of execution {id}");
     }
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    called: Notify,
+    answer: Notify,
+}
+
+impl Caller for Gate {
+    fn call(&self, _: Outgoing) -> BoxFuture<'_, Result<Answer, CallError>> {
+        Box::pin(async {
+            self.called.notify_one();
+            self.answer.notified().await;
+            let reason = "OK".to_owned();
+            Ok(Answer { status: 200, reason, headers: Vec::new(), body: b"x".to_vec() })
+        })
+    }
+}
+
+/// The answer to a call is written once that is possible; the call is not made again.
+#[tokio::test]
+async fn an_answer_that_cannot_be_written_is_kept() {
+    let mut f = Fixture::new().await;
+    let gate = Arc::new(Gate::default());
+    let keyring = Arc::new(Keyring::ephemeral().unwrap());
+    f.wf = f.wf.clone().with_calls(Calls { caller: gate.clone(), keyring });
+    let call = one_task(
+        "arn:aws:states:::http:invoke",
+        json!({"Parameters": {"ApiEndpoint": "https://example.com/", "Method": "POST"}}),
+    );
+    let machine = f.machine("h", call).await;
+    let arn = f.start(&machine, json!({})).await;
+    let running = tokio::spawn({
+        let wf = f.wf.clone();
+        async move { wf.run().await }
+    });
+    gate.called.notified().await;
+    let body = f.replace_body(&arn, "broken").await;
+    gate.answer.notify_one();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    f.mend(&arn, body).await;
+    for _ in 0..200 {
+        if f.status(&arn).await.is_ended() {
+            break;
+        }
+        f.clock.advance(SignedDuration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(f.output(&arn).await["StatusCode"], json!(200));
+    f.wf.close();
+    running.await.unwrap();
 }
 
 /// As long as children of its map runs are still to be aborted, an execution is not redriven.
