@@ -245,6 +245,12 @@ impl RunRecord {
     pub fn current(&self) -> Option<&Attempt> {
         self.attempts.last().filter(|attempt| attempt.end.is_none())
     }
+
+    /// Whether this is the instance of the attempt that goes on: how that ends is read off it, and
+    /// nobody else may end or remove it.
+    pub fn is_carried_by(&self, instance: InstanceId) -> bool {
+        self.current().is_some_and(|attempt| attempt.instance == instance)
+    }
 }
 
 /// What is remembered of a schedule: up to when its firings are decided.

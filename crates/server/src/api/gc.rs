@@ -12,13 +12,14 @@ use ark_model::environment::AppState;
 use ark_model::instance::EngineState;
 use ark_model::{AppName, EnvName, InstanceId, ReleaseNumber, Sha256};
 use ark_planner::queue::rollback_targets;
-use ark_store::{BlobError, DeploymentFilter, WriteTx};
+use ark_store::{BlobError, DeploymentFilter, ReadTx, WriteTx};
 use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 
 use super::error::{ApiError, chain};
 use super::extract::Json;
 use super::operation::Shared;
+use crate::tasks::hooks;
 
 /// How long it may take.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10 * 60);
@@ -112,6 +113,7 @@ fn releases(tx: &mut WriteTx, app: &AppState) -> Result<usize, ApiError> {
     let history = tx.deployments(&filter, None, DEPLOYMENTS_KEPT)?;
     let mut keep: BTreeSet<ReleaseNumber> = app.live.into_iter().chain(app.previous).collect();
     keep.extend(tx.alive_instances_of(env, name)?.into_iter().map(|instance| instance.release));
+    keep.extend(tx.active_runs_of(env, name)?.into_iter().map(|run| run.release));
     for d in history.iter().filter(|d| !d.state.is_terminal()) {
         keep.insert(d.release);
         keep.extend(d.base);
@@ -163,9 +165,16 @@ async fn engine_leftovers(state: &Shared) -> Result<(), ApiError> {
             ended.insert(observed.id);
         }
     }
-    for id in ended {
-        let recorded = state.store.read::<_, ApiError, _>(move |tx| Ok(tx.instance(id)?)).await?;
-        if recorded.is_some() {
+    // How a run or a hook ended is read off its instance: it stays until that is on record. Read
+    // after the look: what it shows was recorded before it was started.
+    let unfinished = state.store.read(ReadTx::unfinished_deployments).await?;
+    let hooks = hooks::instances(&unfinished);
+    for id in ended.into_iter().filter(|id| !hooks.contains(id)) {
+        let needed = state.store.read::<_, ApiError, _>(move |tx| {
+            Ok(tx.instance(id)?.is_some()
+                || tx.run_of_instance(id)?.is_some_and(|run| run.is_carried_by(id)))
+        });
+        if needed.await? {
             continue;
         }
         match tokio::time::timeout(ENGINE_DEADLINE, state.engine.remove(id)).await {

@@ -39,7 +39,7 @@ const ROUND_MIN: Duration = Duration::from_millis(100);
 const ROUND_MAX: Duration = Duration::from_secs(10);
 
 /// The ids of instances that run hooks of deployments that have not ended.
-pub(super) fn instances(deployments: &[Deployment]) -> HashSet<InstanceId> {
+pub(crate) fn instances(deployments: &[Deployment]) -> HashSet<InstanceId> {
     let active = |run: &&HookRun| run.state.is_active();
     let all = deployments.iter().flat_map(|d| &d.hooks).filter(active);
     all.filter_map(|run| run.instance).collect()

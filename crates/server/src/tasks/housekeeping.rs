@@ -70,7 +70,7 @@ impl Housekeeping {
                 let mut of_runs: HashSet<InstanceId> = HashSet::new();
                 for id in ids {
                     records.extend(tx.instance(id)?.map(|record| (id, record)));
-                    if tx.run_of_instance(id)?.is_some_and(|run| run.is_active()) {
+                    if tx.run_of_instance(id)?.is_some_and(|run| run.is_carried_by(id)) {
                         of_runs.insert(id);
                     }
                 }
