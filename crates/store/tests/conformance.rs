@@ -5,12 +5,13 @@ mod conformance {
     pub(crate) mod deployments;
     pub(crate) mod intents;
     pub(crate) mod ledgers;
+    pub(crate) mod runs;
     pub(crate) mod samples;
     pub(crate) mod transactions;
 }
 
 use ark_store::Store;
-use conformance::{deployments, intents, ledgers, samples, transactions};
+use conformance::{deployments, intents, ledgers, runs, samples, transactions};
 
 /// A store to test, and what must live as long as it.
 struct Backend {
@@ -37,7 +38,7 @@ fn inline() -> Backend {
 macro_rules! case {
     ($backend:ident: $($module:ident :: $case:ident)*) => {
         mod $backend {
-            use super::{deployments, intents, ledgers, transactions};
+            use super::{deployments, intents, ledgers, runs, transactions};
             $(
                 #[tokio::test]
                 async fn $case() {
@@ -91,5 +92,9 @@ backends! {
         ledgers::reports_may_be_repeated_late_and_lost
         ledgers::a_killed_gateways_last_counters_are_added_once
         ledgers::stalls_are_kept_until_reset
+        runs::a_run_is_found_by_number_state_and_instance
+        runs::one_run_stands_for_one_instant_of_a_schedule
+        runs::runs_are_forgotten_by_their_end
+        runs::a_run_that_a_task_waits_for_is_kept
     }
 }

@@ -109,8 +109,8 @@ impl WriteTx {
             RunCause::Schedule { at, .. } => Some(micros(*at)),
             RunCause::Asked { .. } => None,
         };
-        let sql = "INSERT INTO runs (id, env, app, number, fired_at, active, body)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let sql = "INSERT INTO runs (id, env, app, number, fired_at, active, ended_at, body)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         let key = format!("{} of {}/{}", run.number, run.env, run.app);
         let params = params![
             run.id.to_string(),
@@ -119,6 +119,7 @@ impl WriteTx {
             signed(run.number),
             fired_at,
             run.is_active(),
+            run.ended_at.map(micros),
             body("run", run)?,
         ];
         self.insert("run", &key, sql, params)
@@ -131,8 +132,9 @@ impl WriteTx {
     /// [`StoreError::NotFound`].
     pub fn put_run(&mut self, run: &RunRecord) -> Result<(), StoreError> {
         let id = run.id.to_string();
-        let sql = "UPDATE runs SET active = ?2, body = ?3 WHERE id = ?1";
-        if self.change(sql, params![id, run.is_active(), body("run", run)?])? == 0 {
+        let sql = "UPDATE runs SET active = ?2, ended_at = ?3, body = ?4 WHERE id = ?1";
+        let ended_at = run.ended_at.map(micros);
+        if self.change(sql, params![id, run.is_active(), ended_at, body("run", run)?])? == 0 {
             return Err(StoreError::not_found("run", &run.number));
         }
         if let Some(attempt) = run.attempts.last() {
@@ -142,8 +144,8 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Forgets runs of an app that are over, but for the newest `keep` numbers; at most `limit`.
-    /// Answers how many.
+    /// Forgets runs of an app that are over, but for the `keep` that ended last and those whose end
+    /// a task of a workflow has still to learn; at most `limit`. Answers how many.
     pub fn prune_runs(
         &mut self,
         env: &EnvName,
@@ -152,8 +154,10 @@ impl WriteTx {
         limit: usize,
     ) -> Result<usize, StoreError> {
         let sql = "DELETE FROM runs WHERE seq IN (
-                SELECT seq FROM runs WHERE env = ?1 AND app = ?2 AND active = 0 AND number <= (
-                    SELECT max(number) - ?3 FROM runs WHERE env = ?1 AND app = ?2) LIMIT ?4)";
+                SELECT seq FROM runs WHERE env = ?1 AND app = ?2 AND active = 0
+                ORDER BY ended_at DESC, seq DESC LIMIT ?4 OFFSET ?3)
+            AND NOT EXISTS (SELECT 1 FROM workflow_tasks
+                WHERE kind = 'job' AND phase = 'waiting' AND body ->> '$.run' = runs.id)";
         let params = params![env.as_str(), app.as_str(), signed(keep), page(limit)];
         self.change(sql, params)
     }
