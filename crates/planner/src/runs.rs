@@ -13,6 +13,8 @@ use crate::time::after;
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// How long an engine may be silent, beyond its grace, about an attempt that was told to end.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// What a run is judged by beside its own record.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub struct Seen<'a> {
     pub others: bool,
     /// Why nothing of the app is to run any more.
     pub ending: Option<&'static str>,
+    /// How long its process may take to end once it was told.
+    pub grace: Duration,
     /// The instant of this look.
     pub now: Timestamp,
 }
@@ -66,7 +70,7 @@ pub fn next(run: &RunRecord, seen: &Seen<'_>) -> Step {
         (RunState::Waiting, _) | (_, None) => waiting(run, seen, stop),
         (RunState::Starting, Some(attempt)) => starting(run, attempt, seen, stop.is_some()),
         (RunState::Running, Some(attempt)) => running(run, attempt, seen, stop.is_some()),
-        (RunState::Stopping, Some(_)) => stopping(run, seen, stop),
+        (RunState::Stopping, Some(attempt)) => stopping(run, attempt, seen, stop),
     }
 }
 
@@ -101,19 +105,16 @@ fn deadline(run: &RunRecord, attempt: &Attempt) -> Timestamp {
 fn starting(run: &RunRecord, attempt: &Attempt, seen: &Seen<'_>, stop: bool) -> Step {
     let over = deadline(run, attempt);
     match seen.engine {
-        None => Step::Wait(Some(over)),
         Some(EngineState::Exited { .. } | EngineState::StartFailed { .. }) => {
             ended(run, seen, None)
         }
-        // Not even told to start: nothing is there to be stopped.
-        Some(EngineState::Gone) if stop => Step::Stop,
-        Some(EngineState::Gone) if seen.now >= over => Step::Stop,
+        // Whatever the engine says, and even if it says nothing: no wait is without an end.
+        _ if stop || seen.now >= over => Step::Stop,
         Some(EngineState::Gone) => Step::CallStart,
-        Some(EngineState::Running { .. } | EngineState::Preparing) if stop || seen.now >= over => {
-            Step::Stop
-        }
         Some(EngineState::Running { since, .. }) => Step::Runs(*since),
-        Some(EngineState::Preparing | EngineState::Stopping { .. }) => Step::Wait(Some(over)),
+        None | Some(EngineState::Preparing | EngineState::Stopping { .. }) => {
+            Step::Wait(Some(over))
+        }
     }
 }
 
@@ -131,9 +132,22 @@ fn running(run: &RunRecord, attempt: &Attempt, seen: &Seen<'_>, stop: bool) -> S
     }
 }
 
-fn stopping(run: &RunRecord, seen: &Seen<'_>, stop: Option<RunStop>) -> Step {
+fn stopping(run: &RunRecord, attempt: &Attempt, seen: &Seen<'_>, stop: Option<RunStop>) -> Step {
     match seen.engine {
-        None => Step::Wait(None),
+        None => {
+            let told = attempt.stopping_at.unwrap_or(attempt.created_at);
+            let patience = after(told, seen.grace.saturating_add(SILENCE_MAX));
+            if seen.now < patience {
+                return Step::Wait(Some(patience));
+            }
+            // Not tried again: it may still be running, and housekeeping ends it once the engine
+            // speaks.
+            let (end, outcome) = match stop {
+                Some(stop) => (AttemptEnd::Stopped, stopped(stop)),
+                None => (AttemptEnd::TimedOut, RunOutcome::Failed { end: AttemptEnd::TimedOut }),
+            };
+            Step::End { end: Some(end), outcome }
+        }
         Some(EngineState::Exited { .. } | EngineState::StartFailed { .. } | EngineState::Gone) => {
             ended(run, seen, Some(stop))
         }
@@ -194,7 +208,7 @@ mod tests {
             instance: InstanceId(Uuid::from_u128(u128::from(n))),
             created_at: at(0),
             started_at: (state == RunState::Running).then(|| at(1)),
-            stopping_at: None,
+            stopping_at: (state == RunState::Stopping).then(|| at(61)),
             ended_at: None,
             end: (n + 1 < attempts || state == RunState::Waiting).then_some(AttemptEnd::Lost),
         };
@@ -232,7 +246,8 @@ mod tests {
     }
 
     fn seen<'a>(engine: Option<&'a EngineState>, second: i64) -> Seen<'a> {
-        Seen { engine, others: false, ending: None, now: at(second) }
+        let grace = Duration::from_secs(10);
+        Seen { engine, others: false, ending: None, grace, now: at(second) }
     }
 
     fn failed(code: i32) -> AttemptEnd {
@@ -252,6 +267,8 @@ mod tests {
             (Starting, 1, Some(EngineState::Gone), 0, Step::CallStart),
             (Starting, 1, Some(EngineState::Preparing), 0, Step::Wait(Some(at(60)))),
             (Starting, 1, Some(EngineState::Preparing), 60, Step::Stop),
+            (Starting, 1, Some(EngineState::Stopping { since: at(50) }), 60, Step::Stop),
+            (Starting, 1, None, 60, Step::Stop),
             (Starting, 1, Some(runs()), 2, Step::Runs(at(1))),
             (Starting, 1, Some(exited(0)), 2, ok.clone()),
             (
@@ -282,7 +299,17 @@ mod tests {
                 Step::Again { end: AttemptEnd::Lost, start_after: at(7) },
             ),
             (Stopping, 1, Some(runs()), 62, Step::CallStop),
-            (Stopping, 1, None, 62, Step::Wait(None)),
+            (Stopping, 1, None, 62, Step::Wait(Some(at(131)))),
+            (
+                Stopping,
+                1,
+                None,
+                131,
+                Step::End {
+                    end: Some(AttemptEnd::TimedOut),
+                    outcome: RunOutcome::Failed { end: AttemptEnd::TimedOut },
+                },
+            ),
             (
                 Stopping,
                 1,
@@ -308,6 +335,8 @@ mod tests {
             (RunState::Starting, Some(EngineState::Gone), Step::Stop),
             (RunState::Running, Some(runs()), Step::Stop),
             (RunState::Stopping, Some(runs()), Step::CallStop),
+            (RunState::Starting, None, Step::Stop),
+            (RunState::Running, None, Step::Stop),
             (
                 RunState::Stopping,
                 Some(exited(143)),
@@ -328,6 +357,38 @@ mod tests {
             matches!(ended, Step::End { outcome: RunOutcome::Stopped { .. }, .. }),
             "{ended:?}"
         );
+    }
+
+    /// With an engine that never says a word every run ends, and no wait lies in the past.
+    #[test]
+    fn a_silent_engine_holds_no_run() {
+        let stop = RunStop { by: "ana".to_owned(), why: "enough".to_owned(), at: at(5) };
+        for stop in [None, Some(stop)] {
+            for state in [RunState::Starting, RunState::Running, RunState::Stopping] {
+                let mut run = RunRecord { stop: stop.clone(), ..run(state, 1) };
+                let mut now = 6;
+                let outcome = loop {
+                    assert!(now < 300, "{state:?} goes on");
+                    match next(&run, &seen(None, now)) {
+                        Step::Wait(until) => {
+                            let until = until.expect("a silent engine wakes nobody");
+                            assert!(until > at(now), "{state:?} is looked at again at once");
+                            now = until.as_second() - at(0).as_second();
+                        }
+                        Step::Stop => {
+                            run.state = RunState::Stopping;
+                            run.attempts[0].stopping_at = Some(at(now));
+                        }
+                        Step::End { outcome, .. } => break outcome,
+                        other => panic!("{state:?}: {other:?}"),
+                    }
+                };
+                match &stop {
+                    Some(_) => assert!(matches!(outcome, RunOutcome::Stopped { .. })),
+                    None => assert_eq!(outcome.exit_code(), 124),
+                }
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! transaction that first checks that nothing has changed; no two runs of an app may stand for the
 //! same instant. So each firing runs once, whatever happens between two looks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use ark_model::definition::{Definition, Missed, Overlap, RunKind};
@@ -16,7 +16,8 @@ use ark_planner::cron::{self, Cause, Decision, Firing, Form, Plan, Schedule, Ski
 use ark_store::{ReadTx, StoreError, WriteTx};
 use jiff::Timestamp;
 
-use super::round::TaskError;
+use super::round::{self, TaskError};
+use super::runs::{PRUNE_MAX, RUNS_KEPT};
 use crate::observations::AppKey;
 use crate::world::{CONTROLLER_LEASE, World};
 
@@ -104,7 +105,7 @@ fn seed((env, app): &AppKey) -> u64 {
 /// The memory of the loop: timetables of releases, which never change.
 #[derive(Debug, Default)]
 pub(super) struct Crons {
-    known: HashMap<(EnvName, AppName, ReleaseNumber), Option<Timetable>>,
+    known: Known,
 }
 
 /// One app with a timetable, as it was read.
@@ -116,56 +117,77 @@ struct Due {
 }
 
 impl Crons {
-    /// One look at all schedules. Answers when the next is due.
+    /// One look at all schedules; one that cannot be followed holds up no other. Answers when the
+    /// next is due.
     pub(super) async fn round(&mut self, world: &World) -> Result<Option<Timestamp>, TaskError> {
-        let (due, stale) = self.load(world).await?;
-        forget(world, stale).await?;
-        let mut next: Option<Timestamp> = None;
-        for due in due {
-            let look_at = match look(world, &due).await {
-                Ok(look_at) => look_at,
-                // Whatever changed will be seen by the next look, which its commit brings about.
-                Err(TaskError::Outdated) => Some(world.clock.now()),
-                Err(error) => return Err(error),
+        let (apps, stale) = self.load(world).await?;
+        let forgotten = forget(world, stale).await.map(|()| None);
+        let mut next = round::part(world.clock.now(), forgotten, |error| {
+            tracing::warn!(error, "schedules that nobody follows could not be forgotten");
+        })?;
+        for (key, read) in apps {
+            let looked = match read {
+                Ok(due) => look(world, &due).await,
+                Err(error) => Err(error.into()),
             };
+            let look_at = round::part(world.clock.now(), looked, |error| {
+                tracing::warn!(env = %key.0, app = %key.1, error, "a schedule cannot be followed");
+            })?;
             next = [next, look_at].into_iter().flatten().min();
         }
         Ok(next)
     }
 
-    /// The apps that follow a schedule now, and what is remembered of others.
-    async fn load(&mut self, world: &World) -> Result<(Vec<Due>, Vec<CronRecord>), TaskError> {
+    /// The apps that follow a schedule now, as far as they can be read, and what is remembered of
+    /// others.
+    async fn load(&mut self, world: &World) -> Result<(Vec<Read>, Vec<CronRecord>), TaskError> {
         if self.known.len() > KNOWN_MAX {
             self.known.clear();
         }
         let mut known = std::mem::take(&mut self.known);
-        let (due, stale, known) = world
+        let (apps, stale, known) = world
             .store
             .read::<_, TaskError, _>(move |tx| {
-                let mut records: HashMap<AppKey, CronRecord> =
-                    tx.crons()?.into_iter().map(|r| ((r.env.clone(), r.app.clone()), r)).collect();
-                let mut due = Vec::new();
+                let mut apps: Vec<Read> = Vec::new();
                 for env in tx.environments()?.iter().filter(|e| e.state == EnvState::Active) {
                     for app in tx.app_states_of(&env.name)? {
-                        let Some(timetable) = timetable(tx, &mut known, &app)? else { continue };
-                        let record = records.remove(&(app.env.clone(), app.app.clone()));
-                        let running = tx.active_runs_of(&app.env, &app.app)?.len();
-                        due.push(Due { app, timetable, record, running });
+                        let key = (app.env.clone(), app.app.clone());
+                        match due(tx, &mut known, app) {
+                            Ok(None) => {}
+                            Ok(Some(due)) => apps.push((key, Ok(due))),
+                            Err(error) => apps.push((key, Err(error))),
+                        }
                     }
                 }
-                let stale = records.into_values().filter(|r| !r.schedule.is_empty()).collect();
-                Ok((due, stale, known))
+                let followed: HashSet<&AppKey> = apps.iter().map(|(key, _)| key).collect();
+                let mut stale = tx.crons()?;
+                stale.retain(|r| {
+                    !r.schedule.is_empty() && !followed.contains(&(r.env.clone(), r.app.clone()))
+                });
+                Ok((apps, stale, known))
             })
             .await?;
         self.known = known;
-        Ok((due, stale))
+        Ok((apps, stale))
     }
+}
+
+/// An app that follows a schedule, with what is to be known of it.
+type Read = (AppKey, Result<Due, StoreError>);
+/// See [`Crons`].
+type Known = HashMap<(EnvName, AppName, ReleaseNumber), Option<Timetable>>;
+
+fn due(tx: &ReadTx, known: &mut Known, app: AppState) -> Result<Option<Due>, StoreError> {
+    let Some(timetable) = timetable(tx, known, &app)? else { return Ok(None) };
+    let record = tx.cron(&app.env, &app.app)?;
+    let running = tx.active_runs_of(&app.env, &app.app)?.len();
+    Ok(Some(Due { app, timetable, record, running }))
 }
 
 /// The timetable that an app follows: of its live release, unless it is stopped.
 fn timetable(
     tx: &ReadTx,
-    known: &mut HashMap<(EnvName, AppName, ReleaseNumber), Option<Timetable>>,
+    known: &mut Known,
     app: &AppState,
 ) -> Result<Option<Timetable>, StoreError> {
     let Some(live) = app.live.filter(|_| !app.stopped) else { return Ok(None) };
@@ -330,6 +352,7 @@ impl Making {
             ..run
         };
         tx.insert_run(&run)?;
+        tx.prune_runs(&run.env, &run.app, RUNS_KEPT, PRUNE_MAX)?;
         tx.append_event(event(&run, self.now, EventKind::RunSkipped, ARK, text))?;
         Ok(())
     }

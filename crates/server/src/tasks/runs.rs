@@ -17,7 +17,7 @@ use ark_model::run::{Attempt, AttemptEnd, RunRecord, RunState};
 use ark_model::{AppName, EnvName, InstanceId, Release};
 use ark_planner::runs::{Seen, Step, next};
 use ark_planner::time::{after, since};
-use ark_store::{StoreError, WriteTx};
+use ark_store::{ReadTx, StoreError, WriteTx};
 use futures::future::{Either, select};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
@@ -36,10 +36,10 @@ const SETTLE: Duration = Duration::from_millis(20);
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// Runs worked on at the same time.
 const PARALLEL: usize = 16;
-/// Runs of an app that are kept, the newest; what an older one did is forgotten.
+/// Runs of an app that are kept, those that ended last; what an older one did is forgotten.
 pub const RUNS_KEPT: u64 = 100;
 /// Runs forgotten at once.
-const PRUNE_MAX: usize = 500;
+pub(super) const PRUNE_MAX: usize = 500;
 /// Who does what the loop does.
 const ARK: &str = "ark";
 
@@ -64,16 +64,22 @@ impl Runs {
     /// When the store cannot be read, or another controller has taken over.
     pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
         let halting = world.halt.load(Ordering::Relaxed);
-        let fires = if halting { None } else { self.crons.round(world).await? };
-        let loaded = load(world, halting).await?;
-        let states = if loaded.iter().any(|l| l.run.current().is_some()) {
-            look(world).await
-        } else {
-            Some(Looked::default())
+        let fires = match halting {
+            true => None,
+            // Runs go on whatever becomes of the schedules.
+            false => round::part(world.clock.now(), self.crons.round(world).await, |error| {
+                tracing::warn!(error, "the schedules could not be looked at");
+            })?,
         };
+        let loaded = load(world, halting).await?;
+        let busy = |l: &Result<Loaded, StoreError>| {
+            l.as_ref().is_ok_and(|loaded| loaded.run.current().is_some())
+        };
+        let states =
+            if loaded.iter().any(busy) { look(world).await } else { Some(Looked::default()) };
         let states = &states;
         let steps: Vec<Result<Option<Timestamp>, TaskError>> = stream::iter(loaded)
-            .map(|loaded| async move { advance(world, &loaded, states.as_ref()).await })
+            .map(|loaded| async move { advance(world, &loaded?, states.as_ref()).await })
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
@@ -87,10 +93,11 @@ impl Runs {
     }
 }
 
-async fn load(world: &World, halting: bool) -> Result<Vec<Loaded>, TaskError> {
+/// All runs that are not over; what cannot be read of one holds up no other.
+async fn load(world: &World, halting: bool) -> Result<Vec<Result<Loaded, StoreError>>, TaskError> {
     world
         .store
-        .read(move |tx| -> Result<Vec<Loaded>, TaskError> {
+        .read(move |tx| -> Result<_, TaskError> {
             let runs = tx.active_runs()?;
             let mut oldest: HashMap<(EnvName, AppName), u64> = HashMap::new();
             for run in &runs {
@@ -98,25 +105,33 @@ async fn load(world: &World, halting: bool) -> Result<Vec<Loaded>, TaskError> {
                 let first = oldest.entry(key).or_insert(run.number);
                 *first = run.number.min(*first);
             }
-            let mut all = Vec::with_capacity(runs.len());
-            for run in runs {
-                let environment = tx.environment(&run.env)?;
-                let stopped = tx.app_state(&run.env, &run.app)?.is_none_or(|app| app.stopped);
-                let destroying = environment.is_none_or(|e| e.state == EnvState::Destroying);
-                let ending = match (halting, destroying, stopped) {
-                    (true, ..) => Some("Ark is being shut down with its apps"),
-                    (_, true, _) => Some("the environment is being destroyed"),
-                    (_, _, true) => Some("the app is stopped"),
-                    (false, false, false) => None,
-                };
+            let all = runs.into_iter().map(|run| {
                 let first = oldest.get(&(run.env.clone(), run.app.clone()));
                 let others = first.is_some_and(|first| *first < run.number);
-                let release = tx.release(&run.env, &run.app, run.release)?;
-                all.push(Loaded { run, release, ending, others });
-            }
-            Ok(all)
+                load_one(tx, run, others, halting)
+            });
+            Ok(all.collect())
         })
         .await
+}
+
+fn load_one(
+    tx: &ReadTx,
+    run: RunRecord,
+    others: bool,
+    halting: bool,
+) -> Result<Loaded, StoreError> {
+    let environment = tx.environment(&run.env)?;
+    let stopped = tx.app_state(&run.env, &run.app)?.is_none_or(|app| app.stopped);
+    let destroying = environment.is_none_or(|e| e.state == EnvState::Destroying);
+    let ending = match (halting, destroying, stopped) {
+        (true, ..) => Some("Ark is being shut down with its apps"),
+        (_, true, _) => Some("the environment is being destroyed"),
+        (_, _, true) => Some("the app is stopped"),
+        (false, false, false) => None,
+    };
+    let release = tx.release(&run.env, &run.app, run.release)?;
+    Ok(Loaded { run, release, ending, others })
 }
 
 /// What the engines say; of the instances of a silent one nothing is known.
@@ -190,14 +205,24 @@ async fn advance(
             stop(world, &run).await
         }
         step => {
+            // From now on its time counts: the commit is no event that would bring another look.
+            let again = matches!(step, Step::Runs(_)).then_some(now);
             settle(world, run, step).await?;
-            Ok(None)
+            Ok(again)
         }
     }
 }
 
 fn seen<'a>(world: &World, loaded: &Loaded, engine: Option<&'a EngineState>) -> Seen<'a> {
-    Seen { engine, others: loaded.others, ending: loaded.ending, now: world.clock.now() }
+    let grace = stop_options(loaded).grace;
+    Seen { engine, others: loaded.others, ending: loaded.ending, grace, now: world.clock.now() }
+}
+
+fn stop_options(loaded: &Loaded) -> StopOptions {
+    loaded.release.as_ref().map_or_else(StopOptions::default, |release| {
+        let run = &release.content.definition.run;
+        StopOptions { signal: run.stop_signal, grace: run.stop_grace.get() }
+    })
 }
 
 /// A run as it is to be recorded, with what is said of it.
@@ -373,10 +398,7 @@ async fn spec(
 async fn stop(world: &World, loaded: &Loaded) -> Result<Option<Timestamp>, TaskError> {
     let Some(attempt) = loaded.run.current() else { return Ok(None) };
     let now = world.clock.now();
-    let options = loaded.release.as_ref().map_or_else(StopOptions::default, |release| {
-        let run = &release.content.definition.run;
-        StopOptions { signal: run.stop_signal, grace: run.stop_grace.get() }
-    });
+    let options = stop_options(loaded);
     // The grace counts from the first time it was told, not from each repetition.
     let told = attempt.stopping_at.map_or(Duration::ZERO, |at| since(at, now));
     let options = StopOptions { grace: options.grace.saturating_sub(told), ..options };
@@ -420,7 +442,7 @@ pub async fn run(world: World) -> TaskError {
     let mut engine = world.engine.changes();
     loop {
         commits.mark_unchanged();
-        let seen = world.store.read(ark_store::ReadTx::latest_event).await.ok();
+        let seen = world.store.read(ReadTx::latest_event).await.ok();
         let outcome = loop_.round(&world).await;
         let Ok(next) = round::whole(world.clock.now(), outcome, "runs") else {
             return TaskError::Fenced;
@@ -434,7 +456,7 @@ pub async fn run(world: World) -> TaskError {
                     if changed.is_err() {
                         return TaskError::Store(StoreError::Closed);
                     }
-                    let latest = world.store.read(ark_store::ReadTx::latest_event).await.ok();
+                    let latest = world.store.read(ReadTx::latest_event).await.ok();
                     if latest != seen || world.halt.load(Ordering::Relaxed) {
                         break;
                     }
