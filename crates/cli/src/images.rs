@@ -143,7 +143,8 @@ impl Project {
         };
         asked.extend(before.iter().map(|commit| format!("{}:{}", image.name, tag(commit))));
         let found = context.client.find_images(asked).await?.present;
-        if found.contains_key(&name) {
+        // Each is kept before it is relied on: it may be about to be collected.
+        if found.contains_key(&name) && context.client.keep_image(&name).await? {
             return Ok((name, Outcome::Present));
         }
         let last = before.iter().find_map(|commit| {
@@ -152,6 +153,7 @@ impl Project {
         });
         if let Some((commit, name)) = last
             && !self.changed(image, commit).await?
+            && context.client.keep_image(&name).await?
         {
             return Ok((name, Outcome::Unchanged));
         }
@@ -169,9 +171,10 @@ impl Project {
     /// Whether something that an image is made from differs between a commit and this one.
     async fn changed(&self, image: &Image, since: &str) -> Result<bool, Failure> {
         let set = image.globs()?;
-        let range = ["diff", "--name-only", "--relative", since, "HEAD"];
+        // As they are, not quoted; and what was moved away is named too.
+        let range = ["diff", "--name-only", "-z", "--no-renames", "--relative", since, "HEAD"];
         let names = git(&self.root, &range).await?;
-        Ok(names.lines().any(|name| set.is_match(name)))
+        Ok(names.split('\0').any(|name| set.is_match(name)))
     }
 
     async fn build(&self, context: &Context, image: &Image, name: &str) -> Result<(), Failure> {
@@ -204,7 +207,9 @@ impl Project {
 
     /// Runs the command that makes an artifact, where the project is.
     async fn command(&self, image: &Image, command: &str) -> Result<(), Failure> {
-        let running = Command::new("sh")
+        let mut shell = Command::new("sh");
+        without_repository(&mut shell);
+        let running = shell
             .args(["-c", command])
             .current_dir(&self.root)
             .stdin(Stdio::null())
@@ -301,18 +306,41 @@ fn failed(image: &Image, reason: &str) -> Failure {
         .detail(format!("It is for {}.", apps.join(", ")))
 }
 
+/// A hook of git is told by these variables which repository it stands in; to whatever it starts for
+/// another one they would mean the wrong one. Those of `git rev-parse --local-env-vars`, but for
+/// settings given on git's command line, which are no repository's.
+fn without_repository(command: &mut Command) {
+    for name in [
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_COMMON_DIR",
+        "GIT_CONFIG",
+        "GIT_DIR",
+        "GIT_GRAFT_FILE",
+        "GIT_IMPLICIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_INTERNAL_SUPER_PREFIX",
+        "GIT_NAMESPACE",
+        "GIT_NO_REPLACE_OBJECTS",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_PREFIX",
+        "GIT_QUARANTINE_PATH",
+        "GIT_REPLACE_REF_BASE",
+        "GIT_SHALLOW_FILE",
+        "GIT_WORK_TREE",
+    ] {
+        command.env_remove(name);
+    }
+}
+
 /// What `git` answers, without the last line's end.
 pub(crate) async fn git(dir: &Path, arguments: &[&str]) -> Result<String, Failure> {
     let said = |why: String| {
         Failure::new(ExitCode::Failed, "git", format!("git {}: {why}", arguments.join(" ")))
     };
-    let asked = Command::new("git")
-        .arg("-C")
-        .arg(dir)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let mut command = Command::new("git");
+    without_repository(&mut command);
+    let asked =
+        command.arg("-C").arg(dir).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = timeout(GIT_TIMEOUT, asked).await;
     let output = output.map_err(|_| said(format!("no answer within {GIT_TIMEOUT:?}")))?;
     let output = output.map_err(|error| said(error.to_string()))?;
@@ -368,6 +396,42 @@ mod tests {
         for (path, of_it) in [("cmd/web/main.go", true), ("go.mod", true), ("cmd/api/x", false)] {
             assert_eq!(globs.is_match(path), of_it, "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn whatever_changed_is_seen() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path();
+        let put = |path: &str, text: &str| {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let commit = async || {
+            git(root, &["add", "-A"]).await.unwrap();
+            let who = ["-c", "user.name=Test", "-c", "user.email=test@example.test"];
+            let commit = ["-c", "commit.gpgsign=false", "commit", "-q", "-m", "next"];
+            git(root, &[&who[..], &commit].concat()).await.unwrap();
+            git(root, &["rev-parse", "HEAD"]).await.unwrap()
+        };
+        git(root, &["init", "-q"]).await.unwrap();
+        put("src/a", "a page that is long enough to be known again");
+        let first = commit().await;
+        let image = images(&[("web", "build: {artifact: {dependencies: [src/**]}}")]).unwrap();
+        let project = |commit: &str| Project {
+            root: root.to_owned(),
+            commit: commit.to_owned(),
+            apps: BTreeMap::new(),
+        };
+        put("docs/x", "nothing of it");
+        let other = commit().await;
+        assert!(!project(&other).changed(&image[0], &first).await.unwrap());
+        put("src/käse \"x\"", "an odd name");
+        let odd = commit().await;
+        assert!(project(&odd).changed(&image[0], &other).await.unwrap(), "an odd name");
+        std::fs::rename(root.join("src/a"), root.join("docs/a")).unwrap();
+        let moved = commit().await;
+        assert!(project(&moved).changed(&image[0], &odd).await.unwrap(), "moved away");
     }
 
     #[test]

@@ -45,14 +45,24 @@ pub trait Engine: Send + Sync {
         self.kind()
     }
 
-    /// The digest that pins an image for a release: its content's id, wherever it came from. `None`
-    /// when this engine does not have the image (yet), or runs none. Nothing is fetched.
+    /// The digest that pins an image for a release: its content's id, or what it is called in its
+    /// registry where that is configured. `None` when neither has the image (yet), when one that is to
+    /// be sent to its registry was not, or when this engine runs none. Nothing is fetched.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].
     async fn image_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
         let _ = reference;
         Ok(None)
+    }
+
+    /// Says that somebody is about to use an image that was built here: for [`Engine::remove_images`]
+    /// it is as young as one built now. Answers whether it is there.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn keep_image(&self, reference: &str) -> Result<bool, EngineError> {
+        Ok(self.image_digest(reference).await?.is_some())
     }
 
     /// Builds an image. The stream goes on until the image is there; dropping it ends the build.
@@ -66,7 +76,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// Removes images that this Ark built, that are not among `keep` (names or digests), that no
-    /// container has, and that are older than `age`. Answers how many.
+    /// container has, and that were built, named or kept longer ago than `age`. Answers how many.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].

@@ -147,6 +147,10 @@ impl Engine for HostEngines {
         self.containers.image_digest(reference).await
     }
 
+    async fn keep_image(&self, reference: &str) -> Result<bool, EngineError> {
+        self.containers.keep_image(reference).await
+    }
+
     async fn build(&self, spec: BuildSpec) -> Result<BuildStream, EngineError> {
         self.containers.build(spec).await
     }

@@ -7,7 +7,9 @@ mod docker_fixture;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ark_engine::{ArtifactSource, Engine, EngineError, ExecSpec, LogQuery, StopOptions};
+use ark_engine::{
+    ArtifactSource, DockerOptions, Engine, EngineError, ExecSpec, LogQuery, StartSpec, StopOptions,
+};
 use ark_model::instance::{EngineState, StartFailure};
 use conformance::{
     DEADLINE, Fixture, Program, log, run, run_up, state, until, until_exited, until_logged,
@@ -166,11 +168,19 @@ async fn everything_ends_with_its_container_and_an_exec_with_its_session() {
         return skip("everything_ends_with_its_container", "the daemon runs on another host");
     }
     let of_exec = format!("exec-of-{id}");
-    let command = ["sh", "-c", "while :; do :; done", &of_exec].map(str::to_owned).to_vec();
-    let session = engine.exec(id, &ExecSpec { command, tty: false }).await.unwrap();
-    until_marked(&of_exec, true).await;
-    drop(session);
-    until_marked(&of_exec, false).await;
+    let alone = "while :; do :; done".to_owned();
+    let forking = format!("sh -c 'while :; do sleep 0.1; done' {of_exec}-child & wait");
+    for (script, processes) in [(alone, 1), (forking, 2)] {
+        let command = ["sh", "-c", &script, &of_exec].map(str::to_owned).to_vec();
+        let session = engine.exec(id, &ExecSpec { command, tty: false }).await.unwrap();
+        let begun = Instant::now();
+        while marked(&of_exec) < processes {
+            assert!(begun.elapsed() < DEADLINE, "{script}: {} processes", marked(&of_exec));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(session);
+        until_marked(&of_exec, false).await;
+    }
     assert!(marked(&mark) > 0);
     engine.stop(id, StopOptions::default()).await.unwrap();
     until_exited(&engine, id).await;
@@ -193,11 +203,68 @@ async fn two_arks_on_one_daemon_do_not_see_each_other() {
 async fn a_daemon_that_is_not_there_is_unavailable_and_not_empty() {
     let place = tempfile::tempdir().unwrap();
     let socket = place.path().join("no.sock");
-    let options = ark_engine::DockerOptions { socket, ..ark_engine::DockerOptions::default() };
+    let options = DockerOptions { socket, ..DockerOptions::default() };
     let engine = ark_engine::DockerEngine::new(place.path(), options).unwrap();
     let error = engine.list().await.unwrap_err();
     assert!(matches!(error, EngineError::Unavailable { .. }), "{error:?}");
     assert!(error.to_string().contains("no.sock"), "{error}");
+}
+
+/// The address ranges of this Ark's networks, by environment.
+fn subnets(fixture: &DockerFixture) -> Vec<String> {
+    let cluster = std::fs::read_to_string(fixture.place().join("docker/cluster")).unwrap();
+    let script = format!(
+        "docker network ls -q --filter label=ark.cluster={cluster} | xargs -r docker network \
+         inspect --format '{{{{range .IPAM.Config}}}}{{{{.Subnet}}}}{{{{end}}}}'"
+    );
+    let host = format!("unix://{}", fixture.socket.display());
+    let output = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .env("DOCKER_HOST", host)
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+/// Runs something short in each of so many environments, all at once.
+async fn in_environments(fixture: &DockerFixture, count: usize) {
+    let engine = fixture.engine();
+    let spec =
+        |n| StartSpec { env: format!("env-{n}").parse().unwrap(), ..fixture.spec(&shell("true")) };
+    let specs: Vec<StartSpec> = (0..count).map(spec).collect();
+    let started = futures::future::join_all(specs.iter().map(|spec| engine.start(spec))).await;
+    assert!(started.iter().all(Result::is_ok), "{started:?}");
+    for spec in &specs {
+        assert_eq!(until_exited(&engine, spec.id).await.code, Some(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forty_environments_of_two_arks_have_networks_of_their_own() {
+    let test = "forty_environments_of_two_arks_have_networks_of_their_own";
+    let socket = match daemon() {
+        Ok(socket) => socket,
+        Err(reason) => return skip(test, reason),
+    };
+    // A range with hardly more room than is needed: both want the same ones now and then.
+    let with = |pool: &str| {
+        let addresses = pool.parse().unwrap();
+        DockerFixture::with(socket, DockerOptions { addresses, ..DockerOptions::default() })
+    };
+    let both = [with("base=10.211.0.0/20,size=26"), with("base=10.211.0.0/20,size=26")];
+    futures::future::join_all(both.iter().map(|fixture| in_environments(fixture, 20))).await;
+    let mut all: Vec<String> = both.iter().flat_map(subnets).collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 40, "{all:?}");
+    assert!(all.iter().all(|one| one.starts_with("10.211.") && one.ends_with("/26")), "{all:?}");
+    // When the range is full the daemon chooses, as it did before.
+    let small = with("base=10.212.0.0/28,size=29");
+    in_environments(&small, 3).await;
+    let (mut own, other): (Vec<String>, Vec<String>) =
+        subnets(&small).into_iter().partition(|one| one.starts_with("10.212."));
+    own.sort();
+    assert_eq!((own.len(), other.len()), (2, 1), "{own:?} {other:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

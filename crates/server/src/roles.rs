@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ark_engine::{
-    DockerEngine, DockerOptions, Engine, EngineError, HostEngines, ProcessEngine, StopOptions,
-};
+use ark_engine::{DockerEngine, DockerOptions, Engine, HostEngines, ProcessEngine, StopOptions};
 use ark_model::api::ShutdownRequest;
 use ark_model::event::{EventKind, NewEvent};
 use ark_store::{Blobs, Keyring, Store, StoreError};
@@ -147,7 +145,7 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
     let keyring = data_dir::keyring(&store, &data_dir).await?;
     let blobs = Blobs::open(&data_dir)?;
     let shim = vec![OsString::from(&options.exe), OsString::from("shim")];
-    let engine: Arc<dyn Engine> = Arc::new(engines(&data_dir, shim).map_err(ServerError::Engine)?);
+    let engine: Arc<dyn Engine> = Arc::new(engines(&data_dir, shim)?);
     let token_file = data_dir::admin_token(&store, &data_dir, now).await?;
 
     let listener = listen("API", options.api, "--api").await?;
@@ -407,6 +405,9 @@ impl Running {
     }
 }
 
+/// The variable that says where the networks of environments get their addresses.
+const DOCKER_ADDRESSES: &str = "ARK_DOCKER_ADDRESSES";
+
 /// The variable that lets workflows call addresses in the server's own neighbourhood.
 const HTTP_ALLOW: &str = "ARK_HTTP_INVOKE_ALLOW";
 
@@ -420,14 +421,18 @@ fn calls(keyring: &Keyring) -> Result<Calls, ServerError> {
 }
 
 /// Processes, and containers where a Docker engine answers.
-fn engines(data_dir: &Path, shim: Vec<OsString>) -> Result<HostEngines, EngineError> {
-    let processes = ProcessEngine::new(data_dir, shim)?;
+fn engines(data_dir: &Path, shim: Vec<OsString>) -> Result<HostEngines, ServerError> {
+    let processes = ProcessEngine::new(data_dir, shim).map_err(ServerError::Engine)?;
     let mut options = DockerOptions::default();
     let named = std::env::var("DOCKER_HOST").ok();
     if let Some(socket) = named.as_deref().and_then(|host| host.strip_prefix("unix://")) {
         options.socket = PathBuf::from(socket);
     }
-    let containers = DockerEngine::new(data_dir, options)?;
+    if let Ok(pool) = std::env::var(DOCKER_ADDRESSES) {
+        let wrong = |detail| ServerError::Setting { name: DOCKER_ADDRESSES, detail };
+        options.addresses = pool.parse().map_err(wrong)?;
+    }
+    let containers = DockerEngine::new(data_dir, options).map_err(ServerError::Engine)?;
     Ok(HostEngines::new(processes, containers, data_dir.join("docker").join("used")))
 }
 

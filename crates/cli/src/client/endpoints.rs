@@ -77,7 +77,14 @@ impl Client {
 
     /// Which of these images the server's engine has.
     pub(crate) async fn find_images(&self, images: Vec<String>) -> Result<ImagesFound, Failure> {
-        self.post("/v1/images/find", &ImagesFind { images }).await
+        self.post("/v1/images/find", &ImagesFind { images, keep: false }).await
+    }
+
+    /// Whether the server's engine has an image, which is then left alone by `ark gc` for a while.
+    pub(crate) async fn keep_image(&self, image: &str) -> Result<bool, Failure> {
+        let wanted = ImagesFind { images: vec![image.to_owned()], keep: true };
+        let found: ImagesFound = self.post("/v1/images/find", &wanted).await?;
+        Ok(found.present.contains_key(image))
     }
 
     /// Builds an image; `said` hears of each line. Answers the image's digest, or the builder's

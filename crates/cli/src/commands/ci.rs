@@ -112,7 +112,7 @@ async fn build_and_deploy(context: &Context, checkout: &Path, build_only: bool) 
         let all = image.apps.into_iter().map(|app| Ready { app, image: name.clone(), outcome });
         ready.extend(all);
     }
-    let mut worst = Exit::DONE;
+    let mut ended_first = Exit::DONE;
     for one in &ready {
         context.out.one(one, line)?;
         let Some((launch, definition)) = project.apps.get(&one.app) else { continue };
@@ -128,23 +128,40 @@ async fn build_and_deploy(context: &Context, checkout: &Path, build_only: bool) 
                 Ok(view) => view,
                 Err(failure) => {
                     context.out.failure(&failure);
-                    worst = failure.exit;
+                    ended_first = first(ended_first, failure.exit);
                     break;
                 }
             };
             let ended = follow(context, view, Ending::Data).await?;
             if ended != Exit::DONE {
-                worst = ended;
+                ended_first = first(ended_first, ended);
                 break;
             }
         }
     }
-    Ok(worst)
+    Ok(ended_first)
+}
+
+/// The exit code of what failed first counts.
+fn first(before: Exit, now: Exit) -> Exit {
+    if before == Exit::DONE { now } else { before }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_failed_first_counts() {
+        let (rolled_back, timed_out) = (Exit(3), Exit(4));
+        for (ends, expected) in [
+            (vec![], Exit::DONE),
+            (vec![Exit::DONE, rolled_back, timed_out], rolled_back),
+            (vec![timed_out, Exit::DONE, rolled_back], timed_out),
+        ] {
+            assert_eq!(ends.iter().copied().fold(Exit::DONE, first), expected, "{ends:?}");
+        }
+    }
 
     #[test]
     fn what_was_pushed_to_the_branch_is_found() {

@@ -1,5 +1,6 @@
 //! `ark import`: launch files from a Compose file. Needs no server.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::compose::{App, import};
@@ -80,11 +81,36 @@ fn file_of(folder: &Path, app: &App) -> PathBuf {
 /// Fails when somebody else's file stands there.
 fn differs(folder: &Path, app: &App) -> Result<(), Failure> {
     let path = file_of(folder, app);
-    match std::fs::read_to_string(&path) {
-        Ok(text) if text != app.launch => {
-            Err(Failure::usage(format!("{} is there already and differs", path.display()))
-                .remedy("look what would be written", "ark import COMPOSE.yml --dry-run"))
+    match std::fs::read(&path) {
+        Ok(bytes) if bytes == app.launch.as_bytes() => Ok(()),
+        Ok(_) => Err(Failure::usage(format!("{} is there already and differs", path.display()))
+            .remedy("look what would be written", "ark import COMPOSE.yml --dry-run")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Failure::file(&path, "read", &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_there_is_never_written_over_unread() {
+        let place = tempfile::tempdir().unwrap();
+        let app = App {
+            app: "web".parse().unwrap(),
+            launch: "{}\n".to_owned(),
+            image: None,
+            needs: Vec::new(),
+        };
+        let path = file_of(place.path(), &app);
+        assert!(differs(place.path(), &app).is_ok(), "nothing is there");
+        for (there, fine) in [(b"{}\n".as_slice(), true), (b"run: {}\n", false), (b"\xff", false)] {
+            std::fs::write(&path, there).unwrap();
+            assert_eq!(differs(place.path(), &app).is_ok(), fine, "{there:?}");
         }
-        _ => Ok(()),
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(differs(place.path(), &app).is_err(), "what cannot be read is there");
     }
 }

@@ -8,7 +8,7 @@ use super::yaml::Node;
 
 /// The check of a service's port, when its `healthcheck` says one.
 pub(super) fn check(service: &Map<String, Value>, port: u16, notes: &mut Notes) -> Option<Node> {
-    let health = service.get("healthcheck")?;
+    let health = service.get("healthcheck")?.as_object()?;
     if health.get("disable") == Some(&Value::Bool(true)) {
         return None;
     }
@@ -34,10 +34,11 @@ pub(super) fn check(service: &Map<String, Value>, port: u16, notes: &mut Notes) 
     let mut map =
         vec![("type".to_owned(), Node::text("http")), ("path".to_owned(), Node::text(path))];
     for key in ["interval", "timeout"] {
-        let time = health.get(key).and_then(Value::as_str).and_then(super::service::time);
+        let time = super::service::time(health, key, &format!("healthcheck.{key}"), notes);
         map.extend(time.map(|time| (key.to_owned(), Node::text(time))));
     }
-    if let Some(retries) = health.get("retries").and_then(Value::as_u64).filter(|n| *n > 0) {
+    let retries = super::service::count(health, "retries", "healthcheck.retries", notes);
+    if let Some(retries) = retries.filter(|n| *n > 0) {
         map.push(("failures".to_owned(), Node::plain(&retries)));
     }
     Some(Node::Map(map))

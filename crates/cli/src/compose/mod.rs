@@ -4,8 +4,11 @@
 //! Whatever stands in a Compose file is either taken over, named in the list, or begins with `x-`.
 
 mod health;
+mod interpolate;
 mod service;
 mod yaml;
+
+use std::collections::BTreeMap;
 
 use ark_model::AppName;
 use ark_model::definition::parse;
@@ -83,8 +86,13 @@ pub(crate) fn import(text: &str) -> Result<Imported, Failure> {
     let mut notes = Notes::default();
     top(&file, &mut notes);
     let mut apps = Vec::new();
+    let mut named: BTreeMap<AppName, &str> = BTreeMap::new();
     for (name, service) in services {
         let app = app_name(name)?;
+        if let Some(other) = named.insert(app.clone(), name) {
+            return Err(Failure::usage(format!("services {other} and {name} are both app {app}"))
+                .remedy("", "give one of them another name"));
+        }
         notes.place = format!("services.{name}");
         let empty = Map::new();
         let service = match service {
@@ -92,7 +100,8 @@ pub(crate) fn import(text: &str) -> Result<Imported, Failure> {
             Value::Object(service) => service,
             _ => return Err(Failure::usage(format!("services.{name} is no mapping"))),
         };
-        let made = service::launch(&app, service, services, &mut notes)?;
+        let service = interpolate::service(service, &mut notes);
+        let made = service::launch(&app, &service, services, &mut notes)?;
         check(&app, &made.launch)?;
         apps.push(App { app, launch: made.launch, image: made.image, needs: made.needs });
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ark_model::AppName;
 use serde_json::{Map, Value};
 
+use super::interpolate::interpolated;
 use super::yaml::{Node, file};
 use super::{Notes, app_name, health};
 use crate::failure::Failure;
@@ -43,9 +44,8 @@ pub(super) fn launch(
     put(&mut out, "expose", expose(service, &ports, notes));
     put(&mut out, "dependencies", list(&dependencies(service, all, notes)?));
     let deploy = service.get("deploy").and_then(Value::as_object).cloned().unwrap_or_default();
-    if let Some(count) =
-        deploy.get("replicas").or_else(|| service.get("scale")).and_then(Value::as_u64)
-    {
+    let replicas = count(&deploy, "replicas", "deploy.replicas", notes);
+    if let Some(count) = replicas.or_else(|| count(service, "scale", "scale", notes)) {
         let count = |key: &str| (key.to_owned(), Node::plain(&count));
         put(&mut out, "autoscaling", Node::Map(vec![count("min_count"), count("max_count")]));
     }
@@ -91,7 +91,7 @@ fn run(service: &Service, notes: &mut Notes) -> Entries {
     if let Some(signal) = service.get("stop_signal").and_then(Value::as_str) {
         put(&mut out, "stop_signal", Node::text(signal));
     }
-    if let Some(grace) = service.get("stop_grace_period").and_then(Value::as_str).and_then(time) {
+    if let Some(grace) = time(service, "stop_grace_period", "stop_grace_period", notes) {
         put(&mut out, "stop_grace", Node::text(grace));
     }
     if matches!(service.get("restart").and_then(Value::as_str), Some("no" | "on-failure"))
@@ -194,36 +194,16 @@ fn environment(service: &Service, notes: &mut Notes) -> (Vec<String>, BTreeMap<S
     (needs, defaults)
 }
 
-/// A value with `${NAME:-default}` put in; `None` where there is no default.
-fn interpolated(value: &str) -> Option<String> {
-    let mut out = String::new();
-    let mut rest = value;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            out.push('$');
-            rest = after;
-            continue;
-        }
-        let (inside, after) = rest.strip_prefix('{')?.split_once('}')?;
-        let (_, default) = inside.split_once(":-").or_else(|| inside.split_once('-'))?;
-        if default.contains('$') {
-            return None;
-        }
-        out.push_str(default);
-        rest = after;
-    }
-    out.push_str(rest);
-    Some(out)
-}
-
 fn resources(service: &Service, notes: &mut Notes) -> Entries {
     let at = |path: &str| service.get("deploy").and_then(|deploy| deploy.pointer(path));
     let mut out = Vec::new();
     let cpus = at("/resources/limits/cpus").or_else(|| service.get("cpus"));
-    if let Some(cpus) = cpus.map(scalar).and_then(|text| text.parse::<f64>().ok()) {
-        put(&mut out, "cpu", Node::plain(&cpus));
+    match cpus.map(scalar).map(|text| (text.trim().parse::<f64>(), text)) {
+        None => {}
+        Some((Ok(cpus), _)) => put(&mut out, "cpu", Node::plain(&cpus)),
+        Some((Err(_), text)) => {
+            notes.add("deploy.resources (cpu)", format!("`{text}` is no number of cores"));
+        }
     }
     let sizes = [
         ("max_mem", at("/resources/limits/memory").or_else(|| service.get("mem_limit"))),
@@ -353,7 +333,7 @@ fn dependencies(
 fn policy(service: &Service, deploy: &Service, notes: &mut Notes) -> Entries {
     let mut out = Vec::new();
     if let Some(update) = deploy.get("update_config").and_then(Value::as_object) {
-        let parallelism = update.get("parallelism").and_then(Value::as_u64);
+        let parallelism = count(update, "parallelism", "deploy.update_config.parallelism", notes);
         match update.get("order").and_then(Value::as_str) {
             Some("start-first") => {
                 put(&mut out, "strategy", Node::text("rolling"));
@@ -369,8 +349,7 @@ fn policy(service: &Service, deploy: &Service, notes: &mut Notes) -> Entries {
             }
         }
         for (key, name) in [("delay", "min_healthy_time"), ("monitor", "watch")] {
-            let time = update.get(key).and_then(Value::as_str).and_then(time);
-            if let Some(time) = time {
+            if let Some(time) = time(update, key, &format!("deploy.update_config.{key}"), notes) {
                 put(&mut out, name, Node::text(time));
             }
         }
@@ -385,8 +364,10 @@ fn policy(service: &Service, deploy: &Service, notes: &mut Notes) -> Entries {
             notes.add("deploy.update_config.max_failure_ratio", "the judge decides: docs/judge.md");
         }
     }
-    let begin = service.get("healthcheck").and_then(|health| health.get("start_period"));
-    if let Some(time) = begin.and_then(Value::as_str).and_then(time) {
+    let health = service.get("healthcheck").and_then(Value::as_object);
+    let begin =
+        health.and_then(|health| time(health, "start_period", "healthcheck.start_period", notes));
+    if let Some(time) = begin {
         put(&mut out, "ready_timeout", Node::text(time));
     }
     for key in deploy.keys() {
@@ -407,14 +388,28 @@ fn policy(service: &Service, deploy: &Service, notes: &mut Notes) -> Entries {
     out
 }
 
-/// `1m30s`, as launch files write it too; `None` for what is no length.
-pub(super) fn time(text: &str) -> Option<String> {
-    let text = text.trim();
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || b"hms".contains(&b));
-    (plain
-        && text.bytes().next().is_some_and(|b| b.is_ascii_digit())
-        && !text.ends_with(|c: char| c.is_ascii_digit()))
-    .then(|| text.to_owned())
+/// `1m30s`, as launch files write it too. What is no such length is noted at `place`.
+pub(super) fn time(map: &Service, key: &str, place: &str, notes: &mut Notes) -> Option<String> {
+    let text = scalar(map.get(key).filter(|value| !value.is_null())?);
+    let plain = text.trim().bytes().all(|b| b.is_ascii_digit() || b"hms".contains(&b));
+    let length = plain
+        && text.trim().bytes().next().is_some_and(|b| b.is_ascii_digit())
+        && !text.trim().ends_with(|c: char| c.is_ascii_digit());
+    if length {
+        return Some(text.trim().to_owned());
+    }
+    notes.add(place, format!("`{text}` is no length of time such as 1m30s"));
+    None
+}
+
+/// A number that may stand there as text. What is none is noted at `place`.
+pub(super) fn count(map: &Service, key: &str, place: &str, notes: &mut Notes) -> Option<u64> {
+    let text = scalar(map.get(key).filter(|value| !value.is_null())?);
+    let number = text.trim().parse();
+    if number.is_err() {
+        notes.add(place, format!("`{text}` is no number"));
+    }
+    number.ok()
 }
 
 fn volumes(service: &Service, notes: &mut Notes) -> Node {

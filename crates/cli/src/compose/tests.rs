@@ -57,6 +57,14 @@ fn what_has_an_equivalent_is_taken_over() {
              stop_grace: \"1m30s\"\n",
         ),
         (
+            "ports: [\"${PORT:-8080}:${INNER:-81}\", \"${ANY}:82\"]\nstop_grace_period: \"${G-5s}\"",
+            "run:\n  stop_grace: \"5s\"\nexpose:\n- name: default\n  port: 81\n- name: port-82\n  port: 82\n",
+        ),
+        (
+            "entrypoint: [sh, -c, \"echo $$HOME\"]\ndeploy: {replicas: \"${N:-3}\"}",
+            "run:\n  command: [sh, \"-c\", \"echo $HOME\"]\nautoscaling:\n  min_count: 3\n  max_count: 3\n",
+        ),
+        (
             "build: {context: ., dockerfile: web.Dockerfile}",
             "build:\n  docker:\n    file: web.Dockerfile\n",
         ),
@@ -88,6 +96,22 @@ fn what_has_none_is_named() {
         ("deploy: {update_config: {parallelism: 1}}", vec!["deploy.update_config.order"]),
         ("deploy: {placement: {}}", vec!["deploy.placement"]),
         ("what: is this", vec!["what"]),
+        ("stop_grace_period: soon", vec!["stop_grace_period"]),
+        ("stop_grace_period: 1.5s", vec!["stop_grace_period"]),
+        ("scale: many", vec!["scale"]),
+        ("cpus: half", vec!["deploy.resources (cpu)"]),
+        (
+            "deploy: {update_config: {order: start-first, delay: 10, parallelism: x}}",
+            vec!["deploy.update_config.delay", "deploy.update_config.parallelism"],
+        ),
+        (
+            "ports: [80]\nhealthcheck: {test: \"curl http://localhost/\", interval: often, retries: few, \
+             start_period: later}",
+            vec!["healthcheck.interval", "healthcheck.retries", "healthcheck.start_period"],
+        ),
+        ("entrypoint: [sh, \"${PROGRAM}\"]", vec!["entrypoint"]),
+        ("stop_signal: $SIGNAL", vec!["stop_signal"]),
+        ("ports: [\"80:${INNER}\"]", vec!["ports"]),
     ] {
         let (_, left_out) = imported(service);
         let keys: Vec<String> = keys.into_iter().map(|key| format!("services.web.{key}")).collect();
@@ -113,6 +137,10 @@ fn a_whole_file() {
     assert_eq!(apps, ["web-app", "worker"]);
     let keys: Vec<&str> = made.left_out.iter().map(|one| one.key.as_str()).collect();
     assert_eq!(keys, ["networks", "secrets"]);
+    let made = import("services: {web: {image: \"web:${TAG:-7}\"}}").unwrap();
+    assert_eq!(made.apps[0].image.as_deref(), Some("web:7"));
+    let twice = import("services: {web_1: {image: a}, web-1: {image: b}}").unwrap_err();
+    assert!(twice.headline.contains("web_1") && twice.headline.contains("web-1"), "{twice:?}");
     for bad in ["", "services: [a]", "a: b", "services: {\"a b\": {}}", "services: {a: [b]}", "{"] {
         assert_eq!(import(bad).unwrap_err().exit.0, 2, "{bad}");
     }

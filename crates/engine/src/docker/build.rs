@@ -10,7 +10,7 @@ use ark_model::artifact::ManifestNode;
 use bollard::models::BuildInfo;
 use bollard::query_parameters::{
     BuildImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
-    RemoveImageOptionsBuilder,
+    RemoveImageOptionsBuilder, TagImageOptionsBuilder,
 };
 use bytes::Bytes;
 use futures::StreamExt;
@@ -55,7 +55,10 @@ impl Inner {
         }
         // One at a time: two of one name must not both find that it is free.
         let building = Arc::clone(&self.building).lock_owned().await;
-        if self.image(&spec.image).await?.is_some() {
+        let here = self.image(&spec.image).await?.is_some();
+        let sent = self.goes_to_a_registry(&spec.image);
+        // One that was built and could not be sent is sent.
+        if (here && !sent) || (sent && self.digest(&spec.image).await?.is_some()) {
             return Err(EngineError::ImageExists(spec.image));
         }
         let docker = self.connection.get().await?.clone();
@@ -71,8 +74,13 @@ impl Inner {
         let (lines, receiver) = mpsc::channel::<Result<Built, EngineError>>(PIECES);
         let driver = tokio::spawn(async move {
             let _building = building;
-            let body = bollard::body_try_stream(context(spec));
-            let mut said = docker.build_image(options, None, Some(body));
+            let mut said = match here {
+                true => stream::empty().boxed(),
+                false => {
+                    let body = bollard::body_try_stream(context(spec));
+                    docker.build_image(options, None, Some(body)).boxed()
+                }
+            };
             loop {
                 let next = tokio::select! {
                     next = tokio::time::timeout(SILENCE, said.next()) => next,
@@ -95,7 +103,18 @@ impl Inner {
                 let _ = lines.send(Ok(built)).await;
                 return;
             }
-            let end = match inner.image(&image).await {
+            if sent {
+                let _ = lines.send(Ok(Built::Line(format!("sending {image}")))).await;
+                let pushed = tokio::select! {
+                    pushed = inner.push(&image) => pushed,
+                    () = lines.closed() => return,
+                };
+                if let Err(reason) = pushed {
+                    let _ = lines.send(Ok(Built::Failed(reason))).await;
+                    return;
+                }
+            }
+            let end = match inner.digest(&image).await {
                 Ok(Some(digest)) => Ok(Built::Done(digest)),
                 Ok(None) => Ok(Built::Failed("the builder ended without an image".to_owned())),
                 Err(error) => Err(error),
@@ -131,10 +150,13 @@ impl Inner {
         let mut removed = 0;
         for image in images.into_iter().take(REMOVED_MAX) {
             let named = image.repo_tags.iter().any(|tag| keep.contains(tag));
+            let digests = image.repo_digests.iter().filter_map(|one| one.split_once('@'));
             if named
+                || digests.into_iter().any(|(_, digest)| keep.contains(digest))
                 || keep.contains(&image.id)
                 || used.contains(&image.id)
                 || image.created > newest
+                || self.tagged(&image.id).await?.is_some_and(|at| at > newest)
             {
                 continue;
             }
@@ -157,6 +179,34 @@ impl Inner {
             removed += u64::from(gone);
         }
         Ok(removed)
+    }
+}
+
+impl Inner {
+    /// When an image was last given a name, in seconds since 1970: a builder that has nothing to do
+    /// names an old image anew.
+    async fn tagged(&self, id: &str) -> Result<Option<i64>, EngineError> {
+        let docker = self.connection.get().await?;
+        match docker.inspect_image(id).await {
+            Ok(image) => {
+                let at = image.metadata.and_then(|metadata| metadata.last_tag_time);
+                Ok(at.and_then(|at| at.parse::<Timestamp>().ok()).map(Timestamp::as_second))
+            }
+            Err(error) if connection::status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(unavailable("look at an image", error)),
+        }
+    }
+
+    /// See [`crate::Engine::keep_image`]: the name that it has is given to it again.
+    pub(super) async fn keep_image(&self, reference: &str) -> Result<bool, EngineError> {
+        let docker = self.connection.get().await?;
+        let Some((name, tag)) = reference.rsplit_once(':') else { return Ok(false) };
+        let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
+        match docker.tag_image(reference, Some(options)).await {
+            Ok(()) => Ok(true),
+            Err(error) if connection::status(&error) == Some(404) => Ok(false),
+            Err(error) => Err(unavailable("name an image", error)),
+        }
     }
 }
 

@@ -16,8 +16,6 @@ use crate::engine::EngineError;
 
 /// How long after a lost connection the daemon is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often everything is looked at without an event.
-const LOOK: Duration = Duration::from_secs(30);
 
 /// Runs until the engine object is dropped.
 pub(super) async fn follow(engine: Weak<Inner>) {
@@ -45,7 +43,7 @@ impl Inner {
         let options = EventsOptionsBuilder::default().filters(&filters).build();
         let mut events = std::pin::pin!(docker.events(Some(options)));
         self.take_up().await?;
-        let mut look = tokio::time::interval(LOOK);
+        let mut look = tokio::time::interval(self.options.look_every);
         loop {
             tokio::select! {
                 event = events.next() => {

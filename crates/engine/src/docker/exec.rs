@@ -11,8 +11,8 @@ use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::ExecInspectResponse;
 use futures::{FutureExt, StreamExt};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, getpgid};
 use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 
 use super::{Inner, connection, container_name, refused, unavailable};
@@ -103,15 +103,21 @@ async fn look(docker: &Docker, exec: &str) -> Result<ExecInspectResponse, Engine
     docker.inspect_exec(exec).await.map_err(|e| unavailable("look at a command", e))
 }
 
-/// Ends the command when it is dropped.
+/// Ends the command, and what it started in its process group, when it is dropped.
 struct Leash(Option<ProcessIdentity>);
 
 impl Drop for Leash {
     fn drop(&mut self) {
         let Some(process) = self.0 else { return };
-        if host::identity(process.pid) == Some(process) {
-            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        if host::identity(process.pid) != Some(process) {
+            return;
         }
+        let pid = Pid::from_raw(process.pid);
+        // The daemon gives each command a group of its own; another group would be somebody else's.
+        let _ = match getpgid(Some(pid)) {
+            Ok(group) if group == pid => killpg(pid, Signal::SIGKILL),
+            _ => kill(pid, Signal::SIGKILL),
+        };
     }
 }
 

@@ -3,7 +3,7 @@
 //! over the same place (`events::follow`): a start without a container stands in a file, a
 //! container that was created and not started is started.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use ark_model::ids::InstanceId;
 use ark_model::instance::StartFailure;
@@ -21,6 +21,20 @@ enum Created {
     Now,
     Before,
     NoImage,
+    /// It can never be made: the record of its start says why.
+    Never,
+}
+
+/// Gives up a start's place among those that go on.
+struct Going {
+    inner: Arc<Inner>,
+    id: InstanceId,
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        self.inner.going.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
 }
 
 impl Inner {
@@ -34,6 +48,10 @@ impl Inner {
         }
         match self.create(spec).await? {
             Created::Before => return Ok(()),
+            Created::Never => {
+                self.changed();
+                return Ok(());
+            }
             Created::Now => {}
             Created::NoImage => {
                 let (reference, digest) = image_of(spec);
@@ -47,10 +65,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Does what is left to do of a start, in the background.
+    /// Does what is left to do of a start, in the background, unless that goes on already.
     pub(super) fn go_on(self: &Arc<Self>, id: InstanceId) {
+        if !self.going.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+            return;
+        }
         let inner = Arc::clone(self);
+        let going = Going { inner: Arc::clone(self), id };
         tokio::spawn(async move {
+            let _going = going;
             if let Err(error) = inner.prepare_and_launch(id).await {
                 tracing::warn!(instance = %id, %error, "an instance is not started yet");
             }
@@ -59,17 +82,20 @@ impl Inner {
     }
 
     async fn prepare_and_launch(&self, id: InstanceId) -> Result<(), EngineError> {
-        if let Some(spec) = self.place.pending(id).and_then(|pending| pending.spec(id)) {
+        let waiting = || self.place.pending(id).and_then(|pending| pending.spec(id));
+        if let Some(spec) = waiting() {
             let pulled = self.pull(&spec).await;
             let _held = self.hold(id).await;
-            if self.place.stop(id).is_some() {
+            // It may have been stopped, and removed, meanwhile: the record says so, not this task.
+            let Some(spec) = waiting().filter(|_| self.place.stop(id).is_none()) else {
                 return Ok(());
-            }
+            };
             match (pulled, self.create(&spec).await?) {
                 (_, Created::Now | Created::Before) => {
                     let dropped = self.place.drop_pending(id);
                     dropped.map_err(|e| unavailable("delete a pending start", e))?;
                 }
+                (_, Created::Never) => return Ok(()),
                 (pulled, Created::NoImage) => {
                     let detail = pulled.err().unwrap_or_else(|| "it cannot be had".to_owned());
                     return self.fail(id, StartFailure::ArtifactMissing { detail });
@@ -117,7 +143,7 @@ impl Inner {
     async fn create(&self, spec: &StartSpec) -> Result<Created, EngineError> {
         let (reference, digest) = image_of(spec);
         let docker = self.connection.get().await?;
-        let Some(image) = self.image(digest.unwrap_or(reference)).await? else {
+        let Some(image) = self.have(reference, digest).await? else {
             // Perhaps there is a container all the same: its image was removed since.
             return match docker.inspect_container(&container_name(spec.id), None).await {
                 Ok(_) => Ok(Created::Before),
@@ -140,7 +166,7 @@ impl Inner {
                     let pending = Pending { stage: Stage::Failed(reason), ..pending };
                     let written = self.place.write_pending(spec.id, &pending);
                     written.map_err(|e| unavailable("record a failed start", e))?;
-                    Ok(Created::Before)
+                    Ok(Created::Never)
                 }
                 _ => Err(unavailable("create a container", error)),
             },
@@ -159,13 +185,25 @@ impl Inner {
 
     /// Fetches an image from its registry. The daemon's reason, when it cannot.
     async fn pull(&self, spec: &StartSpec) -> Result<(), String> {
-        let (reference, _) = image_of(spec);
-        let docker = self.connection.get().await.map_err(|e| e.to_string())?;
-        let options = CreateImageOptionsBuilder::default().from_image(reference).build();
-        let stream = docker.create_image(Some(options), None, None);
-        let whole = stream.try_for_each(|_| std::future::ready(Ok(())));
+        let (reference, digest) = image_of(spec);
+        let (names, credentials) = self.asked(reference, digest);
         let refused = |reason: String| format!("image {reference}: {reason}");
-        match tokio::time::timeout(self.options.pull_timeout, whole).await {
+        let docker = self.connection.get().await.map_err(|e| e.to_string())?;
+        let fetched = async {
+            let mut answer = Ok(());
+            for name in names {
+                let options = CreateImageOptionsBuilder::default().from_image(&name).build();
+                let stream = docker.create_image(Some(options), None, credentials.clone());
+                answer = stream.try_for_each(|_| std::future::ready(Ok(()))).await;
+                match &answer {
+                    // Not by this name: perhaps by the next.
+                    Err(error) if connection::status(error) == Some(404) => {}
+                    _ => break,
+                }
+            }
+            answer
+        };
+        match tokio::time::timeout(self.options.pull_timeout, fetched).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(refused(connection::words(&error))),
             Err(_) => Err(refused(format!("not fetched within {:?}", self.options.pull_timeout))),

@@ -20,8 +20,10 @@ mod logs;
 mod network;
 mod observe;
 mod place;
+mod registry;
 mod stats;
 mod stop;
+mod subnets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -39,13 +41,15 @@ use tokio::task::JoinHandle;
 use self::connection::Connection;
 use self::observe::Cache;
 use self::place::Place;
+pub use self::registry::{Registries, Registry};
+pub use self::subnets::AddressPool;
 use crate::engine::{
     ArtifactSource, BuildSpec, BuildStream, Capabilities, Enforcement, Engine, EngineError,
     EngineKind, ExecSession, ExecSpec, LogQuery, LogStream, StartSpec, Stats, StopOptions,
 };
 
 /// How a Docker engine is set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct DockerOptions {
     /// The daemon's socket: Docker's, or Podman's.
     pub socket: PathBuf,
@@ -59,6 +63,12 @@ pub struct DockerOptions {
     pub capabilities: Vec<String>,
     /// Whether an instance may write to its image's files. `/tmp` and `/run` it may always use.
     pub writable_root: bool,
+    /// Where the networks of environments get their addresses.
+    pub addresses: AddressPool,
+    /// Registries to fetch images from and to send built ones to.
+    pub registries: Registries,
+    /// How often everything is looked at without an event.
+    pub look_every: Duration,
 }
 
 impl Default for DockerOptions {
@@ -70,6 +80,9 @@ impl Default for DockerOptions {
             pull_timeout: Duration::from_secs(600),
             capabilities: vec!["NET_BIND_SERVICE".to_owned()],
             writable_root: false,
+            addresses: AddressPool::default(),
+            registries: Registries::default(),
+            look_every: Duration::from_secs(30),
         }
     }
 }
@@ -92,6 +105,8 @@ struct Inner {
     /// Instances that a task of this object prepares or stops at this moment: what is done to one
     /// instance is done by one at a time.
     busy: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Starts that a task of this object goes on with: one image is not fetched twice for one of them.
+    going: Mutex<BTreeSet<InstanceId>>,
     /// Held while a network is looked for and made.
     networks: tokio::sync::Mutex<()>,
     /// Shared while a container is made, whole while networks are removed: one that only a container
@@ -122,6 +137,7 @@ impl DockerEngine {
             cache: Cache::default(),
             changes: watch::Sender::new(0),
             busy: Mutex::default(),
+            going: Mutex::default(),
             networks: tokio::sync::Mutex::default(),
             joining: tokio::sync::RwLock::default(),
             seen,
@@ -212,7 +228,11 @@ impl Engine for DockerEngine {
     }
 
     async fn image_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
-        self.inner.image(reference).await
+        self.inner.digest(reference).await
+    }
+
+    async fn keep_image(&self, reference: &str) -> Result<bool, EngineError> {
+        self.inner.keep_image(reference).await
     }
 
     async fn build(&self, spec: BuildSpec) -> Result<BuildStream, EngineError> {

@@ -8,11 +8,16 @@ use std::sync::PoisonError;
 
 use ark_model::ids::EnvName;
 use ark_model::route::ContainerNetwork;
-use bollard::models::{Ipam, NetworkCreateRequest};
-use bollard::query_parameters::ListNetworksOptionsBuilder;
+use bollard::Docker;
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::query_parameters::{ListNetworksOptions, ListNetworksOptionsBuilder};
 
-use super::{Inner, config, connection, unavailable};
+use super::subnets::Subnet;
+use super::{Inner, config, connection, subnets, unavailable};
 use crate::engine::EngineError;
+
+/// How many address ranges are tried for one network.
+const TRIES_MAX: usize = 64;
 
 /// A network for a container.
 pub(super) struct Network {
@@ -35,19 +40,7 @@ impl Inner {
         };
         let mut found = look().await?;
         if found.is_none() {
-            let labels = [(config::CLUSTER, self.cluster.clone()), (config::ENV, env.to_string())];
-            let request = NetworkCreateRequest {
-                name: name.clone(),
-                driver: Some("bridge".to_owned()),
-                labels: Some(HashMap::from(labels.map(|(name, value)| (name.to_owned(), value)))),
-                ..NetworkCreateRequest::default()
-            };
-            match docker.create_network(request).await {
-                Ok(_) => {}
-                // Somebody was faster.
-                Err(error) if connection::status(&error) == Some(409) => {}
-                Err(error) => return Err(unavailable("make the environment's network", error)),
-            }
+            self.make_network(docker, &name, env).await?;
             found = look().await?;
         }
         let seen = found.and_then(|found| seen(found.ipam.as_ref()));
@@ -57,6 +50,50 @@ impl Inner {
             self.remember(all)?;
         }
         Ok(Network { name, seen })
+    }
+
+    /// Makes a network with addresses that nobody else has; with the daemon's own choice when there are
+    /// none left.
+    async fn make_network(
+        &self,
+        docker: &Docker,
+        name: &str,
+        env: &EnvName,
+    ) -> Result<(), EngineError> {
+        let all = docker.list_networks(None::<ListNetworksOptions>).await;
+        let mut taken = subnets::routed().await;
+        for network in all.map_err(|e| unavailable("list networks", e))? {
+            let pools = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+            let subnets = pools.iter().filter_map(|pool| pool.subnet.as_deref()?.parse().ok());
+            taken.extend::<Vec<Subnet>>(subnets.collect());
+        }
+        let labels = [(config::CLUSTER, self.cluster.clone()), (config::ENV, env.to_string())];
+        let labels = HashMap::from(labels.map(|(name, value)| (name.to_owned(), value)));
+        let mut free = self.options.addresses.free(name, &taken).take(TRIES_MAX);
+        loop {
+            let subnet = free.next();
+            let pool =
+                |subnet: String| IpamConfig { subnet: Some(subnet), ..IpamConfig::default() };
+            let request = NetworkCreateRequest {
+                name: name.to_owned(),
+                driver: Some("bridge".to_owned()),
+                labels: Some(labels.clone()),
+                ipam: subnet.map(|subnet| Ipam {
+                    config: Some(vec![pool(subnet.to_string())]),
+                    ..Ipam::default()
+                }),
+                ..NetworkCreateRequest::default()
+            };
+            match docker.create_network(request).await {
+                Ok(_) => return Ok(()),
+                // Somebody was faster: to the network, or to its addresses.
+                Err(error) if connection::status(&error) == Some(409) => return Ok(()),
+                Err(error) if subnet.is_some() && connection::words(&error).contains("overlap") => {
+                    tracing::debug!(%env, %error, "the addresses of a network are taken");
+                }
+                Err(error) => return Err(unavailable("make the environment's network", error)),
+            }
+        }
     }
 
     /// The networks as last seen.
@@ -116,8 +153,6 @@ fn seen(ipam: Option<&Ipam>) -> Option<ContainerNetwork> {
 
 #[cfg(test)]
 mod tests {
-    use bollard::models::IpamConfig;
-
     use super::*;
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod daemon;
+pub(crate) mod registry;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,12 +20,19 @@ pub(crate) struct DockerFixture {
     place: TempDir,
     pub(crate) socket: PathBuf,
     engine: Option<Arc<DockerEngine>>,
+    options: DockerOptions,
 }
 
 impl DockerFixture {
     pub(crate) fn new(socket: &Path) -> Self {
+        Self::with(socket, DockerOptions::default())
+    }
+
+    pub(crate) fn with(socket: &Path, options: DockerOptions) -> Self {
         let place = tempfile::tempdir().unwrap();
-        let mut fixture = Self { place, socket: socket.to_owned(), engine: None };
+        let socket = socket.to_owned();
+        let options = DockerOptions { socket: socket.clone(), ..options };
+        let mut fixture = Self { place, socket, engine: None, options };
         fixture.restart();
         fixture
     }
@@ -45,8 +53,7 @@ impl Fixture for DockerFixture {
 
     fn restart(&mut self) {
         self.engine = None;
-        let options = DockerOptions { socket: self.socket.clone(), ..DockerOptions::default() };
-        let engine = DockerEngine::new(self.place.path(), options).unwrap();
+        let engine = DockerEngine::new(self.place.path(), self.options.clone()).unwrap();
         self.engine = Some(Arc::new(engine));
     }
 

@@ -49,6 +49,9 @@ pub enum BuildEvent {
 pub struct ImagesFind {
     /// Names with tags.
     pub images: Vec<String>,
+    /// Whether they are about to be used: for `ark gc` they are then as young as if built now.
+    #[serde(default)]
+    pub keep: bool,
 }
 
 /// Which of them the engine has.

@@ -115,7 +115,15 @@ async fn find(
         let digest = asked.map_err(|_| {
             ApiError::new(ProblemCode::EngineFailed, "the engine did not answer in time")
         })??;
-        found.present.extend(digest.map(|digest| (image, digest)));
+        let Some(digest) = digest else { continue };
+        if wanted.keep {
+            let kept = tokio::time::timeout(LOOK_DEADLINE, state.engine.keep_image(&image)).await;
+            // One that is in its registry only is fetched from there.
+            kept.map_err(|_| {
+                ApiError::new(ProblemCode::EngineFailed, "the engine did not answer in time")
+            })??;
+        }
+        found.present.insert(image, digest);
     }
     Ok(Json(found))
 }
