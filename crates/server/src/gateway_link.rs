@@ -104,6 +104,8 @@ impl Routes {
         self.networks = networks;
         let all = asked || moved || self.all_due.is_none_or(|due| due <= now);
         if all {
+            // What was asked for is taken: should the read fail, all of it is still to be done.
+            self.all_due = None;
             let states = world.store.read(ReadTx::app_states).await?;
             let known: BTreeSet<AppKey> =
                 states.into_iter().map(|state| (state.env, state.app)).collect();
