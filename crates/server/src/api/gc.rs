@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ark_engine::EngineError;
-use ark_model::api::GcReport;
+use ark_model::api::{GcReport, ProblemCode};
 use ark_model::artifact::Artifact;
 use ark_model::environment::AppState;
 use ark_model::instance::EngineState;
@@ -15,6 +15,7 @@ use ark_planner::queue::rollback_targets;
 use ark_store::{BlobError, DeploymentFilter, ReadTx, WriteTx};
 use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::OwnedRwLockWriteGuard;
 
 use super::error::{ApiError, chain};
 use super::extract::Json;
@@ -41,6 +42,9 @@ const ROUNDS_MAX: usize = 1_000;
 const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long it may take to remove images.
 const IMAGES_DEADLINE: Duration = Duration::from_secs(120);
+/// How long it waits for a moment in which nobody relies on blobs, and how often it looks.
+const ALONE_DEADLINE: Duration = Duration::from_secs(10);
+const ALONE_AGAIN: Duration = Duration::from_millis(20);
 /// More releases than an app can have kept.
 const RELEASES_MAX: usize = 10_000;
 
@@ -51,7 +55,7 @@ pub(super) async fn collect(State(state): State<Shared>) -> Result<Json<GcReport
     report.instances += rounds(&state, move |tx| Ok(tx.prune_instances(old, AT_ONCE)?)).await?;
     engine_leftovers(&state).await?;
     // Nobody relies on a blob being here while this goes on; deployments wait for it.
-    let alone = state.blobs_in_use.clone().write_owned().await;
+    let alone = alone(&state).await?;
     for (env, app) in apps(&state).await? {
         let removed = state
             .store
@@ -68,13 +72,30 @@ pub(super) async fn collect(State(state): State<Shared>) -> Result<Json<GcReport
     let old = before(now, UPLOADS_KEPT);
     rounds(&state, move |tx| Ok(tx.prune_artifacts(old, AT_ONCE)?)).await?;
     blobs(&state, old, &mut report).await?;
-    report.images = images(&state).await?;
+    // What follows takes its time, and nobody waits for it.
     drop(alone);
+    report.images = images(&state).await?;
     let old = before(now, HISTORY_KEPT);
     rounds(&state, move |tx| Ok(tx.prune_events(old, AT_ONCE)?)).await?;
     rounds(&state, move |tx| Ok(tx.prune_answers(now, AT_ONCE)?)).await?;
     state.store.write::<_, ApiError, _>(move |tx| Ok(tx.prune_tokens(old)?)).await?;
     Ok(Json(report))
+}
+
+/// Waits until nobody relies on blobs that no record names yet. It asks again and again instead of
+/// standing in the queue: whoever comes after one that waits there would have to wait as well.
+async fn alone(state: &Shared) -> Result<OwnedRwLockWriteGuard<()>, ApiError> {
+    let until = tokio::time::Instant::now() + ALONE_DEADLINE;
+    loop {
+        if let Ok(alone) = state.blobs_in_use.clone().try_write_owned() {
+            return Ok(alone);
+        }
+        if tokio::time::Instant::now() >= until {
+            let detail = "files are being sent or deployments are being made all the time";
+            return Err(ApiError::new(ProblemCode::Busy, detail).remedy("repeat it", "ark gc"));
+        }
+        tokio::time::sleep(ALONE_AGAIN).await;
+    }
 }
 
 fn before(now: Timestamp, age: SignedDuration) -> Timestamp {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ark_engine::{BuildSpec, Built};
+use ark_engine::{BuildSpec, BuildStream, Built};
 use ark_model::api::{
     BuildEvent, BuildRequest, IMAGES_FIND_MAX, ImagesFind, ImagesFound, ProblemCode,
 };
@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
 use http::{HeaderValue, header};
+use jiff::Timestamp;
 
 use super::deployments::missing_blobs;
 use super::error::{ApiError, chain};
@@ -20,6 +21,11 @@ use super::intents::unknown_artifact;
 use super::operation::{Content, Operation, Shared, subschema};
 use crate::auth::Permission;
 
+/// How long a build waits for those before it.
+const QUEUE_DEADLINE: Duration = Duration::from_secs(10 * 60);
+/// How long one build may take. Together with the wait it is less than the time for which files that
+/// were sent are kept.
+const BUILD_DEADLINE: Duration = Duration::from_secs(45 * 60);
 /// How long the engine may take to look for an image.
 const LOOK_DEADLINE: Duration = Duration::from_secs(10);
 /// The longest name of an image, in bytes.
@@ -31,7 +37,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .about(
                 "The context is an artifact that was sent. Answers newline-delimited JSON: what the \
                  builder says as it says it; the last line is `built` or `failed`. A client that \
-                 leaves ends the build. One image is built at a time; others wait.",
+                 leaves ends the build. One image is built at a time, for at most 45 minutes; others \
+                 wait for at most ten.",
             )
             .needs(Permission::Deploy)
             .takes::<BuildRequest>()
@@ -57,15 +64,21 @@ async fn build(
 ) -> Result<Response, ApiError> {
     check(&request.image)?;
     let place = place(&state.streams, "streams")?;
-    // What was promised to be there is not deleted before it was read.
+    let (wanted, now) = (request.context, Timestamp::now());
     let blobs_stay = state.blobs_in_use.clone().read_owned().await;
-    let wanted = request.context;
+    // Recorded anew: its files are kept for as long as a build may take, and nobody has to wait for
+    // the builder to have read them.
     let record = state
         .store
-        .read::<_, ApiError, _>(move |tx| Ok(tx.artifact(&wanted)?))
-        .await?
-        .ok_or_else(|| unknown_artifact(&wanted.to_string()))?;
+        .write::<_, ApiError, _>(move |tx| {
+            let known = tx.artifact(&wanted)?;
+            let record = known.ok_or_else(|| unknown_artifact(&wanted.to_string()))?;
+            tx.put_artifact(&record.manifest, now)?;
+            Ok(record)
+        })
+        .await?;
     let missing = missing_blobs(&state, record.manifest.blobs()).await?;
+    drop(blobs_stay);
     if !missing.is_empty() {
         let detail = format!("{} files of the build's context were not sent", missing.len());
         return Err(ApiError::new(ProblemCode::ArtifactIncomplete, detail));
@@ -83,9 +96,15 @@ async fn build(
         dockerfile,
         image: request.image,
     };
-    let said = state.engine.build(spec).await?;
-    let lines = said.map(move |next| {
-        let _held = (&place, &blobs_stay);
+    let said = tokio::time::timeout(QUEUE_DEADLINE, state.engine.build(spec)).await;
+    let said = said.map_err(|_| {
+        ApiError::new(
+            ProblemCode::Busy,
+            "other images are being built; repeat it when they are done",
+        )
+    })??;
+    let lines = within(said, BUILD_DEADLINE).map(move |next| {
+        let _held = &place;
         let event = match next {
             Ok(Built::Line(text)) => BuildEvent::Log { text },
             Ok(Built::Done(digest)) => BuildEvent::Built { image: image.clone(), digest },
@@ -98,6 +117,22 @@ async fn build(
     });
     let ndjson = HeaderValue::from_static("application/x-ndjson");
     Ok(([(header::CONTENT_TYPE, ndjson)], Body::from_stream(lines)).into_response())
+}
+
+/// What the builder says, and that its time is over if that comes first; which ends the build.
+fn within(said: BuildStream, deadline: Duration) -> BuildStream {
+    let until = tokio::time::Instant::now() + deadline;
+    let bounded = futures::stream::unfold(Some(said), move |said| async move {
+        let mut said = said?;
+        match tokio::time::timeout_at(until, said.next()).await {
+            Ok(next) => next.map(|next| (next, Some(said))),
+            Err(_) => {
+                let reason = format!("it had not ended after {} minutes", deadline.as_secs() / 60);
+                Some((Ok(Built::Failed(reason)), None))
+            }
+        }
+    });
+    bounded.boxed()
 }
 
 async fn find(
@@ -144,6 +179,21 @@ fn check(image: &str) -> Result<(), ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_build_ends_by_its_deadline() {
+        let line = |n: u64| Ok(Built::Line(format!("step {n}")));
+        let slow = futures::stream::unfold(0, move |n| async move {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            Some((line(n), n + 1))
+        });
+        let said: Vec<_> = within(slow.boxed(), Duration::from_secs(150)).collect().await;
+        let said: Vec<String> = said.into_iter().map(|item| format!("{item:?}")).collect();
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said[1].contains("step 1") && said[2].contains("Failed"), "{said:?}");
+        let quick = futures::stream::iter([line(0), Ok(Built::Done("sha256:1".into()))]);
+        assert_eq!(within(quick.boxed(), Duration::from_secs(1)).count().await, 2);
+    }
 
     #[test]
     fn an_image_has_a_name_and_a_tag() {

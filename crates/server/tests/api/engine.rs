@@ -1,12 +1,12 @@
 //! An engine that runs nothing: it has logs to give, and its `exec` repeats its input.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use ark_engine::{
-    Capabilities, Enforcement, Engine, EngineError, EngineKind, ExecSession, ExecSpec, LogLine,
-    LogQuery, LogSource, LogStream, StartSpec, Stats, StopOptions,
+    BuildSpec, BuildStream, Built, Capabilities, Enforcement, Engine, EngineError, EngineKind,
+    ExecSession, ExecSpec, LogLine, LogQuery, LogSource, LogStream, StartSpec, Stats, StopOptions,
 };
 use ark_model::InstanceId;
 use ark_model::instance::ObservedInstance;
@@ -19,11 +19,25 @@ use tokio::sync::watch;
 pub(crate) struct TestEngine {
     kind: EngineKind,
     logs: Mutex<HashMap<InstanceId, watch::Sender<Vec<LogLine>>>>,
+    /// What it keeps.
+    pub(crate) instances: Mutex<Vec<ObservedInstance>>,
+    /// Whether builds may end.
+    pub(crate) builds_end: watch::Sender<bool>,
 }
 
 impl TestEngine {
     pub(crate) fn new(kind: EngineKind) -> Self {
-        Self { kind, logs: Mutex::default() }
+        Self {
+            kind,
+            logs: Mutex::default(),
+            instances: Mutex::default(),
+            builds_end: watch::Sender::new(false),
+        }
+    }
+
+    /// The instances it keeps.
+    pub(crate) fn kept(&self) -> BTreeSet<InstanceId> {
+        self.instances.lock().expect("see below").iter().map(|i| i.id).collect()
     }
 
     /// Lets an instance write a line.
@@ -61,12 +75,23 @@ impl Engine for TestEngine {
         Ok(())
     }
 
-    async fn remove(&self, _: InstanceId) -> Result<(), EngineError> {
+    async fn remove(&self, id: InstanceId) -> Result<(), EngineError> {
+        self.instances.lock().expect("no test panics while it holds this").retain(|i| i.id != id);
         Ok(())
     }
 
     async fn list(&self) -> Result<Vec<ObservedInstance>, EngineError> {
-        Ok(Vec::new())
+        Ok(self.instances.lock().expect("see above").clone())
+    }
+
+    async fn build(&self, _: BuildSpec) -> Result<BuildStream, EngineError> {
+        let mut may_end = self.builds_end.subscribe();
+        let begun = futures::stream::iter([Ok(Built::Line("it begins".to_owned()))]);
+        let done = futures::stream::once(async move {
+            let _ = may_end.wait_for(|end| *end).await;
+            Ok(Built::Done("sha256:1".to_owned()))
+        });
+        Ok(begun.chain(done).boxed())
     }
 
     async fn logs(&self, id: InstanceId, query: LogQuery) -> Result<LogStream, EngineError> {

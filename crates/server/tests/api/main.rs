@@ -5,6 +5,7 @@ mod console;
 mod deploying;
 mod engine;
 mod fixture;
+mod gc;
 mod lists;
 mod openapi;
 mod problems;
