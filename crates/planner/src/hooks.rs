@@ -71,6 +71,11 @@ pub fn concerns(d: &Deployment) -> bool {
     d.hooks.iter().any(|run| run.state.is_active() || run.state == HookState::Waiting)
 }
 
+/// When the time of a hook that has begun is over.
+pub fn due(run: &HookRun, now: Timestamp) -> Timestamp {
+    after(run.begun_at.unwrap_or(now), Duration::from_millis(run.timeout_ms))
+}
+
 /// Why a deployment fails by a hook.
 pub(crate) fn diagnosis(run: &HookRun) -> Diagnosis {
     Diagnosis::HookFailed {
@@ -231,8 +236,7 @@ impl Step<'_> {
     }
 
     fn due(&self) -> Timestamp {
-        let run = &self.plan.hooks[self.at];
-        after(run.begun_at.unwrap_or(self.now), Duration::from_millis(run.timeout_ms))
+        due(&self.plan.hooks[self.at], self.now)
     }
 
     fn go(&mut self, seen: &HookSeen) {

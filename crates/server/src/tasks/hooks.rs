@@ -4,6 +4,8 @@
 //!
 //! A command is an instance of the engine that no route and no count knows: its id stands in the
 //! deployment's record, and housekeeping leaves it alone as long as it is under way.
+//!
+//! Webhooks are asked beside the rounds: one that does not answer holds up nobody else.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,8 +19,9 @@ use ark_model::{Deployment, DeploymentId, DeploymentState, InstanceId, ReleaseNu
 use ark_planner::hooks::{self, HookAnswer, HookCall, HookPlan, HookSeen, STOP_GRACE, Stage};
 use ark_planner::time::{after, since};
 use ark_store::ReadTx;
-use futures::future::{Either, select};
-use futures::stream::{self, StreamExt};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, select};
+use futures::stream::{self, FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 
 use super::reconcile::ReleaseFacts;
@@ -31,8 +34,10 @@ use crate::world::{CONTROLLER_LEASE, World};
 const PARALLEL: usize = 8;
 /// How long the engine may take to say what runs.
 const LIST_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a webhook may take for one answer.
+/// How long a webhook may take for one answer; less when its hook's own time is over before.
 pub const ASK_DEADLINE: Duration = Duration::from_secs(10);
+/// Webhooks asked at the same time; others wait until one of them has answered.
+const ASKS_MAX: usize = 64;
 /// Two rounds are at least so far apart, however much is committed.
 const ROUND_MIN: Duration = Duration::from_millis(100);
 /// Rounds come at least this often.
@@ -45,9 +50,40 @@ pub(crate) fn instances(deployments: &[Deployment]) -> HashSet<InstanceId> {
     all.filter_map(|run| run.instance).collect()
 }
 
-/// The loop; it has no memory between rounds.
+/// One question to a webhook: the hook at this place of a deployment, asked for the n-th time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Asked {
+    deployment: DeploymentId,
+    at: usize,
+    attempt: u32,
+}
+
+impl Asked {
+    /// The question that the records say was asked last.
+    fn last(d: &Deployment) -> Option<Self> {
+        let at = d.hooks.iter().position(|run| run.state.is_active())?;
+        Some(Self { deployment: d.id, at, attempt: d.hooks[at].attempts })
+    }
+}
+
+/// What became of the question that was asked last.
+#[derive(Debug, Clone)]
+enum Heard {
+    /// There was none, or its answer was lost with a server's life.
+    Nothing,
+    /// It is not answered yet.
+    Waiting,
+    Answer(HookAnswer),
+}
+
+/// The loop. Its memory between rounds, questions that are not answered and answers that are not
+/// recorded, is worth a repetition of these questions and no more.
 #[derive(Debug, Default)]
-pub struct Hooks;
+pub struct Hooks {
+    asks: FuturesUnordered<BoxFuture<'static, (Asked, HookAnswer)>>,
+    waiting: HashSet<Asked>,
+    answers: HashMap<Asked, HookAnswer>,
+}
 
 impl Hooks {
     /// One round. Answers when the next is due if nothing changes before.
@@ -55,18 +91,23 @@ impl Hooks {
     /// # Errors
     /// When the store cannot be read, or another controller has taken over.
     pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
+        self.listen();
         let all = world.store.read(ReadTx::unfinished_deployments).await?;
         let due: Vec<Deployment> = all.into_iter().filter(hooks::concerns).collect();
         let idle = after(world.clock.now(), ROUND_MAX);
+        let current: HashSet<Asked> = due.iter().filter_map(Asked::last).collect();
+        self.answers.retain(|asked, _| current.contains(asked));
         if due.is_empty() {
             return Ok(idle);
         }
         let listed = list(world, &due).await;
-        let results: Vec<_> = stream::iter(due)
-            .map(|d| {
+        let room = self.asks.len() < ASKS_MAX;
+        let parts: Vec<_> = due.into_iter().map(|d| (self.heard(&d), d)).collect();
+        let results: Vec<_> = stream::iter(parts)
+            .map(|(heard, d)| {
                 let listed = listed.clone();
                 async move {
-                    let outcome = step(world, &d, listed.as_deref()).await;
+                    let outcome = step(world, &d, listed.as_deref(), heard, room).await;
                     (d, outcome)
                 }
             })
@@ -75,13 +116,63 @@ impl Hooks {
             .await;
         let mut wake = idle;
         for (d, outcome) in results {
+            let outcome = outcome.map(|Stepped { wake_at, ask }| {
+                if let Some(asked) = Asked::last(&d) {
+                    self.answers.remove(&asked);
+                }
+                if let Some((d, at)) = ask {
+                    self.ask(world, d, at);
+                }
+                wake_at
+            });
             let at = round::part(world.clock.now(), outcome, |error| {
                 tracing::warn!(env = %d.env, app = %d.app, error, "a hook could not be driven");
             })?;
             wake = at.map_or(wake, |at| wake.min(at));
         }
-        Ok(wake)
+        // The questions go out now, and some may be answered at once.
+        Ok(if self.listen() { world.clock.now() } else { wake })
     }
+
+    /// Takes in the answers that are there. Answers whether there were any.
+    fn listen(&mut self) -> bool {
+        let mut any = false;
+        while let Some(Some(answered)) = self.asks.next().now_or_never() {
+            self.answered(answered);
+            any = true;
+        }
+        any
+    }
+
+    fn answered(&mut self, (asked, answer): (Asked, HookAnswer)) {
+        self.waiting.remove(&asked);
+        self.answers.insert(asked, answer);
+    }
+
+    fn heard(&self, d: &Deployment) -> Heard {
+        let Some(asked) = Asked::last(d) else { return Heard::Nothing };
+        match self.answers.get(&asked) {
+            Some(answer) => Heard::Answer(answer.clone()),
+            None if self.waiting.contains(&asked) => Heard::Waiting,
+            None => Heard::Nothing,
+        }
+    }
+
+    /// Asks a webhook, beside the rounds.
+    fn ask(&mut self, world: &World, d: Deployment, at: usize) {
+        let asked = Asked { deployment: d.id, at, attempt: d.hooks[at].attempts };
+        let world = world.clone();
+        self.waiting.insert(asked);
+        let question = async move { (asked, ask(&world, &d, &d.hooks[at]).await) };
+        self.asks.push(question.boxed());
+    }
+}
+
+/// What follows from one deployment's step.
+struct Stepped {
+    wake_at: Option<Timestamp>,
+    /// The webhook to be asked: that of this deployment, at this place.
+    ask: Option<(Deployment, usize)>,
 }
 
 type Listed = Arc<HashMap<InstanceId, EngineState>>;
@@ -100,42 +191,45 @@ async fn list(world: &World, due: &[Deployment]) -> Option<Listed> {
     }
 }
 
-/// The next step of one deployment's hooks: see, plan, record, do; and, when a webhook was asked,
-/// record its answer.
+/// The next step of one deployment's hooks: see, plan, record, do. `room` says whether one more
+/// webhook may be asked.
 async fn step(
     world: &World,
     d: &Deployment,
     listed: Option<&HashMap<InstanceId, EngineState>>,
-) -> Result<Option<Timestamp>, TaskError> {
-    let seen = see(world, d, listed).await;
+    heard: Heard,
+    room: bool,
+) -> Result<Stepped, TaskError> {
+    let waiting = matches!(heard, Heard::Waiting);
+    let seen = match heard {
+        Heard::Answer(answer) => HookSeen::Answer(answer),
+        Heard::Nothing | Heard::Waiting => see(world, d, listed).await,
+    };
     let plan = hooks::plan(d, &seen, world.ids.instance(), world.clock.now());
     let (call, wake_at) = (plan.call, plan.wake_at);
+    if matches!(call, Some(HookCall::Ask(_))) && (waiting || !room) {
+        // The next answer brings about the next round.
+        return Ok(Stepped { wake_at: None, ask: None });
+    }
     let hooks = plan.hooks.clone();
     record(world, d, plan).await?;
     let d = Deployment { hooks, ..d.clone() };
+    let mut ask = None;
     match call {
-        None => Ok(wake_at),
+        None => {}
         Some(HookCall::Start(at)) => {
             if let Err(error) = start(world, &d, &d.hooks[at]).await {
                 tracing::warn!(env = %d.env, app = %d.app, hook = %d.hooks[at].name, %error, "a hook could not be started yet");
             }
-            Ok(wake_at)
         }
         Some(HookCall::Stop(at)) => {
             if let Err(error) = stop(world, &d, &d.hooks[at]).await {
                 tracing::warn!(env = %d.env, app = %d.app, %error, "a hook could not be stopped yet");
             }
-            Ok(wake_at)
         }
-        Some(HookCall::Ask(at)) => {
-            let answer = ask(world, &d, &d.hooks[at]).await;
-            let seen = HookSeen::Answer(answer);
-            let plan = hooks::plan(&d, &seen, world.ids.instance(), world.clock.now());
-            let wake_at = plan.wake_at;
-            record(world, &d, plan).await?;
-            Ok(wake_at)
-        }
+        Some(HookCall::Ask(at)) => ask = Some((d, at)),
     }
+    Ok(Stepped { wake_at, ask })
 }
 
 async fn see(
@@ -280,18 +374,20 @@ async fn ask(world: &World, d: &Deployment, run: &HookRun) -> HookAnswer {
             Err(why) => return HookAnswer::Failed(why),
         },
     };
+    let now = world.clock.now();
+    let limit = since(now, hooks::due(run, now)).min(ASK_DEADLINE);
     let question = Question {
         url: url.clone(),
         token,
         key: run.key(d.id),
         body: body(d, run),
-        deadline: ASK_DEADLINE,
+        deadline: limit,
     };
-    let deadline = world.clock.sleep_until(after(world.clock.now(), ASK_DEADLINE));
+    let deadline = world.clock.sleep_until(after(now, limit));
     match select(Box::pin(world.webhooks.ask(question)), deadline).await {
         Either::Left((Ok(reply), _)) => answer_of(&reply),
         Either::Left((Err(why), _)) => HookAnswer::Unclear(why),
-        Either::Right(_) => HookAnswer::Unclear(format!("no answer within {ASK_DEADLINE:?}")),
+        Either::Right(_) => HookAnswer::Unclear("no answer in time".to_owned()),
     }
 }
 
@@ -325,7 +421,7 @@ fn body(d: &Deployment, run: &HookRun) -> serde_json::Value {
 
 /// Runs rounds until another controller takes over.
 pub async fn run(world: World) -> TaskError {
-    let mut loop_ = Hooks;
+    let mut loop_ = Hooks::default();
     let mut commits = world.store.commits();
     let mut engine = world.engine.changes();
     loop {
@@ -338,6 +434,7 @@ pub async fn run(world: World) -> TaskError {
             () = world.clock.sleep_until(next) => {}
             changed = commits.changed() => { if changed.is_err() { return TaskError::Store(ark_store::StoreError::Closed); } }
             Ok(()) = engine.changed() => {}
+            Some(answered) = loop_.asks.next(), if !loop_.asks.is_empty() => loop_.answered(answered),
         }
     }
 }

@@ -247,7 +247,7 @@ impl Simulation {
                 }
             }),
             hooks: Box::pin(async move {
-                let mut hooks = HooksLoop;
+                let mut hooks = HooksLoop::default();
                 loop {
                     let next = match hooks.round(&w4).await {
                         Ok(next) => next,

@@ -8,6 +8,7 @@
 mod chance;
 mod clock;
 mod driver;
+mod loops;
 mod runner;
 mod universe;
 

@@ -42,6 +42,8 @@ pub(crate) enum Behaviour {
     HookEnds(i32),
     /// A hook that never ends, nor when asked to.
     HookHangs,
+    /// A job: ends by itself with this code.
+    JobEnds(i32),
 }
 
 /// What runs or asks hooks, and what they did.
@@ -151,12 +153,21 @@ impl Universe {
         self.now = now;
         let ids: Vec<InstanceId> = self.instances.keys().copied().collect();
         for id in ids {
+            let of = |u: &Self| u.instances.get(&id).map(|i| std::mem::discriminant(&i.state));
+            let before = of(self);
             self.live(id);
+            if of(self) != before {
+                self.tell();
+            }
         }
         self.probe();
         self.finish_requests();
         self.drain_deadlines();
         self.admit();
+    }
+
+    /// The engine says that something has changed.
+    fn tell(&self) {
         self.version.send_modify(|v| *v += 1);
     }
 
@@ -191,6 +202,10 @@ impl Universe {
                 }
                 self.cover(if code == 0 { "hook ended well" } else { "hook failed" });
             }
+            (EngineState::Running { .. }, Behaviour::JobEnds(code)) if now >= i.ready_at => {
+                i.state = exit(code, false);
+                self.cover("job ended by itself");
+            }
             (EngineState::Stopping { .. }, _) if i.ends_at.is_some_and(|at| now >= at) => {
                 i.state = exit(0, true);
             }
@@ -218,7 +233,8 @@ impl Universe {
                 | Behaviour::NeverReady
                 | Behaviour::CannotStart
                 | Behaviour::HookEnds(_)
-                | Behaviour::HookHangs => false,
+                | Behaviour::HookHangs
+                | Behaviour::JobEnds(_) => false,
             }
     }
 
@@ -502,6 +518,7 @@ impl Universe {
                 Exit { code: None, signal: Some(9), out_of_memory: false, requested: false, at };
             i.state = EngineState::Exited { exit };
             self.lost.push((at, i.env.clone(), i.app.clone()));
+            self.tell();
         }
         if self.hooks.keys.contains_key(&id) {
             self.cover("hook killed");
@@ -709,6 +726,7 @@ impl Engine for SimEngine {
             ends_at: None,
         };
         u.instances.insert(spec.id, instance);
+        u.tell();
         Ok(())
     }
 
@@ -732,6 +750,7 @@ impl Engine for SimEngine {
             i.state = EngineState::Stopping { since: now };
             i.ends_at = Some(now + wait);
         }
+        u.tell();
         Ok(())
     }
 
@@ -740,12 +759,14 @@ impl Engine for SimEngine {
         let mut u = self.universe.lock().unwrap();
         u.instances.remove(&id);
         u.removed.insert(id);
+        u.tell();
         Ok(())
     }
 
     async fn list(&self) -> Result<Vec<ObservedInstance>, EngineError> {
         self.moment().await?;
-        let u = self.universe.lock().unwrap();
+        let mut u = self.universe.lock().unwrap();
+        u.cover("engine asked what runs");
         let observed = |(id, i): (&InstanceId, &SimInstance)| ObservedInstance {
             id: *id,
             env: i.env.clone(),
