@@ -33,6 +33,8 @@ const PARALLEL: usize = 8;
 const LIST_DEADLINE: Duration = Duration::from_secs(10);
 /// Events read at once; more are taken as a reason to look at all.
 const EVENTS_MAX: usize = 1_000;
+/// Commits that say nothing of an app are looked through this often.
+const SETTLE: Duration = Duration::from_millis(20);
 /// Definitions kept in memory; they never change, so forgetting them all costs only time.
 const FACTS_MAX: usize = 20_000;
 
@@ -203,14 +205,17 @@ impl Deployments {
     }
 }
 
-/// Runs rounds until another controller takes over: after each, waits for a timer, a commit, or a
-/// change that the engine or the gateway reported.
+/// Runs rounds until another controller takes over: after each, waits for a timer, for something that
+/// was said of an app (every change of a wish is an event), or for a change that the engine or the
+/// gateway reported. Most commits are steps of workflows and reports of the gateway: no reason to ask
+/// the engine what runs.
 pub async fn run(world: World) -> TaskError {
     let mut loop_ = Deployments::default();
     let mut commits = world.store.commits();
     let mut engine = world.engine.changes();
     let mut gateway = world.observations.changes();
     loop {
+        commits.mark_unchanged();
         let outcome = loop_.round(&world).await;
         let Ok(next) = round::whole(world.clock.now(), outcome, "deployments") else {
             return TaskError::Fenced;
@@ -220,11 +225,22 @@ pub async fn run(world: World) -> TaskError {
             tokio::task::yield_now().await;
             continue;
         }
-        tokio::select! {
-            () = world.clock.sleep_until(next) => {}
-            changed = commits.changed() => { if changed.is_err() { return TaskError::Store(StoreError::Closed); } }
-            Ok(()) = engine.changed() => {}
-            Ok(()) = gateway.changed() => {}
+        loop {
+            tokio::select! {
+                () = world.clock.sleep_until(next) => break,
+                Ok(()) = engine.changed() => break,
+                Ok(()) = gateway.changed() => break,
+                changed = commits.changed() => {
+                    if changed.is_err() {
+                        return TaskError::Store(StoreError::Closed);
+                    }
+                    let latest = world.store.read(ark_store::ReadTx::latest_event).await.ok();
+                    if latest != loop_.events_seen || world.halt.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    world.clock.sleep_until(after(world.clock.now(), SETTLE)).await;
+                }
+            }
         }
     }
 }
