@@ -90,27 +90,6 @@ impl Workflows {
         select_all(loops).await.0
     }
 
-    async fn objects_rounds(&self) -> WorkflowError {
-        loop {
-            let told = self.shared.hub.outbound.notified();
-            match self.serve_objects().await {
-                Err(WorkflowError::Fenced) => return WorkflowError::Fenced,
-                Err(error) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "objects of map runs could not be served"
-                    );
-                }
-                Ok(()) => {}
-            }
-            if self.shared.hub.is_closing() {
-                return WorkflowError::ShuttingDown;
-            }
-            // The sweep tells every second.
-            told.await;
-        }
-    }
-
     async fn rounds(&self) -> WorkflowError {
         let mut driver = Driver::default();
         loop {

@@ -1,27 +1,50 @@
-//! Reading the items of map runs and writing their results. Waits for objects, so it runs beside the
-//! driver and outside of transactions; a run that was cut short is begun again.
+//! Reading the items of map runs. Waits for objects, so it runs beside the driver and outside of
+//! transactions; a run that was cut short is begun again.
+//!
+//! What an item becomes is the machine's author's expression, and there may be a million of them. So
+//! items are selected on other threads, at most on half of the cores, in slices of about a tenth of a
+//! second, and written page by page; a run's whole selection has an end ([`ITEMS_FUEL`],
+//! [`INPUTS_BYTES_MAX`]). Of each machine one run is served at a time: one that is costly waits for
+//! itself.
 
-use ark_model::workflow::ExecutionStatus;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use ark_states::error::{Failure, names};
 use ark_states::machine::{
-    ChildInputs, Env, ExecutionInfo, Host, ItemSelection, MapItems, MapRunEvent, ReaderRequest,
-    TaskId, WriterRequest,
+    ChildInputs, Env, ExecutionInfo, Host, InputsProgress, ItemSelection, MapItems, MapRunEvent,
+    ReaderRequest, TaskId,
 };
 use ark_states::resource::Resource;
-use ark_states::{Definition, Document, Fuel, Value};
-use ark_store::{ItemPhase, MapItemRow, MapRunRow};
+use ark_states::{Document, Fuel, Value};
+use ark_store::{MapRunRow, ReadTx};
+use futures::StreamExt as _;
+use futures::future::{Either, select};
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
 
-use super::Workflows;
 use super::driver::RUNS_BATCH;
 use super::error::WorkflowError;
 use super::hub::Chore;
 use super::item_formats::items;
 use super::map_runs::{Work, body_of, request_of};
+use super::program::Program;
+use super::{Entropy, Workflows};
 
-/// Inputs written in one transaction, and results read in one.
-const ITEMS_PAGE: usize = 500;
+/// Inputs written in one transaction, and their bytes.
+const PAGE_ITEMS: usize = 500;
+const PAGE_BYTES: usize = 4 << 20;
 /// The most items of one run.
 const ITEMS_MAX: usize = 1_000_000;
+/// Units of fuel after which a thread is left to others.
+const SLICE_FUEL: u64 = 1_000_000;
+/// Units of fuel that the selection of all items of a run may cost: a minute or so.
+pub(super) const ITEMS_FUEL: u64 = 500_000_000;
+/// The most bytes of the inputs of one run (1 GiB).
+const INPUTS_BYTES_MAX: usize = 1 << 30;
+/// Runs served at once, each of another machine.
+const AT_ONCE: usize = 4;
 
 /// Items are selected without tasks, so nothing is asked of the runtime.
 struct NoHost;
@@ -36,78 +59,285 @@ impl Host for NoHost {
     }
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Items of a run on their way to become inputs.
+struct Selecting {
+    program: Arc<Program>,
+    selection: ItemSelection,
+    info: ExecutionInfo,
+    items: std::vec::IntoIter<Value>,
+    progress: InputsProgress,
+    fuel_left: u64,
+    bytes_left: usize,
+}
+
+/// Some inputs of a run.
+struct Page {
+    inputs: Vec<Document>,
+    /// Whether they are the last ones.
+    last: bool,
+}
+
+impl Selecting {
+    /// The next inputs, perhaps none yet. Takes a slice of time at most.
+    fn page(&mut self, now: Timestamp, entropy: &dyn Entropy) -> Result<Page, Failure> {
+        let seed = (u128::from(entropy.bits()) << 64) | u128::from(entropy.bits());
+        let fuel = Fuel::of(self.fuel_left);
+        let env = Env { now, seed, execution: &self.info, host: &NoHost, fuel: &fuel };
+        let progress = std::mem::take(&mut self.progress);
+        let mut inputs = ChildInputs::new(&self.program.definition, &self.selection, progress);
+        let (mut made, mut bytes, mut last) = (Vec::new(), 0, false);
+        while made.len() < PAGE_ITEMS && bytes < PAGE_BYTES && fuel.spent() < SLICE_FUEL {
+            let Some(item) = self.items.next() else {
+                last = true;
+                break;
+            };
+            let input = inputs.push(item, &env);
+            if fuel.is_dry() {
+                let why = "To select the items of this Map Run costs more than is allowed: \
+                    let the children do what the ItemSelector does";
+                return Err(Failure::new(names::ITEM_READER_FAILED, why));
+            }
+            if let Some(input) = input? {
+                bytes += input.size_bytes();
+                made.push(input);
+            }
+        }
+        match last {
+            true => made.extend(inputs.finish()?),
+            false => self.progress = inputs.pause(),
+        }
+        self.fuel_left -= fuel.spent();
+        self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or_else(|| {
+            let why =
+                format!("The inputs of a Map Run may have {INPUTS_BYTES_MAX} bytes altogether");
+            Failure::new(names::ITEM_READER_FAILED, why)
+        })?;
+        Ok(Page { inputs: made, last })
+    }
+}
+
+/// The oldest runs that wait for objects, one for each machine, with their machines.
+fn waiting(
+    tx: &ReadTx,
+    busy: &BTreeSet<u64>,
+    most: usize,
+    is_resting: &dyn Fn(u64) -> bool,
+) -> Result<BTreeMap<u64, MapRunRow>, WorkflowError> {
+    let (mut found, mut last) = (BTreeMap::new(), 0);
+    loop {
+        let rows = tx.busy_map_runs(last, RUNS_BATCH)?;
+        let is_last = rows.len() < RUNS_BATCH;
+        for row in rows {
+            last = row.id;
+            // One that cannot be read is the driver's to complain about.
+            let Ok(body) = body_of(&row) else { continue };
+            if !matches!(body.work, Work::Reading | Work::Writing) || is_resting(row.id) {
+                continue;
+            }
+            let Some(execution) = tx.execution(row.execution)? else { continue };
+            if !busy.contains(&execution.machine) {
+                found.entry(execution.machine).or_insert(row);
+            }
+            if found.len() == most {
+                return Ok(found);
+            }
+        }
+        if is_last {
+            return Ok(found);
+        }
+    }
+}
+
 impl Workflows {
-    /// Serves every map run that waits for objects once.
+    /// Serves map runs that wait for objects until the server ends or another one takes over.
+    pub(super) async fn objects_rounds(&self) -> WorkflowError {
+        let hub = &self.shared.hub;
+        let (mut under_way, mut machines) = (FuturesUnordered::new(), BTreeSet::new());
+        loop {
+            // The sweep tells every second.
+            let told = std::pin::pin!(hub.outbound.notified());
+            if hub.is_closing() {
+                return WorkflowError::ShuttingDown;
+            }
+            match self.waiting_for_objects(&machines).await {
+                Ok(found) => {
+                    for (machine, row) in found {
+                        machines.insert(machine);
+                        under_way.push(async move { (machine, self.serve_objects_of(row).await) });
+                    }
+                }
+                Err(WorkflowError::Fenced) => return WorkflowError::Fenced,
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "map runs that wait for objects could not be looked for"
+                ),
+            }
+            if under_way.is_empty() {
+                told.await;
+                continue;
+            }
+            let Either::Left((Some((machine, served)), _)) = select(under_way.next(), told).await
+            else {
+                continue;
+            };
+            machines.remove(&machine);
+            match served {
+                Ok(()) => {}
+                Err(WorkflowError::Fenced) => return WorkflowError::Fenced,
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "objects of map runs could not be served"
+                    );
+                    // Not at once again: the store is out of service.
+                    hub.outbound.notified().await;
+                }
+            }
+        }
+    }
+
+    /// Serves the oldest map run of each machine that waits for objects, one after the other. For
+    /// tests; the server serves them beside its rounds.
     ///
     /// # Errors
     /// When the store does not answer or another server has taken over.
     pub async fn serve_objects(&self) -> Result<(), WorkflowError> {
-        let mut last = 0;
-        loop {
-            let busy = self.world.store.read(move |tx| tx.busy_map_runs(last, RUNS_BATCH)).await?;
-            for row in &busy {
-                last = row.id;
-                let chore = Chore::MapRun(row.id);
-                if !self.shared.hub.resting.holds(chore, self.world.clock.now()) {
-                    self.rest_if_broken(chore, self.serve_run_objects(row).await)?;
-                }
-            }
-            if busy.len() < RUNS_BATCH {
-                return Ok(());
-            }
+        for row in self.waiting_for_objects(&BTreeSet::new()).await?.into_values() {
+            self.serve_objects_of(row).await?;
         }
+        Ok(())
     }
 
-    async fn serve_run_objects(&self, row: &MapRunRow) -> Result<(), WorkflowError> {
-        match body_of(row)?.work {
-            Work::Reading => self.read_items(row).await,
-            Work::Writing => self.write_results(row).await,
+    async fn waiting_for_objects(
+        &self,
+        busy: &BTreeSet<u64>,
+    ) -> Result<BTreeMap<u64, MapRunRow>, WorkflowError> {
+        let Some(most) = AT_ONCE.checked_sub(busy.len()).filter(|most| *most > 0) else {
+            return Ok(BTreeMap::new());
+        };
+        let (busy, shared, now) = (busy.clone(), self.shared.clone(), self.world.clock.now());
+        self.world
+            .store
+            .read(move |tx| {
+                let is_resting = |run| shared.hub.resting.holds(Chore::MapRun(run), now);
+                waiting(tx, &busy, most, &is_resting)
+            })
+            .await
+    }
+
+    async fn serve_objects_of(&self, row: MapRunRow) -> Result<(), WorkflowError> {
+        let served = match body_of(&row)?.work {
+            Work::Reading => self.read_items(&row).await,
+            Work::Writing => self.write_results(&row).await,
             Work::Running | Work::Aborting | Work::Ended => Ok(()),
-        }
+        };
+        self.rest_if_broken(Chore::MapRun(row.id), served)?;
+        Ok(())
+    }
+
+    /// Does work on another thread, where at most half of the cores are at such work.
+    ///
+    /// # Errors
+    /// When it panics.
+    pub(super) async fn beside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, WorkflowError> {
+        let broken = |why: String| WorkflowError::Internal(format!("work beside: {why}"));
+        let place = self.shared.beside.clone().acquire_owned().await;
+        let place = place.map_err(|error| broken(error.to_string()))?;
+        // Should nobody wait for it any more, the place is still taken until it is done.
+        let done = tokio::task::spawn_blocking(move || (work(), place));
+        Ok(done.await.map_err(|error| broken(error.to_string()))?.0)
     }
 
     async fn read_items(&self, row: &MapRunRow) -> Result<(), WorkflowError> {
         let (id, execution) = (row.id, row.execution);
-        let MapItems::Reader(reader, selection) = request_of(row)?.items else { return Ok(()) };
+        let gone = || WorkflowError::Internal(format!("map run {id} has no items to read"));
+        let MapItems::Reader(reader, selection) = request_of(row)?.items else {
+            return Err(gone());
+        };
         let found = self
             .transact(move |step| {
                 step.tx.delete_map_items(id)?;
                 let loaded = step.load(execution)?;
-                Ok(loaded.map(|l| (l.info.clone(), l.program.definition.clone())))
+                Ok(loaded.map(|l| (l.info.clone(), l.program.clone())))
             })
             .await?;
-        let Some((info, definition)) = found else { return Ok(()) };
-        let inputs = match self.items(&reader).await {
-            Ok(values) => self.inputs(&definition, &selection, &info, values),
-            Err(why) => Err(Failure::new(names::ITEM_READER_FAILED, why)),
-        };
-        let inputs = match inputs {
-            Ok(inputs) => inputs,
-            Err(failure) => {
-                return self
-                    .transact(move |step| {
-                        step.map_inbox.push_back((id, MapRunEvent::ItemsFailed(failure)));
-                        Ok(())
-                    })
-                    .await;
+        let (info, program) = found.ok_or_else(gone)?;
+        let failure = match self.items(&reader).await {
+            Ok(items) => {
+                let selecting = Selecting {
+                    program,
+                    selection,
+                    info,
+                    items: items.into_iter(),
+                    progress: InputsProgress::default(),
+                    fuel_left: self.shared.items_fuel.load(Ordering::Relaxed),
+                    bytes_left: INPUTS_BYTES_MAX,
+                };
+                match self.write_inputs(id, selecting).await? {
+                    Ok(()) => return Ok(()),
+                    Err(failure) => failure,
+                }
             }
+            Err(why) => Failure::new(names::ITEM_READER_FAILED, why),
         };
-        let mut pages: Vec<Vec<Document>> = inputs.chunks(ITEMS_PAGE).map(<[_]>::to_vec).collect();
-        if pages.is_empty() {
-            pages.push(Vec::new());
-        }
-        let (mut first, last) = (0, pages.len() - 1);
-        for (n, page) in pages.into_iter().enumerate() {
-            let count = page.len() as u64;
-            self.transact(move |step| step.items_read(id, first, &page, n == last)).await?;
+        self.transact(move |step| {
+            if step.run(id)?.body.work == Work::Reading {
+                step.tx.delete_map_items(id)?;
+                step.map_inbox.push_back((id, MapRunEvent::ItemsFailed(failure)));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Selects all items and writes the inputs that come of them, page by page.
+    async fn write_inputs(
+        &self,
+        id: u64,
+        mut selecting: Selecting,
+    ) -> Result<Result<(), Failure>, WorkflowError> {
+        let mut first = 0;
+        loop {
+            let (now, entropy) = (self.world.clock.now(), self.shared.entropy.clone());
+            let selected = self.beside(move || {
+                let page = selecting.page(now, &*entropy);
+                (selecting, page)
+            });
+            let page;
+            (selecting, page) = match selected.await {
+                Ok(selected) => selected,
+                Err(WorkflowError::Internal(why)) => {
+                    tracing::error!(map_run = id, why, "the interpreter panicked; the run fails");
+                    let why = "The items could not be selected. This is a defect of Ark.";
+                    return Ok(Err(Failure::new(names::RUNTIME, why)));
+                }
+                Err(other) => return Err(other),
+            };
+            let Page { inputs, last } = match page {
+                Ok(page) => page,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            if inputs.is_empty() && !last {
+                continue;
+            }
+            let count = inputs.len() as u64;
+            let is_wanted =
+                self.transact(move |step| step.items_read(id, first, &inputs, last)).await?;
+            if last {
+                self.shared.hub.driver.notify_one();
+            }
+            if last || !is_wanted {
+                return Ok(Ok(()));
+            }
             first += count;
         }
-        self.shared.hub.driver.notify_one();
-        Ok(())
     }
 
     async fn items(&self, reader: &ReaderRequest) -> Result<Vec<Value>, String> {
@@ -129,113 +359,8 @@ impl Workflows {
             ));
         }
         let bytes = self.objects.read(bucket, text(&reader.parameters, "Key")).await?;
-        items(&bytes, &reader.config, most)
-    }
-
-    fn inputs(
-        &self,
-        definition: &Definition,
-        selection: &ItemSelection,
-        info: &ExecutionInfo,
-        values: Vec<Value>,
-    ) -> Result<Vec<Document>, Failure> {
-        let entropy = &self.shared.entropy;
-        let mut inputs = ChildInputs::new(definition, selection);
-        let mut made = Vec::new();
-        for value in values {
-            let seed = (u128::from(entropy.bits()) << 64) | u128::from(entropy.bits());
-            let now = self.world.clock.now();
-            let env = Env { now, seed, execution: info, host: &NoHost, fuel: &Fuel::ample() };
-            made.extend(inputs.push(value, &env)?);
-        }
-        made.extend(inputs.finish()?);
-        Ok(made)
-    }
-
-    async fn write_results(&self, row: &MapRunRow) -> Result<(), WorkflowError> {
-        let (id, request) = (row.id, request_of(row)?);
-        let Some(writer) = request.writer else { return Ok(()) };
-        let (mut from, mut all) = (0, Vec::new());
-        loop {
-            let page =
-                self.world.store.read(move |tx| tx.map_items_from(id, from, ITEMS_PAGE)).await?;
-            let Some(last) = page.last() else { break };
-            from = last.index + 1;
-            all.extend(page);
-        }
-        let written = self.results(&request.arn, &row.uuid, &writer, &all).await;
-        let count = all.len() as u64;
-        let outcome = written
-            .map(|answer| (answer, count))
-            .map_err(|why| Failure::new(names::RESULT_WRITER_FAILED, why));
-        self.transact(move |step| step.results_written(id, outcome)).await
-    }
-
-    /// Writes one object of what succeeded, one of what failed, and a manifest that names both.
-    async fn results(
-        &self,
-        arn: &str,
-        uuid: &str,
-        writer: &WriterRequest,
-        all: &[MapItemRow],
-    ) -> Result<Document, String> {
-        let bucket = text(&writer.parameters, "Bucket");
-        let prefix = text(&writer.parameters, "Prefix").trim_end_matches('/');
-        let folder = if prefix.is_empty() { uuid.to_owned() } else { format!("{prefix}/{uuid}") };
-        let lines = text(&writer.config, "OutputType") == "JSONL";
-        let transformation = text(&writer.config, "Transformation");
-        let mut files = Vec::new();
-        for (name, phase) in [("FAILED", ItemPhase::Failed), ("SUCCEEDED", ItemPhase::Succeeded)] {
-            let chosen = all.iter().filter(|item| item.phase == phase);
-            let entries: Vec<Value> = chosen.flat_map(|i| entries(i, transformation)).collect();
-            if entries.is_empty() {
-                files.push((name, Value::array([])));
-                continue;
-            }
-            let key = format!("{folder}/{name}_0.{}", if lines { "jsonl" } else { "json" });
-            let body = if lines {
-                entries.iter().map(|entry| entry.to_json() + "\n").collect::<String>()
-            } else {
-                Value::array(entries).to_json()
-            };
-            let size = i64::try_from(body.len()).unwrap_or(i64::MAX);
-            self.objects.write(bucket, &key, body.into_bytes()).await?;
-            let file = Value::object([("Key", Value::from(key)), ("Size", Value::from(size))]);
-            files.push((name, Value::array([file])));
-        }
-        files.push(("PENDING", Value::array([])));
-        let manifest = Value::object([
-            ("DestinationBucket", Value::from(bucket)),
-            ("MapRunArn", Value::from(arn)),
-            ("ResultFiles", Value::object(files)),
-        ]);
-        let key = format!("{folder}/manifest.json");
-        self.objects.write(bucket, &key, manifest.to_json().into_bytes()).await?;
-        let details = [("Bucket", Value::from(bucket)), ("Key", Value::from(key))];
-        Ok(Document::new(Value::object([
-            ("MapRunArn", Value::from(arn)),
-            ("ResultWriterDetails", Value::object(details)),
-        ])))
-    }
-}
-
-/// How one child's result is written.
-fn entries(item: &MapItemRow, transformation: &str) -> Vec<Value> {
-    let result = item.result.as_deref().and_then(|text| Value::parse(text).ok());
-    let result = result.unwrap_or_default();
-    match (item.phase, transformation, result.as_array()) {
-        (ItemPhase::Succeeded, "FLATTEN", Some(parts)) => parts.to_vec(),
-        (ItemPhase::Succeeded, "COMPACT" | "FLATTEN", _) => vec![result],
-        (ItemPhase::Succeeded, _, _) => vec![Value::object([
-            ("Input", Value::from(item.input.as_str())),
-            ("Output", Value::from(item.result.as_deref().unwrap_or("null"))),
-            ("Status", Value::from(ExecutionStatus::Succeeded.as_str())),
-        ])],
-        (_, _, _) => vec![Value::object([
-            ("Input", Value::from(item.input.as_str())),
-            ("Error", result.get("Error").cloned().unwrap_or_default()),
-            ("Cause", result.get("Cause").cloned().unwrap_or_default()),
-            ("Status", result.get("Status").cloned().unwrap_or_default()),
-        ])],
+        let config = reader.config.clone();
+        let parsed = self.beside(move || items(&bytes, &config, most)).await;
+        parsed.map_err(|error| error.to_string())?
     }
 }

@@ -455,16 +455,17 @@ impl Stepper<'_> {
         self.drain()
     }
 
-    /// Items were read: the next ones, and whether they are the last.
+    /// Items were read: the next ones, and whether they are the last. Answers whether the run still
+    /// wanted them.
     pub(super) fn items_read(
         &mut self,
         id: u64,
         first: u64,
         inputs: &[Document],
         last: bool,
-    ) -> Result<(), WorkflowError> {
+    ) -> Result<bool, WorkflowError> {
         if self.run(id)?.body.work != Work::Reading {
-            return Ok(());
+            return Ok(false);
         }
         let mut index = first;
         for input in inputs {
@@ -477,6 +478,7 @@ impl Stepper<'_> {
             run.body.work = Work::Running;
             self.map_inbox.push_back((id, MapRunEvent::ItemsReady { children: index, last: true }));
         }
-        self.drain()
+        self.drain()?;
+        Ok(true)
     }
 }

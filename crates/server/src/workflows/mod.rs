@@ -24,6 +24,7 @@
 //! | `executions`, `lists`, `history` | start, describe, stop, redrive; list; history |
 //! | `tasks` | handing work to workers and taking their answers |
 //! | `step`, `effects`, `map_runs` | the step: one transaction of the interpreter and its effects |
+//! | `map_files`, `map_results` | items of map runs from objects, results to objects |
 //! | `thinking` | steps that cost too much for the writer, taken beside it |
 //! | `jobs`, `http` | tasks that are runs of apps, and calls over HTTP |
 //! | `schedules` | executions that the clock starts |
@@ -53,6 +54,7 @@ mod lists;
 mod machines;
 pub mod manager;
 mod map_files;
+mod map_results;
 mod map_runs;
 pub mod objects;
 mod program;
@@ -150,6 +152,14 @@ impl Workflows {
     /// Lets tasks call over HTTP.
     pub fn with_calls(mut self, calls: http::Calls) -> Self {
         self.calls = Some(calls);
+        self
+    }
+
+    /// The units of fuel that selecting all items of a map run may cost; 500,000,000 if nothing is
+    /// said.
+    #[must_use]
+    pub fn with_items_fuel(self, units: u64) -> Self {
+        self.shared.items_fuel.store(units, std::sync::atomic::Ordering::Relaxed);
         self
     }
 

@@ -26,6 +26,7 @@ use super::Entropy;
 use super::error::WorkflowError;
 use super::facts::{Facts, Parent, TokenUse, child_type, keep_text, kept_text};
 use super::hub::Hub;
+use super::map_files::ITEMS_FUEL;
 use super::map_runs::Run;
 use super::program::{Program, Programs};
 use super::thinking::{self, Outcome, TRIAL_FUEL};
@@ -69,6 +70,10 @@ pub(super) struct Shared {
     last_execution: AtomicU64,
     /// Units of fuel that a step may cost on the writer.
     pub(super) trial_fuel: AtomicU64,
+    /// Units of fuel that the selection of a map run's items may cost.
+    pub(super) items_fuel: AtomicU64,
+    /// Places of those who do long work on other threads.
+    pub(super) beside: Arc<tokio::sync::Semaphore>,
     /// The most open executions.
     pub(super) open_max: AtomicU64,
     /// Whether no more executions may be started, as the driver saw it last.
@@ -85,6 +90,8 @@ impl Shared {
             recovered: std::sync::atomic::AtomicBool::new(false),
             last_execution: AtomicU64::new(0),
             trial_fuel: AtomicU64::new(TRIAL_FUEL),
+            items_fuel: AtomicU64::new(ITEMS_FUEL),
+            beside: Arc::new(tokio::sync::Semaphore::new(thinking::threads())),
             open_max: AtomicU64::new(OPEN_MAX),
             full: std::sync::atomic::AtomicBool::new(false),
         }

@@ -108,6 +108,12 @@ impl Host for Known<'_> {
     }
 }
 
+/// On how many threads costly work is done: half of the cores are left to what is cheap.
+pub(super) fn threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (cores / 2).max(1)
+}
+
 /// Lets the interpreter take an event; a panic is an answer, too.
 pub(super) fn step(
     program: &Program,
@@ -184,9 +190,7 @@ impl Workflows {
 
     /// Thinks until the server ends or another one takes over.
     pub(super) async fn thinking_rounds(&self) -> WorkflowError {
-        // One core is left to those whose machines are cheap.
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let most = (cores / 2).max(1);
+        let most = threads();
         let hub = &self.shared.hub;
         let mut under_way = FuturesUnordered::new();
         loop {

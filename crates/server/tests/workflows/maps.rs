@@ -212,3 +212,86 @@ async fn items_come_from_an_object_and_results_go_to_one() {
         assert_eq!(f.view(&arn).await.error.as_deref(), Some("States.ItemReaderFailed"), "{key}");
     }
 }
+
+/// What a hostile machine's author makes of each item: much work, and nothing of it is wanted.
+fn hostile(file: &str) -> Value {
+    let costly = "{% $count($filter([1..3000], function($n) { $n % 7 = 0 })) %}";
+    json!({"QueryLanguage": "JSONata", "StartAt": "M", "States": {"M": {
+        "Type": "Map", "End": true, "Label": "L", "ItemSelector": {"n": costly},
+        "ItemReader": {"Resource": "arn:aws:states:::s3:getObject",
+            "ReaderConfig": {"InputType": "JSON"}, "Arguments": {"Bucket": "in", "Key": file}},
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"},
+            "StartAt": "P", "States": {"P": {"Type": "Pass", "End": true}}}}}})
+}
+
+async fn with_items(dir: &std::path::Path, count: usize) -> Fixture {
+    std::fs::create_dir(dir.join("in")).unwrap();
+    std::fs::write(dir.join("in/items.json"), json!(vec![0; count]).to_string()).unwrap();
+    let mut f = Fixture::new().await;
+    let objects = ark_server::workflows::objects::FileObjects::new(dir.to_owned());
+    f.wf = f.wf.clone().with_objects(std::sync::Arc::new(objects));
+    f
+}
+
+#[tokio::test]
+async fn a_costly_selection_of_items_stalls_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let f = with_items(dir.path(), 400).await;
+    let hostile = f.machine("h", hostile("items.json")).await;
+    let wait =
+        json!({"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 1, "End": true}}});
+    let wait = f.machine("w", wait).await;
+    let first = f.start(&hostile, json!({})).await;
+    let running = tokio::spawn({
+        let wf = f.wf.clone();
+        async move { wf.run().await }
+    });
+    f.someone_sleeps().await;
+    let waits = f.start(&wait, json!({})).await;
+    for _ in 0..500 {
+        f.clock.advance(jiff::SignedDuration::from_secs(1));
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        if f.status(&waits).await.is_ended() {
+            break;
+        }
+    }
+    assert_eq!(f.status(&waits).await, ExecutionStatus::Succeeded);
+    assert_eq!(the_run(&f, &first).await.executions.total, 0, "its items are still selected");
+    f.wf.stop_execution(&first, None, None).await.unwrap();
+    f.wf.close();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_selection_of_items_has_an_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut f = with_items(dir.path(), 1_000).await;
+    f.wf = f.wf.clone().with_items_fuel(1_000_000);
+    let machine = f.machine("h", hostile("items.json")).await;
+    let arn = f.start(&machine, json!({})).await;
+    f.settle().await;
+    let seen = f.view(&arn).await;
+    assert_eq!(seen.error.as_deref(), Some("States.ItemReaderFailed"), "{seen:?}");
+    assert!(seen.cause.unwrap().contains("costs more"));
+    let run = the_run(&f, &arn).await;
+    assert_eq!((run.status, run.executions.total), (ExecutionStatus::Failed, 0));
+}
+
+/// Pages of items, batches that go over their ends, and an order that is kept.
+#[tokio::test]
+async fn many_items_are_selected_page_by_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let f = with_items(dir.path(), 1_203).await;
+    let mut definition = hostile("items.json");
+    let map = &mut definition["States"]["M"];
+    map["ItemSelector"] = json!("{% $states.context.Map.Item.Index %}");
+    map["ItemBatcher"] = json!({"MaxItemsPerBatch": 7});
+    let machine = f.machine("m", definition).await;
+    let arn = f.start(&machine, json!({})).await;
+    f.settle().await;
+    let output = f.output(&arn).await;
+    let batches = output.as_array().unwrap();
+    assert_eq!(batches.len(), 172);
+    let items = batches.iter().flat_map(|batch| batch["Items"].as_array().unwrap().clone());
+    assert_eq!(items.collect::<Vec<_>>(), (0..1_203).map(|n| json!(n)).collect::<Vec<_>>());
+}

@@ -207,6 +207,7 @@ fn writer(eval: &Eval<'_>, map: &Map) -> Evaluated<Option<WriterRequest>> {
 }
 
 /// Items gathered until a batch is full.
+#[derive(Debug)]
 struct Batch {
     /// `None`: no batching, each item is an input.
     limits: Option<(u64, usize)>,
@@ -303,10 +304,27 @@ pub struct ChildInputs<'a> {
     index: u64,
 }
 
+/// How far a [`ChildInputs`] came, so that another one goes on from there.
+#[derive(Debug, Default)]
+pub struct InputsProgress {
+    batch: Option<Batch>,
+    index: u64,
+}
+
 impl<'a> ChildInputs<'a> {
-    /// For one Map Run, items beginning with index 0.
-    pub fn new(definition: &'a Definition, selection: &'a ItemSelection) -> Self {
-        Self { definition, selection, batch: None, index: 0 }
+    /// For one Map Run, from where another one stopped; by default items begin with index 0.
+    pub fn new(
+        definition: &'a Definition,
+        selection: &'a ItemSelection,
+        progress: InputsProgress,
+    ) -> Self {
+        let InputsProgress { batch, index } = progress;
+        Self { definition, selection, batch, index }
+    }
+
+    /// Stops, with the batch that is not full yet.
+    pub fn pause(self) -> InputsProgress {
+        InputsProgress { batch: self.batch, index: self.index }
     }
 
     /// Takes an item; gives an input when a batch is full (or when there is no batching).

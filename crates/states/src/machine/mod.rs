@@ -40,7 +40,7 @@ pub use effect::{
     TaskRequest, TimerId, WriterRequest,
 };
 pub use event::{Event, MapRunEnd, TaskTimeout, context_time};
-pub use map::ChildInputs;
+pub use map::{ChildInputs, InputsProgress};
 pub use map_run::{
     ChildStatus, MapRunCounts, MapRunEffect, MapRunEvent, MapRunState, MapRunStatus,
 };

@@ -85,6 +85,8 @@ pub struct Request<'a> {
     pub now: Timestamp,
     /// Random bits.
     pub seed: u128,
+    /// What the evaluation may cost.
+    pub fuel: &'a Fuel,
 }
 
 /// How a state ended.
@@ -163,12 +165,17 @@ pub fn run(request: &Request<'_>) -> Result<Answer, TestStateError> {
         context: &context,
         variables: &scopes,
         random: &random,
-        fuel: &Fuel::ample(),
+        fuel: request.fuel,
         now: request.now,
     };
     let mut inspection = Inspection::new(&input);
-    let outcome = test(&eval, request, mock, &mut inspection)?;
-    let mut answer = answer(&eval, request, &definition, outcome, &mut inspection);
+    let answered = test(&eval, request, mock, &mut inspection)
+        .map(|outcome| answer(&eval, request, &definition, outcome, &mut inspection));
+    if request.fuel.is_dry() {
+        // What came out is not what more fuel would have made of it, not even a refusal.
+        return Err(validation("The state costs more to evaluate than TestState allows"));
+    }
+    let mut answer = answered?;
     inspection.variables(&variables);
     answer.inspection = (request.level != InspectionLevel::Info).then_some(inspection);
     Ok(answer)

@@ -1,8 +1,9 @@
 //! Single behaviours that the recorded cases do not pin.
 
-use ark_states::Failure;
 use ark_states::limits::{HISTORY_EVENTS_MAX, PAYLOAD_BYTES_MAX};
 use ark_states::machine::{End, Event, MapItems, MapRunEnd, Refused, TaskTimeout};
+use ark_states::test_state::{self, Configuration, InspectionLevel, TestStateError};
+use ark_states::{Failure, Fuel};
 
 use super::play::Play;
 
@@ -364,4 +365,32 @@ fn a_map_whose_selector_fails_leaves_nothing_running() {
     assert!(play.tasks.is_empty());
     play.redrive();
     assert_eq!(play.failure().name(), "States.Runtime");
+}
+
+#[test]
+fn a_state_that_costs_more_than_is_granted_is_not_tested() {
+    let definition = r#"{"Type":"Pass","QueryLanguage":"JSONata","End":true,
+        "Output":"{% $count([1..10000].($ * 2)) %}"}"#;
+    let info = super::driver::info("{}", true);
+    let test = |fuel: &Fuel| {
+        let request = test_state::Request {
+            definition,
+            state_name: None,
+            input: "{}",
+            variables: None,
+            context: None,
+            level: InspectionLevel::Info,
+            mock: None,
+            configuration: Configuration::default(),
+            execution: &info,
+            now: info.start_time,
+            seed: 1,
+            fuel,
+        };
+        test_state::run(&request)
+    };
+    let enough = test(&Fuel::of(1_000_000)).unwrap();
+    assert_eq!(enough.output.unwrap().text().to_string(), "10000");
+    let refused = test(&Fuel::of(5_000)).unwrap_err();
+    assert!(matches!(&refused, TestStateError::Validation(why) if why.contains("costs more")));
 }

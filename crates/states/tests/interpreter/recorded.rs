@@ -322,6 +322,7 @@ fn test_state(case: &Json) -> Result<(), String> {
         execution: &execution,
         now: execution.start_time,
         seed: 1,
+        fuel: &ark_states::Fuel::ample(),
     };
     let got = run(&request).map_err(|error| format!("refused: {error}"))?.to_wire();
     let mut expected = case["expected"].clone();

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use ark_states::Failure;
 use ark_states::machine::ExecutionInfo;
 use ark_states::test_state::{
     self as states, Configuration, InspectionLevel, Mock, TestStateError,
 };
+use ark_states::{Failure, Fuel};
 use serde_json::Value;
 
 use super::answer::{Answered, done};
@@ -17,10 +17,28 @@ use crate::workflows::{Arn, Refusal, Resource};
 
 /// The name that the execution has which there is none of.
 const NAME: &str = "TestState";
+/// Units that an evaluation may cost: some seconds.
+const FUEL: u64 = 50_000_000;
 
 pub(super) async fn test_state(call: Call) -> Answered {
-    let execution = execution(&call);
-    let request = states::Request {
+    let mock = mock(&call)?;
+    let workflows = call.workflows().clone();
+    // The deadline ends the waiting, not a thread: the work itself must have an end.
+    match workflows.beside(move || run(&call, mock)).await {
+        Ok(Ok(answer)) => done(&answer),
+        Ok(Err(TestStateError::InvalidDefinition(message))) => {
+            Err(Refusal::InvalidDefinition.with(message).into())
+        }
+        Ok(Err(TestStateError::InvalidInput(message))) => {
+            Err(Refusal::InvalidExecutionInput.with(message).into())
+        }
+        Ok(Err(TestStateError::Validation(message))) => Err(WireError::validation(message)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn run(call: &Call, mock: Option<Mock>) -> Result<Value, TestStateError> {
+    let answer = states::run(&states::Request {
         definition: call.needed("definition"),
         state_name: call.text("stateName"),
         input: call.text("input").unwrap_or("{}"),
@@ -31,22 +49,14 @@ pub(super) async fn test_state(call: Call) -> Answered {
             Some("TRACE") => InspectionLevel::Trace,
             _ => InspectionLevel::Info,
         },
-        mock: mock(&call)?,
-        configuration: configuration(&call),
-        execution: &execution,
+        mock,
+        configuration: configuration(call),
+        execution: &execution(call),
         now: call.now,
         seed: rand::random(),
-    };
-    match states::run(&request) {
-        Ok(answer) => done(&answer.to_wire()),
-        Err(TestStateError::InvalidDefinition(message)) => {
-            Err(Refusal::InvalidDefinition.with(message).into())
-        }
-        Err(TestStateError::InvalidInput(message)) => {
-            Err(Refusal::InvalidExecutionInput.with(message).into())
-        }
-        Err(TestStateError::Validation(message)) => Err(WireError::validation(message)),
-    }
+        fuel: &Fuel::of(FUEL),
+    })?;
+    Ok(answer.to_wire())
 }
 
 fn mock(call: &Call) -> Result<Option<Mock>, WireError> {
