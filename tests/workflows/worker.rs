@@ -20,6 +20,8 @@ case "$1" in
 *'"kind":"killed"'*) kill -9 $$ ;;
 *'"kind":"signal"'*) kill -10 $$ ;;
 *'"kind":"lost"'*) trap 'touch "$MARKS/lost"; exit 1' TERM; touch "$MARKS/lost-begun"; sleep 90 & wait ;;
+*'"kind":"quick"'*) touch "$MARKS/quick-begun"; sleep 2 ;;
+*'"kind":"slow"'*) trap 'echo "{\"saved\":1}"; exit 0' TERM; touch "$MARKS/slow-begun"; sleep 90 & wait ;;
 *'"kind":"long"'*) touch "$MARKS/long-begun"; sleep 90 ;;
 esac
 "#;
@@ -135,6 +137,25 @@ async fn the_worker_keeps_its_contract() {
     terminate(&process);
     assert_eq!(end(&client, &long).await["error"], "sfncli.CommandTerminated");
     assert!(process.wait().expect("an end").success());
+}
+
+/// A worker that is refused for good ends, but not before the tasks it has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_poll_takes_no_task_away() {
+    let ark = Ark::up();
+    let client = Client::of(&ark, "deployer");
+    let m = machine(&client, "m", "test--work").await;
+    let mut process = worker(&ark, "test--work", &["sh", "-c", SCRIPT, "sh"]);
+    let mark = |name: &str| ark.dir.path().join(name).exists();
+    let slow = start(&client, &m, &kind("slow")).await;
+    let quick = start(&client, &m, &kind("quick")).await;
+    eventually("both commands run", || mark("slow-begun") && mark("quick-begun"));
+    let activity = "arn:aws:states:us-east-1:000000000000:activity:test--work";
+    client.good("DeleteActivity", json!({ "activityArn": activity })).await;
+    assert_eq!(end(&client, &quick).await["status"], "SUCCEEDED");
+    let seen = end(&client, &slow).await;
+    assert_eq!(seen["output"], r#"{"_EXECUTION_NAME":"run-1","saved":1}"#, "{seen}");
+    assert!(!process.wait().expect("an end").success());
 }
 
 fn terminate(process: &Child) {

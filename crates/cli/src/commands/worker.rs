@@ -117,13 +117,14 @@ pub(crate) fn run(args: Args) -> Ended {
     block_on(async move {
         let (tell, _) = broadcast::channel(SIGNALS_AHEAD);
         let (stop, stopping) = watch::channel(false);
-        forward_signals(tell.clone(), stop)?;
+        forward_signals(tell.clone(), stop.clone())?;
         let activity_arn = make_activity(&client, &activity).await?;
         let arguments = command.collect();
         let worker = Worker { client, out, activity_arn, name, program, arguments, work_dir };
         worker.warn(&format!("{} works on {activity}", worker.name));
-        let slots = (0..args.parallel).map(|_| slot(&worker, &tell, stopping.clone()));
-        futures::future::try_join_all(slots).await?;
+        let slots = (0..args.parallel).map(|_| slot(&worker, &tell, &stop, stopping.clone()));
+        let ended: Vec<_> = futures::future::join_all(slots).await;
+        ended.into_iter().collect::<Result<(), _>>()?;
         Ok(Exit::DONE)
     })
 }
@@ -161,7 +162,10 @@ fn passes(failure: &Failure) -> bool {
     is_passing(failure)
         || matches!(
             failure.code.as_str(),
-            "ServiceUnavailable" | "ThrottlingException" | "InternalFailure"
+            "ServiceUnavailable"
+                | "ThrottlingException"
+                | "InternalFailure"
+                | "ActivityWorkerLimitExceeded"
         )
 }
 
@@ -196,10 +200,12 @@ fn forward_signals(
     Ok(())
 }
 
-/// One task after the other until the word to end.
+/// One task after the other until the word to end. A slot that is refused for good gives that word:
+/// the commands of the others have their grace, and what comes of them is told.
 async fn slot(
     worker: &Worker,
     tell: &broadcast::Sender<Told>,
+    stop: &watch::Sender<bool>,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let input = json!({ "activityArn": worker.activity_arn, "workerName": worker.name });
@@ -221,7 +227,12 @@ async fn slot(
                 worker.client.rediscover();
                 pause_until(next_poll, &mut stopping).await;
             }
-            Err(failure) => return Err(failure),
+            Err(failure) => {
+                stop.send_replace(true);
+                // Nobody listens while no command runs.
+                let _ = tell.send(Told::End(Signal::TERM));
+                return Err(failure);
+            }
         }
         if *stopping.borrow() {
             return Ok(());
@@ -289,6 +300,23 @@ async fn report(worker: &Worker, token: &str, verdict: &Verdict, stopping: &watc
                 worker.warn("the result could not be sent in time");
                 return;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_waited_for() {
+        for (code, expect) in [
+            ("ActivityWorkerLimitExceeded", true),
+            ("ThrottlingException", true),
+            ("ActivityDoesNotExist", false),
+            ("UnrecognizedClientException", false),
+        ] {
+            assert_eq!(passes(&Failure::new(ExitCode::Failed, code, "")), expect, "{code}");
         }
     }
 }
