@@ -1,7 +1,6 @@
 //! `ark submit`: starts a workflow as workers expect it: its input names the execution.
 
-use ark_model::exit::ExitCode;
-use serde_json::Value;
+use ark_server::workflows::manager::conventions::with_name;
 
 use super::workflow::{read_input, start};
 use crate::cli::block_on;
@@ -33,11 +32,8 @@ pub(crate) fn shown(args: &Args) -> Shown {
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let Value::Object(mut input) = read_input(&args.input)? else {
-        return Err(Failure::new(ExitCode::Usage, "usage", "the input is no JSON object"));
-    };
     let name = uuid::Uuid::new_v4().to_string();
-    input.insert("_EXECUTION_NAME".to_owned(), name.as_str().into());
+    let input = with_name(&read_input(&args.input)?, &name).map_err(Failure::usage)?;
     let context = Context::new(&args.asking)?;
-    block_on(start(&context, &args.workflow, Value::Object(input), Some(name), args.follow))
+    block_on(start(&context, &args.workflow, input, Some(name), args.follow))
 }

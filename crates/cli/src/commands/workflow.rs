@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ark_model::api::{WorkflowStatus, WorkflowsQuery};
 use ark_model::exit::ExitCode;
-use ark_server::workflows::manager::conventions::add_default_retry;
+use ark_server::workflows::manager::conventions::{add_default_retry, judge_json};
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -258,8 +258,9 @@ fn read(file: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(file).map_err(|error| Failure::file(file, "read", &error))
 }
 
-/// An input as it was typed, or standard input. JSON only: the command line is wrong otherwise.
-pub(crate) fn read_input(text: &str) -> Result<Value, Failure> {
+/// An input as it was typed, or standard input. JSON only: the command line is wrong otherwise. Its
+/// text is kept: numbers may be larger than any that this program could hold.
+pub(crate) fn read_input(text: &str) -> Result<String, Failure> {
     let mut typed = text.to_owned();
     if text == "-" {
         typed.clear();
@@ -267,8 +268,8 @@ pub(crate) fn read_input(text: &str) -> Result<Value, Failure> {
             .read_to_string(&mut typed)
             .map_err(|error| Failure::usage(format!("standard input cannot be read: {error}")))?;
     }
-    serde_json::from_str(&typed)
-        .map_err(|error| Failure::usage(format!("the input is no JSON: {error}")))
+    judge_json(&typed).map_err(|why| Failure::usage(format!("the input is no JSON: {why}")))?;
+    Ok(typed.trim().to_owned())
 }
 
 /// A definition that is no JSON is the server's to judge.
@@ -403,14 +404,14 @@ async fn validate(context: &Context, definition: String, kind: &str) -> Ended {
 pub(crate) async fn start(
     context: &Context,
     workflow: &str,
-    input: Value,
+    input: String,
     name: Option<String>,
     follow: bool,
 ) -> Ended {
     // One name for all tries: a start whose answer was lost is the same start.
     let name = name.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let start = json!({
-        "stateMachineArn": machine_arn(workflow), "name": name, "input": input.to_string()
+        "stateMachineArn": machine_arn(workflow), "name": name, "input": input
     });
     let started = context.client.states("StartExecution", &start).await?;
     let arn = text(&started, "executionArn");

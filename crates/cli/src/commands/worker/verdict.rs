@@ -1,10 +1,10 @@
 //! What a task's input must be and what its command's end means: the contract with commands, pure.
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
-
 /// The member of input and output, and the variable, that names the execution.
-pub(super) const EXECUTION_NAME: &str = "_EXECUTION_NAME";
+pub(super) use ark_server::workflows::manager::conventions::EXECUTION_NAME;
+use ark_server::workflows::manager::conventions::{name_in, with_name};
+use serde::Deserialize;
+
 /// Limits of the API on what a failure says, in bytes.
 const ERROR_BYTES_MAX: usize = 256;
 const CAUSE_BYTES_MAX: usize = 32_768;
@@ -55,15 +55,15 @@ pub(super) enum End {
 /// # Errors
 /// The failure of a task without a usable input.
 pub(super) fn read_input(text: &str) -> Result<Input, Verdict> {
-    let Ok(input) = serde_json::from_str::<Map<String, Value>>(text) else {
+    let Ok(name) = name_in(text) else {
         let cause = format!("the task's input is no JSON object: {text}");
         return Err(Verdict::failed("sfncli.TaskInputNotJSON", cause));
     };
-    let Some(Value::String(execution)) = input.get(EXECUTION_NAME) else {
+    let Some(execution) = name else {
         let cause = format!("the task's input has no text {EXECUTION_NAME}: {text}");
         return Err(Verdict::failed("sfncli.TaskInputMissingExecutionName", cause));
     };
-    Ok(Input { execution: execution.clone(), argument: Value::Object(input).to_string() })
+    Ok(Input { execution, argument: text.trim().to_owned() })
 }
 
 /// What a command says of its own failure.
@@ -103,11 +103,8 @@ pub(super) fn judge(
 /// The output of a command that succeeded, from its last line.
 fn output(line: &str, execution: &str) -> Verdict {
     let line = if line.is_empty() { "{}" } else { line };
-    match serde_json::from_str::<Map<String, Value>>(line) {
-        Ok(mut output) => {
-            output.insert(EXECUTION_NAME.to_owned(), execution.into());
-            Verdict::Succeeded { output: Value::Object(output).to_string() }
-        }
+    match with_name(line, execution) {
+        Ok(output) => Verdict::Succeeded { output },
         Err(_) => {
             let cause = format!("the last line of standard output is no JSON object: {line}");
             Verdict::failed("sfncli.TaskOutputNotJSON", cause)
@@ -172,10 +169,16 @@ mod tests {
         }
         let input = read_input(r#"{ "a": 1, "_EXECUTION_NAME": "e" }"#).unwrap();
         assert_eq!(input.execution, "e");
-        assert_eq!(
-            serde_json::from_str::<Value>(&input.argument).unwrap(),
-            serde_json::json!({ "a": 1, "_EXECUTION_NAME": "e" })
-        );
+        assert_eq!(input.argument, r#"{ "a": 1, "_EXECUTION_NAME": "e" }"#);
+        // Numbers, repeated names and depth are the command's business.
+        let deep = "[".repeat(500) + &"]".repeat(500);
+        let odd = format!(r#"{{"_EXECUTION_NAME":"e","n":1e400,"m":0.10,"m":{deep}}}"#);
+        assert_eq!(read_input(&odd).unwrap().argument, odd);
+        let Verdict::Succeeded { output } = judge(End::Exited(0), false, r#"{"n":1e400}"#, "", "e")
+        else {
+            panic!("an output")
+        };
+        assert_eq!(output, r#"{"_EXECUTION_NAME":"e","n":1e400}"#);
     }
 
     #[test]

@@ -116,7 +116,7 @@ pub(crate) async fn run(context: &Context, schedule: Schedule) -> Ended {
                 workflow,
                 cron,
                 time_zone: zone,
-                input: read_input(&input)?.to_string(),
+                input: read_input(&input)?,
                 namespace,
                 overlap: overlap.into(),
                 catch_up_seconds: std::time::Duration::from(catch_up).as_secs(),

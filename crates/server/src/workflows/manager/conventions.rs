@@ -196,6 +196,24 @@ pub fn with_name(input: &str, id: &str) -> Result<String, String> {
     Ok(format!("{}{comma}{rest}", name_part(id)))
 }
 
+/// Whether a text is JSON as the language reads it: numbers of any size, up to 1,000 levels.
+///
+/// # Errors
+/// Why it is not.
+pub fn judge_json(text: &str) -> Result<(), String> {
+    StateValue::parse(text).map(drop).map_err(|error| error.to_string())
+}
+
+/// The workflow's id in an input; `None` when it has none.
+///
+/// # Errors
+/// When it is no JSON object.
+pub fn name_in(input: &str) -> Result<Option<String>, String> {
+    let value = StateValue::parse(input).map_err(|error| error.to_string())?;
+    let object = value.as_object().ok_or("it is something else")?;
+    Ok(object.get(EXECUTION_NAME).and_then(|name| name.as_str()).map(str::to_owned))
+}
+
 /// The way back from [`with_name`]: the input as it was sent.
 pub fn without_name(input: &str, id: &str) -> String {
     match input.strip_prefix(&name_part(id)) {
@@ -288,7 +306,13 @@ mod tests {
         assert_eq!(renamed, r#"{"_EXECUTION_NAME":"new","a":1,"b":2}"#);
         for wrong in ["", "[]", "1", "{", "{}{}", "null"] {
             assert!(with_name(wrong, "id").is_err(), "{wrong}");
+            assert!(name_in(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(name_in(&renamed).expect("an object").as_deref(), Some("new"));
+        for none in ["{}", r#"{"_EXECUTION_NAME":1}"#] {
+            assert_eq!(name_in(none), Ok(None), "{none}");
+        }
+        assert!(judge_json("[1e400]").is_ok() && judge_json("[1e400").is_err());
     }
 
     #[test]
