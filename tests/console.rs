@@ -8,6 +8,8 @@
 #[path = "console/browser.rs"]
 mod browser;
 mod harness;
+#[path = "console/workflows.rs"]
+mod workflows;
 
 use std::path::PathBuf;
 use std::time::Duration;

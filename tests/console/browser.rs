@@ -109,6 +109,11 @@ impl Browser {
         found[ELEMENT].as_str().map(str::to_owned)
     }
 
+    /// Whether a selector finds something.
+    pub(crate) fn element_there(&self, css: &str) -> bool {
+        self.element(css).is_some()
+    }
+
     /// Clicks what a selector finds, once it is there.
     pub(crate) fn click(&self, css: &str) {
         // A live page may exchange an element between its being found and clicked.

@@ -28,6 +28,10 @@
   };
   dress(document);
 
+  // A page that is kept for going back must not keep its stream: browsers allow six at a time. When
+  // somebody comes back it is shown as it is by then.
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
   // A log that goes on: new lines at the end, the oldest leave.
   const log = document.querySelector("[data-log-from]");
   if (log && window.EventSource) {
@@ -37,6 +41,7 @@
     log.scrollTop = log.scrollHeight;
     const seen = new Set();
     const source = new EventSource(log.dataset.logFrom);
+    addEventListener("pagehide", () => source.close());
     source.addEventListener("open", () => { state.textContent = "Live"; });
     source.addEventListener("error", () => { state.textContent = "Connection lost; trying again"; });
     source.addEventListener("line", (event) => {
@@ -97,11 +102,22 @@
     // Bursts of events are one look; a page never asks more than once in 1.5 s.
     setTimeout(() => { busy = false; if (again) refresh(); }, 1500);
   };
-  const events = new EventSource(from);
-  events.addEventListener("open", () => say("Live"));
-  events.addEventListener("event", refresh);
-  events.addEventListener("error", () => say("Connection lost; trying again"));
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && again) refresh(); });
+  let events = null;
+  const follow = () => {
+    events = new EventSource(from);
+    events.addEventListener("open", () => say("Live"));
+    events.addEventListener("event", refresh);
+    events.addEventListener("error", () => say("Connection lost; trying again"));
+  };
+  if (!document.hidden) follow();
+  addEventListener("pagehide", () => events?.close());
+  // A page in the background follows nothing, and catches up when it is looked at.
+  document.addEventListener("visibilitychange", () => {
+    events?.close();
+    if (document.hidden) return;
+    follow();
+    refresh();
+  });
   // Figures change without events.
   setInterval(refresh, 10000);
 })();

@@ -6,6 +6,8 @@ use std::fmt::{self, Write as _};
 
 use askama::filters::HtmlSafe;
 
+use crate::svg::escape;
+
 /// The drawing's size in its own units; the page scales it.
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 170.0;
@@ -111,21 +113,6 @@ fn before(seconds: i64, end: &str) -> String {
         s if s % 60 == 0 => format!("−{} min", s / 60),
         s => format!("−{s} s"),
     }
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 impl fmt::Display for Chart {

@@ -5,11 +5,13 @@ use std::fmt;
 
 use askama::filters::HtmlSafe;
 
-const BOX_WIDTH: usize = 150;
-const BOX_HEIGHT: usize = 44;
-const COLUMN: usize = 220;
-const ROW: usize = 58;
-const MARGIN: usize = 8;
+use crate::layout::{Layout, Size, layered};
+use crate::svg::{Leads, cut, escape, line};
+
+const BOX_WIDTH: f64 = 150.0;
+const BOX_HEIGHT: f64 = 44.0;
+const GAP: Size = Size { along: 70.0, across: 14.0 };
+const MARGIN: f64 = 8.0;
 /// The longest name that is drawn whole, in characters.
 const NAME_CHARS: usize = 18;
 
@@ -29,45 +31,23 @@ pub(crate) struct Node {
 #[derive(Debug, Clone)]
 pub(crate) struct Graph {
     nodes: Vec<Node>,
-    /// Column and row of each.
-    places: Vec<(usize, usize)>,
+    layout: Layout,
 }
 
 impl Graph {
     /// Puts each box to the right of all that need it. What is needed and does not exist is not
-    /// drawn; a circle is cut where it closes.
+    /// drawn.
     pub(crate) fn new(nodes: Vec<Node>) -> Self {
         let index: BTreeMap<&str, usize> =
             nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
-        let mut column = vec![0; nodes.len()];
-        // The longest path without a circle has fewer steps than there are boxes.
-        for _ in 0..nodes.len() {
-            let mut moved = false;
-            for (from, node) in nodes.iter().enumerate() {
-                for to in node.needs.iter().filter_map(|name| index.get(name.as_str())) {
-                    if *to != from
-                        && column[*to] < column[from] + 1
-                        && column[from] + 1 < nodes.len()
-                    {
-                        column[*to] = column[from] + 1;
-                        moved = true;
-                    }
-                }
-            }
-            if !moved {
-                break;
-            }
+        let mut lines = Vec::new();
+        for (from, node) in nodes.iter().enumerate() {
+            let needed = node.needs.iter().filter_map(|name| index.get(name.as_str()));
+            lines.extend(needed.map(|to| (from, *to)).filter(|(from, to)| from != to));
         }
-        let mut rows: BTreeMap<usize, usize> = BTreeMap::new();
-        let places = column
-            .into_iter()
-            .map(|column| {
-                let row = rows.entry(column).or_default();
-                *row += 1;
-                (column, *row - 1)
-            })
-            .collect();
-        Self { nodes, places }
+        let size = Size { along: BOX_WIDTH, across: BOX_HEIGHT };
+        let layout = layered(&vec![size; nodes.len()], &lines, GAP);
+        Self { nodes, layout }
     }
 
     /// Each app with what it needs, in words.
@@ -75,58 +55,34 @@ impl Graph {
         let needs = self.nodes.iter().filter(|node| !node.needs.is_empty());
         needs.map(|node| format!("{} needs {}", node.name, node.needs.join(", "))).collect()
     }
-
-    fn corner(&self, index: usize) -> (usize, usize) {
-        let (column, row) = self.places[index];
-        (MARGIN + column * COLUMN, MARGIN + row * ROW)
-    }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-fn cut(name: &str) -> String {
-    match name.char_indices().nth(NAME_CHARS) {
-        Some((at, _)) => format!("{}…", &name[..at]),
-        None => name.to_owned(),
-    }
 }
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let most = |of: fn(&(usize, usize)) -> usize| self.places.iter().map(of).max().unwrap_or(0);
-        let width = 2 * MARGIN + most(|place| place.0) * COLUMN + BOX_WIDTH;
-        let height = 2 * MARGIN + most(|place| place.1) * ROW + BOX_HEIGHT;
+        let (width, height) = Leads::Across.xy(self.layout.size);
+        let (width, height) = (width + 2.0 * MARGIN, height + 2.0 * MARGIN);
         write!(
             f,
-            "<svg class=\"graph\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
-             height=\"{height}\" role=\"group\" aria-label=\"Which app needs which\">"
+            "<svg class=\"graph\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
+             height=\"{height:.0}\" role=\"group\" aria-label=\"Which app needs which\">"
         )?;
-        for (from, node) in self.nodes.iter().enumerate() {
-            for (to, needed) in self.nodes.iter().enumerate() {
-                if from == to || !node.needs.contains(&needed.name) {
-                    continue;
-                }
-                let ((x1, y1), (x2, y2)) = (self.corner(from), self.corner(to));
-                let (x1, y1, y2) = (x1 + BOX_WIDTH, y1 + BOX_HEIGHT / 2, y2 + BOX_HEIGHT / 2);
-                let (a, b) = (x1 + 30, x2.saturating_sub(30));
-                write!(f, "<path class=\"edge\" d=\"M{x1} {y1}C{a} {y1} {b} {y2} {x2} {y2}\"/>")?;
-                write!(f, "<circle class=\"end\" cx=\"{x2}\" cy=\"{y2}\" r=\"3.5\"/>")?;
-            }
+        for way in &self.layout.ways {
+            f.write_str(&line(way, Leads::Across, (MARGIN, MARGIN), ""))?;
         }
-        for (index, node) in self.nodes.iter().enumerate() {
-            let (x, y) = self.corner(index);
-            let (text, below, inside) = (y + 19, y + 35, x + 10);
+        for (node, corner) in self.nodes.iter().zip(&self.layout.corners) {
+            let (x, y) = Leads::Across.xy(*corner);
+            let (x, y) = (x + MARGIN, y + MARGIN);
+            let (text, below, inside) = (y + 19.0, y + 35.0, x + 10.0);
             let (href, whole) = (escape(&node.href), escape(&node.name));
-            let (name, words) = (escape(&cut(&node.name)), escape(&cut(&node.words)));
+            let name = escape(&cut(&node.name, NAME_CHARS));
+            let words = escape(&cut(&node.words, NAME_CHARS));
             let class = node.class;
             write!(
                 f,
-                "<a href=\"{href}\"><title>{whole}</title><rect x=\"{x}\" y=\"{y}\" \
+                "<a href=\"{href}\"><title>{whole}</title><rect x=\"{x:.1}\" y=\"{y:.1}\" \
                  width=\"{BOX_WIDTH}\" height=\"{BOX_HEIGHT}\" rx=\"6\"/>\
-                 <text class=\"name\" x=\"{inside}\" y=\"{text}\">{name}</text>\
-                 <text class=\"{class}\" x=\"{inside}\" y=\"{below}\">{words}</text></a>"
+                 <text class=\"name\" x=\"{inside:.1}\" y=\"{text:.1}\">{name}</text>\
+                 <text class=\"{class}\" x=\"{inside:.1}\" y=\"{below:.1}\">{words}</text></a>"
             )?;
         }
         f.write_str("</svg>")
@@ -156,8 +112,8 @@ mod tests {
             node("search", &["db"]),
             node("db", &[]),
         ]);
-        let columns: Vec<usize> = graph.places.iter().map(|place| place.0).collect();
-        assert_eq!(columns, [0, 1, 2]);
+        let columns: Vec<f64> = graph.layout.corners.iter().map(|corner| corner.along).collect();
+        assert_eq!(columns, [0.0, 220.0, 440.0]);
         assert_eq!(graph.to_string().matches("class=\"edge\"").count(), 3);
         let circle = Graph::new(vec![node("a", &["b"]), node("b", &["a"]), node("c", &["c"])]);
         assert_eq!(circle.to_string().matches("class=\"edge\"").count(), 2);

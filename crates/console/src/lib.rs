@@ -12,7 +12,7 @@
 //! against a host that answers from a table.
 //!
 //! **Safety.** Templates escape everything; the few types that print markup of their own
-//! ([`words::When`], [`chart`]) escape what they are given. The content security policy allows
+//! ([`words::When`], [`chart`], [`graph`], [`machine`]) escape what they are given. The content security policy allows
 //! neither inline script nor inline style nor anything from elsewhere. Every `POST` needs the token
 //! of its session ([`visit`]). Cookies are `HttpOnly` and `SameSite=Strict`.
 //!
@@ -28,10 +28,13 @@ mod chart;
 mod fault;
 mod graph;
 mod host;
+mod layout;
 mod live;
+mod machine;
 mod pages;
 mod shell;
 mod sign_in;
+mod svg;
 mod visit;
 mod words;
 

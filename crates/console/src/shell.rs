@@ -46,8 +46,12 @@ impl Theme {
 pub(crate) type Entry = (&'static str, &'static str);
 
 /// The menu.
-pub(crate) const MENU: &[Entry] =
-    &[("/", "Overview"), ("/environments", "Environments"), ("/events", "Events")];
+pub(crate) const MENU: &[Entry] = &[
+    ("/", "Overview"),
+    ("/environments", "Environments"),
+    ("/workflows", "Workflows"),
+    ("/events", "Events"),
+];
 
 /// One part of the path above a page's title: an address, and its name.
 pub(crate) type Crumb = (String, String);
@@ -106,6 +110,12 @@ impl Shell {
     /// Follows events of these filters: `env=...&app=...`, empty for all.
     pub(crate) fn live(mut self, filter: &str) -> Self {
         self.live = format!("/live?{filter}");
+        self
+    }
+
+    /// Follows a stream of the console's own.
+    pub(crate) fn live_from(mut self, address: String) -> Self {
+        self.live = address;
         self
     }
 

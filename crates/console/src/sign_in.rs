@@ -72,7 +72,7 @@ pub(crate) fn local(address: &str) -> &str {
 
 /// What somebody without a session is answered.
 pub(crate) fn ask(parts: &Parts) -> Response {
-    if parts.headers.contains_key("x-live") || parts.uri.path() == "/live" {
+    if parts.headers.contains_key("x-live") || parts.uri.path().ends_with("/live") {
         // The page's script: it loads the page anew, which then asks.
         return StatusCode::UNAUTHORIZED.into_response();
     }

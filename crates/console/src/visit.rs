@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 
 use crate::fault::Fault;
@@ -149,6 +150,23 @@ impl Visit {
         self.host.call(&self.viewer, request).await
     }
 
+    /// What an operation of Step Functions' API answers.
+    pub(crate) async fn states<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        input: &Value,
+    ) -> Result<T, Fault> {
+        let mut request = request(Method::POST, "/", Body::from(input.to_string()));
+        let target = HeaderValue::from_str(&format!("AWSStepFunctions.{operation}"))
+            .map_err(|error| unreadable(&error.to_string()))?;
+        request.headers_mut().insert("x-amz-target", target);
+        let response = self.host.call(&self.viewer, request).await;
+        match response.status().is_success() {
+            true => read(response).await,
+            false => Err(wire_problem(response).await.into()),
+        }
+    }
+
     async fn send(&self, method: Method, address: &str, body: Body) -> Response {
         self.host.call(&self.viewer, request(method, address, body)).await
     }
@@ -174,6 +192,29 @@ async fn read<T: DeserializeOwned>(response: Response) -> Result<T, Fault> {
         return serde_json::from_slice(body).map_err(|error| unreadable(&error.to_string()));
     }
     Err(problem_of(status, &body).into())
+}
+
+/// An error of Step Functions' API as a problem.
+async fn wire_problem(response: Response) -> Problem {
+    let status = response.status();
+    let body = to_bytes(response.into_body(), ANSWER_BYTES_MAX).await.unwrap_or_default();
+    let said: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let word = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
+    let kind = word("__type");
+    let code = match kind.as_str() {
+        "AccessDeniedException" => ProblemCode::Forbidden,
+        "ExecutionAlreadyExists" => ProblemCode::WorkflowConflict,
+        missing if missing.ends_with("DoesNotExist") || missing == "ResourceNotFound" => {
+            ProblemCode::WorkflowNotFound
+        }
+        _ if status.is_server_error() => ProblemCode::Internal,
+        _ => ProblemCode::BadRequest,
+    };
+    let detail = match word("message") {
+        words if words.is_empty() => format!("the API answered {status} {kind}"),
+        words => words,
+    };
+    Problem::new(code, detail)
 }
 
 fn problem_of(status: StatusCode, body: &Bytes) -> Problem {

@@ -5,6 +5,7 @@ use std::fmt;
 use ark_model::api::DeploymentSummary;
 use ark_model::artifact::Artifact;
 use ark_model::deployment::DeploymentKind;
+use ark_model::workflow::ExecutionStatus;
 use ark_model::{DeploymentState, ReleaseNumber};
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
@@ -142,6 +143,34 @@ impl fmt::Display for When {
 
 impl HtmlSafe for When {}
 
+/// A word as a shell takes it, whatever is in it: commands on pages are copied and run.
+pub(crate) fn shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@+,%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+/// A name as a part of an address.
+pub(crate) fn part(name: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    let each = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
+    name.bytes().map(each).collect()
+}
+
+/// A state of an execution as a colour, and in words.
+pub(crate) fn execution(status: ExecutionStatus) -> (Tone, &'static str) {
+    match status {
+        ExecutionStatus::Running => (Tone::Busy, "running"),
+        ExecutionStatus::Succeeded => (Tone::Good, "succeeded"),
+        ExecutionStatus::Failed => (Tone::Bad, "failed"),
+        ExecutionStatus::TimedOut => (Tone::Bad, "timed out"),
+        ExecutionStatus::Aborted => (Tone::Quiet, "stopped"),
+        ExecutionStatus::PendingRedrive => (Tone::Busy, "waits for its redrive"),
+    }
+}
+
 /// How a thing is, as a colour; the words beside it say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
@@ -249,6 +278,20 @@ mod tests {
             assert_eq!(length(ms), expect);
         }
         assert_eq!(failures(3, 100), "3 (3.00 %)");
+    }
+
+    #[test]
+    fn what_is_copied_is_one_word_to_a_shell_and_one_part_to_an_address() {
+        for (word, expect) in [
+            ("resize:8f2c", "resize:8f2c"),
+            ("", "''"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("it's; reboot", "'it'\\''s; reboot'"),
+            ("a\nb", "'a\nb'"),
+        ] {
+            assert_eq!(shell(word), expect);
+        }
+        assert_eq!(part("wf:a/b ?é"), "wf%3Aa%2Fb%20%3F%C3%A9");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod apps;
 mod config;
 mod deployments;
 mod environments;
+mod executions;
 mod images;
 mod problem;
 mod releases;
@@ -38,6 +39,10 @@ pub use deployments::{
     StepView, WatchView, WishRequest,
 };
 pub use environments::{EnvironmentCreate, EnvironmentView, FreezePut};
+pub use executions::{
+    EVENT_TEXT_CHARS, EVENT_TEXT_CHARS_MAX, EXECUTIONS_COUNTED_MAX, EventText, ExecutionEvent,
+    ExecutionEventsQuery, ExecutionMoved, ExecutionSummary, ExecutionsQuery, WorkflowSummary,
+};
 pub use images::{BuildEvent, BuildRequest, ImagesFind, ImagesFound};
 pub use problem::{DiagnosticSeverity, DiagnosticView, Problem, ProblemCode, Remedy};
 pub use releases::{

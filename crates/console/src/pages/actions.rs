@@ -51,30 +51,30 @@ fn shell(visit: &Visit, env: &EnvName, app: &AppName, title: String, command: St
 /// What a page asks for before it acts.
 #[derive(Template)]
 #[template(path = "action.html")]
-struct Action {
-    shell: Shell,
+pub(super) struct Action {
+    pub(super) shell: Shell,
     /// Where the form is posted to.
-    to: String,
-    back: String,
+    pub(super) to: String,
+    pub(super) back: String,
     /// What would be done, in order.
-    steps: Vec<String>,
-    changes: Vec<Change>,
+    pub(super) steps: Vec<String>,
+    pub(super) changes: Vec<Change>,
     /// Why it would be refused.
-    refusals: Vec<String>,
-    notes: Vec<String>,
+    pub(super) refusals: Vec<String>,
+    pub(super) notes: Vec<String>,
     /// Hidden fields of the form.
-    fields: Vec<(&'static str, String)>,
+    pub(super) fields: Vec<(&'static str, String)>,
     /// Whether a reason is asked for.
-    reason: bool,
+    pub(super) reason: bool,
     /// Whether a number of instances is asked for.
-    count: Option<u32>,
-    button: String,
-    danger: bool,
-    may: bool,
+    pub(super) count: Option<u32>,
+    pub(super) button: String,
+    pub(super) danger: bool,
+    pub(super) may: bool,
 }
 
 impl Action {
-    fn new(shell: Shell, to: String, back: String, button: &str) -> Self {
+    pub(super) fn new(shell: Shell, to: String, back: String, button: &str) -> Self {
         Self {
             may: shell.may_deploy,
             shell,

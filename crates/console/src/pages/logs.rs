@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::Shared;
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit};
-use crate::words::When;
+use crate::words::{self, When};
 
 /// Lines that are looked at, and lines that are shown of them: the page stays small.
 const LINES_READ: u32 = 2_000;
@@ -101,7 +101,7 @@ async fn logs(
     let stream = format!("/e/{env}/{app}/logs/stream?since={since}{of}");
     let instance = match filter.instance.as_str() {
         "" => String::new(),
-        id => format!(" --instance {id}"),
+        id => format!(" --instance {}", words::shell(id)),
     };
     let shell = visit
         .shell(format!("Log of {app}"), "/")

@@ -8,6 +8,7 @@ mod events;
 pub(crate) mod fault;
 mod logs;
 mod overview;
+mod workflows;
 
 use axum::Router;
 
@@ -21,5 +22,6 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(logs::routes())
         .merge(deployment::routes())
         .merge(environments::routes())
+        .merge(workflows::routes())
         .merge(events::routes())
 }

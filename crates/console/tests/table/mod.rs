@@ -49,7 +49,11 @@ impl Host for Table {
     }
 
     async fn call(&self, _: &Viewer, request: Request<Body>) -> Response {
-        let key = format!("{} {}", request.method(), request.uri());
+        let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok());
+        let key = match target.and_then(|target| target.strip_prefix("AWSStepFunctions.")) {
+            Some(operation) => format!("STATES {operation}"),
+            None => format!("{} {}", request.method(), request.uri()),
+        };
         let body = to_bytes(request.into_body(), 1 << 20).await.expect("a body");
         let text = String::from_utf8(body.to_vec()).expect("text");
         self.asked.lock().expect("no panic").push((key.clone(), text));

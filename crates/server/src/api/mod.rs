@@ -49,6 +49,7 @@ mod tokens;
 mod traffic;
 mod wishes;
 mod workflow_manager;
+mod workflows;
 
 use std::sync::OnceLock;
 
@@ -103,7 +104,10 @@ pub fn operations() -> Vec<Operation> {
         ("events", events::operations()),
         ("tokens", tokens::operations()),
         ("console", console::operations()),
-        ("workflows", workflow_manager::operations()),
+        (
+            "workflows",
+            workflows::operations().into_iter().chain(workflow_manager::operations()).collect(),
+        ),
         ("schedules", schedules::operations()),
     ];
     let tagged = |(tag, operations): (&'static str, Vec<Operation>)| {
@@ -139,7 +143,9 @@ pub fn router(state: Shared) -> Router {
         .method_not_allowed_fallback(other_method)
         .layer(from_fn_with_state(state.clone(), guard::guard))
         .with_state(state.clone());
-    let pages = crate::console::router(state.clone(), api.clone())
+    // What a page asks for may be an operation of either protocol.
+    let both = api.clone().merge(wire::router(state.clone()));
+    let pages = crate::console::router(state.clone(), both)
         // GET is the console's, POST the other protocol's.
         .route("/", put(nothing).patch(nothing).delete(nothing))
         .method_not_allowed_fallback(other_method)

@@ -140,7 +140,11 @@ fn path_parameter(name: &str) -> (Value, &'static str) {
         "token" => (text, "Id of the token."),
         "window" => (text, "Name of the freeze window."),
         "run" => (json!({ "type": "integer" }), "Number of the run."),
-        "workflow" => (text, "Id of the workflow: a UUID, `NAME:EXECUTION`, or an ARN."),
+        "workflow" => (
+            text,
+            "Under `/wm` the id of a workflow: a UUID, `NAME:EXECUTION`, or an ARN. Else its name.",
+        ),
+        "execution" => (text, "Name of the execution."),
         "schedule" => (text, "Name of the schedule."),
         "namespace" => (text, "Namespace of the state resource."),
         "name" => (text, "Name of the definition or state resource."),

@@ -51,6 +51,7 @@ mod hub;
 mod item_formats;
 mod jobs;
 mod lists;
+pub mod looking;
 mod machines;
 pub mod manager;
 mod map_files;

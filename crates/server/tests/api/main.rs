@@ -13,3 +13,4 @@ mod secrets;
 mod streams;
 mod wishes;
 mod workflow_manager;
+mod workflows;

@@ -175,6 +175,51 @@ impl ReadTx {
         self.rows(&sql, params![page(limit)], execution)
     }
 
+    /// Executions of a machine whose name begins so, by name, after a name.
+    pub fn executions_named(
+        &self,
+        machine: u64,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<ExecutionRow>, StoreError> {
+        // The greatest code point ends what begins with the prefix; no name has it.
+        let sql = format!(
+            "SELECT {COLUMNS} FROM workflow_executions
+            WHERE machine = ?1 AND name >= ?2 AND name < ?2 || char(1114111)
+                AND name > coalesce(?3, '') ORDER BY name LIMIT ?4"
+        );
+        let params = params![signed(machine), prefix, after, page(limit)];
+        self.rows(&sql, params, execution)
+    }
+
+    /// How many executions of a machine are in a status, counted up to `most`.
+    pub fn count_executions(
+        &self,
+        machine: u64,
+        status: ExecutionStatus,
+        most: usize,
+    ) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM workflow_executions
+            WHERE machine = ?1 AND status = ?2 AND map_run IS NULL LIMIT ?3)";
+        self.number(sql, params![signed(machine), status.as_str(), page(most)])
+    }
+
+    /// How many of the newest `most` executions of a machine in a status nobody has resolved.
+    pub fn count_unresolved(
+        &self,
+        machine: u64,
+        status: ExecutionStatus,
+        most: usize,
+    ) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM (SELECT id, stopped_at FROM workflow_executions
+                WHERE machine = ?1 AND status = ?2 AND map_run IS NULL
+                ORDER BY id DESC LIMIT ?3) e
+            WHERE NOT EXISTS (SELECT 1 FROM workflow_resolutions r WHERE r.execution = e.id
+                AND r.at >= e.stopped_at)";
+        self.number(sql, params![signed(machine), status.as_str(), page(most)])
+    }
+
     /// A long text of an execution.
     pub fn payload(&self, execution: u64, digest: &str) -> Result<Option<String>, StoreError> {
         let sql = "SELECT text FROM workflow_payloads WHERE execution = ?1 AND digest = ?2";

@@ -84,6 +84,19 @@ impl ReadTx {
         self.row(&sql, [signed(id)], machine)
     }
 
+    /// Machines after a name, by name.
+    pub fn machines_by_name(
+        &self,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<MachineRow>, StoreError> {
+        let sql = format!(
+            "SELECT {MACHINE} FROM workflow_machines WHERE name > ?1 AND deleted_at IS NULL
+            ORDER BY name LIMIT ?2"
+        );
+        self.rows(&sql, params![after, page(limit)], machine)
+    }
+
     /// Machines with numbers above `after` that are not deleted, oldest first.
     pub fn machines(&self, after: u64, limit: usize) -> Result<Vec<MachineRow>, StoreError> {
         let sql = format!(

@@ -10,7 +10,8 @@
 //! harm: [`quiet`].
 //!
 //! A request to Step Functions may carry one of Ark's own tokens (`Authorization: Bearer ...`) instead
-//! of a signature: so the command line and its worker call the same operations.
+//! of a signature: so the command line and its worker call the same operations. The console calls
+//! them for whoever is signed in.
 
 mod activities;
 mod answer;
@@ -46,8 +47,8 @@ use uuid::Uuid;
 
 use crate::api::Shared;
 use crate::auth::{
-    AuthenticationError, Permission, SignedCaller, SignedRequest, allows, authenticate_signed,
-    authorize, check_origin,
+    AuthenticationError, Caller, Permission, SignedCaller, SignedRequest, allows,
+    authenticate_signed, authorize, check_origin,
 };
 use crate::workflows::arn::DEFAULT_REGION;
 use call::Call;
@@ -91,8 +92,12 @@ async fn answer(State(state): State<Shared>, request: Request) -> Response {
 }
 
 async fn serve(state: &Shared, parts: &Parts, body: Body) -> Result<Response, WireError> {
-    check_origin(&state.settings.allowed_hosts, &parts.uri, &parts.headers)
-        .map_err(|_| WireError::denied("The request names another host, or comes from a page."))?;
+    // The console's call in the name of somebody who is signed in; no client can send one.
+    if parts.extensions.get::<Caller>().is_none() {
+        check_origin(&state.settings.allowed_hosts, &parts.uri, &parts.headers).map_err(|_| {
+            WireError::denied("The request names another host, or comes from a page.")
+        })?;
+    }
     if state.shutdown.is_requested() {
         return Err(WireError::unavailable("the server is shutting down"));
     }
@@ -113,9 +118,10 @@ async fn step_functions(
     name: &str,
     body: Bytes,
 ) -> Result<Response, WireError> {
-    let who = match bears_token(parts) {
-        true => bearer(state, parts).await?,
-        false => authenticate(state, parts, &body, SERVICE).await?,
+    let who = match parts.extensions.get::<Caller>() {
+        Some(caller) => SignedCaller { caller: caller.clone(), region: DEFAULT_REGION.to_owned() },
+        None if bears_token(parts) => bearer(state, parts).await?,
+        None => authenticate(state, parts, &body, SERVICE).await?,
     };
     let operation = table::find(name).ok_or_else(WireError::unknown_operation)?;
     if !allows(who.caller.role, operation.permission) {

@@ -1,0 +1,459 @@
+//! One execution: the graph with what became of each state, the stays in states with their tries,
+//! one of them with its input, output and what its worker wrote, and the events.
+
+use ark_model::api::{AppDetail, EventText, ExecutionEvent, ExecutionSummary, LogLine, Page};
+use ark_model::workflow::ExecutionStatus;
+use ark_model::{AppName, EnvName};
+use askama::Template;
+use axum::extract::{Path, Query};
+use axum::response::Response;
+use http::HeaderMap;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::visits::{self, Attempt, Visit as Stay};
+use super::workflow::{pretty, took};
+use super::{execution_api, execution_arn, execution_at, named, workflow_at};
+use crate::fault::Fault;
+use crate::machine::Drawing;
+use crate::shell::Shell;
+use crate::visit::{Answer, Visit};
+use crate::words::{self, Tone, When, count, counted};
+
+/// Events that are read for the graph: the newest.
+const READ_AT_ONCE: usize = 500;
+const READS: usize = 4;
+/// Stays that are listed.
+const STAYS: usize = 40;
+/// Events of one page, and characters of their texts.
+const EVENTS: u32 = 25;
+const EVENT_CHARS: u32 = 200;
+/// Characters of texts that are shown for themselves.
+const TEXT_CHARS: usize = 1_500;
+const STAY_CHARS: u32 = 2_000;
+/// Lines of a worker's log.
+const LINES: usize = 30;
+const LINES_READ: u32 = 2_000;
+const LINE_CHARS: usize = 400;
+/// Map Runs that are shown.
+const MAP_RUNS: usize = 5;
+
+#[derive(Deserialize)]
+pub(super) struct Which {
+    /// The event that entered the state to show.
+    state: Option<u64>,
+    from: Option<u64>,
+    #[serde(default)]
+    order: String,
+}
+
+#[derive(Template)]
+#[template(path = "execution.html")]
+struct ExecutionPage {
+    shell: Shell,
+    workflow: String,
+    workflow_at: String,
+    name: String,
+    address: String,
+    tone: Tone,
+    status: &'static str,
+    resolved: bool,
+    facts: Vec<(&'static str, String)>,
+    begun: When,
+    ended: Option<When>,
+    error: String,
+    cause: String,
+    acts: Vec<(&'static str, &'static str, String)>,
+    like: String,
+    drawing: Option<Drawing>,
+    partly: bool,
+    stays: Vec<StayLine>,
+    hidden: usize,
+    stay: Option<StayCard>,
+    input: Text,
+    output: Option<Text>,
+    map_runs: Vec<String>,
+    events: Vec<EventLine>,
+    newest: bool,
+    more: Option<String>,
+    other_order: String,
+    begin: Option<String>,
+    count: String,
+    command: String,
+}
+
+/// A text that may be longer than what is shown.
+struct Text {
+    text: String,
+    more: Option<String>,
+}
+
+impl Text {
+    fn of(whole: &str) -> Self {
+        let text: String = pretty(whole).chars().take(TEXT_CHARS).collect();
+        let more = (whole.chars().count() > TEXT_CHARS).then(|| words::bytes(whole.len() as u64));
+        Self { text, more }
+    }
+
+    fn cut(text: &EventText) -> Self {
+        match text.cut {
+            true => Self { text: text.text.clone(), more: Some(words::bytes(text.bytes)) },
+            false => Self { text: pretty(&text.text), more: None },
+        }
+    }
+}
+
+struct StayLine {
+    id: u64,
+    href: String,
+    shown: bool,
+    state: String,
+    kind: String,
+    iteration: Option<u64>,
+    tone: Tone,
+    words: &'static str,
+    took: String,
+    tries: String,
+    worker: String,
+    error: String,
+}
+
+/// One stay in a state, whole.
+struct StayCard {
+    line: StayLine,
+    input: Option<Text>,
+    output: Option<Text>,
+    attempts: Vec<AttemptLine>,
+    /// Where its worker's log is, whose it is, and its lines meanwhile.
+    log: Option<(String, String, Vec<String>)>,
+    run: Option<(String, String)>,
+}
+
+struct AttemptLine {
+    number: usize,
+    tone: Tone,
+    resource: String,
+    worker: String,
+    waited: String,
+    took: String,
+    error: String,
+    cause: String,
+}
+
+struct EventLine {
+    id: u64,
+    at: When,
+    kind: String,
+    about: String,
+    tone: Tone,
+    texts: Vec<(&'static str, String, bool)>,
+}
+
+pub(super) async fn live(
+    visit: Visit,
+    Path((workflow, execution)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    visit.pass(&format!("{}/stream", execution_api(&workflow, &execution)), &headers).await
+}
+
+pub(super) async fn execution(
+    visit: Visit,
+    Path((workflow, name)): Path<(String, String)>,
+    Query(which): Query<Which>,
+) -> Answer {
+    let api = execution_api(&workflow, &name);
+    let summary: ExecutionSummary = visit.get(&api).await?;
+    let arn = json!({ "executionArn": execution_arn(&workflow, &name) });
+    let told: Value = visit.states("DescribeExecution", &arn).await?;
+    let machine: Value = visit.states("DescribeStateMachineForExecution", &arn).await?;
+    let definition = machine["definition"].as_str().unwrap_or_default();
+    let definition: Value = serde_json::from_str(definition).unwrap_or_default();
+    let (history, partly) = history(&visit, &api).await?;
+    let stays = visits::visits(&history, summary.status);
+    let address = execution_at(&workflow, &name);
+    let marks = visits::marks(&stays, stay_at);
+    let shown = which.state.or_else(|| of_interest(&stays, summary.status));
+    let stay = match shown.and_then(|id| stays.iter().find(|stay| stay.id == id)) {
+        Some(stay) => Some(card(&visit, &api, stay).await?),
+        None => None,
+    };
+    let newest = which.order != "oldest";
+    let page = events(&visit, &api, newest, which.from).await?;
+    let order = if newest { "newest" } else { "oldest" };
+    let text = |name: &str| told[name].as_str().unwrap_or_default();
+    let (tone, status) = words::execution(summary.status);
+    let hidden = stays.len().saturating_sub(STAYS);
+    let listed = stays.iter().skip(hidden).map(|s| stay_line(&visit, s, shown));
+    let command = format!("ark workflow history {}", named(&workflow, &name));
+    let mut shell = visit
+        .shell(format!("{name} of {workflow}"), "/workflows")
+        .crumb("/workflows", "Workflows")
+        .crumb(workflow_at(&workflow), &workflow)
+        .command(format!("ark workflow status {}", named(&workflow, &name)));
+    if which.from.is_none() {
+        shell = shell.live_from(format!("{address}/live"));
+    }
+    visit.page(&ExecutionPage {
+        acts: if shell.may_deploy { super::acts::offered(&summary, &told) } else { Vec::new() },
+        like: format!("{}/start?like={}", workflow_at(&workflow), words::part(&name)),
+        shell,
+        tone,
+        status,
+        resolved: summary.resolved,
+        facts: facts(&summary),
+        begun: When::ago(summary.started_at, visit.now),
+        ended: summary.stopped_at.map(|at| When::ago(at, visit.now)),
+        error: text("error").to_owned(),
+        cause: text("cause").chars().take(TEXT_CHARS).collect(),
+        drawing: Drawing::new(&definition, marks),
+        partly,
+        stays: listed.collect(),
+        hidden,
+        stay,
+        input: Text::of(text("input")),
+        output: told["output"].as_str().map(Text::of),
+        map_runs: map_runs(&visit, &history).await?,
+        events: page.items.iter().map(event_line).collect(),
+        newest,
+        more: page.next.map(|next| format!("?order={order}&from={next}#events-title")),
+        other_order: format!("?order={}#events-title", if newest { "oldest" } else { "newest" }),
+        begin: which.from.map(|_| format!("?order={order}#events-title")),
+        count: counted(summary.events, "event"),
+        command,
+        workflow_at: workflow_at(&workflow),
+        workflow,
+        name,
+        address,
+    })
+}
+
+fn facts(summary: &ExecutionSummary) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if let Some(at) = summary.stopped_at {
+        facts.push(("took", took(summary.started_at, at)));
+    }
+    facts.extend(summary.version.map(|number| ("version", number.to_string())));
+    if summary.redrives > 0 {
+        facts.push(("redriven", format!("{} times", count(summary.redrives))));
+    }
+    facts
+}
+
+/// The newest events without their texts, oldest first, and whether there are older ones.
+async fn history(visit: &Visit, api: &str) -> Result<(Vec<ExecutionEvent>, bool), Fault> {
+    let (mut all, mut from) = (Vec::new(), String::new());
+    for _ in 0..READS {
+        let address = format!("{api}/events?newest=true&text=120&limit={READ_AT_ONCE}{from}");
+        let page: Page<ExecutionEvent> = visit.get(&address).await?;
+        all.extend(page.items);
+        match page.next {
+            Some(next) => from = format!("&from={next}"),
+            None => {
+                all.reverse();
+                return Ok((all, false));
+            }
+        }
+    }
+    all.reverse();
+    Ok((all, true))
+}
+
+async fn events(
+    visit: &Visit,
+    api: &str,
+    newest: bool,
+    from: Option<u64>,
+) -> Result<Page<ExecutionEvent>, Fault> {
+    let from = from.map(|from| format!("&from={from}")).unwrap_or_default();
+    let address = format!("{api}/events?newest={newest}&text={EVENT_CHARS}&limit={EVENTS}{from}");
+    visit.get(&address).await
+}
+
+/// The stay that somebody comes for: what failed, else the last.
+fn of_interest(stays: &[Stay], status: ExecutionStatus) -> Option<u64> {
+    let failed = stays.iter().rev().find(|stay| stay.standing == visits::Standing::Failed);
+    let wanted = failed.filter(|_| status != ExecutionStatus::Succeeded).or(stays.last());
+    wanted.map(|stay| stay.id)
+}
+
+/// The page with one stay: beside its own address, whatever names that is made of.
+fn stay_at(id: u64) -> String {
+    format!("?state={id}#state")
+}
+
+fn stay_line(visit: &Visit, stay: &Stay, shown: Option<u64>) -> StayLine {
+    let last = stay.attempts.last();
+    StayLine {
+        id: stay.id,
+        href: stay_at(stay.id),
+        shown: shown == Some(stay.id),
+        state: stay.state.clone(),
+        kind: stay.kind.clone(),
+        iteration: stay.iteration,
+        tone: stay.standing.tone(),
+        words: stay.standing.words(),
+        took: took(stay.entered_at, stay.left_at.unwrap_or(visit.now)),
+        tries: match stay.attempts.len() {
+            0 | 1 => String::new(),
+            tries => format!("{tries} tries"),
+        },
+        worker: last.and_then(|attempt| attempt.worker.clone()).unwrap_or_default(),
+        error: stay.error().map(|error| error.text.clone()).unwrap_or_default(),
+    }
+}
+
+async fn one_event(visit: &Visit, api: &str, id: u64) -> Result<Option<ExecutionEvent>, Fault> {
+    let address = format!("{api}/events?from={id}&limit=1&text={STAY_CHARS}");
+    let page: Page<ExecutionEvent> = visit.get(&address).await?;
+    Ok(page.items.into_iter().next().filter(|event| event.id == id))
+}
+
+async fn card(visit: &Visit, api: &str, stay: &Stay) -> Result<StayCard, Fault> {
+    let entered = one_event(visit, api, stay.id).await?;
+    let left = match stay.exit {
+        Some(id) => one_event(visit, api, id).await?,
+        None => None,
+    };
+    let (mut attempts, mut run) = (Vec::new(), None);
+    for (index, attempt) in stay.attempts.iter().enumerate() {
+        // Only the last try is told whole.
+        let whole = match attempt.end.filter(|_| index + 1 == stay.attempts.len()) {
+            Some(id) => one_event(visit, api, id).await?,
+            None => None,
+        };
+        let said = whole.as_ref().and_then(|event| event.output.as_ref().or(event.cause.as_ref()));
+        run = said.and_then(run_of).or(run);
+        attempts.push(attempt_line(visit, index + 1, attempt, whole.as_ref()));
+    }
+    Ok(StayCard {
+        line: stay_line(visit, stay, Some(stay.id)),
+        input: entered.and_then(|event| event.input).as_ref().map(Text::cut),
+        output: left.and_then(|event| event.output).as_ref().map(Text::cut),
+        log: match stay.attempts.last() {
+            Some(attempt) => log(visit, attempt).await?,
+            None => None,
+        },
+        attempts,
+        run,
+    })
+}
+
+fn attempt_line(
+    visit: &Visit,
+    number: usize,
+    attempt: &Attempt,
+    whole: Option<&ExecutionEvent>,
+) -> AttemptLine {
+    let cause = whole.and_then(|event| event.cause.as_ref()).or(attempt.cause.as_ref());
+    let begun = attempt.started_at.unwrap_or(attempt.scheduled_at);
+    AttemptLine {
+        number,
+        tone: match attempt.good {
+            Some(true) => Tone::Good,
+            Some(false) => Tone::Bad,
+            None => Tone::Busy,
+        },
+        resource: attempt.resource.clone(),
+        worker: attempt.worker.clone().unwrap_or_default(),
+        waited: attempt.started_at.map(|at| took(attempt.scheduled_at, at)).unwrap_or_default(),
+        took: match (attempt.ended_at, attempt.started_at) {
+            (Some(at), _) => took(begun, at),
+            (None, Some(_)) => took(begun, visit.now),
+            (None, None) => "waits for a worker".to_owned(),
+        },
+        error: attempt.error.as_ref().map(|error| error.text.clone()).unwrap_or_default(),
+        cause: cause.map(|cause| cause.text.clone()).unwrap_or_default(),
+    }
+}
+
+/// The run of an app that a task was: where it is, and its name.
+fn run_of(said: &EventText) -> Option<(String, String)> {
+    let value: Value = serde_json::from_str(&said.text).ok()?;
+    let env: EnvName = value["Environment"].as_str()?.parse().ok()?;
+    let app: AppName = value["App"].as_str()?.parse().ok()?;
+    let run = value["Run"].as_u64()?;
+    Some((format!("/e/{env}/{app}/runs/{run}"), format!("run {run} of {app} on {env}")))
+}
+
+/// What the app whose worker has a task wrote meanwhile: `<env>--<app>` is the activity of an app.
+async fn log(
+    visit: &Visit,
+    attempt: &Attempt,
+) -> Result<Option<(String, String, Vec<String>)>, Fault> {
+    let place = || {
+        let (env, app) = attempt.resource.rsplit(':').next()?.split_once("--")?;
+        Some((env.parse::<EnvName>().ok()?, app.parse::<AppName>().ok()?))
+    };
+    let (Some((env, app)), Some(begun)) = (place(), attempt.started_at) else { return Ok(None) };
+    let base = format!("/v1/environments/{env}/apps/{app}");
+    if visit.find::<AppDetail>(&base).await?.is_none() {
+        return Ok(None);
+    }
+    // Clocks of the two may differ a little, and a line may come late.
+    let until = attempt.ended_at.unwrap_or(visit.now).checked_add(SignedDuration::from_secs(1));
+    let until = until.unwrap_or(Timestamp::MAX);
+    let text = visit.lines(&format!("{base}/logs?tail={LINES_READ}&since={begun}")).await?;
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
+    let mut lines: Vec<String> = lines
+        .filter(|line| line.at <= until)
+        .map(|line| {
+            let text: String = line.text.chars().take(LINE_CHARS).collect();
+            format!("{} {} {text}", line.at.strftime("%H:%M:%S"), line.instance)
+        })
+        .collect();
+    let older = lines.len().saturating_sub(LINES);
+    lines.drain(..older);
+    Ok(Some((format!("/e/{env}/{app}/logs"), format!("{app} on {env}"), lines)))
+}
+
+/// Map Runs in words.
+async fn map_runs(visit: &Visit, history: &[ExecutionEvent]) -> Result<Vec<String>, Fault> {
+    let arns = history.iter().filter_map(|event| event.map_run.as_deref());
+    let mut all = Vec::new();
+    for arn in arns.take(MAP_RUNS) {
+        let run: Value = visit.states("DescribeMapRun", &json!({ "mapRunArn": arn })).await?;
+        let number = |name: &str| run["itemCounts"][name].as_u64().unwrap_or(0);
+        let status = run["status"].as_str().unwrap_or_default().to_lowercase();
+        let parts = ["succeeded", "failed", "running", "pending", "aborted"];
+        let parts = parts.map(|name| (name, number(name)));
+        let parts = parts.iter().filter(|(_, n)| *n > 0);
+        let parts: Vec<String> = parts.map(|(name, n)| format!("{} {name}", count(*n))).collect();
+        let items = counted(number("total"), "item");
+        all.push(format!("{status}, {items}: {}", parts.join(", ")));
+    }
+    Ok(all)
+}
+
+fn event_line(event: &ExecutionEvent) -> EventLine {
+    let kind = event.kind.as_str();
+    let tone = match kind {
+        bad if bad.ends_with("Failed") || bad.ends_with("TimedOut") => Tone::Bad,
+        end if end.ends_with("Aborted") => Tone::Quiet,
+        good if good.ends_with("Succeeded") || good.ends_with("Exited") => Tone::Good,
+        _ => Tone::Busy,
+    };
+    let resource = event.resource.as_deref().map(|arn| arn.rsplit(':').next().unwrap_or(arn));
+    let worker = event.worker.as_ref().map(|worker| format!("by {worker}"));
+    let iteration = event.index.map(|index| format!("iteration {index}"));
+    let about = [event.state.clone(), resource.map(str::to_owned), worker, iteration];
+    let all = [
+        ("error", &event.error),
+        ("cause", &event.cause),
+        ("input", &event.input),
+        ("output", &event.output),
+    ];
+    let texts = all.into_iter().filter_map(|(name, text)| {
+        let text = text.as_ref().filter(|text| !text.text.is_empty())?;
+        Some((name, text.text.clone(), text.cut))
+    });
+    EventLine {
+        id: event.id,
+        at: When::clock(event.at),
+        kind: kind.to_owned(),
+        about: about.into_iter().flatten().collect::<Vec<_>>().join(", "),
+        tone,
+        texts: texts.collect(),
+    }
+}

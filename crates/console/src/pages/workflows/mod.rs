@@ -1,0 +1,197 @@
+//! Workflows: which there are and what goes on in them, one with its graph and its executions, an
+//! execution, and what each can be told. Schedules that start them stand in the list.
+
+mod acts;
+mod execution;
+mod visits;
+mod workflow;
+
+use ark_model::api::{Page, ScheduleView, WorkflowSummary};
+use ark_model::workflow::MachineType;
+use askama::Template;
+use axum::Router;
+use axum::extract::{Path, Query};
+use axum::routing::{get, post};
+use http::Method;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::Shared;
+use crate::fault::Fault;
+use crate::shell::Shell;
+use crate::visit::{Answer, Visit, see};
+use crate::words::{self, Tone, When, part, shell};
+
+/// Workflows of one page.
+const WORKFLOWS: u32 = 100;
+/// Schedules that are listed.
+const SCHEDULES: u32 = 200;
+/// What counts stop at.
+const COUNTED_MAX: u64 = ark_model::api::EXECUTIONS_COUNTED_MAX;
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/workflows", get(workflows))
+        .route("/workflows/{workflow}", get(workflow::workflow))
+        .route("/workflows/{workflow}/start", get(acts::start).post(acts::do_start))
+        .route("/workflows/{workflow}/x/{execution}", get(execution::execution))
+        .route("/workflows/{workflow}/x/{execution}/live", get(execution::live))
+        .route("/workflows/{workflow}/x/{execution}/do/{act}", get(acts::act).post(acts::do_act))
+        .route("/schedules/{schedule}/{wish}", post(schedule))
+}
+
+/// The ARN of a machine, or of a version of it.
+fn machine_arn(name: &str) -> String {
+    format!("arn:aws:states:us-east-1:000000000000:stateMachine:{name}")
+}
+
+fn execution_arn(workflow: &str, execution: &str) -> String {
+    format!("arn:aws:states:us-east-1:000000000000:execution:{workflow}:{execution}")
+}
+
+/// The page of a workflow.
+fn workflow_at(workflow: &str) -> String {
+    format!("/workflows/{}", part(workflow))
+}
+
+/// The page of an execution.
+fn execution_at(workflow: &str, execution: &str) -> String {
+    format!("/workflows/{}/x/{}", part(workflow), part(execution))
+}
+
+/// The operations on an execution.
+fn execution_api(workflow: &str, execution: &str) -> String {
+    format!("/v1/workflows/{}/executions/{}", part(workflow), part(execution))
+}
+
+/// An execution as the command line names it.
+fn named(workflow: &str, execution: &str) -> String {
+    shell(&format!("{workflow}:{execution}"))
+}
+
+#[derive(Deserialize)]
+struct Cursor {
+    cursor: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "workflows.html")]
+struct Workflows {
+    shell: Shell,
+    workflows: Vec<Line>,
+    next: Option<String>,
+    schedules: Vec<ScheduleLine>,
+}
+
+struct Line {
+    name: String,
+    href: String,
+    kind: &'static str,
+    version: String,
+    running: String,
+    unresolved: String,
+    failing: bool,
+    last: Option<Last>,
+}
+
+struct Last {
+    href: String,
+    tone: Tone,
+    words: &'static str,
+    when: When,
+}
+
+struct ScheduleLine {
+    name: String,
+    workflow: String,
+    href: String,
+    cron: String,
+    zone: String,
+    paused: bool,
+    next: Option<When>,
+    last: Option<(When, String, Option<String>)>,
+    button: &'static str,
+    to: String,
+    command: String,
+}
+
+fn counted(number: u64) -> String {
+    if number >= COUNTED_MAX { format!("{}+", words::count(number)) } else { words::count(number) }
+}
+
+async fn workflows(visit: Visit, Query(query): Query<Cursor>) -> Answer {
+    let cursor = query.cursor.map(|at| format!("&cursor={}", part(&at))).unwrap_or_default();
+    let address = format!("/v1/workflows?limit={WORKFLOWS}{cursor}");
+    let found: Page<WorkflowSummary> = visit.get(&address).await?;
+    let address = format!("/v1/schedules?limit={SCHEDULES}");
+    let schedules: Page<ScheduleView> = match cursor.is_empty() {
+        true => visit.get(&address).await?,
+        false => Page { items: Vec::new(), next: None },
+    };
+    let shell = visit.shell("Workflows", "/workflows").live("").command("ark workflow list");
+    visit.page(&Workflows {
+        shell,
+        workflows: found.items.into_iter().map(|one| line(&visit, one)).collect(),
+        next: found.next.map(|at| format!("/workflows?cursor={}", part(&at))),
+        schedules: schedules.items.into_iter().map(|one| schedule_line(&visit, one)).collect(),
+    })
+}
+
+fn line(visit: &Visit, one: WorkflowSummary) -> Line {
+    let last = one.last.map(|last| {
+        let (tone, words) = words::execution(last.status);
+        let when = When::ago(last.stopped_at.unwrap_or(last.started_at), visit.now);
+        Last { href: execution_at(&one.name, &last.name), tone, words, when }
+    });
+    Line {
+        href: workflow_at(&one.name),
+        kind: match one.kind {
+            MachineType::Standard => "standard",
+            MachineType::Express => "express",
+        },
+        version: one.version.map_or_else(|| "–".to_owned(), |number| number.to_string()),
+        running: counted(one.running),
+        failing: one.unresolved > 0,
+        unresolved: counted(one.unresolved),
+        last,
+        name: one.name,
+    }
+}
+
+fn schedule_line(visit: &Visit, one: ScheduleView) -> ScheduleLine {
+    let workflow = one.schedule.workflow;
+    let base = workflow.split(':').next().unwrap_or_default();
+    let (wish, button) = if one.paused { ("resume", "Resume") } else { ("pause", "Pause") };
+    let last = one.last.map(|last| {
+        let execution = last.execution_arn.as_deref().and_then(|arn| arn.rsplit(':').next());
+        let words = last.skipped.unwrap_or_else(|| "started".to_owned());
+        (When::ago(last.at, visit.now), words, execution.map(|name| execution_at(base, name)))
+    });
+    ScheduleLine {
+        href: workflow_at(base),
+        cron: one.schedule.cron,
+        zone: one.schedule.time_zone,
+        paused: one.paused,
+        next: one.next_at.map(|at| When::ago(at, visit.now)),
+        last,
+        button,
+        to: format!("/schedules/{}/{wish}", part(&one.name)),
+        command: format!("ark workflow schedule {wish} {}", shell(&one.name)),
+        name: one.name,
+        workflow,
+    }
+}
+
+async fn schedule(visit: Visit, Path((schedule, wish)): Path<(String, String)>) -> Answer {
+    let wish = match wish.as_str() {
+        "pause" => "pause",
+        "resume" => "resume",
+        _ => {
+            let code = ark_model::api::ProblemCode::NoSuchOperation;
+            return Err(Fault::new(code, "a schedule is paused or resumed"));
+        }
+    };
+    let address = format!("/v1/schedules/{}/{wish}", part(&schedule));
+    let _: Value = visit.act(Method::POST, &address).await?;
+    see("/workflows")
+}
