@@ -17,6 +17,7 @@ mod judging;
 mod local_target;
 mod log;
 mod message;
+mod release;
 mod shared;
 mod slots;
 
@@ -32,6 +33,7 @@ use tokio::sync::mpsc;
 pub(crate) use self::admission::Admission;
 pub(crate) use self::local_target::LocalTarget;
 pub(crate) use self::message::{Changes, Entry, Message};
+pub(crate) use self::release::Released;
 pub(crate) use self::shared::{Shared, Tls};
 pub(crate) use self::slots::SlotGuard;
 use crate::counters::{Cells, Ended};
@@ -64,6 +66,7 @@ pub(crate) struct Worker {
     route_states: RefCell<Vec<Option<Rc<RouteState>>>>,
     slots: RefCell<Vec<Rc<Slot>>>,
     held: RefCell<VecDeque<Rc<Slot>>>,
+    releasing: release::Releasing,
     random: Cell<u64>,
     /// Lines of the access log that were not handed over yet.
     log: RefCell<Vec<u8>>,
@@ -92,6 +95,7 @@ impl Worker {
             route_states: RefCell::default(),
             slots: RefCell::default(),
             held: RefCell::default(),
+            releasing: release::Releasing::default(),
             random: Cell::new(seed | 1),
             log: RefCell::default(),
             log_skips: Cell::new(0),

@@ -10,7 +10,7 @@ use super::slot::{Doing, Slot};
 use crate::access_log::{Ending, Line};
 use crate::counters::{Ended, Outcome};
 use crate::limiter::Permit;
-use crate::worker::{LocalTarget, Worker};
+use crate::worker::{LocalTarget, Released, Worker};
 
 /// What goes with a request from its first attempt to its last.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub(crate) struct InFlight {
     slot: Rc<Slot>,
     begun: Instant,
     note: Option<Rc<Note>>,
+    /// Its turn among those that were held, until its answer begins.
+    released: Option<Released>,
     kind: Kind,
     state: State,
     /// The status of the answer, once it is known.
@@ -81,11 +83,18 @@ impl InFlight {
             slot,
             begun,
             note,
+            released: None,
             kind: Kind::Request,
             state: State::Open,
             status: None,
             response_bytes: 0,
         }
+    }
+
+    /// It was held before.
+    pub(crate) fn was_held(mut self, released: Released) -> Self {
+        self.released = Some(released);
+        self
     }
 
     pub(crate) fn local(&self) -> &Rc<LocalTarget> {
@@ -100,6 +109,7 @@ impl InFlight {
     /// The head of the target's answer is there.
     pub(crate) fn answered_with(&mut self, status: u16) {
         self.status = Some(status);
+        self.released = None;
         self.local.target.answered();
         self.say_to_limit(false);
     }

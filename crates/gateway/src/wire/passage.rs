@@ -20,7 +20,7 @@ use crate::counters::{Cells, Ended, Outcome};
 use crate::limiter::{Exceeded, Rank};
 use crate::rules::{Fields, any_matches};
 use crate::split::{self, Side};
-use crate::worker::{Admission, Found, LocalTarget, Worker};
+use crate::worker::{Admission, Found, LocalTarget, Released, Worker};
 
 /// How long connecting to a target may take, in milliseconds.
 pub(super) const CONNECT_MS: u64 = 5_000;
@@ -141,8 +141,8 @@ impl Passage {
         &mut self,
         watch: impl FnMut(&mut Context<'_>) -> Result<(), Fault>,
     ) -> Result<InFlight, Unreached> {
-        let local = match self.worker.admit(self.found.slot, self.side, &self.tried) {
-            Admission::To(local) => local,
+        let (local, released) = match self.worker.admit(self.found.slot, self.side, &self.tried) {
+            Admission::To(local) => (local, None),
             Admission::NoTargets if !self.found.limits.hold_empty => {
                 return Err(Unreached::Refused(Refusal::Stopped));
             }
@@ -153,15 +153,22 @@ impl Passage {
                     false => Refusal::Unreachable,
                 }));
             }
-            Admission::NoneReady | Admission::NoTargets => self.wait_for_target(watch).await?,
+            Admission::NoneReady | Admission::NoTargets => {
+                let (local, released) = self.wait_for_target(watch).await?;
+                (local, Some(released))
+            }
         };
-        Ok(InFlight::new(local, self.slot.clone(), self.begun, self.note.clone()))
+        let in_flight = InFlight::new(local, self.slot.clone(), self.begun, self.note.clone());
+        Ok(match released {
+            Some(released) => in_flight.was_held(released),
+            None => in_flight,
+        })
     }
 
     async fn wait_for_target(
         &mut self,
         watch: impl FnMut(&mut Context<'_>) -> Result<(), Fault>,
-    ) -> Result<Rc<LocalTarget>, Unreached> {
+    ) -> Result<(Rc<LocalTarget>, Released), Unreached> {
         if !self.worker.hold(&self.slot) {
             return Err(Unreached::Refused(Refusal::NoneReady));
         }
@@ -175,11 +182,12 @@ impl Passage {
         admitted
     }
 
-    /// Waits until a target is ready, the hold is over or the client has left.
+    /// Waits until a target is ready and it is this request's turn, the hold is over or the client
+    /// has left.
     async fn hold(
         &mut self,
         mut watch: impl FnMut(&mut Context<'_>) -> Result<(), Fault>,
-    ) -> Result<Rc<LocalTarget>, Unreached> {
+    ) -> Result<(Rc<LocalTarget>, Released), Unreached> {
         let held = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let left = self.found.limits.hold_ms.saturating_sub(held);
         let left = self.time_left_ms().map_or(left, |asked| asked.min(left));
@@ -190,15 +198,19 @@ impl Passage {
             if check(&self.slot).is_err() {
                 return refused(Refusal::NoneReady);
             }
-            // A target that refused a moment ago and is usable only in panic would refuse again:
-            // a held request waits for one that is ready.
-            match self.worker.admit_ready(self.found.slot, self.side) {
-                Admission::To(local) => return Poll::Ready(Ok(local)),
-                Admission::NoTargets if !self.found.limits.hold_empty => {
-                    return refused(Refusal::Stopped);
+            if self.worker.may_go_on(&self.slot) {
+                // A target that refused a moment ago and is usable only in panic would refuse
+                // again: a held request waits for one that is ready.
+                match self.worker.admit_ready(self.found.slot, self.side) {
+                    Admission::To(local) => {
+                        return Poll::Ready(Ok((local, self.worker.goes_on())));
+                    }
+                    Admission::NoTargets if !self.found.limits.hold_empty => {
+                        return refused(Refusal::Stopped);
+                    }
+                    Admission::NoRoute => return refused(Refusal::NoRoute),
+                    Admission::NoneReady | Admission::NoTargets => {}
                 }
-                Admission::NoRoute => return refused(Refusal::NoRoute),
-                Admission::NoneReady | Admission::NoTargets => {}
             }
             match watch(cx) {
                 Ok(()) => Poll::Pending,

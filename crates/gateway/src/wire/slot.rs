@@ -34,6 +34,19 @@ pub(crate) struct Slot {
     doing: RefCell<Doing>,
     /// Where it stands in the worker's list.
     pub(crate) index: Cell<usize>,
+    /// Where its held request stands.
+    pub(crate) turn: Cell<Turn>,
+}
+
+/// Where a held request stands among those that may go on; see `worker::release`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nowhere: it did not ask, or it went on.
+    None,
+    /// It found no room and stands in the queue.
+    Awaits,
+    /// There is room for it; it was woken.
+    Called,
 }
 
 /// What the connection does now.
@@ -59,6 +72,7 @@ impl Slot {
             waker: RefCell::new(None),
             doing: RefCell::new(Doing::Idle),
             index: Cell::new(0),
+            turn: Cell::new(Turn::None),
         }
     }
 
