@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::data_dir::sync_dir;
@@ -23,6 +24,11 @@ const CHECK_BYTES_MAX: u64 = 64 << 20;
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// The write-ahead log is cut to this size after a checkpoint.
 const WAL_BYTES_KEPT: i64 = 64 << 20;
+/// The log is taken over into the file after so many pages of 4 KiB: a page that is written again and
+/// again meanwhile is taken over once.
+const CHECKPOINT_PAGES: i64 = 4_000;
+/// What the writer keeps of the file in memory, at most.
+const WRITER_CACHE_KIB: i64 = 32 << 10;
 
 /// Opens the writer's connection to `<dir>/ark.db`, creating the database at `now` if there is
 /// none.
@@ -122,6 +128,8 @@ fn writer_settings(conn: &Connection, file: &Path) -> Result<(), StoreError> {
     }
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     Ok(())
 }
 
@@ -129,6 +137,9 @@ fn settings(conn: &Connection) -> Result<(), StoreError> {
     conn.busy_timeout(LOCK_WAIT)?;
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update(None, "trusted_schema", false)?;
+    // Plans that do not depend on the values of parameters: else every statement about a table with
+    // a partial index is planned anew each time it is run.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(256);
     Ok(())
 }
