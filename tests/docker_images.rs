@@ -1,20 +1,28 @@
 //! Images from a project's `build` sections: built once for all who share them, named by their
 //! commit, never overwritten, left alone when nothing of them changed; a build that fails says why
 //! and works once the cause is gone. What a push deploys, volumes that outlive instances, and what
-//! `ark gc` removes. No registry is needed: every image is made from scratch.
+//! `ark gc` removes; a registry, and pushes that a Git hosting service tells of. Every image is made
+//! from scratch.
 
 #[path = "../crates/engine/tests/docker_fixture/daemon.rs"]
 mod daemon;
 mod harness;
+#[path = "../crates/engine/tests/docker_fixture/registry.rs"]
+mod registry;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
 
 use daemon::{daemon, docker, skip};
-use harness::{Ark, ENV, words};
-use serde_json::Value;
+use harness::{Ark, ENV, eventually_within, words};
+use registry::Registry;
+use ring::hmac;
+use serde_json::{Value, json};
 
 /// A repository with a project whose image is the host's static busybox.
 struct Project {
@@ -154,8 +162,9 @@ struct Built(&'static Path);
 
 impl Drop for Built {
     fn drop(&mut self) {
-        for name in ["goods", "worker"] {
-            let output = docker(self.0).args(["images", "-q", name]).output();
+        for name in ["goods", "worker", "*/shop/goods", "*/shop/worker"] {
+            let filter = format!("reference={name}");
+            let output = docker(self.0).args(["images", "-q", "--filter", &filter]).output();
             let ids = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
             for id in ids.unwrap_or_default().lines() {
                 let _ = docker(self.0).args(["rmi", "-f", id]).output();
@@ -252,4 +261,131 @@ fn a_volume_outlives_its_instance() {
     assert_eq!(volumes.trim(), format!("ark-{}-{ENV}-keeper-data", &cluster[..8]));
     drop(ark);
     let _ = docker(socket).args(["volume", "rm", volumes.trim()]).output();
+}
+
+/// A command with something on its standard input.
+fn told_secret(ark: &Ark, arguments: &[&str], secret: &str) -> Output {
+    let mut command = ark.command(arguments);
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("ark");
+    child.stdin.take().expect("piped").write_all(secret.as_bytes()).expect("it reads");
+    child.wait_with_output().expect("it ends")
+}
+
+/// An event as a hosting service sends it; answers the status and what is said.
+fn send(ark: &Ark, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(ark.api).expect("the API");
+    let mut request = format!(
+        "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n",
+        ark.api,
+        body.len()
+    );
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    stream.write_all(format!("{request}\r\n{body}").as_bytes()).expect("it is read");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+fn signature(secret: &str, body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = hmac::sign(&key, body.as_bytes());
+    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256={hex}")
+}
+
+#[test]
+fn a_push_that_a_hosting_service_tells_of_is_built_sent_to_the_registry_and_deployed() {
+    let test = "a_push_that_a_hosting_service_tells_of";
+    let Some((socket, mut ark)) = engine(test) else { return };
+    let _built = Built(socket);
+    let (password, secret) = ("pass-of-the-registry", "secret-of-the-hook");
+    let peer = Registry::start();
+    peer.ask_for("ark", password);
+    let host = peer.host();
+    let project = Project::new(&ark);
+    let bare = ark.dir.path().join("shop.git");
+    let at = bare.to_string_lossy().into_owned();
+    project.git(&["clone", "-q", "--bare", ".", &at]);
+
+    // Without the password nothing can be built for the registry; the reason is said.
+    let set = ["registry", "set", &host, "--user", "ark", "--push", "shop", "--json"];
+    let output = told_secret(&ark, &set, "a-wrong-one");
+    assert!(output.status.success(), "{}", words(&output));
+    let output = project.build(&ark, &["worker"]);
+    assert!(!output.status.success() && words(&output).contains(&host), "{}", words(&output));
+    assert!(!words(&output).contains("a-wrong-one"), "{}", words(&output));
+    // With it, it works; also after a restart of the server.
+    let output = told_secret(&ark, &set, &format!("{password}\n"));
+    assert!(output.status.success() && !words(&output).contains(password), "{}", words(&output));
+    ark.kill_server();
+    ark.start_server();
+    let tag = project.git(&["rev-parse", "HEAD"])[..7].to_owned();
+    let output = project.build(&ark, &["worker"]);
+    assert_eq!(told(&output), [format!("worker {host}/shop/worker:{tag} built")]);
+    assert_eq!(peer.tags(), [format!("shop/worker/{tag}")]);
+
+    // A hook: what is not signed is refused, whatever it says.
+    let url = format!("file://{at}");
+    let output = told_secret(&ark, &["hook", "set", "shop", "--repo", &url, "--json"], secret);
+    assert!(output.status.success(), "{}", words(&output));
+    let path = harness::last_json(&output)["path"].as_str().expect("a path").to_owned();
+    let commit = project.git(&["rev-parse", "HEAD"]);
+    let event = json!({ "ref": "refs/heads/main", "after": commit, "commits": [] }).to_string();
+    let signed = signature(secret, &event);
+    let (delivery, push) = (("x-github-delivery", "first"), ("x-github-event", "push"));
+    for bad in [
+        vec![delivery, push],
+        vec![delivery, push, ("x-hub-signature-256", "sha256=00")],
+        vec![delivery, push, ("x-gitlab-token", "secret-of-another")],
+    ] {
+        let (status, answer) = send(&ark, &path, &bad, &event);
+        assert_eq!(status, 401, "{answer}");
+    }
+    let (status, _) = send(&ark, "/v1/push-hooks/other/events", &[delivery, push], &event);
+    assert_eq!(status, 401, "a hook that does not exist looks the same");
+    let pushes = || ark.json(&["hook", "pushes", "shop", "--json"]);
+    let large = "x".repeat(6 << 20);
+    let (status, _) = send(&ark, &path, &[delivery, push], &large);
+    assert_eq!(status, 413);
+
+    // What is signed is done, once.
+    let headers = [delivery, push, ("x-hub-signature-256", signed.as_str())];
+    let (status, answer) = send(&ark, &path, &headers, &event);
+    assert_eq!((status, &answer["accepted"]), (202, &json!(true)), "{answer}");
+    let (status, answer) = send(&ark, &path, &headers, &event);
+    assert_eq!((status, &answer["accepted"]), (200, &json!(false)), "{answer}");
+    let state = || pushes()["state"].as_str().unwrap_or_default().to_owned();
+    eventually_within(Duration::from_secs(90), "the push is over", || state() == "ended");
+    let push = pushes();
+    let log = std::fs::read_to_string(push["log"].as_str().expect("a log")).expect("a log");
+    assert_eq!(push["exit_code"], 0, "{log}");
+    let output =
+        ark.run(&["exec", "web", "-e", ENV, "--", "/bin/busybox", "cat", "/www/index.html"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "one", "{}", words(&output));
+    let output = ark.run(&["hook", "pushes", "shop", "--json"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1, "{}", words(&output));
+
+    // The release knows what its image is called in the registry: it starts from there.
+    let run = |arguments: &[&str]| docker(socket).args(arguments).output().expect("docker");
+    let image = format!("{host}/shop/goods:{tag}");
+    let stopped = ark.run(&["stop", "web", "-e", ENV]);
+    assert!(stopped.status.success(), "{}", words(&stopped));
+    let stopped = ark.run(&["stop", "admin", "-e", ENV]);
+    assert!(stopped.status.success(), "{}", words(&stopped));
+    let gone = run(&["rmi", "-f", &image]);
+    assert!(gone.status.success(), "{}", words(&gone));
+    let started = ark.run(&["rollback", "web", "--to", "v1", "-e", ENV]);
+    assert!(started.status.success(), "{}", words(&started));
+
+    // Neither secret stands anywhere in the clear.
+    let mut grep = Command::new("grep");
+    grep.args(["-rl", "-e", password, "-e", secret]).arg(ark.dir.path());
+    let found = grep.output().expect("grep");
+    assert!(found.stdout.is_empty(), "{}", words(&found));
 }

@@ -152,6 +152,10 @@ commands! {
         Config config "config"
         /// Make, list, choose and destroy environments
         Env env "env"
+        /// Set and list registries of images
+        Registry registry "registry"
+        /// Let Git hosting services tell of pushes
+        Hook hook "hook"
         /// Make, list and revoke API tokens
         Token token "token"
         /// Print completions for a shell

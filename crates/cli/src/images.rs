@@ -135,20 +135,24 @@ impl Project {
         context: &Context,
         image: &Image,
     ) -> Result<(String, Outcome), Failure> {
-        let name = format!("{}:{}", image.name, tag(&self.commit));
+        let registries = context.client.registries().await?;
+        let called = registries.iter().find_map(|registry| registry.image(&image.name));
+        let called = called.as_ref().unwrap_or(&image.name);
+        let at = |commit: &str| format!("{called}:{}", tag(commit));
+        let name = at(&self.commit);
         let mut asked = vec![name.clone()];
         let before = match image.dependencies.is_empty() {
             true => Vec::new(),
             false => self.commits_before().await?,
         };
-        asked.extend(before.iter().map(|commit| format!("{}:{}", image.name, tag(commit))));
+        asked.extend(before.iter().map(|commit| at(commit)));
         let found = context.client.find_images(asked).await?.present;
         // Each is kept before it is relied on: it may be about to be collected.
         if found.contains_key(&name) && context.client.keep_image(&name).await? {
             return Ok((name, Outcome::Present));
         }
         let last = before.iter().find_map(|commit| {
-            let name = format!("{}:{}", image.name, tag(commit));
+            let name = at(commit);
             found.contains_key(&name).then_some((commit, name))
         });
         if let Some((commit, name)) = last
@@ -209,6 +213,8 @@ impl Project {
     async fn command(&self, image: &Image, command: &str) -> Result<(), Failure> {
         let mut shell = Command::new("sh");
         without_repository(&mut shell);
+        // What a repository says is run, and need not know how to deploy.
+        shell.env_remove("ARK_TOKEN");
         let running = shell
             .args(["-c", command])
             .current_dir(&self.root)
@@ -334,15 +340,25 @@ fn without_repository(command: &mut Command) {
 
 /// What `git` answers, without the last line's end.
 pub(crate) async fn git(dir: &Path, arguments: &[&str]) -> Result<String, Failure> {
+    git_within(GIT_TIMEOUT, dir, arguments).await
+}
+
+/// The same, for what may take longer.
+pub(crate) async fn git_within(
+    deadline: Duration,
+    dir: &Path,
+    arguments: &[&str],
+) -> Result<String, Failure> {
     let said = |why: String| {
         Failure::new(ExitCode::Failed, "git", format!("git {}: {why}", arguments.join(" ")))
     };
     let mut command = Command::new("git");
     without_repository(&mut command);
-    let asked =
-        command.arg("-C").arg(dir).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = timeout(GIT_TIMEOUT, asked).await;
-    let output = output.map_err(|_| said(format!("no answer within {GIT_TIMEOUT:?}")))?;
+    // Whoever could answer is not here.
+    command.env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null()).kill_on_drop(true);
+    let asked = command.arg("-C").arg(dir).args(arguments).output();
+    let output = timeout(deadline, asked).await;
+    let output = output.map_err(|_| said(format!("no answer within {deadline:?}")))?;
     let output = output.map_err(|error| said(error.to_string()))?;
     if !output.status.success() {
         return Err(said(String::from_utf8_lossy(&output.stderr).trim().to_owned()));

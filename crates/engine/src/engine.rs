@@ -89,6 +89,12 @@ pub trait Engine: Send + Sync {
         Ok(0)
     }
 
+    /// Whether its policy lets instances of an app be privileged.
+    fn allows_privileged(&self, env: &EnvName, app: &AppName) -> bool {
+        let _ = (env, app);
+        false
+    }
+
     /// What it can hold an instance to on this host, and why not what it cannot.
     fn capabilities(&self) -> Capabilities;
 
@@ -326,6 +332,8 @@ pub struct StartSpec {
     pub memory_soft_bytes: Option<u64>,
     /// Folders that outlive it, for engines that have them.
     pub volumes: Vec<Volume>,
+    /// Whether it may do what the host may. Refused unless [`Engine::allows_privileged`].
+    pub privileged: bool,
     /// Hard limit in cores, fractional; 0 is no limit.
     pub cpu_cores: Option<f64>,
     /// The most processes and threads it may have at once.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_model::artifact::Artifact;
-use ark_model::ids::{EnvName, InstanceId};
+use ark_model::ids::{AppName, EnvName, InstanceId};
 use ark_model::instance::ObservedInstance;
 use ark_model::route::ContainerNetwork;
 use async_trait::async_trait;
@@ -161,6 +161,10 @@ impl Engine for HostEngines {
         age: Duration,
     ) -> Result<u64, EngineError> {
         self.containers.remove_images(keep, age).await
+    }
+
+    fn allows_privileged(&self, env: &EnvName, app: &AppName) -> bool {
+        self.containers.allows_privileged(env, app)
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -12,7 +12,7 @@ mod process;
 pub mod shim;
 mod sys;
 
-pub use docker::{AddressPool, DockerEngine, DockerOptions, Registries, Registry};
+pub use docker::{AddressPool, DockerEngine, DockerOptions, PrivilegedApps, Registries, Registry};
 pub use engine::{
     ArtifactSource, BuildSpec, BuildStream, Built, Capabilities, Enforcement, Engine, EngineError,
     EngineKind, ExecSession, ExecSpec, INSTANCE_ID_VARIABLE, LOG_LINE_BYTES_MAX, LogLimits,

@@ -87,6 +87,34 @@ async fn a_container_may_do_little() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_is_privileged_only_where_the_policy_says_so() {
+    let test = "a_container_is_privileged_only_where_the_policy_says_so";
+    let socket = match daemon() {
+        Ok(socket) => socket,
+        Err(reason) => return skip(test, reason),
+    };
+    let fixture = DockerFixture::new(socket);
+    let script = "grep CapEff /proc/self/status | tr -d '\\t'";
+    let spec =
+        |fixture: &DockerFixture| StartSpec { privileged: true, ..fixture.spec(&shell(script)) };
+    let error = fixture.engine().start(&spec(&fixture)).await.unwrap_err();
+    let EngineError::Refused { detail, .. } = &error else { panic!("{error:?}") };
+    assert!(detail.contains("ARK_ALLOW_PRIVILEGED"), "{detail}");
+    assert!(fixture.engine().list().await.unwrap().is_empty());
+    let privileged = "*/*".parse().unwrap();
+    let options = DockerOptions { privileged, ..DockerOptions::default() };
+    let fixture = DockerFixture::with(socket, options);
+    let engine = fixture.engine();
+    let spec = spec(&fixture);
+    engine.start(&spec).await.unwrap();
+    until_exited(&engine, spec.id).await;
+    let line = log(&engine, spec.id, LogQuery::default()).await.remove(0).text;
+    let held = u64::from_str_radix(line.trim_start_matches("CapEff:"), 16).unwrap();
+    // Bit 21 is CAP_SYS_ADMIN.
+    assert!(held & (1 << 21) != 0, "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_runs_its_own_command() {
     let fixture = fixture!("an_image_runs_its_own_command");
     let own = "ark-test/own-command:1";

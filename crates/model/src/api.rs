@@ -13,6 +13,8 @@ mod environments;
 mod executions;
 mod images;
 mod problem;
+mod push_hooks;
+mod registries;
 mod releases;
 mod runs;
 mod schedules;
@@ -45,6 +47,8 @@ pub use executions::{
 };
 pub use images::{BuildEvent, BuildRequest, ImagesFind, ImagesFound};
 pub use problem::{DiagnosticSeverity, DiagnosticView, Problem, ProblemCode, Remedy};
+pub use push_hooks::{PushAnswer, PushEvent, PushHookPut, PushHookView, PushState, PushView};
+pub use registries::{RegistryPut, RegistryView};
 pub use releases::{
     ChangeKind, ConfigChange, DefinitionChange, DiffQuery, ReleaseConfigEntry, ReleaseDetail,
     ReleaseDiff, ReleaseRow, TextChange,

@@ -78,11 +78,13 @@ pub enum EventKind {
     ScheduleSkipped,
     /// The server started.
     ServerStarted,
+    /// A registry or a push hook was set or removed, or a push was told of.
+    ServerSet,
 }
 
 impl EventKind {
     /// All kinds, for tables and filters.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::EnvironmentCreated,
         Self::EnvironmentDestroying,
         Self::EnvironmentDestroyed,
@@ -117,6 +119,7 @@ impl EventKind {
         Self::ScheduleChanged,
         Self::ScheduleSkipped,
         Self::ServerStarted,
+        Self::ServerSet,
     ];
 }
 

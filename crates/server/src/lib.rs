@@ -12,6 +12,7 @@ pub mod gateway_link;
 pub mod gateway_process;
 mod measures;
 pub mod observations;
+mod pushes;
 pub mod receipts;
 pub mod roles;
 pub mod route_table;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ark_engine::{DockerEngine, DockerOptions, Engine, HostEngines, ProcessEngine, StopOptions};
+use ark_engine::{
+    DockerEngine, DockerOptions, Engine, HostEngines, ProcessEngine, Registries, StopOptions,
+};
 use ark_model::api::ShutdownRequest;
 use ark_model::event::{EventKind, NewEvent};
 use ark_store::{Blobs, Keyring, Store, StoreError};
@@ -33,7 +35,7 @@ use crate::workflows::objects::{FileObjects, Objects};
 use crate::workflows::s3::{S3Objects, S3Options};
 use crate::workflows::{SystemEntropy, WorkflowWorld, Workflows};
 use crate::world::{CONTROLLER_LEASE, Fence, Settings, SystemClock, SystemHost, SystemIds, World};
-use crate::{api, data_dir, gateway_link, gateway_process, tasks};
+use crate::{api, data_dir, gateway_link, gateway_process, pushes, tasks};
 
 /// How long the controller's lease lasts, and how often it is renewed.
 const LEASE: Duration = Duration::from_secs(15);
@@ -145,7 +147,9 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
     let keyring = data_dir::keyring(&store, &data_dir).await?;
     let blobs = Blobs::open(&data_dir)?;
     let shim = vec![OsString::from(&options.exe), OsString::from("shim")];
-    let engine: Arc<dyn Engine> = Arc::new(engines(&data_dir, shim)?);
+    let registries = Registries::default();
+    api::tell_registries(&store, &keyring, &registries).await?;
+    let engine: Arc<dyn Engine> = Arc::new(engines(&data_dir, shim, &registries)?);
     let token_file = data_dir::admin_token(&store, &data_dir, now).await?;
 
     let listener = listen("API", options.api, "--api").await?;
@@ -197,16 +201,22 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
     })
     .with_objects(objects(&options, &data_dir)?)
     .with_calls(calls(&keyring)?);
-    let state = Arc::new(ServerState::new(
-        store,
-        blobs,
-        keyring,
-        engine,
-        observations,
-        workflows,
-        settings,
-    ));
-    let tasks = start_tasks(&world, &state, listener, &options, (http, https));
+    let state = ServerState::new(store, blobs, keyring, engine, observations, workflows, settings)
+        .with_registries(registries);
+    let state = Arc::new(state);
+    let pushes = pushes::Runner {
+        store: world.store.clone(),
+        exe: options.exe.clone(),
+        api: format!("http://{api}"),
+        token_file: token_file.clone(),
+        data_dir: data_dir.clone(),
+    };
+    let mut tasks = start_tasks(&world, &state, listener, &options, (http, https));
+    tasks.spawn(async move {
+        let why = pushes.run().await;
+        tracing::error!(error = &why as &dyn std::error::Error, "pushes are no longer followed");
+        "the loop of pushes"
+    });
     let file = ServerFile {
         api: format!("http://{api}"),
         http: http.map(|http| format!("http://{http}")),
@@ -405,6 +415,8 @@ impl Running {
     }
 }
 
+/// The variable that names the apps that may be privileged.
+const ALLOW_PRIVILEGED: &str = "ARK_ALLOW_PRIVILEGED";
 /// The variable that says where the networks of environments get their addresses.
 const DOCKER_ADDRESSES: &str = "ARK_DOCKER_ADDRESSES";
 
@@ -421,9 +433,13 @@ fn calls(keyring: &Keyring) -> Result<Calls, ServerError> {
 }
 
 /// Processes, and containers where a Docker engine answers.
-fn engines(data_dir: &Path, shim: Vec<OsString>) -> Result<HostEngines, ServerError> {
+fn engines(
+    data_dir: &Path,
+    shim: Vec<OsString>,
+    registries: &Registries,
+) -> Result<HostEngines, ServerError> {
     let processes = ProcessEngine::new(data_dir, shim).map_err(ServerError::Engine)?;
-    let mut options = DockerOptions::default();
+    let mut options = DockerOptions { registries: registries.clone(), ..DockerOptions::default() };
     let named = std::env::var("DOCKER_HOST").ok();
     if let Some(socket) = named.as_deref().and_then(|host| host.strip_prefix("unix://")) {
         options.socket = PathBuf::from(socket);
@@ -431,6 +447,10 @@ fn engines(data_dir: &Path, shim: Vec<OsString>) -> Result<HostEngines, ServerEr
     if let Ok(pool) = std::env::var(DOCKER_ADDRESSES) {
         let wrong = |detail| ServerError::Setting { name: DOCKER_ADDRESSES, detail };
         options.addresses = pool.parse().map_err(wrong)?;
+    }
+    if let Ok(allowed) = std::env::var(ALLOW_PRIVILEGED) {
+        let wrong = |detail| ServerError::Setting { name: ALLOW_PRIVILEGED, detail };
+        options.privileged = allowed.parse().map_err(wrong)?;
     }
     let containers = DockerEngine::new(data_dir, options).map_err(ServerError::Engine)?;
     Ok(HostEngines::new(processes, containers, data_dir.join("docker").join("used")))

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ark_engine::Engine;
+use ark_engine::{Engine, Registries};
 use ark_model::api::ShutdownRequest;
 use ark_store::{Blobs, Keyring, Store};
 use jiff::Timestamp;
@@ -51,6 +51,8 @@ pub struct ServerState {
     pub keyring: Keyring,
     /// What runs instances.
     pub engine: Arc<dyn Engine>,
+    /// The registries that the engine knows.
+    pub(crate) registries: Registries,
     /// What the gateway said.
     pub observations: Arc<Observations>,
     /// The workflow runtime.
@@ -88,6 +90,7 @@ impl ServerState {
             blobs,
             keyring,
             engine,
+            registries: Registries::default(),
             observations,
             workflows,
             settings,
@@ -98,6 +101,12 @@ impl ServerState {
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
             blobs_in_use: Arc::default(),
         }
+    }
+
+    /// The same, with the registries that its engine looks into.
+    #[must_use]
+    pub fn with_registries(self, registries: Registries) -> Self {
+        Self { registries, ..self }
     }
 }
 

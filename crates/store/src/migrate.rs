@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0005_workflow_inbox.sql"),
     include_str!("../migrations/0006_runs.sql"),
     include_str!("../migrations/0007_runs_ended.sql"),
+    include_str!("../migrations/0008_pushes.sql"),
 ];
 
 /// `ArkD`: says that the file is Ark's, to `file(1)` and to ourselves.

@@ -5,13 +5,14 @@ mod conformance {
     pub(crate) mod deployments;
     pub(crate) mod intents;
     pub(crate) mod ledgers;
+    pub(crate) mod pushes;
     pub(crate) mod runs;
     pub(crate) mod samples;
     pub(crate) mod transactions;
 }
 
 use ark_store::Store;
-use conformance::{deployments, intents, ledgers, runs, samples, transactions};
+use conformance::{deployments, intents, ledgers, pushes, runs, samples, transactions};
 
 /// A store to test, and what must live as long as it.
 struct Backend {
@@ -38,7 +39,7 @@ fn inline() -> Backend {
 macro_rules! case {
     ($backend:ident: $($module:ident :: $case:ident)*) => {
         mod $backend {
-            use super::{deployments, intents, ledgers, runs, transactions};
+            use super::{deployments, intents, ledgers, pushes, runs, transactions};
             $(
                 #[tokio::test]
                 async fn $case() {
@@ -69,6 +70,8 @@ backends! {
         transactions::commits_that_change_something_are_announced
         transactions::generations_grow_within_one_epoch
         transactions::a_new_epoch_ranks_above_everything_before
+        pushes::a_delivery_is_recorded_once_and_the_newest_push_is_done
+        pushes::registries_are_set_changed_and_forgotten
         intents::environments_are_created_listed_changed_and_deleted
         intents::deleting_an_environment_deletes_everything_in_it
         intents::app_states_are_kept_by_environment

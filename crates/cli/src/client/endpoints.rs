@@ -7,9 +7,10 @@ use ark_model::api::{
     ConfigPatch, ConfigView, ConsoleLink, DeployRequest, DeploymentView, DeploymentsQuery,
     DiffQuery, DoctorReport, EnvironmentCreate, EnvironmentView, FreezePut, GatewayView, GcReport,
     ImagesFind, ImagesFound, InstanceRow, InstancesQuery, Page, PageQuery, PlanView,
-    PromoteRequest, ReceiptView, ReleaseDetail, ReleaseDiff, ReleaseRow, ResolvedEnvironment,
-    RollbackRequest, ScaleRequest, SchedulePut, ScheduleView, ServerInfo, ShutdownRequest,
-    TokenCreate, TokenCreated, TokenView, VariablesQuery, WishRequest, Workflow, WorkflowsQuery,
+    PromoteRequest, PushHookPut, PushHookView, PushView, ReceiptView, RegistryPut, RegistryView,
+    ReleaseDetail, ReleaseDiff, ReleaseRow, ResolvedEnvironment, RollbackRequest, ScaleRequest,
+    SchedulePut, ScheduleView, ServerInfo, ShutdownRequest, TokenCreate, TokenCreated, TokenView,
+    VariablesQuery, WishRequest, Workflow, WorkflowsQuery,
 };
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use reqwest::{Body, Method};
@@ -85,6 +86,51 @@ impl Client {
         let wanted = ImagesFind { images: vec![image.to_owned()], keep: true };
         let found: ImagesFound = self.post("/v1/images/find", &wanted).await?;
         Ok(found.present.contains_key(image))
+    }
+
+    /// Registries of images.
+    pub(crate) async fn registries(&self) -> Result<Vec<RegistryView>, Failure> {
+        self.all("/v1/registries", &NONE).await
+    }
+
+    /// Uses a registry.
+    pub(crate) async fn set_registry(
+        &self,
+        host: &str,
+        put: &RegistryPut,
+    ) -> Result<RegistryView, Failure> {
+        let path = format!("/v1/registries/{}", segment(host));
+        self.json(|| self.request(Method::PUT, &path).json(put)).await
+    }
+
+    /// Forgets a registry.
+    pub(crate) async fn remove_registry(&self, host: &str) -> Result<(), Failure> {
+        self.delete(&format!("/v1/registries/{}", segment(host))).await
+    }
+
+    /// Push hooks.
+    pub(crate) async fn push_hooks(&self) -> Result<Vec<PushHookView>, Failure> {
+        self.all("/v1/push-hooks", &NONE).await
+    }
+
+    /// What a push hook was told.
+    pub(crate) async fn pushes(&self, hook: &str) -> Result<Vec<PushView>, Failure> {
+        self.all(&format!("/v1/push-hooks/{}/pushes", segment(hook)), &NONE).await
+    }
+
+    /// Makes or changes a push hook.
+    pub(crate) async fn set_push_hook(
+        &self,
+        name: &str,
+        put: &PushHookPut,
+    ) -> Result<PushHookView, Failure> {
+        let path = format!("/v1/push-hooks/{}", segment(name));
+        self.json(|| self.request(Method::PUT, &path).json(put)).await
+    }
+
+    /// Removes a push hook.
+    pub(crate) async fn remove_push_hook(&self, name: &str) -> Result<(), Failure> {
+        self.delete(&format!("/v1/push-hooks/{}", segment(name))).await
     }
 
     /// Builds an image; `said` hears of each line. Answers the image's digest, or the builder's

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ark_model::EnvName;
 use ark_model::exit::ExitCode;
@@ -14,9 +15,11 @@ use super::follow_deployment::{Ending, follow};
 use crate::cli::block_on;
 use crate::context::{Asking, Context, here};
 use crate::failure::{Ended, Exit, Failure};
-use crate::images::{Outcome, Project, Ready, git};
+use crate::images::{Outcome, Project, Ready, git, git_within};
 use crate::output::Shown;
 
+/// How long a repository may take to be cloned, and checked out.
+const CLONE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// The most references of one push.
 const REFERENCES_MAX: usize = 10_000;
 
@@ -31,8 +34,8 @@ const REFERENCES_MAX: usize = 10_000;
                   says; a deployment that fails keeps its app from the environments that follow."
 )]
 pub(crate) struct Args {
-    /// The repository [default: this folder]
-    #[arg(long, value_name = "PATH")]
+    /// The repository: a path, or an address that `git clone` understands [default: this folder]
+    #[arg(long, value_name = "REPOSITORY")]
     repo: Option<PathBuf>,
     /// The branch whose pushes are deployed
     #[arg(long, value_name = "NAME", default_value = "main")]
@@ -43,6 +46,9 @@ pub(crate) struct Args {
     /// Build, and deploy nothing
     #[arg(long)]
     build_only: bool,
+    /// End when standard input does: with the server that started this
+    #[arg(long, hide = true, requires = "commit")]
+    leash: bool,
     #[command(flatten)]
     asking: Asking,
 }
@@ -67,12 +73,22 @@ pub(crate) fn run(args: Args) -> Ended {
         context.out.say(format!("nothing was pushed to {}", args.branch));
         return Ok(Exit::DONE);
     };
+    if args.leash {
+        std::thread::spawn(end_with_stdin);
+    }
     block_on(async {
         let place = tempfile::tempdir()
             .map_err(|error| Failure::file(&std::env::temp_dir(), "make a folder in", &error))?;
         let checkout = check_out(&repo, &commit, place.path()).await?;
         build_and_deploy(&context, &checkout, args.build_only).await
     })
+}
+
+/// Ends this process when nobody holds the other end of its standard input any more.
+fn end_with_stdin() {
+    // Nothing is ever written to it.
+    let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    std::process::exit(ExitCode::Failed.number().into());
 }
 
 /// The commit that a push put on a branch; `None` when it put none there.
@@ -95,13 +111,26 @@ fn pushed(lines: impl BufRead, branch: &str) -> Result<Option<String>, Failure> 
 
 /// A copy of a commit's files of its own: building writes to it, and pushes go on meanwhile.
 async fn check_out(repo: &Path, commit: &str, place: &Path) -> Result<PathBuf, Failure> {
-    let reference = format!("{commit}^{{commit}}");
-    let full = git(repo, &["rev-parse", "--verify", "--end-of-options", &reference]).await?;
     let checkout = place.join("project");
     let (from, to) = (repo.to_string_lossy(), checkout.to_string_lossy());
-    git(place, &["clone", "--quiet", "--shared", "--no-checkout", "--", &from, &to]).await?;
-    git(&checkout, &["checkout", "--quiet", "--detach", &full]).await?;
+    let far = is_address(&from);
+    let full = match far {
+        true => commit.to_owned(),
+        false => {
+            let reference = format!("{commit}^{{commit}}");
+            git(repo, &["rev-parse", "--verify", "--end-of-options", &reference]).await?
+        }
+    };
+    let shared: &[&str] = if far { &[] } else { &["--shared"] };
+    let clone = [&["clone", "--quiet", "--no-checkout"], shared, &["--", &from, &to]].concat();
+    git_within(CLONE_TIMEOUT, place, &clone).await?;
+    git_within(CLONE_TIMEOUT, &checkout, &["checkout", "--quiet", "--detach", &full, "--"]).await?;
     Ok(checkout)
+}
+
+/// Whether a repository is somewhere else: `https://…`, `git@host:shop.git`.
+fn is_address(repo: &str) -> bool {
+    repo.contains("://") || repo.split('/').next().is_some_and(|first| first.contains(':'))
 }
 
 async fn build_and_deploy(context: &Context, checkout: &Path, build_only: bool) -> Ended {
@@ -150,6 +179,20 @@ fn first(before: Exit, now: Exit) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repository_is_here_or_elsewhere() {
+        for (repo, elsewhere) in [
+            ("/srv/git/shop.git", false),
+            ("shop", false),
+            ("./odd:name", false),
+            ("https://git.test/shop.git", true),
+            ("file:///srv/git/shop.git", true),
+            ("git@git.test:shop.git", true),
+        ] {
+            assert_eq!(is_address(repo), elsewhere, "{repo}");
+        }
+    }
 
     #[test]
     fn what_failed_first_counts() {

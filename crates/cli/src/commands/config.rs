@@ -245,6 +245,16 @@ fn read_secrets(names: &[String], patch: &mut ConfigPatch) -> Result<(), Failure
     Ok(())
 }
 
+/// A secret from standard input, or asked for.
+pub(super) fn secret(name: &str) -> Result<String, Failure> {
+    let value = if std::io::stdin().is_terminal() { prompt(name)? } else { read_all()? };
+    if value.is_empty() {
+        return Err(Failure::usage(format!("the {name} is empty; nothing was changed"))
+            .remedy("give it on standard input", "COMMAND < FILE"));
+    }
+    Ok(value)
+}
+
 /// All of standard input without its last line break.
 fn read_all() -> Result<String, Failure> {
     let mut text = String::new();

@@ -100,10 +100,10 @@ fn host(spec: &StartSpec, cluster: &str, network: &Network, options: &DockerOpti
         }),
         readonly_rootfs: Some(!options.writable_root),
         tmpfs: Some(writable.into()),
-        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_drop: Some(if spec.privileged { Vec::new() } else { vec!["ALL".to_owned()] }),
         cap_add: Some(options.capabilities.clone()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
-        privileged: Some(false),
+        privileged: Some(spec.privileged),
         ..HostConfig::default()
     }
 }

@@ -20,6 +20,7 @@ mod logs;
 mod network;
 mod observe;
 mod place;
+mod privileged;
 mod registry;
 mod stats;
 mod stop;
@@ -30,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ark_model::ids::{EnvName, InstanceId};
+use ark_model::ids::{AppName, EnvName, InstanceId};
 use ark_model::instance::{EngineState, ObservedInstance};
 use ark_model::route::ContainerNetwork;
 use async_trait::async_trait;
@@ -41,6 +42,7 @@ use tokio::task::JoinHandle;
 use self::connection::Connection;
 use self::observe::Cache;
 use self::place::Place;
+pub use self::privileged::PrivilegedApps;
 pub use self::registry::{Registries, Registry};
 pub use self::subnets::AddressPool;
 use crate::engine::{
@@ -67,6 +69,8 @@ pub struct DockerOptions {
     pub addresses: AddressPool,
     /// Registries to fetch images from and to send built ones to.
     pub registries: Registries,
+    /// Which apps may be privileged; no other is ever started so.
+    pub privileged: PrivilegedApps,
     /// How often everything is looked at without an event.
     pub look_every: Duration,
 }
@@ -82,6 +86,7 @@ impl Default for DockerOptions {
             writable_root: false,
             addresses: AddressPool::default(),
             registries: Registries::default(),
+            privileged: PrivilegedApps::default(),
             look_every: Duration::from_secs(30),
         }
     }
@@ -258,7 +263,14 @@ impl Engine for DockerEngine {
                 ));
             }
         }
+        if spec.privileged && !self.allows_privileged(&spec.env, &spec.app) {
+            return Err(refused(PrivilegedApps::refusal(&spec.env, &spec.app)));
+        }
         Inner::start(&self.inner, spec).await
+    }
+
+    fn allows_privileged(&self, env: &EnvName, app: &AppName) -> bool {
+        self.inner.options.privileged.has(env, app)
     }
 
     async fn stop(&self, id: InstanceId, options: StopOptions) -> Result<(), EngineError> {

@@ -66,6 +66,8 @@ pub(super) struct PendingSpec {
     memory_soft_bytes: Option<u64>,
     #[serde(default)]
     volumes: Vec<Volume>,
+    #[serde(default)]
+    privileged: bool,
     cpu_cores: Option<f64>,
     pids_max: Option<u64>,
     stop_signal: ark_model::definition::StopSignal,
@@ -90,6 +92,7 @@ impl Pending {
                 memory_bytes: spec.memory_bytes,
                 memory_soft_bytes: spec.memory_soft_bytes,
                 volumes: spec.volumes.clone(),
+                privileged: spec.privileged,
                 cpu_cores: spec.cpu_cores,
                 pids_max: spec.pids_max,
                 stop_signal: spec.stop_signal,
@@ -118,6 +121,7 @@ impl Pending {
             memory_bytes: kept.memory_bytes,
             memory_soft_bytes: kept.memory_soft_bytes,
             volumes: kept.volumes.clone(),
+            privileged: kept.privileged,
             cpu_cores: kept.cpu_cores,
             pids_max: kept.pids_max,
             stop_signal: kept.stop_signal,

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::response::Builder;
 use axum::http::{Method, StatusCode, header};
 use axum::response::Response;
 use base64::Engine as _;
@@ -245,7 +246,7 @@ fn digest_of(bytes: &[u8]) -> String {
     format!("sha256:{}", ark_model::Sha256::of(bytes))
 }
 
-fn plain(status: StatusCode) -> axum::http::response::Builder {
+fn plain(status: StatusCode) -> Builder {
     Response::builder().status(status).header("docker-distribution-api-version", "registry/2.0")
 }
 

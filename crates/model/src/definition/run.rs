@@ -188,6 +188,9 @@ pub struct Run {
     /// How long an instance of a `lambda` is kept after its last request; five minutes when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_warm: Option<DurationText>,
+    /// Whether a container may do what the host may; refused unless the server's policy allows it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub privileged: bool,
     /// The signal that asks an instance to end.
     #[serde(default)]
     pub stop_signal: StopSignal,
@@ -228,6 +231,7 @@ impl Run {
             retries: 0,
             timeout: None,
             keep_warm: None,
+            privileged: false,
             stop_signal: StopSignal::default(),
             stop_grace: STOP_GRACE,
             architecture: None,

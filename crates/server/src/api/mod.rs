@@ -38,6 +38,8 @@ mod logs;
 pub mod openapi;
 mod operation;
 mod plan;
+mod push_hooks;
+mod registries;
 mod releases;
 mod resolve;
 mod runs;
@@ -65,6 +67,8 @@ pub use error::{ApiError, PROBLEM_JSON};
 pub use operation::{Access, Content, Deadline, Operation, SchemaOf, Shared};
 pub use serve::serve;
 
+pub(crate) use registries::tell as tell_registries;
+
 /// A run that something else than a request asks for, under the rules of `startRun`.
 ///
 /// # Errors
@@ -86,7 +90,7 @@ use crate::workflows::wire;
 
 /// Every operation, in the order of the document.
 pub fn operations() -> Vec<Operation> {
-    let sections: [(&'static str, Vec<Operation>); 16] = [
+    let sections: [(&'static str, Vec<Operation>); 18] = [
         ("server", server_info::operations()),
         ("environments", environments::operations()),
         ("apps", apps::operations().into_iter().chain(traffic::operations()).collect()),
@@ -94,6 +98,8 @@ pub fn operations() -> Vec<Operation> {
         ("configuration", config::operations()),
         ("artifacts", artifacts::operations()),
         ("images", images::operations()),
+        ("registries", registries::operations()),
+        ("push hooks", push_hooks::operations()),
         (
             "deployments",
             deployments::operations().into_iter().chain(wishes::operations()).collect(),

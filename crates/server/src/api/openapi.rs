@@ -139,6 +139,8 @@ fn path_parameter(name: &str) -> (Value, &'static str) {
         "instance" => (text, "Short or whole id of the instance."),
         "token" => (text, "Id of the token."),
         "window" => (text, "Name of the freeze window."),
+        "host" => (text, "Host of the registry, with its port where that is not the usual one."),
+        "hook" => (text, "Name of the push hook."),
         "run" => (json!({ "type": "integer" }), "Number of the run."),
         "workflow" => (
             text,

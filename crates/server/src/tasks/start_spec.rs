@@ -77,6 +77,7 @@ pub(super) async fn build(
         memory_bytes: definition.resources.max_mem.map(|bytes| bytes.0),
         memory_soft_bytes: definition.resources.soft_mem_limit.map(|bytes| bytes.0),
         volumes: definition.volumes.clone(),
+        privileged: definition.run.privileged,
         cpu_cores: definition.resources.cpu.filter(|cores| *cores > 0.0),
         pids_max: Some(PIDS_MAX),
         stop_signal: definition.run.stop_signal,

@@ -32,7 +32,9 @@ async fn without_a_token_there_is_no_entry() {
     for operation in api::operations() {
         let bare = server.send(request(&server, &operation)).await;
         if operation.access == Access::Public {
-            assert_eq!(bare.status, 200, "{}", operation.id);
+            // It wants a signature in the place of a token.
+            let signed = operation.id == "receivePush";
+            assert_eq!(bare.status, if signed { 401 } else { 200 }, "{}", operation.id);
             continue;
         }
         bare.problem("unauthorized");

@@ -98,6 +98,12 @@ static RUN: Map = Map::of(
         )
         .default("\"5m\""),
         Key::new(
+            "privileged",
+            Shape::Bool,
+            "Whether a container may do what the host may; refused unless the server allows it.",
+        )
+        .default("false"),
+        Key::new(
             "stop_signal",
             Shape::Word(&[
                 ("SIGTERM", "end politely"),
