@@ -107,7 +107,19 @@ async fn a_container_is_privileged_only_where_the_policy_says_so() {
     let engine = fixture.engine();
     let spec = spec(&fixture);
     engine.start(&spec).await.unwrap();
-    until_exited(&engine, spec.id).await;
+    let over = |state: &EngineState| {
+        matches!(state, EngineState::Exited { .. } | EngineState::StartFailed { .. })
+    };
+    let over = until(&engine, spec.id, "over", over).await;
+    let inspect =
+        ["inspect", "--format", "{{.HostConfig.Privileged}}", &format!("ark-{}", spec.id)];
+    let asked = docker(socket).args(inspect).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&asked.stdout).trim(), "true");
+    let plain = docker(socket).args(["run", "--rm", "--privileged", IMAGE, "true"]).output();
+    if !plain.unwrap().status.success() {
+        assert!(matches!(over, EngineState::StartFailed { .. }), "{over:?}");
+        return skip(test, "the daemon itself has not the rights of its host");
+    }
     let line = log(&engine, spec.id, LogQuery::default()).await.remove(0).text;
     let held = u64::from_str_radix(line.trim_start_matches("CapEff:"), 16).unwrap();
     // Bit 21 is CAP_SYS_ADMIN.
