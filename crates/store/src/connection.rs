@@ -3,6 +3,7 @@
 //! A new database is made under another name and renamed when it is complete and on disk. So a
 //! file `ark.db` that is empty or damaged was once whole, and is never replaced silently.
 
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,13 +36,33 @@ const WRITER_CACHE_KIB: i64 = 32 << 10;
 pub(crate) fn open_file(dir: &Path, now: Timestamp) -> Result<Connection, StoreError> {
     let file = dir.join(DB_FILE);
     match std::fs::symlink_metadata(&file) {
-        Ok(metadata) => open_existing(&file, metadata.len()).map_err(|error| named(error, &file)),
+        Ok(metadata) => {
+            for file in [file.clone(), with_suffix(&file, "-wal"), with_suffix(&file, "-shm")] {
+                keep_from_others(&file)?;
+            }
+            open_existing(&file, metadata.len()).map_err(|error| named(error, &file))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             create(dir, &file, now)?;
             writer(&file).map_err(|error| named(error, &file))
         }
         Err(error) => Err(StoreError::file("read", file)(error)),
     }
+}
+
+/// Apps run as users of their own, and pass through the data directory to get at their files: what
+/// the control plane knows is not theirs to read. SQLite gives the log the rights of its database.
+fn keep_from_others(file: &Path) -> Result<(), StoreError> {
+    let rights = match std::fs::metadata(file) {
+        Ok(metadata) => metadata.permissions().mode(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StoreError::file("read", file)(error)),
+    };
+    if rights & 0o077 == 0 {
+        return Ok(());
+    }
+    let owner_only = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(file, owner_only).map_err(StoreError::file("protect", file))
 }
 
 /// Nothing is changed before the file has been found to be whole and ours.
@@ -93,6 +114,9 @@ fn create(dir: &Path, file: &Path, now: Timestamp) -> Result<(), StoreError> {
             Err(error) => return Err(StoreError::file("remove", leftover)(error)),
         }
     }
+    let owner_only =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
+    owner_only.map_err(StoreError::file("create", &new))?;
     let mut conn = writer(&new).map_err(|error| named(error, &new))?;
     let made = migrate(&mut conn).and_then(|()| write_epoch(&conn, now));
     made.map_err(|error| named(error, &new))?;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -244,6 +245,31 @@ async fn a_database_of_another_program_is_refused() {
     assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{refused:?}");
     let after = std::fs::read(dir.path().join("ark.db")).expect("the database");
     assert!(before == after, "it was changed");
+}
+
+#[tokio::test]
+async fn what_is_stored_is_for_its_owner_alone() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let others_may = || -> Vec<PathBuf> {
+        let files = std::fs::read_dir(dir.path()).expect("the directory").flatten();
+        let open_to_others = |path: &PathBuf| {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            let mode = std::fs::metadata(path).expect("its rights").permissions().mode();
+            name.starts_with("ark.db") && mode & 0o077 != 0
+        };
+        files.map(|entry| entry.path()).filter(open_to_others).collect()
+    };
+    let store = open(dir.path());
+    append(&store, "kept".into()).await.expect("the write succeeds");
+    assert!(dir.path().join("ark.db-wal").exists());
+    assert_eq!(others_may(), Vec::<PathBuf>::new());
+    drop(store);
+    // One that was made with other rights.
+    let all = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(dir.path().join("ark.db"), all).expect("its owner may");
+    let store = open(dir.path());
+    append(&store, "more".into()).await.expect("the write succeeds");
+    assert_eq!(others_may(), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
