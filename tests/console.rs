@@ -8,6 +8,8 @@
 #[path = "console/browser.rs"]
 mod browser;
 mod harness;
+#[path = "console/jobs.rs"]
+mod jobs;
 #[path = "console/workflows.rs"]
 mod workflows;
 
@@ -239,6 +241,25 @@ fn without_script_the_pages_read_and_forms_work() {
         browser.reads(reads);
         look_without_script(&browser, &path.trim_start_matches('/').replace(['/', '-'], "_"));
     }
+    // A workflow is started, and what it did is read.
+    let machine =
+        json!({ "StartAt": "Look", "States": { "Look": { "Type": "Pass", "End": true } } });
+    workflows::define(&ark, "sorting", &machine);
+    for (path, reads) in [
+        ("/workflows", "sorting"),
+        ("/workflows/sorting", "It was never started"),
+        ("/jobs", "No app runs by a schedule"),
+        ("/workflows/sorting/start", "Input"),
+    ] {
+        browser.go(&format!("{}{path}", site(&ark)));
+        browser.reads(reads);
+        look_without_script(&browser, &path.trim_start_matches('/').replace('/', "_"));
+    }
+    browser.type_into("#input", r#"{"word": "green"}"#);
+    browser.click_words("Start");
+    browser.reads("succeeded");
+    browser.reads("green");
+    look_without_script(&browser, "execution");
     browser.go(&format!("{}/e/{ENV}/{APP}/do/stop", site(&ark)));
     browser.click("button.danger");
     browser.reads("stopped");

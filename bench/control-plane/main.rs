@@ -38,6 +38,9 @@ const INSTANCES: usize = 10;
 /// Clients that deploy, and that read, at the same time.
 const CLIENTS: usize = 16;
 const READS: Duration = Duration::from_secs(5);
+/// Executions of the workflow whose pages are read, and rows of one transaction.
+const EXECUTIONS: usize = 100_000;
+const EXECUTIONS_AT_ONCE: usize = 5_000;
 /// How often each page of the console is read, and how many are open at once.
 const PAGE_READS: usize = 60;
 const LIVE_PAGES: usize = 200;
@@ -102,6 +105,7 @@ async fn pages(server: &Server) {
     let signed = request.send().await.expect("an answer");
     let cookie = signed.headers()["set-cookie"].to_str().expect("text");
     let cookie = cookie.split(';').next().expect("a value").to_owned();
+    executions(server).await;
     let deployments = server.get("/v1/deployments?limit=1").await;
     let id = deployments["items"][0]["id"].as_str().expect("a deployment").to_owned();
     for (what, path) in [
@@ -111,6 +115,12 @@ async fn pages(server: &Server) {
         ("environments", "/environments".to_owned()),
         ("environment", "/environments/production".to_owned()),
         ("events", "/events".to_owned()),
+        ("jobs", "/jobs".to_owned()),
+        ("workflows", "/workflows".to_owned()),
+        ("executions, newest", "/workflows/sorting".to_owned()),
+        ("executions, failed", "/workflows/sorting?status=unresolved".to_owned()),
+        ("executions, by name", "/workflows/sorting?q=nr-05".to_owned()),
+        ("execution", "/workflows/sorting/x/nr-050000".to_owned()),
     ] {
         let mut times = Vec::new();
         let mut bytes = 0;
@@ -141,7 +151,45 @@ async fn pages(server: &Server) {
     println!("{} live pages (with their client): {:.1} MB", open.len(), resident_mb() - before);
 }
 
+/// A workflow with 100,000 executions, one of which failed.
+async fn executions(server: &Server) {
+    let machine = json!({ "StartAt": "Look", "States": {
+        "Look": { "Type": "Choice", "Default": "Done", "Choices": [
+            { "Variable": "$.bad", "IsPresent": true, "Next": "Refuse" }
+        ]},
+        "Refuse": { "Type": "Fail", "Error": "Refused", "Cause": "bad" },
+        "Done": { "Type": "Succeed" }
+    }});
+    let create = json!({ "name": "sorting", "definition": machine.to_string(), "publish": true,
+        "roleArn": "arn:aws:iam::000000000000:role/x" });
+    server.states("CreateStateMachine", &create).await;
+    for (name, input) in [("good", "{}"), ("bad", "{\"bad\": 1}")] {
+        let arn = "arn:aws:states:us-east-1:000000000000:stateMachine:sorting:1";
+        let start = json!({ "stateMachineArn": arn, "name": name, "input": input });
+        server.states("StartExecution", &start).await;
+    }
+    let machine = server.store.read::<_, StoreError, _>(|tx| Ok(tx.machines(0, 1)?.remove(0).id));
+    let machine = machine.await.expect("a workflow");
+    for begin in (0..EXECUTIONS).step_by(EXECUTIONS_AT_ONCE) {
+        let written = server.store.write::<_, StoreError, _>(move |tx| {
+            for n in begin..begin + EXECUTIONS_AT_ONCE {
+                let like = if n == EXECUTIONS / 2 { "bad" } else { "good" };
+                let mut row = tx.execution_by_name(machine, like)?.expect("an execution");
+                let history = tx.history_from(row.id, 1, 100)?;
+                (row.id, row.name) = (0, format!("nr-{n:06}"));
+                let id = tx.insert_execution(&row)?;
+                for (seq, events) in history {
+                    tx.append_history(id, seq, &events)?;
+                }
+            }
+            Ok(())
+        });
+        written.await.expect("the store is filled");
+    }
+}
+
 struct Server {
+    store: Store,
     address: SocketAddr,
     token: String,
     client: reqwest::Client,
@@ -204,6 +252,7 @@ impl Server {
             entropy: Arc::new(SystemEntropy),
             fence: world.fence,
         });
+        let kept = store.clone();
         let state =
             ServerState::new(store, blobs, keyring, engine, observations, workflows, settings);
         tokio::spawn(api::serve(listener, Arc::new(state)));
@@ -211,7 +260,15 @@ impl Server {
         tokio::spawn(tasks::deployments::run(world.clone()));
         tokio::spawn(tasks::housekeeping::run(world));
         let client = reqwest::Client::new();
-        Self { address, token: raw.expose().to_owned(), client, _dir: dir }
+        Self { store: kept, address, token: raw.expose().to_owned(), client, _dir: dir }
+    }
+
+    /// An operation of Step Functions' API.
+    async fn states(&self, operation: &str, input: &Value) {
+        let request = self.client.post(format!("http://{}/", self.address));
+        let request = request.header("x-amz-target", format!("AWSStepFunctions.{operation}"));
+        let answer = request.bearer_auth(&self.token).json(input).send().await;
+        assert_eq!(answer.expect("an answer").status(), 200, "{operation}");
     }
 
     async fn get(&self, path: &str) -> Value {

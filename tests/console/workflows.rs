@@ -17,7 +17,7 @@ const MANY: usize = 100_000;
 /// Rows of one transaction.
 const AT_ONCE: usize = 5_000;
 
-fn define(ark: &Ark, name: &str, machine: &Value) {
+pub(super) fn define(ark: &Ark, name: &str, machine: &Value) {
     let path = ark.dir.path().join(format!("{name}.json"));
     fs::write(&path, machine.to_string()).expect("a file");
     ark.json(&["workflow", "define", name, &path.to_string_lossy(), "--json"]);

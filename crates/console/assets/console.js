@@ -42,7 +42,14 @@
     const seen = new Set();
     const source = new EventSource(log.dataset.logFrom);
     addEventListener("pagehide", () => source.close());
-    source.addEventListener("open", () => { state.textContent = "Live"; });
+    // This stream begins at the beginning: what the server printed of it comes again.
+    let anew = "logWhole" in log.dataset;
+    source.addEventListener("open", () => {
+      state.textContent = "Live";
+      if (anew) log.replaceChildren();
+      anew = false;
+    });
+    source.addEventListener("ended", () => source.close());
     source.addEventListener("error", () => { state.textContent = "Connection lost; trying again"; });
     source.addEventListener("line", (event) => {
       const line = JSON.parse(event.data);

@@ -220,7 +220,8 @@ fn room(step: &Step, inner: &[Placed]) -> Size {
     if inner.is_empty() {
         return Size { along: HEIGHT, across: width };
     }
-    let width = width + step.kind.chars().count().min(NAME_CHARS) as f64 * CHAR;
+    // The kind stands beside the name, and a mark before it.
+    let width = width + (step.kind.chars().count().min(NAME_CHARS) + 3) as f64 * CHAR;
     let across: f64 = inner.iter().map(|one| one.layout.size.across + PADDING).sum();
     let along = inner.iter().map(|one| one.layout.size.along).fold(0.0, f64::max);
     Size { along: along + HEAD + PADDING, across: (across + PADDING).max(width) }

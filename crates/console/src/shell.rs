@@ -50,6 +50,7 @@ pub(crate) const MENU: &[Entry] = &[
     ("/", "Overview"),
     ("/environments", "Environments"),
     ("/workflows", "Workflows"),
+    ("/jobs", "Jobs"),
     ("/events", "Events"),
 ];
 

@@ -55,7 +55,7 @@ struct DeploymentPage {
     times: Vec<(&'static str, When)>,
     asks: Option<String>,
     paused: Option<String>,
-    wishes: Vec<(&'static str, &'static str, bool)>,
+    wishes: Vec<Wish>,
     diagnosis: Option<Why>,
     failures: Vec<Why>,
     abort: Option<String>,
@@ -243,9 +243,17 @@ fn hook(visit: &Visit, run: &HookRun) -> HookLine {
     HookLine { words: run.words(), tone, state: parts.join(", "), log: run.log.clone() }
 }
 
-/// What it can be told now: the word in the address, the word on the button, whether it is the one
-/// that is waited for.
-fn wishes(view: &DeploymentView) -> Vec<(&'static str, &'static str, bool)> {
+/// What it can be told now.
+struct Wish {
+    /// The word in the address.
+    word: &'static str,
+    button: &'static str,
+    /// Whether it is the one that is waited for.
+    first: bool,
+    command: String,
+}
+
+fn wishes(view: &DeploymentView) -> Vec<Wish> {
     let asks = view.rollout.as_ref().and_then(|r| r.asks.as_ref()).map(|asks| asks.what);
     let paused = view.rollout.as_ref().is_some_and(|rollout| rollout.paused.is_some());
     let mut all = Vec::new();
@@ -274,7 +282,12 @@ fn wishes(view: &DeploymentView) -> Vec<(&'static str, &'static str, bool)> {
         }
         _ => {}
     }
-    all
+    let command = |word: &str| {
+        let (word, more) = if word == "full" { ("promote", " --full") } else { (word, "") };
+        format!("ark {word} {} -e {}{more}", view.app, view.env)
+    };
+    let wish = |(word, button, first)| Wish { word, button, first, command: command(word) };
+    all.into_iter().map(wish).collect()
 }
 
 fn progress(visit: &Visit, view: &DeploymentView) -> Vec<(String, String)> {

@@ -6,8 +6,10 @@ mod deployment;
 mod environments;
 mod events;
 pub(crate) mod fault;
+mod jobs;
 mod logs;
 mod overview;
+mod runs;
 mod workflows;
 
 use axum::Router;
@@ -23,5 +25,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(deployment::routes())
         .merge(environments::routes())
         .merge(workflows::routes())
+        .merge(jobs::routes())
+        .merge(runs::routes())
         .merge(events::routes())
 }

@@ -1,7 +1,8 @@
 //! The first page: what runs where, what is being deployed, what failed.
 
 use ark_model::api::{
-    AppRow, DeploymentSummary, DeploymentView, EnvironmentView, Page, ServerInfo,
+    AppRow, DeploymentSummary, DeploymentView, EnvironmentView, Page, ServerInfo, SideSlice,
+    TrafficHistory,
 };
 use ark_model::environment::{EnvKind, EnvState};
 use ark_model::{AppName, DeploymentState, EnvName};
@@ -12,6 +13,8 @@ use axum::routing::get;
 use serde::Deserialize;
 
 use crate::Shared;
+use crate::chart::{Chart, Line};
+use crate::fault::Fault;
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit};
 use crate::words::{self, Tone, When, count};
@@ -20,6 +23,12 @@ use crate::words::{self, Tone, When, count};
 const RUNNING_MAX: usize = 12;
 /// Items asked for at once.
 const AT_ONCE: u32 = 500;
+/// Environments with a line in the charts, by their colours.
+const CLASSES: [&str; 3] = ["new", "old", "older"];
+/// Slices of the charts in seconds; the short ones while there are few.
+const SLICE_S: u32 = 60;
+const SHORT_S: u32 = 10;
+const FEW_SLICES: usize = 12;
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new().route("/", get(overview))
@@ -40,6 +49,7 @@ struct Overview {
     gateway: GatewayLine,
     running: Vec<Running>,
     environments: Vec<Environment>,
+    charts: Vec<Chart>,
     apps: usize,
 }
 
@@ -110,7 +120,8 @@ async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
     let listed: Page<EnvironmentView> =
         visit.get(&format!("/v1/environments?limit={AT_ONCE}")).await?;
     let q = filter.q.trim().to_lowercase();
-    let (mut running, mut environments, mut apps) = (Vec::new(), Vec::new(), 0);
+    let (mut running, mut environments, mut busy, mut apps) =
+        (Vec::new(), Vec::new(), Vec::new(), 0);
     for environment in listed.items {
         // It may be gone since it was listed.
         let address = format!("/v1/environments/{}/apps?limit={AT_ONCE}", environment.name);
@@ -121,6 +132,11 @@ async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
             }
         }
         apps += page.items.len();
+        let traffic = page.items.iter().filter_map(|row| row.traffic.as_ref());
+        let requests: u64 = traffic.map(|t| t.served_1h + t.failed_1h).sum();
+        if requests > 0 {
+            busy.push((requests, environment.name.clone()));
+        }
         page.items.retain(|row| row.app.as_str().contains(&q));
         if page.items.is_empty() && !q.is_empty() {
             continue;
@@ -136,9 +152,58 @@ async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
         };
         cards.push(card(&visit, env, app, &summary, view.as_ref()));
     }
+    let charts = charts(&visit, &busy).await?;
     let shell = visit.shell("Overview", "/").live("").command("ark status");
     let gateway = gateway(&visit, &server);
-    visit.page(&Overview { shell, q, gateway, running: cards, environments, apps })
+    visit.page(&Overview { shell, q, gateway, running: cards, environments, charts, apps })
+}
+
+/// Requests and errors of the last hour, a line for each of the environments with the most.
+async fn charts(visit: &Visit, busy: &[(u64, EnvName)]) -> Result<Vec<Chart>, Fault> {
+    let mut busy: Vec<_> = busy.iter().collect();
+    busy.sort_by_key(|(requests, _)| std::cmp::Reverse(*requests));
+    let (mut requests, mut errors, mut slice_s) = (Vec::new(), Vec::new(), SLICE_S);
+    for ((_, env), class) in busy.into_iter().zip(CLASSES) {
+        let address = |slice: u32| format!("/v1/environments/{env}/traffic?slice_s={slice}");
+        let found: Option<TrafficHistory> = visit.find(&address(slice_s)).await?;
+        let Some(mut history) = found else { continue };
+        if slice_s == SLICE_S && history.slices.len() < FEW_SLICES {
+            // The server has not been up for long: what there is is seen better in short slices.
+            slice_s = SHORT_S;
+            let Some(short) = visit.find(&address(SHORT_S)).await? else { continue };
+            history = short;
+        }
+        if history.slices.len() < 2 {
+            // One instant is no line.
+            continue;
+        }
+        let line = |of: &dyn Fn(&SideSlice) -> u64| Line {
+            name: env.to_string(),
+            class,
+            values: history
+                .slices
+                .iter()
+                .map(|slice| {
+                    let sum: u64 = slice.sides.iter().map(of).sum();
+                    Some(sum as f64 / f64::from(history.slice_s.max(1)))
+                })
+                .collect(),
+        };
+        requests.push(line(&|side| side.served + side.failed));
+        errors.push(line(&|side| side.failed));
+    }
+    if requests.is_empty() {
+        return Ok(Vec::new());
+    }
+    let chart = |title: &str, lines, top_at_least| Chart {
+        title: title.to_owned(),
+        unit: "per second",
+        slice_s,
+        end: "now",
+        lines,
+        top_at_least,
+    };
+    Ok(vec![chart("Requests", requests, 1.0), chart("Errors", errors, 0.1)])
 }
 
 fn gateway(visit: &Visit, server: &ServerInfo) -> GatewayLine {

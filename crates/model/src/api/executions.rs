@@ -50,7 +50,7 @@ pub struct ExecutionSummary {
     pub error: Option<String>,
     /// Why: the beginning of what was said, at most 300 characters.
     pub cause: Option<String>,
-    /// The version it was started with, when it was started with one.
+    /// The version it runs, when its definition was published.
     pub version: Option<u64>,
     /// Events in its history.
     pub events: u64,

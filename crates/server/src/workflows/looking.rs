@@ -94,7 +94,12 @@ fn summary(
 ) -> Result<ExecutionSummary, WorkflowError> {
     let facts: Facts = serde_json::from_str(&row.body)?;
     let cause = facts.cause.as_deref().map(|text| kept_text(tx, row.id, text)).transpose()?;
-    let version = facts.version_arn.as_deref().and_then(|arn| arn.rsplit(':').next());
+    let named = facts.version_arn.as_deref().and_then(|arn| arn.rsplit(':').next()?.parse().ok());
+    let version = match named {
+        Some(number) => Some(number),
+        // Started without a version, it runs one all the same when its definition was published.
+        None => tx.version_of_revision(row.machine, row.revision)?.map(|version| version.number),
+    };
     Ok(ExecutionSummary {
         workflow: workflow.to_owned(),
         name: row.name.clone(),
@@ -103,7 +108,7 @@ fn summary(
         stopped_at: row.stopped_at,
         error: facts.error,
         cause: cause.map(|text| cut(&text, CAUSE_CHARS).to_owned()),
-        version: version.and_then(|number| number.parse().ok()),
+        version,
         events: row.events,
         redrives: facts.redrive_count,
         resolved: is_resolved(tx, row)?,

@@ -5,7 +5,7 @@ pub(super) mod releases;
 mod traffic;
 
 use ark_model::api::{
-    AppDetail, ConfigView, DeploymentView, InstanceRow, Page, ReleaseRow, TrafficHistory,
+    AppDetail, AppRow, ConfigView, DeploymentView, InstanceRow, Page, ReleaseRow, TrafficHistory,
 };
 use ark_model::event::Event;
 use ark_model::instance::InstanceState;
@@ -44,6 +44,9 @@ struct AppPage {
     app: AppName,
     health: Health,
     kind: &'static str,
+    /// Whether it is work that ends, with runs.
+    ends: bool,
+    commands: Vec<String>,
     live: String,
     live_since: Option<When>,
     stopped: bool,
@@ -137,6 +140,8 @@ async fn app(visit: Visit, Path((env, app)): Path<(EnvName, AppName)>) -> Answer
     visit.page(&AppPage {
         health: health(row),
         kind: row.kind.map(ark_model::definition::RunKind::as_str).unwrap_or_default(),
+        ends: row.kind.is_some_and(ark_model::definition::RunKind::ends),
+        commands: commands(&env, &app, row),
         live: words::release(row.live),
         live_since: row.live_since.map(|at| When::ago(at, now)),
         stopped: row.stopped,
@@ -182,6 +187,23 @@ async fn app(visit: Visit, Path((env, app)): Path<(EnvName, AppName)>) -> Answer
         env,
         app,
     })
+}
+
+/// The commands that do what the buttons do.
+fn commands(env: &EnvName, app: &AppName, row: &AppRow) -> Vec<String> {
+    let stop = if row.stopped { "start" } else { "stop" };
+    let mut all = vec![
+        format!("ark deploy {app} -e {env}"),
+        format!("ark rollback {app} -e {env}"),
+        format!("ark scale {app}={} -e {env}", row.wanted),
+        format!("ark restart {app} -e {env}"),
+        format!("ark {stop} {app} -e {env}"),
+        format!("ark logs {app} -e {env} --follow"),
+    ];
+    if row.kind.is_some_and(ark_model::definition::RunKind::ends) {
+        all.push(format!("ark run {app} -e {env}"));
+    }
+    all
 }
 
 fn instance(visit: &Visit, row: &InstanceRow) -> Instance {

@@ -77,14 +77,17 @@ pub(super) struct Visit {
     /// Within which iteration of a Map.
     pub(super) iteration: Option<u64>,
     pub(super) attempts: Vec<Attempt>,
+    /// The error with which it ended the execution.
+    fault: Option<EventText>,
     /// The Map or Parallel it is within.
     parent: Option<usize>,
 }
 
 impl Visit {
-    /// The error of the last try.
+    /// The error of the last try, or of the state itself.
     pub(super) fn error(&self) -> Option<&EventText> {
-        self.attempts.last().and_then(|attempt| attempt.error.as_ref())
+        let tried = self.attempts.last().and_then(|attempt| attempt.error.as_ref());
+        tried.or(self.fault.as_ref())
     }
 }
 
@@ -134,6 +137,7 @@ impl Reading {
                 if visit.left_at.is_none() {
                     visit.standing = Standing::Failed;
                     visit.left_at = Some(event.at);
+                    visit.fault.clone_from(&event.error);
                 }
             }
             return;
@@ -191,6 +195,7 @@ impl Reading {
             standing: Standing::Running,
             iteration: if parent.is_some() { iteration } else { None },
             attempts: Vec::new(),
+            fault: None,
             parent,
         });
     }
@@ -408,6 +413,7 @@ mod tests {
         let iterations: Vec<_> = all.iter().map(|visit| visit.iteration).collect();
         assert_eq!(iterations, [None, Some(0), Some(1), None, None, None]);
         assert_eq!(marks(&all, |id| id.to_string())["One"].visits, 2);
+        assert_eq!(all[5].error().map(|error| error.text.as_str()), Some("E"));
     }
 
     #[test]

@@ -1,0 +1,343 @@
+//! Runs of work that ends: those of an app, one with its tries and what it wrote, asking for one, and
+//! ending one.
+
+use std::time::Duration;
+
+use ark_model::api::{
+    LogLine, OutputStream, Page, ProblemCode, RunRequest, RunStopRequest, RunView,
+};
+use ark_model::run::{RunCause, RunOutcome, RunState};
+use ark_model::{AppName, EnvName, Sha256};
+use askama::Template;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Form, Path, Query};
+use axum::response::Response;
+use axum::routing::{get, post};
+use futures::StreamExt as _;
+use http::{HeaderMap, header};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::Shared;
+use crate::fault::Fault;
+use crate::shell::Shell;
+use crate::visit::{Answer, Visit, see};
+use crate::words::{self, Tone, When, counted, part};
+
+const RUNS: u32 = 50;
+/// Lines that are shown of a run, and the longest.
+const LINES_SHOWN: usize = 300;
+const SHOWN_BYTES_MAX: usize = 48 << 10;
+const LINE_CHARS_MAX: usize = 2_000;
+/// A log that goes on is read until nothing comes for so long, and for so long at most.
+const QUIET: Duration = Duration::from_millis(150);
+const READ_MAX: Duration = Duration::from_secs(2);
+const READ_BYTES_MAX: usize = 4 << 20;
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/e/{env}/{app}/runs", get(runs))
+        .route("/e/{env}/{app}/run", get(ask).post(start))
+        .route("/e/{env}/{app}/runs/{run}", get(run))
+        .route("/e/{env}/{app}/runs/{run}/stop", post(stop))
+        .route("/e/{env}/{app}/runs/{run}/stream", get(stream))
+}
+
+type Place = Path<(EnvName, AppName)>;
+type Which = Path<(EnvName, AppName, u64)>;
+
+fn base(env: &EnvName, app: &AppName) -> String {
+    format!("/v1/environments/{env}/apps/{app}")
+}
+
+fn frame(visit: &Visit, env: &EnvName, app: &AppName, title: String) -> Shell {
+    visit.shell(title, "/jobs").crumb("/jobs", "Jobs").crumb(format!("/e/{env}/{app}"), app)
+}
+
+/// A run in a list.
+pub(super) struct RunLine {
+    pub(super) number: u64,
+    pub(super) href: String,
+    pub(super) tone: Tone,
+    pub(super) words: String,
+    pub(super) exit: String,
+    pub(super) when: When,
+    pub(super) cause: String,
+    pub(super) tries: String,
+    pub(super) took: String,
+    pub(super) release: String,
+    pub(super) args: String,
+}
+
+pub(super) fn run_line(visit: &Visit, run: &RunView) -> RunLine {
+    let (tone, words) = standing(run);
+    let begun = run.attempts.first().map(|attempt| attempt.created_at);
+    RunLine {
+        number: run.number,
+        href: format!("/e/{}/{}/runs/{}", run.env, run.app, run.number),
+        tone,
+        words,
+        exit: run.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+        when: When::ago(run.created_at, visit.now),
+        cause: cause(&run.cause),
+        tries: match run.attempts.len() {
+            0 | 1 => String::new(),
+            tries => format!("{tries} tries"),
+        },
+        took: begun
+            .map(|at| words::between(at, run.ended_at.unwrap_or(visit.now)))
+            .unwrap_or_default(),
+        release: run.release.to_string(),
+        args: run.args.join(" ").chars().take(120).collect(),
+    }
+}
+
+fn cause(cause: &RunCause) -> String {
+    match cause {
+        RunCause::Schedule { caught_up: true, .. } => "made up for".to_owned(),
+        RunCause::Schedule { .. } => "its schedule".to_owned(),
+        RunCause::Asked { by } => format!("asked by {by}"),
+    }
+}
+
+fn standing(run: &RunView) -> (Tone, String) {
+    match (&run.outcome, run.state) {
+        (Some(outcome @ RunOutcome::Succeeded), _) => (Tone::Good, outcome.words()),
+        (Some(outcome @ RunOutcome::Failed { .. }), _) => (Tone::Bad, outcome.words()),
+        (Some(outcome), _) => (Tone::Quiet, outcome.words()),
+        (None, RunState::Waiting) => (Tone::Busy, "waits".to_owned()),
+        (None, RunState::Starting) => (Tone::Busy, "starting".to_owned()),
+        (None, RunState::Running) => (Tone::Busy, "running".to_owned()),
+        (None, RunState::Stopping) => (Tone::Busy, "is being ended".to_owned()),
+        (None, RunState::Ended) => (Tone::Quiet, "ended".to_owned()),
+    }
+}
+
+#[derive(Deserialize)]
+struct Cursor {
+    cursor: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "runs.html")]
+struct Runs {
+    shell: Shell,
+    env: EnvName,
+    app: AppName,
+    runs: Vec<RunLine>,
+    next: Option<String>,
+}
+
+async fn runs(visit: Visit, Path((env, app)): Place, Query(query): Query<Cursor>) -> Answer {
+    let cursor = query.cursor.map(|at| format!("&cursor={}", part(&at))).unwrap_or_default();
+    let found: Page<RunView> =
+        visit.get(&format!("{}/runs?limit={RUNS}{cursor}", base(&env, &app))).await?;
+    let mut shell = frame(&visit, &env, &app, format!("Runs of {app} on {env}"))
+        .command(format!("ark runs {app} -e {env}"));
+    if cursor.is_empty() {
+        shell = shell.live(&format!("env={env}&app={app}"));
+    }
+    visit.page(&Runs {
+        shell,
+        runs: found.items.iter().map(|run| run_line(&visit, run)).collect(),
+        next: found.next.map(|at| format!("/e/{env}/{app}/runs?cursor={}", part(&at))),
+        env,
+        app,
+    })
+}
+
+#[derive(Template)]
+#[template(path = "run.html")]
+struct Run {
+    shell: Shell,
+    env: EnvName,
+    app: AppName,
+    line: RunLine,
+    ended: bool,
+    stopping: bool,
+    facts: Vec<(&'static str, String)>,
+    attempts: Vec<AttemptLine>,
+    lines: Vec<Line>,
+    hidden: bool,
+    stream: String,
+    stop: String,
+}
+
+struct AttemptLine {
+    instance: String,
+    tone: Tone,
+    words: String,
+    when: When,
+    took: String,
+}
+
+struct Line {
+    at: When,
+    instance: String,
+    class: &'static str,
+    text: String,
+}
+
+async fn run(visit: Visit, Path((env, app, number)): Which) -> Answer {
+    let address = format!("{}/runs/{number}", base(&env, &app));
+    let run: RunView = visit.get(&address).await?;
+    let (lines, hidden) = written(&visit, &address).await;
+    let ended = run.state == RunState::Ended;
+    let mut facts = vec![("release", run.release.to_string()), ("why", cause(&run.cause))];
+    if !run.args.is_empty() {
+        facts.push(("arguments", run.args.join(" ").chars().take(1_000).collect()));
+    }
+    facts.extend(run.exit_code.map(|code| ("exit code", code.to_string())));
+    facts.push(("tried again", counted(u64::from(run.retries), "time")));
+    facts.push(("one try may take", words::length(run.timeout_seconds.saturating_mul(1_000))));
+    let attempts = run.attempts.iter().map(|attempt| AttemptLine {
+        instance: attempt.instance.clone(),
+        tone: match &attempt.end {
+            Some(end) if end.succeeded() => Tone::Good,
+            Some(_) => Tone::Bad,
+            None => Tone::Busy,
+        },
+        words: attempt.end.as_ref().map_or_else(|| "goes on".to_owned(), |end| end.words()),
+        when: When::ago(attempt.created_at, visit.now),
+        took: attempt
+            .started_at
+            .map(|at| words::between(at, attempt.ended_at.unwrap_or(visit.now)))
+            .unwrap_or_default(),
+    });
+    let shell = frame(&visit, &env, &app, format!("Run {number} of {app} on {env}"))
+        .crumb(format!("/e/{env}/{app}/runs"), "Runs")
+        .live(&format!("env={env}&app={app}"))
+        .command(format!("ark runs {app} {number} -e {env} --logs"));
+    visit.page(&Run {
+        shell,
+        line: run_line(&visit, &run),
+        ended,
+        stopping: run.state == RunState::Stopping,
+        facts,
+        attempts: attempts.collect(),
+        lines,
+        hidden,
+        stream: format!("/e/{env}/{app}/runs/{number}/stream"),
+        stop: format!("ark runs {app} {number} -e {env} --stop"),
+        env,
+        app,
+    })
+}
+
+/// What a run has written by now, and whether there is more of it before that. A log that cannot be
+/// read is not shown: the rest of the page is.
+async fn written(visit: &Visit, address: &str) -> (Vec<Line>, bool) {
+    let response = visit.pass(&format!("{address}/logs"), &HeaderMap::new()).await;
+    let streams = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    if !streams {
+        return (Vec::new(), false);
+    }
+    let text = read(response.into_body()).await;
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    // The last event is the run itself, which is no line.
+    let all: Vec<LogLine> = data.filter_map(|data| serde_json::from_str(data).ok()).collect();
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    for line in all.iter().rev().take(LINES_SHOWN) {
+        bytes += line.text.len() + 160;
+        if bytes > SHOWN_BYTES_MAX {
+            break;
+        }
+        lines.push(Line {
+            at: When::clock(line.at),
+            instance: line.instance.clone(),
+            class: match line.stream {
+                OutputStream::Stdout => "out",
+                OutputStream::Stderr => "err",
+                OutputStream::Ark => "ark",
+            },
+            text: line.text.chars().take(LINE_CHARS_MAX).collect(),
+        });
+    }
+    lines.reverse();
+    let hidden = all.len() > lines.len();
+    (lines, hidden)
+}
+
+/// What a stream gives until it ends or falls silent.
+async fn read(body: Body) -> String {
+    let mut stream = body.into_data_stream();
+    let mut bytes = Vec::new();
+    let all = async {
+        while let Ok(Some(Ok(chunk))) = tokio::time::timeout(QUIET, stream.next()).await {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > READ_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // What came in time is shown.
+    let _ = tokio::time::timeout(READ_MAX, all).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+async fn stream(visit: Visit, Path((env, app, number)): Which, headers: HeaderMap) -> Response {
+    visit.pass(&format!("{}/runs/{number}/logs", base(&env, &app)), &headers).await
+}
+
+#[derive(Template)]
+#[template(path = "run_ask.html")]
+struct Ask {
+    shell: Shell,
+    to: String,
+    back: String,
+    key: String,
+    /// Whether what is typed follows a command of its own, or is the command.
+    ends: bool,
+    kind: &'static str,
+    command: String,
+}
+
+async fn ask(visit: Visit, Path((env, app)): Place) -> Answer {
+    let detail: ark_model::api::AppDetail = visit.get(&base(&env, &app)).await?;
+    let once = format!("{} {}", visit.form_token, visit.now.as_nanosecond());
+    visit.page(&Ask {
+        shell: frame(&visit, &env, &app, format!("Run {app} on {env}")),
+        to: format!("/e/{env}/{app}/run"),
+        back: format!("/e/{env}/{app}/runs"),
+        key: Sha256::of(once.as_bytes()).to_string(),
+        ends: detail.row.kind.is_some_and(ark_model::definition::RunKind::ends),
+        kind: detail.row.kind.map(ark_model::definition::RunKind::as_str).unwrap_or_default(),
+        command: format!("ark run {app} -e {env} --detach -- ARGUMENTS"),
+    })
+}
+
+#[derive(Deserialize)]
+struct AskForm {
+    #[serde(default)]
+    args: String,
+    #[serde(default)]
+    retries: String,
+    key: String,
+}
+
+async fn start(visit: Visit, Path((env, app)): Place, Form(form): Form<AskForm>) -> Answer {
+    let retries = match form.retries.trim() {
+        "" => None,
+        text => Some(text.parse().map_err(|_| {
+            let detail = "that is no number of retries: 0 to 100, or nothing. Nothing was started.";
+            Fault::new(ProblemCode::InvalidValue, detail)
+        })?),
+    };
+    let args = form.args.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    let request =
+        RunRequest { args: args.map(str::to_owned).collect(), retries, timeout_seconds: None };
+    let address = format!("{}/runs", base(&env, &app));
+    let asked: RunView = visit.post_once(&address, &request, &form.key).await?;
+    see(&format!("/e/{env}/{app}/runs/{}", asked.number))
+}
+
+async fn stop(visit: Visit, Path((env, app, number)): Which) -> Answer {
+    let address = format!("{}/runs/{number}/stop", base(&env, &app));
+    let why = format!("asked in the console by {}", visit.viewer.name);
+    let _: Value = visit.post(&address, &RunStopRequest { reason: Some(why) }).await?;
+    see(&format!("/e/{env}/{app}/runs/{number}"))
+}
