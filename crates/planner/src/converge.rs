@@ -38,6 +38,8 @@ pub struct Target<'a> {
     pub base: Option<ReleaseNumber>,
     /// Another release that runs beside it.
     pub beside: Option<Beside<'a>>,
+    /// Since when this server looks, and so waits for a gateway.
+    pub since: Timestamp,
     /// A bug, in the simulator's tests.
     pub planted: Option<Planted>,
 }
@@ -460,7 +462,7 @@ impl Step<'_> {
             let hasty = self.target.planted == Some(Planted::StopBeforeAcknowledgement);
             let empty = empty || (hasty && s.in_flight.is_none());
             let closed = !s.has_ports || s.admission.is_closed() || hasty;
-            let given_up = after(over, UNACKNOWLEDGED_MAX);
+            let given_up = after(over.max(self.target.since), UNACKNOWLEDGED_MAX);
             if closed && (!s.has_ports || empty || self.now >= over) {
                 self.actions.push(Action::Stop { id: s.id, cause: None });
             } else if self.now < over {

@@ -52,6 +52,8 @@ use crate::watch;
 pub struct Input<'a> {
     /// Now, by the wall clock.
     pub now: Timestamp,
+    /// Since when this server looks: nobody was waited for before.
+    pub since: Timestamp,
     /// What is wanted of the app.
     pub app: &'a AppState,
     /// Why nothing is to run, when that is so for a reason beyond the app: its environment is being
@@ -409,6 +411,7 @@ pub(crate) fn target<'a>(
         start_after: None,
         base: input.running.map_or(input.app.live, |d| d.base),
         beside: None,
+        since: input.since,
         planted: input.planted,
     }
 }

@@ -87,6 +87,7 @@ fn step(d: &Deployment, wish: Wish, now: Timestamp) -> ark_planner::Plan {
         seen: &[],
         share: ShareSeen::Unrouted,
         measured: &[],
+        since: at(0),
         planted: None,
     })
 }

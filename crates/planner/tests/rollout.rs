@@ -109,6 +109,7 @@ struct Case {
     running: Option<Deployment>,
     count: u32,
     seen: Vec<Seen>,
+    since: i64,
     now: i64,
 }
 
@@ -118,7 +119,7 @@ impl Case {
         let mut app = AppState::new(running.env.clone(), running.app.clone(), start());
         app.live = Some(OLD);
         app.running = Some(running.id);
-        Self { app, running: Some(running), count, seen, now: 1 }
+        Self { app, running: Some(running), count, seen, since: 0, now: 1 }
     }
 
     fn steady(count: u32, seen: Vec<Seen>) -> Self {
@@ -151,6 +152,7 @@ impl Case {
             seen: &self.seen,
             share: ShareSeen::Even,
             measured: &[],
+            since: at(self.since),
             planted: None,
         })
     }
@@ -499,6 +501,7 @@ fn a_release_about_to_be_replaced_is_not_started() {
             seen: &case.seen,
             share: ShareSeen::Even,
             measured: &[],
+            since: start(),
             planted: None,
         })
     };
@@ -563,6 +566,7 @@ fn without_surge_a_sick_old_side_makes_room() {
             seen: &case.seen,
             share: ShareSeen::Even,
             measured: &[],
+            since: start(),
             planted: None,
         }))
     };
@@ -608,4 +612,17 @@ fn a_stop_ends_even_when_no_gateway_ever_answers() {
     assert_eq!(step(true, 331), "-2");
     assert_eq!(step(true, 332), "-2 x1");
     assert_eq!(step(false, 10_000), "", "while others serve it is waited for");
+}
+
+/// A server that was away for minutes asks its gateway first: requests may be inside.
+#[test]
+fn what_passed_while_no_server_looked_was_no_patience() {
+    let draining =
+        Seen { admission: Admission::Unknown, ..instance(1, OLD, InstanceState::Draining) };
+    let mut case = Case::steady(1, vec![draining]);
+    case.app.stopped = true;
+    for (now, expected) in [(900, ""), (1_199, ""), (1_200, "x1")] {
+        (case.since, case.now) = (900, now);
+        assert_eq!(short(&case.plan()), expected, "at {now}");
+    }
 }

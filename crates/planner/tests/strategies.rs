@@ -154,6 +154,7 @@ impl World {
             seen: &self.seen,
             share: self.share.clone(),
             measured: &self.measured,
+            since: at(0),
             planted: None,
         })
     }

@@ -62,7 +62,7 @@ impl Listed {
 /// Immutable facts of releases, so that definitions are parsed once.
 pub(super) type Facts = Mutex<HashMap<(EnvName, AppName, ReleaseNumber), Arc<ReleaseFacts>>>;
 
-/// The loop's memory between rounds: when to look at whom, and nothing else.
+/// The loop's memory between rounds: since when it looks, when to look at whom, and nothing else.
 #[derive(Debug, Default)]
 pub struct Deployments {
     timers: HashMap<AppKey, Timestamp>,
@@ -71,6 +71,7 @@ pub struct Deployments {
     /// Engines that said nothing in the last round: told once.
     silent: Vec<EngineKind>,
     all_due: Option<Timestamp>,
+    since: Option<Timestamp>,
     facts: Facts,
 }
 
@@ -82,6 +83,7 @@ impl Deployments {
     /// apps are retried by later rounds and do not end this one.
     pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
         let now = world.clock.now();
+        let since = *self.since.get_or_insert(now);
         let (listed, observed) = self.look(world).await;
         let dirty = self.dirty(world, &observed, now).await?;
         let (listed, facts) = (&listed, &self.facts);
@@ -93,7 +95,7 @@ impl Deployments {
         }
         let results: Vec<_> = stream::iter(dirty)
             .map(|key| async move {
-                let outcome = reconcile(world, &key, listed, facts).await;
+                let outcome = reconcile(world, &key, listed, facts, since).await;
                 (key, outcome)
             })
             .buffer_unordered(PARALLEL)

@@ -88,12 +88,14 @@ pub(super) fn load(tx: &ReadTx, key: &AppKey) -> Result<Option<Loaded>, TaskErro
     }))
 }
 
-/// Reconciles one app. Answers when time alone may change the answer.
+/// Reconciles one app, for a server that looks since then. Answers when time alone may change the
+/// answer.
 pub(super) async fn reconcile(
     world: &World,
     key: &AppKey,
     listed: &Listed,
     facts: &Facts,
+    since: Timestamp,
 ) -> Result<Option<Timestamp>, TaskError> {
     let wanted = key.clone();
     let Some(loaded) = world.store.read(move |tx| load(tx, &wanted)).await? else {
@@ -118,6 +120,7 @@ pub(super) async fn reconcile(
     let measured = if judged { world.observations.measured(key, now) } else { Vec::new() };
     let planned = plan(&Input {
         now,
+        since,
         app: &loaded.app,
         ending: ending(world, &loaded),
         running: loaded.running.as_ref(),
