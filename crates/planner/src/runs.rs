@@ -27,6 +27,8 @@ pub struct Seen<'a> {
     pub ending: Option<&'static str>,
     /// How long its process may take to end once it was told.
     pub grace: Duration,
+    /// Since when this server looks: a silence before it was nobody's.
+    pub since: Timestamp,
     /// The instant of this look.
     pub now: Timestamp,
 }
@@ -135,7 +137,7 @@ fn running(run: &RunRecord, attempt: &Attempt, seen: &Seen<'_>, stop: bool) -> S
 fn stopping(run: &RunRecord, attempt: &Attempt, seen: &Seen<'_>, stop: Option<RunStop>) -> Step {
     match seen.engine {
         None => {
-            let told = attempt.stopping_at.unwrap_or(attempt.created_at);
+            let told = attempt.stopping_at.unwrap_or(attempt.created_at).max(seen.since);
             let patience = after(told, seen.grace.saturating_add(SILENCE_MAX));
             if seen.now < patience {
                 return Step::Wait(Some(patience));
@@ -247,7 +249,7 @@ mod tests {
 
     fn seen<'a>(engine: Option<&'a EngineState>, second: i64) -> Seen<'a> {
         let grace = Duration::from_secs(10);
-        Seen { engine, others: false, ending: None, grace, now: at(second) }
+        Seen { engine, others: false, ending: None, grace, since: at(0), now: at(second) }
     }
 
     fn failed(code: i32) -> AttemptEnd {
@@ -389,6 +391,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A server that was away for long first asks the engine in peace.
+    #[test]
+    fn a_silence_counts_from_the_first_look() {
+        let late = Seen { since: at(900), ..seen(None, 901) };
+        assert_eq!(next(&run(RunState::Stopping, 1), &late), Step::Wait(Some(at(970))));
+        let late = Seen { now: at(970), ..late };
+        assert!(matches!(next(&run(RunState::Stopping, 1), &late), Step::End { .. }));
     }
 
     #[test]

@@ -51,10 +51,11 @@ struct Loaded {
     others: bool,
 }
 
-/// The loop's memory: timetables of releases, and nothing else.
+/// The loop's memory: timetables of releases, and since when it looks.
 #[derive(Debug, Default)]
 pub struct Runs {
     crons: Crons,
+    since: Option<Timestamp>,
 }
 
 impl Runs {
@@ -64,6 +65,7 @@ impl Runs {
     /// When the store cannot be read, or another controller has taken over.
     pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
         let halting = world.halt.load(Ordering::Relaxed);
+        let since = *self.since.get_or_insert_with(|| world.clock.now());
         let fires = match halting {
             true => None,
             // Runs go on whatever becomes of the schedules.
@@ -79,7 +81,7 @@ impl Runs {
             if loaded.iter().any(busy) { look(world).await } else { Some(Looked::default()) };
         let states = &states;
         let steps: Vec<Result<Option<Timestamp>, TaskError>> = stream::iter(loaded)
-            .map(|loaded| async move { advance(world, &loaded?, states.as_ref()).await })
+            .map(|loaded| async move { advance(world, &loaded?, states.as_ref(), since).await })
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
@@ -169,11 +171,12 @@ async fn advance(
     world: &World,
     loaded: &Loaded,
     looked: Option<&Looked>,
+    since: Timestamp,
 ) -> Result<Option<Timestamp>, TaskError> {
     let run = &loaded.run;
     let kind = loaded.release.as_ref().map(|r| world.engine.kind_for(&r.content.artifact));
     let engine = looked.and_then(|looked| looked.state(run.current()?.instance, kind));
-    let step = next(run, &seen(world, loaded, engine.as_ref()));
+    let step = next(run, &seen(world, loaded, engine.as_ref(), since));
     let now = world.clock.now();
     match step {
         Step::Wait(until) => Ok(until),
@@ -213,9 +216,15 @@ async fn advance(
     }
 }
 
-fn seen<'a>(world: &World, loaded: &Loaded, engine: Option<&'a EngineState>) -> Seen<'a> {
+fn seen<'a>(
+    world: &World,
+    loaded: &Loaded,
+    engine: Option<&'a EngineState>,
+    since: Timestamp,
+) -> Seen<'a> {
     let grace = stop_options(loaded).grace;
-    Seen { engine, others: loaded.others, ending: loaded.ending, grace, now: world.clock.now() }
+    let now = world.clock.now();
+    Seen { engine, others: loaded.others, ending: loaded.ending, grace, since, now }
 }
 
 fn stop_options(loaded: &Loaded) -> StopOptions {
@@ -354,7 +363,8 @@ async fn start(world: &World, loaded: &Loaded) -> Result<Option<Timestamp>, Task
     };
     let Some(detail) = failed else { return Ok(None) };
     let state = EngineState::StartFailed { reason: StartFailure::Other { detail } };
-    let step = next(run, &seen(world, loaded, Some(&state)));
+    // The engine has just spoken.
+    let step = next(run, &seen(world, loaded, Some(&state), world.clock.now()));
     settle(world, run, step).await?;
     Ok(None)
 }
