@@ -1,5 +1,8 @@
 //! The scheduler: decides with seeded dice who runs next, what breaks, and what users ask for; at
-//! the end lets everything heal and looks whether everything ended well (I1, no orphans).
+//! the end lets everything heal and looks whether everything ended well (I1, no orphans). Work that
+//! ends, by hand and by schedule, is in `driver/jobs.rs`.
+
+mod jobs;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -31,6 +34,7 @@ use ark_server::observations::Observations;
 use ark_server::tasks::deployments::Deployments;
 use ark_server::tasks::hooks::Hooks as HooksLoop;
 use ark_server::tasks::housekeeping::Housekeeping;
+use ark_server::tasks::runs::Runs;
 use ark_server::world::{CONTROLLER_LEASE, Clock, Fence, Ids, Settings, World};
 use ark_store::{Blobs, EventFilter, Keyring, NewRelease, Store, StoreError, WriteTx};
 use jiff::{SignedDuration, Timestamp};
@@ -62,6 +66,7 @@ struct Life {
     link: Pin<Box<dyn Future<Output = ()>>>,
     house: Pin<Box<dyn Future<Output = ()>>>,
     hooks: Pin<Box<dyn Future<Output = ()>>>,
+    runs: Pin<Box<dyn Future<Output = ()>>>,
 }
 
 struct Simulation {
@@ -78,6 +83,8 @@ struct Simulation {
     from_gateway: Wire<FromGateway>,
     /// Tables that were on their way when a connection broke, and arrive late.
     late: Vec<RouteTable>,
+    /// Times in which the schedule was paused: from what was decided then to the instant of going on.
+    pauses: Vec<(Timestamp, Timestamp)>,
     calm: bool,
     planted: Option<Planted>,
     trace: VecDeque<String>,
@@ -138,6 +145,7 @@ impl Simulation {
             })
         }))
         .unwrap();
+        jobs::begin(&store, &mut dice, &universe, start);
         Self {
             seed,
             dice,
@@ -151,6 +159,7 @@ impl Simulation {
             to_gateway: Wire::default(),
             from_gateway: Wire::default(),
             late: Vec::new(),
+            pauses: Vec::new(),
             calm: false,
             planted: None,
             trace: VecDeque::new(),
@@ -202,7 +211,8 @@ impl Simulation {
         self.to_gateway.lock().unwrap().clear();
         self.from_gateway.lock().unwrap().clear();
         let (out, inbox) = (self.to_gateway.clone(), self.from_gateway.clone());
-        let (w, w2, w3, w4) = (world.clone(), world.clone(), world.clone(), world);
+        let (w, w2, w3, w4) = (world.clone(), world.clone(), world.clone(), world.clone());
+        let w5 = world;
         let boot = self.universe.lock().unwrap().gateway.boot;
         self.life = Some(Life {
             future: Box::pin(async move {
@@ -259,6 +269,18 @@ impl Simulation {
                     w4.clock.sleep_until(w4.clock.now() + SignedDuration::from_millis(1)).await;
                 }
             }),
+            runs: Box::pin(async move {
+                let mut runs = Runs::default();
+                loop {
+                    let next = match runs.round(&w5).await {
+                        Ok(next) => next,
+                        Err(_) => w5.clock.now() + SignedDuration::from_millis(500),
+                    };
+                    let soon = w5.clock.now() + SignedDuration::from_millis(250);
+                    w5.clock.sleep_until(next.min(soon).max(w5.clock.now())).await;
+                    w5.clock.sleep_until(w5.clock.now() + SignedDuration::from_millis(1)).await;
+                }
+            }),
         });
     }
 
@@ -276,11 +298,15 @@ impl Simulation {
                 _ => "crash in a terminal state",
             });
         }
+        self.cover_active_runs();
         self.note("server crashed");
     }
 
     fn step(&mut self) {
         if self.life.is_none() && (self.calm || self.dice.one_in(40)) {
+            if !self.calm && self.dice.one_in(12) {
+                self.away();
+            }
             self.start();
         }
         match self.dice.below(100) {
@@ -304,6 +330,7 @@ impl Simulation {
             }
             96 if self.dice.one_in(10) => self.lose_connection(),
             97 if self.dice.one_in(20) => self.universe.lock().unwrap().lose_hook(),
+            98 if self.dice.one_in(3) => self.user_of_jobs(),
             _ => self.poll(),
         }
     }
@@ -331,13 +358,25 @@ impl Simulation {
         let future = match which {
             0..=4 => &mut life.future,
             5..=6 => &mut life.link,
-            // Two quiet loops share a turn.
+            // Three quiet loops share a turn.
             _ => {
                 let _ = life.hooks.as_mut().poll(&mut context);
+                let _ = life.runs.as_mut().poll(&mut context);
                 &mut life.house
             }
         };
         let _ = future.as_mut().poll(&mut context);
+    }
+
+    /// The server is not started again for minutes.
+    fn away(&mut self) {
+        self.cover("server away for long");
+        let until = self.clock.now() + SignedDuration::from_secs(self.dice.below(400) as i64);
+        while self.clock.now() < until {
+            self.clock.advance(SignedDuration::from_millis(500));
+            let now = self.clock.now();
+            self.universe.lock().unwrap().advance(now);
+        }
     }
 
     fn advance(&mut self) {
@@ -696,6 +735,7 @@ impl Simulation {
             u.engine_down_until = None;
             u.floors.clear();
         }
+        self.pause();
         let until = self.clock.now() + SETTLE;
         let mut quiet = 0;
         let mut round = 0u64;
@@ -724,6 +764,7 @@ impl Simulation {
             self.universe.lock().unwrap().violations.push(format!("{at} I1: {what}"));
         }
         self.count_states();
+        self.check_runs();
     }
 
     /// What has not come to its end.
@@ -733,12 +774,13 @@ impl Simulation {
             .iter()
             .map(|d| format!("{} {} is still {:?}", d.app, d.release, d.state))
             .collect();
+        left.extend(self.unsettled_runs());
         if !left.is_empty() {
             return left;
         }
         let states = block(self.store.read(ark_store::ReadTx::app_states)).unwrap();
         let u = self.universe.lock().unwrap();
-        for state in states {
+        for state in states.into_iter().filter(|s| APPS.contains(&s.app.as_str())) {
             if state.watch.is_some() {
                 left.push(format!("{} is still watched", state.app));
             }

@@ -46,6 +46,7 @@ fn invariants_hold_for_hundreds_of_seeds() {
     }
     for must in [
         "server crashed",
+        "server away for long",
         "gateway killed",
         "instance killed",
         "engine call failed",
@@ -90,6 +91,20 @@ fn invariants_hold_for_hundreds_of_seeds() {
         "pre_deploy failed",
         "post_deploy failed",
         "webhook succeeded",
+        "run succeeded",
+        "run failed",
+        "run timed out",
+        "run stopped",
+        "run tried again",
+        "schedule fired",
+        "schedule paused for a while",
+        "firing skipped",
+        "firing made up for",
+        "firings missed",
+        "crash with a run Waiting",
+        "crash with a run Starting",
+        "crash with a run Running",
+        "crash with a run Stopping",
     ] {
         assert!(summary.coverage.contains_key(must), "never happened in {SEEDS} seeds: {must}");
     }

@@ -46,6 +46,28 @@ pub(crate) enum Behaviour {
     JobEnds(i32),
 }
 
+/// What of an app must not run twice at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Once {
+    /// Its instances, all of them.
+    App,
+    /// Those with the same command.
+    Command,
+    /// Nothing.
+    Nothing,
+}
+
+/// Work that ends: what of it runs, and how it ended by itself.
+#[derive(Debug, Default)]
+pub(crate) struct SimJobs {
+    /// Apps of such work.
+    pub apps: BTreeMap<AppName, Once>,
+    /// Of each instance what must not run twice at once.
+    pub keys: BTreeMap<InstanceId, String>,
+    /// Exit codes of those that were not told to end.
+    pub exits: BTreeMap<InstanceId, i32>,
+}
+
 /// What runs or asks hooks, and what they did.
 #[derive(Debug, Default)]
 pub(crate) struct SimHooks {
@@ -109,6 +131,7 @@ pub(crate) struct Universe {
     lost: Vec<(Timestamp, EnvName, AppName)>,
     pub engine_down_until: Option<Timestamp>,
     pub hooks: SimHooks,
+    pub jobs: SimJobs,
     pub violations: Vec<String>,
     pub coverage: BTreeMap<&'static str, u64>,
     pub served: u64,
@@ -131,6 +154,7 @@ impl Universe {
             lost: Vec::new(),
             engine_down_until: None,
             hooks: SimHooks::default(),
+            jobs: SimJobs::default(),
             violations: Vec::new(),
             coverage: BTreeMap::new(),
             served: 0,
@@ -204,6 +228,7 @@ impl Universe {
             }
             (EngineState::Running { .. }, Behaviour::JobEnds(code)) if now >= i.ready_at => {
                 i.state = exit(code, false);
+                self.jobs.exits.insert(id, code);
                 self.cover("job ended by itself");
             }
             (EngineState::Stopping { .. }, _) if i.ends_at.is_some_and(|at| now >= at) => {
@@ -549,6 +574,41 @@ impl Universe {
         }
     }
 
+    /// How a job behaves; the next attempt may behave otherwise.
+    fn job_behaviour(&mut self) -> Behaviour {
+        match self.dice.below(8) {
+            0 => Behaviour::NeverReady,
+            1 => Behaviour::IgnoresStop,
+            2 => Behaviour::CannotStart,
+            3 => Behaviour::JobEnds(1),
+            _ => Behaviour::JobEnds(0),
+        }
+    }
+
+    /// No run has two attempts at once, and no app that forbids it two runs.
+    fn check_job(&mut self, spec: &StartSpec, once: Once) {
+        let key = match once {
+            Once::App => spec.app.to_string(),
+            Once::Command => format!("{} {}", spec.app, spec.command.join(" ")),
+            Once::Nothing => format!("{} {}", spec.app, spec.id),
+        };
+        let twice = self.jobs.keys.iter().any(|(id, other)| {
+            *other == key
+                && self.instances.get(id).is_some_and(|i| {
+                    !matches!(
+                        i.state,
+                        EngineState::Exited { .. }
+                            | EngineState::StartFailed { .. }
+                            | EngineState::Gone
+                    )
+                })
+        });
+        if twice {
+            self.violate(&format!("runs: {key} runs twice at once"));
+        }
+        self.jobs.keys.insert(spec.id, key);
+    }
+
     /// A hook is never run beside itself, and nothing of a release starts before its hook passed.
     fn check_start(&mut self, spec: &StartSpec, key: Option<&String>) {
         let of = (spec.app.clone(), spec.release);
@@ -710,7 +770,13 @@ impl Engine for SimEngine {
                 u.hooks.keys.insert(spec.id, key);
                 u.hook_behaviour()
             }
-            None => u.behaviours.get(&key).copied().unwrap_or(Behaviour::Good),
+            None => match u.jobs.apps.get(&spec.app).copied() {
+                Some(once) if !u.behaviours.contains_key(&key) => {
+                    u.check_job(spec, once);
+                    u.job_behaviour()
+                }
+                Some(_) | None => u.behaviours.get(&key).copied().unwrap_or(Behaviour::Good),
+            },
         };
         let ms = |n: u64| SignedDuration::from_millis(n as i64);
         let starts_at = u.now + ms(10 + u.dice.clone().below(300));
