@@ -1,6 +1,8 @@
 //! Work that ends: jobs and schedules, as their users see them, with `kill -9` of the server in the
 //! middle of it.
 
+#![allow(clippy::print_stdout, reason = "the run reports what it hit")]
+
 mod harness;
 
 use std::collections::BTreeMap;
@@ -133,35 +135,77 @@ fn a_run_that_is_stopped_or_interrupted_ends_with_all_it_started() {
     eventually("nothing is left", || ark.marked().is_empty());
 }
 
+/// Runs `batch` until one of its runs is seen in this state; answers its number. What passes too
+/// quickly to be seen is tried anew.
+fn reach(ark: &Ark, wanted: &str, numbers: &mut Vec<u64>) -> u64 {
+    for _ in 0..20 {
+        let index = numbers.len().to_string();
+        let (retries, how) =
+            if wanted == "waiting" { ("1", "fails-first") } else { ("0", "goes-on") };
+        let mut args = vec!["run", "batch", "-e", ENV, "--detach", "--json", "--retries", retries];
+        args.extend(["--", &index, how]);
+        let number = ark.json(&args)["number"].as_u64().expect("a number");
+        numbers.push(number);
+        let until = Instant::now() + Duration::from_secs(20);
+        let mut asked = false;
+        while Instant::now() < until {
+            let run = runs(ark, "batch").into_iter().find(|run| run["number"] == number);
+            let run = run.expect("the run");
+            let (state, tried) = (&run["state"], run["attempts"].as_array().map_or(0, Vec::len));
+            // One that waits has failed once already.
+            if state == wanted && (wanted != "waiting" || tried == 1) {
+                return number;
+            }
+            if state == "ended" || (wanted == "starting" && state == "running") {
+                break;
+            }
+            if wanted == "stopping" && state == "running" && !asked {
+                let stopped = ark.run(&["runs", "batch", &number.to_string(), "-e", ENV, "--stop"]);
+                assert!(stopped.status.success(), "{}", words(&stopped));
+                asked = true;
+            }
+        }
+    }
+    panic!("no run was seen to be {wanted}");
+}
+
 #[test]
-fn a_job_goes_on_over_kill_9_of_the_server_and_is_run_once() {
+fn a_job_goes_on_over_kill_9_of_the_server_in_each_state_and_is_run_once() {
     let mut ark = Ark::up();
     let ledger = ledger(&ark);
-    let script = format!("echo \"$1 $$\" >> {}; sleep \"$2\"; exit 3", ledger.display());
+    let script = format!(
+        "trap 'sleep 1; exit 7' TERM; echo $1 >> {0}; \
+         if [ $2 = fails-first ] && [ $(grep -cx $1 {0}) = 1 ]; then exit 1; fi; \
+         sleep 1 & wait; exit 3",
+        ledger.display()
+    );
     deploy(&ark, "batch", "type: job", &script);
-    let mut numbers = Vec::new();
-    for (index, wait) in [0_u64, 5, 20, 60, 150, 400].iter().enumerate() {
-        let args = ["run", "batch", "-e", ENV, "--detach", "--json", "--", &index.to_string(), "1"];
-        numbers.push(ark.json(&args)["number"].as_u64().expect("a number"));
-        std::thread::sleep(Duration::from_millis(*wait));
+    let (mut numbers, mut hit) = (Vec::new(), BTreeMap::new());
+    for wanted in ["waiting", "starting", "running", "stopping", "ended"] {
+        let number = reach(&ark, wanted, &mut numbers);
         ark.kill_server();
         ark.start_server();
+        hit.insert(wanted, number);
     }
+    println!("hit: {hit:?}");
+    assert_eq!(hit.len(), 5, "every state: {hit:?}");
     eventually_within(Duration::from_secs(60), "all are over", || {
         let all = runs(&ark, "batch");
         all.len() == numbers.len() && all.iter().all(|run| run["state"] == "ended")
     });
-    for run in runs(&ark, "batch") {
-        assert_eq!(run["exit_code"], 3, "{run:#}");
-        assert_eq!(run["attempts"].as_array().map(Vec::len), Some(1), "{run:#}");
-    }
     let lines = fs::read_to_string(&ledger).expect("the ledger");
-    let mut times: BTreeMap<&str, u32> = BTreeMap::new();
-    for line in lines.lines() {
-        *times.entry(line.split_once(' ').expect("two words").0).or_default() += 1;
+    for run in runs(&ark, "batch") {
+        let number = run["number"].as_u64().expect("a number");
+        let index = numbers.iter().position(|n| *n == number).expect("one of them").to_string();
+        let attempts = if hit["waiting"] == number { 2 } else { 1 };
+        assert_eq!(run["attempts"].as_array().map(Vec::len), Some(attempts), "{run:#}");
+        let begun = lines.lines().filter(|line| *line == index).count();
+        assert_eq!(begun, attempts, "each attempt was begun once: {lines}\n{run:#}");
+        let stopped = run["outcome"]["kind"] == "stopped";
+        assert_eq!(run["exit_code"], if stopped { 130 } else { 3 }, "{run:#}");
+        assert!(!stopped || hit["stopping"] == number, "{run:#}");
     }
-    assert_eq!(times.len(), numbers.len(), "{lines}");
-    assert!(times.values().all(|n| *n == 1), "a run ran twice: {lines}");
+    assert!(ark.marked().is_empty(), "nothing is left");
 }
 
 /// Waits for the next full minute.
@@ -187,16 +231,19 @@ fn a_schedule_fires_once_over_kill_9_of_the_server_and_pauses() {
 
     // By its schedule, with the server killed again and again around the full minute.
     let until = Instant::now() + Duration::from_secs(130);
+    let mut killed_at = Vec::new();
     let fired = |ark: &Ark| -> Vec<String> {
         let all = runs(ark, "tick");
         let at = all.iter().filter_map(|r| r["cause"]["at"].as_str().map(str::to_owned));
         at.collect()
     };
-    while fired(&ark).is_empty() {
+    let before = fired(&ark).len();
+    while fired(&ark).len() == before {
         assert!(Instant::now() < until, "it never fired");
         std::thread::sleep(Duration::from_millis(250));
         let second = jiff::Timestamp::now().as_second() % 60;
         if second >= 58 || second == 0 {
+            killed_at.push(second);
             ark.kill_server();
             ark.start_server();
         }
@@ -204,6 +251,7 @@ fn a_schedule_fires_once_over_kill_9_of_the_server_and_pauses() {
     eventually("the run is over", || {
         runs(&ark, "tick").first().is_some_and(|run| run["state"] == "ended")
     });
+    assert!(killed_at.iter().any(|second| *second >= 58), "before the minute: {killed_at:?}");
     let instants = fired(&ark);
     let mut once = instants.clone();
     once.sort();

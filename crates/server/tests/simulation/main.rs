@@ -99,7 +99,6 @@ fn invariants_hold_for_hundreds_of_seeds() {
         "schedule fired",
         "schedule paused for a while",
         "firing skipped",
-        "firing made up for",
         "firings missed",
         "crash with a run Waiting",
         "crash with a run Starting",
