@@ -21,7 +21,8 @@ use ark_states::machine::{
     self, End, Env, Event, ExecutionInfo, ExecutionState, Host, Refused, Step, TaskId,
 };
 use ark_states::resource::Resource;
-use ark_states::{Failure, Fuel};
+use ark_states::value::DEPTH_MAX;
+use ark_states::{Document, Failure, Fuel, Value};
 use ark_store::ReadTx;
 use futures::StreamExt as _;
 use futures::future::{Either, select};
@@ -306,11 +307,32 @@ pub(super) fn refusal(
     }
 }
 
+/// An event whose document is nested too deeply to be read again: what comes of it is decided, so it
+/// waits as that. (A result as deep as any may be is deeper within what a service makes of it.)
+fn as_judged(event: &Event) -> Option<Event> {
+    let is_deep = |output: &Document| output.value().depth() > DEPTH_MAX;
+    match event {
+        Event::TaskSucceeded { task, output } if is_deep(output) => {
+            let cause = format!("The result of the task has more than {DEPTH_MAX} levels.");
+            let failure = Failure::new(names::DATA_LIMIT_EXCEEDED, cause);
+            Some(Event::TaskFailed { task: *task, failure })
+        }
+        Event::TaskSubmitted { task, output } if is_deep(output) => {
+            Some(Event::TaskSubmitted { task: *task, output: Document::new(Value::Null) })
+        }
+        _ => None,
+    }
+}
+
 impl Stepper<'_> {
     /// Lets an event wait in the execution's inbox.
     pub(super) fn wait_in_inbox(&mut self, id: u64, event: &Event) -> Result<(), WorkflowError> {
-        let text = serde_json::to_string(event)
-            .map_err(|e| WorkflowError::Internal(format!("an event of {id}: {e}")))?;
+        let text = match as_judged(event) {
+            Some(judged) => serde_json::to_string(&judged),
+            None => serde_json::to_string(event),
+        };
+        let text =
+            text.map_err(|e| WorkflowError::Internal(format!("an event of {id}: {e}")))?;
         let Some(l) = self.load(id)? else { return Ok(()) };
         l.touch();
         l.facts.waiting += 1;

@@ -120,3 +120,29 @@ async fn a_machine_is_tried_again_once_it_is_cheap() {
         assert_eq!(f.output(&arn).await, json!(input / 7));
     }
 }
+
+/// A result that is as deep as any may be is too deep in what a service makes of it, in an inbox as
+/// anywhere.
+#[tokio::test]
+async fn a_result_that_is_too_deep_is_refused_in_an_inbox_too() {
+    for trial_fuel in [20_000, 0] {
+        let f = Fixture::new().await;
+        let wf = f.wf.clone().with_trial_fuel(trial_fuel);
+        let activity = f.activity("a").await;
+        let child = f.machine("c", one_task(&activity, json!({}))).await;
+        let parent = one_task(
+            "arn:aws:states:::states:startExecution.sync:2",
+            json!({"Parameters": {"StateMachineArn": child, "Input": {}}}),
+        );
+        let parent = f.machine("p", parent).await;
+        let arn = f.start(&parent, json!({})).await;
+        f.settle().await;
+        let (token, _) = f.take(&activity).await.unwrap();
+        f.settle().await;
+        let deep = "[".repeat(1_000) + &"]".repeat(1_000);
+        wf.task_succeeded(&token, deep).await.unwrap();
+        f.settle().await;
+        let seen = f.view(&arn).await;
+        assert_eq!(seen.error.as_deref(), Some("States.DataLimitExceeded"), "{trial_fuel}");
+    }
+}
