@@ -87,6 +87,16 @@ fn workflows_are_defined_started_followed_and_redriven() {
         assert_eq!(exit(&ark, &["workflow", "stop", id, "--reason", "odd"]), Some(0));
     }
 
+    // Priorities of queues.
+    for (name, priority) in [("urgent", "10"), ("idle", "-5"), ("gone", "1"), ("gone", "0")] {
+        let set = ark.json(&["workflow", "queue", "set", name, priority, "--json"]);
+        assert_eq!(set["priority"].to_string(), priority);
+    }
+    assert_eq!(exit(&ark, &["workflow", "queue", "set", "urgent", "1001"]), Some(2));
+    let queues = words(&ark.run(&["workflow", "queue", "list"]));
+    assert!(queues.contains("urgent") && queues.contains("-5"), "{queues}");
+    assert!(!queues.contains("gone"), "{queues}");
+
     // One that goes on until it is stopped.
     let started = ark.json(&["workflow", "start", "m", "--name", "long", "--json"]);
     assert_eq!(started["id"], "m:long");

@@ -22,6 +22,7 @@ mod server;
 mod streams;
 mod tokens;
 mod workflow_manager;
+mod workflow_queues;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,7 @@ pub use workflow_manager::{
     Workflow, WorkflowDefinition, WorkflowDefinitionOverrides, WorkflowDefinitionRef,
     WorkflowEngine, WorkflowQuery, WorkflowStatus, WorkflowsQuery,
 };
+pub use workflow_queues::{WorkflowQueue, WorkflowQueuePut};
 
 /// The header that makes a repeated `POST` harmless: the same key with the same body answers what
 /// the first one answered; with another body it is a conflict.

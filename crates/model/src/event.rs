@@ -72,6 +72,8 @@ pub enum EventKind {
     WorkflowDefined,
     /// Somebody has dealt with a workflow that failed.
     WorkflowResolved,
+    /// A queue of workflows was given a priority.
+    WorkflowQueueChanged,
     /// A schedule of a workflow was made, changed, paused, resumed or removed.
     ScheduleChanged,
     /// A schedule did not start its workflow although it was due; the text says why.
@@ -84,7 +86,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds, for tables and filters.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::EnvironmentCreated,
         Self::EnvironmentDestroying,
         Self::EnvironmentDestroyed,
@@ -116,6 +118,7 @@ impl EventKind {
         Self::Token,
         Self::WorkflowDefined,
         Self::WorkflowResolved,
+        Self::WorkflowQueueChanged,
         Self::ScheduleChanged,
         Self::ScheduleSkipped,
         Self::ServerStarted,

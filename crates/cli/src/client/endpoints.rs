@@ -10,7 +10,7 @@ use ark_model::api::{
     PromoteRequest, PushHookPut, PushHookView, PushView, ReceiptView, RegistryPut, RegistryView,
     ReleaseDetail, ReleaseDiff, ReleaseRow, ResolvedEnvironment, RollbackRequest, ScaleRequest,
     SchedulePut, ScheduleView, ServerInfo, ShutdownRequest, TokenCreate, TokenCreated, TokenView,
-    VariablesQuery, WishRequest, Workflow, WorkflowsQuery,
+    VariablesQuery, WishRequest, Workflow, WorkflowQueue, WorkflowQueuePut, WorkflowsQuery,
 };
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use reqwest::{Body, Method};
@@ -384,6 +384,21 @@ impl Client {
         put: &SchedulePut,
     ) -> Result<ScheduleView, Failure> {
         self.with_body(Method::PUT, &schedule_path(name), put).await
+    }
+
+    /// Gives a queue of workflows a priority.
+    pub(crate) async fn put_workflow_queue(
+        &self,
+        name: &str,
+        priority: i16,
+    ) -> Result<WorkflowQueue, Failure> {
+        let path = format!("/v1/workflow-queues/{}", segment(name));
+        self.with_body(Method::PUT, &path, &WorkflowQueuePut { priority }).await
+    }
+
+    /// Queues of workflows with a priority of their own.
+    pub(crate) async fn workflow_queues(&self) -> Result<Vec<WorkflowQueue>, Failure> {
+        self.all("/v1/workflow-queues", &NONE).await
     }
 
     /// Schedules, by name.

@@ -1,6 +1,7 @@
 //! `ark workflow`: definitions, their versions, and executions of them.
 
 pub(crate) mod follow;
+pub(crate) mod queue;
 pub(crate) mod schedule;
 pub(crate) mod target;
 
@@ -176,6 +177,12 @@ enum Action {
         before_help = "Examples:\n  ark workflow schedule add nightly resize '0 3 * * *' --zone Europe/Berlin\n  ark workflow schedule list\n  ark workflow schedule pause nightly"
     )]
     Schedule(schedule::Schedule),
+    /// Which queue's tasks are handed to workers first
+    #[command(
+        subcommand,
+        before_help = "Examples:\n  ark workflow queue set urgent 10\n  ark workflow queue list"
+    )]
+    Queue(queue::Queue),
     /// Let a failed execution go on from where it failed
     #[command(before_help = "Examples:\n  ark workflow redrive resize:8f2c --follow")]
     Redrive {
@@ -205,6 +212,7 @@ impl Action {
             | Self::Resolve { common, .. }
             | Self::Redrive { common, .. } => common,
             Self::Schedule(schedule) => schedule.common(),
+            Self::Queue(queue) => queue.common(),
         }
     }
 }
@@ -245,6 +253,7 @@ async fn act(context: &Context, action: Action) -> Ended {
         Action::History { id, .. } => history(context, &id).await,
         Action::Stop { id, reason, .. } => stop(context, &id, reason).await,
         Action::Schedule(schedule) => schedule::run(context, schedule).await,
+        Action::Queue(queue) => queue::run(context, queue).await,
         Action::Resolve { id, .. } => resolve(context, &id).await,
         Action::Redrive { id, follow, .. } => redrive(context, &id, follow).await,
     }

@@ -51,6 +51,7 @@ mod tokens;
 mod traffic;
 mod wishes;
 mod workflow_manager;
+mod workflow_queues;
 mod workflows;
 
 use std::sync::OnceLock;
@@ -112,7 +113,11 @@ pub fn operations() -> Vec<Operation> {
         ("console", console::operations()),
         (
             "workflows",
-            workflows::operations().into_iter().chain(workflow_manager::operations()).collect(),
+            workflows::operations()
+                .into_iter()
+                .chain(workflow_manager::operations())
+                .chain(workflow_queues::operations())
+                .collect(),
         ),
         ("schedules", schedules::operations()),
     ];

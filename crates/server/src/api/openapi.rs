@@ -148,6 +148,7 @@ fn path_parameter(name: &str) -> (Value, &'static str) {
         ),
         "execution" => (text, "Name of the execution."),
         "schedule" => (text, "Name of the schedule."),
+        "queue" => (text, "Name of the queue."),
         "namespace" => (text, "Namespace of the state resource."),
         "name" => (text, "Name of the definition or state resource."),
         "version" => (json!({ "type": "integer" }), "Number of the version, from 0."),

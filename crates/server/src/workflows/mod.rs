@@ -27,6 +27,7 @@
 //! | `map_files`, `map_results` | items of map runs from objects, results to objects |
 //! | `thinking` | steps that cost too much for the writer, taken beside it |
 //! | `jobs`, `http` | tasks that are runs of apps, and calls over HTTP |
+//! | `queues` | priorities of the workflow manager's workflows |
 //! | `schedules` | executions that the clock starts |
 //! | `driver` | what nobody calls for: timers, sweeps, pruning |
 //! | `hub` | hints in memory |
@@ -59,6 +60,7 @@ mod map_results;
 mod map_runs;
 pub mod objects;
 mod program;
+mod queues;
 mod resources;
 pub mod s3;
 mod schedules;

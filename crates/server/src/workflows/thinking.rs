@@ -331,8 +331,7 @@ impl Stepper<'_> {
             Some(judged) => serde_json::to_string(&judged),
             None => serde_json::to_string(event),
         };
-        let text =
-            text.map_err(|e| WorkflowError::Internal(format!("an event of {id}: {e}")))?;
+        let text = text.map_err(|e| WorkflowError::Internal(format!("an event of {id}: {e}")))?;
         let Some(l) = self.load(id)? else { return Ok(()) };
         l.touch();
         l.facts.waiting += 1;

@@ -422,3 +422,46 @@ async fn a_reader_reads_and_nobody_does_more_without_a_token() {
         message(&server.send(server.bare(Method::POST, path).json(&body)).await, 401);
     }
 }
+
+#[tokio::test]
+async fn a_queue_with_a_priority_is_served_first() {
+    let server = Server::start().await;
+    let workflows = &server.state.workflows;
+    workflows.create_activity("work".into(), "us-east-1".into(), [].into()).await.expect("made");
+    let task = json!({ "Type": "Task", "Resource": "work", "End": true });
+    server.define("w", &json!({ "StartAt": "T", "States": { "T": task } })).await;
+    let queue = |name: &str| format!("/v1/workflow-queues/{name}");
+    for (name, priority) in [("urgent", 10), ("idle", -5), ("gone", 3), ("gone", 0)] {
+        let made = server.put(&queue(name), &json!({ "priority": priority })).await.expect(200);
+        assert_eq!(made, json!({ "name": name, "priority": priority }));
+    }
+    for (name, wrong) in [
+        ("urgent", json!({ "priority": 1_001 })),
+        ("urgent", json!({ "priority": -1_001 })),
+        ("urgent", json!({})),
+        (&*"x".repeat(81), json!({ "priority": 1 })),
+    ] {
+        let answer = server.put(&queue(name), &wrong).await;
+        assert!((400..500).contains(&answer.status), "{wrong}: {}", answer.text);
+    }
+    let page = server.get("/v1/workflow-queues?limit=1").await.expect(200);
+    assert_eq!(page["items"], json!([{ "name": "idle", "priority": -5 }]));
+    let cursor = page["next"].as_str().expect("another page");
+    let page = server.get(&format!("/v1/workflow-queues?cursor={cursor}")).await.expect(200);
+    assert_eq!(page, json!({ "items": [{ "name": "urgent", "priority": 10 }] }));
+    // A reader gives nothing a priority.
+    let request = server.request(Role::Reader, Method::PUT, &queue("urgent"));
+    server.send(request.json(&json!({ "priority": 1 }))).await.expect(403);
+
+    for (n, queue) in ["idle", "", "gone", "urgent", "idle", "urgent"].into_iter().enumerate() {
+        let body = json!({ "workflowDefinition": { "name": "w", "version": -1 },
+            "input": json!({ "n": n }).to_string(), "queue": queue });
+        server.post(WORKFLOWS, &body).await.expect(200);
+    }
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        let input: Value = serde_json::from_str(&server.work("work", Ok("{}")).await).unwrap();
+        order.push(input["n"].clone());
+    }
+    assert_eq!(order, [3, 5, 1, 2, 0, 4].map(Value::from));
+}

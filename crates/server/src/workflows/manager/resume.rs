@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::super::error::WorkflowError;
-use super::super::{definitions, history};
+use super::super::{definitions, history, queues};
 use super::runs::{RETRIES_MAX, RunBody, body_of, facts_of, named_input, spec, target};
 use super::{Manager, conflict, conventions, execution_of, missing, refused};
 
@@ -53,7 +53,9 @@ impl Manager<'_> {
                 let now = step.now;
                 let revision = side_revision(step.tx, &row, &before.definition, &start_at, now)?;
                 let target = target(&machine, revision, facts.version_arn);
-                let begun = step.start(spec(target, &new_id, input, facts.namespace))?;
+                let priority = queues::priority(step.tx, &old.queue)?;
+                let spec = spec(target, &new_id, input, facts.namespace, priority);
+                let begun = step.start(spec)?;
                 let body = RunBody { start_at: Some(start_at), ..old };
                 step.tx.insert_workflow_run(&RunRow {
                     execution: begun.id,

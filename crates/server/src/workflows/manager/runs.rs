@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::super::error::WorkflowError;
 use super::super::facts::{Facts, kept_text};
 use super::super::lists::PageToken;
+use super::super::queues::{self, NAME_CHARS_MAX as WORD_CHARS_MAX};
 use super::super::step::StartSpec;
 use super::super::types::StartTarget;
 use super::super::{history, tags, versions};
@@ -22,8 +23,6 @@ use super::{
 
 /// The queue where none was named.
 const QUEUE: &str = "default";
-/// The longest name of a queue or namespace, in characters.
-const WORD_CHARS_MAX: usize = 80;
 /// Events read for one page of a list; with more the page ends early.
 const PAGE_EVENTS_MAX: usize = 100_000;
 /// Workflows that go on for one.
@@ -290,7 +289,8 @@ impl Manager<'_> {
                 tags::check(&all)?;
                 let arn = versions::version_arn(&machine.region, &machine.name, version.number);
                 let target = target(&machine, version.revision, Some(arn));
-                let spec = spec(target, &id, input, namespace);
+                let priority = queues::priority(step.tx, &queue)?;
+                let spec = spec(target, &id, input, namespace, priority);
                 let begun = step.start(spec)?;
                 let body = RunBody { queue, tags: all, start_at: None };
                 step.tx.insert_workflow_run(&RunRow {
@@ -419,6 +419,7 @@ pub(super) fn spec(
     id: &str,
     input: String,
     namespace: Option<String>,
+    priority: i64,
 ) -> StartSpec {
     StartSpec {
         target,
@@ -426,7 +427,7 @@ pub(super) fn spec(
         name: Some(id.to_owned()),
         input: input.into(),
         trace_header: None,
-        priority: 0,
+        priority,
         namespace,
         parent: None,
     }
