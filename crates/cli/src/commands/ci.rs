@@ -88,6 +88,10 @@ pub(crate) fn run(args: Args) -> Ended {
 fn end_with_stdin() {
     // Nothing is ever written to it.
     let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    if rustix::process::getpgrp() == rustix::process::getpid() {
+        // With all it started.
+        let _ = rustix::process::kill_current_process_group(rustix::process::Signal::KILL);
+    }
     std::process::exit(ExitCode::Failed.number().into());
 }
 

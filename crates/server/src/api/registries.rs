@@ -4,7 +4,7 @@
 use ark_engine::{Registries, Registry};
 use ark_model::api::{Page, ProblemCode, RegistryPut, RegistryView};
 use ark_model::event::{EventKind, NewEvent};
-use ark_store::{Keyring, RegistryRecord, SecretValue, Store, StoreError};
+use ark_store::{Keyring, ReadTx, RegistryRecord, SecretValue, Store, StoreError};
 use axum::extract::State;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -130,7 +130,7 @@ pub(crate) async fn tell(
     keyring: &Keyring,
     registries: &Registries,
 ) -> Result<(), StoreError> {
-    let all = store.read::<_, StoreError, _>(|tx| tx.registries()).await?;
+    let all = store.read::<_, StoreError, _>(ReadTx::registries).await?;
     let usable = |record: RegistryRecord| {
         let opened = |(user, sealed)| match keyring.open_token(&purpose(&record.host), &sealed) {
             Ok(password) => Some((user, SecretValue::expose(&password).to_owned())),
