@@ -38,7 +38,7 @@ fn event(id: u64, chars: usize) -> Value {
     let word = ["TaskStateEntered", "ActivityScheduled", "ActivityStarted", "ActivityFailed"]
         [usize::try_from(id % 4).expect("small")];
     json!({
-        "id": id, "previous": id - u64::from(id % 4 != 0), "at": AT, "kind": word,
+        "id": id, "previous": id - u64::from(!id.is_multiple_of(4)), "at": AT, "kind": word,
         "state": HOSTILE, "index": 1, "resource": HOSTILE, "worker": HOSTILE,
         "input": long(chars), "output": long(chars), "error": long(chars.min(120)),
         "cause": long(chars)

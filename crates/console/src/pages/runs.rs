@@ -6,7 +6,7 @@ use std::time::Duration;
 use ark_model::api::{
     LogLine, OutputStream, Page, ProblemCode, RunRequest, RunStopRequest, RunView,
 };
-use ark_model::run::{RunCause, RunOutcome, RunState};
+use ark_model::run::{AttemptEnd, RunCause, RunOutcome, RunState};
 use ark_model::{AppName, EnvName, Sha256};
 use askama::Template;
 use axum::Router;
@@ -198,7 +198,7 @@ async fn run(visit: Visit, Path((env, app, number)): Which) -> Answer {
             Some(_) => Tone::Bad,
             None => Tone::Busy,
         },
-        words: attempt.end.as_ref().map_or_else(|| "goes on".to_owned(), |end| end.words()),
+        words: attempt.end.as_ref().map_or_else(|| "goes on".to_owned(), AttemptEnd::words),
         when: When::ago(attempt.created_at, visit.now),
         took: attempt
             .started_at
