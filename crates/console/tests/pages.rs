@@ -9,7 +9,7 @@ use http::{Request, StatusCode, header};
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use table::{Table, get, location, post, server, text, token_of, world};
+use table::{Table, app, get, location, post, server, text, token_of, world};
 
 #[tokio::test]
 async fn the_overview_says_what_runs_and_what_the_last_deployment_did() {
@@ -22,6 +22,16 @@ async fn the_overview_says_what_runs_and_what_the_last_deployment_did() {
     }
     assert!(!page.contains("<script>alert"), "a name became markup");
     assert!(page.contains("ana &#60;script&#62;"), "{page}");
+}
+
+#[tokio::test]
+async fn three_hundred_apps_are_a_small_page() {
+    let rows: Vec<_> = (0..300).map(|n| app(&format!("customer-app-{n}"))).collect();
+    let apps = "GET /v1/environments/production/apps?limit=500";
+    let (site, _) = world().with(apps, json!({ "items": rows })).site();
+    let page = text(get(&site, "/", "fresh").await).await;
+    assert!(page.contains("customer-app-299"));
+    assert!(page.len() < 150_000, "{} bytes", page.len());
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ use crate::words::{self, Tone, When, count};
 const RUNNING_MAX: usize = 12;
 /// Items asked for at once.
 const AT_ONCE: u32 = 500;
+/// With more apps than this a line says less of each.
+const MANY: usize = 150;
 /// Environments with a line in the charts, by their colours.
 const CLASSES: [&str; 3] = ["new", "old", "older"];
 /// Slices of the charts in seconds; the short ones while there are few.
@@ -142,6 +144,12 @@ async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
             continue;
         }
         environments.push(section(&visit, environment, &page.items));
+    }
+    if apps > MANY {
+        // The page stays small: the last deployment says when.
+        environments.iter_mut().flat_map(|env: &mut Environment| &mut env.rows).for_each(|row| {
+            row.since = None;
+        });
     }
     running.sort_by_key(|(_, _, d)| std::cmp::Reverse(d.created_at));
     let mut cards = Vec::new();
