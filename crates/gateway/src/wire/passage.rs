@@ -24,6 +24,8 @@ use crate::worker::{Admission, Found, LocalTarget, Released, Worker};
 
 /// How long connecting to a target may take, in milliseconds.
 pub(super) const CONNECT_MS: u64 = 5_000;
+/// How long a held request waits for its turn once a target is ready, in milliseconds.
+const TURN_MS: u64 = 30_000;
 /// On how many targets a request is tried.
 pub(super) const ATTEMPTS_MAX: usize = 3;
 
@@ -192,24 +194,34 @@ impl Passage {
         let left = self.found.limits.hold_ms.saturating_sub(held);
         let left = self.time_left_ms().map_or(left, |asked| asked.min(left));
         self.slot.does(Doing::Request);
-        self.slot.set_deadline(self.worker.deadline(left));
+        let until_ms = self.worker.deadline(left);
+        self.slot.set_deadline(until_ms);
         let refused = |refusal| Poll::Ready(Err(Unreached::Refused(refusal)));
-        poll_fn(|cx| {
+        let held = poll_fn(|cx| {
             if check(&self.slot).is_err() {
                 return refused(Refusal::NoneReady);
             }
-            if self.worker.may_go_on(&self.slot) {
-                // A target that refused a moment ago and is usable only in panic would refuse
-                // again: a held request waits for one that is ready.
-                match self.worker.admit_ready(self.found.slot, self.side) {
-                    Admission::To(local) => {
+            // A target that refused a moment ago and is usable only in panic would refuse again: a
+            // held request waits for one that is ready.
+            match self.worker.would_admit_ready(self.found.slot, self.side) {
+                Admission::To(_) if self.worker.may_go_on(&self.slot) => {
+                    if let Admission::To(local) =
+                        self.worker.admit_ready(self.found.slot, self.side)
+                    {
                         return Poll::Ready(Ok((local, self.worker.goes_on())));
                     }
-                    Admission::NoTargets if !self.found.limits.hold_empty => {
-                        return refused(Refusal::Stopped);
-                    }
-                    Admission::NoRoute => return refused(Refusal::NoRoute),
-                    Admission::NoneReady | Admission::NoTargets => {}
+                }
+                // It waits for its turn alone: the hold does not end it.
+                Admission::To(_) => {
+                    self.slot.set_deadline(until_ms.max(self.worker.deadline(TURN_MS)));
+                }
+                Admission::NoTargets if !self.found.limits.hold_empty => {
+                    return refused(Refusal::Stopped);
+                }
+                Admission::NoRoute => return refused(Refusal::NoRoute),
+                Admission::NoneReady | Admission::NoTargets => {
+                    self.worker.stays_held(&self.slot);
+                    self.slot.set_deadline(until_ms);
                 }
             }
             match watch(cx) {
@@ -217,7 +229,10 @@ impl Passage {
                 Err(_) => Poll::Ready(Err(Unreached::ClientGone)),
             }
         })
-        .await
+        .await;
+        // Of whatever became of it: a turn that was not taken is another's.
+        self.worker.stays_held(&self.slot);
+        held
     }
 
     /// Notes that `local` cannot be reached: nothing was sent, so any request may be tried

@@ -27,6 +27,10 @@ pub(crate) enum Admission {
     NoRoute,
 }
 
+fn count(local: &LocalTarget) {
+    local.cells().request_begins();
+}
+
 impl Worker {
     /// The route of a request that came through the HTTP port.
     pub(crate) fn find(&self, host: &str, path: &str) -> Option<Found> {
@@ -50,18 +54,24 @@ impl Worker {
 
     /// Chooses a target and counts the request in flight there. See the head of this module.
     pub(crate) fn admit(&self, slot: RouteSlot, side: Side, tried: &[usize]) -> Admission {
-        self.admit_by(slot, |pool, random| pool.choose(side, tried, random))
+        self.admit_by(slot, |pool, random| pool.choose(side, tried, random), count)
     }
 
     /// As [`Worker::admit`], to a target that is ready now: for requests that were held.
     pub(crate) fn admit_ready(&self, slot: RouteSlot, side: Side) -> Admission {
-        self.admit_by(slot, |pool, random| pool.choose_ready(side, random))
+        self.admit_by(slot, |pool, random| pool.choose_ready(side, random), count)
+    }
+
+    /// What [`Worker::admit_ready`] would say now, with nothing counted.
+    pub(crate) fn would_admit_ready(&self, slot: RouteSlot, side: Side) -> Admission {
+        self.admit_by(slot, |pool, random| pool.choose_ready(side, random), |_| {})
     }
 
     fn admit_by(
         &self,
         slot: RouteSlot,
         choose: impl for<'p> FnOnce(&'p Pool, &mut dyn FnMut() -> u64) -> Option<&'p Rc<LocalTarget>>,
+        then: impl FnOnce(&LocalTarget),
     ) -> Admission {
         // The route of the table in force now, which need not be the one the request was routed by.
         let Some(route) = self.find_slot(slot) else { return Admission::NoRoute };
@@ -69,7 +79,7 @@ impl Worker {
         let pool = route.pool.borrow();
         match choose(&pool, &mut || self.draw()) {
             Some(local) => {
-                local.cells().request_begins();
+                then(local);
                 Admission::To(local.clone())
             }
             None if route.has_targets => Admission::NoneReady,

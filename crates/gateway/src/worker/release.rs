@@ -47,8 +47,8 @@ impl Drop for Released {
 }
 
 impl Worker {
-    /// Whether the held request of this slot may go on as far as others are concerned. If not, the
-    /// slot is woken when it is its turn.
+    /// Whether the held request of this slot, for which a target is ready, may go on as far as others
+    /// are concerned. If not, the slot is woken when it is its turn.
     pub(crate) fn may_go_on(self: &Rc<Self>, slot: &Rc<Slot>) -> bool {
         let called = &self.releasing.called;
         match slot.turn.get() {
@@ -66,6 +66,16 @@ impl Worker {
         }
         self.time_turns();
         false
+    }
+
+    /// The held request of this slot does not go on: its turn, should it have come, is another's.
+    pub(crate) fn stays_held(&self, slot: &Slot) {
+        if slot.turn.get() == Turn::Called {
+            slot.turn.set(Turn::None);
+            let called = &self.releasing.called;
+            called.set(called.get().saturating_sub(1));
+            self.next_turns();
+        }
     }
 
     /// Counts a request that goes on.
@@ -156,8 +166,13 @@ mod tests {
                 let awaiting =
                     || slots.iter().filter(|slot| slot.turn.get() == Turn::Awaits).count();
                 assert_eq!(awaiting(), 300 - AT_ONCE - 3);
+                // Of whom one has no target any more: its turn is the next one's.
+                worker.stays_held(&slots[since]);
+                assert_eq!(slots[since].turn.get(), Turn::None);
+                assert_eq!(awaiting(), 300 - AT_ONCE - 4);
+                since += 1;
                 let second = go_on(&worker, &slots, &mut since);
-                assert_eq!((second.len(), since), (3, AT_ONCE + 3));
+                assert_eq!((second.len(), since), (3, AT_ONCE + 4));
                 // No answers: as many as at first go on after a while, and again.
                 while slots[since].turn.get() == Turn::Awaits {
                     tokio::time::sleep(Duration::from_millis(1)).await;
