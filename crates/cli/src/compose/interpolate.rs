@@ -82,7 +82,12 @@ pub(super) fn interpolated(value: &str) -> Option<String> {
             continue;
         }
         let (inside, after) = rest.strip_prefix('{')?.split_once('}')?;
-        let (_, default) = inside.split_once(":-").or_else(|| inside.split_once('-'))?;
+        let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let operator = inside.trim_start_matches(name);
+        if operator.len() == inside.len() {
+            return None;
+        }
+        let default = operator.strip_prefix(":-").or_else(|| operator.strip_prefix('-'))?;
         if default.contains('$') {
             return None;
         }
@@ -91,4 +96,30 @@ pub(super) fn interpolated(value: &str) -> Option<String> {
     }
     out.push_str(rest);
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_defaults_are_put_in() {
+        for (text, expected) in [
+            ("plain", Some("plain")),
+            ("a $$HOME", Some("a $HOME")),
+            ("${PORT:-80}/x", Some("80/x")),
+            ("${PORT-80}", Some("80")),
+            ("${A_1:-b-c}", Some("b-c")),
+            ("${EMPTY:-}", Some("")),
+            ("${NONE}", None),
+            ("$NONE", None),
+            ("${DB_URL:?set-me}", None),
+            ("${IMAGE:?image-name required}", None),
+            ("${DEBUG:+--verbose}", None),
+            ("${A-$B}", None),
+            ("${-x}", None),
+        ] {
+            assert_eq!(interpolated(text).as_deref(), expected, "{text}");
+        }
+    }
 }
