@@ -12,6 +12,7 @@ use bollard::query_parameters::{CreateContainerOptionsBuilder, CreateImageOption
 use futures::TryStreamExt;
 
 use super::place::{Pending, Stage};
+use super::privileged::PrivilegedApps;
 use super::{Inner, config, connection, container_name, observe, unavailable};
 use crate::engine::{ArtifactSource, EngineError, StartSpec};
 
@@ -81,9 +82,19 @@ impl Inner {
         });
     }
 
+    /// Whether it is not privileged, or may be.
+    pub(super) fn may_be(&self, spec: &StartSpec) -> bool {
+        !spec.privileged || self.options.privileged.has(&spec.env, &spec.app)
+    }
+
     async fn prepare_and_launch(&self, id: InstanceId) -> Result<(), EngineError> {
         let waiting = || self.place.pending(id).and_then(|pending| pending.spec(id));
         if let Some(spec) = waiting() {
+            if !self.may_be(&spec) {
+                // Allowed when it was asked for, and no longer.
+                let detail = PrivilegedApps::refusal(&spec.env, &spec.app);
+                return self.fail(id, StartFailure::Other { detail });
+            }
             let pulled = self.pull(&spec).await;
             let _held = self.hold(id).await;
             // It may have been stopped, and removed, meanwhile: the record says so, not this task.

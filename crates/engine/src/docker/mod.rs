@@ -263,7 +263,7 @@ impl Engine for DockerEngine {
                 ));
             }
         }
-        if spec.privileged && !self.allows_privileged(&spec.env, &spec.app) {
+        if !self.inner.may_be(spec) {
             return Err(refused(PrivilegedApps::refusal(&spec.env, &spec.app)));
         }
         Inner::start(&self.inner, spec).await

@@ -204,7 +204,11 @@ fn credentials(reference: &str, registry: &Registry) -> Option<DockerCredentials
     Some(DockerCredentials {
         username: Some(user),
         password: Some(password),
-        serveraddress: Some(host(reference).to_owned()),
+        serveraddress: Some(match host(reference) {
+            // Under the other name a daemon with containerd's store does not know it.
+            "docker.io" => "https://index.docker.io/v1/".to_owned(),
+            host => host.to_owned(),
+        }),
         ..DockerCredentials::default()
     })
 }
