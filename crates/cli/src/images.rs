@@ -30,6 +30,8 @@ const GIT_TIMEOUT: Duration = Duration::from_secs(30);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Commits before this one that are searched for an image.
 const COMMITS_MAX: usize = 200;
+/// Images asked for at once: of most projects one of the last commits has one.
+const ASKED_AT_ONCE: usize = 16;
 /// Characters of a commit that name an image.
 const TAG_CHARS: usize = 7;
 
@@ -140,26 +142,25 @@ impl Project {
         let called = called.as_ref().unwrap_or(&image.name);
         let at = |commit: &str| format!("{called}:{}", tag(commit));
         let name = at(&self.commit);
-        let mut asked = vec![name.clone()];
+        // Each is kept before it is relied on: it may be about to be collected.
+        if context.client.keep_image(&name).await? {
+            return Ok((name, Outcome::Present));
+        }
         let before = match image.dependencies.is_empty() {
             true => Vec::new(),
             false => self.commits_before().await?,
         };
-        asked.extend(before.iter().map(|commit| at(commit)));
-        let found = context.client.find_images(asked).await?.present;
-        // Each is kept before it is relied on: it may be about to be collected.
-        if found.contains_key(&name) && context.client.keep_image(&name).await? {
-            return Ok((name, Outcome::Present));
-        }
-        let last = before.iter().find_map(|commit| {
-            let name = at(commit);
-            found.contains_key(&name).then_some((commit, name))
-        });
-        if let Some((commit, name)) = last
-            && !self.changed(image, commit).await?
-            && context.client.keep_image(&name).await?
-        {
-            return Ok((name, Outcome::Unchanged));
+        for some in before.chunks(ASKED_AT_ONCE) {
+            let asked = some.iter().map(|commit| at(commit)).collect();
+            let found = context.client.find_images(asked).await?.present;
+            let Some(commit) = some.iter().find(|commit| found.contains_key(&at(commit))) else {
+                continue;
+            };
+            let last = at(commit);
+            if !self.changed(image, commit).await? && context.client.keep_image(&last).await? {
+                return Ok((last, Outcome::Unchanged));
+            }
+            break;
         }
         self.build(context, image, &name).await?;
         Ok((name, Outcome::Built))

@@ -9,7 +9,7 @@ use ark_model::api::{
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt as _;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use http::{HeaderValue, header};
 use jiff::Timestamp;
 
@@ -26,6 +26,8 @@ const QUEUE_DEADLINE: Duration = Duration::from_secs(10 * 60);
 /// How long one build may take. Together with the wait it is less than the time for which files that
 /// were sent are kept.
 const BUILD_DEADLINE: Duration = Duration::from_secs(45 * 60);
+/// Images looked for at the same time.
+const LOOKS_AT_ONCE: usize = 16;
 /// How long the engine may take to look for an image.
 const LOOK_DEADLINE: Duration = Duration::from_secs(10);
 /// The longest name of an image, in bytes.
@@ -122,7 +124,7 @@ async fn build(
 /// What the builder says, and that its time is over if that comes first; which ends the build.
 fn within(said: BuildStream, deadline: Duration) -> BuildStream {
     let until = tokio::time::Instant::now() + deadline;
-    let bounded = futures::stream::unfold(Some(said), move |said| async move {
+    let bounded = stream::unfold(Some(said), move |said| async move {
         let mut said = said?;
         match tokio::time::timeout_at(until, said.next()).await {
             Ok(next) => next.map(|next| (next, Some(said))),
@@ -143,24 +145,31 @@ async fn find(
         let detail = format!("at most {IMAGES_FIND_MAX} images are looked for at once");
         return Err(ApiError::new(ProblemCode::InvalidValue, detail));
     }
-    let mut found = ImagesFound::default();
-    for image in wanted.images {
-        check(&image)?;
-        let asked = tokio::time::timeout(LOOK_DEADLINE, state.engine.image_digest(&image)).await;
-        let digest = asked.map_err(|_| {
-            ApiError::new(ProblemCode::EngineFailed, "the engine did not answer in time")
-        })??;
-        let Some(digest) = digest else { continue };
-        if wanted.keep {
-            let kept = tokio::time::timeout(LOOK_DEADLINE, state.engine.keep_image(&image)).await;
-            // One that is in its registry only is fetched from there.
-            kept.map_err(|_| {
-                ApiError::new(ProblemCode::EngineFailed, "the engine did not answer in time")
-            })??;
-        }
-        found.present.insert(image, digest);
+    wanted.images.iter().try_for_each(|image| check(image))?;
+    let keep = wanted.keep;
+    // A registry may be far away.
+    let found: Vec<Option<(String, String)>> = stream::iter(wanted.images)
+        .map(|image| digest_of(&state, image, keep))
+        .buffered(LOOKS_AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(Json(ImagesFound { present: found.into_iter().flatten().collect() }))
+}
+
+async fn digest_of(
+    state: &Shared,
+    image: String,
+    keep: bool,
+) -> Result<Option<(String, String)>, ApiError> {
+    let late = |_| ApiError::new(ProblemCode::EngineFailed, "the engine did not answer in time");
+    let asked = tokio::time::timeout(LOOK_DEADLINE, state.engine.image_digest(&image)).await;
+    let Some(digest) = asked.map_err(late)?? else { return Ok(None) };
+    if keep {
+        let kept = tokio::time::timeout(LOOK_DEADLINE, state.engine.keep_image(&image)).await;
+        // One that is in its registry only is fetched from there.
+        kept.map_err(late)??;
     }
-    Ok(Json(found))
+    Ok(Some((image, digest)))
 }
 
 /// `name:tag`, in the characters that images may have.
@@ -183,7 +192,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_build_ends_by_its_deadline() {
         let line = |n: u64| Ok(Built::Line(format!("step {n}")));
-        let slow = futures::stream::unfold(0, move |n| async move {
+        let slow = stream::unfold(0, move |n| async move {
             tokio::time::sleep(Duration::from_secs(60)).await;
             Some((line(n), n + 1))
         });
@@ -191,7 +200,7 @@ mod tests {
         let said: Vec<String> = said.into_iter().map(|item| format!("{item:?}")).collect();
         assert_eq!(said.len(), 3, "{said:?}");
         assert!(said[1].contains("step 1") && said[2].contains("Failed"), "{said:?}");
-        let quick = futures::stream::iter([line(0), Ok(Built::Done("sha256:1".into()))]);
+        let quick = stream::iter([line(0), Ok(Built::Done("sha256:1".into()))]);
         assert_eq!(within(quick.boxed(), Duration::from_secs(1)).count().await, 2);
     }
 
