@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ark_model::EnvName;
+use ark_model::artifact::Artifact;
+use ark_model::definition::Definition;
 use ark_model::exit::ExitCode;
 
 use super::build::line;
@@ -119,7 +121,11 @@ async fn check_out(repo: &Path, commit: &str, place: &Path) -> Result<PathBuf, F
     let (from, to) = (repo.to_string_lossy(), checkout.to_string_lossy());
     let far = is_address(&from);
     let full = match far {
-        true => commit.to_owned(),
+        // A branch of the other side is known here under another name.
+        true => match commit.strip_prefix("refs/heads/") {
+            Some(branch) => format!("refs/remotes/origin/{branch}"),
+            None => commit.to_owned(),
+        },
         false => {
             let reference = format!("{commit}^{{commit}}");
             git(repo, &["rev-parse", "--verify", "--end-of-options", &reference]).await?
@@ -139,23 +145,33 @@ fn is_address(repo: &str) -> bool {
 
 async fn build_and_deploy(context: &Context, checkout: &Path, build_only: bool) -> Ended {
     let project = Project::open(checkout).await?;
-    let mut ready = Vec::new();
+    let (mut ready, mut ended_first) = (Vec::new(), Exit::DONE);
     for image in project.images(&[])? {
-        let (name, outcome) = project.make(context, &image).await?;
+        let (name, outcome) = match project.make(context, &image).await {
+            Ok(made) => made,
+            // What others changed goes out all the same.
+            Err(failure) => {
+                context.out.failure(&failure);
+                ended_first = first(ended_first, failure.exit);
+                continue;
+            }
+        };
         let all = image.apps.into_iter().map(|app| Ready { app, image: name.clone(), outcome });
         ready.extend(all);
     }
-    let mut ended_first = Exit::DONE;
     for one in &ready {
         context.out.one(one, line)?;
         let Some((launch, definition)) = project.apps.get(&one.app) else { continue };
-        if build_only || one.outcome == Outcome::Unchanged {
+        if build_only {
             continue;
         }
         for env in &definition.deploy_config.auto_deploy_envs {
             let env: EnvName = env.parse().map_err(|error| {
                 Failure::new(ExitCode::Usage, "environment", format!("{}: {error}", one.app))
             })?;
+            if one.outcome == Outcome::Unchanged && runs(context, &env, one, definition).await? {
+                continue;
+            }
             let request = image_request(launch, &one.image, &project.commit)?;
             let view = match ask(&context.client, &env, &one.app, &request).await {
                 Ok(view) => view,
@@ -173,6 +189,28 @@ async fn build_and_deploy(context: &Context, checkout: &Path, build_only: bool) 
         }
     }
     Ok(ended_first)
+}
+
+/// Whether the newest release of an app is of this image and this definition. An image that did not
+/// change may still wait for its deployment: that of an earlier push failed, or never began.
+async fn runs(
+    context: &Context,
+    env: &EnvName,
+    one: &Ready,
+    definition: &Definition,
+) -> Result<bool, Failure> {
+    let newest = match context.client.releases(env, &one.app, 1).await {
+        Ok(releases) => releases.into_iter().next(),
+        Err(failure) if failure.exit == ExitCode::NotFound.into() => None,
+        Err(failure) => return Err(failure),
+    };
+    let Some(newest) = newest else { return Ok(false) };
+    let Artifact::Image { reference, .. } = &newest.artifact else { return Ok(false) };
+    if *reference != one.image {
+        return Ok(false);
+    }
+    let detail = context.client.release(env, &one.app, newest.number).await?;
+    Ok(serde_json::to_value(definition).is_ok_and(|definition| definition == detail.definition))
 }
 
 /// The exit code of what failed first counts.
