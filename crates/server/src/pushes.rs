@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use ark_model::api::PushState;
+use ark_model::api::{PushState, Role};
 use ark_store::{PushHookRecord, PushRecord, Store, StoreError};
 use jiff::Timestamp;
 use tokio::process::Command;
+
+use crate::auth::{RawToken, new_token};
 
 /// How long one push may take.
 const PUSH_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -21,6 +23,39 @@ const END_GRACE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(5);
 /// Time until the next try when something failed that should not.
 const RETRY: Duration = Duration::from_secs(5);
+/// The largest log of a push, in bytes: more ends it.
+const LOG_BYTES_MAX: u64 = 64 << 20;
+/// Logs kept of a hook.
+const LOGS_KEPT: usize = 100;
+/// Who makes the tokens of pushes.
+const TOKENS_BY: &str = "push hook";
+/// What `ark ci`, git and what an app is built with get of this process's environment: what finds
+/// programs, keys and proxies. The server's own secrets stand there, too.
+const PASSED_ON: [&str; 23] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "SSH_AUTH_SOCK",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "XDG_CONFIG_HOME",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
 /// Characters of a delivery that name its log.
 const LOG_CHARS: usize = 64;
 
@@ -31,15 +66,32 @@ pub(crate) struct Runner {
     pub(crate) exe: PathBuf,
     /// This server's API.
     pub(crate) api: String,
-    /// The file with the token to use.
-    pub(crate) token_file: PathBuf,
     pub(crate) data_dir: PathBuf,
+}
+
+/// The folder with what was said of a hook's pushes; `None` of what is no name of a hook.
+pub(crate) fn logs(data_dir: &Path, hook: &str) -> Option<PathBuf> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_name = !hook.is_empty() && hook.bytes().all(plain);
+    is_name.then(|| data_dir.join("pushes").join(hook))
 }
 
 /// Where it stands what `ark ci` said of a push.
 pub(crate) fn log_file(data_dir: &Path, push: &PushRecord) -> PathBuf {
     let delivery = push.delivery.get(..LOG_CHARS).unwrap_or(&push.delivery);
     data_dir.join("pushes").join(&push.hook).join(format!("{delivery}.log"))
+}
+
+/// Leaves the newest logs of a hook. A log that cannot be removed is in nobody's way.
+fn prune(folder: &Path) {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let aged =
+        |entry: std::fs::DirEntry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()));
+    let mut all: Vec<_> = files.filter_map(aged).collect();
+    all.sort_unstable_by(|one, other| other.cmp(one));
+    for (_, path) in all.into_iter().skip(LOGS_KEPT) {
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 impl Runner {
@@ -99,12 +151,68 @@ impl Runner {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let mut options = std::fs::OpenOptions::new();
         let log = options.create(true).write(true).truncate(true).mode(0o600).open(&file)?;
-        let token = tokio::fs::read_to_string(&self.token_file).await?;
+        // What a server left that was killed goes with it.
+        let work = self.data_dir.join("pushes").join(".work");
+        let _ = std::fs::remove_dir_all(&work);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&work)?;
+        let token = self.token(&hook.name).await?;
+        // The branch as it is now, not as the event says: one that comes late, or again, must not put
+        // an older commit in the place of a newer one.
+        let reference = format!("refs/heads/{}", hook.branch);
+        let ended = self.run_ci(&hook.repository, &reference, &token, &work, log, &file).await;
+        drop(token);
+        if let Err(error) = self.revoke(&hook.name).await {
+            tracing::warn!(hook = hook.name, %error, "the token of a push stays until the next");
+        }
+        let _ = std::fs::remove_dir_all(&work);
+        prune(folder);
+        ended
+    }
+
+    /// A token for one push: it may deploy, and nothing else.
+    async fn token(&self, hook: &str) -> io::Result<RawToken> {
+        self.revoke(hook).await.map_err(io::Error::other)?;
+        let name = format!("hook {hook}");
+        let made = new_token(&name, Role::Deployer, TOKENS_BY, Timestamp::now());
+        let (token, record) = made.ok_or_else(|| io::Error::other("no randomness"))?;
+        let kept = self.store.write::<_, StoreError, _>(move |tx| tx.insert_token(&record)).await;
+        kept.map_err(io::Error::other)?;
+        Ok(token)
+    }
+
+    async fn revoke(&self, hook: &str) -> Result<(), StoreError> {
+        let (name, now) = (format!("hook {hook}"), Timestamp::now());
+        self.store
+            .write::<_, StoreError, _>(move |tx| {
+                for token in tx.tokens()? {
+                    let is_its = token.name == name && token.created_by == TOKENS_BY;
+                    if is_its && token.revoked_at.is_none() {
+                        tx.revoke_token(&token.id, now)?;
+                    }
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn run_ci(
+        &self,
+        repository: &str,
+        reference: &str,
+        token: &RawToken,
+        work: &Path,
+        log: std::fs::File,
+        file: &Path,
+    ) -> io::Result<Option<i32>> {
+        let passed_on = PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         let mut child = Command::new(&self.exe)
-            .args(["ci", "--leash", "--repo", &hook.repository, "--commit", &push.commit])
+            .args(["ci", "--leash", "--repo", repository, "--commit", reference])
             .current_dir(&self.data_dir)
+            .env_clear()
+            .envs(passed_on)
+            .env("TMPDIR", work)
             .env("ARK_SERVER", &self.api)
-            .env("ARK_TOKEN", token.trim())
+            .env("ARK_TOKEN", token.expose())
             .env("NO_COLOR", "1")
             // It ends with this server, however that ends, and with it what it started in its group:
             // the next server begins it anew.
@@ -115,8 +223,12 @@ impl Runner {
             .kill_on_drop(true)
             .spawn()?;
         let leash = child.stdin.take();
-        if let Ok(ended) = tokio::time::timeout(PUSH_DEADLINE, child.wait()).await {
-            return Ok(ended?.code());
+        let until = tokio::time::Instant::now() + PUSH_DEADLINE;
+        let too_much = || std::fs::metadata(file).is_ok_and(|of| of.len() > LOG_BYTES_MAX);
+        while tokio::time::Instant::now() < until && !too_much() {
+            if let Ok(ended) = tokio::time::timeout(LOOK, child.wait()).await {
+                return Ok(ended?.code());
+            }
         }
         drop(leash);
         if tokio::time::timeout(END_GRACE, child.wait()).await.is_err() {

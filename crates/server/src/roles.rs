@@ -208,7 +208,6 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
         store: world.store.clone(),
         exe: options.exe.clone(),
         api: format!("http://{api}"),
-        token_file: token_file.clone(),
         data_dir: data_dir.clone(),
     };
     let mut tasks = start_tasks(&world, &state, listener, &options, (http, https));

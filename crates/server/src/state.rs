@@ -23,6 +23,8 @@ const REQUESTS_MAX: usize = 512;
 const STREAMS_MAX: usize = 512;
 /// The most calls of the wire API that wait for a task or an execution; more are told to come again.
 const POLLS_MAX: usize = 4_096;
+/// The most push events that are read at once.
+const PUSHES_MAX: usize = 8;
 /// The most uploads at once.
 const UPLOADS_MAX: usize = 32;
 
@@ -53,6 +55,10 @@ pub struct ServerState {
     pub engine: Arc<dyn Engine>,
     /// The registries that the engine knows.
     pub(crate) registries: Registries,
+    /// Held while the engine is told of them: what was read last is told last.
+    pub(crate) registries_told: tokio::sync::Mutex<()>,
+    /// Places for push events that are being read.
+    pub(crate) pushes: Arc<Semaphore>,
     /// What the gateway said.
     pub observations: Arc<Observations>,
     /// The workflow runtime.
@@ -91,6 +97,8 @@ impl ServerState {
             keyring,
             engine,
             registries: Registries::default(),
+            registries_told: tokio::sync::Mutex::default(),
+            pushes: Arc::new(Semaphore::new(PUSHES_MAX)),
             observations,
             workflows,
             settings,

@@ -8,16 +8,17 @@ use ark_model::api::{
 use ark_model::event::{EventKind, NewEvent};
 use ark_store::{PushHookRecord, PushRecord};
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request, State};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
 use super::error::ApiError;
 use super::extract::{Json, Path, bytes_error};
 use super::find::cut;
+use super::guard::place;
 use super::operation::{Operation, Shared};
-use crate::auth::{Caller, Permission, is_from_sender};
+use crate::auth::{Caller, Permission, is_from_sender, names_sender};
 use crate::pushes;
 
 /// The largest event, in bytes. One names up to some thousand commits.
@@ -143,6 +144,7 @@ async fn delete(
     Path(name): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let now = Timestamp::now();
+    let logs = pushes::logs(&state.settings.data_dir, &name);
     state
         .store
         .write::<_, ApiError, _>(move |tx| {
@@ -152,6 +154,10 @@ async fn delete(
             Ok(())
         })
         .await?;
+    if let Some(logs) = logs {
+        // One that cannot be removed is in nobody's way.
+        let _ = tokio::fs::remove_dir_all(logs).await;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -174,12 +180,9 @@ async fn pushes_of(
 async fn receive(
     State(state): State<Shared>,
     Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<(StatusCode, Json<PushAnswer>), ApiError> {
-    let body = body.map_err(|rejection| bytes_error(&rejection))?;
-    let wanted = name.clone();
-    let hook = state.store.read::<_, ApiError, _>(move |tx| Ok(tx.push_hook(&wanted)?)).await?;
+    let hook = state.store.read::<_, ApiError, _>(move |tx| Ok(tx.push_hook(&name)?)).await?;
     // Who has not signed does not learn whether the hook exists.
     let unknown = || {
         ApiError::new(ProblemCode::Unauthorized, "the event has no signature of this push hook")
@@ -189,6 +192,15 @@ async fn receive(
             )
     };
     let hook = hook.ok_or_else(unknown)?;
+    let headers = request.headers().clone();
+    if !names_sender(&headers) {
+        return Err(unknown());
+    }
+    // Anybody may send: few are read at a time, and beside them the API goes on.
+    let reading = place(&state.pushes, "push events")?;
+    let body = Bytes::from_request(request, &()).await;
+    let body = body.map_err(|rejection: BytesRejection| bytes_error(&rejection))?;
+    drop(reading);
     let secret = state.keyring.open_token(&purpose(&hook.name), &hook.secret);
     let secret = secret.map_err(|error| ApiError::internal(error.to_string()))?;
     if !is_from_sender(secret.expose(), &headers, &body) {
@@ -287,11 +299,15 @@ fn check(name: &str, request: &PushHookPut) -> Result<(), String> {
             return Err(format!("`{}` is no {what}", cut(text)));
         }
     }
-    // It would stand in lists and command lines.
-    let authority = request.repository.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = authority.split('/').next().unwrap_or_default();
-    if authority.split_once('@').is_some_and(|(user, _)| user.contains(':')) {
-        return Err("a password does not belong into the repository's address: \
+    // It would stand in lists and command lines. Over HTTP a user alone may be a token, too.
+    let (scheme, rest) = request.repository.split_once("://").unwrap_or_default();
+    let authority = rest.split('/').next().unwrap_or_default();
+    let secret = match scheme.to_ascii_lowercase().as_str() {
+        "http" | "https" => authority.contains('@') || rest.contains('?'),
+        _ => authority.split_once('@').is_some_and(|(user, _)| user.contains(':')),
+    };
+    if secret {
+        return Err("a password or token does not belong into the repository's address: \
                     git's credential helper or a key of the server's user keeps it"
             .to_owned());
     }
@@ -370,10 +386,23 @@ mod tests {
             secret: secret.to_owned(),
         };
         let secret = "0123456789abcdef";
-        for good in ["/srv/git/shop.git", "https://git.test/shop.git", "git@git.test:shop.git"] {
+        for good in [
+            "/srv/git/shop.git",
+            "https://git.test/shop.git",
+            "git@git.test:shop.git",
+            "ssh://git@git.test/shop.git",
+        ] {
             assert_eq!(check("shop", &put(good, secret)), Ok(()), "{good}");
         }
-        for bad in ["", "--upload-pack=x", "https://me:hunter2@git.test/shop.git", "a\nb"] {
+        for bad in [
+            "",
+            "--upload-pack=x",
+            "https://me:hunter2@git.test/shop.git",
+            "HTTPS://hunter2@git.test/shop.git",
+            "https://git.test/shop.git?private_token=hunter2",
+            "ssh://me:hunter2@git.test/shop.git",
+            "a\nb",
+        ] {
             let why = check("shop", &put(bad, secret)).unwrap_err();
             assert!(!why.contains("hunter2"), "{why}");
         }

@@ -4,7 +4,7 @@
 use ark_engine::{Registries, Registry};
 use ark_model::api::{Page, ProblemCode, RegistryPut, RegistryView};
 use ark_model::event::{EventKind, NewEvent};
-use ark_store::{Keyring, ReadTx, RegistryRecord, SecretValue, Store, StoreError};
+use ark_store::{Keyring, ReadTx, RegistryRecord, SecretValue, Store, StoreError, WriteTx};
 use axum::extract::State;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -85,23 +85,20 @@ async fn put(
         changed_by: caller.name.clone(),
     };
     let kept = record.clone();
-    state
-        .store
-        .write::<_, ApiError, _>(move |tx| {
-            let other = |one: &RegistryRecord| one.push.is_some() && one.host != kept.host;
-            if kept.push.is_some()
-                && let Some(other) = tx.registries()?.into_iter().find(other)
-            {
-                let detail = format!("images that are built are sent to {} already", other.host);
-                return Err(ApiError::new(ProblemCode::AlreadyExists, detail)
-                    .remedy("send them there no more", "ark registry set HOST without --push"));
-            }
-            tx.put_registry(&kept)?;
-            tx.append_event(event(caller.name, now, format!("registry {} was set", kept.host)))?;
-            Ok(())
-        })
-        .await?;
-    tell(&state.store, &state.keyring, &state.registries).await?;
+    kept_and_told(&state, move |tx| {
+        let other = |one: &RegistryRecord| one.push.is_some() && one.host != kept.host;
+        if kept.push.is_some()
+            && let Some(other) = tx.registries()?.into_iter().find(other)
+        {
+            let detail = format!("images that are built are sent to {} already", other.host);
+            return Err(ApiError::new(ProblemCode::AlreadyExists, detail)
+                .remedy("send them there no more", "ark registry set HOST without --push"));
+        }
+        tx.put_registry(&kept)?;
+        tx.append_event(event(caller.name, now, format!("registry {} was set", kept.host)))?;
+        Ok(())
+    })
+    .await?;
     Ok(Json(view(record)))
 }
 
@@ -111,17 +108,29 @@ async fn delete(
     Path(host): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let now = Timestamp::now();
-    state
-        .store
-        .write::<_, ApiError, _>(move |tx| {
-            if tx.delete_registry(&host)? {
-                tx.append_event(event(caller.name, now, format!("registry {host} was removed")))?;
-            }
-            Ok(())
-        })
-        .await?;
-    tell(&state.store, &state.keyring, &state.registries).await?;
+    kept_and_told(&state, move |tx| {
+        if tx.delete_registry(&host)? {
+            tx.append_event(event(caller.name, now, format!("registry {host} was removed")))?;
+        }
+        Ok(())
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Writes, and tells the engine: beside the request, whose client may leave, and in the order in
+/// which it was written.
+async fn kept_and_told(
+    state: &Shared,
+    write: impl FnOnce(&mut WriteTx) -> Result<(), ApiError> + Send + 'static,
+) -> Result<(), ApiError> {
+    let state = state.clone();
+    let task = tokio::spawn(async move {
+        let _in_turn = state.registries_told.lock().await;
+        state.store.write(write).await?;
+        Ok(tell(&state.store, &state.keyring, &state.registries).await?)
+    });
+    task.await.map_err(|error| ApiError::internal(error.to_string()))?
 }
 
 /// Tells the engine which registries there are. One whose password cannot be opened is used without.

@@ -16,6 +16,7 @@ pub use access_key::{
 pub use caller::{Caller, authorize};
 pub use origin::{AllowedHosts, CONSOLE_HOST, check_host, check_origin};
 pub use push_signature::is_from_sender;
+pub(crate) use push_signature::names_sender;
 pub use roles::{Permission, allows};
 pub use session::{Proof, begin_session, end_session, new_link, session_caller};
 pub use sigv4::{Request as SignedRequest, SignatureError, Signer, sign};

@@ -10,6 +10,11 @@ const SIGNATURES: [&str; 3] = ["x-hub-signature-256", "x-gitea-signature", "x-go
 /// GitLab's header with the secret itself.
 const TOKEN: &str = "x-gitlab-token";
 
+/// Whether there is a header that may prove anything.
+pub(crate) fn names_sender(headers: &HeaderMap) -> bool {
+    SIGNATURES.iter().chain([&TOKEN]).any(|name| headers.contains_key(*name))
+}
+
 /// Whether one of the headers proves knowledge of the secret. Each that is there must.
 pub fn is_from_sender(secret: &str, headers: &HeaderMap, body: &[u8]) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
