@@ -138,7 +138,7 @@ pub(crate) fn run(args: Args) -> Ended {
         Action::List { common } => list(&Context::new(&common)?),
         Action::Destroy { name, yes, detach, common } => {
             let context = &Context::new(&common)?;
-            block_on(destroy(&context, &name, yes, detach))
+            block_on(destroy(context, &name, yes, detach))
         }
         Action::Freeze(args) => freeze(&args),
         Action::Use { name } => use_env(name),
