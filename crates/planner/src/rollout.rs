@@ -239,7 +239,10 @@ fn next_step(input: &Input<'_>) -> Plan {
                 plan
             }
             (DeploymentState::Draining, Some(abort)) if abort.superseded => {
-                let note = "a newer deployment began before the old side had ended".to_owned();
+                let note = match (&abort.by[..], &abort.reason) {
+                    ("ark", Some(why)) => why.clone(),
+                    _ => "a newer deployment began before the old side had ended".to_owned(),
+                };
                 let mut plan = draining(input, d);
                 plan.transition = Some(Transition::End {
                     state: DeploymentState::Succeeded,

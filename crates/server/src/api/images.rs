@@ -102,7 +102,8 @@ async fn build(
     let said = said.map_err(|_| {
         ApiError::new(
             ProblemCode::Busy,
-            "other images are being built; repeat it when they are done",
+            "the build did not begin in time: other images are being built, or the engine or its \
+             registry does not answer; repeat it later",
         )
     })??;
     let lines = within(said, BUILD_DEADLINE).map(move |next| {

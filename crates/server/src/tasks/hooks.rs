@@ -9,6 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use ark_engine::StopOptions;
@@ -101,7 +102,7 @@ impl Hooks {
             return Ok(idle);
         }
         let listed = list(world, &due).await;
-        let room = self.asks.len() < ASKS_MAX;
+        let room = &AtomicUsize::new(ASKS_MAX.saturating_sub(self.asks.len()));
         let parts: Vec<_> = due.into_iter().map(|d| (self.heard(&d), d)).collect();
         let results: Vec<_> = stream::iter(parts)
             .map(|(heard, d)| {
@@ -191,14 +192,19 @@ async fn list(world: &World, due: &[Deployment]) -> Option<Listed> {
     }
 }
 
-/// The next step of one deployment's hooks: see, plan, record, do. `room` says whether one more
-/// webhook may be asked.
+/// Takes one of what is left, when anything is.
+fn take(room: &AtomicUsize) -> bool {
+    room.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+}
+
+/// The next step of one deployment's hooks: see, plan, record, do. `room` says how many more
+/// webhooks may be asked in this round.
 async fn step(
     world: &World,
     d: &Deployment,
     listed: Option<&HashMap<InstanceId, EngineState>>,
     heard: Heard,
-    room: bool,
+    room: &AtomicUsize,
 ) -> Result<Stepped, TaskError> {
     let waiting = matches!(heard, Heard::Waiting);
     let seen = match heard {
@@ -207,7 +213,7 @@ async fn step(
     };
     let plan = hooks::plan(d, &seen, world.ids.instance(), world.clock.now());
     let (call, wake_at) = (plan.call, plan.wake_at);
-    if matches!(call, Some(HookCall::Ask(_))) && (waiting || !room) {
+    if matches!(call, Some(HookCall::Ask(_))) && (waiting || !take(room)) {
         // The next answer brings about the next round.
         return Ok(Stepped { wake_at: None, ask: None });
     }
