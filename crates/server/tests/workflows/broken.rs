@@ -399,13 +399,21 @@ async fn a_store_that_is_busy_loses_no_confirmation() {
     driver.round(&f.wf).await.unwrap();
     f.take(&activity).await.unwrap();
     drop(f.poll(&activity).await.expect("a task that does not arrive"));
-    let blocked = f.store.write(|_| -> Result<(), StoreError> {
-        std::thread::sleep(Duration::from_millis(400));
+    let (begins, has_begun) = tokio::sync::oneshot::channel();
+    let (end, may_end) = std::sync::mpsc::channel();
+    let blocked = tokio::spawn(f.store.write(move |_| -> Result<(), StoreError> {
+        let _ = begins.send(());
+        let _ = may_end.recv_timeout(Duration::from_secs(30));
         Ok(())
-    });
-    let blocked = tokio::spawn(blocked);
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let busy = driver.round(&f.wf).await.unwrap_err();
+    }));
+    has_begun.await.unwrap();
+    // The round waits in the queue behind it, for longer than it may.
+    let ends = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        end.send(()).unwrap();
+    };
+    let (round, ()) = tokio::join!(driver.round(&f.wf), ends);
+    let busy = round.unwrap_err();
     assert!(matches!(busy, WorkflowError::Store(StoreError::Busy { .. })), "{busy:?}");
     blocked.await.unwrap().unwrap();
     driver.round(&f.wf).await.unwrap();
