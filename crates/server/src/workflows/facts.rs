@@ -185,10 +185,28 @@ pub(super) fn keep_text(
 pub(super) fn kept_text(tx: &ReadTx, execution: u64, kept: &str) -> Result<String, WorkflowError> {
     match kept.strip_prefix(REFERENCE) {
         None => Ok(kept.to_owned()),
-        Some(digest) => tx.payload(execution, digest)?.ok_or_else(|| {
-            WorkflowError::Internal(format!("a text of execution {execution} is gone"))
-        }),
+        Some(digest) => tx.payload(execution, digest)?.ok_or_else(|| gone(execution)),
     }
+}
+
+/// The first characters of what [`keep_text`] kept, and the bytes of the whole: for what is shown
+/// cut, of which there may be much.
+pub(super) fn kept_beginning(
+    tx: &ReadTx,
+    execution: u64,
+    kept: &str,
+    chars: usize,
+) -> Result<(String, u64), WorkflowError> {
+    match kept.strip_prefix(REFERENCE) {
+        None => Ok((kept.chars().take(chars).collect(), kept.len() as u64)),
+        Some(digest) => {
+            tx.payload_beginning(execution, digest, chars)?.ok_or_else(|| gone(execution))
+        }
+    }
+}
+
+fn gone(execution: u64) -> WorkflowError {
+    WorkflowError::Internal(format!("a text of execution {execution} is gone"))
 }
 
 /// What of a revision's body the runtime needs.

@@ -1,4 +1,6 @@
-//! The history of an execution, page by page.
+//! The history of an execution, page by page. [`up`] and [`down`] leave long texts the references
+//! they are kept as: whoever needs them whole says so with [`whole`], once it is known of which
+//! events.
 
 use ark_states::history::HistoryEvent;
 use ark_store::ReadTx;
@@ -55,6 +57,7 @@ impl Workflows {
                     up(tx, row.id, from.unwrap_or(1), size + 1)?
                 };
                 let more = (items.len() > size).then(|| items.split_off(size));
+                let items = whole(tx, row.id, items)?;
                 let next = more.and_then(|more| more.first().map(|event| event.id));
                 let next_token = next.map(|id| PageToken::text(id, &scope));
                 Ok(Page { items, next_token })
@@ -64,9 +67,17 @@ impl Workflows {
 }
 
 /// Events of one step.
-fn unpack(tx: &ReadTx, execution: u64, text: &str) -> Result<Vec<HistoryEvent>, WorkflowError> {
-    let mut events: Vec<HistoryEvent> = serde_json::from_str(text)
-        .map_err(|e| WorkflowError::Internal(format!("the history of {execution}: {e}")))?;
+fn unpack(execution: u64, text: &str) -> Result<Vec<HistoryEvent>, WorkflowError> {
+    serde_json::from_str(text)
+        .map_err(|e| WorkflowError::Internal(format!("the history of {execution}: {e}")))
+}
+
+/// Events with their texts in the place of references.
+pub(super) fn whole(
+    tx: &ReadTx,
+    execution: u64,
+    mut events: Vec<HistoryEvent>,
+) -> Result<Vec<HistoryEvent>, WorkflowError> {
     for event in &mut events {
         let d = &mut event.details;
         for text in [&mut d.input, &mut d.output, &mut d.parameters, &mut d.cause] {
@@ -78,7 +89,7 @@ fn unpack(tx: &ReadTx, execution: u64, text: &str) -> Result<Vec<HistoryEvent>, 
     Ok(events)
 }
 
-/// Events from number `from` on, oldest first.
+/// Events from number `from` on, oldest first, with references.
 pub(super) fn up(
     tx: &ReadTx,
     execution: u64,
@@ -90,7 +101,7 @@ pub(super) fn up(
         let steps = tx.history_from(execution, from, STEPS_PAGE)?;
         let last_page = steps.len() < STEPS_PAGE;
         for (_, text) in steps {
-            found.extend(unpack(tx, execution, &text)?.into_iter().filter(|e| e.id >= from));
+            found.extend(unpack(execution, &text)?.into_iter().filter(|e| e.id >= from));
             if found.len() >= most {
                 found.truncate(most);
                 return Ok(found);
@@ -103,7 +114,7 @@ pub(super) fn up(
     }
 }
 
-/// Events from number `to` down, newest first.
+/// Events from number `to` down, newest first, with references.
 pub(super) fn down(
     tx: &ReadTx,
     execution: u64,
@@ -115,7 +126,7 @@ pub(super) fn down(
         let steps = tx.history_down_from(execution, to, STEPS_PAGE)?;
         let last_page = steps.len() < STEPS_PAGE;
         for (_, text) in steps {
-            let events = unpack(tx, execution, &text)?;
+            let events = unpack(execution, &text)?;
             found.extend(events.into_iter().rev().filter(|e| e.id <= to));
             if found.len() >= most {
                 found.truncate(most);

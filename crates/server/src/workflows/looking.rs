@@ -1,8 +1,10 @@
 //! What people look at: machines with what goes on in them, executions found by state and name,
-//! events with their texts cut. Every question is answered by an index and a limit, so that it
-//! takes as long among a million executions as among ten.
+//! events with their texts cut. Every question is answered by an index and a limit of what is looked
+//! at, so that it takes as long among a million executions as among ten.
 //!
 //! Called by `api/workflows`. Reads only.
+
+use std::sync::Arc;
 
 use ark_model::api::{
     EXECUTIONS_COUNTED_MAX, EventText, ExecutionEvent, ExecutionMoved, ExecutionSummary,
@@ -14,14 +16,14 @@ use ark_store::{ExecutionKind, ExecutionRow, MachineRow, ReadTx, RunFilter};
 
 use super::Workflows;
 use super::error::{Refusal, WorkflowError};
-use super::facts::{Facts, kept_text};
+use super::facts::{Facts, kept_beginning};
 use super::history;
 use super::types::Page;
 
 /// Characters of a cause in a list.
 const CAUSE_CHARS: usize = 300;
-/// Names that are looked through for one page, at most.
-const NAMES_MAX: usize = 5_000;
+/// Executions that are looked through for one page, at most.
+const LOOKED_THROUGH_MAX: usize = 5_000;
 /// How an execution ends that somebody should look at.
 const FAILED: [ExecutionStatus; 2] = [ExecutionStatus::Failed, ExecutionStatus::TimedOut];
 
@@ -73,10 +75,6 @@ fn execution_of(tx: &ReadTx, workflow: &str, name: &str) -> Result<ExecutionRow,
     found.ok_or_else(|| missing(&format!("an execution of {workflow}"), name))
 }
 
-fn cut(text: &str, chars: usize) -> &str {
-    text.char_indices().nth(chars).map_or(text, |(at, _)| &text[..at])
-}
-
 fn is_failed(status: ExecutionStatus) -> bool {
     FAILED.contains(&status)
 }
@@ -93,7 +91,8 @@ fn summary(
     row: &ExecutionRow,
 ) -> Result<ExecutionSummary, WorkflowError> {
     let facts: Facts = serde_json::from_str(&row.body)?;
-    let cause = facts.cause.as_deref().map(|text| kept_text(tx, row.id, text)).transpose()?;
+    let cause = facts.cause.as_deref();
+    let cause = cause.map(|text| kept_beginning(tx, row.id, text, CAUSE_CHARS)).transpose()?;
     let named = facts.version_arn.as_deref().and_then(|arn| arn.rsplit(':').next()?.parse().ok());
     let version = match named {
         Some(number) => Some(number),
@@ -107,7 +106,7 @@ fn summary(
         started_at: row.started_at,
         stopped_at: row.stopped_at,
         error: facts.error,
-        cause: cause.map(|text| cut(&text, CAUSE_CHARS).to_owned()),
+        cause: cause.map(|(text, _)| text),
         version,
         events: row.events,
         redrives: facts.redrive_count,
@@ -147,6 +146,7 @@ impl Workflows {
             .store
             .read(move |tx| match find.prefix.clone() {
                 Some(prefix) => by_name(tx, &find, &prefix),
+                None if find.unresolved => unresolved(tx, &find),
                 None => newest(tx, &find),
             })
             .await
@@ -173,8 +173,8 @@ impl Workflows {
                 };
                 let next = found.get(which.limit).map(|event| event.id.to_string());
                 found.truncate(which.limit);
-                let items = found.iter().map(|event| event_of(event, which.chars)).collect();
-                Ok(Page { items, next_token: next })
+                let items = found.iter().map(|event| event_of(tx, row.id, event, which.chars));
+                Ok(Page { items: items.collect::<Result<_, WorkflowError>>()?, next_token: next })
             })
             .await
     }
@@ -223,16 +223,15 @@ fn overview_of(tx: &ReadTx, machine: &MachineRow) -> Result<WorkflowSummary, Wor
     })
 }
 
+fn number_of(cursor: Option<&str>) -> Result<u64, WorkflowError> {
+    cursor.map_or(Ok(u64::MAX), |text| text.parse().map_err(|_| history::bad_token()))
+}
+
 /// The newest first; a cursor is the number of the last one.
 fn newest(tx: &ReadTx, find: &Find) -> Result<Page<ExecutionSummary>, WorkflowError> {
     let machine = machine_of(tx, &find.workflow)?;
-    let before = match find.cursor.as_deref() {
-        Some(text) => text.parse().map_err(|_| history::bad_token())?,
-        None => u64::MAX,
-    };
-    let wanted = |status: &ExecutionStatus| {
-        find.status.is_none_or(|asked| asked == *status) && (!find.unresolved || is_failed(*status))
-    };
+    let before = number_of(find.cursor.as_deref())?;
+    let wanted = |status: &ExecutionStatus| find.status.is_none_or(|asked| asked == *status);
     let mut rows = Vec::new();
     for status in ExecutionStatus::ALL.into_iter().filter(wanted) {
         let filter = RunFilter {
@@ -240,7 +239,7 @@ fn newest(tx: &ReadTx, find: &Find) -> Result<Page<ExecutionSummary>, WorkflowEr
             status,
             beyond: before,
             oldest_first: false,
-            resolved: find.unresolved.then_some(false),
+            resolved: None,
         };
         rows.extend(tx.workflow_runs_of(filter, find.limit + 1)?);
     }
@@ -251,6 +250,40 @@ fn newest(tx: &ReadTx, find: &Find) -> Result<Page<ExecutionSummary>, WorkflowEr
     let standard = rows.iter().filter(|row| row.kind == ExecutionKind::Standard);
     let items = standard.map(|row| summary(tx, &machine.name, row));
     Ok(Page { items: items.collect::<Result<_, _>>()?, next_token })
+}
+
+/// Failures that nobody has resolved, the newest first; a cursor is the number of the last one that
+/// was looked at: there may be any number of resolved ones between two that are not.
+fn unresolved(tx: &ReadTx, find: &Find) -> Result<Page<ExecutionSummary>, WorkflowError> {
+    let machine = machine_of(tx, &find.workflow)?;
+    let wanted = |status: &ExecutionStatus| find.status.is_none_or(|asked| asked == *status);
+    let batch = (find.limit + 1).clamp(50, 500);
+    let (mut before, mut seen, mut items) = (number_of(find.cursor.as_deref())?, 0, Vec::new());
+    loop {
+        let mut ends = Vec::new();
+        for status in FAILED.into_iter().filter(wanted) {
+            ends.extend(tx.resolutions_of_machine(machine.id, status, before, batch)?);
+        }
+        let last_batch = ends.len() < batch;
+        ends.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
+        // Beyond the length of a batch one state's may be missing between the other's.
+        for (id, resolved) in ends.into_iter().take(batch) {
+            let row = if resolved { None } else { tx.execution(id)? };
+            if let Some(row) = row.filter(|row| row.kind == ExecutionKind::Standard) {
+                if items.len() == find.limit {
+                    return Ok(Page { items, next_token: Some(before.to_string()) });
+                }
+                items.push(summary(tx, &machine.name, &row)?);
+            }
+            (before, seen) = (id, seen + 1);
+        }
+        if last_batch {
+            return Ok(Page { items, next_token: None });
+        }
+        if seen >= LOOKED_THROUGH_MAX {
+            return Ok(Page { items, next_token: Some(before.to_string()) });
+        }
+    }
 }
 
 /// By name; a cursor is the last name that was looked at.
@@ -282,26 +315,31 @@ fn by_name(
         if last_batch {
             return Ok(Page { items, next_token: None });
         }
-        if seen >= NAMES_MAX {
+        if seen >= LOOKED_THROUGH_MAX {
             return Ok(Page { items, next_token: after });
         }
     }
 }
 
-fn event_of(event: &HistoryEvent, chars: usize) -> ExecutionEvent {
+/// An event as it is shown; of its long texts no more is read than that.
+fn event_of(
+    tx: &ReadTx,
+    execution: u64,
+    event: &HistoryEvent,
+    chars: usize,
+) -> Result<ExecutionEvent, WorkflowError> {
     let d = &event.details;
-    let owned = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
-    let shown = |text: &Option<std::sync::Arc<str>>| {
-        text.as_deref().map(|whole| {
-            let text = cut(whole, chars);
-            EventText {
-                cut: text.len() < whole.len(),
-                bytes: whole.len() as u64,
-                text: text.to_owned(),
-            }
-        })
+    let owned = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
+    let shown = |text: Option<&Arc<str>>| -> Result<Option<EventText>, WorkflowError> {
+        let Some(kept) = text else { return Ok(None) };
+        let (text, bytes) = kept_beginning(tx, execution, kept, chars)?;
+        Ok(Some(EventText { cut: (text.len() as u64) < bytes, bytes, text }))
     };
-    ExecutionEvent {
+    let error = d.error.as_deref().map(|whole| {
+        let text: String = whole.chars().take(chars).collect();
+        EventText { cut: text.len() < whole.len(), bytes: whole.len() as u64, text }
+    });
+    Ok(ExecutionEvent {
         id: event.id,
         previous: event.previous_event_id,
         at: event.timestamp,
@@ -311,9 +349,128 @@ fn event_of(event: &HistoryEvent, chars: usize) -> ExecutionEvent {
         resource: owned(&d.resource),
         worker: owned(&d.worker_name),
         map_run: owned(&d.map_run_arn),
-        input: shown(&d.input).or_else(|| shown(&d.parameters)),
-        output: shown(&d.output),
-        error: shown(&d.error),
-        cause: shown(&d.cause),
+        input: shown(d.input.as_ref().or(d.parameters.as_ref()))?,
+        output: shown(d.output.as_ref())?,
+        // Errors are kept whole, whatever they begin with.
+        error,
+        cause: shown(d.cause.as_ref())?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ark_states::history::{Details, EventType};
+    use ark_store::{Store, WriteTx};
+    use jiff::Timestamp;
+
+    use super::super::facts::keep_text;
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn insert(tx: &mut WriteTx, machine: u64, status: ExecutionStatus) -> u64 {
+        let row = ExecutionRow {
+            id: 0,
+            machine,
+            revision: 1,
+            name: format!("n-{}", tx.last_execution_id().expect("a number") + 1),
+            kind: ExecutionKind::Standard,
+            status,
+            started_at: NOW,
+            stopped_at: status.is_ended().then_some(NOW),
+            map_run: None,
+            rev: 1,
+            events: 0,
+            body: serde_json::to_string(&Facts::default()).expect("JSON"),
+            state: None,
+        };
+        tx.insert_execution(&row).expect("a row")
+    }
+
+    #[tokio::test]
+    async fn what_is_not_resolved_is_looked_for_page_by_page() {
+        let store = Store::inline_in_memory(NOW).expect("a store");
+        let all = 2 * LOOKED_THROUGH_MAX as u64 - 9;
+        let done = store.write(move |tx| {
+            let machine = tx.insert_machine("m", "us-east-1", MachineType::Standard, NOW)?;
+            for n in 1..=all {
+                let status = FAILED[usize::from(n % 3 == 0)];
+                let id = insert(tx, machine, status);
+                if ![2, 3, 4, all].contains(&id) {
+                    tx.resolve_workflow(id, NOW, "somebody")?;
+                }
+            }
+            insert(tx, machine, ExecutionStatus::Running);
+            Ok::<_, WorkflowError>(())
+        });
+        done.await.expect("rows");
+        let pages = async |limit: usize, status: Option<ExecutionStatus>| {
+            let (mut pages, mut cursor) = (Vec::new(), None);
+            loop {
+                let workflow = "m".to_owned();
+                let find = Find { workflow, status, unresolved: true, prefix: None, cursor, limit };
+                let page = store.read(move |tx| unresolved(tx, &find)).await.expect("a page");
+                let names = page.items.into_iter().map(|item| item.name);
+                pages.push(names.collect::<Vec<_>>().join(" "));
+                cursor = page.next_token;
+                if cursor.is_none() {
+                    return pages;
+                }
+            }
+        };
+        let newest = format!("n-{all}");
+        let three = "n-4 n-3 n-2";
+        // A page ends where it has looked far enough, also with less than was wanted.
+        assert_eq!(pages(50, None).await, [newest.as_str(), three]);
+        assert_eq!(pages(3, None).await, [newest.as_str(), three]);
+        assert_eq!(pages(1, None).await, [newest.as_str(), "n-4", "n-3", "n-2"]);
+        assert_eq!(pages(2, None).await, [newest.as_str(), "n-4 n-3", "n-2"]);
+        assert_eq!(pages(50, Some(ExecutionStatus::TimedOut)).await, ["n-3"]);
+        assert_eq!(pages(50, Some(ExecutionStatus::Running)).await, [""]);
+        let resolved = store.write(move |tx| tx.resolve_workflow(all, NOW, "somebody"));
+        resolved.await.expect("resolved");
+        assert_eq!(pages(50, None).await, ["", three]);
+    }
+
+    #[tokio::test]
+    async fn no_more_of_a_long_text_is_read_than_is_shown() {
+        let store = Store::inline_in_memory(NOW).expect("a store");
+        let long = format!("\u{0}{}", "ä".repeat(100_000));
+        let kept = long.clone();
+        let written = store.write(move |tx| {
+            let id = insert(tx, 1, ExecutionStatus::Running);
+            let text = keep_text(tx, id, &kept)?;
+            let details = Details {
+                parameters: Some(text.as_str().into()),
+                cause: Some(text.into()),
+                output: Some("€€€€".into()),
+                error: Some("\u{1}x".into()),
+                ..Details::default()
+            };
+            let kind = EventType::TaskFailed;
+            let event = HistoryEvent { id: 1, previous_event_id: 0, timestamp: NOW, kind, details };
+            tx.append_history(id, 1, &serde_json::to_string(&[event])?)?;
+            Ok::<_, WorkflowError>(id)
+        });
+        let id = written.await.expect("a history");
+        let found = store.read(move |tx| {
+            let up = history::up(tx, id, 1, 5)?;
+            assert_eq!(history::down(tx, id, 1, 5)?, up);
+            let shown = [3, 200_000].map(|chars| event_of(tx, id, &up[0], chars));
+            Ok::<_, WorkflowError>((shown, history::whole(tx, id, up.clone())?, up))
+        });
+        let ([cut, uncut], whole, up) = found.await.expect("events");
+        // What is read of a page before it is cut is short.
+        assert!(up[0].details.cause.as_ref().is_some_and(|text| text.len() < 100), "{up:?}");
+        assert_eq!(whole[0].details.cause.as_deref(), Some(long.as_str()));
+        let (cut, uncut) = (cut.expect("an event"), uncut.expect("an event"));
+        let bytes = long.len() as u64;
+        let begun = EventText { text: "\u{0}ää".to_owned(), bytes, cut: true };
+        assert_eq!((cut.input.as_ref(), cut.cause.as_ref()), (Some(&begun), Some(&begun)));
+        let output = EventText { text: "€€€".to_owned(), bytes: 12, cut: true };
+        assert_eq!(cut.output, Some(output));
+        let error = EventText { text: "\u{1}x".to_owned(), bytes: 2, cut: false };
+        assert_eq!(cut.error, Some(error));
+        assert_eq!(uncut.cause, Some(EventText { text: long, bytes, cut: false }));
     }
 }

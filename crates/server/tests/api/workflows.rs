@@ -137,6 +137,11 @@ async fn events_come_from_either_end_with_their_texts_cut() {
     assert_eq!(kinds(&down), ["ExecutionFailed", "FailStateEntered"]);
     assert_eq!(down["items"][0]["cause"]["text"], "x".repeat(10));
     assert_eq!(down["next"], "3");
+    // Step Functions' own history has them whole.
+    let arn = format!("{STATES}:execution:sort:one");
+    let whole = server.states("GetExecutionHistory", &json!({ "executionArn": arn })).await;
+    let given = &whole["events"][0]["executionStartedEventDetails"]["input"];
+    assert_eq!(given, &json!({ "bad": long }).to_string());
 }
 
 #[tokio::test]

@@ -91,6 +91,24 @@ pub(super) fn execution(row: &Row<'_>) -> rusqlite::Result<ExecutionRow> {
     })
 }
 
+/// Executions by name. There is one bound from below, for SQLite seeks by one alone and walks over
+/// whatever another would leave out.
+fn named_sql(from: &str) -> String {
+    // The greatest code point ends what begins with the prefix; no name has it.
+    format!(
+        "SELECT {COLUMNS} FROM workflow_executions
+        WHERE machine = ?1 AND name {from} ?3 AND name < ?2 || char(1114111)
+        ORDER BY name LIMIT ?4"
+    )
+}
+
+/// The limit is of what is looked at, not of what is found.
+const RESOLUTIONS: &str = "SELECT id, EXISTS (SELECT 1 FROM workflow_resolutions r
+        WHERE r.execution = e.id AND r.at >= e.stopped_at)
+    FROM workflow_executions e
+    WHERE machine = ?1 AND status = ?2 AND id < ?3 AND map_run IS NULL
+    ORDER BY id DESC LIMIT ?4";
+
 impl ReadTx {
     /// One execution.
     pub fn execution(&self, id: u64) -> Result<Option<ExecutionRow>, StoreError> {
@@ -175,7 +193,8 @@ impl ReadTx {
         self.rows(&sql, params![page(limit)], execution)
     }
 
-    /// Executions of a machine whose name begins so, by name, after a name.
+    /// Executions of a machine whose name begins so, by name, after a name. Looks at no more rows
+    /// than it answers.
     pub fn executions_named(
         &self,
         machine: u64,
@@ -183,14 +202,12 @@ impl ReadTx {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<ExecutionRow>, StoreError> {
-        // The greatest code point ends what begins with the prefix; no name has it.
-        let sql = format!(
-            "SELECT {COLUMNS} FROM workflow_executions
-            WHERE machine = ?1 AND name >= ?2 AND name < ?2 || char(1114111)
-                AND name > coalesce(?3, '') ORDER BY name LIMIT ?4"
-        );
-        let params = params![signed(machine), prefix, after, page(limit)];
-        self.rows(&sql, params, execution)
+        // A name before the prefix does not lead to others than the prefix itself.
+        let (sql, from) = match after.filter(|after| *after >= prefix) {
+            Some(after) => (named_sql(">"), after),
+            None => (named_sql(">="), prefix),
+        };
+        self.rows(&sql, params![signed(machine), prefix, from, page(limit)], execution)
     }
 
     /// How many executions of a machine are in a status, counted up to `most`.
@@ -218,6 +235,36 @@ impl ReadTx {
             WHERE NOT EXISTS (SELECT 1 FROM workflow_resolutions r WHERE r.execution = e.id
                 AND r.at >= e.stopped_at)";
         self.number(sql, params![signed(machine), status.as_str(), page(most)])
+    }
+
+    /// Numbers of a machine's executions in a status, newest first, below `before`, each with
+    /// whether somebody has resolved it. Looks at no more rows than it answers.
+    pub fn resolutions_of_machine(
+        &self,
+        machine: u64,
+        status: ExecutionStatus,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, bool)>, StoreError> {
+        let params = params![signed(machine), status.as_str(), signed(before), page(limit)];
+        self.rows(RESOLUTIONS, params, |row| Ok((unsigned(row.get(0)?), row.get(1)?)))
+    }
+
+    /// The first characters of a long text of an execution, and the bytes of the whole.
+    pub fn payload_beginning(
+        &self,
+        execution: u64,
+        digest: &str,
+        chars: usize,
+    ) -> Result<Option<(String, u64)>, StoreError> {
+        // As bytes, for `substr` of a text ends at a NUL; four are enough for any character.
+        let sql = "SELECT substr(CAST(text AS BLOB), 1, ?3), octet_length(text)
+            FROM workflow_payloads WHERE execution = ?1 AND digest = ?2";
+        let bytes = signed(chars.saturating_mul(4) as u64);
+        self.row(sql, params![signed(execution), digest, bytes], |row| {
+            let begun = String::from_utf8_lossy(row.get_ref(0)?.as_blob()?);
+            Ok((begun.chars().take(chars).collect(), unsigned(row.get(1)?)))
+        })
     }
 
     /// A long text of an execution.
@@ -380,5 +427,112 @@ impl WriteTx {
     ) -> Result<(), StoreError> {
         let sql = "INSERT INTO workflow_history VALUES (?1, ?2, ?3)";
         self.insert("history", &execution, sql, params![signed(execution), signed(seq), events])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::connection::open_memory;
+
+    const NAMES: u64 = 2_000;
+    const PAGE: usize = 5;
+
+    fn failed(name: String) -> ExecutionRow {
+        ExecutionRow {
+            id: 0,
+            machine: 1,
+            revision: 1,
+            name,
+            kind: ExecutionKind::Standard,
+            status: ExecutionStatus::Failed,
+            started_at: Timestamp::UNIX_EPOCH,
+            stopped_at: Some(Timestamp::UNIX_EPOCH),
+            map_run: None,
+            rev: 1,
+            events: 0,
+            body: "{}".to_owned(),
+            state: None,
+        }
+    }
+
+    /// `n-0000` to `n-1999`, with a neighbour on either side, failed.
+    fn many() -> WriteTx {
+        let mut tx = WriteTx::new(open_memory(Timestamp::UNIX_EPOCH).expect("a store"));
+        let names = (0..NAMES).map(|n| format!("n-{n:04}"));
+        for name in ["m".to_owned(), "o".to_owned()].into_iter().chain(names) {
+            tx.insert_execution(&failed(name)).expect("a row");
+        }
+        tx
+    }
+
+    /// Steps of SQLite's machine that the statement has taken since it was last asked.
+    fn steps(tx: &ReadTx, sql: &str) -> i32 {
+        let statement = tx.conn().prepare_cached(sql).expect("a statement");
+        statement.reset_status(StatementStatus::VmStep)
+    }
+
+    #[test]
+    fn a_page_of_names_walks_over_that_page_alone() {
+        let tx = many();
+        let names = |prefix: &str, after: Option<&str>| -> Vec<String> {
+            let rows = tx.executions_named(1, prefix, after, PAGE).expect("rows");
+            rows.into_iter().map(|row| row.name).collect()
+        };
+        let first = ["n-0000", "n-0001", "n-0002", "n-0003", "n-0004"];
+        assert_eq!(names("n-", None), first);
+        let (from_prefix, from_name) = (named_sql(">="), named_sql(">"));
+        steps(&tx, &from_prefix);
+        assert_eq!(names("n-", Some("n-0001"))[..2], ["n-0002", "n-0003"]);
+        let early = steps(&tx, &from_name);
+        assert_eq!(names("n-", Some("n-1989"))[..2], ["n-1990", "n-1991"]);
+        let late = steps(&tx, &from_name);
+        assert!(early > 0 && late <= early, "{late} steps at the end, {early} at the beginning");
+
+        // A cursor is text from outside: it leads to nothing that was not asked for.
+        assert_eq!(names("n-", Some("a")), first);
+        assert_eq!(names("n-", Some("n-")), first);
+        assert_eq!(names("n-199", Some("n-1997")), ["n-1998", "n-1999"]);
+        assert!(names("n-", Some("n-1999")).is_empty() && names("n-", Some("z")).is_empty());
+        assert_eq!(names("n-0000", Some("n-")), ["n-0000"]);
+    }
+
+    #[test]
+    fn resolved_failures_are_answered_not_walked_over() {
+        let mut tx = many();
+        for id in 1..=NAMES {
+            tx.resolve_workflow(id, Timestamp::UNIX_EPOCH, "somebody").expect("resolved");
+        }
+        let below = |before| {
+            tx.resolutions_of_machine(1, ExecutionStatus::Failed, before, PAGE).expect("rows")
+        };
+        let top = [(2_002, false), (2_001, false), (2_000, true), (1_999, true), (1_998, true)];
+        assert_eq!(below(u64::MAX), top);
+        let open = steps(&tx, RESOLUTIONS);
+        assert_eq!(below(1_501), [1_500, 1_499, 1_498, 1_497, 1_496].map(|id| (id, true)));
+        let resolved = steps(&tx, RESOLUTIONS);
+        // Five rows each; that a resolution is there takes some steps more than that none is.
+        assert!(open > 0 && resolved <= 2 * open, "{resolved} steps, {open} for open ones");
+        assert_eq!(below(3), [(2, true), (1, true)]);
+        let plan = format!("EXPLAIN QUERY PLAN {RESOLUTIONS}");
+        let params = params![1, "FAILED", i64::MAX, 5];
+        let plan = tx.rows(&plan, params, |row| row.get::<_, String>(3)).expect("a plan");
+        assert!(plan[0].contains("INDEX workflow_executions_status (machine=?"), "{plan:?}");
+        assert!(plan.iter().all(|line| !line.contains("TEMP B-TREE")), "{plan:?}");
+    }
+
+    #[test]
+    fn a_payload_is_begun_by_characters() {
+        let mut tx = WriteTx::new(open_memory(Timestamp::UNIX_EPOCH).expect("a store"));
+        let long = format!("a\u{0}ä€😀{}", "😀".repeat(1_000));
+        tx.put_payload(1, "d", &long).expect("kept");
+        for chars in [0, 1, 2, 3, 4, 5, 6, 1_004, 1_005, 1_006, usize::MAX] {
+            let expect: String = long.chars().take(chars).collect();
+            let found = tx.payload_beginning(1, "d", chars).expect("an answer");
+            assert_eq!(found, Some((expect, long.len() as u64)), "{chars}");
+        }
+        assert_eq!(tx.payload_beginning(2, "d", 1).expect("an answer"), None);
     }
 }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::super::error::WorkflowError;
+use super::super::facts::kept_text;
 use super::super::{definitions, history, queues};
 use super::runs::{RETRIES_MAX, RunBody, body_of, facts_of, named_input, spec, target};
 use super::{Manager, conflict, conventions, execution_of, missing, refused};
@@ -85,7 +86,7 @@ fn before(tx: &ReadTx, id: &str, start_at: &str) -> Result<Before, WorkflowError
     let input = input.ok_or_else(|| {
         refused(format!("the workflow never came to state `{start_at}`: go on from one before it"))
     })?;
-    Ok(Before { execution: row.id, input: input.to_owned(), definition })
+    Ok(Before { execution: row.id, input: kept_text(tx, row.id, input)?, definition })
 }
 
 /// Refuses while the workflow, or any that goes on for it, runs.

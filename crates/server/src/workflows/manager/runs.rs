@@ -171,7 +171,7 @@ pub(super) fn view(
     let output = output.map(|text| kept_text(tx, row.id, text)).transpose()?;
     let history_wanted = detail == Detail::WithJobs || (whole && status == WorkflowStatus::Failed);
     let events = match history_wanted {
-        true => history::up(tx, row.id, 1, events_max())?,
+        true => history::whole(tx, row.id, history::up(tx, row.id, 1, events_max())?)?,
         false => Vec::new(),
     };
     let mut all = jobs::of(&events, &body.queue, facts.namespace.as_deref());
