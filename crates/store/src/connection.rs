@@ -62,7 +62,11 @@ fn keep_from_others(file: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     let owner_only = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(file, owner_only).map_err(StoreError::file("protect", file))
+    match std::fs::set_permissions(file, owner_only) {
+        // Another user's, who lets this one in by its group: theirs to protect.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        protected => protected.map_err(StoreError::file("protect", file)),
+    }
 }
 
 /// Nothing is changed before the file has been found to be whole and ours.
