@@ -166,13 +166,18 @@ impl Token {
     }
 }
 
+/// Whether a text is too long for a row, or looks like a reference.
+pub(super) fn is_kept_apart(text: &str) -> bool {
+    text.len() > INLINE_BYTES_MAX || text.starts_with(REFERENCE)
+}
+
 /// A text as it is kept in a row: itself, or a reference to a payload written here.
 pub(super) fn keep_text(
     tx: &mut WriteTx,
     execution: u64,
     text: &str,
 ) -> Result<String, WorkflowError> {
-    if text.len() <= INLINE_BYTES_MAX {
+    if !is_kept_apart(text) {
         return Ok(text.to_owned());
     }
     let digest = digest::digest(&digest::SHA256, text.as_bytes());

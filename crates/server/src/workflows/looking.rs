@@ -91,8 +91,7 @@ fn summary(
     row: &ExecutionRow,
 ) -> Result<ExecutionSummary, WorkflowError> {
     let facts: Facts = serde_json::from_str(&row.body)?;
-    let cause = facts.cause.as_deref();
-    let cause = cause.map(|text| kept_beginning(tx, row.id, text, CAUSE_CHARS)).transpose()?;
+    let cause = facts.cause.as_deref().map(|text| text.chars().take(CAUSE_CHARS).collect());
     let named = facts.version_arn.as_deref().and_then(|arn| arn.rsplit(':').next()?.parse().ok());
     let version = match named {
         Some(number) => Some(number),
@@ -106,7 +105,7 @@ fn summary(
         started_at: row.started_at,
         stopped_at: row.stopped_at,
         error: facts.error,
-        cause: cause.map(|(text, _)| text),
+        cause,
         version,
         events: row.events,
         redrives: facts.redrive_count,

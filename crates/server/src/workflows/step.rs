@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Entropy;
 use super::error::WorkflowError;
-use super::facts::{Facts, Parent, TokenUse, child_type, keep_text, kept_text};
+use super::facts::{Facts, Parent, TokenUse, child_type, is_kept_apart, keep_text, kept_text};
 use super::hub::Hub;
 use super::map_files::ITEMS_FUEL;
 use super::map_runs::Run;
@@ -469,7 +469,7 @@ impl<'a> Stepper<'a> {
             for event in &mut l.history {
                 let d = &mut event.details;
                 for text in [&mut d.input, &mut d.output, &mut d.parameters, &mut d.cause] {
-                    if let Some(long) = text.as_ref().filter(|t| t.len() > 1_024) {
+                    if let Some(long) = text.as_ref().filter(|t| is_kept_apart(t)) {
                         *text = Some(self.keep_text(id, long)?.into());
                     }
                 }

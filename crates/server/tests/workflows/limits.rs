@@ -119,3 +119,17 @@ async fn odd_names_and_inputs_are_refused_or_kept_exactly() {
     assert_eq!(view.input, kept);
     assert_eq!(view.output.as_deref(), Some("[[1,2],9007199254740993,1e400]"));
 }
+
+/// A text that looks like the reference by which long ones are kept is kept apart, too.
+#[tokio::test]
+async fn a_cause_that_looks_like_a_reference_is_a_cause() {
+    let f = Fixture::new().await;
+    let fail = json!({"Type": "Fail", "Error": "E", "Cause": "\u{1}abc"});
+    let machine = f.machine("m", json!({"StartAt": "F", "States": {"F": fail}})).await;
+    let arn = f.start(&machine, json!({})).await;
+    f.settle().await;
+    assert_eq!(f.view(&arn).await.cause.as_deref(), Some("\u{1}abc"));
+    let history = f.history(&arn).await;
+    let causes: Vec<_> = history.iter().filter_map(|e| e.details.cause.as_deref()).collect();
+    assert_eq!(causes, ["\u{1}abc"]);
+}
