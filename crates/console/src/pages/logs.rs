@@ -19,7 +19,7 @@ use crate::words::{self, When};
 /// Lines that are looked at, and lines that are shown of them: the page stays small.
 const LINES_READ: u32 = 2_000;
 const LINES_SHOWN: usize = 300;
-const SHOWN_BYTES_MAX: usize = 64 << 10;
+const SHOWN_BYTES_MAX: usize = 48 << 10;
 /// The longest line that is shown, in characters.
 const LINE_CHARS_MAX: usize = 2_000;
 
@@ -53,11 +53,35 @@ struct Logs {
     stream: String,
 }
 
-struct Line {
-    at: When,
-    instance: String,
-    class: &'static str,
-    text: String,
+/// One line, as the templates of logs and of runs show it.
+pub(super) struct Line {
+    pub(super) at: When,
+    pub(super) instance: String,
+    pub(super) class: &'static str,
+    pub(super) text: String,
+}
+
+/// The last of what was read, oldest first; as many as a page may show.
+pub(super) fn last_lines(all: &[LogLine]) -> Vec<Line> {
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    for line in all.iter().rev().take(LINES_SHOWN) {
+        bytes += line.text.len() + 160;
+        if bytes > SHOWN_BYTES_MAX {
+            break;
+        }
+        lines.push(Line {
+            at: When::clock(line.at),
+            instance: line.instance.clone(),
+            class: match line.stream {
+                OutputStream::Stdout => "out",
+                OutputStream::Stderr => "err",
+                OutputStream::Ark => "ark",
+            },
+            text: line.text.chars().take(LINE_CHARS_MAX).collect(),
+        });
+    }
+    lines.reverse();
+    lines
 }
 
 async fn logs(
@@ -75,24 +99,7 @@ async fn logs(
         .filter_map(|line| serde_json::from_str(line).ok())
         .filter(|line: &LogLine| q.is_empty() || line.text.to_lowercase().contains(&q))
         .collect();
-    let (mut lines, mut bytes) = (Vec::new(), 0);
-    for line in read.iter().rev().take(LINES_SHOWN) {
-        bytes += line.text.len() + 160;
-        if bytes > SHOWN_BYTES_MAX {
-            break;
-        }
-        lines.push(Line {
-            at: When::clock(line.at),
-            instance: line.instance.clone(),
-            class: match line.stream {
-                OutputStream::Stdout => "out",
-                OutputStream::Stderr => "err",
-                OutputStream::Ark => "ark",
-            },
-            text: line.text.chars().take(LINE_CHARS_MAX).collect(),
-        });
-    }
-    lines.reverse();
+    let lines = last_lines(&read);
     let instances = known.items.iter().map(|row| {
         let state = if row.state.is_alive() { "" } else { ", ended" };
         (row.id.clone(), format!("{} ({}{state})", row.id, row.release), row.id == filter.instance)

@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use ark_model::api::{
-    LogLine, OutputStream, Page, ProblemCode, RunRequest, RunStopRequest, RunView,
-};
+use ark_model::api::{LogLine, Page, ProblemCode, RunRequest, RunStopRequest, RunView};
 use ark_model::run::{AttemptEnd, RunCause, RunOutcome, RunState};
 use ark_model::{AppName, EnvName, Sha256};
 use askama::Template;
@@ -19,6 +17,7 @@ use http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::logs::{Line, last_lines};
 use crate::Shared;
 use crate::fault::Fault;
 use crate::shell::Shell;
@@ -26,10 +25,6 @@ use crate::visit::{Answer, Visit, see};
 use crate::words::{self, Tone, When, counted, part};
 
 const RUNS: u32 = 50;
-/// Lines that are shown of a run, and the longest.
-const LINES_SHOWN: usize = 300;
-const SHOWN_BYTES_MAX: usize = 48 << 10;
-const LINE_CHARS_MAX: usize = 2_000;
 /// A log that goes on is read until nothing comes for so long, and for so long at most.
 const QUIET: Duration = Duration::from_millis(150);
 const READ_MAX: Duration = Duration::from_secs(2);
@@ -172,13 +167,6 @@ struct AttemptLine {
     took: String,
 }
 
-struct Line {
-    at: When,
-    instance: String,
-    class: &'static str,
-    text: String,
-}
-
 async fn run(visit: Visit, Path((env, app, number)): Which) -> Answer {
     let address = format!("{}/runs/{number}", base(&env, &app));
     let run: RunView = visit.get(&address).await?;
@@ -240,24 +228,7 @@ async fn written(visit: &Visit, address: &str) -> (Vec<Line>, bool) {
     let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
     // The last event is the run itself, which is no line.
     let all: Vec<LogLine> = data.filter_map(|data| serde_json::from_str(data).ok()).collect();
-    let (mut lines, mut bytes) = (Vec::new(), 0);
-    for line in all.iter().rev().take(LINES_SHOWN) {
-        bytes += line.text.len() + 160;
-        if bytes > SHOWN_BYTES_MAX {
-            break;
-        }
-        lines.push(Line {
-            at: When::clock(line.at),
-            instance: line.instance.clone(),
-            class: match line.stream {
-                OutputStream::Stdout => "out",
-                OutputStream::Stderr => "err",
-                OutputStream::Ark => "ark",
-            },
-            text: line.text.chars().take(LINE_CHARS_MAX).collect(),
-        });
-    }
-    lines.reverse();
+    let lines = last_lines(&all);
     let hidden = all.len() > lines.len();
     (lines, hidden)
 }
