@@ -312,16 +312,8 @@ fn note_lost(
         tx.put_deployment(&d, state)?;
     }
     let all: u64 = inside.values().sum();
-    tx.append_event(NewEvent {
-        at: now,
-        kind: EventKind::Gateway,
-        by: "ark".to_owned(),
-        env: None,
-        app: None,
-        deployment: None,
-        instance: None,
-        text: format!("gateway {} was killed with about {all} requests inside it", lost.boot),
-    })?;
+    let text = format!("gateway {} was killed with about {all} requests inside it", lost.boot);
+    tx.append_event(NewEvent::of_server(EventKind::Gateway, "ark", now, text))?;
     Ok(())
 }
 

@@ -502,16 +502,7 @@ async fn announce(world: &World, now: Timestamp) -> Result<(), ServerError> {
     world
         .store
         .write(move |tx| {
-            tx.append_event(NewEvent {
-                at: now,
-                kind: EventKind::ServerStarted,
-                by: "ark".to_owned(),
-                env: None,
-                app: None,
-                deployment: None,
-                instance: None,
-                text,
-            })
+            tx.append_event(NewEvent::of_server(EventKind::ServerStarted, "ark", now, text))
         })
         .await?;
     Ok(())

@@ -131,7 +131,7 @@ async fn put(
         .write::<_, ApiError, _>(move |tx| {
             tx.put_push_hook(&kept)?;
             let text = format!("push hook {} was set for {}", kept.name, kept.repository);
-            tx.append_event(event(caller.name, now, text))?;
+            tx.append_event(NewEvent::of_server(EventKind::ServerSet, caller.name, now, text))?;
             Ok(())
         })
         .await?;
@@ -149,7 +149,12 @@ async fn delete(
         .store
         .write::<_, ApiError, _>(move |tx| {
             if tx.delete_push_hook(&name)? {
-                tx.append_event(event(caller.name, now, format!("push hook {name} was removed")))?;
+                tx.append_event(NewEvent::of_server(
+                    EventKind::ServerSet,
+                    caller.name,
+                    now,
+                    format!("push hook {name} was removed"),
+                ))?;
             }
             Ok(())
         })
@@ -230,7 +235,12 @@ async fn receive(
             let new = tx.insert_push(&push)?;
             if new {
                 let text = format!("{} was told of commit {}", push.hook, &push.commit[..7]);
-                tx.append_event(event(format!("hook {}", push.hook), now, text))?;
+                tx.append_event(NewEvent::of_server(
+                    EventKind::ServerSet,
+                    format!("hook {}", push.hook),
+                    now,
+                    text,
+                ))?;
             }
             Ok(new)
         })
@@ -315,19 +325,6 @@ fn check(name: &str, request: &PushHookPut) -> Result<(), String> {
         return Err("a secret has 16 to 256 ASCII characters".to_owned());
     }
     Ok(())
-}
-
-fn event(by: String, at: Timestamp, text: String) -> NewEvent {
-    NewEvent {
-        at,
-        kind: EventKind::ServerSet,
-        by,
-        env: None,
-        app: None,
-        deployment: None,
-        instance: None,
-        text,
-    }
 }
 
 #[cfg(test)]

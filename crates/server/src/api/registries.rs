@@ -95,7 +95,12 @@ async fn put(
                 .remedy("send them there no more", "ark registry set HOST without --push"));
         }
         tx.put_registry(&kept)?;
-        tx.append_event(event(caller.name, now, format!("registry {} was set", kept.host)))?;
+        tx.append_event(NewEvent::of_server(
+            EventKind::ServerSet,
+            caller.name,
+            now,
+            format!("registry {} was set", kept.host),
+        ))?;
         Ok(())
     })
     .await?;
@@ -110,7 +115,12 @@ async fn delete(
     let now = Timestamp::now();
     kept_and_told(&state, move |tx| {
         if tx.delete_registry(&host)? {
-            tx.append_event(event(caller.name, now, format!("registry {host} was removed")))?;
+            tx.append_event(NewEvent::of_server(
+                EventKind::ServerSet,
+                caller.name,
+                now,
+                format!("registry {host} was removed"),
+            ))?;
         }
         Ok(())
     })
@@ -184,19 +194,6 @@ fn check(host: &str, request: &RegistryPut) -> Result<(), ApiError> {
         return invalid("the user or the password is too long".to_owned());
     }
     Ok(())
-}
-
-fn event(by: String, at: Timestamp, text: String) -> NewEvent {
-    NewEvent {
-        at,
-        kind: EventKind::ServerSet,
-        by,
-        env: None,
-        app: None,
-        deployment: None,
-        instance: None,
-        text,
-    }
 }
 
 #[cfg(test)]

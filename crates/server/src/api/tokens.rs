@@ -109,7 +109,7 @@ async fn create(
         .store
         .write::<_, ApiError, _>(move |tx| {
             tx.insert_token(&kept)?;
-            tx.append_event(token_event(caller.name, now, text))?;
+            tx.append_event(NewEvent::of_server(EventKind::Token, caller.name, now, text))?;
             Ok(())
         })
         .await?;
@@ -142,23 +142,10 @@ async fn revoke(
                     other => other?,
                 }
                 let text = format!("token {} was revoked", token.name);
-                tx.append_event(token_event(caller.name, now, text))?;
+                tx.append_event(NewEvent::of_server(EventKind::Token, caller.name, now, text))?;
             }
             Ok(())
         })
         .await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn token_event(by: String, at: Timestamp, text: String) -> NewEvent {
-    NewEvent {
-        at,
-        kind: EventKind::Token,
-        by,
-        env: None,
-        app: None,
-        deployment: None,
-        instance: None,
-        text,
-    }
 }
