@@ -65,6 +65,7 @@ async fn build(
     Json(request): Json<BuildRequest>,
 ) -> Result<Response, ApiError> {
     check(&request.image)?;
+    check_path(&state, [&request.image]).await?;
     let place = place(&state.streams, "streams")?;
     let (wanted, now) = (request.context, Timestamp::now());
     let blobs_stay = state.blobs_in_use.clone().read_owned().await;
@@ -147,6 +148,7 @@ async fn find(
         return Err(ApiError::new(ProblemCode::InvalidValue, detail));
     }
     wanted.images.iter().try_for_each(|image| check(image))?;
+    check_path(&state, &wanted.images).await?;
     let keep = wanted.keep;
     // A registry may be far away.
     let found: Vec<Option<(String, String)>> = stream::iter(wanted.images)
@@ -171,6 +173,33 @@ async fn digest_of(
         kept.map_err(late)??;
     }
     Ok(Some((image, digest)))
+}
+
+/// Of a registry that is set, only names under the path to which images are sent: whoever may build
+/// or look must not reach with its credentials what else stands there.
+async fn check_path(
+    state: &Shared,
+    images: impl IntoIterator<Item = &String>,
+) -> Result<(), ApiError> {
+    let known = state.store.read::<_, ApiError, _>(|tx| Ok(tx.registries()?)).await?;
+    for image in images {
+        let host = image.split('/').next().unwrap_or_default();
+        let Some(registry) = known.iter().find(|registry| registry.host == host) else { continue };
+        let under = |path: &String| {
+            let path = path.trim_matches('/');
+            let place = if path.is_empty() { host.to_owned() } else { format!("{host}/{path}") };
+            image.strip_prefix(&place).is_some_and(|rest| rest.starts_with('/'))
+        };
+        if !registry.push.as_ref().is_some_and(under) {
+            let detail = format!(
+                "`{}` is not under the path that images are sent to at {host}",
+                super::find::cut(image)
+            );
+            return Err(ApiError::new(ProblemCode::InvalidValue, detail)
+                .remedy("send images there", format!("ark registry set {host} --push PATH")));
+        }
+    }
+    Ok(())
 }
 
 /// `name:tag`, in the characters that images may have.

@@ -9,6 +9,7 @@ mod gc;
 mod lists;
 mod openapi;
 mod problems;
+mod registries;
 mod secrets;
 mod streams;
 mod wishes;
