@@ -237,3 +237,90 @@ impl Runner {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use ark_model::Sha256;
+    use ark_store::Keyring;
+
+    use super::*;
+    use crate::auth::role_of;
+
+    /// A server's runner whose `ark` writes down how it was called.
+    fn runner(dir: &Path) -> Runner {
+        let exe = dir.join("ark");
+        let script =
+            "#!/bin/sh\necho \"args $*\"\nenv\necho \"dir $TMPDIR\"\ntouch \"$TMPDIR/left\"\n";
+        std::fs::write(&exe, script).expect("a script");
+        std::fs::set_permissions(&exe, std::fs::Permissions::from_mode(0o700)).expect("its mode");
+        let store = Store::in_memory(Timestamp::now()).expect("a store");
+        Runner { store, exe, api: "http://127.0.0.1:1".to_owned(), data_dir: dir.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_push_is_the_branch_as_it_is_with_little_trust_and_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let runner = runner(dir.path());
+        let keyring = Keyring::ephemeral().expect("a key");
+        let now = Timestamp::now();
+        let push = PushRecord {
+            hook: "shop".to_owned(),
+            delivery: "first".to_owned(),
+            commit: "ab".repeat(20),
+            received_at: now,
+            state: PushState::Queued,
+            ended_at: None,
+        };
+        let hook = PushHookRecord {
+            name: "shop".to_owned(),
+            repository: "/srv/git/shop.git".to_owned(),
+            branch: "release".to_owned(),
+            secret: keyring.seal_token("x", "secret".to_owned()).expect("sealed"),
+            changed_at: now,
+            changed_by: "ana".to_owned(),
+        };
+        let told = push.clone();
+        let written = runner.store.write::<_, StoreError, _>(move |tx| {
+            tx.put_push_hook(&hook)?;
+            tx.insert_push(&told)
+        });
+        assert!(written.await.expect("a hook and a push"));
+        assert!(runner.next().await.expect("it is done"));
+
+        let log = std::fs::read_to_string(log_file(dir.path(), &push)).expect("a log");
+        let args = "args ci --leash --repo /srv/git/shop.git --commit refs/heads/release";
+        assert!(log.contains(args), "{log}");
+        // Cargo put these into this process's environment.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        assert!(!log.contains("CARGO_") && log.contains("PATH="), "{log}");
+        let token = log.lines().find_map(|line| line.strip_prefix("ARK_TOKEN=")).expect("a token");
+        let digest = Sha256::of(token.as_bytes());
+        let token = runner.store.read(move |tx| tx.token_by_digest(&digest)).await;
+        let token = token.expect("the read").expect("on record");
+        assert_eq!(role_of(&token), Some(Role::Deployer));
+        assert!(token.revoked_at.is_some(), "it is good for one push");
+        let work = log.lines().find_map(|line| line.strip_prefix("dir ")).expect("a folder");
+        assert!(Path::new(work).starts_with(dir.path()) && !Path::new(work).exists(), "{work}");
+        let ended = runner.store.read(|tx| tx.pushes("shop", 1)).await.expect("the read");
+        assert_eq!(ended[0].state, PushState::Ended { exit_code: Some(0) });
+        assert!(!runner.next().await.expect("nothing waits"));
+    }
+
+    #[test]
+    fn the_newest_logs_of_a_hook_are_kept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |n: u64| dir.path().join(format!("{n}.log"));
+        let count = LOGS_KEPT as u64 + 3;
+        for n in 0..count {
+            let file = std::fs::File::create(at(n)).expect("a log");
+            let age = std::time::UNIX_EPOCH + Duration::from_secs(1_000 + n);
+            file.set_modified(age).expect("its age");
+        }
+        prune(dir.path());
+        let kept: Vec<u64> = (0..count).filter(|n| at(*n).exists()).collect();
+        assert_eq!(kept, (3..count).collect::<Vec<_>>());
+        assert_eq!(logs(dir.path(), "../x"), None);
+    }
+}
