@@ -1,6 +1,7 @@
 //! What the control plane costs with 300 apps of 10 instances on the fake engine: deployments per
-//! minute, memory, API reads per second, pages of the console. The store is on disk and every write durable; API, loops
-//! and store are the real ones; engine and gateway answer at once.
+//! minute, memory, API reads per second, pages of the console with an hour of traffic behind them.
+//! The store is on disk and every write durable; API, loops and store are the real ones; engine and
+//! gateway answer at once.
 //!
 //! `cargo bench -p ark-server --bench control-plane`
 
@@ -44,6 +45,9 @@ const EXECUTIONS_AT_ONCE: usize = 5_000;
 /// How often each page of the console is read, and how many are open at once.
 const PAGE_READS: usize = 60;
 const LIVE_PAGES: usize = 200;
+/// Slices of ten seconds in the hour of traffic, and requests of each app in one.
+const SLICES: i64 = 360;
+const SLICE_REQUESTS: u64 = 50;
 
 fn main() {
     tracing_subscriber::fmt()
@@ -70,6 +74,12 @@ async fn run() {
     let cpu = cpu_seconds();
     tokio::time::sleep(Duration::from_secs(10)).await;
     println!("at rest with them: {:.1} % of one core", (cpu_seconds() - cpu) * 10.0);
+    let (count, p99) = read_for(&server, STATUS).await;
+    println!(
+        "status of 300 apps, at rest: {:.0} reads a second, p99 {:.1} ms",
+        count as f64 / READS.as_secs_f64(),
+        p99.as_secs_f64() * 1_000.0
+    );
     let second = deploy_all(&server, 2).await;
     println!(
         "rolling all of them to a second release: {:.1} s, {:.0} deployments a minute",
@@ -77,7 +87,7 @@ async fn run() {
         APPS as f64 * 60.0 / second.as_secs_f64()
     );
     for (what, path) in [
-        ("status of 300 apps", "/v1/environments/production/apps?limit=500"),
+        ("status of 300 apps", STATUS),
         ("one app", "/v1/environments/production/apps/app-7"),
         ("50 deployments", "/v1/deployments?limit=50"),
     ] {
@@ -88,7 +98,66 @@ async fn run() {
             p99.as_secs_f64() * 1_000.0
         );
     }
+    let resident = resident_mb();
+    traffic(&server).await;
+    println!("with an hour of traffic of all of them: {:.1} MB more", resident_mb() - resident);
+    let (count, p99) = read_for(&server, STATUS).await;
+    println!(
+        "status of 300 apps with traffic: {:.0} reads a second, p99 {:.1} ms",
+        count as f64 / READS.as_secs_f64(),
+        p99.as_secs_f64() * 1_000.0
+    );
     pages(&server).await;
+}
+
+/// An hour in which every app had requests in each slice of time.
+async fn traffic(server: &Server) {
+    let alive = server.store.read::<_, StoreError, _>(|tx| tx.alive_instances()).await;
+    let mut one_of_each = BTreeMap::new();
+    for instance in alive.expect("the store answers") {
+        one_of_each.insert(instance.app.clone(), instance);
+    }
+    let boot = BootId(uuid::Uuid::now_v7());
+    let now = Timestamp::now();
+    let mut counters = Counters::default();
+    for slice in 0..=SLICES {
+        let at = now - jiff::SignedDuration::from_secs((SLICES - slice) * 10);
+        counters.served += SLICE_REQUESTS;
+        for n in 0..SLICE_REQUESTS {
+            // 1 to 100 ms, most of them short.
+            let spread = (n * 7_919 + slice as u64 * 104_729) % 1_000;
+            counters.latency_us.record(1_000 + spread * spread / 10);
+        }
+        let target = |instance: &ark_model::instance::InstanceRecord| TargetReport {
+            route: ark_model::route::RouteKey {
+                env: instance.env.clone(),
+                app: instance.app.clone(),
+                expose: "http".into(),
+            },
+            instance: instance.id,
+            release: instance.release,
+            readiness: Some(Readiness {
+                ready: true,
+                since: now,
+                ever: true,
+                failures: 0,
+                last_failure: None,
+            }),
+            in_flight: 0,
+            streams: 0,
+            counters: counters.clone(),
+        };
+        let report = Report {
+            boot,
+            seq: slice as u64 + 1,
+            applied: None,
+            targets: one_of_each.values().map(target).collect(),
+            routes: Vec::new(),
+            refusals: Default::default(),
+            lost: Vec::new(),
+        };
+        server.observations.report(&report, at);
+    }
 }
 
 /// The console over the same 300 apps: how long each page takes, one reader at a time, how large it
@@ -149,6 +218,20 @@ async fn pages(server: &Server) {
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     println!("{} live pages (with their client): {:.1} MB", open.len(), resident_mb() - before);
+    // Something happens: all of them are fetched anew at once.
+    let begun = Instant::now();
+    let all = (0..LIVE_PAGES).map(|_| async {
+        let request = client.get(at("/")).header("cookie", &cookie);
+        request.send().await.expect("an answer").bytes().await.expect("a body").len()
+    });
+    let bytes: usize = futures::future::join_all(all).await.into_iter().sum();
+    println!(
+        "all of them fetched anew at once: {:.2} s, {:.1} MB of pages, {:.1} MB more resident (their \
+         client's buffers included)",
+        begun.elapsed().as_secs_f64(),
+        bytes as f64 / 1e6,
+        resident_mb() - before
+    );
 }
 
 /// A workflow with 100,000 executions, one of which failed.
@@ -190,6 +273,7 @@ async fn executions(server: &Server) {
 
 struct Server {
     store: Store,
+    observations: Arc<Observations>,
     address: SocketAddr,
     token: String,
     client: reqwest::Client,
@@ -243,7 +327,8 @@ impl Server {
             data_dir: dir.path().to_owned(),
             api: address,
             version: "bench".into(),
-            started_at: now,
+            // Up for an hour, as far as its charts go.
+            started_at: now - jiff::SignedDuration::from_hours(1),
             allowed_hosts: AllowedHosts::default(),
         };
         let workflows = Workflows::new(WorkflowWorld {
@@ -252,7 +337,7 @@ impl Server {
             entropy: Arc::new(SystemEntropy),
             fence: world.fence,
         });
-        let kept = store.clone();
+        let (kept, seen) = (store.clone(), observations.clone());
         let state =
             ServerState::new(store, blobs, keyring, engine, observations, workflows, settings);
         tokio::spawn(api::serve(listener, Arc::new(state)));
@@ -260,7 +345,14 @@ impl Server {
         tokio::spawn(tasks::deployments::run(world.clone()));
         tokio::spawn(tasks::housekeeping::run(world));
         let client = reqwest::Client::new();
-        Self { store: kept, address, token: raw.expose().to_owned(), client, _dir: dir }
+        Self {
+            store: kept,
+            observations: seen,
+            address,
+            token: raw.expose().to_owned(),
+            client,
+            _dir: dir,
+        }
     }
 
     /// An operation of Step Functions' API.
@@ -336,6 +428,8 @@ fn report(
         lost: Vec::new(),
     }
 }
+
+const STATUS: &str = "/v1/environments/production/apps?limit=500";
 
 async fn deploy_all(server: &Server, version: u32) -> Duration {
     let begun = Instant::now();

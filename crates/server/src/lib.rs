@@ -14,6 +14,7 @@ mod measures;
 pub mod observations;
 mod pushes;
 pub mod receipts;
+pub mod recent_traffic;
 pub mod roles;
 pub mod route_table;
 pub mod shares;

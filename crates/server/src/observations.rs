@@ -2,13 +2,12 @@
 //! `gateway_link`, read by the tasks and the API. All of it is observation and is lost with the
 //! process; what must not be lost (the counters of receipts) is written to the store by the link.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ark_gateway::metrics::Totals;
 use ark_model::gateway::{Counters, Readiness, Report, TargetReport};
-use ark_model::histogram::Histogram;
 use ark_model::route::{RouteKey, RouteTable, TargetState};
 use ark_model::{AppName, BootId, EnvName, Generation, InstanceId, ReleaseNumber};
 use ark_planner::judge::Slice;
@@ -17,16 +16,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::measures::Measures;
+use crate::recent_traffic::{AppTraffic, Flow, Flows, Recent};
 use crate::tables_under_way::{Splits, TablesUnderWay, splits};
-
-/// Seconds of one bucket of recent traffic.
-const BUCKET_SECONDS: i64 = 10;
-/// Buckets kept per app: one hour.
-const BUCKETS_MAX: usize = 360;
-/// Buckets over which the rate is taken.
-const RATE_BUCKETS: usize = 2;
-/// Buckets over which the 99th percentile is taken: five minutes.
-const QUANTILE_BUCKETS: usize = 30;
 
 /// Whether and which gateway is connected.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,19 +36,6 @@ pub struct GatewayStatus {
     pub acknowledged: Option<Generation>,
     /// Why the last table was refused, when it was.
     pub refused: Option<String>,
-}
-
-/// Recent traffic of an app in an environment.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct AppTraffic {
-    /// Requests a second over the last 20 s.
-    pub requests_per_s: f64,
-    /// Requests served within the last hour.
-    pub served_1h: u64,
-    /// Requests failed or cut within the last hour.
-    pub failed_1h: u64,
-    /// 99th percentile of the last five minutes, in milliseconds, rounded up.
-    pub p99_ms: Option<u64>,
 }
 
 /// An app in an environment.
@@ -82,7 +60,9 @@ struct Inner {
     measures: HashMap<AppKey, Measures>,
     /// By instance and `expose` entry.
     targets: HashMap<InstanceId, BTreeMap<String, TargetSeen>>,
-    traffic: BTreeMap<AppKey, VecDeque<Bucket>>,
+    traffic: BTreeMap<AppKey, Recent>,
+    /// All apps of an environment together; by no release, theirs have nothing to do with each other.
+    together: BTreeMap<EnvName, Recent>,
     last: HashMap<(BootId, RouteKey, Option<InstanceId>), Counters>,
     dirty: HashSet<AppKey>,
     /// Apps whose instances are started by requests, and when the last request was seen.
@@ -106,33 +86,6 @@ struct TargetSeen {
     readiness: Option<Readiness>,
     inside: u32,
 }
-
-#[derive(Debug, Default)]
-struct Bucket {
-    at: i64,
-    /// By release; of none are requests that reached no instance.
-    sides: Vec<(Option<ReleaseNumber>, Flow)>,
-}
-
-/// Requests that ended.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Flow {
-    pub(crate) served: u64,
-    pub(crate) failed: u64,
-    pub(crate) latency_us: Histogram,
-}
-
-impl Flow {
-    /// Adds another.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.served += other.served;
-        self.failed += other.failed;
-        self.latency_us.merge(&other.latency_us);
-    }
-}
-
-/// What ended, by release.
-pub(crate) type Flows = BTreeMap<Option<ReleaseNumber>, Flow>;
 
 impl Default for Observations {
     fn default() -> Self {
@@ -163,6 +116,11 @@ impl Observations {
     /// The gateway as known.
     pub fn gateway(&self) -> GatewayStatus {
         self.inner().gateway.clone()
+    }
+
+    /// Whether the link to a gateway stands.
+    pub fn is_connected(&self) -> bool {
+        self.inner().gateway.connected
     }
 
     /// The link stands; nothing is known of the gateway's targets yet.
@@ -333,6 +291,14 @@ impl Observations {
             .min_by_key(|r| (r.ready, std::cmp::Reverse(r.since)))
     }
 
+    /// Whether an instance passes its checks on all of its ports, as far as they were told of.
+    pub(crate) fn is_ready(&self, id: InstanceId) -> bool {
+        let inner = self.inner();
+        let Some(ports) = inner.targets.get(&id) else { return false };
+        let mut checked = ports.values().filter_map(|seen| seen.readiness.as_ref()).peekable();
+        checked.peek().is_some() && checked.all(|readiness| readiness.ready)
+    }
+
     /// When a request of the app was last seen waiting, inside or done; `None` when none was since this
     /// was first asked. From then on the app is looked at when a request waits.
     pub fn last_used(&self, key: &AppKey) -> Option<Timestamp> {
@@ -343,6 +309,7 @@ impl Observations {
     pub fn forget_environments(&self, gone: &[EnvName]) {
         let mut inner = self.inner();
         inner.traffic.retain(|(env, _), _| !gone.contains(env));
+        inner.together.retain(|env, _| !gone.contains(env));
         inner.measures.retain(|(env, _), _| !gone.contains(env));
         inner.used.retain(|(env, _), _| !gone.contains(env));
     }
@@ -402,45 +369,18 @@ impl Observations {
     /// Recent traffic of an app.
     pub fn traffic(&self, env: &EnvName, app: &AppName, now: Timestamp) -> AppTraffic {
         let inner = self.inner();
-        let Some(buckets) = inner.traffic.get(&(env.clone(), app.clone())) else {
-            return AppTraffic::default();
-        };
-        let current = now.as_second() / BUCKET_SECONDS;
-        let age = |b: &Bucket| usize::try_from(current - b.at).unwrap_or(0);
-        let recent = |max: usize| buckets.iter().filter(move |b| age(b) < max);
-        let sum = |of: fn(&Flow) -> u64| {
-            recent(BUCKETS_MAX).flat_map(|b| &b.sides).map(|(_, flow)| of(flow)).sum()
-        };
-        let (served_1h, failed_1h) = (sum(|flow| flow.served), sum(|flow| flow.failed));
-        // The current bucket is still filling; the rate is taken over those before it.
-        let full = buckets.iter().filter(|b| (1..=RATE_BUCKETS).contains(&age(b)));
-        let requests: u64 =
-            full.flat_map(|b| &b.sides).map(|(_, flow)| flow.served + flow.failed).sum();
-        AppTraffic {
-            requests_per_s: requests as f64 / (RATE_BUCKETS as f64 * BUCKET_SECONDS as f64),
-            served_1h,
-            failed_1h,
-            p99_ms: p99(recent(QUANTILE_BUCKETS)),
-        }
+        let recent = inner.traffic.get(&(env.clone(), app.clone()));
+        recent.map(|recent| recent.sum(now)).unwrap_or_default()
     }
 
-    /// Recent traffic of the apps that `wanted` names, in slices of `slice_s` seconds, oldest first.
-    pub(crate) fn flows(
-        &self,
-        wanted: impl Fn(&AppKey) -> bool,
-        slice_s: i64,
-    ) -> BTreeMap<i64, Flows> {
-        let inner = self.inner();
-        let mut slices: BTreeMap<i64, Flows> = BTreeMap::new();
-        for (_, buckets) in inner.traffic.iter().filter(|(key, _)| wanted(key)) {
-            for bucket in buckets {
-                let slice = slices.entry(bucket.at * BUCKET_SECONDS / slice_s).or_default();
-                for (release, flow) in &bucket.sides {
-                    slice.entry(*release).or_default().add(flow);
-                }
-            }
-        }
-        slices
+    /// Recent traffic of an app by release, in slices of `slice_s` seconds.
+    pub(crate) fn flows(&self, key: &AppKey, slice_s: i64) -> BTreeMap<i64, Flows> {
+        self.inner().traffic.get(key).map(|recent| recent.flows(slice_s)).unwrap_or_default()
+    }
+
+    /// Recent traffic of all apps of an environment together, in slices of `slice_s` seconds.
+    pub(crate) fn flows_together(&self, env: &EnvName, slice_s: i64) -> BTreeMap<i64, Flows> {
+        self.inner().together.get(env).map(|recent| recent.flows(slice_s)).unwrap_or_default()
     }
 }
 
@@ -544,28 +484,9 @@ impl Inner {
             return;
         }
         self.use_(&key, now);
-        let at = now.as_second() / BUCKET_SECONDS;
-        let buckets = self.traffic.entry(key).or_default();
-        if buckets.back().is_none_or(|b| b.at != at) {
-            buckets.push_back(Bucket { at, ..Bucket::default() });
-            if buckets.len() > BUCKETS_MAX {
-                buckets.pop_front();
-            }
-        }
         let latency_us = counters.latency_us.since(&last.latency_us);
         let flow = Flow { served, failed, latency_us };
-        if let Some(bucket) = buckets.back_mut() {
-            match bucket.sides.iter_mut().find(|(known, _)| *known == release) {
-                Some((_, side)) => side.add(&flow),
-                None => bucket.sides.push((release, flow)),
-            }
-        }
+        self.together.entry(key.0.clone()).or_default().add(None, &flow, now);
+        self.traffic.entry(key).or_default().add(release, &flow, now);
     }
-}
-
-fn p99<'a>(buckets: impl Iterator<Item = &'a Bucket>) -> Option<u64> {
-    let mut sum = Histogram::default();
-    let flows = buckets.flat_map(|bucket| &bucket.sides);
-    flows.for_each(|(_, flow)| sum.merge(&flow.latency_us));
-    Some((sum.quantile(0.99)? / 1_000.0).ceil() as u64)
 }

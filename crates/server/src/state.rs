@@ -13,6 +13,7 @@ use ark_store::{Blobs, Keyring, Store};
 use jiff::Timestamp;
 use tokio::sync::{RwLock, Semaphore, watch};
 
+use crate::api::KeptApps;
 use crate::auth::AllowedHosts;
 use crate::observations::Observations;
 use crate::workflows::Workflows;
@@ -67,6 +68,8 @@ pub struct ServerState {
     pub settings: Settings,
     /// The wish to end.
     pub shutdown: Shutdown,
+    /// What was read of apps, for lists of them.
+    pub(crate) kept_apps: KeptApps,
     /// Places for requests.
     pub(crate) requests: Arc<Semaphore>,
     /// Places for streams.
@@ -103,6 +106,7 @@ impl ServerState {
             workflows,
             settings,
             shutdown: Shutdown::default(),
+            kept_apps: KeptApps::default(),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             polls: Arc::new(Semaphore::new(POLLS_MAX)),

@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0006_runs.sql"),
     include_str!("../migrations/0007_runs_ended.sql"),
     include_str!("../migrations/0008_pushes.sql"),
+    include_str!("../migrations/0009_app_changes.sql"),
 ];
 
 /// `ArkD`: says that the file is Ark's, to `file(1)` and to ourselves.

@@ -75,6 +75,7 @@ backends! {
         intents::environments_are_created_listed_changed_and_deleted
         intents::deleting_an_environment_deletes_everything_in_it
         intents::app_states_are_kept_by_environment
+        intents::each_change_of_an_app_has_a_number_of_its_own
         intents::nothing_is_recorded_without_its_environment
         intents::configuration_versions_build_on_one_another
         intents::tokens_are_found_by_digest_until_revoked
@@ -86,6 +87,7 @@ backends! {
         deployments::deployments_are_listed_newest_first_in_pages
         deployments::finished_deployments_are_pruned_beyond_the_newest
         deployments::instances_are_alive_until_stopped
+        deployments::those_that_stopped_lately_are_found_among_the_newest
         deployments::ports_are_not_given_twice_nor_within_the_hold
         deployments::a_route_keeps_its_discovery_port
         ledgers::events_are_followed_from_a_resume_point

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use ark_engine::{Engine, EngineKind};
+use ark_engine::{Capabilities, Engine, EngineKind};
 use ark_model::api::{
     Address, AppDetail, AppRow, DeploymentProgress, DeploymentSummary, DeploymentView, InstanceRow,
     PortView, RolloutView, SideProgress, SideTraffic, StepState, StepView, TrafficView, WatchView,
@@ -16,7 +16,7 @@ use ark_model::hook::HookRun;
 use ark_model::instance::{InstanceRecord, InstanceState, StopCause};
 use ark_model::release::Release;
 use ark_model::route::RouteKey;
-use ark_model::{AppName, Deployment, DeploymentState, EnvName, ReleaseNumber};
+use ark_model::{AppName, Deployment, DeploymentState, EnvName, InstanceId, ReleaseNumber};
 use ark_planner::time::{after, since_ms};
 use ark_store::{DeploymentFilter, ReadTx};
 use jiff::Timestamp;
@@ -34,57 +34,85 @@ const RECENT_DEPLOYMENTS: usize = 20;
 const RECENT_INSTANCES: usize = 50;
 const HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
 
-/// What is recorded of one app.
+/// What is recorded of one app, as far as its row tells it: small, because many are kept.
 #[derive(Debug)]
 pub(super) struct AppRecords {
-    pub(super) state: AppState,
-    release: Option<Release>,
-    recent: Vec<Deployment>,
-    running: Option<Deployment>,
-    waiting: Option<Deployment>,
-    instances: Vec<InstanceRecord>,
-    lost_1h: u32,
-    config_version: u64,
-    discovery: Vec<(String, u16)>,
+    state: AppState,
+    /// Of the live release; before there is one, of the one that is on its way.
+    shown: Option<Shown>,
+    live_since: Option<Timestamp>,
+    last: Option<DeploymentSummary>,
+    running: Option<DeploymentSummary>,
+    waiting: Option<DeploymentSummary>,
+    alive: Vec<Alive>,
+    /// When instances ended by themselves lately.
+    lost: Vec<Timestamp>,
+}
+
+/// What a release is to be.
+#[derive(Debug)]
+struct Shown {
+    definition: Definition,
+    artifact: Artifact,
+}
+
+/// An instance that may still run.
+#[derive(Debug, Clone, Copy)]
+struct Alive {
+    id: InstanceId,
+    state: InstanceState,
+    has_ports: bool,
+}
+
+impl Alive {
+    fn of(record: &InstanceRecord) -> Self {
+        Self { id: record.id, state: record.state, has_ports: !record.ports.is_empty() }
+    }
+
+    /// Whether it takes traffic now; without ports, whether it does its work. While no gateway is
+    /// connected its last word is gone, and what is recorded is the best there is.
+    fn is_ready(&self, observations: &Observations, connected: bool) -> bool {
+        self.state == InstanceState::Active
+            && (!self.has_ports || !connected || observations.is_ready(self.id))
+    }
 }
 
 pub(super) fn load(tx: &ReadTx, state: AppState, now: Timestamp) -> Result<AppRecords, ApiError> {
     let (env, app) = (state.env.clone(), state.app.clone());
     let filter = DeploymentFilter { env: Some(env.clone()), app: Some(app.clone()) };
     let recent = tx.deployments(&filter, None, RECENT_DEPLOYMENTS)?;
-    let deployment = |id| match id {
-        Some(id) => tx.deployment(id),
-        None => Ok(None),
+    let deployment = |id| match (id, recent.iter().find(|d| Some(d.id) == id)) {
+        (_, Some(found)) => Ok(Some(found.clone())),
+        (Some(id), None) => tx.deployment(id),
+        (None, None) => Ok(None),
     };
     let running = deployment(state.running)?;
     let waiting = deployment(state.waiting)?;
     let shown = state.live.or_else(|| running.as_ref().or(waiting.as_ref()).map(|d| d.release));
-    let release = match shown {
+    let shown = match shown {
         Some(number) => tx.release(&env, &app, number)?,
         None => None,
     };
-    let mut discovery = Vec::new();
-    for expose in release.iter().flat_map(|r| &r.content.definition.expose) {
-        let route = RouteKey { env: env.clone(), app: app.clone(), expose: expose.name.clone() };
-        discovery.extend(tx.discovery_port(&route)?.map(|port| (expose.name.clone(), port)));
-    }
-    let ended = tx.instances_of(&env, &app, RECENT_INSTANCES)?;
-    let lost_1h = ended.iter().filter(|i| lost_since(i, now)).count();
+    let lately = now.checked_sub(HOUR).unwrap_or(Timestamp::MIN);
+    let stopped = tx.lately_stopped_of(&env, &app, RECENT_INSTANCES, lately)?;
+    let made_live = |d: &&Deployment| Some(d.release) == state.live && d.live_at.is_some();
     Ok(AppRecords {
-        instances: tx.alive_instances_of(&env, &app)?,
-        config_version: tx.config(&env, &app)?.version,
-        lost_1h: u32::try_from(lost_1h).unwrap_or(u32::MAX),
+        shown: shown.map(|release| Shown {
+            definition: release.content.definition,
+            artifact: release.content.artifact,
+        }),
+        live_since: recent.iter().find(made_live).and_then(|d| d.live_at),
+        last: recent.iter().find(|d| d.state.is_terminal()).map(summary),
+        running: running.as_ref().map(summary),
+        waiting: waiting.as_ref().map(summary),
+        alive: tx.alive_instances_of(&env, &app)?.iter().map(Alive::of).collect(),
+        lost: stopped.iter().filter_map(ended_by_itself).collect(),
         state,
-        release,
-        recent,
-        running,
-        waiting,
-        discovery,
     })
 }
 
-/// Whether an instance ended by itself within the last hour.
-fn lost_since(instance: &InstanceRecord, now: Timestamp) -> bool {
+/// When an instance ended, if it did so by itself.
+fn ended_by_itself(instance: &InstanceRecord) -> Option<Timestamp> {
     let by_itself = match &instance.cause {
         Some(StopCause::Exited { exit }) => !exit.requested,
         Some(
@@ -95,19 +123,41 @@ fn lost_since(instance: &InstanceRecord, now: Timestamp) -> bool {
         )
         | None => false,
     };
-    by_itself && instance.stopped_at.is_some_and(|at| after(at, HOUR) > now)
+    instance.stopped_at.filter(|_| by_itself)
+}
+
+/// What rows are told from beside the records, asked once for all of them.
+pub(super) struct Present<'a> {
+    observations: &'a Observations,
+    engine: &'a dyn Engine,
+    capabilities: Capabilities,
+    connected: bool,
+    now: Timestamp,
+}
+
+impl<'a> Present<'a> {
+    pub(super) fn of(server: &'a ServerState, now: Timestamp) -> Self {
+        Self {
+            observations: &server.observations,
+            engine: server.engine.as_ref(),
+            capabilities: server.engine.capabilities(),
+            connected: server.observations.is_connected(),
+            now,
+        }
+    }
 }
 
 impl AppRecords {
     fn definition(&self) -> Option<&Definition> {
-        self.release.as_ref().map(|release| &release.content.definition)
+        self.shown.as_ref().map(|shown| &shown.definition)
     }
 
     /// The row of `ark status`.
-    pub(super) fn row(&self, server: &ServerState, now: Timestamp) -> AppRow {
-        let state = &self.state;
-        let observations = &server.observations;
-        let ready = self.instances.iter().filter(|i| is_ready(observations, i)).count();
+    pub(super) fn row(&self, present: &Present<'_>) -> AppRow {
+        let (state, now) = (&self.state, present.now);
+        let observations = present.observations;
+        let ready =
+            self.alive.iter().filter(|i| i.is_ready(observations, present.connected)).count();
         let has_ports = self.definition().is_some_and(|d| !d.expose.is_empty());
         let traffic = has_ports.then(|| {
             let seen = observations.traffic(&state.env, &state.app, now);
@@ -118,29 +168,30 @@ impl AppRecords {
                 p99_ms: seen.p99_ms,
             }
         });
-        let last = self.recent.iter().find(|d| d.state.is_terminal());
-        let made_live = |d: &&Deployment| Some(d.release) == state.live && d.live_at.is_some();
+        let lost = self.lost.iter().filter(|at| after(**at, HOUR) > now).count();
+        let not_enforced = self.shown.as_ref().map(|shown| {
+            unenforced(
+                &shown.definition,
+                present.engine.kind_for(&shown.artifact),
+                &present.capabilities,
+            )
+        });
         AppRow {
             env: state.env.clone(),
             app: state.app.clone(),
             kind: self.definition().map(|d| d.run.kind),
             live: state.live,
-            live_since: self.recent.iter().find(made_live).and_then(|d| d.live_at),
+            live_since: self.live_since,
             wanted: self.wanted(),
             ready: u32::try_from(ready).unwrap_or(u32::MAX),
-            alive: u32::try_from(self.instances.len()).unwrap_or(u32::MAX),
+            alive: u32::try_from(self.alive.len()).unwrap_or(u32::MAX),
             stopped: state.stopped,
-            lost_1h: self.lost_1h,
+            lost_1h: u32::try_from(lost).unwrap_or(u32::MAX),
             traffic,
-            last_deployment: last.map(summary),
-            running_deployment: self.running.as_ref().map(summary),
-            waiting_deployment: self.waiting.as_ref().map(summary),
-            not_enforced: self
-                .release
-                .as_ref()
-                .map(|release| &release.content)
-                .map(|c| unenforced(&c.definition, &c.artifact, server.engine.as_ref()))
-                .unwrap_or_default(),
+            last_deployment: self.last.clone(),
+            running_deployment: self.running.clone(),
+            waiting_deployment: self.waiting.clone(),
+            not_enforced: not_enforced.unwrap_or_default(),
         }
     }
 
@@ -148,26 +199,52 @@ impl AppRecords {
         if self.state.stopped {
             return 0;
         }
-        let count = self.definition().map_or(0, Definition::count);
-        self.release.as_ref().map_or(0, |_| self.state.scale.unwrap_or(count))
+        self.definition().map_or(0, |d| self.state.scale.unwrap_or(d.count()))
     }
+}
 
+/// What is recorded of one app, with what is told of it alone.
+#[derive(Debug)]
+pub(super) struct AppDetailRecords {
+    records: AppRecords,
+    config_version: u64,
+    discovery: Vec<(String, u16)>,
+}
+
+pub(super) fn load_detail(
+    tx: &ReadTx,
+    state: AppState,
+    now: Timestamp,
+) -> Result<AppDetailRecords, ApiError> {
+    let (env, app) = (state.env.clone(), state.app.clone());
+    let records = load(tx, state, now)?;
+    let mut discovery = Vec::new();
+    for expose in records.definition().iter().flat_map(|d| &d.expose) {
+        let route = RouteKey { env: env.clone(), app: app.clone(), expose: expose.name.clone() };
+        discovery.extend(tx.discovery_port(&route)?.map(|port| (expose.name.clone(), port)));
+    }
+    Ok(AppDetailRecords { config_version: tx.config(&env, &app)?.version, records, discovery })
+}
+
+impl AppDetailRecords {
     /// Everything known of the app.
-    pub(super) fn detail(&self, server: &ServerState, now: Timestamp) -> AppDetail {
+    pub(super) fn detail(&self, present: &Present<'_>) -> AppDetail {
+        let AppRecords { state, .. } = &self.records;
+        let definition = self.records.definition();
         AppDetail {
-            row: self.row(server, now),
-            addresses: self.addresses(&server.observations),
-            scale: self.state.scale,
-            previous: self.state.previous,
-            dependencies: self.definition().map(|d| d.dependencies.clone()).unwrap_or_default(),
-            failures: self.state.failures,
-            start_after: self.state.start_after,
+            row: self.records.row(present),
+            addresses: self.addresses(present.observations),
+            scale: state.scale,
+            previous: state.previous,
+            dependencies: definition.map(|d| d.dependencies.clone()).unwrap_or_default(),
+            failures: state.failures,
+            start_after: state.start_after,
             config_version: self.config_version,
         }
     }
 
     fn addresses(&self, observations: &Observations) -> Vec<Address> {
-        let Some(definition) = self.definition() else {
+        let Some(definition) = self.records.definition() else {
             return Vec::new();
         };
         let http = observations.gateway().http.first().copied();
@@ -175,7 +252,7 @@ impl AppRecords {
             let url = match expose.protocol {
                 Protocol::Http | Protocol::H2c | Protocol::Grpc => {
                     let port = http?.port();
-                    let (env, app) = (&self.state.env, &self.state.app);
+                    let (env, app) = (&self.records.state.env, &self.records.state.app);
                     let host = default_host(env, app, index, &expose.name);
                     let path = expose.path.trim_end_matches('/');
                     format!("http://{host}:{port}{path}")
@@ -191,21 +268,9 @@ impl AppRecords {
     }
 }
 
-/// Whether an instance takes traffic now; without ports, whether it does its work. While no gateway
-/// is connected its last word is gone, and what is recorded is the best there is.
-fn is_ready(observations: &Observations, instance: &InstanceRecord) -> bool {
-    if instance.state != InstanceState::Active {
-        return false;
-    }
-    if instance.ports.is_empty() || !observations.gateway().connected {
-        return true;
-    }
-    observations.readiness(instance.id).is_some_and(|readiness| readiness.ready)
-}
-
 /// The row of `ark ps`.
 pub(super) fn instance_row(observations: &Observations, record: InstanceRecord) -> InstanceRow {
-    let ready = is_ready(observations, &record);
+    let ready = Alive::of(&record).is_ready(observations, observations.is_connected());
     let not_ready_because = match (ready, record.state.is_alive()) {
         (false, true) => observations.readiness(record.id).and_then(|r| r.last_failure),
         (true, _) | (_, false) => None,
@@ -262,12 +327,10 @@ fn cause_words(cause: &StopCause) -> String {
 /// What the definition asks for and this engine, on this machine, does not hold.
 pub(super) fn unenforced(
     definition: &Definition,
-    artifact: &Artifact,
-    engine: &dyn Engine,
+    kind: EngineKind,
+    capabilities: &Capabilities,
 ) -> Vec<NotEnforced> {
-    let kind = engine.kind_for(artifact);
     let mut all = not_enforced(definition, definition_engine(kind));
-    let capabilities = engine.capabilities();
     let resources = &definition.resources;
     let limits = [
         (resources.max_mem.is_some(), "resources.max_mem", &capabilities.memory_limit),

@@ -10,7 +10,7 @@ use ark_store::WriteTx;
 use axum::extract::State;
 use jiff::Timestamp;
 
-use super::app_rows::{load, place};
+use super::app_rows::{Present, load_detail, place};
 use super::error::ApiError;
 use super::extract::{Json, Path, Query, cursor, page, page_limit};
 use super::find;
@@ -87,17 +87,16 @@ async fn list(
     let limit = page_limit(query.limit)?;
     let after: Option<AppName> = cursor(query.cursor.as_deref())?;
     let now = Timestamp::now();
+    let server = state.clone();
     let records = state
         .store
         .read::<_, ApiError, _>(move |tx| {
             find::environment(tx, &env)?;
-            let states = tx.app_states_of(&env)?;
-            let beyond = |state: &AppState| after.as_ref().is_none_or(|after| state.app > *after);
-            let wanted = states.into_iter().filter(beyond).take(limit + 1);
-            wanted.map(|state| load(tx, state, now)).collect::<Result<Vec<_>, _>>()
+            server.kept_apps.list(tx, &env, after.as_ref(), limit + 1, now)
         })
         .await?;
-    let rows = records.iter().map(|records| records.row(&state, now)).collect();
+    let present = Present::of(&state, now);
+    let rows = records.iter().map(|records| records.row(&present)).collect();
     Ok(Json(page(rows, limit, |row: &AppRow| row.app.to_string(), |row| row)))
 }
 
@@ -108,9 +107,9 @@ async fn show(
     let now = Timestamp::now();
     let records = state
         .store
-        .read::<_, ApiError, _>(move |tx| load(tx, find::app(tx, &env, &app)?, now))
+        .read::<_, ApiError, _>(move |tx| load_detail(tx, find::app(tx, &env, &app)?, now))
         .await?;
-    Ok(Json(records.detail(&state, now)))
+    Ok(Json(records.detail(&Present::of(&state, now))))
 }
 
 /// Changes what is wanted of an app, records an event, and answers with the app.
@@ -138,10 +137,10 @@ where
                 tx.put_app_state(&wanted)?;
                 tx.append_event(act.event(EventKind::AppChanged, &env, Some(&app), text))?;
             }
-            load(tx, wanted, now)
+            load_detail(tx, wanted, now)
         })
         .await?;
-    Ok(Json(records.detail(&state, now)))
+    Ok(Json(records.detail(&Present::of(&state, now))))
 }
 
 async fn scale(

@@ -208,7 +208,7 @@ async fn delete_window(
 }
 
 fn view(tx: &ReadTx, environment: Environment) -> Result<EnvironmentView, ApiError> {
-    let apps = tx.app_states_of(&environment.name)?;
+    let apps = tx.app_names_of(&environment.name)?;
     let instances = tx.alive_count(&environment.name)?;
     Ok(EnvironmentView {
         name: environment.name,
@@ -216,7 +216,7 @@ fn view(tx: &ReadTx, environment: Environment) -> Result<EnvironmentView, ApiErr
         state: environment.state,
         owner: environment.owner,
         created_at: environment.created_at,
-        apps: apps.into_iter().map(|app| app.app.to_string()).collect(),
+        apps,
         instances: u32::try_from(instances).unwrap_or(u32::MAX),
         frozen: freeze::frozen(&environment.freeze, Timestamp::now()),
         freeze: environment.freeze,

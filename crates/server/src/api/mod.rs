@@ -34,6 +34,7 @@ mod images;
 mod instances;
 mod intents;
 mod judge;
+mod kept_apps;
 mod logs;
 pub mod openapi;
 mod operation;
@@ -68,6 +69,7 @@ pub use error::{ApiError, PROBLEM_JSON};
 pub use operation::{Access, Content, Deadline, Operation, SchemaOf, Shared};
 pub use serve::serve;
 
+pub(crate) use kept_apps::KeptApps;
 pub(crate) use registries::tell as tell_registries;
 
 /// A run that something else than a request asks for, under the rules of `startRun`.

@@ -89,7 +89,11 @@ pub(super) fn plan(
         config: compared.map(|before| diff::config(before, &content)).unwrap_or_default(),
         definition: compared.map(|before| diff::definition(before, &content)).unwrap_or_default(),
         steps: Vec::new(),
-        not_enforced: unenforced(&wanted.definition, &wanted.artifact, engine),
+        not_enforced: unenforced(
+            &wanted.definition,
+            engine.kind_for(&wanted.artifact),
+            &engine.capabilities(),
+        ),
         missing,
         refusals,
         remedy,

@@ -10,7 +10,7 @@ use super::error::ApiError;
 use super::extract::{Json, Path, Query};
 use super::find;
 use super::operation::{Operation, Shared};
-use crate::observations::{AppKey, Flow, Flows};
+use crate::recent_traffic::{Flow, Flows};
 
 /// What is kept, in seconds.
 const KEPT_S: i64 = 3_600;
@@ -55,14 +55,7 @@ async fn of_environment(
     let frame = Frame::of(&query, state.settings.started_at, Timestamp::now())?;
     let wanted = env.clone();
     state.store.read::<_, ApiError, _>(move |tx| find::environment(tx, &wanted)).await?;
-    // Releases of different apps have nothing to do with each other.
-    let of_env = |key: &AppKey| key.0 == env;
-    let mut flows = state.observations.flows(of_env, i64::from(frame.slice_s));
-    for slice in flows.values_mut() {
-        let mut sum = Flow::default();
-        slice.values().for_each(|flow| sum.add(flow));
-        *slice = [(None, sum)].into();
-    }
+    let flows = state.observations.flows_together(&env, i64::from(frame.slice_s));
     Ok(Json(frame.history(&flows)))
 }
 
@@ -74,7 +67,7 @@ async fn of_app(
     let frame = Frame::of(&query, state.settings.started_at, Timestamp::now())?;
     let key = (env.clone(), app.clone());
     state.store.read::<_, ApiError, _>(move |tx| find::app(tx, &env, &app)).await?;
-    let flows = state.observations.flows(|known| *known == key, i64::from(frame.slice_s));
+    let flows = state.observations.flows(&key, i64::from(frame.slice_s));
     Ok(Json(frame.history(&flows)))
 }
 

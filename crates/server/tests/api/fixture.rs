@@ -81,6 +81,18 @@ impl Server {
     }
 
     pub(crate) async fn with_engine(kind: EngineKind) -> Self {
+        Self::with(kind, |_, now| Store::in_memory(now)).await
+    }
+
+    /// With a store whose readers work beside its writer.
+    pub(crate) async fn on_disk() -> Self {
+        Self::with(EngineKind::Fake, |dir, now| Store::open(dir.path(), now)).await
+    }
+
+    async fn with(
+        kind: EngineKind,
+        store: impl FnOnce(&TempDir, Timestamp) -> Result<Store, StoreError>,
+    ) -> Self {
         static TLS: Once = Once::new();
         TLS.call_once(|| {
             // Only the client's constructor wants it; every request of these tests is plain HTTP.
@@ -88,7 +100,7 @@ impl Server {
         });
         let now = Timestamp::now();
         let data_dir = TempDir::new().expect("a temporary directory");
-        let store = Store::in_memory(now).expect("a store");
+        let store = store(&data_dir, now).expect("a store");
         let blobs = Blobs::open(data_dir.path()).expect("blobs");
         let keyring = Keyring::ephemeral().expect("a key");
         let engine = Arc::new(TestEngine::new(kind));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ark_model::DeploymentState;
+use ark_model::{DeploymentState, InstanceState};
 use serde_json::{Value, json};
 
 use crate::fixture::{LAUNCH, Server};
@@ -107,4 +107,105 @@ async fn configuration_has_versions_and_a_guard_against_lost_changes() {
         server.patch(path, &bad).await.problem("invalid-value");
     }
     assert_eq!(server.get(path).await.expect(200)["version"], 2);
+}
+
+/// The rows of a list, and each app's row asked alone, which is always read anew.
+async fn rows(server: &Server) -> (Vec<Value>, Vec<Value>) {
+    let path = "/v1/environments/dev/apps";
+    let listed = server.get(path).await.expect(200)["items"].as_array().expect("rows").clone();
+    let mut alone = Vec::new();
+    for row in &listed {
+        let app = row["app"].as_str().expect("a name");
+        let mut detail = server.get(&format!("{path}/{app}")).await.expect(200);
+        let keys = row.as_object().expect("a row");
+        detail.as_object_mut().expect("an app").retain(|key, _| keys.contains_key(key));
+        alone.push(detail);
+    }
+    (listed, alone)
+}
+
+/// A list keeps what it read: whatever is recorded, the next list tells of it.
+#[tokio::test]
+async fn a_list_of_apps_tells_of_every_change() {
+    let server = Server::start().await;
+    let app = "/v1/environments/dev/apps/web";
+    let mut before = Vec::new();
+    for step in 0..9 {
+        match step {
+            0 => {
+                server.deploy("dev", LAUNCH).await.expect(202);
+            }
+            1 => {
+                server.finish("dev", DeploymentState::Replacing).await;
+            }
+            2 => {
+                server.finish("dev", DeploymentState::Succeeded).await;
+            }
+            3 => {
+                server.instance("dev", InstanceState::Active).await;
+            }
+            4 => {
+                server.post(&format!("{app}/scale"), &json!({ "count": 4 })).await.expect(200);
+            }
+            5 => {
+                // One ends by itself.
+                server
+                    .write(|tx| {
+                        let web = crate::fixture::web();
+                        let mut one =
+                            tx.alive_instances_of(&"dev".parse().expect("a name"), &web)?;
+                        let mut one = one.remove(0);
+                        one.state = InstanceState::Stopped;
+                        one.stopped_at = Some(jiff::Timestamp::now());
+                        one.cause = Some(ark_model::instance::StopCause::Vanished);
+                        tx.put_instance(&one)
+                    })
+                    .await;
+            }
+            6 => {
+                server.post(&format!("{app}/stop"), &json!({})).await.expect(200);
+            }
+            7 => {
+                let launch = format!("{LAUNCH}env_defaults: {{A: \"1\"}}\n");
+                server.deploy("dev", &launch).await.expect(202);
+            }
+            _ => {
+                server.finish("dev", DeploymentState::RolledBack).await;
+            }
+        }
+        let (listed, alone) = rows(&server).await;
+        assert_eq!(listed, alone, "step {step}");
+        assert_ne!(listed, before, "step {step} shows");
+        assert_eq!(rows(&server).await.0, listed, "and stays as it is");
+        before = listed;
+    }
+    // An environment of the same name is another one.
+    server
+        .write(|tx| tx.delete_environment(&"dev".parse().expect("a name"), jiff::Timestamp::now()))
+        .await;
+    server.deploy("dev", LAUNCH).await.expect(202);
+    let (listed, alone) = rows(&server).await;
+    assert_eq!((listed.len(), &listed), (1, &alone));
+    assert_eq!(listed[0]["live"], Value::Null, "{listed:?}");
+}
+
+/// Each answer to a wish is followed by a list that knows of it, however many write and read at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn lists_are_never_behind_what_was_acknowledged() {
+    let server = Server::on_disk().await;
+    let names: Vec<String> = (0..4).map(|n| format!("app{n}")).collect();
+    for name in &names {
+        let path = format!("/v1/environments/dev/apps/{name}/deployments");
+        server.post(&path, &crate::fixture::deploy_body(LAUNCH)).await.expect(202);
+    }
+    let server = &server;
+    let writers = names.iter().enumerate().map(|(at, name)| async move {
+        for count in 1..=40_u32 {
+            let path = format!("/v1/environments/dev/apps/{name}/scale");
+            server.post(&path, &json!({ "count": count })).await.expect(200);
+            let listed = server.get("/v1/environments/dev/apps").await.expect(200);
+            assert_eq!(listed["items"][at]["wanted"], json!(count), "{name}");
+        }
+    });
+    futures::future::join_all(writers).await;
 }

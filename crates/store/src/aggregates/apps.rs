@@ -5,7 +5,7 @@ use ark_model::{AppName, EnvName};
 use rusqlite::params;
 
 use crate::error::StoreError;
-use crate::tx::{ReadTx, WriteTx, body};
+use crate::tx::{ReadTx, WriteTx, body, page, unsigned};
 
 /// The most apps of one store, all environments together.
 const APPS_MAX: u64 = 20_000;
@@ -26,6 +26,36 @@ impl ReadTx {
     pub fn app_states_of(&self, env: &EnvName) -> Result<Vec<AppState>, StoreError> {
         let sql = "SELECT body FROM apps WHERE env = ?1 ORDER BY app";
         self.records("app", sql, [env.as_str()])
+    }
+
+    /// The names of an environment's apps, in order.
+    pub fn app_names_of(&self, env: &EnvName) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT app FROM apps WHERE env = ?1 ORDER BY app";
+        self.rows(sql, [env.as_str()], |row| row.get(0))
+    }
+
+    /// The apps of an environment beyond a name, in order, each with the number of the last change
+    /// of what is recorded of it: of its wishes, releases, deployments and instances. A number
+    /// grows with each change and is given once in the life of the store, so what was made of these
+    /// records is as good as new while the number is the same.
+    pub fn app_changes(
+        &self,
+        env: &EnvName,
+        beyond: Option<&AppName>,
+        limit: usize,
+    ) -> Result<Vec<(AppName, u64)>, StoreError> {
+        let sql = "SELECT app, change FROM app_changes WHERE env = ?1 AND app > ?2
+            ORDER BY app LIMIT ?3";
+        // No name is empty.
+        let beyond = beyond.map_or("", AppName::as_str);
+        let rows = self.rows(sql, params![env.as_str(), beyond, page(limit)], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+        })?;
+        let parsed = rows.into_iter().map(|(name, change)| {
+            let app = name.parse().map_err(|_| StoreError::not_found("the name of app", &name))?;
+            Ok((app, unsigned(change)))
+        });
+        parsed.collect()
     }
 }
 

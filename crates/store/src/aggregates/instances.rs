@@ -30,6 +30,22 @@ impl ReadTx {
         self.records("instance", sql, params![env.as_str(), app.as_str(), page(limit)])
     }
 
+    /// Those of the newest `among` instances of one app that stopped after an instant, newest first.
+    pub fn lately_stopped_of(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        among: usize,
+        after: Timestamp,
+    ) -> Result<Vec<InstanceRecord>, StoreError> {
+        let sql = "SELECT body FROM (
+                SELECT seq, alive, stopped_at, body FROM instances WHERE env = ?1 AND app = ?2
+                ORDER BY seq DESC LIMIT ?3)
+            WHERE alive = 0 AND stopped_at > ?4 ORDER BY seq DESC";
+        let params = params![env.as_str(), app.as_str(), page(among), micros(after)];
+        self.records("instance", sql, params)
+    }
+
     /// All instances of one app that may exist in the world, oldest first.
     pub fn alive_instances_of(
         &self,

@@ -189,6 +189,31 @@ fn request(number: u128, count: usize) -> PortRequest {
     }
 }
 
+pub(crate) async fn those_that_stopped_lately_are_found_among_the_newest(store: &Store) {
+    environments(store, &["dev"]).await;
+    write(store, |tx| {
+        for number in 1..=6 {
+            let mut record = instance(number, "dev", "web");
+            // The third is alive; the others stopped at 10, 20, 40, 50, 60.
+            if number != 3 {
+                record.state = InstanceState::Stopped;
+                record.stopped_at = Some(at(10 * number as i64));
+            }
+            tx.insert_instance(&record)?;
+        }
+        Ok(())
+    })
+    .await;
+    for (among, after, expected) in [(10, 0, 5), (10, 20, 3), (10, 60, 0), (3, 0, 3), (4, 0, 3)] {
+        let found = store
+            .read(move |tx| tx.lately_stopped_of(&env("dev"), &app("web"), among, at(after)))
+            .await
+            .expect("the read succeeds");
+        assert_eq!(found.len(), expected, "among {among} after {after}: {found:?}");
+        assert!(found.is_sorted_by(|a, b| a.stopped_at > b.stopped_at));
+    }
+}
+
 pub(crate) async fn ports_are_not_given_twice_nor_within_the_hold(store: &Store) {
     let allocate = |request: PortRequest, seconds| {
         store.write(move |tx| tx.allocate_ports(&request, at(seconds)))

@@ -1,6 +1,6 @@
 //! What people asked for: environments, apps, configuration, tokens, artifacts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ark_model::Sha256;
 use ark_model::artifact::Artifact;
@@ -107,6 +107,83 @@ pub(crate) async fn app_states_are_kept_by_environment(store: &Store) {
     assert_eq!(all, expected);
     assert_eq!(dev, expected[..1]);
     assert_eq!(none, None);
+}
+
+pub(crate) async fn each_change_of_an_app_has_a_number_of_its_own(store: &Store) {
+    environments(store, &["dev", "prod"]).await;
+    let changes = async |env_name: &'static str| {
+        let found = store.read(move |tx| tx.app_changes(&env(env_name), None, 10)).await;
+        let found = found.expect("the read succeeds").into_iter();
+        found.map(|(app, change)| (app.to_string(), change)).collect::<Vec<_>>()
+    };
+    // What is recorded before anything is wanted of the app has no number.
+    write(store, |tx| tx.insert_release(new_release("dev", "web", "a")).map(drop)).await;
+    assert_eq!(changes("dev").await, []);
+    write(store, |tx| {
+        tx.put_app_state(&app_state("dev", "web"))?;
+        tx.put_app_state(&app_state("dev", "api"))?;
+        tx.put_app_state(&app_state("prod", "web"))
+    })
+    .await;
+    let names: Vec<String> = changes("dev").await.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["api", "web"]);
+    let beyond = store.read(|tx| tx.app_changes(&env("dev"), Some(&app("api")), 1)).await;
+    assert_eq!(beyond.expect("the read succeeds")[0].0, app("web"));
+
+    let (api, elsewhere) = (changes("dev").await[0].clone(), changes("prod").await);
+    let mut seen = vec![changes("dev").await[1].1];
+    type Change = fn(&mut ark_store::WriteTx) -> Result<(), StoreError>;
+    let all: [Change; 9] = [
+        |tx| tx.put_app_state(&app_state("dev", "web")),
+        |tx| tx.insert_release(new_release("dev", "web", "b")).map(drop),
+        |tx| tx.insert_deployment(&deployment(1, "dev", "web")),
+        |tx| tx.put_deployment(&deployment(1, "dev", "web"), ark_model::DeploymentState::Queued),
+        |tx| tx.insert_instance(&instance(1, "dev", "web")),
+        |tx| {
+            let state = ark_model::InstanceState::Stopped;
+            let stopped_at = Some(at(5));
+            tx.put_instance(&ark_model::instance::InstanceRecord {
+                state,
+                stopped_at,
+                ..instance(1, "dev", "web")
+            })
+        },
+        |tx| tx.prune_instances(at(6), 10).map(drop),
+        |tx| {
+            let (none, before) = (BTreeSet::new(), ark_model::ReleaseNumber(2));
+            tx.delete_releases_before(&env("dev"), &app("web"), before, &none).map(drop)
+        },
+        // The app is forgotten with its environment, and made again.
+        |tx| {
+            tx.insert_instance(&instance(2, "dev", "web"))?;
+            tx.delete_environment(&env("dev"), at(1))?;
+            tx.insert_environment(&environment("dev"))?;
+            tx.put_app_state(&app_state("dev", "web"))
+        },
+    ];
+    for (nr, change) in all.into_iter().enumerate() {
+        let last = nr == all.len() - 1;
+        if !last {
+            assert_eq!(changes("dev").await[0], api, "change {nr} is not one of `api`");
+        }
+        write(store, change).await;
+        let found = changes("dev").await;
+        let (name, number) = found.last().expect("the app").clone();
+        assert_eq!(name, "web");
+        assert!(seen.iter().all(|earlier| *earlier < number), "change {nr}: {number} of {seen:?}");
+        seen.push(number);
+    }
+    assert_eq!(changes("dev").await.len(), 1, "what was forgotten has no number");
+    assert_eq!(changes("prod").await, elsewhere);
+
+    // What was undone is no change.
+    let before = changes("dev").await;
+    let undone = store.write(|tx| {
+        tx.put_app_state(&app_state("dev", "web"))?;
+        Err::<(), _>(StoreError::Closed)
+    });
+    assert!(undone.await.is_err());
+    assert_eq!(changes("dev").await, before);
 }
 
 pub(crate) async fn nothing_is_recorded_without_its_environment(store: &Store) {
