@@ -378,6 +378,14 @@ fn configuration_tokens_and_environments() {
     expect(&reader(&["env", "list"]), 7, "revoked");
     expect(&ark.run(&["token", "revoke", "nobody"]), 6, "nobody");
 
+    expect(&ark.run(&["env", "lease", "eng1"]), 0, "has no lease");
+    expect(&ark.run(&["env", "lease", "eng1", "8h"]), 0, "it is destroyed in 7 h");
+    expect(&ark.run(&["env", "list"]), 0, "7 h left");
+    expect(&ark.run(&["env", "lease", "eng1", "none"]), 0, "has no lease");
+    expect(&ark.run(&["env", "lease", "eng1", "soon"]), 2, "soon");
+    expect(&ark.run(&["env", "create", "eng2", "--lease", "90m"]), 0, "it is destroyed in");
+    expect(&ark.run(&["env", "create", "production", "--lease", "8h"]), 2, "permanent");
+
     expect(&ark.run(&["env", "destroy", "eng1"]), 2, "--yes");
     expect(&ark.run(&["env", "destroy", "eng1", "--yes"]), 0, "destroyed");
     expect(&ark.run(&["env", "destroy", "eng1", "--yes"]), 6, "eng1");

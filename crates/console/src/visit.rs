@@ -102,6 +102,16 @@ impl Visit {
         read(self.send(Method::POST, address, Body::from(text)).await).await
     }
 
+    /// Replaces what stands at an address.
+    pub(crate) async fn put<B: Serialize, T: DeserializeOwned>(
+        &self,
+        address: &str,
+        body: &B,
+    ) -> Result<T, Fault> {
+        let text = serde_json::to_vec(body).map_err(|error| unreadable(&error.to_string()))?;
+        read(self.send(Method::PUT, address, Body::from(text)).await).await
+    }
+
     /// Carries out an operation once, however often it is asked for with this key.
     pub(crate) async fn post_once<B: Serialize, T: DeserializeOwned>(
         &self,

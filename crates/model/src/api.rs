@@ -41,7 +41,9 @@ pub use deployments::{
     ReceiptView, ReleaseRef, RollbackRequest, RolloutView, SideProgress, SideTraffic, StepState,
     StepView, WatchView, WishRequest,
 };
-pub use environments::{EnvironmentCreate, EnvironmentView, FreezePut};
+pub use environments::{
+    EnvironmentCreate, EnvironmentView, FreezePut, LEASE_SECONDS_MAX, LEASE_SECONDS_MIN, LeasePut,
+};
 pub use executions::{
     EVENT_TEXT_CHARS, EVENT_TEXT_CHARS_MAX, EXECUTIONS_COUNTED_MAX, EventText, ExecutionEvent,
     ExecutionEventsQuery, ExecutionMoved, ExecutionSummary, ExecutionsQuery, WorkflowSummary,

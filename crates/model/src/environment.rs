@@ -28,6 +28,20 @@ pub enum EnvState {
     Destroying,
 }
 
+/// The end that a development environment was given. Nothing has one unless somebody asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvLease {
+    /// How long it was given for, in seconds.
+    pub seconds: u64,
+    /// When it runs out: the environment is destroyed then.
+    pub until: Timestamp,
+    /// Who gave it or renewed it last.
+    pub by: String,
+    /// When an event said that it is about to run out. Without that nothing is destroyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warned_at: Option<Timestamp>,
+}
+
 /// A named place where apps run with their own configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Environment {
@@ -44,6 +58,9 @@ pub struct Environment {
     /// When it takes no deployments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<FreezeWindow>,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<EnvLease>,
 }
 
 /// What is wanted of an app in an environment, and which release is believed good: the intent

@@ -18,6 +18,10 @@ pub enum EventKind {
     EnvironmentDestroyed,
     /// Freeze windows of an environment were changed.
     EnvironmentFreeze,
+    /// An environment was given an end, a later one, or none any more.
+    EnvironmentLease,
+    /// The lease of an environment is about to run out.
+    EnvironmentLeaseEnding,
     /// A configuration version was written.
     ConfigChanged,
     /// A release was made.
@@ -86,11 +90,13 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds, for tables and filters.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::EnvironmentCreated,
         Self::EnvironmentDestroying,
         Self::EnvironmentDestroyed,
         Self::EnvironmentFreeze,
+        Self::EnvironmentLease,
+        Self::EnvironmentLeaseEnding,
         Self::ConfigChanged,
         Self::ReleaseCreated,
         Self::DeploymentQueued,

@@ -9,6 +9,7 @@ pub mod failures;
 pub mod freeze;
 pub mod hooks;
 pub mod judge;
+pub mod lease;
 pub mod observed;
 pub mod planted;
 pub mod policy;

@@ -7,6 +7,7 @@ pub mod api;
 pub mod auth;
 mod console;
 mod data_dir;
+mod endings;
 pub mod error;
 pub mod gateway_link;
 pub mod gateway_process;

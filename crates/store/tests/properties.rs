@@ -45,6 +45,7 @@ impl Direct {
                     owner: "ada".into(),
                     created_at: at(0),
                     freeze: Vec::new(),
+                    lease: None,
                 })
             })
             .expect("an environment");

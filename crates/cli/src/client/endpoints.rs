@@ -6,7 +6,7 @@ use ark_model::api::{
     AbortRequest, AppDetail, AppRow, ArtifactAnswer, ArtifactOffer, BuildEvent, BuildRequest,
     ConfigPatch, ConfigView, ConsoleLink, DeployRequest, DeploymentView, DeploymentsQuery,
     DiffQuery, DoctorReport, EnvironmentCreate, EnvironmentView, FreezePut, GatewayView, GcReport,
-    ImagesFind, ImagesFound, InstanceRow, InstancesQuery, Page, PageQuery, PlanView,
+    ImagesFind, ImagesFound, InstanceRow, InstancesQuery, LeasePut, Page, PageQuery, PlanView,
     PromoteRequest, PushHookPut, PushHookView, PushView, ReceiptView, RegistryPut, RegistryView,
     ReleaseDetail, ReleaseDiff, ReleaseRow, ResolvedEnvironment, RollbackRequest, ScaleRequest,
     SchedulePut, ScheduleView, ServerInfo, ShutdownRequest, TokenCreate, TokenCreated, TokenView,
@@ -181,6 +181,22 @@ impl Client {
         request: &EnvironmentCreate,
     ) -> Result<EnvironmentView, Failure> {
         self.post("/v1/environments", request).await
+    }
+
+    /// Gives an environment an end, or a later one.
+    pub(crate) async fn put_lease(
+        &self,
+        env: &EnvName,
+        put: &LeasePut,
+    ) -> Result<EnvironmentView, Failure> {
+        let path = format!("/v1/environments/{env}/lease");
+        self.json(|| self.request(Method::PUT, &path).json(put)).await
+    }
+
+    /// Keeps an environment until somebody destroys it.
+    pub(crate) async fn delete_lease(&self, env: &EnvName) -> Result<EnvironmentView, Failure> {
+        let path = format!("/v1/environments/{env}/lease");
+        self.json(|| self.request(Method::DELETE, &path)).await
     }
 
     /// Makes or replaces a freeze window.

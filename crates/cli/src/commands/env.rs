@@ -1,10 +1,11 @@
 //! `ark env`: environments.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use ark_model::EnvName;
-use ark_model::api::{EnvironmentCreate, EnvironmentView, FreezePut};
-use ark_model::definition::DurationText;
+use ark_model::api::{EnvironmentCreate, EnvironmentView, FreezePut, LeasePut};
+use ark_model::definition::{DurationText, DurationTextError};
 use ark_model::environment::{EnvKind, EnvState};
 use ark_model::exit::ExitCode;
 use ark_model::freeze::FreezeEffect;
@@ -19,7 +20,7 @@ use crate::context::{Asking, Context};
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::numbers::counted;
 use crate::output::table::Table;
-use crate::output::times::ago;
+use crate::output::times::{ago, between_ms, exact, length};
 use crate::output::{Output, Shown, Style};
 use crate::settings::Settings;
 
@@ -43,7 +44,7 @@ pub(crate) struct Args {
 enum Action {
     /// Make an environment
     #[command(
-        before_help = "Examples:\n  ark env create staging --kind permanent\n  ark env create eng1-env"
+        before_help = "Examples:\n  ark env create staging --kind permanent\n  ark env create eng1-env\n  ark env create eng1-env --lease 8h"
     )]
     Create {
         /// Name
@@ -51,6 +52,9 @@ enum Action {
         /// permanent or development [default: development, but production is permanent]
         #[arg(long)]
         kind: Option<Kind>,
+        /// Destroy it after this time, unless the lease is renewed: 90m, 8h, 14d
+        #[arg(long, value_name = "DURATION")]
+        lease: Option<DurationText>,
         #[command(flatten)]
         common: Asking,
     },
@@ -73,6 +77,19 @@ enum Action {
         /// Return as soon as the server has accepted it
         #[arg(long)]
         detach: bool,
+        #[command(flatten)]
+        common: Asking,
+    },
+    /// Show, give, renew or lift the lease of a development environment
+    #[command(
+        before_help = "Examples:\n  ark env lease eng1-env\n  ark env lease eng1-env 8h\n  ark env lease eng1-env none",
+        after_help = "When a lease runs out, the environment is destroyed with everything in it. An event warns an hour\nbefore, or when three quarters of a shorter lease have passed. Nothing has a lease unless it was\nasked for, and what is permanent can have none."
+    )]
+    Lease {
+        /// Environment
+        name: EnvName,
+        /// How long from now on: 90m, 8h, 14d; `none` keeps it until somebody destroys it
+        lease: Option<LeaseTerm>,
         #[command(flatten)]
         common: Asking,
     },
@@ -116,6 +133,21 @@ struct Freeze {
     common: Asking,
 }
 
+/// What `env lease` sets.
+#[derive(Debug, Clone, Copy)]
+enum LeaseTerm {
+    None,
+    For(DurationText),
+}
+
+impl FromStr for LeaseTerm {
+    type Err = DurationTextError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(Self::None) } else { text.parse().map(Self::For) }
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Kind {
     Permanent,
@@ -126,6 +158,7 @@ pub(crate) fn shown(args: &Args) -> Shown {
     match &args.action {
         Action::Create { common, .. }
         | Action::List { common }
+        | Action::Lease { common, .. }
         | Action::Destroy { common, .. }
         | Action::Freeze(Freeze { common, .. }) => common.shown,
         Action::Use { .. } => Shown::default(),
@@ -134,7 +167,10 @@ pub(crate) fn shown(args: &Args) -> Shown {
 
 pub(crate) fn run(args: Args) -> Ended {
     match args.action {
-        Action::Create { name, kind, common } => create(&Context::new(&common)?, name, kind),
+        Action::Create { name, kind, lease, common } => {
+            create(&Context::new(&common)?, name, kind, lease)
+        }
+        Action::Lease { name, lease, common } => set_lease(&Context::new(&common)?, &name, lease),
         Action::List { common } => list(&Context::new(&common)?),
         Action::Destroy { name, yes, detach, common } => {
             let context = &Context::new(&common)?;
@@ -145,18 +181,63 @@ pub(crate) fn run(args: Args) -> Ended {
     }
 }
 
-fn create(context: &Context, name: EnvName, kind: Option<Kind>) -> Ended {
+fn create(
+    context: &Context,
+    name: EnvName,
+    kind: Option<Kind>,
+    lease: Option<DurationText>,
+) -> Ended {
     let kind = kind.map(|kind| match kind {
         Kind::Permanent => EnvKind::Permanent,
         Kind::Development => EnvKind::Development,
     });
     block_on(async {
-        let view = context.client.create_environment(&EnvironmentCreate { name, kind }).await?;
-        context
-            .out
-            .one(&view, |view| format!("environment {} ({})", view.name, word(view.kind)))?;
+        let lease_seconds = lease.map(|lease| lease.get().as_secs());
+        let request = EnvironmentCreate { name, kind, lease_seconds };
+        let view = context.client.create_environment(&request).await?;
+        let style = context.out.style;
+        context.out.one(&view, |view| match &view.lease {
+            None => format!("environment {} ({})", view.name, word(view.kind)),
+            Some(_) => {
+                let ends = lease_words(view, Timestamp::now(), style);
+                format!("environment {} ({}); {ends}", view.name, word(view.kind))
+            }
+        })?;
         Ok(Exit::DONE)
     })
+}
+
+fn set_lease(context: &Context, name: &EnvName, lease: Option<LeaseTerm>) -> Ended {
+    block_on(async {
+        let client = &context.client;
+        let view = match lease {
+            Some(LeaseTerm::For(length)) => {
+                client.put_lease(name, &LeasePut { seconds: length.get().as_secs() }).await?
+            }
+            Some(LeaseTerm::None) => client.delete_lease(name).await?,
+            None => client.environment(name).await?,
+        };
+        let style = context.out.style;
+        context.out.one(&view, |view| {
+            format!("{}: {}", view.name, lease_words(view, Timestamp::now(), style))
+        })?;
+        Ok(Exit::DONE)
+    })
+}
+
+/// When an environment ends.
+fn lease_words(view: &EnvironmentView, now: Timestamp, style: Style) -> String {
+    match &view.lease {
+        _ if view.state == EnvState::Destroying => "it is being destroyed".to_owned(),
+        None => "it has no lease and stays until somebody destroys it".to_owned(),
+        Some(lease) => {
+            let end = match style.utc {
+                true => format!("at {}", exact(lease.until)),
+                false => format!("in {}", length(between_ms(now, lease.until))),
+            };
+            format!("it is destroyed {end} unless the lease is renewed (given by {})", lease.by)
+        }
+    }
 }
 
 fn list(context: &Context) -> Ended {
@@ -175,7 +256,7 @@ fn list(context: &Context) -> Ended {
 
 fn render(rows: &[EnvironmentView], now: Timestamp, style: Style) -> String {
     let mut table =
-        Table::new(["environment", "kind", "state", "instances", "apps", "owner", "age"]);
+        Table::new(["environment", "kind", "state", "instances", "apps", "owner", "age", "lease"]);
     for row in rows {
         table.row([
             row.name.to_string(),
@@ -189,6 +270,11 @@ fn render(rows: &[EnvironmentView], now: Timestamp, style: Style) -> String {
             if row.apps.is_empty() { "–".to_owned() } else { row.apps.join(", ") },
             row.owner.clone(),
             ago(row.created_at, now, style),
+            match &row.lease {
+                None => "–".to_owned(),
+                Some(lease) if style.utc => format!("until {}", exact(lease.until)),
+                Some(lease) => format!("{} left", length(between_ms(now, lease.until))),
+            },
         ]);
     }
     table.render(style)

@@ -5,8 +5,8 @@ pub(crate) mod order;
 
 use std::path::PathBuf;
 
-use ark_model::api::{DeployRequest, ReleaseRef, ReleaseRow};
-use ark_model::definition::Definition;
+use ark_model::api::{DeployRequest, EnvironmentCreate, ReleaseRef, ReleaseRow};
+use ark_model::definition::{Definition, DurationText};
 use ark_model::exit::ExitCode;
 use ark_model::{AppName, EnvName};
 
@@ -21,7 +21,7 @@ use crate::output::Shown;
 /// What `start` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  ark start web -e eng1-env\n  ark start web api -e eng1-env\n  ark start -l web -e staging",
+    before_help = "Examples:\n  ark start web -e eng1-env\n  ark start web api -e eng1-env --lease 8h\n  ark start -l web -e staging",
     after_help = "A dependency is found as a launch file beside the app's, else as the newest release the server\n\
                   knows. What runs there already is left alone; the named apps are deployed in any case.\n\n\
                   -l runs the app's command here, in the foreground, with the environment's configuration and\n\
@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// Run on this machine, in the foreground
     #[arg(short, long)]
     local: bool,
+    /// Destroy the environment after this time, unless the lease is renewed: 90m, 8h, 14d
+    #[arg(long, value_name = "DURATION", conflicts_with = "local")]
+    lease: Option<DurationText>,
     #[command(flatten)]
     asking: Asking,
 }
@@ -55,7 +58,14 @@ pub(crate) fn run(args: Args) -> Ended {
         };
         return block_on(local::run(&context, &env, app));
     }
-    block_on(start(&context, &env, &apps))
+    block_on(async {
+        if let Some(lease) = args.lease {
+            let lease_seconds = Some(lease.get().as_secs());
+            let request = EnvironmentCreate { name: env.clone(), kind: None, lease_seconds };
+            context.client.create_environment(&request).await?;
+        }
+        start(&context, &env, &apps).await
+    })
 }
 
 /// Where an app comes from.

@@ -1,7 +1,7 @@
 //! Environments: which there are, making one; and each with the graph of its apps' dependencies, its
 //! freeze windows, and its end.
 
-use ark_model::api::{AppDetail, EnvironmentCreate, EnvironmentView, Page, ProblemCode};
+use ark_model::api::{AppDetail, EnvironmentCreate, EnvironmentView, LeasePut, Page, ProblemCode};
 use ark_model::environment::{EnvKind, EnvState};
 use ark_model::{AppName, EnvName};
 use askama::Template;
@@ -27,6 +27,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/environments", get(environments).post(create))
         .route("/environments/{env}", get(environment))
         .route("/environments/{env}/destroy", post(destroy))
+        .route("/environments/{env}/lease", post(lease))
 }
 
 #[derive(Template)]
@@ -34,6 +35,7 @@ pub(crate) fn routes() -> Router<Shared> {
 struct Environments {
     shell: Shell,
     environments: Vec<EnvironmentLine>,
+    terms: &'static [Term],
 }
 
 struct EnvironmentLine {
@@ -45,6 +47,27 @@ struct EnvironmentLine {
     instances: String,
     owner: String,
     made: When,
+    ends: Option<When>,
+}
+
+/// A length of a lease that is offered: its words, as the command line takes them, and its seconds.
+type Term = (&'static str, u64);
+
+/// The lengths that the forms offer; the command line takes any.
+const TERMS: [Term; 4] =
+    [("8h", 8 * 3_600), ("1d", 86_400), ("7d", 7 * 86_400), ("30d", 30 * 86_400)];
+
+/// What was chosen in a form: nothing, or the seconds of a length.
+fn seconds(chosen: &str) -> Result<Option<u64>, Fault> {
+    match chosen {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            Fault::new(
+                ProblemCode::InvalidValue,
+                "the length of the lease is not a number of seconds",
+            )
+        }),
+    }
 }
 
 const fn kind(kind: EnvKind) -> &'static str {
@@ -64,6 +87,7 @@ fn line(visit: &Visit, view: &EnvironmentView) -> EnvironmentLine {
         instances: counted(u64::from(view.instances), "instance"),
         owner: view.owner.clone(),
         made: When::ago(view.created_at, visit.now),
+        ends: view.lease.as_ref().map(|lease| When::ago(lease.until, visit.now)),
     }
 }
 
@@ -71,7 +95,7 @@ async fn environments(visit: Visit) -> Answer {
     let found: Page<EnvironmentView> = visit.get("/v1/environments?limit=500").await?;
     let environments = found.items.iter().map(|view| line(&visit, view)).collect();
     let shell = visit.shell("Environments", "/environments").live("").command("ark env list");
-    visit.page(&Environments { shell, environments })
+    visit.page(&Environments { shell, environments, terms: &TERMS })
 }
 
 #[derive(Deserialize)]
@@ -79,6 +103,9 @@ struct NewEnvironment {
     name: String,
     #[serde(default)]
     kind: String,
+    /// Seconds; empty for none.
+    #[serde(default)]
+    lease: String,
 }
 
 async fn create(visit: Visit, Form(form): Form<NewEnvironment>) -> Answer {
@@ -92,7 +119,8 @@ async fn create(visit: Visit, Form(form): Form<NewEnvironment>) -> Answer {
         "development" => Some(EnvKind::Development),
         _ => None,
     };
-    let request = EnvironmentCreate { name: name.clone(), kind };
+    let lease_seconds = seconds(&form.lease)?;
+    let request = EnvironmentCreate { name: name.clone(), kind, lease_seconds };
     let _: Value = visit.post("/v1/environments", &request).await?;
     see(&format!("/environments/{name}"))
 }
@@ -104,8 +132,21 @@ struct EnvironmentPage {
     environment: EnvironmentLine,
     frozen: Option<String>,
     windows: Vec<String>,
+    lease: Option<LeaseLine>,
+    /// Whether it may have a lease.
+    leasable: bool,
+    terms: &'static [Term],
     apps: Vec<String>,
     graph: Option<Graph>,
+}
+
+/// When an environment ends by itself.
+struct LeaseLine {
+    end: When,
+    exact: String,
+    by: String,
+    /// Whether it was warned of.
+    soon: bool,
 }
 
 async fn environment(visit: Visit, Path(env): Path<EnvName>) -> Answer {
@@ -131,6 +172,14 @@ async fn environment(visit: Visit, Path(env): Path<EnvName>) -> Answer {
             frozen.window.clone().unwrap_or_else(|| "no window that allows is open".to_owned())
         }),
         windows: windows.collect(),
+        lease: view.lease.as_ref().map(|lease| LeaseLine {
+            end: When::ago(lease.until, visit.now),
+            exact: lease.until.strftime("%-d %b %Y, %H:%M UTC").to_string(),
+            by: lease.by.clone(),
+            soon: lease.warned_at.is_some(),
+        }),
+        leasable: view.kind == EnvKind::Development,
+        terms: &TERMS,
         graph,
         apps: view.apps,
         shell,
@@ -169,4 +218,20 @@ async fn destroy(visit: Visit, Path(env): Path<EnvName>, Form(form): Form<Destro
     }
     let _: Value = visit.act(Method::DELETE, &format!("/v1/environments/{env}")).await?;
     see("/environments")
+}
+
+#[derive(Deserialize)]
+struct LeaseForm {
+    /// Seconds from now on; empty to lift it.
+    #[serde(default)]
+    lease: String,
+}
+
+async fn lease(visit: Visit, Path(env): Path<EnvName>, Form(form): Form<LeaseForm>) -> Answer {
+    let address = format!("/v1/environments/{env}/lease");
+    let _: Value = match seconds(&form.lease)? {
+        Some(seconds) => visit.put(&address, &LeasePut { seconds }).await?,
+        None => visit.act(Method::DELETE, &address).await?,
+    };
+    see(&format!("/environments/{env}"))
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::environment::{EnvKind, EnvState};
+use crate::environment::{EnvKind, EnvLease, EnvState};
 use crate::freeze::{FreezeEffect, FreezeWindow, Frozen};
 use crate::ids::EnvName;
 
@@ -17,7 +17,24 @@ pub struct EnvironmentCreate {
     /// Its kind; when absent `production` is permanent and every other is for development.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<EnvKind>,
+    /// Destroys it after so many seconds, unless the lease is renewed: 60 to 31,622,400. Only for
+    /// environments for development. One that exists is given the lease anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_seconds: Option<u64>,
 }
+
+/// Gives a development environment an end, or a later one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeasePut {
+    /// How long it is kept from now on, in seconds: 60 to 31,622,400.
+    pub seconds: u64,
+}
+
+/// The shortest lease, in seconds.
+pub const LEASE_SECONDS_MIN: u64 = 60;
+/// The longest lease, in seconds: 366 days.
+pub const LEASE_SECONDS_MAX: u64 = 366 * 86_400;
 
 /// An environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +59,9 @@ pub struct EnvironmentView {
     /// That no deployment begins now, and until when.
     #[serde(default)]
     pub frozen: Option<Frozen>,
+    /// When it ends by itself; absent when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<EnvLease>,
 }
 
 /// A freeze window; its name is in the address.

@@ -4,8 +4,7 @@
 use ark_model::api::{AppDetail, AppRow, Page, PageQuery, ProblemCode, SCALE_MAX, ScaleRequest};
 use ark_model::environment::AppState;
 use ark_model::event::EventKind;
-use ark_model::{AppName, DeploymentState, EnvName};
-use ark_planner::queue::supersede;
+use ark_model::{AppName, EnvName};
 use ark_store::WriteTx;
 use axum::extract::State;
 use jiff::Timestamp;
@@ -14,9 +13,10 @@ use super::app_rows::{Present, load_detail, place};
 use super::error::ApiError;
 use super::extract::{Json, Path, Query, cursor, page, page_limit};
 use super::find;
-use super::intents::{Act, superseded_event};
+use super::intents::Act;
 use super::operation::{Operation, Shared};
 use crate::auth::{Caller, Permission};
+use crate::endings::end_waiting;
 
 const APP_PROBLEMS: &[ProblemCode] = &[ProblemCode::EnvironmentNotFound, ProblemCode::AppNotFound];
 const CHANGE_PROBLEMS: &[ProblemCode] = &[
@@ -205,7 +205,7 @@ async fn stop(
     Path((env, app)): Path<(EnvName, AppName)>,
 ) -> Result<Json<AppDetail>, ApiError> {
     change(state, caller, env, app, |tx, wanted, act| {
-        let waited = end_waiting(tx, wanted, act)?;
+        let waited = end_waiting(tx, wanted, (&act.by, act.now))?;
         if wanted.stopped && !waited {
             return Ok(None);
         }
@@ -246,24 +246,4 @@ fn deployed(wanted: &AppState) -> Result<(), ApiError> {
     let detail = format!("{} has no live release", place(env, app));
     Err(ApiError::new(ProblemCode::NotDeployed, detail)
         .remedy("deploy it", format!("ark deploy {app} -e {env}")))
-}
-
-/// A deployment that waits would wait for ever once nothing of the app is to run. Answers whether
-/// there was one.
-pub(super) fn end_waiting(
-    tx: &mut WriteTx,
-    wanted: &mut AppState,
-    act: &Act,
-) -> Result<bool, ApiError> {
-    let Some(id) = wanted.waiting.take() else {
-        return Ok(false);
-    };
-    if let Some(waiting) = tx.deployment(id)?
-        && waiting.state == DeploymentState::Queued
-    {
-        let ended = supersede(&waiting, act.now);
-        tx.put_deployment(&ended, waiting.state)?;
-        tx.append_event(superseded_event(&ended, act))?;
-    }
-    Ok(true)
 }

@@ -2,7 +2,7 @@
 
 use ark_model::EnvName;
 use ark_model::api::{EnvironmentCreate, EnvironmentView, FreezePut, Page, PageQuery, ProblemCode};
-use ark_model::environment::{EnvKind, EnvState, Environment};
+use ark_model::environment::{EnvKind, Environment};
 use ark_model::event::EventKind;
 use ark_model::freeze::FreezeWindow;
 use ark_planner::freeze;
@@ -11,13 +11,14 @@ use axum::extract::State;
 use http::StatusCode;
 use jiff::Timestamp;
 
-use super::apps::end_waiting;
+use super::environment_leases;
 use super::error::ApiError;
 use super::extract::{Json, Path, Query, cursor, page, page_limit};
 use super::find;
 use super::intents::{Act, ensure_environment};
 use super::operation::{Operation, Shared};
 use crate::auth::{Caller, Permission};
+use crate::endings::end_environment;
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
@@ -25,11 +26,18 @@ pub(super) fn operations() -> Vec<Operation> {
             .query::<PageQuery>()
             .answers::<Page<EnvironmentView>>(200),
         Operation::post("/v1/environments", ("createEnvironment", "Make an environment"), create)
-            .about("One that exists with this kind is answered as it is.")
+            .about(
+                "One that exists with this kind is answered as it is, but for a lease, which it is \
+                 given anew.",
+            )
             .needs(Permission::CreateEnvironment)
             .takes::<EnvironmentCreate>()
             .answers::<EnvironmentView>(201)
-            .problems(&[ProblemCode::AlreadyExists, ProblemCode::EnvironmentDestroying]),
+            .problems(&[
+                ProblemCode::AlreadyExists,
+                ProblemCode::EnvironmentDestroying,
+                ProblemCode::InvalidValue,
+            ]),
         Operation::get("/v1/environments/{env}", ("getEnvironment", "One environment"), show)
             .answers::<EnvironmentView>(200)
             .problems(&[ProblemCode::EnvironmentNotFound]),
@@ -102,12 +110,12 @@ async fn create(
     caller: Caller,
     Json(request): Json<EnvironmentCreate>,
 ) -> Result<(StatusCode, Json<EnvironmentView>), ApiError> {
-    let act = Act { by: caller.name, now: Timestamp::now() };
+    let act = Act { by: caller.name.clone(), now: Timestamp::now() };
     let (status, view) = state
         .store
         .write::<_, ApiError, _>(move |tx| {
             let known = tx.environment(&request.name)?.is_some();
-            let environment = ensure_environment(tx, &request.name, request.kind, &act)?;
+            let mut environment = ensure_environment(tx, &request.name, request.kind, &act)?;
             if request.kind.is_some_and(|kind| kind != environment.kind) {
                 let kind = match environment.kind {
                     EnvKind::Permanent => "permanent",
@@ -115,6 +123,9 @@ async fn create(
                 };
                 let detail = format!("environment `{}` exists and is {kind}", request.name);
                 return Err(ApiError::new(ProblemCode::AlreadyExists, detail));
+            }
+            if let Some(seconds) = request.lease_seconds {
+                environment_leases::give(tx, &mut environment, seconds, &caller, &act)?;
             }
             let status = if known { StatusCode::OK } else { StatusCode::CREATED };
             Ok((status, view(tx, environment)?))
@@ -133,18 +144,8 @@ async fn destroy(
         .store
         .write::<_, ApiError, _>(move |tx| {
             let mut environment = find::environment(tx, &env)?;
-            if environment.state == EnvState::Active {
-                environment.state = EnvState::Destroying;
-                tx.put_environment(&environment)?;
-                for mut app in tx.app_states_of(&env)? {
-                    end_waiting(tx, &mut app, &act)?;
-                    app.stopped = true;
-                    app.updated_at = act.now;
-                    tx.put_app_state(&app)?;
-                }
-                let text = format!("the end of environment {env} was asked for");
-                tx.append_event(act.event(EventKind::EnvironmentDestroying, &env, None, text))?;
-            }
+            let text = format!("the end of environment {env} was asked for");
+            end_environment(tx, &mut environment, (&act.by, act.now), text)?;
             view(tx, environment)
         })
         .await?;
@@ -207,7 +208,7 @@ async fn delete_window(
     Ok(Json(view))
 }
 
-fn view(tx: &ReadTx, environment: Environment) -> Result<EnvironmentView, ApiError> {
+pub(super) fn view(tx: &ReadTx, environment: Environment) -> Result<EnvironmentView, ApiError> {
     let apps = tx.app_names_of(&environment.name)?;
     let instances = tx.alive_count(&environment.name)?;
     Ok(EnvironmentView {
@@ -220,5 +221,6 @@ fn view(tx: &ReadTx, environment: Environment) -> Result<EnvironmentView, ApiErr
         instances: u32::try_from(instances).unwrap_or(u32::MAX),
         frozen: freeze::frozen(&environment.freeze, Timestamp::now()),
         freeze: environment.freeze,
+        lease: environment.lease,
     })
 }

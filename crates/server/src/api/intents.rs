@@ -23,6 +23,7 @@ use super::error::ApiError;
 use super::find;
 use super::judge::{Wanted, strategy};
 use super::resolve::{missing_config, resolve};
+use crate::endings::superseded_event;
 
 /// The environment that is permanent without having been made so.
 const PRODUCTION: &str = "production";
@@ -82,6 +83,7 @@ pub(super) fn ensure_environment(
         owner: act.by.clone(),
         created_at: act.now,
         freeze: Vec::new(),
+        lease: None,
     };
     tx.insert_environment(&environment)?;
     let kind = match environment.kind {
@@ -346,7 +348,7 @@ fn queue(
     let mut events = Vec::new();
     if let Some(ended) = &queued.superseded {
         tx.put_deployment(ended, DeploymentState::Queued)?;
-        events.push(superseded_event(ended, act));
+        events.push(superseded_event(ended, (&act.by, act.now)));
     }
     if let (Some(giving_way), Some(before)) = (&queued.giving_way, &running) {
         tx.put_deployment(giving_way, before.state)?;
@@ -369,13 +371,6 @@ fn queue(
         tx.append_event(event)?;
     }
     Ok(deployment)
-}
-
-/// The event of a deployment that ended before it began.
-pub(super) fn superseded_event(ended: &Deployment, act: &Act) -> NewEvent {
-    let text = format!("{} was superseded before it began", ended.release);
-    let event = act.event(EventKind::DeploymentFinished, &ended.env, Some(&ended.app), text);
-    NewEvent { deployment: Some(ended.id), ..event }
 }
 
 /// What somebody wrote for the record, cut to a length.

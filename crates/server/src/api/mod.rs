@@ -20,6 +20,7 @@ mod crons;
 mod deployments;
 mod diff;
 mod doctor;
+mod environment_leases;
 mod environment_values;
 mod environments;
 mod error;
@@ -95,7 +96,13 @@ use crate::workflows::wire;
 pub fn operations() -> Vec<Operation> {
     let sections: [(&'static str, Vec<Operation>); 18] = [
         ("server", server_info::operations()),
-        ("environments", environments::operations()),
+        (
+            "environments",
+            environments::operations()
+                .into_iter()
+                .chain(environment_leases::operations())
+                .collect(),
+        ),
         ("apps", apps::operations().into_iter().chain(traffic::operations()).collect()),
         ("instances", instances::operations()),
         ("configuration", config::operations()),

@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use ark_engine::StopOptions;
-use ark_model::environment::EnvState;
+use ark_model::environment::{EnvLease, EnvState, Environment};
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::instance::{EngineState, InstanceRecord};
 use ark_model::{EnvName, InstanceId};
+use ark_planner::lease::{self, Due};
 use ark_planner::time::after;
 use ark_store::StoreError;
 use futures::future::{Either, select};
@@ -16,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hooks;
 use super::round::TaskError;
+use crate::endings::end_environment;
 use crate::world::{CONTROLLER_LEASE, World};
 
 /// Time between two rounds when nothing changes.
@@ -44,6 +46,7 @@ impl Housekeeping {
     /// When the store does not answer or another controller has taken over.
     pub async fn round(&mut self, world: &World) -> Result<(), TaskError> {
         let now = world.clock.now();
+        end_leases(world, now).await?;
         finish_destroyed(world, now).await?;
         self.end_strangers(world).await?;
         forget(world, now).await
@@ -110,6 +113,55 @@ impl Housekeeping {
         self.strangers.retain(|id, _| seen.contains(id));
         Ok(())
     }
+}
+
+/// Warns of leases that are about to run out, and asks for the end of environments whose lease has.
+async fn end_leases(world: &World, now: Timestamp) -> Result<(), TaskError> {
+    let is_due = |env: &Environment| lease::due(env, now) != Due::Nothing;
+    let all = world.store.read(ark_store::ReadTx::environments).await?;
+    if !all.iter().any(is_due) {
+        return Ok(());
+    }
+    let fence = world.fence;
+    world
+        .store
+        .write(move |tx| -> Result<(), TaskError> {
+            tx.check_lease(CONTROLLER_LEASE, fence.token).map_err(|_| TaskError::Fenced)?;
+            // Read again: somebody may have renewed one meanwhile.
+            for mut env in tx.environments()? {
+                let Some(held) = env.lease.clone() else { continue };
+                match lease::due(&env, now) {
+                    Due::Nothing => {}
+                    Due::Warn(until) => {
+                        env.lease = Some(EnvLease { until, warned_at: Some(now), ..held });
+                        tx.put_environment(&env)?;
+                        tx.append_event(NewEvent {
+                            at: now,
+                            kind: EventKind::EnvironmentLeaseEnding,
+                            by: "ark".to_owned(),
+                            env: Some(env.name.clone()),
+                            app: None,
+                            deployment: None,
+                            instance: None,
+                            text: format!(
+                                "the lease of environment {0} runs out at {until}, then it is \
+                                 destroyed; keep it: ark env lease {0} none",
+                                env.name
+                            ),
+                        })?;
+                    }
+                    Due::End => {
+                        let text = format!(
+                            "the lease of environment {}, last given by {}, has run out",
+                            env.name, held.by
+                        );
+                        end_environment(tx, &mut env, ("ark", now), text)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await
 }
 
 /// Environments that are being destroyed and in which nothing is left are removed.

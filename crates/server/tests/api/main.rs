@@ -6,6 +6,7 @@ mod deploying;
 mod engine;
 mod fixture;
 mod gc;
+mod leases;
 mod lists;
 mod openapi;
 mod problems;

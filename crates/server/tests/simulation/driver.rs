@@ -142,6 +142,7 @@ impl Simulation {
                 owner: "ana".into(),
                 created_at: start,
                 freeze: Vec::new(),
+                lease: None,
             })
         }))
         .unwrap();

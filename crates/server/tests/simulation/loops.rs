@@ -13,20 +13,21 @@ use std::time::Duration;
 use ark_model::artifact::Artifact;
 use ark_model::definition::{Definition, Expose, HookStage, Run, RunKind, Strategy};
 use ark_model::deployment::DeploymentKind;
-use ark_model::environment::{AppState, EnvKind, EnvState, Environment};
+use ark_model::environment::{AppState, EnvKind, EnvLease, EnvState, Environment};
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::hook::{HookRun, HookState, HookWhat};
 use ark_model::instance::{InstanceRecord, InstanceState, PortBinding};
 use ark_model::release::ReleaseContent;
 use ark_model::run::{RunCause, RunRecord, RunState};
-use ark_model::{AppName, Deployment, DeploymentState, EnvName, ReleaseNumber, RunId};
+use ark_model::{AppName, Deployment, DeploymentState, EnvName, InstanceId, ReleaseNumber, RunId};
 use ark_server::gateway_link::{RouteChanges, Routes};
 use ark_server::observations::Observations;
+use ark_server::tasks::housekeeping::Housekeeping;
 use ark_server::tasks::round::TaskError;
 use ark_server::tasks::{deployments, hooks, runs};
 use ark_server::webhooks::{Question, Reply, Webhooks};
 use ark_server::world::{CONTROLLER_LEASE, Clock, Fence, Settings, World};
-use ark_store::{Blobs, Keyring, NewRelease, Options, Store, StoreError, WriteTx};
+use ark_store::{Blobs, EventFilter, Keyring, NewRelease, Options, Store, StoreError, WriteTx};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
@@ -74,6 +75,7 @@ impl Scene {
                 owner: "ana".into(),
                 created_at: start,
                 freeze: Vec::new(),
+                lease: None,
             })?;
             tx.acquire_lease(CONTROLLER_LEASE, "scene", start, Duration::from_secs(86_400))
         }));
@@ -194,6 +196,29 @@ fn run(name: &str, id: RunId, timeout: Duration, now: Timestamp) -> RunRecord {
         created_at: now,
         ended_at: None,
         outcome: None,
+    }
+}
+
+/// One that serves.
+fn instance(name: &str, id: InstanceId, now: Timestamp) -> InstanceRecord {
+    InstanceRecord {
+        id,
+        env: env(),
+        app: app(name),
+        release: ReleaseNumber(1),
+        state: InstanceState::Active,
+        ports: vec![PortBinding {
+            expose: "default".into(),
+            address: ([127, 0, 0, 1], 20_001).into(),
+        }],
+        created_at: now,
+        running_since: Some(now),
+        active_at: Some(now),
+        draining_at: None,
+        stopping_at: None,
+        stopped_at: None,
+        process: None,
+        cause: None,
     }
 }
 
@@ -374,25 +399,7 @@ fn a_read_that_fails_loses_no_route_change() {
         Definition { expose: vec![Expose::new("default", 80)], ..job(RunKind::Service) };
     scene.app("web", definition, Behaviour::Good);
     let now = scene.start;
-    let instance = InstanceRecord {
-        id: scene.world.ids.instance(),
-        env: env(),
-        app: app("web"),
-        release: ReleaseNumber(1),
-        state: InstanceState::Active,
-        ports: vec![PortBinding {
-            expose: "default".into(),
-            address: ([127, 0, 0, 1], 20_001).into(),
-        }],
-        created_at: now,
-        running_since: Some(now),
-        active_at: Some(now),
-        draining_at: None,
-        stopping_at: None,
-        stopped_at: None,
-        process: None,
-        cause: None,
-    };
+    let instance = instance("web", scene.world.ids.instance(), now);
     scene.write(move |tx| tx.insert_instance(&instance));
     scene.world.route_changes.mark_all();
     // A store whose queue is always too long.
@@ -404,4 +411,82 @@ fn a_read_that_fails_loses_no_route_change() {
     assert!(matches!(failed, Err(StoreError::Busy { .. })), "{failed:?}");
     let next = block(routes.next_table(&scene.world)).unwrap();
     assert!(next.is_some_and(|table| !table.routes.is_empty()), "the change is in the next table");
+}
+
+/// Rounds of housekeeping at the scene's time; answers the words of events of a kind so far.
+fn housekept(scene: &Scene, house: &mut Housekeeping, kind: EventKind) -> Vec<String> {
+    for _ in 0..2 {
+        block(house.round(&scene.world)).unwrap();
+    }
+    let filter = EventFilter { kinds: vec![kind], ..EventFilter::default() };
+    let found = block(scene.world.store.read(move |tx| tx.events(&filter, 0, 100))).unwrap();
+    found.into_iter().map(|event| format!("{}: {}", event.by, event.text)).collect()
+}
+
+/// A lease runs out: warned of an hour before, ended by the way everything ends. What has none, and
+/// what is permanent, stays.
+#[test]
+fn an_environment_ends_with_its_lease() {
+    let scene = Scene::new(no_webhooks());
+    let (leased, kept): (EnvName, EnvName) = ("eng1".parse().unwrap(), "eng2".parse().unwrap());
+    let (start, hour) = (scene.start, SignedDuration::from_hours(1));
+    let lease =
+        EnvLease { seconds: 8 * 3_600, until: start + hour * 8, by: "ana".into(), warned_at: None };
+    let id = scene.world.ids.instance();
+    let environment = |name: &EnvName, kind, lease| Environment {
+        name: name.clone(),
+        kind,
+        state: EnvState::Active,
+        owner: "ana".into(),
+        created_at: start,
+        freeze: Vec::new(),
+        lease,
+    };
+    let all = [
+        environment(&leased, EnvKind::Development, Some(lease.clone())),
+        environment(&kept, EnvKind::Development, None),
+    ];
+    // Nobody can give it one; should its record have one, it stays nevertheless.
+    let production = environment(&env(), EnvKind::Permanent, Some(lease));
+    let record = InstanceRecord { env: leased.clone(), ..instance("web", id, start) };
+    let state = AppState::new(leased.clone(), app("web"), start);
+    scene.write(move |tx| {
+        all.iter().try_for_each(|one| tx.insert_environment(one))?;
+        tx.put_environment(&production)?;
+        tx.put_app_state(&state)?;
+        tx.insert_instance(&record)
+    });
+    let mut house = Housekeeping::default();
+    let mut at = |hours: i64, minutes: i64, kind| {
+        let then =
+            start + hour * i32::try_from(hours).unwrap() + SignedDuration::from_mins(minutes);
+        scene.clock.advance(then.duration_since(scene.clock.now()));
+        housekept(&scene, &mut house, kind)
+    };
+    assert!(at(6, 59, EventKind::EnvironmentLeaseEnding).is_empty());
+    let warned = at(7, 1, EventKind::EnvironmentLeaseEnding);
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(warned[0].contains("eng1") && warned[0].starts_with("ark: "), "{warned:?}");
+    assert!(at(7, 59, EventKind::EnvironmentDestroying).is_empty());
+    let ended = at(8, 0, EventKind::EnvironmentDestroying);
+    assert_eq!(ended, ["ark: the lease of environment eng1, last given by ana, has run out"]);
+
+    // Its instance may still run: it is stopped first, then everything is forgotten.
+    assert!(at(8, 1, EventKind::EnvironmentDestroyed).is_empty());
+    let name = leased.clone();
+    let web = block(scene.world.store.read(move |tx| tx.app_state(&name, &app("web")))).unwrap();
+    assert!(web.unwrap().stopped);
+    let now = scene.clock.now();
+    scene.write(move |tx| {
+        let mut record = tx.instance(id)?.unwrap();
+        record.state = InstanceState::Stopped;
+        record.stopped_at = Some(now);
+        tx.put_instance(&record)
+    });
+    let gone = at(8, 2, EventKind::EnvironmentDestroyed);
+    assert_eq!(gone.len(), 1, "{gone:?}");
+    at(900, 0, EventKind::EnvironmentDestroyed);
+    let left = block(scene.world.store.read(ark_store::ReadTx::environments)).unwrap();
+    let left: Vec<EnvName> = left.into_iter().map(|environment| environment.name).collect();
+    assert_eq!(left, [kept, env()]);
 }

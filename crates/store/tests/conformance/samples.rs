@@ -42,6 +42,7 @@ pub(crate) fn environment(name: &str) -> Environment {
         owner: "ada".into(),
         created_at: at(0),
         freeze: Vec::new(),
+        lease: None,
     }
 }
 
