@@ -164,9 +164,19 @@ impl Rule {
                     Err(error) => Err(error),
                 }
             }
-            Self::Test(variable, test) => test.holds(&variable.eval(scope)?, scope),
+            Self::Test(variable, test) => test.holds(&read(variable, scope)?, scope),
         }
     }
+}
+
+/// What a path of a rule leads to, its failure in AWS's words.
+fn read(path: &Path, scope: &Scope<'_>) -> Result<Value, EvalError> {
+    path.eval(scope).map_err(|error| match error {
+        EvalError::NotFound { path, .. } => EvalError::runtime(format!(
+            "Invalid path '{path}': The choice state's condition path references an invalid value."
+        )),
+        EvalError::Undefined | EvalError::Thrown(_) | EvalError::Failed { .. } => error,
+    })
 }
 
 impl Test {
@@ -210,7 +220,7 @@ impl Test {
             Self::Order(kind, relation, other) => {
                 let order = match other {
                     Other::Value(other) => kind.compare(variable, other),
-                    Other::Path(path) => kind.compare(variable, &path.eval(scope)?),
+                    Other::Path(path) => kind.compare(variable, &read(path, scope)?),
                 };
                 Ok(order.is_some_and(|order| relation.accepts(order)))
             }
@@ -413,8 +423,16 @@ mod tests {
             let rule = json!({"Variable": "$.v", "NumericLessThanPath": other, "Next": "N"});
             assert_eq!(ask(&rule, &input), Ok(expected), "{other}");
         }
-        let rule = json!({"Variable": "$.v", "NumericLessThanPath": "$.no", "Next": "N"});
-        assert!(matches!(ask(&rule, &input), Err(EvalError::NotFound { .. })));
+        for (rule, path) in [
+            (json!({"Variable": "$.v", "NumericLessThanPath": "$.no", "Next": "N"}), "$.no"),
+            (json!({"Variable": "$.no.x", "NumericLessThanPath": "$.v"}), "$.no.x"),
+            (json!({"Variable": "$unset", "StringMatches": "*"}), "$unset"),
+        ] {
+            let cause = format!(
+                "Invalid path '{path}': The choice state's condition path references an invalid value."
+            );
+            assert_eq!(ask(&rule, &input), Err(EvalError::runtime(cause)), "{rule}");
+        }
     }
 
     #[test]
@@ -426,8 +444,10 @@ mod tests {
                 assert_eq!(ask(&rule, &input), Ok(expected == wanted), "{variable} {wanted}");
             }
         }
-        let rule = json!({"Variable": "$.w", "IsNull": true});
-        assert!(matches!(ask(&rule, &input), Err(EvalError::NotFound { .. })));
+        for nature in ["IsNull", "IsNumeric", "IsString", "IsBoolean", "IsTimestamp"] {
+            let rule = Value::object([("Variable", json!("$.w")), (nature, json!(false))]);
+            assert!(matches!(ask(&rule, &input), Err(EvalError::Failed { .. })), "{nature}");
+        }
     }
 
     #[test]

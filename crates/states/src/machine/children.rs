@@ -109,7 +109,7 @@ impl Run<'_> {
             }
             let Some(state) = self.definition.state(frame.at) else { return Ok(()) };
             let StateKind::Map(map) = &state.kind else { return Ok(()) };
-            let item = Item { index, value, key };
+            let item = Item { index, value, key, source: None };
             let extra = Extra { task: None, item: Some(item.clone()) };
             let input = self.evaluating(id, &extra, |eval| selected(eval, map, &item))?;
             let input = limited(input, &state.name)?;
@@ -215,7 +215,8 @@ impl Run<'_> {
             }
         }
         self.frame(parent).previous = previous;
-        self.failed(parent, failure, Origin::Child);
+        let origin = if is_map { Origin::Iteration } else { Origin::Branch };
+        self.failed(parent, failure, origin);
     }
 
     /// Stops a branch or iteration because of a sibling, writing what AWS writes: the states that wait

@@ -164,6 +164,9 @@ pub struct ItemSelection {
     pub context: Value,
     /// The variables there.
     pub variables: Object,
+    /// Where the items come from, for `Map.Item.Source`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Arc<str>>,
 }
 
 /// Results to be written.

@@ -155,7 +155,12 @@ impl Eval<'_> {
         let Some(template) = assign else { return Ok(None) };
         match template.eval("Assign", &self.sight(dollar, result, error))? {
             Value::Object(members) => Ok(Some((*members).clone())),
-            other => Err(FieldError::runtime(format!("Assign must be an object but was: {other}"))),
+            other => Err(match template {
+                Template::Expression { expression, .. } => {
+                    FieldError::of_type(expression.text(), "Assign", "object", &other)
+                }
+                _ => FieldError::runtime(format!("Assign must be an object but was: {other}")),
+            }),
         }
     }
 
@@ -442,15 +447,19 @@ impl Eval<'_> {
                 .collect()
         };
         match &map.items {
-            Items::Input => effective.as_array().map(plain).ok_or_else(|| FieldError {
-                error: if self.is_jsonata() {
-                    names::QUERY_EVALUATION_ERROR
-                } else {
-                    names::RUNTIME
-                },
-                cause: format!("Map state input must be an array but was: {effective}"),
-                location: None,
-            }),
+            Items::Input => match effective {
+                Value::Array(items) => Ok(plain(items)),
+                Value::Object(members) if map.is_distributed() => Ok(keyed(members)),
+                _ => Err(FieldError {
+                    error: if self.is_jsonata() {
+                        names::QUERY_EVALUATION_ERROR
+                    } else {
+                        names::RUNTIME
+                    },
+                    cause: format!("Map state input must be an array but was: {effective}"),
+                    location: None,
+                }),
+            },
             Items::Path(path) => {
                 let value = path.eval(&self.scope(effective))?;
                 match &value {

@@ -23,8 +23,10 @@ pub(crate) enum Origin {
     Own,
     /// Its task, or its Map Run.
     Work,
-    /// One of its branches or iterations.
-    Child,
+    /// One of its branches.
+    Branch,
+    /// One of its iterations.
+    Iteration,
 }
 
 impl Run<'_> {
@@ -180,6 +182,8 @@ fn matching(errors: &[Arc<str>], failure: &Failure, origin: Origin) -> Option<us
             !own_output && !matches!(name, names::TIMEOUT | names::HEARTBEAT_TIMEOUT)
         }
         names::TIMEOUT => matches!(name, names::TIMEOUT | names::HEARTBEAT_TIMEOUT),
+        // However the branch failed: the failure keeps the name it has there.
+        names::BRANCH_FAILED => origin == Origin::Branch || name == names::BRANCH_FAILED,
         wanted => wanted == name,
     })
 }

@@ -66,6 +66,9 @@ pub(super) struct Item {
     pub(super) value: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key: Option<Value>,
+    /// Where the items of a distributed Map come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) source: Option<std::sync::Arc<str>>,
 }
 
 /// Attempts that one error name of one retrier has used.

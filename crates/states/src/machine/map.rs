@@ -17,6 +17,19 @@ use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::scope::{Context, Random, Variables};
 use crate::value::{Document, Object, Value};
 
+/// `Map.Item.Source` of items that the input holds.
+const STATE_DATA: &str = "STATE_DATA";
+
+/// `Map.Item.Source` of items that are read: the object they are in, or the bucket that is listed.
+fn source_of(request: &ReaderRequest) -> std::sync::Arc<str> {
+    let text = |key: &str| request.parameters.get(key).and_then(Value::as_str).unwrap_or_default();
+    let bucket = text("Bucket");
+    match request.resource.ends_with("listObjectsV2") {
+        true => format!("S3://{bucket}").into(),
+        false => format!("S3://{bucket}/{}", text("Key")).into(),
+    }
+}
+
 impl Run<'_> {
     pub(super) fn map(&mut self, id: FrameId, map: &Map) -> Evaluated<()> {
         let (most, items) = self.evaluating(id, &Extra::default(), |eval| {
@@ -103,7 +116,8 @@ impl Run<'_> {
         let mut inputs = Vec::new();
         let mut batch = self.evaluating(id, &Extra::default(), |eval| Batch::new(eval, map))?;
         for (index, (key, value)) in items.into_iter().enumerate() {
-            let item = Item { index: index as u64, value, key };
+            let source = Some(STATE_DATA.into());
+            let item = Item { index: index as u64, value, key, source };
             let extra = Extra { task: None, item: Some(item.clone()) };
             let selected =
                 self.evaluating(id, &extra, |eval| super::children::selected(eval, map, &item))?;
@@ -124,6 +138,7 @@ impl Run<'_> {
             input: frame.input.clone(),
             context,
             variables: self.all_variables(id),
+            source: Some(source_of(&request)),
         };
         Ok(MapItems::Reader(request, selection))
     }
@@ -204,6 +219,40 @@ fn writer(eval: &Eval<'_>, map: &Map) -> Evaluated<Option<WriterRequest>> {
         parameters,
         config: writer.config.clone(),
     }))
+}
+
+/// What is made of the items of a Map before its work begins.
+#[derive(Debug)]
+pub(crate) struct MapInputs {
+    /// Each after `ItemSelector`.
+    pub(crate) selected: Vec<Value>,
+    /// The same, batched; each by itself without `ItemBatcher`.
+    pub(crate) batched: Vec<Value>,
+}
+
+/// Selects and batches items, for TestState.
+pub(crate) fn inputs_of(
+    eval: &Eval<'_>,
+    map: &Map,
+    items: Vec<(Option<Value>, Value)>,
+) -> Evaluated<MapInputs> {
+    let mut batch = Batch::new(eval, map)?;
+    let mut made = MapInputs { selected: Vec::new(), batched: Vec::new() };
+    for (index, (key, value)) in items.into_iter().enumerate() {
+        let source = map.is_distributed().then(|| STATE_DATA.into());
+        let item = Item { index: index as u64, value, key, source };
+        let build = || {
+            let mut members = eval.context.value().as_object().cloned().unwrap_or_default();
+            members.insert("Map".into(), map_context(&item));
+            Value::from(members)
+        };
+        let context = Context::new(&build);
+        let selected = super::children::selected(&Eval { context: &context, ..*eval }, map, &item)?;
+        made.selected.push(selected.clone());
+        made.batched.extend(batch.push(selected));
+    }
+    made.batched.extend(batch.finish());
+    Ok(made)
 }
 
 /// Items gathered until a batch is full.
@@ -329,7 +378,8 @@ impl<'a> ChildInputs<'a> {
 
     /// Takes an item; gives an input when a batch is full (or when there is no batching).
     pub fn push(&mut self, value: Value, env: &Env<'_>) -> Result<Option<Document>, Failure> {
-        let item = Item { index: self.index, value, key: None };
+        let source = self.selection.source.clone();
+        let item = Item { index: self.index, value, key: None, source };
         self.index += 1;
         let mut batch = self.batch.take();
         let made = self.evaluating(env, Some(&item), |eval, map| {

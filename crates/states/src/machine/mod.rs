@@ -13,7 +13,7 @@ pub(crate) mod evaluate;
 mod event;
 pub(crate) mod failure;
 mod frame;
-mod map;
+pub(crate) mod map;
 mod map_run;
 mod redrive;
 mod run;

@@ -418,6 +418,9 @@ pub(super) fn map_context(item: &Item) -> Value {
     if let Some(key) = &item.key {
         members.push(("Key", key.clone()));
     }
+    if let Some(source) = &item.source {
+        members.push(("Source", Value::String(source.clone())));
+    }
     Value::object([("Item", Value::object(members))])
 }
 

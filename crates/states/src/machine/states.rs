@@ -242,7 +242,9 @@ pub(crate) fn leave_choice(eval: &Eval<'_>, choice: &Choice) -> Evaluated<Leave>
         }
         None => Err(FieldError {
             error: names::NO_CHOICE_MATCHED,
-            cause: "No choice rule matched and no Default transition is defined".to_owned(),
+            cause:
+                "Failed to transition out of the state. The state does not point to a next state."
+                    .to_owned(),
             location: None,
         }),
     }

@@ -1,20 +1,21 @@
 //! `inspectionData`: what each step of a state's data flow gave.
 
 use jiff::SignedDuration;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map as Members, Value as Json, json};
 
 use super::is_json_path;
-use crate::definition::{FieldError, Pass};
+use crate::definition::{FieldError, Items, Map, Pass};
 use crate::machine::evaluate::{Eval, Tolerance};
+use crate::machine::map::MapInputs;
 use crate::value::{Document, Object, Value};
 
 /// The data flow seen; steps that failed are absent.
 #[derive(Debug, Clone)]
-pub struct Inspection(Map<String, Json>);
+pub struct Inspection(Members<String, Json>);
 
 impl Inspection {
     pub(super) fn new(input: &Document) -> Self {
-        let mut shown = Self(Map::new());
+        let mut shown = Self(Members::new());
         shown.0.insert("input".into(), input.text().as_ref().into());
         shown
     }
@@ -102,9 +103,26 @@ impl Inspection {
         self.0.insert("errorDetails".into(), json!({"catchIndex": index}));
     }
 
-    pub(super) fn variables(&mut self, variables: &Object) {
+    /// The items of a Map and what is made of them, step by step.
+    pub(super) fn items(&mut self, map: &Map, items: &[(Option<Value>, Value)], made: MapInputs) {
+        if let Items::Path(_) = map.items {
+            let items = items.iter().map(|(_, value)| value.clone());
+            self.show("afterItemsPath", Ok(Value::array(items)));
+        }
+        if map.selector.is_some() {
+            self.show("afterItemSelector", Ok(Value::from(made.selected)));
+        }
+        if map.batcher.is_some() {
+            self.show("afterItemBatcher", Ok(Value::from(made.batched)));
+        }
+    }
+
+    /// The variables as they are after the state.
+    pub(super) fn variables(&mut self, given: &Object, assigned: Option<Object>) {
+        let mut variables = given.clone();
+        variables.extend(assigned.into_iter().flatten());
         if !variables.is_empty() {
-            self.0.insert("variables".into(), Value::from(variables.clone()).to_json().into());
+            self.0.insert("variables".into(), Value::from(variables).to_json().into());
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::fuel::Fuel;
 use crate::machine::ExecutionInfo;
 use crate::machine::evaluate::Eval;
 use crate::machine::failure::{Origin, delay, leave_caught, matches};
+use crate::machine::map::inputs_of;
 use crate::machine::states::{
     Leave, failure_of, leave_choice, leave_pass, leave_plain, leave_with, limited,
 };
@@ -115,6 +116,8 @@ pub struct Answer {
     pub next_state: Option<Arc<str>>,
     /// The data flow, from level DEBUG on.
     pub inspection: Option<Inspection>,
+    /// The variables that the state set.
+    assigned: Option<Object>,
 }
 
 /// Why a request is refused.
@@ -176,7 +179,7 @@ pub fn run(request: &Request<'_>) -> Result<Answer, TestStateError> {
         return Err(validation("The state costs more to evaluate than TestState allows"));
     }
     let mut answer = answered?;
-    inspection.variables(&variables);
+    inspection.variables(&variables, answer.assigned.take());
     answer.inspection = (request.level != InspectionLevel::Info).then_some(inspection);
     Ok(answer)
 }
@@ -341,7 +344,13 @@ fn worked(
             inspection.result(eval, &result);
             leave_with(eval, &result).into()
         }
-        Some(Err(failure)) => Outcome::Failed(failure, Origin::Work),
+        Some(Err(failure)) => {
+            let origin = match &eval.state.kind {
+                StateKind::Parallel(_) => Origin::Branch,
+                _ => Origin::Work,
+            };
+            Outcome::Failed(failure, origin)
+        }
         None => Outcome::Field(FieldError::runtime("the state needs a mock")),
     }
 }
@@ -355,20 +364,24 @@ fn mapped(
 ) -> Result<Result<Option<Failure>, FieldError>, TestStateError> {
     let read = match (&map.reader, &request.configuration.map_item_reader_data) {
         (Some(_), Some(text)) => match Value::parse(text) {
-            Ok(Value::Array(items)) => Some(items.len()),
+            Ok(Value::Array(items)) => {
+                Some(items.iter().map(|item| (None, item.clone())).collect::<Vec<_>>())
+            }
             Ok(_) | Err(_) => return Err(validation("mapItemReaderData must be a JSON array")),
         },
-        (Some(_), None) => Some(0),
+        (Some(_), None) => Some(Vec::new()),
         (None, _) => None,
     };
     let evaluated = (|| {
         let effective = eval.effective_input()?;
         let most = eval.max_concurrency(map, &effective)?;
-        let count = match read {
-            Some(count) => count,
-            None => eval.items(map, &effective)?.len(),
+        let items = match read {
+            Some(items) => items,
+            None => eval.items(map, &effective)?,
         };
         let tolerance = eval.tolerance(map, &effective)?;
+        let count = items.len();
+        inspection.items(map, &items, inputs_of(eval, map, items.clone())?);
         Ok((most, count, tolerance))
     })();
     let (most, count, tolerance) = match evaluated {
@@ -415,6 +428,7 @@ fn answer(
         failure: Some(failure.clone()),
         next_state: None,
         inspection: None,
+        assigned: None,
     };
     if !eval.state.is_work() || failure.name() == names::RUNTIME {
         return answer;
@@ -441,6 +455,7 @@ fn answer(
                 answer.status = Status::CaughtError;
                 answer.output = caught.output;
                 answer.next_state = caught.next_state;
+                answer.assigned = caught.assigned;
             }
             Err(error) => answer.failure = Some(worded(eval.state, error)),
         }
@@ -456,7 +471,14 @@ fn left(definition: &Definition, state: &State, leave: Leave) -> Result<Answer, 
         Next::End => None,
     };
     let output = Some(limited(leave.output, &state.name)?);
-    Ok(Answer { status: Status::Succeeded, output, failure: None, next_state, inspection: None })
+    Ok(Answer {
+        status: Status::Succeeded,
+        output,
+        failure: None,
+        next_state,
+        inspection: None,
+        assigned: leave.assigned,
+    })
 }
 
 /// The first state of an execution is entered at the event 2.

@@ -1,12 +1,13 @@
 //! The shape of a definition: fields by type of state and query language, and what stands in them.
 
 mod parts;
+mod rules;
+mod values;
 
 use std::collections::HashSet;
 
 use self::parts::Place;
 use super::{Finding, MachineKind};
-use crate::choice::Condition;
 use crate::intrinsics::Call;
 use crate::jsonata::Expression;
 use crate::jsonpath::{Path, ReferencePath};
@@ -172,7 +173,9 @@ impl Check {
             return;
         };
         self.fields(state, kind, fields, jsonata, place);
-        self.required(state, kind, place);
+        self.required(state, kind, jsonata, place);
+        self.values(state, jsonata, place);
+        self.variables(state, jsonata, place);
         if !matches!(kind, "Choice" | "Succeed" | "Fail") {
             let end = state.get("End").and_then(Value::as_bool) == Some(true);
             if end == state.contains_key("Next") {
@@ -246,7 +249,7 @@ impl Check {
         }
     }
 
-    fn required(&mut self, state: &Object, kind: &str, place: &str) {
+    fn required(&mut self, state: &Object, kind: &str, jsonata: bool, place: &str) {
         let count = |fields: &[&str]| fields.iter().filter(|f| state.contains_key(**f)).count();
         match kind {
             "Task" => self.require(state, &["Resource"], place),
@@ -264,92 +267,14 @@ impl Check {
             }
             "Wait" => {
                 if let Some(text) = state.get("Timestamp").and_then(Value::as_str)
-                    && !is_expression(text)
+                    && !(jsonata && is_expression(text))
                     && timestamp::parse(text).is_none()
                 {
                     let place = format!("{place}/Timestamp");
                     self.say("String does not match RFC3339 timestamp", place);
                 }
             }
-            "Fail" if count(&["Error", "ErrorPath"]) > 1 || count(&["Cause", "CausePath"]) > 1 => {
-                self.say("A value and its path cannot both be given", place);
-            }
             _ => {}
-        }
-    }
-
-    fn retry_and_catch(&mut self, state: &Object, jsonata: bool, place: &str) {
-        for field in ["Retry", "Catch"] {
-            let Some(rules) = state.get(field) else { continue };
-            let Some(rules) = rules.as_array() else {
-                self.say("Expected value of type Array", format!("{place}/{field}"));
-                continue;
-            };
-            for (at, rule) in rules.iter().enumerate() {
-                let place = format!("{place}/{field}[{at}]");
-                let Some(rule) = rule.as_object() else {
-                    self.say("Expected value of type Object", place);
-                    continue;
-                };
-                let needed: &[&str] =
-                    if field == "Catch" { &["ErrorEquals", "Next"] } else { &["ErrorEquals"] };
-                self.require(rule, needed, &place);
-                self.rule_fields(field, rule, jsonata, &place);
-                let errors = rule.get("ErrorEquals").and_then(Value::as_array).unwrap_or_default();
-                if rule.contains_key("ErrorEquals") && errors.is_empty() {
-                    self.say("'ErrorEquals' must not be empty", format!("{place}/ErrorEquals"));
-                }
-                let all = errors.iter().any(|error| error.as_str() == Some("States.ALL"));
-                if all && (errors.len() > 1 || at + 1 < rules.len()) {
-                    self.say(
-                        "'States.ALL' must stand alone and in the last rule",
-                        format!("{place}/ErrorEquals"),
-                    );
-                }
-                if field == "Retry" {
-                    self.retrier(rule, &place);
-                }
-            }
-        }
-    }
-
-    fn retrier(&mut self, rule: &Object, place: &str) {
-        for (field, least, most) in [
-            ("IntervalSeconds", 1.0, 99_999_999.0),
-            ("MaxAttempts", 0.0, 99_999_999.0),
-            ("BackoffRate", 1.0, f64::MAX),
-            ("MaxDelaySeconds", 1.0, 31_622_399.0),
-        ] {
-            let Some(value) = rule.get(field) else { continue };
-            if !value.as_f64().is_some_and(|number| (least..=most).contains(&number)) {
-                self.say(
-                    format!("The value of '{field}' is out of range"),
-                    format!("{place}/{field}"),
-                );
-            }
-        }
-    }
-
-    fn choices(&mut self, state: &Object, jsonata: bool, place: &str) {
-        let Some(rules) = state.get("Choices") else { return };
-        let rules = rules.as_array().unwrap_or_default();
-        if rules.is_empty() {
-            self.say("'Choices' must be a list of at least one rule", format!("{place}/Choices"));
-        }
-        for (at, rule) in rules.iter().enumerate() {
-            let place = format!("{place}/Choices[{at}]");
-            let Some(rule) = rule.as_object() else {
-                self.say("Expected value of type Object", place);
-                continue;
-            };
-            if jsonata {
-                self.require(rule, &["Condition", "Next"], &place);
-            } else {
-                self.require(rule, &["Next"], &place);
-                if let Err(error) = Condition::parse(rule) {
-                    self.say(error.message, place);
-                }
-            }
         }
     }
 

@@ -152,7 +152,9 @@ fn parts_are_judged_by_their_own_fields() {
              or one of <>{}[]?*\"#%\\^|~`$&,;: at /States/A/Label",
         ),
         (
-            one(&format!(r#""Type":"Map","ItemProcessor":{inner},"ItemBatcher":{{}}"#)),
+            one(&format!(
+                r#""Type":"Map","ItemProcessor":{inner},"ItemBatcher":{{"MaxItemsPerBatch":1}}"#
+            )),
             "Field 'ItemBatcher' is only supported for Map states in 'DISTRIBUTED' mode at \
              /States/A/ItemBatcher",
         ),
@@ -172,6 +174,142 @@ fn parts_are_judged_by_their_own_fields() {
         shown(&map(""), MachineKind::Express),
         ["SCHEMA_VALIDATION_FAILED: Express state machine does not support Map states in \
           'DISTRIBUTED' mode at /States/A/ItemProcessor/ProcessorConfig/Mode"]
+    );
+}
+
+#[test]
+fn values_of_fields_are_judged() {
+    let task = |rest: &str| one(&format!(r#""Type":"Task","Resource":"w",{rest}"#));
+    let wait = |rest: &str| one(&format!(r#""Type":"Wait",{rest}"#));
+    let map = |rest: &str| {
+        one(&format!(
+            r#""Type":"Map","ItemProcessor":{{"StartAt":"B","States":{{"B":{{"Type":"Pass","End":true}}}}}},{rest}"#
+        ))
+    };
+    let choice = |rule: &str| {
+        format!(
+            r#"{{"StartAt":"A","States":{{"A":{{"Type":"Choice","Choices":[{{{rule}}}]}},"Z":{{"Type":"Succeed"}}}}}}"#
+        )
+    };
+    let jsonata = r#""QueryLanguage":"JSONata""#;
+    let long = "x".repeat(81);
+    for (text, expected) in [
+        (task(r#""TimeoutSeconds":9,"HeartbeatSeconds":8"#), ""),
+        (task(&format!(r#"{jsonata},"TimeoutSeconds":"{{% 1 %}}","HeartbeatSeconds":5"#)), ""),
+        (
+            task(r#""TimeoutSeconds":8,"HeartbeatSeconds":8"#),
+            "'HeartbeatSeconds' must be smaller than 'TimeoutSeconds' at /States/A/HeartbeatSeconds",
+        ),
+        (
+            task(r#""TimeoutSeconds":0"#),
+            "'TimeoutSeconds' must be a whole number from 1 to 99999999 at /States/A/TimeoutSeconds",
+        ),
+        (
+            task(r#""TimeoutSeconds":"{% 1 %}""#),
+            "'TimeoutSeconds' must be a whole number from 1 to 99999999 at /States/A/TimeoutSeconds",
+        ),
+        (
+            task(r#""TimeoutSeconds":1,"TimeoutSecondsPath":"$.t""#),
+            "Only one of the fields 'TimeoutSeconds' and 'TimeoutSecondsPath' may be given at /States/A",
+        ),
+        (
+            wait(r#""Seconds":-1"#),
+            "'Seconds' must be a whole number from 0 to 99999999 at /States/A/Seconds",
+        ),
+        (wait(r#""Seconds":0"#), ""),
+        (
+            wait(r#""Timestamp":"{% $now() %}""#),
+            "String does not match RFC3339 timestamp at /States/A/Timestamp",
+        ),
+        (wait(&format!(r#"{jsonata},"Timestamp":"{{% $now() %}}""#)), ""),
+        (map(r#""MaxConcurrency":0,"ToleratedFailurePercentage":12.5"#), ""),
+        (
+            map(r#""MaxConcurrency":-1"#),
+            "'MaxConcurrency' must be a whole number from 0 to 4294967295 at /States/A/MaxConcurrency",
+        ),
+        (
+            map(r#""ToleratedFailurePercentage":101"#),
+            "'ToleratedFailurePercentage' must be a number from 0 to 100 at \
+             /States/A/ToleratedFailurePercentage",
+        ),
+        (
+            task(r#""Retry":[{"ErrorEquals":["E"],"IntervalSeconds":1.5}]"#),
+            "'IntervalSeconds' must be a whole number from 1 to 99999999 at \
+             /States/A/Retry[0]/IntervalSeconds",
+        ),
+        (
+            task(r#""Retry":[{"ErrorEquals":["E"],"BackoffRate":0.5}]"#),
+            "'BackoffRate' must be a number from 1 at /States/A/Retry[0]/BackoffRate",
+        ),
+        (
+            task(r#""Retry":[{"ErrorEquals":["E"],"MaxAttempts":-1}]"#),
+            "'MaxAttempts' must be a whole number from 0 to 99999999 at \
+             /States/A/Retry[0]/MaxAttempts",
+        ),
+        (
+            task(r#""Retry":[{"ErrorEquals":[]}]"#),
+            "'ErrorEquals' must not be empty at /States/A/Retry[0]/ErrorEquals",
+        ),
+        (
+            task(r#""Retry":[{"ErrorEquals":[1]}]"#),
+            "Expected value of type String at /States/A/Retry[0]/ErrorEquals",
+        ),
+        (
+            task(r#""Retry":[{"ErrorEquals":["States.ALL","E"]}]"#),
+            "'States.ALL' must stand alone and in the last rule at /States/A/Retry[0]/ErrorEquals",
+        ),
+        (
+            task(r#""Retry":[{"ErrorEquals":["States.ALL"]},{"ErrorEquals":["E"]}]"#),
+            "'States.ALL' must stand alone and in the last rule at /States/A/Retry[0]/ErrorEquals",
+        ),
+        (task(r#""Assign":{"a":1,"größe_2.$":"$.x","_":0}"#), ""),
+        (
+            task(r#""Assign":{"states.$":"$"}"#),
+            "The variable name 'states' is reserved at /States/A/Assign",
+        ),
+        (
+            task(r#""Assign":{"a.b":1}"#),
+            "'a.b' is not a name of a variable: 1 to 80 letters, digits and underscores, the first \
+             no digit at /States/A/Assign",
+        ),
+        (
+            task(&format!(r#""Assign":{{"{long}":1}}"#)),
+            &*format!(
+                "'{long}' is not a name of a variable: 1 to 80 letters, digits and underscores, the \
+                 first no digit at /States/A/Assign"
+            ),
+        ),
+        (task(r#""Assign":[]"#), "Expected value of type Object at /States/A/Assign"),
+        (task(r#""Comment":1"#), "Expected value of type String at /States/A/Comment"),
+        (choice(r#""Variable":"$.a","IsNull":true,"Next":"Z","Comment":"c""#), ""),
+        (
+            choice(r#""Not":{"Variable":"$.a","IsNull":true,"Next":"Z"},"Next":"Z""#),
+            "Field 'Next' is not supported at /States/A/Choices[0]/Not",
+        ),
+        (
+            choice(r#""Or":[{"And":[{"Variable":"$.a","IsNull":true,"Assign":{}}]}],"Next":"Z""#),
+            "Field 'Assign' is not supported at /States/A/Choices[0]/Or/And",
+        ),
+        (
+            choice(r#""Variable":"$.a","IsNull":true,"Output":1,"Next":"Z""#),
+            "Field 'Output' is not supported at /States/A/Choices[0]",
+        ),
+    ] {
+        let found = shown(&text, MachineKind::Standard).join("\n");
+        assert_eq!(found.replace("SCHEMA_VALIDATION_FAILED: ", ""), expected, "{text}");
+    }
+    let rule = |rule: &str| {
+        let text = choice(rule).replacen('{', &format!("{{{jsonata},"), 1);
+        shown(&text, MachineKind::Standard).join("\n").replace("SCHEMA_VALIDATION_FAILED: ", "")
+    };
+    assert_eq!(rule(r#""Condition":"{% true %}","Next":"Z","Output":1,"Assign":{"a":1}"#), "");
+    assert_eq!(
+        rule(r#""Condition":"yes","Next":"Z""#),
+        "Expected a boolean or a JSONata expression at /States/A/Choices[0]/Condition"
+    );
+    assert_eq!(
+        rule(r#""Condition":true,"Variable":"$.a","Next":"Z""#),
+        "Field 'Variable' is not supported at /States/A/Choices[0]"
     );
 }
 

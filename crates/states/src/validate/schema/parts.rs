@@ -41,6 +41,9 @@ impl Check {
             self.say("Expected value of type String", format!("{place}/StartAt"));
         }
         self.language(machine, place);
+        if machine.get("Comment").is_some_and(|comment| comment.as_str().is_none()) {
+            self.say("Expected value of type String", format!("{place}/Comment"));
+        }
         if of == Place::Whole {
             if let Some(version) = machine.get("Version")
                 && version.as_str() != Some("1.0")
@@ -155,13 +158,17 @@ impl Check {
                 self.require(part, &["Resource"], place);
             }
             "ResultWriter" => self.only(part, &["Resource", "WriterConfig", parameters], place),
-            _ => self.only_with_paths(
-                part,
-                &["BatchInput"],
-                &["MaxItemsPerBatch", "MaxInputBytesPerBatch"],
-                jsonata,
-                place,
-            ),
+            _ => {
+                let most = ["MaxItemsPerBatch", "MaxInputBytesPerBatch"];
+                self.only_with_paths(part, &["BatchInput"], &most, jsonata, place);
+                let is_one = |name: &str| most.iter().any(|most| name.strip_prefix(most).is_some());
+                if !part.keys().any(|name| is_one(name)) {
+                    self.say(
+                        "One of 'MaxItemsPerBatch' and 'MaxInputBytesPerBatch' is required",
+                        place,
+                    );
+                }
+            }
         }
         if !jsonata {
             for (name, value) in part {
@@ -244,7 +251,7 @@ impl Check {
     }
 
     /// Names every field that is none of these.
-    fn only(&mut self, members: &Object, allowed: &[&str], place: &str) {
+    pub(super) fn only(&mut self, members: &Object, allowed: &[&str], place: &str) {
         for name in members.keys().filter(|name| !allowed.contains(&&***name)) {
             self.say(format!("Field '{name}' is not supported"), place);
         }

@@ -1,0 +1,141 @@
+//! What stands in single fields: kinds of values, numbers within their bounds, a value or its path,
+//! names of variables.
+
+use super::{Check, is_expression};
+use crate::limits::{NAME_CHARS_MAX, SECONDS_MAX};
+use crate::value::{Number, Object, Value};
+
+/// Fields of states that hold a text.
+const TEXTS: [&str; 5] = ["Comment", "Next", "Default", "Resource", "Label"];
+/// Fields of which only one may be given.
+const ALTERNATIVES: [(&str, &str); 8] = [
+    ("TimeoutSeconds", "TimeoutSecondsPath"),
+    ("HeartbeatSeconds", "HeartbeatSecondsPath"),
+    ("MaxConcurrency", "MaxConcurrencyPath"),
+    ("ToleratedFailureCount", "ToleratedFailureCountPath"),
+    ("ToleratedFailurePercentage", "ToleratedFailurePercentagePath"),
+    ("Error", "ErrorPath"),
+    ("Cause", "CausePath"),
+    ("ItemProcessor", "Iterator"),
+];
+/// Whole numbers of a state, from and to.
+const WHOLE: [(&str, i64, i64); 5] = [
+    ("TimeoutSeconds", 1, SECONDS_MAX),
+    ("HeartbeatSeconds", 1, SECONDS_MAX),
+    ("Seconds", 0, SECONDS_MAX),
+    ("MaxConcurrency", 0, u32::MAX as i64),
+    ("ToleratedFailureCount", 0, i64::MAX),
+];
+
+impl Check {
+    /// The values of a state's own fields.
+    pub(super) fn values(&mut self, state: &Object, jsonata: bool, place: &str) {
+        for name in TEXTS {
+            if state.get(name).is_some_and(|value| value.as_str().is_none()) {
+                self.say("Expected value of type String", format!("{place}/{name}"));
+            }
+        }
+        for name in ["Error", "Cause"] {
+            if state.get(name).is_some_and(|value| value.as_str().is_none()) {
+                self.say("Expected value of type String", format!("{place}/{name}"));
+            }
+        }
+        if state.get("End").is_some_and(|value| value.as_bool().is_none()) {
+            self.say("Expected value of type Boolean", format!("{place}/End"));
+        }
+        for (one, other) in ALTERNATIVES {
+            if state.contains_key(one) && state.contains_key(other) {
+                self.say(
+                    format!("Only one of the fields '{one}' and '{other}' may be given"),
+                    place,
+                );
+            }
+        }
+        for (name, least, most) in WHOLE {
+            if !(jsonata && state.get(name).is_some_and(is_one)) {
+                self.whole(state, name, least, most, place);
+            }
+        }
+        let percentage = state.get("ToleratedFailurePercentage");
+        let fits = |value: &Value| {
+            (jsonata && is_one(value))
+                || value.as_f64().is_some_and(|number| (0.0..=100.0).contains(&number))
+        };
+        if percentage.is_some_and(|percentage| !fits(percentage)) {
+            let place = format!("{place}/ToleratedFailurePercentage");
+            self.say("'ToleratedFailurePercentage' must be a number from 0 to 100", place);
+        }
+        let seconds = |name| state.get(name).and_then(Value::as_i64);
+        if let (Some(heartbeat), Some(timeout)) =
+            (seconds("HeartbeatSeconds"), seconds("TimeoutSeconds"))
+            && heartbeat >= timeout
+        {
+            self.say(
+                "'HeartbeatSeconds' must be smaller than 'TimeoutSeconds'",
+                format!("{place}/HeartbeatSeconds"),
+            );
+        }
+    }
+
+    /// A literal of this field must be a whole number within these bounds.
+    pub(super) fn whole(
+        &mut self,
+        members: &Object,
+        name: &str,
+        least: i64,
+        most: i64,
+        place: &str,
+    ) {
+        let Some(value) = members.get(name) else { return };
+        let number = value.as_number().and_then(Number::as_i64);
+        if number.is_none_or(|number| !(least..=most).contains(&number)) {
+            self.say(
+                format!("'{name}' must be a whole number from {least} to {most}"),
+                format!("{place}/{name}"),
+            );
+        }
+    }
+
+    /// The variables that a state, a rule or a catcher sets.
+    pub(super) fn variables(&mut self, members: &Object, jsonata: bool, place: &str) {
+        let Some(assign) = members.get("Assign") else { return };
+        let place = format!("{place}/Assign");
+        let Some(assign) = assign.as_object() else {
+            if !(jsonata && is_one(assign)) {
+                self.say("Expected value of type Object", place);
+            }
+            return;
+        };
+        for key in assign.keys() {
+            let name = match jsonata {
+                true => key,
+                false => key.strip_suffix(".$").unwrap_or(key),
+            };
+            if name == "states" {
+                self.say("The variable name 'states' is reserved", place.clone());
+            } else if !is_variable(name) {
+                self.say(
+                    format!(
+                        "'{name}' is not a name of a variable: 1 to {NAME_CHARS_MAX} letters, digits \
+                         and underscores, the first no digit"
+                    ),
+                    place.clone(),
+                );
+            }
+        }
+    }
+}
+
+/// Whether a value is one JSONata expression.
+fn is_one(value: &Value) -> bool {
+    value.as_str().is_some_and(is_expression)
+}
+
+/// Unicode identifiers; a path cannot be assigned.
+fn is_variable(name: &str) -> bool {
+    let mut chars = name.chars();
+    let begins = chars.next().is_some_and(|c| c.is_alphabetic() || c == '_');
+    begins
+        && name.chars().count() <= NAME_CHARS_MAX
+        && chars.all(|c| c.is_alphanumeric() || c == '_')
+}
