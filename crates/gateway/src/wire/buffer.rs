@@ -17,7 +17,7 @@ pub(crate) const LARGE_BYTES: usize = 64 << 10;
 const HEAD_BYTES: usize = 4 << 10;
 
 /// How many free buffers of each size a worker keeps.
-const FREE_SMALL_MAX: usize = 256;
+const FREE_SMALL_MAX: usize = 512;
 const FREE_LARGE_MAX: usize = 32;
 
 /// Bytes received and not yet consumed.

@@ -12,6 +12,7 @@ use ark_model::traffic::Maintenance;
 use tokio::net::TcpStream;
 
 use super::answer::{self, About, Manner, Refusal};
+use super::buffer::Buffer;
 use super::conn::{After, Conn};
 use super::h2;
 use super::head::{
@@ -367,7 +368,7 @@ impl<'c> Exchange<'c> {
         let conn = &*self.conn;
         conn.slot.set_deadline(conn.worker.deadline(CONNECT_MS));
         let stream = connect_until_told(&conn.worker, &conn.slot, local).await?;
-        Ok(Upstream { stream, buffer: conn.worker.buffers.small(), reused: false })
+        Ok(Upstream { stream, buffer: Buffer::default(), reused: false })
     }
 
     /// Sends the request and waits for the head of its answer, which then stands in `out` as it

@@ -11,7 +11,9 @@ use super::head::Method;
 use crate::worker::{LocalTarget, Worker};
 
 /// How many idle connections one worker keeps to one target.
-const IDLE_MAX: usize = 256;
+/// As many as were busy at once, within reason: a thousand clients need a thousand again in a moment,
+/// and each that is closed meanwhile costs a handshake.
+const IDLE_MAX: usize = 1024;
 /// How long a connection is kept when the target does not say how long it keeps it, in
 /// milliseconds.
 const IDLE_MS: u64 = 60_000;
@@ -23,6 +25,7 @@ const FRESH_MS: u64 = 1_000;
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) stream: TcpStream,
+    /// Lent once an answer comes.
     pub(crate) buffer: Buffer,
     /// Whether it served a request before: then its end before an answer may only mean that the
     /// target closed it for being idle.
@@ -69,7 +72,7 @@ pub(crate) fn take(worker: &Worker, local: &LocalTarget, method: Method) -> Opti
             return None;
         }
         if idle.is_usable(now_ms) {
-            let buffer = worker.buffers.small();
+            let buffer = Buffer::default();
             return Some(Upstream { stream: idle.stream, buffer, reused: true });
         }
     }

@@ -156,16 +156,32 @@ impl Wires<'_> {
                 self.await_answer();
             }
         }
+        if self.upstream.buffer.capacity() == 0 {
+            // While the app thinks, nothing is lent: the next answer takes the buffer just given back.
+            ready!(self.poll_answering(cx))?;
+            self.upstream.buffer = self.worker.buffers.small();
+        }
         match self.upstream.buffer.poll_fill(&mut self.upstream.stream, cx) {
             Poll::Ready(Ok(count)) => Poll::Ready(Ok(count)),
             Poll::Ready(Err(_)) => Poll::Ready(Err(Fault::TargetGone)),
-            Poll::Pending => {
-                if !self.upload.is_active() {
-                    self.client.poll_gone(&self.worker.buffers, cx)?;
-                }
-                Poll::Pending
-            }
+            Poll::Pending => self.poll_client_gone(cx),
         }
+    }
+
+    /// `Ready` when something has come from the target, or its connection has ended.
+    fn poll_answering(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        match self.upstream.stream.poll_read_ready(cx) {
+            Poll::Ready(ready) => Poll::Ready(ready.map_err(|_| Fault::TargetGone)),
+            Poll::Pending => self.poll_client_gone(cx),
+        }
+    }
+
+    /// Nothing has come from the target; whether the client is still there.
+    fn poll_client_gone<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Fault>> {
+        if !self.upload.is_active() {
+            self.client.poll_gone(&self.worker.buffers, cx)?;
+        }
+        Poll::Pending
     }
 
     fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
