@@ -151,17 +151,19 @@ impl Connection {
             }
             let Some(end) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
             let head = String::from_utf8_lossy(&self.buffer[..end]).to_ascii_lowercase();
-            let length = head.lines().find_map(|l| l.strip_prefix("content-length:"))?;
-            let length: usize = length.trim().parse().ok()?;
-            if self.buffer.len() < end + 4 + length {
-                continue;
-            }
+            let got = &self.buffer[end + 4..];
+            let length = head.lines().find_map(|l| l.strip_prefix("content-length:"));
+            let body = match length {
+                Some(length) => got.get(..length.trim().parse().ok()?).map(<[u8]>::to_vec),
+                None if head.contains("transfer-encoding: chunked") => joined(got),
+                None => return None,
+            };
+            let Some(body) = body else { continue };
             let status = head.split_whitespace().nth(1)?.parse().ok()?;
             if head.contains("connection: close") {
                 self.stream = None;
             }
-            let body = &self.buffer[end + 4..end + 4 + length];
-            return Some((status, serde_json::from_slice(body).unwrap_or_default()));
+            return Some((status, serde_json::from_slice(&body).unwrap_or_default()));
         }
     }
 
@@ -170,6 +172,21 @@ impl Connection {
         let (status, answer) = self.call(operation, &body).await;
         assert_eq!(status, 200, "{operation}: {answer}");
         answer
+    }
+}
+
+/// The bytes of chunks; nothing as long as the last one is not there.
+fn joined(mut chunks: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = chunks.windows(2).position(|w| w == b"\r\n")?;
+        let length = usize::from_str_radix(std::str::from_utf8(&chunks[..line]).ok()?, 16).ok()?;
+        let end = line + 2 + length;
+        body.extend_from_slice(chunks.get(line + 2..end)?);
+        if chunks.get(end..end + 2)? == b"\r\n" && length == 0 {
+            return Some(body);
+        }
+        chunks = &chunks[end + 2..];
     }
 }
 
@@ -274,6 +291,8 @@ impl Run<'_> {
                 ends
             });
         }
+        // Not every server makes names up.
+        let run = Timestamp::now().as_millisecond();
         let mut starters = JoinSet::new();
         for _ in 0..STARTERS {
             let (started, answered) = (started.clone(), answered.clone());
@@ -298,7 +317,8 @@ impl Run<'_> {
                     let at = begun.elapsed();
                     let micros = u64::try_from(at.as_micros()).unwrap_or(0);
                     let input = json!({"n": n, "at": micros}).to_string();
-                    let start = json!({"stateMachineArn": machine, "input": input});
+                    let start = json!({"stateMachineArn": machine, "input": input,
+                        "name": format!("{run}-{n}")});
                     c.must("StartExecution", start).await;
                     starts.push((u128::from(micros), (begun.elapsed() - at).as_micros()));
                 }
