@@ -238,6 +238,7 @@ fn specs(
             memory_bytes: Some(64 << 20),
             memory_soft_bytes: None,
             volumes: Vec::new(),
+            user: None,
             privileged: false,
             cpu_cores: Some(1.0),
             pids_max: Some(64),

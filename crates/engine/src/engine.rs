@@ -27,6 +27,13 @@ use tokio::sync::watch;
 /// The variable that every engine adds to the declared environment of an instance: its id. It
 /// marks the instance's processes, so that they are found again where there are no cgroups.
 pub const INSTANCE_ID_VARIABLE: &str = "ARK_INSTANCE_ID";
+
+/// The variable that says where a volume is: `ARK_VOLUME_DATA` of one named `data`.
+pub(crate) fn volume_variable(name: &str) -> String {
+    let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    format!("ARK_VOLUME_{}", name.chars().map(upper).collect::<String>())
+}
+
 /// The longest line of log an engine keeps as one, in bytes; longer lines become several.
 pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -317,7 +324,7 @@ pub struct StartSpec {
     /// image, which then runs its own.
     pub command: Vec<String>,
     /// The complete environment; nothing is inherited. The engine adds only
-    /// [`INSTANCE_ID_VARIABLE`]. May hold secrets: never printed, never logged.
+    /// [`INSTANCE_ID_VARIABLE`] and where each volume is (`ARK_VOLUME_<NAME>`). May hold secrets: never printed, never logged.
     pub variables: Vec<(String, String)>,
     /// What is run.
     pub artifact: ArtifactSource,
@@ -330,8 +337,11 @@ pub struct StartSpec {
     pub memory_bytes: Option<u64>,
     /// Bytes that it should not exceed while memory is short on the host; at most `memory_bytes`.
     pub memory_soft_bytes: Option<u64>,
-    /// Folders that outlive it, for engines that have them.
+    /// Folders that outlive it, shared by all instances of its app in its environment.
     pub volumes: Vec<Volume>,
+    /// The user of its image that it runs as, by name; the image's own when absent. A process runs
+    /// as its app's user.
+    pub user: Option<String>,
     /// Whether it may do what the host may. Refused unless [`Engine::allows_privileged`].
     pub privileged: bool,
     /// Hard limit in cores, fractional; 0 is no limit.

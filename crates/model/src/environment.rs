@@ -18,6 +18,13 @@ pub enum EnvKind {
     Development,
 }
 
+impl EnvKind {
+    /// What an environment is unless told otherwise: `production` is permanent.
+    pub fn of_new(env: &EnvName) -> Self {
+        if env.as_str() == "production" { Self::Permanent } else { Self::Development }
+    }
+}
+
 /// Whether an environment is in use or being destroyed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

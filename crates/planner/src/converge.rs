@@ -312,7 +312,8 @@ impl Step<'_> {
         }
     }
 
-    /// As many new ones as are missing, within the surge. Draining instances are outside it.
+    /// As many new ones as are missing, within the surge. Draining instances are outside it, unless
+    /// an instance must be alone.
     fn start(&mut self, alive: &[&Seen]) {
         let Some(release) = self.target.release else { return };
         let count = |test: &dyn Fn(&Seen) -> bool| alive.iter().filter(|s| test(s)).count() as u32;
@@ -323,7 +324,7 @@ impl Step<'_> {
             Some(_) => right(Side::Beside),
             None => 0,
         };
-        let all = count(&is_up);
+        let all = count(&|s| is_up(s) || self.target.policy.alone);
         let most = wanted.saturating_add(beside).saturating_add(self.target.policy.surge(wanted));
         let mut room = most.saturating_sub(all);
         let mut missing =

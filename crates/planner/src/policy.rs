@@ -20,6 +20,8 @@ pub struct Policy {
     pub max_surge: Quantity,
     /// Instances below the wanted number while replacing; rounded down.
     pub max_unavailable: Quantity,
+    /// Whether an instance begins only when every other one has ended.
+    pub alone: bool,
     /// How long an instance must have been ready before it receives traffic.
     pub min_healthy_time: Duration,
     /// How long an instance may take to become ready.
@@ -95,8 +97,14 @@ impl Policy {
         // Two daemons on one node would be in each other's way: each node's goes before the new one
         // comes, one node at a time.
         let daemon = definition.run.kind == RunKind::Daemon;
-        let strategy = if daemon { Strategy::Rolling } else { strategy };
-        let (max_surge, max_unavailable) = match daemon {
+        // Two servers of a data store would destroy what they share.
+        let alone = definition.data_store.is_some();
+        let strategy = match (alone, daemon) {
+            (true, _) => Strategy::Recreate,
+            (false, true) => Strategy::Rolling,
+            (false, false) => strategy,
+        };
+        let (max_surge, max_unavailable) = match daemon || alone {
             true => (Quantity::Count(0), Quantity::Count(1)),
             false => (deploy.max_surge, deploy.max_unavailable),
         };
@@ -106,6 +114,7 @@ impl Policy {
             scales: definition.scales(),
             max_surge,
             max_unavailable,
+            alone,
             min_healthy_time,
             ready_timeout: deploy.ready_timeout.get(),
             progress_deadline: deploy.progress_deadline.get(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ark_model::definition::{Definition, DurationText, Expose, Quantity, Strategy};
+use ark_model::definition::{DataStore, Definition, DurationText, Expose, Quantity, Strategy};
 use ark_model::deployment::{Abort, DeploymentKind};
 use ark_model::environment::{AppState, EnvKind};
 use ark_model::instance::{EngineState, Exit, InstanceState, StartFailure, StopCause};
@@ -575,6 +575,50 @@ fn without_surge_a_sick_old_side_makes_room() {
     assert_eq!(step(vec![leaving, sick(2), sick(3)]), "+1 x1");
     assert_eq!(step(vec![sick(2), sick(3), starting(4, None)]), "-2");
     assert_eq!(step(vec![old(1), old(2), old(3)]), "-1");
+}
+
+#[test]
+fn the_server_of_a_data_store_begins_when_the_one_before_has_ended() {
+    let store: DataStore = serde_json::from_str(r#"{"type": "postgres"}"#).expect("a data store");
+    let definition = store.definition().expect("Ark runs it");
+    let policy = Policy::of(&definition, EnvKind::Development, Strategy::Rolling);
+    assert_eq!((policy.count, policy.wanted(Some(3)), policy.surge(1)), (1, 1, 0));
+    let step = |case: Case| {
+        short(&plan(&Input {
+            now: at(case.now),
+            app: &case.app,
+            ending: None,
+            running: case.running.as_ref(),
+            waiting: None,
+            new_policy: Some(&policy),
+            live_policy: Some(&policy),
+            seen: &case.seen,
+            share: ShareSeen::Even,
+            measured: &[],
+            since: start(),
+            planted: None,
+        }))
+    };
+    let leaving = || vec![instance(1, OLD, InstanceState::Draining)];
+    let stopping = || vec![instance(1, OLD, InstanceState::Stopping)];
+    let gone = || vec![exited(instance(1, OLD, InstanceState::Stopping), 0)];
+    // A deployment, asked for as any strategy.
+    assert_eq!(step(Case::deploying(1, vec![old(1)])), "-1");
+    assert_eq!(step(Case::deploying(1, leaving())), "x1");
+    assert_eq!(step(Case::deploying(1, stopping())), "");
+    assert_eq!(step(Case::deploying(1, gone())), "!1 +1");
+    // A restart, which is of the same release.
+    let restart = |seen| {
+        let mut case = Case::steady(1, seen);
+        case.app.restart_before = Some(at(0));
+        step(case)
+    };
+    assert_eq!(restart(vec![old(1)]), "-1");
+    assert_eq!(restart(leaving()), "x1");
+    assert_eq!(restart(stopping()), "");
+    assert_eq!(restart(gone()), "!1 +1");
+    // It ended by itself.
+    assert_eq!(step(Case::steady(1, vec![exited(old(1), 1)])), "!1 +1");
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod api;
 pub mod auth;
 mod console;
 mod data_dir;
+pub mod data_stores;
 mod endings;
 pub mod error;
 pub mod gateway_link;

@@ -8,8 +8,10 @@ use ark_model::definition::Definition;
 use ark_model::instance::PortBinding;
 use ark_model::{AppName, EnvName, InstanceId};
 
+use crate::data_stores::Credentials;
+
 /// Where programs are looked for when the definition does not declare `PATH` itself.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How one dependency is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Discovered {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// How a client makes itself known, when it is a data store of Ark's.
+    pub credentials: Option<Credentials>,
 }
 
 /// Who the instance is.
@@ -61,6 +65,11 @@ pub fn assemble(
         all.insert(format!("{prefix}_PROTO"), d.proto.to_owned());
         all.insert(format!("{prefix}_HOST"), d.host.clone());
         all.insert(format!("{prefix}_PORT"), d.port.to_string());
+        if let Some(credentials) = &d.credentials {
+            for (name, value) in credentials.variables(&d.host, d.port) {
+                all.insert(format!("{prefix}_{name}"), value);
+            }
+        }
     }
     for host in &definition.external_url_usage {
         all.insert(format!("EXTERNAL_URL_{}", upper(host)), format!("https://{host}:443"));
@@ -113,6 +122,7 @@ mod tests {
             proto: "http",
             host: "127.0.0.1".into(),
             port: 17_001,
+            credentials: None,
         };
         let port = |name: &str, n| PortBinding {
             expose: name.into(),

@@ -168,22 +168,26 @@ pub(crate) fn detached(context: &Context, view: &DeploymentView) -> Ended {
 pub(crate) fn judge(launch: &Launch, out: Output) -> Result<Definition, Failure> {
     judge_app(launch, out)?.ok_or_else(|| {
         let file = launch.file.display();
-        let text = format!("{file} describes a data store, which is not deployed");
+        let text = format!(
+            "{file} describes a data store of another platform; Ark runs postgres and redis"
+        );
         Failure::new(ExitCode::Usage, "data-store", text)
     })
 }
 
-/// The same; nothing when it describes a data store.
+/// The same; nothing when it describes a data store that Ark does not run.
 fn judge_app(launch: &Launch, out: Output) -> Result<Option<Definition>, Failure> {
     let file = launch.file.display().to_string();
     match parse(&file, &launch.text).into_result() {
         Err(found) => Err(validate::refusal(&file, &found)),
-        Ok((LaunchFile::DataStore(_), _)) => Ok(None),
-        Ok((LaunchFile::App(definition), warnings)) => {
+        Ok((launch, warnings)) => {
             if !warnings.is_empty() {
                 out.say(validate::rendered(&file, true, &warnings, out.talk_style));
             }
-            Ok(Some(*definition))
+            Ok(match launch {
+                LaunchFile::App(definition) => Some(*definition),
+                LaunchFile::DataStore(store) => store.definition(),
+            })
         }
     }
 }

@@ -13,7 +13,7 @@ use ark_model::definition::Volume;
 
 use super::DockerOptions;
 use super::network::Network;
-use crate::engine::{INSTANCE_ID_VARIABLE, StartSpec};
+use crate::engine::{INSTANCE_ID_VARIABLE, StartSpec, volume_variable};
 
 /// Which Ark a container belongs to.
 pub(super) const CLUSTER: &str = "ark.cluster";
@@ -37,6 +37,9 @@ pub(super) fn container(
     let mut env: Vec<String> =
         spec.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
     env.push(format!("{INSTANCE_ID_VARIABLE}={}", spec.id));
+    for volume in &spec.volumes {
+        env.push(format!("{}={}", volume_variable(&volume.name), volume.path));
+    }
     // An entry point of the image would take the command for its arguments.
     let (entrypoint, cmd) = match spec.command.split_first() {
         Some((program, arguments)) => (Some(vec![program.clone()]), Some(arguments.to_vec())),
@@ -46,6 +49,7 @@ pub(super) fn container(
         image: Some(image.to_owned()),
         entrypoint,
         cmd,
+        user: spec.user.clone(),
         env: Some(env),
         labels: Some(labels(spec, cluster)),
         stop_signal: Some(spec.stop_signal.as_str().to_owned()),

@@ -67,6 +67,8 @@ pub(super) struct PendingSpec {
     #[serde(default)]
     volumes: Vec<Volume>,
     #[serde(default)]
+    user: Option<String>,
+    #[serde(default)]
     privileged: bool,
     cpu_cores: Option<f64>,
     pids_max: Option<u64>,
@@ -92,6 +94,7 @@ impl Pending {
                 memory_bytes: spec.memory_bytes,
                 memory_soft_bytes: spec.memory_soft_bytes,
                 volumes: spec.volumes.clone(),
+                user: spec.user.clone(),
                 privileged: spec.privileged,
                 cpu_cores: spec.cpu_cores,
                 pids_max: spec.pids_max,
@@ -121,6 +124,7 @@ impl Pending {
             memory_bytes: kept.memory_bytes,
             memory_soft_bytes: kept.memory_soft_bytes,
             volumes: kept.volumes.clone(),
+            user: kept.user.clone(),
             privileged: kept.privileged,
             cpu_cores: kept.cpu_cores,
             pids_max: kept.pids_max,

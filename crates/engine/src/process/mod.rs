@@ -17,6 +17,7 @@ pub(crate) mod record;
 mod removed;
 mod start;
 mod users;
+mod volumes;
 mod watcher;
 
 use std::ffi::OsString;
@@ -36,6 +37,7 @@ use self::cgroup::Hierarchies;
 use self::instances::Instances;
 use self::record::{EVENTS, InstanceDir, StopRequest, write_json};
 use self::users::Users;
+use self::volumes::Volumes;
 use self::watcher::Watcher;
 use crate::engine::{
     Capabilities, Engine, EngineError, EngineKind, ExecSession, ExecSpec, LogQuery, LogStream,
@@ -90,6 +92,7 @@ struct Inner {
     shim_command: Vec<OsString>,
     hierarchies: Hierarchies,
     users: Mutex<Users>,
+    volumes: Volumes,
     options: ProcessOptions,
     changes: watch::Sender<u64>,
     /// Shims that were just started, for the watcher to follow.
@@ -131,6 +134,7 @@ impl ProcessEngine {
         let inner = Arc::new(Inner {
             users: Mutex::new(Users::detect(&data_dir, &instances)),
             instances: Instances::new(instances),
+            volumes: Volumes::new(&data_dir),
             removed,
             shim_command,
             hierarchies: cgroup::detect(options.cgroups),

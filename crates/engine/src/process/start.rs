@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ark_model::ids::InstanceId;
 
-use super::record::{InstanceDir, Labels, Limits, Spec, write_json};
+use super::record::{InstanceDir, Labels, Limits, Spec, User, write_json};
 use super::{Inner, refused, unavailable};
 use crate::engine::{ArtifactSource, EngineError, StartSpec};
 use crate::sys;
@@ -47,11 +47,12 @@ impl Inner {
             cpu_cores: spec.cpu_cores.filter(|cores| *cores > 0.0),
             pids_max: spec.pids_max,
         };
+        let volumes = self.volumes.make(spec, user)?;
         let count = STAGED.fetch_add(1, Ordering::Relaxed);
         let name = format!("{STAGING_PREFIX}{}-{}-{count}", spec.id, std::process::id());
         let staged = InstanceDir::new(self.instances.root().join(name));
         let result = self
-            .stage(&staged, spec, limits, user)
+            .stage(&staged, spec, limits, (user, volumes))
             .and_then(|()| fs::rename(staged.path(), self.instances.path(spec.id)));
         match result {
             Ok(()) => Ok(()),
@@ -68,7 +69,7 @@ impl Inner {
         staged: &InstanceDir,
         spec: &StartSpec,
         limits: Limits,
-        user: Option<super::record::User>,
+        (user, volumes): (Option<User>, Vec<(String, String)>),
     ) -> io::Result<()> {
         DirBuilder::new().mode(0o700).create(staged.path())?;
         let blobs = match &spec.artifact {
@@ -83,7 +84,7 @@ impl Inner {
             id: spec.id,
             labels: Labels { env: spec.env.clone(), app: spec.app.clone(), release: spec.release },
             command: spec.command.clone(),
-            variables: spec.variables.clone(),
+            variables: spec.variables.iter().cloned().chain(volumes).collect(),
             blobs,
             ports: spec.ports.clone(),
             limits,
@@ -139,6 +140,17 @@ fn check(spec: &StartSpec) -> Result<(), EngineError> {
         }
         if value.contains('\0') {
             return Err(refused(format!("the value of variable {name} holds a NUL byte")));
+        }
+    }
+    for volume in &spec.volumes {
+        if volume.name.is_empty()
+            || volume.name.starts_with('.')
+            || volume.name.contains(['/', '\0'])
+        {
+            return Err(refused(format!(
+                "`{}` is no name of a volume",
+                volume.name.escape_debug()
+            )));
         }
     }
     if spec.cpu_cores.is_some_and(|cores| !cores.is_finite() || cores < 0.0) {

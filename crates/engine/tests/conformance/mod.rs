@@ -96,6 +96,7 @@ pub(crate) fn plain_spec(command: Vec<String>) -> StartSpec {
         memory_bytes: None,
         memory_soft_bytes: None,
         volumes: Vec::new(),
+        user: None,
         privileged: false,
         cpu_cores: None,
         pids_max: None,

@@ -55,8 +55,8 @@ problem_codes! {
     InvalidValue "invalid-value" 422 Usage "a value is not allowed"
     /// The launch file has errors; `diagnostics` has all of them.
     InvalidDefinition "invalid-definition" 422 Usage "the launch file has errors"
-    /// The launch file describes a data store, which is not deployed.
-    DataStore "data-store" 422 Usage "a data store is not deployed"
+    /// The launch file describes a data store that Ark does not run, or not there.
+    DataStore "data-store" 422 Usage "the data store is not deployed"
     /// The app cannot run on the engine of this server; `diagnostics` says why.
     NotRunnable "not-runnable" 422 Usage "the app cannot run here"
     /// Blobs of the artifact were not sent; `missing` lists some of them.

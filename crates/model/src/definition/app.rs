@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Alarm, Aws, Build, Bytes, DataStore, DatabaseRef, DeployConfig, DeployPolicy, Drain, Expose,
-    Lambda, MeshConfig, PodConfig, Run, RunKind, Strategy, Telemetry,
+    Lambda, MeshConfig, PodConfig, Run, RunKind, StoreServer, Strategy, Telemetry,
 };
 
 /// What one launch file holds.
@@ -158,6 +158,10 @@ pub struct Definition {
     /// Groups that may reach it.
     #[serde(default)]
     pub access_groups: Vec<String>,
+    /// That it is the server of a data store: no key of an app, but what the file of a data store
+    /// becomes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_store: Option<StoreServer>,
 }
 
 impl Default for Definition {
@@ -212,6 +216,7 @@ impl Definition {
             elbs: BTreeMap::new(),
             access_scope: None,
             access_groups: Vec::new(),
+            data_store: None,
         }
     }
 
@@ -228,7 +233,8 @@ impl Definition {
     /// Whether `ark scale` has a say in the number of instances.
     pub const fn scales(&self) -> bool {
         match self.run.kind {
-            RunKind::Service | RunKind::Worker => true,
+            // Two servers over one folder would destroy it.
+            RunKind::Service | RunKind::Worker => self.data_store.is_none(),
             RunKind::Daemon | RunKind::Lambda | RunKind::Cron | RunKind::Job => false,
         }
     }

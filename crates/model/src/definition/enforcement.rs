@@ -64,9 +64,9 @@ pub fn not_enforced(definition: &Definition, engine: EngineKind) -> Vec<NotEnfor
         );
     }
     add(
-        !definition.volumes.is_empty() && process,
+        !definition.volumes.is_empty() && process && definition.data_store.is_none(),
         "volumes",
-        "a process has no mounts of its own; name a folder of the host in its configuration",
+        "a process has no mounts: the folder is not at `path` but where $ARK_VOLUME_<NAME> says",
     );
     add(
         definition.resources.soft_mem_limit.is_some() && process,
@@ -126,13 +126,16 @@ pub fn not_enforced(definition: &Definition, engine: EngineKind) -> Vec<NotEnfor
 pub fn check_runnable(definition: &Definition, engine: EngineKind) -> Result<(), Box<Diagnostic>> {
     let run = &definition.run;
     match (run.requires, engine) {
-        (_, EngineKind::Process) if run.command.is_none() => Err(Box::new(Diagnostic::new(
-            Code::NoCommand,
-            "run.command",
-            "`run.command` is missing, and the process engine has no image that names one: \
+        // The server of a data store brings its command along.
+        (_, EngineKind::Process) if run.command.is_none() && definition.data_store.is_none() => {
+            Err(Box::new(Diagnostic::new(
+                Code::NoCommand,
+                "run.command",
+                "`run.command` is missing, and the process engine has no image that names one: \
              add `run: {command: [\"./program\"]}`, \
              or deploy an image (`--image`) to a cluster with Docker or Kubernetes",
-        ))),
+            )))
+        }
         (EngineRequirement::ProcessOnly, EngineKind::Docker | EngineKind::Kubernetes) => {
             Err(Box::new(Diagnostic::new(
                 Code::WrongEngine,

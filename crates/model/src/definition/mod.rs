@@ -35,7 +35,9 @@ pub use alarms::{
     Alarm, AlarmExtraParameters, AlarmKind, AlarmParameters, AlarmSeverity, AlarmSource,
 };
 pub use app::{Autoscaling, Definition, LaunchFile, Readiness, Resources, ScalingMetric, Volume};
-pub use data_store::{DataStore, DataStoreBody, DataStoreKind};
+pub use data_store::{
+    DataStore, DataStoreBody, DataStoreKind, STORE_PASSWORD, StoreProduct, StoreServer,
+};
 pub use deploy::{DeployPolicy, Drain, HeaderStep, MirrorStep, Step, Strategy};
 pub use diagnostic::{Code, Diagnostic, Severity, Snippet};
 pub use duration::{DurationText, DurationTextError};

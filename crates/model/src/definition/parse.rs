@@ -119,7 +119,10 @@ fn store(root: &Node, entries: &[Entry], report: &mut Report<'_>) -> Option<Data
     let parts = judge_root(&format::STORE, entries, report);
     let typed = parts.contains_key("type");
     match serde_json::from_value::<DataStore>(parts.into()) {
-        Ok(store) => Some(store),
+        Ok(store) => {
+            rules::judge_store(&store, root, report);
+            Some(store)
+        }
         Err(error) => {
             // Without a `type` that is understood there is nothing to read, and that is reported.
             if typed {

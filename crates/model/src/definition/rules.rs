@@ -7,7 +7,9 @@ use super::diagnostic::Code;
 use super::judge::find;
 use super::report::Report;
 use super::yaml::{Node, Value};
-use super::{AlarmKind, Definition, EngineRequirement, RunKind, Step, Strategy, check_runnable};
+use super::{
+    AlarmKind, DataStore, Definition, EngineRequirement, RunKind, Step, Strategy, check_runnable,
+};
 use super::{EngineKind, Protocol, ScalingMetric};
 
 /// Judges a definition as a whole. `root` is the tree it came from.
@@ -23,6 +25,34 @@ pub(super) fn judge(definition: &Definition, root: &Node, report: &mut Report<'_
     rules.requests();
     rules.alarms();
     rules.no_effect();
+}
+
+/// Judges the file of a data store as a whole.
+pub(super) fn judge_store(store: &DataStore, root: &Node, report: &mut Report<'_>) {
+    let mut add = |written: bool, code: Code, key: &str, message: String| {
+        if written {
+            let place = find(root, key).map(|(_, place)| place);
+            report.add(code, place, key, message);
+        }
+    };
+    let kind = store.kind;
+    match kind.product() {
+        Some(_) => {
+            let unread = |key| {
+                format!(
+                    "`{key}` does nothing for a {kind}: Ark runs it as `version` and `image` say"
+                )
+            };
+            add(store.dev.is_some(), Code::NoEffect, "dev", unread("dev"));
+            add(store.prod.is_some(), Code::NoEffect, "prod", unread("prod"));
+        }
+        None => {
+            let refused =
+                |key| format!("`{key}` is for types postgres and redis; this one is {kind}");
+            add(store.version.is_some(), Code::WrongKind, "version", refused("version"));
+            add(store.image.is_some(), Code::WrongKind, "image", refused("image"));
+        }
+    }
 }
 
 struct Rules<'d, 'r, 'a> {

@@ -28,11 +28,11 @@ use super::idempotency::{Key, once, replay};
 use super::intents::{self, Act, Terms, words};
 use super::judge::{Wanted, judge};
 use super::operation::{Operation, Shared};
-use super::{find, plan};
+use super::{data_store, find, plan};
 use crate::auth::{Caller, Permission};
 
 /// How long the engine may take to say whether it has an image.
-const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
 
 const DEPLOY_PROBLEMS: &[ProblemCode] = &[
     ProblemCode::InvalidDefinition,
@@ -140,7 +140,7 @@ async fn create(
     }
     // Held until the release that names the blobs is recorded.
     let _blobs_stay = state.blobs_in_use.clone().read_owned().await;
-    let wanted = judged(&state, &app, &request).await?;
+    let wanted = judged(&state, &env, &app, &request).await?;
     check_privileged(&state, &env, &app, &wanted)?;
     check_complete(&state, &wanted.artifact).await?;
     let act = Act { by: caller.name, now: Timestamp::now() };
@@ -154,7 +154,9 @@ async fn create(
         note: None,
     };
     let observations = state.observations.clone();
+    let keyring = state.keyring.clone();
     let answer = once(&state, key, StatusCode::ACCEPTED, move |tx| {
+        data_store::prepare(tx, &env, &app, &wanted, &keyring, &act)?;
         let deployment = intents::deploy(tx, &env, &app, &wanted, &terms, &act)?;
         let location = format!("/v1/deployments/{}", deployment.id);
         Ok((load_deployment(tx, deployment)?.view(&observations), Some(location)))
@@ -166,6 +168,7 @@ async fn create(
 /// The request's launch file or release, judged for the engine in use.
 async fn judged(
     state: &Shared,
+    env: &EnvName,
     app: &AppName,
     request: &DeployRequest,
 ) -> Result<Wanted, ApiError> {
@@ -180,13 +183,17 @@ async fn judged(
             Some(release.content)
         }
     };
-    let (request, app) = (request.clone(), app.clone());
+    let (request, known_app) = (request.clone(), app.clone());
     let engines = state.engine.clone();
     let engine = move |artifact: &Artifact| definition_engine(engines.kind_for(artifact));
     // A launch file may be large and hostile: its judgement must not hold up other requests.
-    let mut wanted = tokio::task::spawn_blocking(move || judge(&request, known, &app, engine))
-        .await
-        .map_err(|error| ApiError::internal(format!("judging a launch file: {error}")))??;
+    let mut wanted =
+        tokio::task::spawn_blocking(move || judge(&request, known, &known_app, engine))
+            .await
+            .map_err(|error| ApiError::internal(format!("judging a launch file: {error}")))??;
+    if wanted.definition.data_store.is_some() {
+        data_store::choose(state, env, app, &mut wanted).await?;
+    }
     if let Artifact::Image { reference, digest: digest @ None } = &mut wanted.artifact {
         *digest = pinned(state, reference).await?;
     }
@@ -264,7 +271,7 @@ async fn plan_deployment(
     Path((env, app)): Path<(EnvName, AppName)>,
     Json(request): Json<DeployRequest>,
 ) -> Result<Json<PlanView>, ApiError> {
-    let wanted = judged(&state, &app, &request).await?;
+    let wanted = judged(&state, &env, &app, &request).await?;
     let engine = state.engine.clone();
     let view = state
         .store

@@ -22,8 +22,8 @@ use super::find;
 use super::intents::Act;
 use super::operation::{Operation, Shared};
 use crate::auth::{Caller, Permission};
-use crate::tasks::start_spec::discovered;
-use crate::variables::{Identity, assemble};
+use crate::tasks::start_spec::{SpecError, discovered};
+use crate::variables::{Discovered, Identity, assemble, upper};
 
 /// The most dependencies that may be asked for.
 const DEPENDENCIES_MAX: usize = 100;
@@ -68,12 +68,16 @@ async fn show(
             let (release, definition) = live(tx, &env, &app)?;
             let mut wanted = dependencies;
             wanted.extend(definition.dependencies.iter().filter_map(|name| name.parse().ok()));
-            let found = discovered(tx, &env, &wanted)?;
+            let found = discovered(tx, &keyring, &env, &wanted).map_err(unknown_dependency)?;
+            let passwords = found.iter().any(|d| d.credentials.is_some());
+            if passwords && environment.kind == EnvKind::Permanent {
+                caller.may(Permission::ReadPermanentSecrets).map_err(|_| protected(&env, &app))?;
+            }
             let who = Identity { env: &env, app: &app, instance: None };
             let given = assemble(who, &definition, BTreeMap::new(), &[], &found);
             let mut variables = defaults(&definition);
             variables.extend(configured(&keyring, &env, &app, &config)?);
-            variables.extend(injected(given));
+            variables.extend(injected(given, &found));
             let text = format!("the variables of {} were read for a local run", place(&env, &app));
             tx.append_event(act.event(EventKind::ConfigRead, &env, Some(&app), text))?;
             Ok(ResolvedEnvironment {
@@ -86,6 +90,17 @@ async fn show(
         })
         .await?;
     Ok(Json(resolved))
+}
+
+/// The password of a data store is a secret like any other.
+fn unknown_dependency(error: SpecError) -> ApiError {
+    match error {
+        SpecError::Store(error) => error.into(),
+        SpecError::Secret(error) => secret_error(&error),
+        SpecError::NoVersion { .. } | SpecError::NoManifest { .. } => {
+            ApiError::internal(error.to_string())
+        }
+    }
 }
 
 fn protected(env: &EnvName, app: &AppName) -> ApiError {
@@ -157,7 +172,16 @@ fn configured(
     Ok(variables)
 }
 
-fn injected(given: BTreeMap<String, String>) -> Variables {
+fn injected(given: BTreeMap<String, String>, found: &[Discovered]) -> Variables {
+    // A data store's password, and the address that holds it.
+    let secrets: Vec<String> = found
+        .iter()
+        .filter(|d| d.credentials.is_some())
+        .flat_map(|d| {
+            let prefix = format!("SERVICE_{}_{}", upper(d.app.as_str()), upper(&d.expose));
+            ["PASSWORD", "URL"].map(|name| format!("{prefix}_{name}"))
+        })
+        .collect();
     // The engineer's own PATH finds the engineer's own tools.
     let given = given.into_iter().filter(|(name, _)| name != "PATH");
     let named = given.map(|(name, value)| {
@@ -165,7 +189,8 @@ fn injected(given: BTreeMap<String, String>) -> Variables {
             true => VariableSource::Discovery,
             false => VariableSource::Injected,
         };
-        (name.clone(), variable(name, value, source, false))
+        let secret = secrets.contains(&name);
+        (name.clone(), variable(name, value, source, secret))
     });
     named.collect()
 }

@@ -25,8 +25,6 @@ use super::judge::{Wanted, strategy};
 use super::resolve::{missing_config, resolve};
 use crate::endings::superseded_event;
 
-/// The environment that is permanent without having been made so.
-const PRODUCTION: &str = "production";
 /// Deployments among which the release to go back to is looked for, newest first.
 const HISTORY: usize = 500;
 /// The longest reason or commit that is recorded, in characters.
@@ -97,7 +95,7 @@ pub(super) fn ensure_environment(
 
 /// What an environment is unless told otherwise.
 pub(super) fn default_kind(env: &EnvName) -> EnvKind {
-    if env.as_str() == PRODUCTION { EnvKind::Permanent } else { EnvKind::Development }
+    EnvKind::of_new(env)
 }
 
 /// What a request wants beside what is to run.

@@ -18,6 +18,8 @@ pub(super) struct Wanted {
     pub(super) definition: Definition,
     pub(super) artifact: Artifact,
     pub(super) warnings: Vec<DiagnosticView>,
+    /// The image that the file of a data store names.
+    pub(super) store_image: Option<String>,
 }
 
 /// Reads and judges the launch file of a request. `known` is the release that `from` names.
@@ -43,11 +45,16 @@ pub(super) fn judge(
             definition: content.definition,
             artifact: content.artifact,
             warnings: Vec::new(),
+            store_image: None,
         },
         (Some(launch), None) => {
-            let (definition, warnings) = parse(&launch.file, &launch.text, app)?;
+            let (definition, warnings, store_image) = parse(&launch.file, &launch.text, app)?;
             let artifact = request.artifact.clone().unwrap_or(Artifact::None);
-            Wanted { definition, artifact, warnings }
+            if definition.data_store.is_some() && matches!(artifact, Artifact::Directory { .. }) {
+                let detail = format!("`{app}` is a data store: it runs from no directory");
+                return Err(ApiError::new(ProblemCode::NotRunnable, detail));
+            }
+            Wanted { definition, artifact, warnings, store_image }
         }
     };
     let engine = engine(&wanted.artifact);
@@ -60,17 +67,27 @@ fn parse(
     file: &str,
     text: &str,
     app: &AppName,
-) -> Result<(Definition, Vec<DiagnosticView>), ApiError> {
+) -> Result<(Definition, Vec<DiagnosticView>, Option<String>), ApiError> {
     let file = find::cut(file);
     match definition::parse(&file, text.as_bytes()).into_result() {
         Ok((LaunchFile::App(definition), warnings)) => {
-            Ok((*definition, warnings.iter().map(DiagnosticView::from).collect()))
+            Ok((*definition, warnings.iter().map(DiagnosticView::from).collect(), None))
         }
-        Ok((LaunchFile::DataStore(_), _)) => {
-            let detail = format!("{file} describes a data store, which Ark does not run");
-            Err(ApiError::new(ProblemCode::DataStore, detail)
-                .remedy("apps that use it name it", "databases: [...]"))
-        }
+        Ok((LaunchFile::DataStore(store), warnings)) => match store.definition() {
+            Some(definition) => {
+                let warnings = warnings.iter().map(DiagnosticView::from).collect();
+                Ok((definition, warnings, store.image))
+            }
+            None => {
+                let detail = format!(
+                    "{file} describes a data store of type {}, which is external: Ark runs postgres \
+                     and redis",
+                    store.kind
+                );
+                Err(ApiError::new(ProblemCode::DataStore, detail)
+                    .remedy("apps that use it name it", "databases: [...]"))
+            }
+        },
         Err(found) => {
             let errors = found.iter().filter(|d| d.severity == Severity::Error).count();
             let noun = if errors == 1 { "error" } else { "errors" };
@@ -113,6 +130,8 @@ pub(super) fn strategy(
     definition: &Definition,
     env: &EnvName,
 ) -> Strategy {
+    // Two servers over one folder would destroy it.
+    let asked = asked.filter(|_| definition.data_store.is_none());
     asked.unwrap_or_else(|| definition.strategy_in(env.as_str()))
 }
 

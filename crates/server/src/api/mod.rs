@@ -17,6 +17,7 @@ mod artifacts;
 mod config;
 mod console;
 mod crons;
+mod data_store;
 mod deployments;
 mod diff;
 mod doctor;

@@ -20,7 +20,7 @@ use super::error::ApiError;
 use super::intents::{default_kind, frozen_problem};
 use super::judge::{Wanted, strategy};
 use super::resolve::{missing_config, resolve};
-use super::{diff, find};
+use super::{data_store, diff, find};
 
 /// Releases among which one of the same content is looked for.
 const RELEASES_COMPARED: usize = 200;
@@ -56,6 +56,9 @@ pub(super) fn plan(
         && let Some(frozen) = frozen(&environment.freeze, now)
     {
         refusals.push(refused(frozen_problem(env, app, &frozen)));
+    }
+    if let Err(error) = data_store::check_place(tx, env, app, wanted) {
+        refusals.push(refused(error));
     }
     let strategy = strategy(asked, &wanted.definition, env);
     let (resolved, missing) = match resolve(env, app, &wanted.definition, &config) {

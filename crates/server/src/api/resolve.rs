@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ark_model::api::ProblemCode;
-use ark_model::definition::Definition;
+use ark_model::definition::{Definition, STORE_PASSWORD};
 use ark_model::release::PinnedValue;
 use ark_model::{AppName, EnvName};
 use ark_store::{ConfigValue, ConfigVersion};
@@ -51,11 +51,13 @@ fn given_by_ark(env: &EnvName, app: &AppName, definition: &Definition) -> impl F
     let injected = assemble(who, definition, BTreeMap::new(), &[], &[]);
     let ports: Vec<String> =
         definition.expose.iter().map(|e| format!("PORT_{}", upper(&e.name))).collect();
+    let store = definition.data_store.is_some();
     let services: Vec<String> =
         definition.dependencies.iter().map(|d| format!("SERVICE_{}_", upper(d))).collect();
     move |name| {
         injected.contains_key(name)
             || (name == "PORT" && !ports.is_empty())
+            || (store && name == STORE_PASSWORD)
             || ports.iter().any(|port| port == name)
             || services.iter().any(|service| name.starts_with(service))
     }

@@ -2,6 +2,7 @@
 //! recorded instance. The only place where secrets are opened; they go nowhere but into the spec.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ark_engine::{ArtifactSource, EngineKind, LogLimits, StartSpec};
 use ark_model::artifact::Artifact;
@@ -9,9 +10,10 @@ use ark_model::definition::Protocol;
 use ark_model::instance::InstanceRecord;
 use ark_model::release::PinnedValue;
 use ark_model::{AppName, EnvName, Release};
-use ark_store::{ReadTx, SecretError, SecretName, StoreError};
+use ark_store::{Keyring, ReadTx, SecretError, SecretName, StoreError};
 
 use super::reconcile::ReleaseFacts;
+use crate::data_stores;
 use crate::variables::{Discovered, Identity, assemble};
 use crate::world::World;
 
@@ -53,7 +55,8 @@ pub(super) async fn build(
     let values = values(world, release).await?;
     let mut dependencies = dependencies(world, &record.env, &definition.dependencies).await?;
     let mut host_names = Vec::new();
-    if world.engine.kind_for(&release.content.artifact) == EngineKind::Docker {
+    let engine = world.engine.kind_for(&release.content.artifact);
+    if engine == EngineKind::Docker {
         // The gateway is elsewhere for a container: at the host's address in its network, which
         // only the engine knows, under each app's name.
         for found in &mut dependencies {
@@ -69,7 +72,10 @@ pub(super) async fn build(
         env: record.env.clone(),
         app: record.app.clone(),
         release: record.release,
-        command: definition.run.command.clone().unwrap_or_default(),
+        command: match definition.data_store {
+            Some(server) => data_stores::command(server, engine),
+            None => definition.run.command.clone().unwrap_or_default(),
+        },
         variables: variables.into_iter().collect(),
         artifact: artifact(world, release).await?,
         host_names,
@@ -77,6 +83,7 @@ pub(super) async fn build(
         memory_bytes: definition.resources.max_mem.map(|bytes| bytes.0),
         memory_soft_bytes: definition.resources.soft_mem_limit.map(|bytes| bytes.0),
         volumes: definition.volumes.clone(),
+        user: definition.data_store.map(|server| server.product.user().to_owned()),
         privileged: definition.run.privileged,
         cpu_cores: definition.resources.cpu.filter(|cores| *cores > 0.0),
         pids_max: Some(PIDS_MAX),
@@ -122,25 +129,28 @@ pub async fn values(
     Ok(values)
 }
 
-/// How the dependencies of an app are reached: the gateway's discovery ports of their routes.
+/// How the dependencies of an app are reached: the gateway's discovery ports of their routes, and
+/// the credentials of data stores.
 pub async fn dependencies(
     world: &World,
     env: &EnvName,
     names: &[String],
-) -> Result<Vec<Discovered>, StoreError> {
+) -> Result<Vec<Discovered>, SpecError> {
     let apps: Vec<AppName> = names.iter().filter_map(|name| name.parse().ok()).collect();
     if apps.is_empty() {
         return Ok(Vec::new());
     }
     let env = env.clone();
-    world.store.read(move |tx| discovered(tx, &env, &apps)).await
+    let keyring = Arc::clone(&world.keyring);
+    world.store.read(move |tx| discovered(tx, &keyring, &env, &apps)).await
 }
 
 pub(crate) fn discovered(
     tx: &ReadTx,
+    keyring: &Keyring,
     env: &EnvName,
     apps: &[AppName],
-) -> Result<Vec<Discovered>, StoreError> {
+) -> Result<Vec<Discovered>, SpecError> {
     let mut all = Vec::new();
     for (route, port) in tx.discovery_ports()? {
         if route.env != *env || !apps.contains(&route.app) {
@@ -154,12 +164,17 @@ pub(crate) fn discovered(
             .iter()
             .flat_map(|r| &r.content.definition.expose)
             .any(|e| e.name == route.expose && e.protocol == Protocol::Tcp);
+        let credentials = match &release {
+            Some(release) => data_stores::credentials(tx, keyring, release)?,
+            None => None,
+        };
         all.push(Discovered {
             app: route.app,
             expose: route.expose,
             proto: if tcp { "tcp" } else { "http" },
             host: "127.0.0.1".to_owned(),
             port,
+            credentials,
         });
     }
     Ok(all)

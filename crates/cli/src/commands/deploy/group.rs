@@ -7,6 +7,7 @@
 use ark_model::api::{DeploymentView, RollbackRequest};
 use ark_model::definition::Definition;
 use ark_model::deployment::DeploymentState;
+use ark_model::environment::EnvKind;
 use ark_model::exit::ExitCode;
 use ark_model::receipt::Side;
 use ark_model::{AppName, EnvName};
@@ -57,7 +58,15 @@ pub(super) async fn run(
     wishes: &Wishes,
 ) -> Ended {
     let folder = here()?.join(launch::FOLDER);
-    let files = found(apps, &folder, context)?;
+    let mut files = found(apps, &folder, context)?;
+    if apps.is_empty() && files.iter().any(is_store) && is_permanent(context, env).await? {
+        let stores: Vec<String> = files
+            .extract_if(.., |file| is_store(file))
+            .map(|(launch, _)| launch.app.to_string())
+            .collect();
+        let names = stores.join(", ");
+        context.out.say(format!("{env} is permanent, so data stores are left out: {names}"));
+    }
     let known: Vec<AppName> = files.iter().map(|(launch, _)| launch.app.clone()).collect();
     let ordered = order(&known, async |app: &AppName| {
         let at = files.iter().position(|(launch, _)| launch.app == *app).unwrap_or_default();
@@ -130,7 +139,7 @@ fn found(
     if apps.is_empty() {
         for file in launch::launch_files(folder) {
             let launch = launch::find(Some(&file), None, folder)?;
-            // A data store is described beside the apps, and not deployed.
+            // What belongs to another platform is described beside the apps, and not deployed.
             if let Some(definition) = super::judge_app(&launch, context.out)? {
                 files.push((launch, definition));
             }
@@ -148,6 +157,22 @@ fn found(
         files.push((launch, definition));
     }
     Ok(files)
+}
+
+fn is_store((_, definition): &(Launch, Definition)) -> bool {
+    definition.data_store.is_some()
+}
+
+/// Whether data stores are not run there. An environment that is yet to be made is permanent by its
+/// name.
+async fn is_permanent(context: &Context, env: &EnvName) -> Result<bool, Failure> {
+    match context.client.environment(env).await {
+        Ok(environment) => Ok(environment.kind == EnvKind::Permanent),
+        Err(failure) if failure.exit == ExitCode::NotFound.into() => {
+            Ok(EnvKind::of_new(env) == EnvKind::Permanent)
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Deploys one and follows it to its end.

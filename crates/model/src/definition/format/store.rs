@@ -32,7 +32,7 @@ static BODY: Map = Map::of(
 
 /// The file of a data store or a library.
 pub(in super::super) static STORE: Map = Map::of(
-    "A data store or a library; it is recognised and not deployed.",
+    "A data store or a library. `postgres` and `redis` run in development environments; the others are recognised and not deployed.",
     &[
         Key::new(
             "type",
@@ -42,6 +42,8 @@ pub(in super::super) static STORE: Map = Map::of(
                 ("aurora", "a relational database"),
                 ("elasticsearch", "a search domain"),
                 ("library", "code that is built and never run"),
+                ("postgres", "a PostgreSQL server that Ark runs in development environments"),
+                ("redis", "a Redis server that Ark runs in development environments"),
             ]),
             "What the file describes. An app has no `type` at the top but one under `run`.",
         )
@@ -50,6 +52,16 @@ pub(in super::super) static STORE: Map = Map::of(
         Key::new("team", Shape::Text(TextRule::Team), "The owning team."),
         Key::new("shepherds", Shape::List(&OWNERS), "Addresses of responsible engineers.")
             .default("[]"),
+        Key::new(
+            "version",
+            Shape::Int { min: 1, max: 999 },
+            "Major version of a `postgres` or `redis`: any that the machine has, else 17 and 7.",
+        ),
+        Key::new(
+            "image",
+            Shape::Text(TextRule::Filled),
+            "The image of a `postgres` or `redis`, one like its makers'.",
+        ),
         Key::new("dev", Shape::Map(&BODY), "How it looks in development."),
         Key::new("prod", Shape::Map(&BODY), "How it looks in production; as `dev`."),
     ],
