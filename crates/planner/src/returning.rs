@@ -113,19 +113,29 @@ pub(crate) fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
         plan.wake_at = plan.wake_at.filter(|at| *at > input.now);
         return plan;
     }
-    if !done && input.now < due {
+    // What it would go back to is what failed: to try on is no longer this deployment's business.
+    let failed = !matches!(d.diagnosis, None | Some(Diagnosis::Aborted { .. }));
+    let itself = failed && d.base == Some(d.release);
+    if !done && !itself && input.now < due {
         return plan;
     }
-    let state = match (&d.base, &d.diagnosis) {
-        (Some(_), _) if done => DeploymentState::RolledBack,
-        (None, Some(Diagnosis::DeadlinePassed { .. } | Diagnosis::NoProgress { .. })) => {
+    let state = match &d.diagnosis {
+        _ if done && d.base.is_some() => DeploymentState::RolledBack,
+        Some(Diagnosis::DeadlinePassed { .. } | Diagnosis::NoProgress { .. })
+            if itself || d.base.is_none() =>
+        {
             DeploymentState::TimedOut
         }
         _ => DeploymentState::Failed,
     };
-    let note = (!done).then(|| {
-        format!("going back had not ended by its deadline: waiting for {}", plan.waiting_for)
-    });
+    let note = match (done, itself) {
+        (true, _) => None,
+        (false, true) => Some(format!("{} was live before: nothing else to go back to", d.release)),
+        (false, false) => Some(format!(
+            "going back had not ended by its deadline: waiting for {}",
+            plan.waiting_for
+        )),
+    };
     plan.transition = Some(Transition::End { state, reason: None, note });
     plan
 }

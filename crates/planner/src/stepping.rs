@@ -131,8 +131,27 @@ fn old_side<'a>(input: &Input<'a>, base: ReleaseNumber) -> Beside<'a> {
 }
 
 impl Walk<'_> {
+    /// What was measured is lost with the server that gathered it: the window that is judged begins
+    /// anew, and the step it is at lasts longer by what was lost, so that the verdict rests on no
+    /// less time than promised.
+    fn measure_anew(&mut self) {
+        let since = self.input.since;
+        let Some(from) = self.rollout.judged_from.filter(|from| *from < since) else { return };
+        let judged = |s: &Step| matches!(s, Step::Analysis {});
+        let sets_share = matches!(self.rollout.current(), Some(Step::Weight(_)));
+        if sets_share || !self.rollout.steps.iter().skip(self.rollout.step).any(judged) {
+            return;
+        }
+        let lost = since.duration_since(from);
+        self.rollout.judged_from = Some(since);
+        self.rollout.since = self.rollout.since.checked_add(lost).unwrap_or(since);
+        self.end_looks();
+        self.said.push("the server was started again: measuring begins anew".to_owned());
+    }
+
     /// Goes on over every step that is over.
     fn go(&mut self) {
+        self.measure_anew();
         // Every round of it ends a step, and steps are limited by the definition.
         while let Some(step) = self.rollout.current().cloned() {
             if let Some(paused) = &self.rollout.paused {
@@ -228,6 +247,10 @@ impl Walk<'_> {
     fn analysis(&mut self) -> Outcome {
         if self.promoted() {
             return Outcome::Done;
+        }
+        if self.input.now < self.rollout.since {
+            self.wake(self.rollout.since);
+            return Outcome::Waits;
         }
         let step = self.rollout.step;
         let last = self.rollout.judgements.iter().rfind(|j| j.step == step);

@@ -274,6 +274,35 @@ fn a_deployment_is_live_when_the_old_side_left_the_table_and_over_when_it_is_gon
     assert_eq!(over(vec![new(2)]), Some(succeeded));
 }
 
+/// A stopped app is rolled back to its only release, which cannot be had: there is nothing to wait for.
+#[test]
+fn what_fails_with_itself_to_go_back_to_ends_at_once() {
+    let missing = || Some(Diagnosis::ArtifactMissing { detail: "the registry is away".into() });
+    let returning = |diagnosis: Option<Diagnosis>, base: ReleaseNumber, seen: Vec<Seen>| {
+        let case = Case::deploying(1, seen).with(|d| {
+            d.state = DeploymentState::Returning;
+            d.returning_at = Some(at(0));
+            d.base = Some(base);
+            d.diagnosis = diagnosis;
+        });
+        match case.plan().transition {
+            Some(Transition::End { state, note, .. }) => Some((state, note.is_some())),
+            other => {
+                assert_eq!(other, None);
+                None
+            }
+        }
+    };
+    let aborted = || Some(Diagnosis::Aborted { by: "ana".into(), reason: None });
+    assert_eq!(returning(missing(), NEW, vec![]), Some((DeploymentState::Failed, true)));
+    assert_eq!(returning(aborted(), NEW, vec![]), None, "it was well: it is made whole");
+    assert_eq!(returning(missing(), OLD, vec![]), None, "another release may well be had");
+    let whole = returning(missing(), NEW, vec![new(2)]);
+    assert_eq!(whole, Some((DeploymentState::RolledBack, false)));
+    let late = Some(Diagnosis::NoProgress { waited_ms: 300_000, waiting_for: "it".into() });
+    assert_eq!(returning(late, NEW, vec![]), Some((DeploymentState::TimedOut, true)));
+}
+
 #[test]
 fn failures_end_a_deployment_fast() {
     let crashed = |n| exited(starting(n, None), 1);

@@ -41,6 +41,8 @@ type Rates = BTreeMap<ReleaseNumber, (u64, u64)>;
 
 struct World {
     now: i64,
+    /// When the server was started.
+    since: i64,
     app: AppState,
     running: Option<Deployment>,
     waiting: Option<Deployment>,
@@ -76,6 +78,7 @@ impl World {
         let app = "web".parse().expect("a name");
         let mut world = Self {
             now: 0,
+            since: 0,
             app: AppState::new(env, app, at(0)),
             running: None,
             waiting: None,
@@ -154,7 +157,7 @@ impl World {
             seen: &self.seen,
             share: self.share.clone(),
             measured: &self.measured,
-            since: at(0),
+            since: at(self.since),
             planted: None,
         })
     }
@@ -325,6 +328,20 @@ impl World {
             self.measured.push(Arc::new(measured));
             self.now += 1;
         }
+    }
+
+    /// The server is killed and started again: what was measured is lost.
+    fn restart(&mut self) {
+        self.since = self.now;
+        self.measured.clear();
+    }
+
+    /// When it was first said that something begins so.
+    fn said_at(&self, text: &str) -> Option<i64> {
+        self.log.iter().find_map(|line| {
+            let (at, said) = line.split_once(' ')?;
+            said.starts_with(text).then(|| at.parse().expect("a second"))
+        })
     }
 
     fn wish(&mut self, wish: Wish) -> Result<(), Refusal> {
@@ -674,6 +691,47 @@ fn the_judge_decides() {
     silent.wish(Wish::Promote { full: false }).expect("a person may");
     silent.pass(20);
     assert_eq!(silent.ended[0].state, DeploymentState::Succeeded);
+}
+
+/// A server that is started again in the middle has measured nothing; a verdict after a few seconds
+/// would be one on less than was promised.
+#[test]
+fn a_restart_takes_nothing_from_the_time_on_which_a_verdict_rests() {
+    let steps = || vec![Step::Weight(50), Step::Pause(Some(seconds(60))), Step::Analysis {}];
+    let good = || judged((50, 0), (50, 0));
+    let mut undisturbed = World::deploying(Strategy::Canary, steps());
+    undisturbed.rates = good();
+    undisturbed.pass(200);
+    let began = undisturbed.said_at("50 %").expect("the share is in force");
+    let promised = undisturbed.said_at("the judge passes").expect("a verdict") - began;
+    assert!((60..65).contains(&promised), "{promised} s");
+    // In the pause, and in the analysis, which has not found enough requests.
+    for (restarts, rates) in [(vec![30], good()), (vec![20, 50], good()), (vec![90], Rates::new())]
+    {
+        let mut world = World::deploying(Strategy::Canary, steps());
+        world.rates = rates;
+        let mut last = 0;
+        for restart in &restarts {
+            world.pass(began + restart - world.now);
+            assert_eq!(world.said_at("the judge passes"), None, "{restarts:?}");
+            world.restart();
+            last = world.now;
+        }
+        world.rates = good();
+        world.pass(300);
+        let anew = world.said_at("the server was started again").expect("it is said");
+        assert_eq!(anew, began + restarts[0], "{restarts:?}");
+        let passed = world.said_at("the judge passes").expect("a verdict");
+        assert!((60..65).contains(&(passed - last)), "{restarts:?}: {} s", passed - last);
+    }
+    // Without an analysis ahead a pause is a pause.
+    let mut world =
+        World::deploying(Strategy::Canary, vec![Step::Weight(50), Step::Pause(Some(seconds(60)))]);
+    world.pass(began + 30);
+    world.restart();
+    world.pass(40);
+    assert_eq!(world.said_at("the server was started again"), None);
+    assert!(world.said_at("all of the traffic").is_some_and(|at| at <= began + 62));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the gateway measured of one app, per release and slice of time: the judge's evidence. Kept
 //! by `observations` for apps with a running deployment or an open watch window; lost with the
-//! process, and then gathered anew: too little evidence is never a pass.
+//! process, and then gathered anew for as long as the steps say: too little evidence is never a pass.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
