@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::data_dir::{self, Durable};
 use crate::error::Result;
 use crate::process;
+pub use crate::saved::last_table;
 
 /// What `<data-dir>/gateway.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

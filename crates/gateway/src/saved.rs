@@ -34,6 +34,12 @@ pub(crate) fn read_table(data_dir: &Path) -> Option<RouteTable> {
     }
 }
 
+/// The table that a gateway in `data_dir` would begin with, left as it is; `None` when there is none
+/// that can be read.
+pub fn last_table(data_dir: &Path) -> Option<RouteTable> {
+    serde_json::from_slice(&fs::read(data_dir.join(data_dir::TABLE)).ok()?).ok()
+}
+
 /// The counters of one life of the gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {

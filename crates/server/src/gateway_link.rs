@@ -77,11 +77,13 @@ impl RouteChanges {
 #[derive(Debug, Default)]
 pub struct Routes {
     per_app: BTreeMap<AppKey, (HostRank, Vec<Route>)>,
-    definitions: HashMap<(EnvName, AppName, ReleaseNumber), Arc<Definition>>,
+    definitions: Definitions,
     all_due: Option<Timestamp>,
     pushed: Option<Vec<Route>>,
     networks: BTreeMap<EnvName, ContainerNetwork>,
     unacknowledged: VecDeque<RouteTable>,
+    /// Apps whose records cannot be read: said once.
+    unreadable: BTreeSet<AppKey>,
 }
 
 impl Routes {
@@ -106,9 +108,8 @@ impl Routes {
         if all {
             // What was asked for is taken: should the read fail, all of it is still to be done.
             self.all_due = None;
-            let states = world.store.read(ReadTx::app_states).await?;
             let known: BTreeSet<AppKey> =
-                states.into_iter().map(|state| (state.env, state.app)).collect();
+                world.store.read(ReadTx::app_keys).await?.into_iter().collect();
             self.per_app.retain(|key, _| known.contains(key));
             dirty.extend(known);
             self.all_due = Some(after(now, REBUILD_ALL));
@@ -158,20 +159,33 @@ impl Routes {
             .iter()
             .filter(|((env, app, _), _)| wanted.contains(&(env.clone(), app.clone())))
             .map(|(place, definition)| (place.clone(), definition.clone()))
-            .collect::<HashMap<_, _>>();
+            .collect::<Definitions>();
         let networks = self.networks.clone();
         let loaded = world.store.read(move |tx| load(tx, &keys, &known, &networks)).await?;
-        for (key, records) in loaded {
-            match records {
-                Some((rank, records)) => {
+        for (key, app) in loaded {
+            if !matches!(app, App::Unreadable(..)) {
+                self.unreadable.remove(&key);
+            }
+            match app {
+                App::Is(rank, records) => {
                     for (release, definition) in &records.definitions {
                         let place = (key.0.clone(), key.1.clone(), *release);
                         self.definitions.insert(place, definition.clone());
                     }
-                    self.per_app.insert(key, (rank, build(&[records])));
+                    self.per_app.insert(key, (rank, build(&[*records])));
                 }
-                None => {
+                App::Gone => {
                     self.per_app.remove(&key);
+                }
+                App::Unreadable(rank, error) => {
+                    if self.unreadable.insert(key.clone()) {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(env = %key.0, app = %key.1, error, "an app's records cannot be read; it keeps its routes");
+                    }
+                    if !self.per_app.contains_key(&key) {
+                        let routes = last_routes(&world.settings.data_dir, &key);
+                        self.per_app.insert(key, (rank, routes));
+                    }
                 }
             }
         }
@@ -199,67 +213,100 @@ impl Routes {
     }
 }
 
-type Loaded = Vec<(AppKey, Option<(HostRank, AppRecords)>)>;
+/// What the records say of an app.
+enum App {
+    Is(HostRank, Box<AppRecords>),
+    Gone,
+    /// One of them is damaged: that holds up this app and no other.
+    Unreadable(HostRank, StoreError),
+}
+
+/// The routes that the gateway was last told of an app, by its own file.
+fn last_routes(data_dir: &Path, key: &AppKey) -> Vec<Route> {
+    let table = ark_gateway::adopt::last_table(data_dir);
+    let routes = table.into_iter().flat_map(|table| table.routes);
+    routes.filter(|route| (&route.key.env, &route.key.app) == (&key.0, &key.1)).collect()
+}
+
+type Definitions = HashMap<(EnvName, AppName, ReleaseNumber), Arc<Definition>>;
 
 fn load(
     tx: &ReadTx,
     keys: &[AppKey],
-    known: &HashMap<(EnvName, AppName, ReleaseNumber), Arc<Definition>>,
+    known: &Definitions,
     networks: &BTreeMap<EnvName, ContainerNetwork>,
-) -> Result<Loaded, StoreError> {
+) -> Result<Vec<(AppKey, App)>, StoreError> {
     let mut discovery: BTreeMap<AppKey, BTreeMap<String, u16>> = BTreeMap::new();
     for (route, port) in tx.discovery_ports()? {
         discovery.entry((route.env, route.app)).or_default().insert(route.expose, port);
     }
     let mut all = Vec::new();
     for key in keys {
-        let (env, app) = key;
-        let (Some(environment), Some(state)) = (tx.environment(env)?, tx.app_state(env, app)?)
-        else {
-            all.push((key.clone(), None));
-            continue;
-        };
-        let rank = HostRank {
-            development: environment.kind == EnvKind::Development,
-            created_at: environment.created_at,
-        };
-        let mut instances = tx.alive_instances_of(env, app)?;
-        instances.retain(|i| i.state != InstanceState::Stopping);
-        let mut shapes: Vec<ReleaseNumber> = state.live.into_iter().collect();
-        let running = match state.running {
-            Some(id) => tx.deployment(id)?,
-            None => None,
-        };
-        shapes.extend(running.as_ref().map(|d| d.release));
-        let mut definitions = HashMap::new();
-        let of_instances = instances.iter().map(|i| i.release);
-        for release in shapes.iter().copied().chain(of_instances) {
-            if definitions.contains_key(&release) {
-                continue;
+        let ports = discovery.remove(key).unwrap_or_default();
+        // As long as its environment is not known, its claim to a host comes last.
+        let mut rank = HostRank { development: true, created_at: Timestamp::MAX };
+        let app = match load_app(tx, key, &mut rank, known) {
+            Ok(None) => App::Gone,
+            Ok(Some(records)) => {
+                let network = networks.get(&key.0).copied();
+                App::Is(rank, Box::new(AppRecords { discovery: ports, network, ..records }))
             }
-            let definition = match known.get(&(env.clone(), app.clone(), release)) {
-                Some(known) => known.clone(),
-                None => match tx.release(env, app, release)? {
-                    Some(release) => Arc::new(release.content.definition),
-                    None => continue,
-                },
-            };
-            definitions.insert(release, definition);
-        }
-        let records = AppRecords {
-            env: env.clone(),
-            app: app.clone(),
-            shapes,
-            definitions,
-            instances,
-            discovery: discovery.remove(key).unwrap_or_default(),
-            network: networks.get(env).copied(),
-            division: running.as_ref().map(Division::of).unwrap_or_default(),
-            stopped: state.stopped,
+            Err(error @ StoreError::Record { .. }) => App::Unreadable(rank, error),
+            Err(error) => return Err(error),
         };
-        all.push((key.clone(), Some((rank, records))));
+        all.push((key.clone(), app));
     }
     Ok(all)
+}
+
+/// What is recorded of one app, but for its ports and its network.
+fn load_app(
+    tx: &ReadTx,
+    key: &AppKey,
+    rank: &mut HostRank,
+    known: &Definitions,
+) -> Result<Option<AppRecords>, StoreError> {
+    let (env, app) = key;
+    let Some(environment) = tx.environment(env)? else { return Ok(None) };
+    *rank = HostRank {
+        development: environment.kind == EnvKind::Development,
+        created_at: environment.created_at,
+    };
+    let Some(state) = tx.app_state(env, app)? else { return Ok(None) };
+    let mut instances = tx.alive_instances_of(env, app)?;
+    instances.retain(|i| i.state != InstanceState::Stopping);
+    let mut shapes: Vec<ReleaseNumber> = state.live.into_iter().collect();
+    let running = match state.running {
+        Some(id) => tx.deployment(id)?,
+        None => None,
+    };
+    shapes.extend(running.as_ref().map(|d| d.release));
+    let mut definitions = HashMap::new();
+    let of_instances = instances.iter().map(|i| i.release);
+    for release in shapes.iter().copied().chain(of_instances) {
+        if definitions.contains_key(&release) {
+            continue;
+        }
+        let definition = match known.get(&(env.clone(), app.clone(), release)) {
+            Some(known) => known.clone(),
+            None => match tx.release(env, app, release)? {
+                Some(release) => Arc::new(release.content.definition),
+                None => continue,
+            },
+        };
+        definitions.insert(release, definition);
+    }
+    Ok(Some(AppRecords {
+        env: env.clone(),
+        app: app.clone(),
+        shapes,
+        definitions,
+        instances,
+        discovery: BTreeMap::new(),
+        network: None,
+        division: running.as_ref().map(Division::of).unwrap_or_default(),
+        stopped: state.stopped,
+    }))
 }
 
 /// Stores what a report counted, then lets the tasks see what it observed: whoever reads "nothing

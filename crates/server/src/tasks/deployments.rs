@@ -175,8 +175,7 @@ impl Deployments {
         match more {
             Some(keys) if !all => dirty.extend(keys),
             _ => {
-                let apps = world.store.read(ark_store::ReadTx::app_states).await?;
-                dirty.extend(apps.into_iter().map(|a| (a.env, a.app)));
+                dirty.extend(world.store.read(ark_store::ReadTx::app_keys).await?);
                 self.all_due = Some(after(now, LOOK_AT_ALL));
             }
         }

@@ -18,6 +18,7 @@ use ark_model::event::{EventKind, NewEvent};
 use ark_model::hook::{HookRun, HookState, HookWhat};
 use ark_model::instance::{InstanceRecord, InstanceState, PortBinding};
 use ark_model::release::ReleaseContent;
+use ark_model::route::RouteTable;
 use ark_model::run::{RunCause, RunRecord, RunState};
 use ark_model::{AppName, Deployment, DeploymentState, EnvName, InstanceId, ReleaseNumber, RunId};
 use ark_server::gateway_link::{RouteChanges, Routes};
@@ -51,6 +52,10 @@ fn env() -> EnvName {
     "production".parse().unwrap()
 }
 
+fn start() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
 fn app(name: &str) -> AppName {
     name.parse().unwrap()
 }
@@ -61,12 +66,15 @@ fn block<T>(future: impl Future<Output = T>) -> T {
 
 impl Scene {
     fn new(webhooks: Arc<dyn Webhooks>) -> Self {
-        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        Self::with(Store::inline_in_memory(start()).unwrap(), webhooks)
+    }
+
+    fn with(store: Store, webhooks: Arc<dyn Webhooks>) -> Self {
+        let start = start();
         let dir = tempfile::tempdir().unwrap();
         let ids = Arc::new(SimIds::default());
         let universe = Arc::new(Mutex::new(Universe::new(start, Dice::new(7), &ids)));
         let clock = Arc::new(SimClock::new(start));
-        let store = Store::inline_in_memory(start).unwrap();
         let lease = block(store.write(move |tx| {
             tx.insert_environment(&Environment {
                 name: env(),
@@ -131,6 +139,20 @@ impl Scene {
         let of = (env(), app(name), ReleaseNumber(1));
         self.universe.lock().unwrap().behaviours.insert(of, behaviour);
         state
+    }
+
+    /// An app that serves, by one instance at this port.
+    fn serves(&self, name: &str, port: u16) -> InstanceRecord {
+        let definition =
+            Definition { expose: vec![Expose::new("default", 80)], ..job(RunKind::Service) };
+        self.app(name, definition, Behaviour::Good);
+        let address = ([127, 0, 0, 1], port).into();
+        let ports = vec![PortBinding { expose: "default".into(), address }];
+        let id = self.world.ids.instance();
+        let instance = InstanceRecord { ports, ..instance(name, id, self.start) };
+        let record = instance.clone();
+        self.write(move |tx| tx.insert_instance(&record));
+        instance
     }
 
     /// Somebody asks for a run.
@@ -395,12 +417,8 @@ fn a_read_that_fails_loses_no_route_change() {
     let mut routes = Routes::default();
     let first = block(routes.next_table(&scene.world)).unwrap();
     assert!(first.is_some_and(|table| table.routes.is_empty()));
-    let definition =
-        Definition { expose: vec![Expose::new("default", 80)], ..job(RunKind::Service) };
-    scene.app("web", definition, Behaviour::Good);
+    scene.serves("web", 20_001);
     let now = scene.start;
-    let instance = instance("web", scene.world.ids.instance(), now);
-    scene.write(move |tx| tx.insert_instance(&instance));
     scene.world.route_changes.mark_all();
     // A store whose queue is always too long.
     let dir = tempfile::tempdir().unwrap();
@@ -489,4 +507,50 @@ fn an_environment_ends_with_its_lease() {
     let left = block(scene.world.store.read(ark_store::ReadTx::environments)).unwrap();
     let left: Vec<EnvName> = left.into_iter().map(|environment| environment.name).collect();
     assert_eq!(left, [kept, env()]);
+}
+
+/// One release that cannot be parsed held up the routes of all apps.
+#[test]
+fn a_record_that_cannot_be_read_holds_up_its_own_app_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut scene = Scene::with(Store::open(dir.path(), start()).unwrap(), no_webhooks());
+    scene.world.settings = Arc::new(Settings::new(dir.path().to_owned()));
+    let (web, mailer) = (scene.serves("web", 20_001), scene.serves("mailer", 20_002));
+    let of = |table: &RouteTable, name: &str| {
+        table.routes.iter().find(|route| route.key.app == app(name)).cloned().unwrap()
+    };
+    let mut before = Routes::default();
+    let first = block(before.next_table(&scene.world)).unwrap().unwrap();
+    std::fs::write(dir.path().join("gateway-table.json"), serde_json::to_vec(&first).unwrap())
+        .unwrap();
+    let database = rusqlite::Connection::open(dir.path().join("ark.db")).unwrap();
+    let damage = |sql: &str| assert!(database.execute(sql, []).unwrap() > 0, "{sql}");
+    damage("UPDATE releases SET body = '{' WHERE app = 'web'");
+    damage("UPDATE instances SET body = '{' WHERE app = 'web'");
+    let drained = InstanceRecord {
+        state: InstanceState::Draining,
+        draining_at: Some(scene.start),
+        ..mailer.clone()
+    };
+    scene.write(move |tx| tx.put_instance(&drained));
+    scene.world.route_changes.mark_all();
+    // The server that built the first table, and one that was started since and knows only what the
+    // gateway has on its disk.
+    for mut routes in [before, Routes::default()] {
+        routes.forget_pushed();
+        scene.world.route_changes.mark_all();
+        let next = block(routes.next_table(&scene.world)).unwrap().unwrap();
+        assert_eq!(of(&next, "web"), of(&first, "web"));
+        assert_ne!(of(&next, "mailer"), of(&first, "mailer"));
+    }
+    // Put right, it is followed again.
+    damage(&format!(
+        "UPDATE releases SET body = (SELECT replace(body, 'mailer', 'web') FROM releases
+            WHERE app = 'mailer') WHERE app = 'web'"
+    ));
+    scene.write(move |tx| {
+        tx.put_instance(&InstanceRecord { state: InstanceState::Stopping, ..web })
+    });
+    let next = block(Routes::default().next_table(&scene.world)).unwrap().unwrap();
+    assert!(of(&next, "web").targets.is_empty());
 }

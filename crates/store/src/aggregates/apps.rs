@@ -17,6 +17,22 @@ impl ReadTx {
         self.record("app", sql, [env.as_str(), app.as_str()])
     }
 
+    /// Which apps there are, by environment and name, whatever their records hold: at most 20,000.
+    pub fn app_keys(&self) -> Result<Vec<(EnvName, AppName)>, StoreError> {
+        let sql = "SELECT env, app FROM apps ORDER BY env, app";
+        let rows: Vec<(String, String)> =
+            self.rows(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let key = |(env, app): (String, String)| {
+            let unreadable = |error: ark_model::NameError| StoreError::Record {
+                noun: "app",
+                key: format!("{env}/{app}"),
+                source: std::sync::Arc::new(serde::de::Error::custom(error)),
+            };
+            Ok((env.parse().map_err(unreadable)?, app.parse().map_err(unreadable)?))
+        };
+        rows.into_iter().map(key).collect()
+    }
+
     /// All apps of all environments, by environment and name: at most 20,000.
     pub fn app_states(&self) -> Result<Vec<AppState>, StoreError> {
         self.records("app", "SELECT body FROM apps ORDER BY env, app", [])
