@@ -8,6 +8,7 @@
 //! - `challenges`: what the authority is shown, by any worker thread.
 //! - `client`, `order`: one certificate, from the account to the chain.
 //! - `kept`: files: the account, certificates, what has failed.
+//! - `news`: what became of it, until the server has it among its events.
 //! - `keeper`: the loop on the control thread. It is the loop that tries again, nothing else.
 //!
 //! It must not hold up what serves: a worker reads a map, and an authority that is away changes
@@ -18,6 +19,7 @@ mod client;
 mod keeper;
 mod kept;
 mod names;
+mod news;
 mod order;
 mod schedule;
 
@@ -30,6 +32,7 @@ use tokio::sync::watch;
 pub(crate) use self::challenges::{Challenges, PROTOCOL};
 pub(crate) use self::keeper::{HeldFor, keep};
 pub use self::kept::{Failing, failing};
+use self::news::News;
 
 /// Let's Encrypt's directory: the default.
 pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -70,6 +73,8 @@ pub(crate) struct Acme {
     pub(crate) challenges: Challenges,
     /// The ways that there are listeners for, in the order in which they are tried.
     pub(crate) ways: Vec<Challenge>,
+    /// What became of certificates, for the server's events.
+    pub(crate) news: News,
     /// Hosts of the table in force that an authority may vouch for.
     hosts: watch::Sender<Vec<String>>,
 }
@@ -81,7 +86,13 @@ impl Acme {
         let has_listener = |way: &Challenge| *way != Challenge::Http01 || http;
         let wanted = |way: &Challenge| options.challenge.is_none_or(|only| only == *way);
         let ways = all.into_iter().filter(has_listener).filter(wanted).collect();
-        Self { options, challenges: Challenges::default(), ways, hosts: watch::Sender::default() }
+        Self {
+            options,
+            challenges: Challenges::default(),
+            ways,
+            news: News::default(),
+            hosts: watch::Sender::default(),
+        }
     }
 
     /// A table is in force.

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use crate::acme::Acme;
 use crate::clock::NEVER;
 use crate::control::Request;
 use crate::health::Probes;
@@ -413,6 +414,7 @@ impl Conductor {
             routes,
             refusals: self.shared.refusals.report(),
             lost: self.lost.clone(),
+            certificates: self.acme().map(|acme| acme.news.report(self.seq)).unwrap_or_default(),
         }));
     }
 
@@ -421,8 +423,17 @@ impl Conductor {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner).take_in(&latest);
     }
 
+    /// What gets certificates, unless another gateway does so by now.
+    fn acme(&self) -> Option<&Acme> {
+        let tls = self.shared.tls.get().filter(|_| !self.retired)?;
+        tls.acme.as_deref()
+    }
+
     fn stored(&mut self, seq: u64) {
         self.registry.stored(seq);
+        if let Some(acme) = self.acme() {
+            acme.news.stored(seq);
+        }
         if self.lost_told.is_some_and(|told| told <= seq) {
             self.lost.clear();
             self.lost_told = None;

@@ -283,5 +283,6 @@ fn news(latest: &Report, told: Option<&Report>) -> Report {
         routes: latest.routes.clone(),
         refusals: latest.refusals.clone(),
         lost: latest.lost.clone(),
+        certificates: latest.certificates.clone(),
     }
 }

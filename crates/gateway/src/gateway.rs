@@ -134,6 +134,7 @@ impl Gateway {
             routes: vec![],
             refusals: BTreeMap::new(),
             lost: vec![],
+            certificates: vec![],
         };
         let (reports, latest) = watch::channel(Arc::new(first));
         let totals = Arc::<Mutex<Totals>>::default();

@@ -290,6 +290,7 @@ mod tests {
             routes: vec![],
             refusals: [(RefusalKind::Smuggling, 4)].into(),
             lost: vec![],
+            certificates: vec![],
         }
     }
 

@@ -86,11 +86,13 @@ pub enum EventKind {
     ServerStarted,
     /// A registry or a push hook was set or removed, or a push was told of.
     ServerSet,
+    /// A certificate was issued or renewed, or could not be got; the text says which host and why.
+    Certificate,
 }
 
 impl EventKind {
     /// All kinds, for tables and filters.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::EnvironmentCreated,
         Self::EnvironmentDestroying,
         Self::EnvironmentDestroyed,
@@ -129,6 +131,7 @@ impl EventKind {
         Self::ScheduleSkipped,
         Self::ServerStarted,
         Self::ServerSet,
+        Self::Certificate,
     ];
 }
 

@@ -111,6 +111,70 @@ pub struct Report {
     /// Last known counters of earlier boots that ended without saying so (killed), read from
     /// their checkpoint.
     pub lost: Vec<LostBoot>,
+    /// What became of certificates and is not known to be stored yet, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateNews>,
+}
+
+/// What became of a host's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateNews {
+    /// Grows from one to the next, also over restarts of the gateway: what is told twice is known by
+    /// it.
+    pub number: u64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// For which host.
+    pub host: String,
+    /// What happened.
+    pub change: CertificateChange,
+}
+
+/// See [`CertificateNews`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum CertificateChange {
+    /// The first one from the authority is in force.
+    Issued {
+        /// How long it is valid.
+        until: Option<Timestamp>,
+    },
+    /// A later one took the place of the one before.
+    Renewed {
+        /// How long it is valid.
+        until: Option<Timestamp>,
+    },
+    /// None could be got; what is served goes on being served.
+    Failed {
+        /// Why, in words.
+        reason: String,
+        /// How often in a row.
+        times: u32,
+        /// When it is tried again.
+        next: Timestamp,
+    },
+}
+
+impl CertificateNews {
+    /// In words, for the events.
+    pub fn words(&self) -> String {
+        let host = &self.host;
+        let valid = |until: &Option<Timestamp>| {
+            until.map_or_else(String::new, |until| format!(", valid until {until}"))
+        };
+        match &self.change {
+            CertificateChange::Issued { until } => {
+                format!("certificate for {host} issued by ACME{}", valid(until))
+            }
+            CertificateChange::Renewed { until } => {
+                format!("certificate for {host} renewed by ACME{}", valid(until))
+            }
+            CertificateChange::Failed { reason, times, next } => format!(
+                "no certificate for {host} by ACME: {reason} (attempt {times}, next {next}); \
+                 what is served goes on being served"
+            ),
+        }
+    }
 }
 
 /// One target's measurements.

@@ -14,7 +14,7 @@ use ark_gateway::link::{Link, LinkSender};
 use ark_model::definition::Definition;
 use ark_model::environment::EnvKind;
 use ark_model::event::{EventKind, NewEvent};
-use ark_model::gateway::{FromGateway, LostBoot, Report};
+use ark_model::gateway::{CertificateNews, FromGateway, LostBoot, Report};
 use ark_model::instance::InstanceState;
 use ark_model::route::{ContainerNetwork, Route, RouteTable};
 use ark_model::{AppName, DeploymentState, EnvName, Generation, ReleaseNumber};
@@ -324,10 +324,35 @@ pub async fn take_report(world: &World, report: &Report) -> Result<(), StoreErro
             for lost in stored.lost.iter().filter(|lost| !lost.in_order) {
                 note_lost(tx, lost, now)?;
             }
+            note_certificates(tx, &stored.certificates)?;
             tx.apply_report(&stored, now)
         })
         .await?;
     world.observations.report(report, now);
+    Ok(())
+}
+
+/// Under this name the store keeps the number of the last news of certificates that is an event.
+const CERTIFICATES_TOLD: &str = "certificates-told";
+
+/// Makes events of what became of certificates, each once.
+fn note_certificates(
+    tx: &mut ark_store::WriteTx,
+    news: &[CertificateNews],
+) -> Result<(), StoreError> {
+    if news.is_empty() {
+        return Ok(());
+    }
+    let told = tx.meta(CERTIFICATES_TOLD)?.and_then(|told| told.parse().ok()).unwrap_or(0);
+    let mut last: u64 = told;
+    for news in news.iter().filter(|news| news.number > told) {
+        let event = NewEvent::of_server(EventKind::Certificate, "gateway", news.at, news.words());
+        tx.append_event(event)?;
+        last = last.max(news.number);
+    }
+    if last > told {
+        tx.put_meta(CERTIFICATES_TOLD, &last.to_string())?;
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ark_model::gateway::CertificateChange;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
@@ -23,6 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_mins(1);
 pub(crate) async fn keep(acme: Arc<Acme>, certificates: Arc<Certificates>, directory: PathBuf) {
     let mut changes = acme.hosts.subscribe();
     let mut failures = kept::read_failures(&directory);
+    acme.news.open(&directory);
     loop {
         let hosts = changes.borrow_and_update().clone();
         let known = failures.hosts.len();
@@ -86,6 +88,7 @@ async fn attend(
     host: &str,
 ) {
     let before = failures.hosts.get(host).map_or(0, |failed| failed.times);
+    let had_one = held_for(host, &certificates.held()).is_some_and(|held| held.ours);
     let got = match acme.ways.get(before as usize % acme.ways.len().max(1)) {
         Some(way) => order::certificate(acme, directory, host, *way).await.map(|made| (*way, made)),
         None => Err(Failure {
@@ -99,6 +102,12 @@ async fn attend(
         Ok((way, made)) => match put_in_force(certificates, directory, host, made, now).await {
             Ok(()) => {
                 tracing::info!(host, ?way, "certificate got by ACME, in force now");
+                let until = held_for(host, &certificates.held()).map(|held| held.not_after);
+                let change = match had_one {
+                    true => CertificateChange::Renewed { until },
+                    false => CertificateChange::Issued { until },
+                };
+                acme.news.add(host, change, now);
                 let (of_host, of_all) = (failures.hosts.remove(host), failures.authority.take());
                 if of_host.is_some() || of_all.is_some() {
                     remember(directory, failures);
@@ -121,6 +130,12 @@ async fn attend(
         host, reason = failed.reason, times = failed.times, again_at = %failed.until,
         "no certificate by ACME; what is served goes on being served"
     );
+    let change = CertificateChange::Failed {
+        reason: failed.reason.clone(),
+        times: failed.times,
+        next: failed.until,
+    };
+    acme.news.add(host, change, now);
     match fault {
         Fault::Authority => failures.authority = Some(failed),
         Fault::Host | Fault::RateLimited => {

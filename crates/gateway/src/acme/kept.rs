@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use ark_model::gateway::CertificateNews;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ const DIRECTORY: &str = "acme";
 const MARK: &str = ".acme-";
 /// What failed.
 const FAILED: &str = "failed.json";
+/// What the server has not stored yet.
+const NEWS: &str = "news.json";
 
 /// Everything that has failed and did not succeed since.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +71,18 @@ pub(super) fn read_failures(certificates: &Path) -> Failures {
 pub(super) fn write_failures(certificates: &Path, failures: &Failures) -> Result<()> {
     let path = own_directory(certificates)?.join(FAILED);
     let bytes = serde_json::to_vec_pretty(failures).map_err(|e| Error::file(&path)(e.into()))?;
+    write_atomically(&path, &bytes, Durable::No)
+}
+
+/// What was not stored by the server when it was written last.
+pub(super) fn read_news(certificates: &Path) -> Vec<CertificateNews> {
+    let bytes = fs::read(certificates.join(DIRECTORY).join(NEWS)).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
+}
+
+pub(super) fn write_news(certificates: &Path, news: &[CertificateNews]) -> Result<()> {
+    let path = own_directory(certificates)?.join(NEWS);
+    let bytes = serde_json::to_vec(news).map_err(|e| Error::file(&path)(e.into()))?;
     write_atomically(&path, &bytes, Durable::No)
 }
 

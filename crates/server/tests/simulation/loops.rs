@@ -15,13 +15,14 @@ use ark_model::definition::{Definition, Expose, HookStage, Run, RunKind, Strateg
 use ark_model::deployment::DeploymentKind;
 use ark_model::environment::{AppState, EnvKind, EnvLease, EnvState, Environment};
 use ark_model::event::{EventKind, NewEvent};
+use ark_model::gateway::{CertificateChange, CertificateNews};
 use ark_model::hook::{HookRun, HookState, HookWhat};
 use ark_model::instance::{InstanceRecord, InstanceState, PortBinding};
 use ark_model::release::ReleaseContent;
 use ark_model::route::RouteTable;
 use ark_model::run::{RunCause, RunRecord, RunState};
 use ark_model::{AppName, Deployment, DeploymentState, EnvName, InstanceId, ReleaseNumber, RunId};
-use ark_server::gateway_link::{RouteChanges, Routes};
+use ark_server::gateway_link::{RouteChanges, Routes, take_report};
 use ark_server::observations::Observations;
 use ark_server::tasks::housekeeping::Housekeeping;
 use ark_server::tasks::round::TaskError;
@@ -553,4 +554,46 @@ fn a_record_that_cannot_be_read_holds_up_its_own_app_alone() {
     });
     let next = block(Routes::default().next_table(&scene.world)).unwrap().unwrap();
     assert!(of(&next, "web").targets.is_empty());
+}
+
+/// What is told twice, because its answer was lost or the server was started anew, is one event.
+#[test]
+fn each_news_of_a_certificate_is_one_event() {
+    let scene = Scene::new(no_webhooks());
+    let at = scene.start;
+    let news = |number: u64, host: &str, change| CertificateNews {
+        number,
+        at,
+        host: host.to_owned(),
+        change,
+    };
+    let until = Some(at + SignedDuration::from_hours(24 * 90));
+    let failed = CertificateChange::Failed {
+        reason: "the authority asked and got 404".into(),
+        times: 2,
+        next: at + SignedDuration::from_mins(8),
+    };
+    let all = [
+        news(5, "a.example.com", CertificateChange::Issued { until }),
+        news(6, "b.example.com", failed),
+        news(9, "a.example.com", CertificateChange::Renewed { until }),
+    ];
+    for (seq, told) in [&all[..1], &all[..2], &all[..2], &all[1..]].into_iter().enumerate() {
+        let mut report = scene.universe.lock().unwrap().report();
+        (report.seq, report.certificates) = (seq as u64 + 1, told.to_vec());
+        block(take_report(&scene.world, &report)).unwrap();
+    }
+    let filter = EventFilter { kinds: vec![EventKind::Certificate], ..EventFilter::default() };
+    let events = block(scene.world.store.read(move |tx| tx.events(&filter, 0, 100))).unwrap();
+    let texts: Vec<&str> = events.iter().map(|event| event.text.as_str()).collect();
+    assert_eq!(
+        texts,
+        [
+            "certificate for a.example.com issued by ACME, valid until 2026-04-01T00:00:00Z",
+            "no certificate for b.example.com by ACME: the authority asked and got 404 (attempt 2, \
+             next 2026-01-01T00:08:00Z); what is served goes on being served",
+            "certificate for a.example.com renewed by ACME, valid until 2026-04-01T00:00:00Z",
+        ]
+    );
+    assert!(events.iter().all(|event| event.by == "gateway" && event.env.is_none()));
 }

@@ -513,6 +513,7 @@ impl Universe {
             routes: Vec::new(),
             refusals: BTreeMap::new(),
             lost: Vec::new(),
+            certificates: Vec::new(),
         }
     }
 
