@@ -1,8 +1,12 @@
 //! The scheduler: decides with seeded dice who runs next, what breaks, and what users ask for; at
 //! the end lets everything heal and looks whether everything ended well (I1, no orphans). Work that
-//! ends, by hand and by schedule, is in `driver/jobs.rs`.
+//! ends, by hand and by schedule, is in `driver/jobs.rs`; wishes that change while the server is away
+//! are in `driver/away.rs`.
 
+mod away;
 mod jobs;
+#[cfg(test)]
+pub(crate) mod scene;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -42,7 +46,7 @@ use tokio::sync::watch;
 
 use super::chance::{Dice, SimHost, SimIds};
 use super::clock::SimClock;
-use super::universe::{Behaviour, SimEngine, SimWebhooks, Universe};
+use super::universe::{Behaviour, DRAIN, SimEngine, SimWebhooks, Universe};
 
 /// What a run gave.
 pub(crate) struct Outcome {
@@ -57,6 +61,10 @@ const ENV: &str = "production";
 /// Simulated time after which everything must have ended once nothing breaks any more: the longest
 /// deadline of the simulated definitions and a margin.
 const SETTLE: SignedDuration = SignedDuration::from_secs(2_400);
+/// So many steps in which everything has ended are the end.
+const QUIET: u64 = 400;
+/// Steps between two looks whether everything has ended.
+const LOOK_EVERY: u64 = 20;
 
 type Wire<T> = Arc<Mutex<VecDeque<T>>>;
 
@@ -85,6 +93,8 @@ struct Simulation {
     late: Vec<RouteTable>,
     /// Times in which the schedule was paused: from what was decided then to the instant of going on.
     pauses: Vec<(Timestamp, Timestamp)>,
+    /// An app that was stopped and is soon to be deployed again.
+    stopped: Option<(&'static str, Timestamp)>,
     calm: bool,
     planted: Option<Planted>,
     trace: VecDeque<String>,
@@ -161,6 +171,7 @@ impl Simulation {
             from_gateway: Wire::default(),
             late: Vec::new(),
             pauses: Vec::new(),
+            stopped: None,
             calm: false,
             planted: None,
             trace: VecDeque::new(),
@@ -310,6 +321,7 @@ impl Simulation {
             }
             self.start();
         }
+        self.change_of_mind();
         match self.dice.below(100) {
             0..=39 => self.poll(),
             40..=59 => self.advance(),
@@ -444,7 +456,7 @@ impl Simulation {
             6 => self.scale(name),
             7 => self.abort(name),
             8 => self.restart(name),
-            9 => self.stop(name),
+            9 => self.stop_for_a_while(name),
             10..=11 => self.wish(name, Wish::Promote { full: self.calm }),
             12 => self.wish(name, Wish::Promote { full: true }),
             13 => self.wish(name, Wish::Pause),
@@ -538,7 +550,7 @@ impl Simulation {
         }
     }
 
-    fn deploy(&mut self, name: &str) {
+    fn deploy(&mut self, name: &'static str) {
         let behaviour = match self.dice.below(12) {
             0 => Behaviour::Crashes,
             1 => Behaviour::NeverReady,
@@ -557,8 +569,19 @@ impl Simulation {
         let mut definition = self.definition(behaviour);
         definition.deploy.strategy = strategy;
         definition.deploy.hooks = self.hooks();
-        let guarded = definition.deploy.hooks.pre_deploy.is_some();
         let on_running = if self.dice.one_in(3) { Running::GivesWay } else { Running::Finishes };
+        self.deploy_as(name, definition, behaviour, on_running);
+    }
+
+    fn deploy_as(
+        &mut self,
+        name: &'static str,
+        definition: Definition,
+        behaviour: Behaviour,
+        on_running: Running,
+    ) {
+        let strategy = definition.deploy.strategy;
+        let guarded = definition.deploy.hooks.pre_deploy.is_some();
         let (id, now, key) = (self.ids.deployment(), self.clock.now(), app(name));
         let number = Arc::new(Mutex::new(ReleaseNumber(0)));
         let told = number.clone();
@@ -625,7 +648,7 @@ impl Simulation {
         definition.deploy.ready_timeout = seconds(20);
         definition.deploy.progress_deadline = seconds(60);
         definition.deploy.deadline = seconds(300);
-        definition.drain.requests = seconds(10);
+        definition.drain.requests = seconds(DRAIN.as_secs().unsigned_abs());
         definition.drain.streams = seconds(10);
         definition.deploy.steps = self.steps();
         definition.deploy.keep_old = match self.dice.below(3) {
@@ -731,6 +754,7 @@ impl Simulation {
     /// Nothing breaks any more; everything must come to its end.
     fn settle(&mut self) {
         self.calm = true;
+        self.stopped = None;
         {
             let mut u = self.universe.lock().unwrap();
             u.engine_down_until = None;
@@ -740,7 +764,7 @@ impl Simulation {
         let until = self.clock.now() + SETTLE;
         let mut quiet = 0;
         let mut round = 0u64;
-        while self.clock.now() < until && quiet < 400 {
+        while self.clock.now() < until && quiet < QUIET {
             self.step();
             round += 1;
             // Whoever is asked comes at last.
@@ -757,7 +781,10 @@ impl Simulation {
             if !self.universe.lock().unwrap().violations.is_empty() {
                 return;
             }
-            quiet = if self.unsettled().is_empty() { quiet + 1 } else { 0 };
+            // Reading all records takes as long as many steps.
+            if round.is_multiple_of(LOOK_EVERY) {
+                quiet = if self.unsettled().is_empty() { quiet + LOOK_EVERY } else { 0 };
+            }
         }
         let left = self.unsettled();
         for what in left {

@@ -13,7 +13,10 @@ mod runner;
 mod universe;
 
 use ark_planner::Planted;
+use ark_planner::queue::Running;
+use driver::scene::stopped_in_mid_canary;
 use driver::simulate;
+use jiff::SignedDuration;
 use runner::run;
 
 const SEEDS: u64 = 300;
@@ -71,6 +74,7 @@ fn invariants_hold_for_hundreds_of_seeds() {
         "recreate succeeded",
         "recreate rolled back",
         "old side let go",
+        "stopped and deployed again at once",
         "a person is waited for",
         "somebody promotes",
         "somebody promotes to the end",
@@ -114,6 +118,19 @@ fn the_same_seed_gives_the_same_run() {
     let (a, b) = (simulate(7, None), simulate(7, None));
     assert_eq!(a.covered, b.covered);
     assert_eq!(a.trace, b.trace);
+}
+
+/// Found at seed 10878: what is carried out late is judged by what was wanted when it was decided.
+#[test]
+fn a_stop_that_is_carried_out_after_an_outage_is_no_loss_of_capacity() {
+    for (away, on_running) in
+        [(20, Running::Finishes), (120, Running::Finishes), (120, Running::GivesWay)]
+    {
+        let outcome = stopped_in_mid_canary(SignedDuration::from_secs(away), on_running);
+        assert_eq!(outcome.violations, Vec::<String>::new(), "{away} s away, {on_running:?}");
+        let late = outcome.covered.contains_key("drain carried out long after it was recorded");
+        assert_eq!(late, away > 60, "{away} s away");
+    }
 }
 
 /// Bugs planted on purpose: what the simulation is worth.

@@ -26,6 +26,8 @@ use super::chance::{Dice, SimIds};
 
 /// A wish or a loss this recent may not be in the plan that is carried out now.
 const RECENT: SignedDuration = SignedDuration::from_secs(60);
+/// How long requests may go on in a draining instance of every simulated release.
+pub(crate) const DRAIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// How the instances of a release behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -328,7 +330,7 @@ impl Universe {
 
     /// A few new requests for each route, to ready active targets only, each side by its share.
     fn admit(&mut self) {
-        let Some(table) = self.gateway.table.clone() else { return };
+        let Some(table) = self.gateway.table.take() else { return };
         for route in &table.routes {
             for _ in 0..6 {
                 let canary = match &route.split {
@@ -357,6 +359,7 @@ impl Universe {
                 self.gateway.requests.push(Request { instance, until });
             }
         }
+        self.gateway.table = Some(table);
     }
 
     fn serving_in(&self, route: &Route, of_side: impl Fn(&&Target) -> bool) -> Vec<InstanceId> {
@@ -382,7 +385,14 @@ impl Universe {
         };
         for route in &table.routes {
             let app = (route.key.env.clone(), route.key.app.clone());
-            let floor = self.floor(&app);
+            // What was decided long ago is carried out only now when the server was away meanwhile:
+            // whoever stops an app and deploys it again has the stop that was recorded in between.
+            let planned = self.drains_newly(route).min().unwrap_or(self.now);
+            let since = planned.min(self.now - RECENT);
+            if planned < self.now - RECENT {
+                self.cover("drain carried out long after it was recorded");
+            }
+            let floor = self.floor(&app, since);
             let was = before.get(&route.key).copied().unwrap_or(0);
             // Only what this table itself takes away counts: an instance that died is no longer
             // serving under the old table either.
@@ -434,8 +444,20 @@ impl Universe {
         }
     }
 
-    fn floor(&self, app: &(EnvName, AppName)) -> usize {
-        let recent = |at: &Timestamp| self.now.duration_since(*at) <= RECENT;
+    /// When each instance of a route began to drain of which the table in force does not say so yet.
+    fn drains_newly<'a>(&'a self, route: &'a Route) -> impl Iterator<Item = Timestamp> + 'a {
+        let known: Vec<InstanceId> = self.gateway.draining().collect();
+        route.targets.iter().filter(move |t| !known.contains(&t.instance)).filter_map(|t| match &t
+            .state
+        {
+            TargetState::Draining { requests_until, .. } => Some(*requests_until - DRAIN),
+            TargetState::Candidate | TargetState::Active { .. } => None,
+        })
+    }
+
+    /// The least capacity that any wish since then has asked for, without what was lost.
+    fn floor(&self, app: &(EnvName, AppName), since: Timestamp) -> usize {
+        let recent = |at: &Timestamp| *at >= since;
         let Some(wishes) = self.floors.get(app) else { return 0 };
         // The wish that held when the window began counts too.
         let from = wishes.iter().rposition(|(at, _)| !recent(at)).unwrap_or(0);
@@ -635,7 +657,7 @@ impl Universe {
 
     /// I2 at the moment of stopping.
     fn check_stop(&mut self, id: InstanceId) {
-        let admission = self.gateway.targets().find(|t| t.0 == id).map(|t| t.1);
+        let admission = self.gateway.targets().find(|t| t.0 == id).map(|t| t.1.clone());
         let inside = self.gateway.inside(id);
         match admission {
             Some(TargetState::Active { .. }) => {
@@ -665,12 +687,17 @@ impl SimGateway {
         }
     }
 
-    fn targets(&self) -> impl Iterator<Item = (InstanceId, TargetState)> + '_ {
+    fn targets(&self) -> impl Iterator<Item = (InstanceId, &TargetState)> + '_ {
         self.table
             .iter()
             .flat_map(|t| &t.routes)
             .flat_map(|r| &r.targets)
-            .map(|t| (t.instance, t.state.clone()))
+            .map(|t| (t.instance, &t.state))
+    }
+
+    fn draining(&self) -> impl Iterator<Item = InstanceId> + '_ {
+        let drains = |(_, state): &(_, &TargetState)| matches!(state, TargetState::Draining { .. });
+        self.targets().filter(drains).map(|t| t.0)
     }
 
     fn inside(&self, id: InstanceId) -> u32 {
