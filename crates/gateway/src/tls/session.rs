@@ -153,7 +153,10 @@ impl AsyncRead for TlsStream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_read_ready(cx))?;
-        let count = this.try_read(space.initialize_unfilled())?;
+        // No more of the space is touched than bytes are there for: it belongs to a connection that
+        // will be idle, and pages that were never written to take no memory.
+        let most = this.plain.min(space.remaining());
+        let count = this.try_read(space.initialize_unfilled_to(most))?;
         space.advance(count);
         Poll::Ready(Ok(()))
     }
