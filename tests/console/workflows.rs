@@ -222,6 +222,15 @@ fn one_that_failed_is_found_among_a_hundred_thousand() {
     let listed = browser.script("return document.querySelectorAll('#executions tbody tr').length;");
     assert_eq!(listed, json!(1), "the resolved one is listed too");
     look(&browser, "workflow-unresolved");
+    // By what its error says, in letters of either case.
+    browser.go(&format!("{}/workflows/sorting", site(&ark)));
+    browser.type_into("#error", "WORD is bad");
+    browser.click_words("Show");
+    browser.reads("nr-050000");
+    browser.reads("--error 'WORD is bad'");
+    browser.type_into("#error", "another word");
+    browser.click_words("Show");
+    browser.reads("No execution fits");
     // By the state, by the beginning of its name, and from page to page.
     browser.go(&format!(
         "{}/workflows/sorting?status={}",

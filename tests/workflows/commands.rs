@@ -67,6 +67,11 @@ fn workflows_are_defined_started_followed_and_redriven() {
     // Somebody looks at it, once.
     let unresolved = ["workflow", "search", "m", "--unresolved", "--json"];
     assert_eq!(ark.json(&unresolved)["id"], "m:bad");
+    // It is found by what it says.
+    for (text, found) in [("WHY it is", true), ("something else", false)] {
+        let ran = ark.run(&["workflow", "search", "m", "--error", text, "--json"]);
+        assert_eq!(words(&ran).contains("\"bad\""), found, "{text}: {}", words(&ran));
+    }
     assert_eq!(exit(&ark, &["workflow", "resolve", "bad"]), Some(0));
     assert_eq!(exit(&ark, &["workflow", "resolve", "m:bad"]), Some(5));
     assert!(!words(&ark.run(&unresolved)).contains("m:bad"));

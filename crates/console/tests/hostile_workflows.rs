@@ -126,7 +126,7 @@ fn addresses() -> [String; 9] {
     [
         "/workflows".to_owned(),
         workflow.clone(),
-        format!("{workflow}?status={0}&q={0}&cursor={0}", encoded()),
+        format!("{workflow}?status={0}&q={0}&error={0}&cursor={0}", encoded()),
         format!("{workflow}/start"),
         execution.clone(),
         format!("{execution}?state=892"),

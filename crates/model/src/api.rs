@@ -45,8 +45,9 @@ pub use environments::{
     EnvironmentCreate, EnvironmentView, FreezePut, LEASE_SECONDS_MAX, LEASE_SECONDS_MIN, LeasePut,
 };
 pub use executions::{
-    EVENT_TEXT_CHARS, EVENT_TEXT_CHARS_MAX, EXECUTIONS_COUNTED_MAX, EventText, ExecutionEvent,
-    ExecutionEventsQuery, ExecutionMoved, ExecutionSummary, ExecutionsQuery, WorkflowSummary,
+    ERROR_TEXT_CHARS_MAX, EVENT_TEXT_CHARS, EVENT_TEXT_CHARS_MAX, EXECUTIONS_COUNTED_MAX,
+    EventText, ExecutionEvent, ExecutionEventsQuery, ExecutionMoved, ExecutionSummary,
+    ExecutionsQuery, WorkflowSummary,
 };
 pub use images::{BuildEvent, BuildRequest, ImagesFind, ImagesFound};
 pub use problem::{DiagnosticSeverity, DiagnosticView, Problem, ProblemCode, Remedy};

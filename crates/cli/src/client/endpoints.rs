@@ -5,12 +5,13 @@ use std::time::Duration;
 use ark_model::api::{
     AbortRequest, AppDetail, AppRow, ArtifactAnswer, ArtifactOffer, BuildEvent, BuildRequest,
     ConfigPatch, ConfigView, ConsoleLink, DeployRequest, DeploymentView, DeploymentsQuery,
-    DiffQuery, DoctorReport, EnvironmentCreate, EnvironmentView, FreezePut, GatewayView, GcReport,
-    ImagesFind, ImagesFound, InstanceRow, InstancesQuery, LeasePut, Page, PageQuery, PlanView,
-    PromoteRequest, PushHookPut, PushHookView, PushView, ReceiptView, RegistryPut, RegistryView,
-    ReleaseDetail, ReleaseDiff, ReleaseRow, ResolvedEnvironment, RollbackRequest, ScaleRequest,
-    SchedulePut, ScheduleView, ServerInfo, ShutdownRequest, TokenCreate, TokenCreated, TokenView,
-    VariablesQuery, WishRequest, Workflow, WorkflowQueue, WorkflowQueuePut, WorkflowsQuery,
+    DiffQuery, DoctorReport, EnvironmentCreate, EnvironmentView, ExecutionSummary, ExecutionsQuery,
+    FreezePut, GatewayView, GcReport, ImagesFind, ImagesFound, InstanceRow, InstancesQuery,
+    LeasePut, Page, PageQuery, PlanView, PromoteRequest, PushHookPut, PushHookView, PushView,
+    ReceiptView, RegistryPut, RegistryView, ReleaseDetail, ReleaseDiff, ReleaseRow,
+    ResolvedEnvironment, RollbackRequest, ScaleRequest, SchedulePut, ScheduleView, ServerInfo,
+    ShutdownRequest, TokenCreate, TokenCreated, TokenView, VariablesQuery, WishRequest, Workflow,
+    WorkflowQueue, WorkflowQueuePut, WorkflowsQuery,
 };
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use reqwest::{Body, Method};
@@ -386,6 +387,15 @@ impl Client {
     /// What a deployment did to traffic.
     pub(crate) async fn receipt(&self, id: &str) -> Result<ReceiptView, Failure> {
         self.get(&format!("/v1/deployments/{}/receipt", segment(id)), &NONE).await
+    }
+
+    /// Executions of a workflow: one page.
+    pub(crate) async fn executions(
+        &self,
+        workflow: &str,
+        query: &ExecutionsQuery,
+    ) -> Result<Page<ExecutionSummary>, Failure> {
+        self.get(&format!("/v1/workflows/{}/executions", segment(workflow)), query).await
     }
 
     /// Workflows of a definition: one page.

@@ -3,12 +3,12 @@
 pub(crate) mod follow;
 pub(crate) mod queue;
 pub(crate) mod schedule;
+mod search;
 pub(crate) mod target;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use ark_model::api::{WorkflowStatus, WorkflowsQuery};
 use ark_model::exit::ExitCode;
 use ark_server::workflows::manager::conventions::{add_default_retry, judge_json};
 use clap::Subcommand;
@@ -19,7 +19,7 @@ use crate::cli::block_on;
 use crate::client::Client;
 use crate::context::{Asking, Context};
 use crate::failure::{Ended, Exit, Failure};
-use crate::output::table::{Table, or_dash};
+use crate::output::table::Table;
 use crate::output::times::{ago, between_ms, exact, length};
 use crate::output::{Shown, Style};
 
@@ -117,7 +117,7 @@ enum Action {
     },
     /// List executions of a workflow, newest first
     #[command(
-        before_help = "Examples:\n  ark workflow search resize --status FAILED --limit 20\n  ark workflow search resize --unresolved"
+        before_help = "Examples:\n  ark workflow search resize --status FAILED --limit 20\n  ark workflow search resize --unresolved\n  ark workflow search resize --error \"connection refused\""
     )]
     Search {
         /// Name, with a version or an alias after a colon
@@ -128,6 +128,9 @@ enum Action {
         /// Only those that failed and that nobody has resolved
         #[arg(long, conflicts_with = "status")]
         unresolved: bool,
+        /// Only those whose error or cause has this text in it
+        #[arg(long, value_name = "TEXT")]
+        error: Option<String>,
         /// At most so many
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         limit: u32,
@@ -243,11 +246,9 @@ async fn act(context: &Context, action: Action) -> Ended {
         Action::Start { workflow, input, name, follow, .. } => {
             start(context, &workflow, read_input(&input)?, name, follow).await
         }
-        Action::Search { workflow, unresolved: true, limit, .. } => {
-            unresolved(context, workflow, limit).await
-        }
-        Action::Search { workflow, status, limit, .. } => {
-            search(context, &workflow, status, limit).await
+        Action::Search { workflow, status, unresolved, error, limit, .. } => {
+            let how = search::How { status, unresolved, error, limit };
+            search::run(context, workflow, how).await
         }
         Action::Status { id, .. } => status(context, &id).await,
         Action::History { id, .. } => history(context, &id).await,
@@ -432,54 +433,6 @@ pub(crate) async fn start(
     let shown = json!({ "id": id, "execution_arn": arn, "start_date": started["startDate"] });
     context.out.one(&shown, |_| id.clone())?;
     context.out.say(format!("follow it: ark workflows --workflow-id {id} --follow"));
-    Ok(Exit::DONE)
-}
-
-async fn search(context: &Context, workflow: &str, status: Option<String>, limit: u32) -> Ended {
-    let mut input = json!({ "stateMachineArn": machine_arn(workflow), "maxResults": limit });
-    if let Some(status) = status {
-        input["statusFilter"] = status.to_uppercase().into();
-    }
-    let page = context.client.states("ListExecutions", &input).await?;
-    let executions = page["executions"].as_array().cloned().unwrap_or_default();
-    context.out.list(&executions, |executions| {
-        let mut table = Table::new(["execution", "status", "started", "took"]);
-        for execution in executions {
-            let begun = instant(&execution["startDate"]);
-            let took = execution.get("stopDate").map(|at| length(between_ms(begun, instant(at))));
-            table.row([
-                execution_id(&text(execution, "executionArn")),
-                text(execution, "status").to_lowercase(),
-                ago(begun, Timestamp::now(), context.out.style),
-                or_dash(took),
-            ]);
-        }
-        table.render(context.out.style)
-    })?;
-    Ok(Exit::DONE)
-}
-
-async fn unresolved(context: &Context, workflow: String, limit: u32) -> Ended {
-    let query = WorkflowsQuery {
-        workflow_definition_name: workflow,
-        limit: Some(limit),
-        oldest_first: None,
-        page_token: None,
-        status: Some(WorkflowStatus::Failed),
-        resolved_by_user: Some(false),
-        summary_only: Some(true),
-    };
-    let found = context.client.workflows(&query).await?;
-    context.out.list(&found, |found| {
-        let mut table = Table::new(["execution", "failed", "why"]);
-        for workflow in found {
-            let failed = workflow.stopped_at.unwrap_or(workflow.last_updated);
-            let why = workflow.status_reason.as_deref().unwrap_or_default().replace('\n', " ");
-            let failed = ago(failed, Timestamp::now(), context.out.style);
-            table.row([workflow.id.clone(), failed, why]);
-        }
-        table.render(context.out.style)
-    })?;
     Ok(Exit::DONE)
 }
 

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::workflow::{ExecutionStatus, MachineType};
 
+/// The longest text that is looked for in errors, in characters.
+pub const ERROR_TEXT_CHARS_MAX: usize = 200;
 /// Executions that are counted of each state; more are not.
 pub const EXECUTIONS_COUNTED_MAX: u64 = 1_000;
 /// The longest text of an event that is shown, in characters, when nothing is said.
@@ -73,6 +75,10 @@ pub struct ExecutionsQuery {
     /// Only those whose name begins so; they come by name then, otherwise the newest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Only those whose error or cause has this in it, letters of A to Z in either case; at most 200
+    /// characters. A page looks through 10,000 executions that failed, timed out or were stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// `next` of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use ark_model::api::{
-    EVENT_TEXT_CHARS, EVENT_TEXT_CHARS_MAX, ExecutionEvent, ExecutionEventsQuery, ExecutionMoved,
-    ExecutionSummary, ExecutionsQuery, Page, PageQuery, ProblemCode, WorkflowSummary,
+    ERROR_TEXT_CHARS_MAX, EVENT_TEXT_CHARS, EVENT_TEXT_CHARS_MAX, ExecutionEvent,
+    ExecutionEventsQuery, ExecutionMoved, ExecutionSummary, ExecutionsQuery, Page, PageQuery,
+    ProblemCode, WorkflowSummary,
 };
 use axum::extract::State;
 use axum::response::Response;
@@ -93,8 +94,14 @@ async fn find(
     Path(workflow): Path<String>,
     Query(query): Query<ExecutionsQuery>,
 ) -> Result<Json<Page<ExecutionSummary>>, ApiError> {
+    let error = query.error.filter(|text| !text.is_empty());
+    if error.as_ref().is_some_and(|text| text.chars().count() > ERROR_TEXT_CHARS_MAX) {
+        let detail = format!("a text of at most {ERROR_TEXT_CHARS_MAX} characters is looked for");
+        return Err(ApiError::new(ProblemCode::InvalidValue, detail));
+    }
     let find = Find {
         workflow,
+        error,
         status: query.status,
         unresolved: query.unresolved,
         prefix: query.name.filter(|name| !name.is_empty()),

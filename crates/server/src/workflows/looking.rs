@@ -24,6 +24,11 @@ use super::types::Page;
 const CAUSE_CHARS: usize = 300;
 /// Executions that are looked through for one page, at most.
 const LOOKED_THROUGH_MAX: usize = 5_000;
+/// The same where a text is looked for in how they failed.
+const FAILURES_LOOKED_THROUGH_MAX: usize = 10_000;
+/// How an execution ends with an error or a cause.
+const WITH_ERRORS: [ExecutionStatus; 3] =
+    [ExecutionStatus::Failed, ExecutionStatus::TimedOut, ExecutionStatus::Aborted];
 /// How an execution ends that somebody should look at.
 const FAILED: [ExecutionStatus; 2] = [ExecutionStatus::Failed, ExecutionStatus::TimedOut];
 
@@ -38,6 +43,8 @@ pub struct Find {
     pub unresolved: bool,
     /// Only those whose name begins so, by name.
     pub prefix: Option<String>,
+    /// Only those whose error or cause has this in it, letters of A to Z in either case.
+    pub error: Option<String>,
     /// Where the page before ended.
     pub cursor: Option<String>,
     /// The most of them.
@@ -145,7 +152,7 @@ impl Workflows {
             .store
             .read(move |tx| match find.prefix.clone() {
                 Some(prefix) => by_name(tx, &find, &prefix),
-                None if find.unresolved => unresolved(tx, &find),
+                None if find.unresolved || find.error.is_some() => sifted(tx, &find),
                 None => newest(tx, &find),
             })
             .await
@@ -251,24 +258,39 @@ fn newest(tx: &ReadTx, find: &Find) -> Result<Page<ExecutionSummary>, WorkflowEr
     Ok(Page { items: items.collect::<Result<_, _>>()?, next_token })
 }
 
-/// Failures that nobody has resolved, the newest first; a cursor is the number of the last one that
-/// was looked at: there may be any number of resolved ones between two that are not.
-fn unresolved(tx: &ReadTx, find: &Find) -> Result<Page<ExecutionSummary>, WorkflowError> {
+/// Failures that nobody has resolved, or that say something, the newest first; a cursor is the number
+/// of the last one that was looked at: there may be any number of others between two that fit.
+fn sifted(tx: &ReadTx, find: &Find) -> Result<Page<ExecutionSummary>, WorkflowError> {
     let machine = machine_of(tx, &find.workflow)?;
-    let wanted = |status: &ExecutionStatus| find.status.is_none_or(|asked| asked == *status);
-    let batch = (find.limit + 1).clamp(50, 500);
+    let wanted = |status: &ExecutionStatus| {
+        find.status.is_none_or(|asked| asked == *status) && (!find.unresolved || is_failed(*status))
+    };
+    let (batch, most) = match find.error {
+        Some(_) => (500, FAILURES_LOOKED_THROUGH_MAX),
+        None => ((find.limit + 1).clamp(50, 500), LOOKED_THROUGH_MAX),
+    };
     let (mut before, mut seen, mut items) = (number_of(find.cursor.as_deref())?, 0, Vec::new());
     loop {
-        let mut ends = Vec::new();
-        for status in FAILED.into_iter().filter(wanted) {
-            ends.extend(tx.resolutions_of_machine(machine.id, status, before, batch)?);
+        // Each with whether it is out of the question.
+        let mut ends: Vec<(u64, bool)> = Vec::new();
+        for status in WITH_ERRORS.into_iter().filter(wanted) {
+            match &find.error {
+                Some(text) => {
+                    let said = tx.failures_saying(machine.id, status, text, before, batch)?;
+                    ends.extend(said.into_iter().map(|(id, says)| (id, !says)));
+                }
+                None => ends.extend(tx.resolutions_of_machine(machine.id, status, before, batch)?),
+            }
         }
         let last_batch = ends.len() < batch;
         ends.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
         // Beyond the length of a batch one state's may be missing between the other's.
-        for (id, resolved) in ends.into_iter().take(batch) {
-            let row = if resolved { None } else { tx.execution(id)? };
-            if let Some(row) = row.filter(|row| row.kind == ExecutionKind::Standard) {
+        for (id, is_out) in ends.into_iter().take(batch) {
+            let row = if is_out { None } else { tx.execution(id)? };
+            let row = row.filter(|row| row.kind == ExecutionKind::Standard);
+            if let Some(row) = row
+                && !(find.unresolved && find.error.is_some() && is_resolved(tx, &row)?)
+            {
                 if items.len() == find.limit {
                     return Ok(Page { items, next_token: Some(before.to_string()) });
                 }
@@ -279,7 +301,7 @@ fn unresolved(tx: &ReadTx, find: &Find) -> Result<Page<ExecutionSummary>, Workfl
         if last_batch {
             return Ok(Page { items, next_token: None });
         }
-        if seen >= LOOKED_THROUGH_MAX {
+        if seen >= most {
             return Ok(Page { items, next_token: Some(before.to_string()) });
         }
     }
@@ -303,7 +325,8 @@ fn by_name(
             let fits = row.kind == ExecutionKind::Standard
                 && row.map_run.is_none()
                 && find.status.is_none_or(|asked| asked == row.status)
-                && (!find.unresolved || (is_failed(row.status) && !is_resolved(tx, &row)?));
+                && (!find.unresolved || (is_failed(row.status) && !is_resolved(tx, &row)?))
+                && find.error.as_deref().map_or(Ok(true), |text| says(&row, text))?;
             if fits {
                 items.push(summary(tx, &machine.name, &row)?);
             }
@@ -318,6 +341,14 @@ fn by_name(
             return Ok(Page { items, next_token: after });
         }
     }
+}
+
+/// Whether an execution's error or cause has a text in it, as the store looks for it.
+fn says(row: &ExecutionRow, text: &str) -> Result<bool, WorkflowError> {
+    let facts: Facts = serde_json::from_str(&row.body)?;
+    let text = text.to_ascii_lowercase();
+    let said = [facts.error, facts.cause].into_iter().flatten();
+    Ok(said.into_iter().any(|said| said.to_ascii_lowercase().contains(&text)))
 }
 
 /// An event as it is shown; of its long texts no more is read than that.
@@ -407,8 +438,9 @@ mod tests {
             let (mut pages, mut cursor) = (Vec::new(), None);
             loop {
                 let workflow = "m".to_owned();
-                let find = Find { workflow, status, unresolved: true, prefix: None, cursor, limit };
-                let page = store.read(move |tx| unresolved(tx, &find)).await.expect("a page");
+                let find =
+                    Find { workflow, status, unresolved: true, cursor, limit, ..Find::default() };
+                let page = store.read(move |tx| sifted(tx, &find)).await.expect("a page");
                 let names = page.items.into_iter().map(|item| item.name);
                 pages.push(names.collect::<Vec<_>>().join(" "));
                 cursor = page.next_token;
@@ -429,6 +461,69 @@ mod tests {
         let resolved = store.write(move |tx| tx.resolve_workflow(all, NOW, "somebody"));
         resolved.await.expect("resolved");
         assert_eq!(pages(50, None).await, ["", three]);
+    }
+
+    #[tokio::test]
+    async fn what_failed_is_found_by_what_it_says() {
+        let store = Store::inline_in_memory(NOW).expect("a store");
+        let all = FAILURES_LOOKED_THROUGH_MAX as u64 + 700;
+        let done = store.write(move |tx| {
+            let machine = tx.insert_machine("m", "us-east-1", MachineType::Standard, NOW)?;
+            let said = |n: u64| match n {
+                3 => (Some("Db.Refused"), Some("line 1\nconnection REFUSED by \"db\" 100%")),
+                5 | 10_600 => (Some("States.Timeout"), None),
+                7 => (None, Some("refused_too")),
+                _ => (Some("Other"), Some("x")),
+            };
+            for n in 1..=all {
+                let status = WITH_ERRORS[n as usize % 3];
+                let id = insert(tx, machine, status);
+                let mut row = tx.execution(id)?.expect("a row");
+                let (error, cause) = said(n);
+                let owned = |text: Option<&str>| text.map(str::to_owned);
+                let facts = Facts { error: owned(error), cause: owned(cause), ..Facts::default() };
+                row.body = serde_json::to_string(&facts)?;
+                tx.put_execution(&mut row)?;
+            }
+            tx.resolve_workflow(3, NOW, "somebody")?;
+            insert(tx, machine, ExecutionStatus::Running);
+            Ok::<_, WorkflowError>(())
+        });
+        done.await.expect("rows");
+        let found = async |find: Find| {
+            let (mut names, mut pages, mut cursor) = (Vec::new(), 0, None);
+            loop {
+                let find = Find { workflow: "m".to_owned(), cursor, limit: 50, ..find.clone() };
+                let looked = store.read(move |tx| match find.prefix.clone() {
+                    Some(prefix) => by_name(tx, &find, &prefix),
+                    None => sifted(tx, &find),
+                });
+                let page = looked.await.expect("a page");
+                names.extend(page.items.into_iter().map(|item| item.name));
+                (pages, cursor) = (pages + 1, page.next_token);
+                if cursor.is_none() {
+                    return (names.join(" "), pages);
+                }
+            }
+        };
+        let with = |text: &str| Find { error: Some(text.to_owned()), ..Find::default() };
+        // The oldest are beyond what one page looks through.
+        assert_eq!(found(with("timeout")).await, ("n-10600 n-5".to_owned(), 2));
+        assert_eq!(found(with("refused")).await, ("n-7 n-3".to_owned(), 2));
+        assert_eq!(found(with("db.refused\nline 1")).await.0, "n-3");
+        // What SQL or JSON would read something into is text.
+        for (text, names) in
+            [("\"db\" 100%", "n-3"), ("refused_", "n-7"), ("%", "n-3"), ("none", "")]
+        {
+            assert_eq!(found(with(text)).await.0, names, "{text}");
+        }
+        let open = Find { unresolved: true, ..with("refused") };
+        let aborted = Find { status: Some(ExecutionStatus::Aborted), ..with("timeout") };
+        let running = Find { status: Some(ExecutionStatus::Running), ..with("timeout") };
+        let named = Find { prefix: Some("n-1".to_owned()), ..with("TIMEOUT") };
+        for (find, names) in [(open, "n-7"), (aborted, "n-5"), (running, ""), (named, "n-10600")] {
+            assert_eq!(found(find.clone()).await.0, names, "{find:?}");
+        }
     }
 
     #[tokio::test]

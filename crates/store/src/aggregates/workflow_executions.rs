@@ -109,6 +109,14 @@ const RESOLUTIONS: &str = "SELECT id, EXISTS (SELECT 1 FROM workflow_resolutions
     WHERE machine = ?1 AND status = ?2 AND id < ?3 AND map_run IS NULL
     ORDER BY id DESC LIMIT ?4";
 
+/// The limit is of what is looked at, not of what is found. `e` and `c` are what the body keeps of how
+/// an execution failed.
+const SAYING: &str = "SELECT id, instr(lower(coalesce(json_extract(body, '$.e'), '') || char(10)
+        || coalesce(json_extract(body, '$.c'), '')), ?5) > 0
+    FROM workflow_executions
+    WHERE machine = ?1 AND status = ?2 AND id < ?3 AND map_run IS NULL
+    ORDER BY id DESC LIMIT ?4";
+
 impl ReadTx {
     /// One execution.
     pub fn execution(&self, id: u64) -> Result<Option<ExecutionRow>, StoreError> {
@@ -248,6 +256,22 @@ impl ReadTx {
     ) -> Result<Vec<(u64, bool)>, StoreError> {
         let params = params![signed(machine), status.as_str(), signed(before), page(limit)];
         self.rows(RESOLUTIONS, params, |row| Ok((unsigned(row.get(0)?), row.get(1)?)))
+    }
+
+    /// Numbers of a machine's executions in a status, newest first, below `before`, each with
+    /// whether its error or cause has a text in it, letters of A to Z in either case. Looks at no
+    /// more rows than it answers.
+    pub fn failures_saying(
+        &self,
+        machine: u64,
+        status: ExecutionStatus,
+        text: &str,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, bool)>, StoreError> {
+        let text = text.to_ascii_lowercase();
+        let params = params![signed(machine), status.as_str(), signed(before), page(limit), text];
+        self.rows(SAYING, params, |row| Ok((unsigned(row.get(0)?), row.get(1)?)))
     }
 
     /// The first characters of a long text of an execution, and the bytes of the whole.

@@ -32,6 +32,9 @@ pub(super) struct Filter {
     /// The beginning of a name.
     #[serde(default)]
     q: String,
+    /// What an error or a cause has in it.
+    #[serde(default)]
+    error: String,
     #[serde(default)]
     cursor: String,
     version: Option<u64>,
@@ -53,6 +56,7 @@ struct WorkflowPage {
     version: Option<u64>,
     versions: Vec<Version>,
     q: String,
+    error: String,
     statuses: Vec<(&'static str, &'static str, bool)>,
     filtered: bool,
     first: Option<String>,
@@ -116,11 +120,14 @@ pub(super) async fn workflow(
     let address = workflow_at(&name);
     let next = found.next.as_deref().map(|at| format!("{address}?{}", question(&filter, at)));
     let first = (!filter.cursor.is_empty()).then(|| format!("{address}?{}", question(&filter, "")));
-    let command = match (filter.status.as_str(), filter.q.is_empty()) {
-        ("", _) => format!("ark workflow search {}", shell(&name)),
-        ("unresolved", _) => format!("ark workflow search {} --unresolved", shell(&name)),
-        (status, _) => format!("ark workflow search {} --status {}", shell(&name), shell(status)),
+    let mut command = match filter.status.as_str() {
+        "" => format!("ark workflow search {}", shell(&name)),
+        "unresolved" => format!("ark workflow search {} --unresolved", shell(&name)),
+        status => format!("ark workflow search {} --status {}", shell(&name), shell(status)),
     };
+    if !filter.error.trim().is_empty() {
+        command.push_str(&format!(" --error {}", shell(filter.error.trim())));
+    }
     let mut frame = visit
         .shell(name.clone(), "/workflows")
         .crumb("/workflows", "Workflows")
@@ -141,13 +148,14 @@ pub(super) async fn workflow(
         version: filter.version,
         versions: versions(&visit, &name, filter.version).await?,
         statuses: STATUSES.map(|(status, words)| (status, words, chosen(status))).to_vec(),
-        filtered: !filter.q.is_empty() || !filter.status.is_empty(),
+        filtered: [&filter.q, &filter.status, &filter.error].iter().any(|text| !text.is_empty()),
         first,
         next,
         executions: found.items.iter().map(|one| line(&visit, one)).collect(),
         command,
         start: format!("ark workflow start {} '{{}}'", shell(&name)),
         q: filter.q,
+        error: filter.error,
         address,
         name,
     })
@@ -164,8 +172,8 @@ pub(super) fn pretty(text: &str) -> String {
 /// The filter as a query, from a place in the list on.
 fn question(filter: &Filter, cursor: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in [("status", filter.status.as_str()), ("q", &filter.q), ("cursor", cursor)]
-    {
+    let (status, q, error) = (filter.status.as_str(), filter.q.as_str(), filter.error.as_str());
+    for (name, value) in [("status", status), ("q", q), ("error", error), ("cursor", cursor)] {
         if !value.is_empty() {
             query.append_pair(name, value);
         }
@@ -191,7 +199,8 @@ fn asked(filter: &Filter) -> String {
         }
         _ => {}
     }
-    for (name, value) in [("name", filter.q.trim()), ("cursor", &filter.cursor)] {
+    let (name, error) = (filter.q.trim(), filter.error.trim());
+    for (name, value) in [("name", name), ("error", error), ("cursor", &filter.cursor)] {
         if !value.is_empty() {
             query.append_pair(name, value);
         }
