@@ -175,6 +175,9 @@ fn an_engineer_follows_a_canary_rolls_back_reads_a_log_and_destroys_an_environme
     look(&browser, "deploy");
     browser.click(&format!("a[href=\"/e/{ENV}/{APP}/deploy?from={ENV}&number=2\"]"));
     browser.reads("What would be done");
+    browser.click_words("Deploy");
+    browser.reads("v1 → v2");
+    browser.reads("succeeded");
     browser.go(&format!("{}/e/{ENV}/{APP}/do/scale", site(&ark)));
     browser.type_into("#count", "1");
     browser.click_words("Scale");
@@ -191,6 +194,26 @@ fn an_engineer_follows_a_canary_rolls_back_reads_a_log_and_destroys_an_environme
     browser.go(&format!("{}/events", site(&ark)));
     browser.reads("was scaled to 1 instance");
     look(&browser, "events");
+
+    // An environment with an end, put off, and lifted; then it is destroyed by hand.
+    browser.go(&format!("{}/environments", site(&ark)));
+    browser.type_into("#name", "eng1-env");
+    browser.script("document.getElementById('lease').value = '28800';");
+    browser.click_words("Make it");
+    browser.reads("Its lease runs out in 7 h");
+    look(&browser, "environment-lease");
+    browser.script("document.getElementById('term').value = '604800';");
+    browser.click_words("Renew");
+    browser.reads("Its lease runs out in 6 d");
+    browser.go(&format!("{}/environments", site(&ark)));
+    browser.reads("in 6 d");
+    look(&browser, "environments");
+    browser.go(&format!("{}/environments/eng1-env", site(&ark)));
+    browser.click_words("Lift it");
+    browser.reads("It has none and stays");
+    browser.type_into("#name", "eng1-env");
+    browser.click_words("Destroy");
+    browser.until("eng1-env to be gone", || !browser.text().contains("eng1-env"));
 
     browser.go(&format!("{}/environments/{ENV}", site(&ark)));
     look(&browser, "environment");

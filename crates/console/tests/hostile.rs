@@ -132,6 +132,7 @@ fn hostile() -> Table {
     });
     let mut made = environment("production");
     made["owner"] = json!(HOSTILE);
+    made["lease"] = json!({ "seconds": 28_800, "until": "2026-01-01T08:00:00Z", "by": HOSTILE });
     made["apps"] = json!(["web", "search"]);
     made["freeze"] = json!([{ "name": HOSTILE, "effect": "deny", "cron": HOSTILE, "seconds": 60,
         "time_zone": HOSTILE }]);

@@ -9,7 +9,7 @@ use http::{Request, StatusCode, header};
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use table::{Table, app, get, location, post, server, text, token_of, world};
+use table::{Table, app, environment, get, location, post, server, text, token_of, world};
 
 #[tokio::test]
 async fn the_overview_says_what_runs_and_what_the_last_deployment_did() {
@@ -120,6 +120,61 @@ async fn a_form_without_the_token_of_its_session_changes_nothing() {
     }
     let response = post(&site, "/theme", "fresh", None, fields).await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn an_environments_lease_is_shown_renewed_and_lifted_by_forms_of_its_session() {
+    let address = "/environments/eng1-env";
+    let lease = "/v1/environments/eng1-env/lease";
+    let mut made = environment("eng1-env");
+    made["kind"] = json!("development");
+    made["lease"] = json!({ "seconds": 3_600, "until": "2036-01-01T08:00:00Z", "by": "bob" });
+    let listed = json!({ "items": [made.clone(), environment("production")] });
+    let (site, table) = Table::default()
+        .with("GET /v1/environments?limit=500", listed)
+        .with("GET /v1/environments/eng1-env", made.clone())
+        .with("GET /v1/environments/production", environment("production"))
+        .with(&format!("PUT {lease}"), made.clone())
+        .with(&format!("DELETE {lease}"), made.clone())
+        .with("POST /v1/environments", made)
+        .site();
+    let page = text(get(&site, address, "fresh").await).await;
+    for words in ["Its lease runs out", "1 Jan 2036, 08:00 UTC", "bob", "Renew", "Lift it"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let seen = text(get(&site, address, "reader").await).await;
+    assert!(seen.contains("Its lease runs out") && !seen.contains("Renew"), "{seen}");
+    let permanent = text(get(&site, "/environments/production", "fresh").await).await;
+    assert!(!permanent.contains("lease"), "{permanent}");
+
+    let own = token_of(&page);
+    let to = format!("{address}/lease");
+    for token in ["", "x", &token_of(&seen)] {
+        assert_eq!(post(&site, &to, "fresh", Some(token), "lease=28800").await.status(), 403);
+    }
+    let asked = |what: &str| {
+        table.asked().into_iter().filter(|(key, _)| key == what).map(|(_, body)| body).collect()
+    };
+    let put: Vec<String> = asked(&format!("PUT {lease}"));
+    assert!(put.is_empty(), "{put:?}");
+    for (fields, status) in [("lease=28800", 303), ("lease=", 303), ("lease=soon", 422)] {
+        let response = post(&site, &to, "fresh", Some(&own), fields).await;
+        assert_eq!(response.status(), status, "{fields}");
+    }
+    let put: Vec<String> = asked(&format!("PUT {lease}"));
+    assert_eq!(put, [r#"{"seconds":28800}"#]);
+    let lifted: Vec<String> = asked(&format!("DELETE {lease}"));
+    assert_eq!(lifted.len(), 1);
+    // Made with a lease, and without.
+    for lease in ["86400", ""] {
+        let fields = format!("name=eng1-env&kind=development&lease={lease}");
+        let response = post(&site, "/environments", "fresh", Some(&own), &fields).await;
+        assert_eq!(response.status(), 303);
+    }
+    let made: Vec<String> = asked("POST /v1/environments");
+    assert_eq!(made.len(), 2);
+    assert!(made[0].contains(r#""lease_seconds":86400"#), "{made:?}");
+    assert!(!made[1].contains("lease"), "{made:?}");
 }
 
 #[tokio::test]
