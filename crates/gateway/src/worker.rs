@@ -42,6 +42,7 @@ use crate::route_local::{RouteLocal, RouteState};
 use crate::table::{RouteSlot, Table};
 use crate::wire::buffer::Buffers;
 use crate::wire::slot::Slot;
+use crate::wire::upstream::IdleCount;
 
 /// How often deadlines are looked at: what is late is noticed at most two ticks after.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
@@ -74,6 +75,8 @@ pub(crate) struct Worker {
     log_skips: Cell<u32>,
     /// Open connections.
     connections: Cell<usize>,
+    /// Connections to targets between requests.
+    pub(crate) idle_upstreams: IdleCount,
     /// When the worker must end; `None` while it accepts.
     stop_at_ms: Cell<Option<u64>>,
     /// Since when another gateway accepts.
@@ -100,6 +103,7 @@ impl Worker {
             log: RefCell::default(),
             log_skips: Cell::new(0),
             connections: Cell::new(0),
+            idle_upstreams: IdleCount::default(),
             stop_at_ms: Cell::new(None),
             retiring_since_ms: Cell::new(None),
             accepting: RefCell::default(),

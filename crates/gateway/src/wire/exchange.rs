@@ -535,7 +535,7 @@ pub(super) async fn connect_until_told(
     slot: &Slot,
     local: &LocalTarget,
 ) -> Result<TcpStream, Fault> {
-    let mut connecting = std::pin::pin!(upstream::connect(local.target.address));
+    let mut connecting = std::pin::pin!(upstream::connect_at_all(worker, local.target.address));
     poll_fn(|cx| {
         match check(slot) {
             Ok(()) => {}

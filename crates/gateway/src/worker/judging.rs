@@ -121,6 +121,23 @@ impl Worker {
         self.slots.borrow().is_empty() || self.now_ms() >= until_ms
     }
 
+    /// Whether one more connection to a target may be kept: over all targets as many as requests under
+    /// way may have, which is half of the descriptors. Should both be used up at once, those that idle
+    /// give way ([`Self::drop_idle_upstreams`]).
+    pub(crate) fn has_room_for_idle(&self) -> bool {
+        let share = self.shared.connections_max / self.shared.loads.len().max(1);
+        self.idle_upstreams.get() < share
+    }
+
+    /// Gives up all connections to targets that are between requests; how many.
+    pub(crate) fn drop_idle_upstreams(&self) -> usize {
+        let before = self.idle_upstreams.get();
+        for local in self.locals.borrow().iter().flatten() {
+            local.idle.borrow_mut().clear();
+        }
+        before
+    }
+
     /// Drops connections to targets that were closed by the target or kept long enough.
     pub(super) fn sweep(&self) {
         let now_ms = self.now_ms();
