@@ -201,3 +201,17 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
     name.push(suffix);
     PathBuf::from(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// See `.cargo/config.toml`: what is built elsewhere works as well, with more writing.
+    #[test]
+    fn what_a_savepoint_may_have_to_undo_is_kept_in_memory() {
+        let conn = open_memory(Timestamp::UNIX_EPOCH).expect("a database");
+        let asked = "SELECT sqlite_compileoption_used('STMTJRNL_SPILL=1048576')";
+        let is_so: bool = conn.query_row(asked, [], |row| row.get(0)).expect("an answer");
+        assert!(is_so, "build within the repository, whose .cargo/config.toml says so");
+    }
+}
