@@ -21,6 +21,7 @@ mod schedules;
 mod server;
 mod streams;
 mod tokens;
+mod workflow_activities;
 mod workflow_manager;
 mod workflow_queues;
 
@@ -68,6 +69,7 @@ pub use streams::{
     StreamLagged,
 };
 pub use tokens::{ConsoleLink, Role, TokenCreate, TokenCreated, TokenKind, TokenSecret, TokenView};
+pub use workflow_activities::{TASKS_COUNTED_MAX, WorkflowActivity};
 pub use workflow_manager::{
     CancelReason, DefinitionVersionsQuery, DefinitionsQuery, Job, JobAttempt, JobStatus,
     NewStateResource, NewWorkflowDefinition, StartWorkflow, StateResource, StateResourceType,

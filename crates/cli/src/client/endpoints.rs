@@ -11,7 +11,7 @@ use ark_model::api::{
     ReceiptView, RegistryPut, RegistryView, ReleaseDetail, ReleaseDiff, ReleaseRow,
     ResolvedEnvironment, RollbackRequest, ScaleRequest, SchedulePut, ScheduleView, ServerInfo,
     ShutdownRequest, TokenCreate, TokenCreated, TokenView, VariablesQuery, WishRequest, Workflow,
-    WorkflowQueue, WorkflowQueuePut, WorkflowsQuery,
+    WorkflowActivity, WorkflowQueue, WorkflowQueuePut, WorkflowsQuery,
 };
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use reqwest::{Body, Method};
@@ -437,6 +437,11 @@ impl Client {
         &self,
         name: &str,
         word: &str,
+    /// Activities of workflows, with how busy their workers are.
+    pub(crate) async fn workflow_activities(&self) -> Result<Vec<WorkflowActivity>, Failure> {
+        self.all("/v1/workflow-activities", &NONE).await
+    }
+
     ) -> Result<ScheduleView, Failure> {
         let path = format!("{}/{word}", schedule_path(name));
         self.json(|| self.request(Method::POST, &path)).await

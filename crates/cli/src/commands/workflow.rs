@@ -1,5 +1,6 @@
 //! `ark workflow`: definitions, their versions, and executions of them.
 
+pub(crate) mod activities;
 pub(crate) mod follow;
 pub(crate) mod queue;
 pub(crate) mod schedule;
@@ -180,6 +181,15 @@ enum Action {
         before_help = "Examples:\n  ark workflow schedule add nightly resize '0 3 * * *' --zone Europe/Berlin\n  ark workflow schedule list\n  ark workflow schedule pause nightly"
     )]
     Schedule(schedule::Schedule),
+    /// Show how busy the workers of each activity are
+    #[command(
+        before_help = "Examples:\n  ark workflow activities\n  ark workflow activities --json",
+        after_help = "`busy` is the share of the activity's workers that worked, over the last minute: as the server sees\nit, without their reports. `working` counts tasks that were handed out since the server started."
+    )]
+    Activities {
+        #[command(flatten)]
+        common: Asking,
+    },
     /// Which queue's tasks are handed to workers first
     #[command(
         subcommand,
@@ -204,6 +214,7 @@ impl Action {
         match self {
             Self::Define { common, .. }
             | Self::List { common }
+            | Self::Activities { common }
             | Self::Show { common, .. }
             | Self::Versions { common, .. }
             | Self::Validate { common, .. }
@@ -254,6 +265,7 @@ async fn act(context: &Context, action: Action) -> Ended {
         Action::History { id, .. } => history(context, &id).await,
         Action::Stop { id, reason, .. } => stop(context, &id, reason).await,
         Action::Schedule(schedule) => schedule::run(context, schedule).await,
+        Action::Activities { .. } => activities::run(context).await,
         Action::Queue(queue) => queue::run(context, queue).await,
         Action::Resolve { id, .. } => resolve(context, &id).await,
         Action::Redrive { id, follow, .. } => redrive(context, &id, follow).await,

@@ -53,6 +53,7 @@ mod stream;
 mod tokens;
 mod traffic;
 mod wishes;
+mod workflow_activities;
 mod workflow_manager;
 mod workflow_queues;
 mod workflows;
@@ -126,6 +127,7 @@ pub fn operations() -> Vec<Operation> {
             workflows::operations()
                 .into_iter()
                 .chain(workflow_manager::operations())
+                .chain(workflow_activities::operations())
                 .chain(workflow_queues::operations())
                 .collect(),
         ),

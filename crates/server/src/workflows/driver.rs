@@ -396,6 +396,7 @@ async fn tidy(workflows: &Workflows, now: Timestamp) -> Result<(), WorkflowError
     let before = |age: SignedDuration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
     let kept = before(KEPT);
     for _ in 0..PRUNE_BATCHES {
+    hub.look_at_workers();
         let pruned = workflows
             .transact(move |step| Ok(step.tx.prune_executions(kept, PRUNE_BATCH)?))
             .await?;
@@ -517,3 +518,4 @@ impl Stepper<'_> {
         Ok(())
     }
 }
+        self.shared.hub.busy.ends(execution, task);

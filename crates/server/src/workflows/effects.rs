@@ -85,6 +85,7 @@ impl Stepper<'_> {
 
     /// A task that is no longer wanted: what works on it is stopped. Its row is left to the caller.
     pub(super) fn withdraw(&mut self, row: &TaskRow) -> Result<(), WorkflowError> {
+        self.shared.hub.busy.ends(row.execution, row.task);
         match row.kind.as_str() {
             kinds::CHILD => {
                 if let Some(child) = TaskBody::of(row).child {
@@ -106,6 +107,9 @@ impl Stepper<'_> {
     /// how it ended, and nobody else.
     pub(super) fn end_task(&mut self, execution: u64, task: u64) -> Result<bool, WorkflowError> {
         let Some(row) = self.tx.workflow_task(execution, task)? else { return Ok(false) };
+        if row.queue.is_some() {
+            self.shared.hub.busy.ends(execution, task);
+        }
         if TaskBody::of(&row).timeout {
             self.tx.delete_timer(execution, timers::TASK, task)?;
         }

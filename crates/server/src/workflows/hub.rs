@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::busy::Busy;
+
 /// The most workers that wait for one activity (the quota of AWS).
 pub(super) const POLLERS_MAX: usize = 1_000;
 /// The most chores that are known to be broken.
@@ -147,6 +149,8 @@ pub(super) struct Hub {
     watchers: Mutex<HashMap<u64, (usize, Arc<Notify>)>>,
     /// Wakes the driver.
     pub(super) driver: Notify,
+    /// Who works.
+    pub(super) busy: Busy,
     /// Executions whose inboxes hold events.
     pub(super) thinking: Thinking,
     /// Wakes whoever does work outside: calls and files.
@@ -164,6 +168,13 @@ pub(super) struct Hub {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Queue {
+    /// Workers that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
 }
 
 /// A worker that waits; stops counting when dropped.
@@ -199,6 +210,18 @@ impl Drop for Watcher<'_> {
 impl Hub {
     pub(super) fn queue(&self, activity: u64) -> Arc<Queue> {
         lock(&self.queues).entry(activity).or_default().clone()
+    }
+
+    /// Looks how busy the workers of all activities are.
+    pub(super) fn look_at_workers(&self) {
+        let waiting: Vec<(u64, usize)> =
+            lock(&self.queues).iter().map(|(id, queue)| (*id, queue.waiting())).collect();
+        self.busy.look(&waiting);
+    }
+
+    /// How many workers wait for an activity.
+    pub(super) fn waiting_for(&self, activity: u64) -> usize {
+        lock(&self.queues).get(&activity).map_or(0, |queue| queue.waiting())
     }
 
     /// Counts a waiting worker in; `None` when too many wait.

@@ -30,7 +30,7 @@
 //! | `queues` | priorities of the workflow manager's workflows |
 //! | `schedules` | executions that the clock starts |
 //! | `driver` | what nobody calls for: timers, sweeps, pruning |
-//! | `hub` | hints in memory |
+//! | `hub`, `busy` | hints in memory; how busy workers are |
 //! | `arn`, `error`, `types`, `names` | words of the contract |
 //!
 //! Must not know HTTP requests or the wire's JSON, but for `wire`, which knows nothing else.
@@ -41,6 +41,7 @@ pub mod names;
 pub mod types;
 
 mod activities;
+mod busy;
 mod definitions;
 pub mod driver;
 mod effects;

@@ -117,6 +117,8 @@ impl Workflows {
             else {
                 return Ok(None);
             };
+            // Here on the writer, where ends are noted too: nobody can end it before.
+            shared.hub.busy.begins(activity, execution, task);
             let delivery = Delivery { shared, execution, task, confirmed: false };
             Ok(Some(HandedTask { token, input, delivery }))
         })

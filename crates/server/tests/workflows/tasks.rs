@@ -1,7 +1,7 @@
 //! Handing tasks out and taking answers.
 
 use ark_model::workflow::ExecutionStatus;
-use ark_server::workflows::{Refusal, StartExecution};
+use ark_server::workflows::{PageRequest, Refusal, StartExecution};
 use ark_server::world::Clock;
 use jiff::SignedDuration;
 use serde_json::json;
@@ -360,4 +360,58 @@ async fn tokens_that_nobody_gave_are_refused() {
     let refused = f.wf.task_succeeded(&token, "no json".into()).await.unwrap_err();
     assert_eq!(refused.refusal(), Some(Refusal::InvalidOutput));
     f.succeed(&token, json!({})).await;
+}
+
+/// The share of workers that work is told without any of them reporting it.
+#[tokio::test]
+async fn the_busy_share_of_an_activity_is_known() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let load = async || {
+        let page = f.wf.activity_loads(PageRequest::default()).await.unwrap();
+        let one = page.items.into_iter().next().unwrap();
+        (one.ready, one.working, one.waiting, one.active_percent)
+    };
+    let machine = f.machine("m", one_task(&activity, json!({}))).await;
+    assert_eq!(load().await, (0, 0, 0, None));
+    f.start(&machine, json!({})).await;
+    assert_eq!(load().await, (1, 0, 0, None));
+    let (token, _) = f.take(&activity).await.unwrap();
+    let until = f.clock.now() + SignedDuration::from_secs(3_600);
+    let mut polls: Vec<_> =
+        (0..3).map(|_| Box::pin(f.wf.poll_activity(&activity, None, until))).collect();
+    // A poll counts once it has looked for a task and found none.
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+        for poll in &mut polls {
+            assert!(futures::poll!(poll.as_mut()).is_pending());
+        }
+        if load().await.2 == 3 {
+            break;
+        }
+    }
+    for _ in 0..60 {
+        f.seconds(1).await;
+    }
+    assert_eq!(load().await, (0, 1, 3, Some(25.0)));
+    f.succeed(&token, json!({})).await;
+    assert_eq!(load().await.1, 0);
+    drop(polls);
+    for _ in 0..61 {
+        f.seconds(1).await;
+    }
+    assert_eq!(load().await, (0, 0, 0, None));
+
+    // What did not arrive is nobody's work, and what is stopped no longer.
+    let execution = f.start(&machine, json!({})).await;
+    let until = f.clock.now() + SignedDuration::from_secs(1);
+    let lost = f.wf.poll_activity(&activity, None, until).await.unwrap();
+    assert_eq!(load().await.1, 1);
+    drop(lost);
+    f.seconds(1).await;
+    assert_eq!(load().await.1, 0);
+    f.take(&activity).await.unwrap();
+    assert_eq!(load().await.1, 1);
+    f.wf.stop_execution(&execution, None, None).await.unwrap();
+    assert_eq!(load().await.1, 0);
 }

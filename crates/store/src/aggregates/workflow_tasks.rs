@@ -163,6 +163,13 @@ impl ReadTx {
         self.rows(sql, params![page(limit)], |row| Ok(unsigned(row.get(0)?)))
     }
 
+    /// How many tasks of an activity are to be handed out, counted up to `most`.
+    pub fn count_ready_tasks(&self, queue: u64, most: usize) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM workflow_tasks
+            WHERE phase = 'ready' AND queue = ?1 LIMIT ?2)";
+        self.number(sql, params![signed(queue), page(most)])
+    }
+
     /// Tasks that the runtime itself is to do, oldest first.
     pub fn outbound_tasks(&self, limit: usize) -> Result<Vec<TaskRow>, StoreError> {
         let sql = format!(
