@@ -18,8 +18,8 @@ use reqwest::{Body, Method};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Client;
 use super::upload::BLOB_TIMEOUT;
+use super::{Client, REQUEST_TIMEOUT};
 use crate::failure::Failure;
 
 /// A query without parameters.
@@ -54,9 +54,7 @@ impl Client {
     /// Ends the server.
     pub(crate) async fn shutdown(&self, request: ShutdownRequest) -> Result<(), Failure> {
         self.send(|| {
-            self.request(Method::POST, "/v1/shutdown")
-                .timeout(super::REQUEST_TIMEOUT)
-                .json(&request)
+            self.request(Method::POST, "/v1/shutdown").timeout(REQUEST_TIMEOUT).json(&request)
         })
         .await
         .map(|_| ())
@@ -398,9 +396,26 @@ impl Client {
         self.get(&format!("/v1/workflows/{}/executions", segment(workflow)), query).await
     }
 
-    /// Workflows of a definition: one page.
+    /// Workflows of a definition, as many as `query` asks for: a page may be shorter.
     pub(crate) async fn workflows(&self, query: &WorkflowsQuery) -> Result<Vec<Workflow>, Failure> {
-        self.get("/wm/workflows", query).await
+        let most = query.limit.map_or(usize::MAX, |limit| limit as usize);
+        let (mut found, mut next) = (Vec::new(), None::<String>);
+        for _ in 0..PAGES_MAX {
+            let build = || match &next {
+                Some(path) => self.request(Method::GET, &format!("/wm{path}")),
+                None => self.request(Method::GET, "/wm/workflows").query(query),
+            };
+            let response = self.send(|| build().timeout(REQUEST_TIMEOUT)).await?;
+            let header = response.headers().get("x-next-page-path");
+            let further = header.and_then(|path| path.to_str().ok()).map(str::to_owned);
+            found.extend(self.parse::<Vec<Workflow>>(response).await?);
+            next = further;
+            if found.len() >= most || next.is_none() {
+                break;
+            }
+        }
+        found.truncate(most);
+        Ok(found)
     }
 
     /// Makes or changes a schedule.
@@ -422,6 +437,11 @@ impl Client {
         self.with_body(Method::PUT, &path, &WorkflowQueuePut { priority }).await
     }
 
+    /// Activities of workflows, with how busy their workers are.
+    pub(crate) async fn workflow_activities(&self) -> Result<Vec<WorkflowActivity>, Failure> {
+        self.all("/v1/workflow-activities", &NONE).await
+    }
+
     /// Queues of workflows with a priority of their own.
     pub(crate) async fn workflow_queues(&self) -> Result<Vec<WorkflowQueue>, Failure> {
         self.all("/v1/workflow-queues", &NONE).await
@@ -437,11 +457,6 @@ impl Client {
         &self,
         name: &str,
         word: &str,
-    /// Activities of workflows, with how busy their workers are.
-    pub(crate) async fn workflow_activities(&self) -> Result<Vec<WorkflowActivity>, Failure> {
-        self.all("/v1/workflow-activities", &NONE).await
-    }
-
     ) -> Result<ScheduleView, Failure> {
         let path = format!("{}/{word}", schedule_path(name));
         self.json(|| self.request(Method::POST, &path)).await

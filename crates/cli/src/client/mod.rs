@@ -187,6 +187,11 @@ impl Client {
         build: impl Fn() -> RequestBuilder,
     ) -> Result<T, Failure> {
         let response = self.send(|| build().timeout(timeout)).await?;
+        self.parse(response).await
+    }
+
+    /// The JSON of an answer.
+    async fn parse<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
         let body = self.read(response).await?;
         serde_json::from_slice(&body).map_err(|error| {
             Failure::new(

@@ -42,6 +42,8 @@ const SYNC_KEPT: SignedDuration = SignedDuration::from_secs(60);
 /// Executions pruned in one transaction, and transactions of it in one round.
 const PRUNE_BATCH: usize = 200;
 const PRUNE_BATCHES: usize = 20;
+/// Executions whose long texts are looked at in one round.
+const TEXTS_BATCH: usize = 500;
 /// The longest an execution may last.
 const EXECUTION_MAX: SignedDuration = SignedDuration::from_hours(24 * 365);
 /// Queues, and executions with waiting events, of which the sweep tells.
@@ -56,6 +58,8 @@ pub struct Driver {
     /// the first went on.
     last_run: u64,
     runs_go_on: bool,
+    /// The execution whose long texts were looked at last.
+    last_texts: u64,
 }
 
 /// The failures of a round's parts: each part has its turn, whatever became of those before it.
@@ -163,6 +167,7 @@ impl Driver {
         if self.tidied_at.is_none_or(|at| at > now || after(at, TIDY) <= now) {
             self.tidied_at = Some(now);
             failures.or(tidy(workflows, now).await, ())?;
+            failures.or(self.forget_texts(workflows).await, ())?;
         }
         if let Some(error) = failures.0 {
             return Err(error);
@@ -194,6 +199,26 @@ impl Driver {
         }
         self.last_run = 0;
         Ok(std::mem::take(&mut self.runs_go_on))
+    }
+
+    /// Forgets long texts of executions that are gone: earlier versions left some behind. Looks at a
+    /// part of them each time, in circle.
+    async fn forget_texts(&mut self, workflows: &Workflows) -> Result<(), WorkflowError> {
+        let last = self.last_texts;
+        let looked = workflows.world.store.read(move |tx| tx.owners_of_texts(last, TEXTS_BATCH));
+        let owners: Vec<(u64, bool)> = looked.await?;
+        let next = owners.last().filter(|_| owners.len() == TEXTS_BATCH);
+        self.last_texts = next.map_or(0, |(id, _)| *id);
+        let gone: Vec<u64> =
+            owners.into_iter().filter(|(_, is_there)| !is_there).map(|(id, _)| id).collect();
+        for some in gone.chunks(PRUNE_BATCH) {
+            let some = some.to_vec();
+            let forget = move |step: &mut Stepper<'_>| {
+                some.iter().try_for_each(|id| Ok(step.tx.delete_payloads(*id)?))
+            };
+            workflows.transact(forget).await?;
+        }
+        Ok(())
     }
 }
 
@@ -371,6 +396,7 @@ async fn left_over(workflows: &Workflows) -> Result<bool, WorkflowError> {
 /// Tells the hints anew.
 async fn sweep(workflows: &Workflows) -> Result<(), WorkflowError> {
     let hub: &hub::Hub = &workflows.shared.hub;
+    hub.look_at_workers();
     let (queues, next, waiting) = workflows
         .world
         .store
@@ -396,7 +422,6 @@ async fn tidy(workflows: &Workflows, now: Timestamp) -> Result<(), WorkflowError
     let before = |age: SignedDuration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
     let kept = before(KEPT);
     for _ in 0..PRUNE_BATCHES {
-    hub.look_at_workers();
         let pruned = workflows
             .transact(move |step| Ok(step.tx.prune_executions(kept, PRUNE_BATCH)?))
             .await?;
@@ -443,7 +468,7 @@ impl Stepper<'_> {
     /// One turn of a map run. Answers whether it has more to do now.
     fn serve_run(&mut self, id: u64) -> Result<bool, WorkflowError> {
         match self.run(id)?.body.work {
-            Work::Aborting => Ok(!self.abort_children(id)?),
+            Work::Aborting => self.abort_children(id),
             Work::Running => {
                 self.drain()?;
                 let room = !self.shared.full.load(Ordering::Relaxed);
@@ -512,10 +537,10 @@ impl Stepper<'_> {
             return Ok(());
         }
         self.tx.set_task_phase(execution, task, TaskPhase::Ready, row.handed_at)?;
+        self.shared.hub.busy.ends(execution, task);
         if let Some(queue) = row.queue {
             self.shared.hub.task_ready(queue);
         }
         Ok(())
     }
 }
-        self.shared.hub.busy.ends(execution, task);

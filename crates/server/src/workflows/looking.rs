@@ -240,13 +240,7 @@ fn newest(tx: &ReadTx, find: &Find) -> Result<Page<ExecutionSummary>, WorkflowEr
     let wanted = |status: &ExecutionStatus| find.status.is_none_or(|asked| asked == *status);
     let mut rows = Vec::new();
     for status in ExecutionStatus::ALL.into_iter().filter(wanted) {
-        let filter = RunFilter {
-            machine: machine.id,
-            status,
-            beyond: before,
-            oldest_first: false,
-            resolved: None,
-        };
+        let filter = RunFilter { machine: machine.id, status, beyond: before, oldest_first: false };
         rows.extend(tx.workflow_runs_of(filter, find.limit + 1)?);
     }
     rows.sort_by_key(|row| std::cmp::Reverse(row.id));

@@ -412,22 +412,25 @@ impl Stepper<'_> {
         Ok(())
     }
 
-    /// Aborts some of the children that a map run wants aborted. Answers whether none is left.
+    /// Aborts some of the children that a map run wants aborted. Answers whether there is more to do
+    /// at once.
     pub(super) fn abort_children(&mut self, id: u64) -> Result<bool, WorkflowError> {
         let running = self.tx.map_items(id, ItemPhase::Running, ABORTS_MAX)?;
-        let done = running.len() < ABORTS_MAX;
+        let stopped_some = !running.is_empty();
         for item in running {
             if let Some(child) = item.execution {
                 self.apply(child, &Event::Stop { failure: Failure { error: None, cause: None } })?;
             }
             self.tx.set_map_item(id, item.index, ItemPhase::Failed, item.execution, None)?;
         }
-        if done {
+        // The stop of a costly child waits in its inbox, and map runs of children abort theirs by and
+        // by. Until all is quiet a redrive would start them again beside themselves.
+        if !stopped_some && !self.tx.map_run_has_life(id)? {
             let run = self.run(id)?;
             run.touched = true;
             run.body.work = Work::Ended;
         }
-        Ok(done)
+        Ok(stopped_some)
     }
 
     /// The results of a map run were written, or could not be.

@@ -11,7 +11,7 @@ use ark_server::workflows::driver::Driver;
 use ark_server::workflows::http::{Answer, CallError, Caller, Calls, Outgoing};
 use ark_server::workflows::{Refusal, WorkflowError};
 use ark_server::world::Clock as _;
-use ark_store::{Keyring, Options, Store, StoreError};
+use ark_store::{Keyring, Options, ReadTx, Store, StoreError};
 use futures::future::BoxFuture;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -380,6 +380,48 @@ async fn a_redrive_waits_until_all_children_are_aborted() {
     assert_eq!(taken, (0..150).collect::<Vec<_>>(), "each item once");
     f.settle().await;
     assert_eq!(f.output(&arn).await, json!(numbers));
+}
+
+/// As long as map runs of its map runs' children abort theirs, too.
+#[tokio::test]
+async fn a_redrive_waits_until_children_of_children_are_aborted() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let task = json!({"Type": "Task", "Resource": activity, "End": true});
+    let mut inner = items(&task, json!({}))["States"]["M"].clone();
+    inner["ItemProcessor"]["StartAt"] = json!("inner");
+    inner["ItemProcessor"]["States"] = json!({"inner": task});
+    let machine = f.machine("m", items(&inner, json!({}))).await;
+    let numbers: Vec<i32> = (0..150).collect();
+    let arn = f.start(&machine, json!({"items": [{"items": numbers}]})).await;
+    f.settle().await;
+    let open = async || f.store.read(ReadTx::open_execution_count).await.unwrap();
+    assert_eq!(open().await, 152);
+    f.wf.stop_execution(&arn, None, None).await.unwrap();
+    let (mut driver, mut refusals) = (Driver::default(), 0);
+    loop {
+        let left = open().await;
+        match f.wf.redrive_execution(&arn, None).await {
+            Ok(_) => break assert_eq!(left, 0, "nothing goes on beside what is begun again"),
+            Err(error) => {
+                assert_eq!(error.refusal(), Some(Refusal::ExecutionNotRedrivable));
+                refusals += 1;
+                assert!(refusals < 20, "it is redriven at last");
+            }
+        }
+        driver.round(&f.wf).await.unwrap();
+        f.clock.advance(SignedDuration::from_secs(1));
+    }
+    f.settle().await;
+    let mut taken = 0;
+    while let Some((token, input)) = f.take(&activity).await {
+        taken += 1;
+        f.succeed(&token, input).await;
+        f.settle().await;
+    }
+    assert_eq!(taken, 150);
+    f.settle().await;
+    assert_eq!(f.output(&arn).await, json!([numbers]));
 }
 
 /// What a round could not write down is not forgotten.

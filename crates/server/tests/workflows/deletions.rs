@@ -82,3 +82,28 @@ async fn a_task_of_which_no_hint_came_is_found_by_the_sweep() {
     let task = poll.await.unwrap().unwrap().expect("the sweep told of it");
     task.delivered();
 }
+
+/// Earlier versions left texts of executions behind that are gone.
+#[tokio::test]
+async fn texts_that_belong_to_nobody_are_forgotten() {
+    let f = Fixture::new().await;
+    let machine = f.machine("m", pass()).await;
+    let long = "x".repeat(5_000);
+    let arn = f.start(&machine, json!({"long": long})).await;
+    let orphans = 1_000..1_600;
+    let written = f.store.write(move |tx| {
+        orphans.into_iter().try_for_each(|id| tx.put_payload(id, "digest", "a long text"))
+    });
+    written.await.unwrap();
+    let owners = async || -> Vec<(u64, bool)> {
+        let found = f.store.read(|tx| tx.owners_of_texts(0, 1_000)).await;
+        found.unwrap_or_else(|error: StoreError| panic!("{error}"))
+    };
+    assert_eq!(owners().await.len(), 601);
+    for _ in 0..3 {
+        f.seconds(61).await;
+    }
+    let left = owners().await;
+    assert_eq!(left.iter().map(|(_, is_there)| *is_there).collect::<Vec<_>>(), [true]);
+    assert_eq!(f.output(&arn).await, json!({"long": long}));
+}

@@ -11,6 +11,13 @@ use crate::tx::{ReadTx, WriteTx, body, micros, page, signed};
 /// The most runs that are not over at once.
 const ACTIVE_MAX: u64 = 10_000;
 
+/// With `+`, for an index of an expression serves no comparison that has the affinity of a column.
+const PRUNE: &str = "DELETE FROM runs WHERE seq IN (
+        SELECT seq FROM runs WHERE env = ?1 AND app = ?2 AND active = 0
+        ORDER BY ended_at DESC, seq DESC LIMIT ?4 OFFSET ?3)
+    AND NOT EXISTS (SELECT 1 FROM workflow_tasks
+        WHERE kind = 'job' AND phase = 'waiting' AND body ->> '$.run' = +runs.id)";
+
 impl ReadTx {
     /// One run.
     pub fn run(&self, id: RunId) -> Result<Option<RunRecord>, StoreError> {
@@ -153,13 +160,8 @@ impl WriteTx {
         keep: u64,
         limit: usize,
     ) -> Result<usize, StoreError> {
-        let sql = "DELETE FROM runs WHERE seq IN (
-                SELECT seq FROM runs WHERE env = ?1 AND app = ?2 AND active = 0
-                ORDER BY ended_at DESC, seq DESC LIMIT ?4 OFFSET ?3)
-            AND NOT EXISTS (SELECT 1 FROM workflow_tasks
-                WHERE kind = 'job' AND phase = 'waiting' AND body ->> '$.run' = runs.id)";
         let params = params![env.as_str(), app.as_str(), signed(keep), page(limit)];
-        self.change(sql, params)
+        self.change(PRUNE, params)
     }
 
     /// Remembers how far an app's schedule is decided.
@@ -172,5 +174,26 @@ impl WriteTx {
         let key = format!("{}/{}", cron.env, cron.app);
         let body = body("schedule", cron)?;
         self.insert("schedule", &key, sql, params![cron.env.as_str(), cron.app.as_str(), body])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::connection::open_memory;
+
+    #[test]
+    fn tasks_that_wait_for_a_run_are_found_by_it() {
+        let tx = WriteTx::new(open_memory(Timestamp::UNIX_EPOCH).expect("a store"));
+        let plan = format!("EXPLAIN QUERY PLAN {PRUNE}");
+        let params = params!["dev", "nightly", 100, 500];
+        let plan = tx.rows(&plan, params, |row| row.get::<_, String>(3)).expect("a plan");
+        assert!(
+            plan.iter().any(|line| line.contains("workflow_tasks_runs (<expr>=?)")),
+            "{plan:?}"
+        );
+        assert!(plan.iter().all(|line| !line.starts_with("SCAN")), "{plan:?}");
     }
 }

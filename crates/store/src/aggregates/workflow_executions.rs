@@ -297,6 +297,25 @@ impl ReadTx {
         self.row(sql, params![signed(execution), digest], |row| row.get(0))
     }
 
+    /// Executions that have long texts, with numbers above `after`, each with whether it is there.
+    /// The number of an execution that is gone is not given again.
+    pub fn owners_of_texts(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, bool)>, StoreError> {
+        // One step of the index per execution, however many texts each has.
+        let sql = "WITH RECURSIVE owners (id) AS (
+                SELECT min(execution) FROM workflow_payloads WHERE execution > ?1
+                UNION ALL
+                SELECT (SELECT min(execution) FROM workflow_payloads WHERE execution > owners.id)
+                FROM owners WHERE owners.id IS NOT NULL)
+            SELECT id, EXISTS (SELECT 1 FROM workflow_executions e WHERE e.id = owners.id)
+            FROM owners WHERE id IS NOT NULL LIMIT ?2";
+        let params = params![signed(after), page(limit)];
+        self.rows(sql, params, |row| Ok((unsigned(row.get(0)?), row.get(1)?)))
+    }
+
     /// The steps that hold events from number `from` on, oldest first: the first may begin before
     /// it. At most `limit` steps.
     pub fn history_from(

@@ -143,6 +143,16 @@ impl ReadTx {
         self.rows(&sql, params![signed(after), page(limit)], map_run)
     }
 
+    /// Whether children of a map run go on, or map runs of theirs have something to do.
+    pub fn map_run_has_life(&self, run: u64) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM workflow_executions
+                WHERE map_run = ?1 AND status = 'RUNNING')
+            OR EXISTS (SELECT 1 FROM workflow_map_runs m
+                JOIN workflow_executions e ON e.id = m.execution
+                WHERE m.busy = 1 AND e.map_run = ?1)";
+        Ok(self.number(sql, [signed(run)])? > 0)
+    }
+
     /// Items of a map run in one phase, in order.
     pub fn map_items(
         &self,

@@ -30,12 +30,17 @@ pub struct RunFilter {
     pub machine: u64,
     /// In which status.
     pub status: ExecutionStatus,
-    /// Only resolved ones, or only others.
-    pub resolved: Option<bool>,
     /// Whether numbers grow.
     pub oldest_first: bool,
     /// Beyond this number, in that order.
     pub beyond: u64,
+}
+
+impl RunFilter {
+    /// How numbers compare with `beyond`, and their order.
+    const fn order(self) -> (&'static str, &'static str) {
+        if self.oldest_first { (">", "") } else { ("<", "DESC") }
+    }
 }
 
 /// A state resource.
@@ -106,21 +111,10 @@ impl ReadTx {
         filter: RunFilter,
         limit: usize,
     ) -> Result<Vec<ExecutionRow>, StoreError> {
-        let resolved = match filter.resolved {
-            None => "",
-            Some(true) => {
-                "AND EXISTS (SELECT 1 FROM workflow_resolutions r WHERE r.execution = e.id
-                    AND r.at >= e.stopped_at)"
-            }
-            Some(false) => {
-                "AND NOT EXISTS (SELECT 1 FROM workflow_resolutions r WHERE r.execution = e.id
-                    AND r.at >= e.stopped_at)"
-            }
-        };
-        let (beyond, order) = if filter.oldest_first { (">", "") } else { ("<", "DESC") };
+        let (beyond, order) = filter.order();
         let sql = format!(
             "SELECT {COLUMNS} FROM workflow_executions e
-            WHERE machine = ?1 AND status = ?2 AND id {beyond} ?3 AND map_run IS NULL {resolved}
+            WHERE machine = ?1 AND status = ?2 AND id {beyond} ?3 AND map_run IS NULL
             ORDER BY id {order} LIMIT ?4"
         );
         let params = params![
@@ -130,6 +124,30 @@ impl ReadTx {
             page(limit)
         ];
         self.rows(&sql, params, execution)
+    }
+
+    /// The numbers of the same executions, each with whether somebody has resolved its end. Looks at
+    /// no more rows than it answers.
+    pub fn workflow_ends_of(
+        &self,
+        filter: RunFilter,
+        limit: usize,
+    ) -> Result<Vec<(u64, bool)>, StoreError> {
+        let (beyond, order) = filter.order();
+        let sql = format!(
+            "SELECT id, EXISTS (SELECT 1 FROM workflow_resolutions r
+                WHERE r.execution = e.id AND r.at >= e.stopped_at)
+            FROM workflow_executions e
+            WHERE machine = ?1 AND status = ?2 AND id {beyond} ?3 AND map_run IS NULL
+            ORDER BY id {order} LIMIT ?4"
+        );
+        let params = params![
+            signed(filter.machine),
+            filter.status.as_str(),
+            signed(filter.beyond),
+            page(limit)
+        ];
+        self.rows(&sql, params, |row| Ok((unsigned(row.get(0)?), row.get(1)?)))
     }
 
     /// One state resource.

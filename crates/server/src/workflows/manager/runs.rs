@@ -25,6 +25,8 @@ use super::{
 const QUEUE: &str = "default";
 /// Events read for one page of a list; with more the page ends early.
 const PAGE_EVENTS_MAX: usize = 100_000;
+/// Ends that are passed over for one page of a list; with more the page ends early.
+const PAGE_ENDS_MAX: usize = 5_000;
 /// Workflows that go on for one.
 pub(super) const RETRIES_MAX: usize = 1_000;
 
@@ -466,37 +468,113 @@ fn page_of(tx: &ReadTx, search: &Search) -> Result<Listed, WorkflowError> {
     let begin = if *oldest_first { 0 } else { u64::MAX };
     let mut beyond = token.map_or(Ok(begin), |token| PageToken::parse(token, &scope))?;
     let detail = if search.summary { Detail::Summary } else { Detail::Whole };
-    let (wanted, mut workflows, mut events_read) = (wanted(search), Vec::new(), 0);
+    let (wanted, mut workflows) = (wanted(search), Vec::new());
+    let (mut events_read, mut passed_over) = (0, 0);
     loop {
-        let batch = (search.limit - workflows.len()).min(ark_store::PAGE_MAX - 1);
-        let mut rows: Vec<ExecutionRow> = Vec::new();
+        // Of ends that are not asked for there may be any number between two that are.
+        let batch = match resolved {
+            Some(_) => ark_store::PAGE_MAX - 1,
+            None => (search.limit + 1 - workflows.len()).min(ark_store::PAGE_MAX - 1),
+        };
+        let mut ends: Vec<(u64, bool)> = Vec::new();
         for &(status, resolved) in &wanted {
             let oldest_first = *oldest_first;
-            let filter = RunFilter { machine: machine.id, status, resolved, oldest_first, beyond };
-            rows.extend(tx.workflow_runs_of(filter, batch + 1)?);
+            let filter = RunFilter { machine: machine.id, status, oldest_first, beyond };
+            let found = tx.workflow_ends_of(filter, batch + 1)?.into_iter();
+            ends.extend(found.map(|(id, is)| (id, resolved.is_none_or(|asked| asked == is))));
         }
         match oldest_first {
-            true => rows.sort_by_key(|row| row.id),
-            false => rows.sort_by_key(|row| std::cmp::Reverse(row.id)),
+            true => ends.sort_by_key(|(id, _)| *id),
+            false => ends.sort_by_key(|(id, _)| std::cmp::Reverse(*id)),
         }
-        let more = rows.len() > batch;
-        for row in rows.into_iter().take(batch) {
-            beyond = row.id;
-            if row.kind != ExecutionKind::Standard {
-                continue;
+        let more = ends.len() > batch;
+        for (id, is_asked_for) in ends.into_iter().take(batch) {
+            let row = if is_asked_for { tx.execution(id)? } else { None };
+            if let Some(row) = row.filter(|row| row.kind == ExecutionKind::Standard) {
+                if workflows.len() >= search.limit || events_read > PAGE_EVENTS_MAX {
+                    let next_token = Some(PageToken::text(beyond, &scope));
+                    return Ok(Listed { workflows, next_token });
+                }
+                let (workflow, events) = view(tx, &row, detail)?;
+                workflows.push(workflow);
+                events_read += events;
             }
-            let (workflow, events) = view(tx, &row, detail)?;
-            workflows.push(workflow);
-            events_read += events;
-            if events_read > PAGE_EVENTS_MAX {
-                return Ok(Listed { workflows, next_token: Some(PageToken::text(beyond, &scope)) });
-            }
+            passed_over += usize::from(!is_asked_for);
+            beyond = id;
         }
         if !more {
             return Ok(Listed { workflows, next_token: None });
         }
-        if workflows.len() >= search.limit {
+        if passed_over >= PAGE_ENDS_MAX {
             return Ok(Listed { workflows, next_token: Some(PageToken::text(beyond, &scope)) });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ark_store::Store;
+    use jiff::Timestamp;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    #[tokio::test]
+    async fn a_page_passes_over_so_many_ends_and_no_more() {
+        let store = Store::inline_in_memory(NOW).expect("a store");
+        let all = 2 * PAGE_ENDS_MAX as u64;
+        let written = store.write(move |tx| {
+            let machine = tx.insert_machine("m", "us-east-1", MachineType::Standard, NOW)?;
+            tx.insert_machine_revision(machine, "r", "{}", "{}", NOW)?;
+            for id in 1..=all {
+                tx.insert_execution(&ExecutionRow {
+                    id,
+                    machine,
+                    revision: 1,
+                    name: id.to_string(),
+                    kind: ExecutionKind::Standard,
+                    status: ExecutionStatus::Failed,
+                    started_at: NOW,
+                    stopped_at: Some(NOW),
+                    map_run: None,
+                    rev: 1,
+                    events: 0,
+                    body: serde_json::to_string(&Facts::default())?,
+                    state: None,
+                })?;
+                if ![1, 2, all].contains(&id) {
+                    tx.resolve_workflow(id, NOW, "somebody")?;
+                }
+            }
+            Ok::<_, WorkflowError>(())
+        });
+        written.await.expect("rows");
+        let pages = async |oldest_first: bool, limit: usize| {
+            let (mut pages, mut page_token) = (Vec::new(), None);
+            loop {
+                let search = Search {
+                    definition: "m".to_owned(),
+                    limit,
+                    oldest_first,
+                    page_token,
+                    status: Some(WorkflowStatus::Failed),
+                    resolved: Some(false),
+                    summary: true,
+                };
+                let page = store.read(move |tx| page_of(tx, &search)).await.expect("a page");
+                let ids = page.workflows.into_iter().map(|one| one.id);
+                pages.push(ids.collect::<Vec<_>>().join(" "));
+                page_token = page.next_token;
+                if page_token.is_none() {
+                    return pages;
+                }
+            }
+        };
+        let newest = format!("m:{all}");
+        assert_eq!(pages(false, 50).await, [newest.as_str(), "m:2 m:1"]);
+        assert_eq!(pages(false, 1).await, [newest.as_str(), "m:2", "m:1"]);
+        assert_eq!(pages(true, 50).await, ["m:1 m:2", newest.as_str()]);
+        assert_eq!(pages(true, 2).await, ["m:1 m:2", newest.as_str()]);
     }
 }
