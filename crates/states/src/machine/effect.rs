@@ -132,6 +132,7 @@ pub struct MapRunRequest {
 
 /// Where the children's inputs come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "the request that holds it is boxed as a whole")]
 pub enum MapItems {
     /// Here they are, selected and batched.
     Inputs(Vec<Document>),

@@ -220,6 +220,7 @@ pub(crate) async fn a_killed_gateways_last_counters_are_added_once(store: &Store
         }],
         refusals: BTreeMap::new(),
         lost,
+        certificates: Vec::new(),
     };
     let first = report(1, vec![target(100, 3, 1)], Vec::new());
     let lost = LostBoot {
