@@ -4,18 +4,23 @@
 mod conformance;
 mod docker_fixture;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_engine::{
-    ArtifactSource, DockerOptions, Engine, EngineError, ExecSpec, LogQuery, StartSpec, StopOptions,
+    ArtifactSource, BuildSpec, Built, DockerOptions, Engine, EngineError, ExecSpec, LogQuery,
+    StartSpec, StopOptions, blob_path,
 };
+use ark_model::artifact::{Manifest, ManifestEntry, ManifestNode};
 use ark_model::definition::Volume;
+use ark_model::ids::Sha256;
 use ark_model::instance::{EngineState, StartFailure};
 use conformance::{
     DEADLINE, Fixture, Program, log, run, run_up, state, until, until_exited, until_logged,
 };
 use docker_fixture::{DockerFixture, IMAGE, daemon, docker, image_spec, skip};
+use futures::StreamExt;
 
 macro_rules! fixture {
     ($test:literal) => {
@@ -36,6 +41,59 @@ async fn failure(engine: &Arc<dyn Engine>, id: ark_model::InstanceId) -> StartFa
         EngineState::StartFailed { reason } => reason,
         other => panic!("{other:?}"),
     }
+}
+
+/// Builds an image of busybox and this Dockerfile, and answers all that the builder said.
+async fn built(fixture: &DockerFixture, image: &str, dockerfile: &str) -> Vec<Built> {
+    let blobs = fixture.place().join("blobs");
+    let sha256 = Sha256::of(dockerfile.as_bytes());
+    let blob = blob_path(&blobs, sha256);
+    std::fs::create_dir_all(blob.parent().unwrap()).unwrap();
+    std::fs::write(blob, dockerfile).unwrap();
+    let bytes = dockerfile.len() as u64;
+    let node = ManifestNode::File { sha256, bytes, executable: false };
+    let manifest =
+        Manifest { entries: vec![ManifestEntry { path: "Dockerfile".to_owned(), node }] };
+    let (dockerfile, image) = ("Dockerfile".to_owned(), image.to_owned());
+    let spec = BuildSpec { manifest, blobs, dockerfile, image };
+    let said = fixture.engine().build(spec).await.unwrap();
+    said.map(|next| next.unwrap()).collect().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dockerfile_that_needs_buildkit_is_built_and_a_wrong_one_says_why() {
+    let fixture = fixture!("a_dockerfile_that_needs_buildkit_is_built_and_a_wrong_one_says_why");
+    let name = |n| format!("ark-test/kit-{}:{n}", std::process::id());
+    let (first, second) = (name(1), name(2));
+    let text = format!(
+        "FROM {IMAGE}\nRUN --mount=type=cache,target=/cache echo kept > /cache/it; echo seen\n\
+         COPY --chmod=751 Dockerfile /copied\n"
+    );
+    let said = built(&fixture, &first, &text).await;
+    let has = |said: &[Built], text: &str| {
+        said.iter().filter(|b| matches!(b, Built::Line(line) if line.contains(text))).count()
+    };
+    assert!(
+        matches!(said.last(), Some(Built::Done(digest)) if digest.starts_with("sha256:")),
+        "{said:?}"
+    );
+    assert_eq!(has(&said, "COPY --chmod=751"), 1, "each step is told once: {said:?}");
+    assert!(said.contains(&Built::Line("seen".to_owned())), "{said:?}");
+    // What one build leaves in the cache the next one finds; what it copied is as it should be.
+    let text = format!(
+        "FROM {first}\nRUN --mount=type=cache,target=/cache cat /cache/it; ls -l /copied; exit 3\n"
+    );
+    let said = built(&fixture, &second, &text).await;
+    assert!(said.contains(&Built::Line("kept".to_owned())), "{said:?}");
+    assert_eq!(has(&said, "-rwxr-x--x"), 1, "{said:?}");
+    let Some(Built::Failed(reason)) = said.last() else { panic!("{said:?}") };
+    assert!(reason.contains("exit code: 3"), "{reason}");
+    let said = built(&fixture, &second, "FRUM scratch\n").await;
+    let Some(Built::Failed(reason)) = said.last() else { panic!("{said:?}") };
+    assert!(reason.contains("FRUM"), "{reason}");
+    let engine = fixture.engine();
+    assert_eq!(engine.remove_images(&BTreeSet::new(), Duration::from_secs(60)).await.unwrap(), 0);
+    assert_eq!(engine.remove_images(&BTreeSet::new(), Duration::ZERO).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! Images built by the daemon from a directory of blobs, by its classic builder. The context is
+//! Images built by the daemon from a directory of blobs, by BuildKit where it has it. The context is
 //! made on the way: nothing of it is kept on disk or whole in memory.
 
 use std::collections::{BTreeSet, HashMap};
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_model::artifact::ManifestNode;
+use bollard::Docker;
 use bollard::models::BuildInfo;
 use bollard::query_parameters::{
     BuildImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
@@ -14,15 +15,17 @@ use bollard::query_parameters::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::stream;
+use futures::stream::{self, BoxStream};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::{Inner, config, connection, refused, unavailable};
+use super::{Inner, buildkit, config, connection, refused, unavailable};
 use crate::engine::{BuildSpec, BuildStream, Built, EngineError, blob_path};
 
 /// The most bytes of files of one context.
 const CONTEXT_BYTES_MAX: u64 = 4 << 30;
+/// The API of the first daemon whose BuildKit needs no experimental mode: 18.09.
+const BUILDKIT_SINCE: (usize, usize) = (1, 39);
 /// Pieces of the context that wait for the daemon.
 const PIECES: usize = 8;
 /// Bytes of one piece.
@@ -62,24 +65,13 @@ impl Inner {
             return Err(EngineError::ImageExists(spec.image));
         }
         let docker = self.connection.get().await?.clone();
-        let labels = HashMap::from([(config::CLUSTER.to_owned(), self.cluster.clone())]);
-        let options = BuildImageOptionsBuilder::default()
-            .dockerfile(&spec.dockerfile)
-            .t(&spec.image)
-            .labels(&labels)
-            .rm(true)
-            .forcerm(true)
-            .build();
         let (inner, image) = (Arc::clone(self), spec.image.clone());
         let (lines, receiver) = mpsc::channel::<Result<Built, EngineError>>(PIECES);
         let driver = tokio::spawn(async move {
             let _building = building;
             let mut said = match here {
                 true => stream::empty().boxed(),
-                false => {
-                    let body = bollard::body_try_stream(context(spec));
-                    docker.build_image(options, None, Some(body)).boxed()
-                }
+                false => inner.builder(&docker, spec),
             };
             loop {
                 let next = tokio::select! {
@@ -88,19 +80,20 @@ impl Inner {
                     () = lines.closed() => return,
                 };
                 let built = match next {
-                    Ok(Some(Ok(info))) => match told(info) {
-                        Some(failed @ Built::Failed(_)) => failed,
-                        Some(line) => {
-                            let _ = lines.send(Ok(line)).await;
-                            continue;
-                        }
-                        None => continue,
-                    },
-                    Ok(Some(Err(error))) => Built::Failed(connection::words(&error)),
+                    Ok(Some(failed @ Built::Failed(_))) => failed,
+                    Ok(Some(line)) => {
+                        let _ = lines.send(Ok(line)).await;
+                        continue;
+                    }
                     Ok(None) => break,
                     Err(_) => Built::Failed(format!("the builder said nothing for {SILENCE:?}")),
                 };
                 let _ = lines.send(Ok(built)).await;
+                return;
+            }
+            // BuildKit does not write down when it named an image that it had.
+            if let Err(error) = inner.keep_image(&image).await {
+                let _ = lines.send(Err(error)).await;
                 return;
             }
             if sent {
@@ -126,6 +119,37 @@ impl Inner {
             receiver.recv().await.map(|next| (next, receiver))
         })
         .boxed())
+    }
+
+    /// What the builder says, until it has ended or failed.
+    fn builder<'d>(&self, docker: &'d Docker, spec: BuildSpec) -> BoxStream<'d, Built> {
+        let label = (config::CLUSTER.to_owned(), self.cluster.clone());
+        let version = docker.client_version();
+        let version = (version.major_version, version.minor_version);
+        if version >= BUILDKIT_SINCE
+            && let Some(socket) = self.connection.socket()
+        {
+            let labels = serde_json::json!({ label.0: label.1 }).to_string();
+            let wanted =
+                [("dockerfile", &spec.dockerfile), ("t", &spec.image), ("labels", &labels)]
+                    .map(|(name, value)| (name, value.as_str()));
+            let target = buildkit::target(version, &wanted);
+            return buildkit::build(socket.to_owned(), target, context(spec));
+        }
+        let options = BuildImageOptionsBuilder::default()
+            .dockerfile(&spec.dockerfile)
+            .t(&spec.image)
+            .labels(&HashMap::from([label]))
+            .rm(true)
+            .forcerm(true)
+            .build();
+        let body = bollard::body_try_stream(context(spec));
+        let said = docker.build_image(options, None, Some(body));
+        said.filter_map(async |next| match next {
+            Ok(info) => told(info),
+            Err(error) => Some(Built::Failed(connection::words(&error))),
+        })
+        .boxed()
     }
 
     /// See [`crate::Engine::remove_images`].

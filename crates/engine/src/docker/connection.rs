@@ -2,7 +2,7 @@
 //! that both sides speak, and made anew by whoever comes next when it failed. Used by every other
 //! file of this engine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,11 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(socket: PathBuf) -> Self {
         Self { socket, docker: OnceCell::new(), missing: Mutex::default() }
+    }
+
+    /// Its socket on this host.
+    pub(super) fn socket(&self) -> Option<&Path> {
+        Some(&self.socket)
     }
 
     /// The client, once the daemon has said which version it speaks.

@@ -11,6 +11,7 @@
 //! It never asks the daemon to restart a container: replacing what ended is the planner's work.
 
 mod build;
+mod buildkit;
 mod config;
 mod connection;
 mod events;
