@@ -177,6 +177,8 @@ fn an_engineer_follows_a_canary_rolls_back_reads_a_log_and_destroys_an_environme
     browser.reads("What would be done");
     browser.click_words("Deploy");
     browser.reads("v1 → v2");
+    browser.reads("25 % of the requests on v2");
+    browser.click_words("All of the traffic");
     browser.reads("succeeded");
     browser.go(&format!("{}/e/{ENV}/{APP}/do/scale", site(&ark)));
     browser.type_into("#count", "1");
