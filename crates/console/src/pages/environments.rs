@@ -50,12 +50,12 @@ struct EnvironmentLine {
     ends: Option<When>,
 }
 
-/// A length of a lease that is offered: its words, as the command line takes them, and its seconds.
+/// A length of a lease that is offered: its words and its seconds.
 type Term = (&'static str, u64);
 
 /// The lengths that the forms offer; the command line takes any.
 const TERMS: [Term; 4] =
-    [("8h", 8 * 3_600), ("1d", 86_400), ("7d", 7 * 86_400), ("30d", 30 * 86_400)];
+    [("8 hours", 8 * 3_600), ("1 day", 86_400), ("7 days", 7 * 86_400), ("30 days", 30 * 86_400)];
 
 /// What was chosen in a form: nothing, or the seconds of a length.
 fn seconds(chosen: &str) -> Result<Option<u64>, Fault> {
