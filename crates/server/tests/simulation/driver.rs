@@ -341,8 +341,8 @@ impl Simulation {
                 self.universe.lock().unwrap().engine_down_until = Some(until);
                 self.cover("engine away for a while");
             }
-            96 if self.dice.one_in(10) => self.lose_connection(),
-            97 if self.dice.one_in(20) => self.universe.lock().unwrap().lose_hook(),
+            96 if self.dice.one_in(8) => self.lose_connection(),
+            97 if self.dice.one_in(6) => self.universe.lock().unwrap().lose_hook(),
             98 if self.dice.one_in(3) => self.user_of_jobs(),
             _ => self.poll(),
         }
@@ -354,7 +354,7 @@ impl Simulation {
     fn lose_connection(&mut self) {
         self.cover("connection lost");
         // A table that was on its way may still arrive, late, from the old connection.
-        if self.dice.one_in(2) {
+        if self.dice.one_in(4) {
             self.to_gateway.lock().unwrap().clear();
         }
         self.from_gateway.lock().unwrap().clear();
@@ -653,7 +653,7 @@ impl Simulation {
         definition.deploy.steps = self.steps();
         definition.deploy.keep_old = match self.dice.below(3) {
             0 => None,
-            n => Some(seconds(n * 40)),
+            n => Some(seconds(n * n * 50)),
         };
         definition.deploy.watch = seconds(self.dice.below(3) * 20);
         // Every behaviour is a release of its own.
