@@ -379,10 +379,12 @@ fn configuration_tokens_and_environments() {
     expect(&ark.run(&["token", "revoke", "nobody"]), 6, "nobody");
 
     expect(&ark.run(&["env", "lease", "eng1"]), 0, "has no lease");
-    expect(&ark.run(&["env", "lease", "eng1", "8h"]), 0, "it is destroyed in 7 h");
-    expect(&ark.run(&["env", "list"]), 0, "7 h left");
+    expect(&ark.run(&["env", "lease", "eng1", "510m"]), 0, "it is destroyed in 8 h");
+    expect(&ark.run(&["env", "list"]), 0, "8 h");
+    expect(&ark.run(&["env", "create", "eng1", "--lease", "1h"]), 0, "it is destroyed in 8 h");
     expect(&ark.run(&["env", "lease", "eng1", "none"]), 0, "has no lease");
     expect(&ark.run(&["env", "lease", "eng1", "soon"]), 2, "soon");
+    expect(&ark.run(&["env", "create", "eng1", "--lease", "8h"]), 5, "ark env lease eng1");
     expect(&ark.run(&["env", "create", "eng2", "--lease", "90m"]), 0, "it is destroyed in");
     expect(&ark.run(&["env", "create", "production", "--lease", "8h"]), 2, "permanent");
 

@@ -1,8 +1,8 @@
 //! When an environment with a lease is to be warned of, and when it ends. Pure; called by the
 //! server's housekeeping, which writes events and asks for the end.
 //!
-//! Nothing ends that was not warned of: a server that was down when a lease ran out warns first and
-//! gives a while to renew it.
+//! Nothing ends that was not warned of, nor while nobody could renew it: a server that was down, on a
+//! machine that slept or whose clock was set, when a lease ran out warns (again) and gives a while.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ pub enum Due {
     End,
 }
 
-/// See the module.
-pub fn due(environment: &Environment, now: Timestamp) -> Due {
+/// See the module. The server has looked without a gap since `awake_since`.
+pub fn due(environment: &Environment, awake_since: Timestamp, now: Timestamp) -> Due {
     let Some(lease) = &environment.lease else { return Due::Nothing };
     match (environment.kind, environment.state) {
         (EnvKind::Development, EnvState::Active) => {}
@@ -35,7 +35,10 @@ pub fn due(environment: &Environment, now: Timestamp) -> Due {
     }
     let notice = Duration::from_secs((lease.seconds / 4).min(NOTICE_SECONDS_MAX));
     match lease.warned_at {
-        Some(_) if now >= lease.until => Due::End,
+        Some(warned_at) if now >= lease.until => {
+            let in_time = after(warned_at.max(awake_since), notice / 2);
+            if now >= in_time { Due::End } else { Due::Warn(after(now, notice / 2)) }
+        }
         Some(_) => Due::Nothing,
         None if after(now, notice) >= lease.until => {
             Due::Warn(lease.until.max(after(now, notice / 2)))
@@ -100,21 +103,47 @@ mod tests {
             (80, Some(60), 80, Due::End),
         ];
         for (seconds, warned, now, expected) in cases {
-            let found = due(&environment(seconds, warned), at(now));
+            let found = due(&environment(seconds, warned), at(0), at(now));
             assert_eq!(found, expected, "{seconds} s, warned at {warned:?}, now {now}");
         }
     }
 
     #[test]
+    fn nothing_ends_while_nobody_could_renew_it() {
+        let eight = 8 * HOUR as u64;
+        let warned = environment(eight, Some(7 * HOUR));
+        let cases = [
+            // Down, or asleep, since the warning: half the notice is left once more.
+            (20 * HOUR, 20 * HOUR, Due::Warn(at(20 * HOUR + HOUR / 2))),
+            // Back for a moment only.
+            (8 * HOUR - 5, 8 * HOUR, Due::Warn(at(8 * HOUR + HOUR / 2))),
+            // Back for long enough.
+            (7 * HOUR + HOUR / 2, 8 * HOUR, Due::End),
+            (7 * HOUR + HOUR / 2 + 1, 8 * HOUR, Due::Warn(at(8 * HOUR + HOUR / 2))),
+            // Back before the end: nothing to do yet.
+            (7 * HOUR + 100, 7 * HOUR + 200, Due::Nothing),
+        ];
+        for (awake_since, now, expected) in cases {
+            let found = due(&warned, at(awake_since), at(now));
+            assert_eq!(found, expected, "awake since {awake_since}, now {now}");
+        }
+        let again = |lease: EnvLease| Environment { lease: Some(lease), ..warned.clone() };
+        let until = at(20 * HOUR + HOUR / 2);
+        let lease =
+            EnvLease { seconds: eight, until, by: "ana".into(), warned_at: Some(at(20 * HOUR)) };
+        assert_eq!(due(&again(lease), at(20 * HOUR), until), Due::End, "it does end");
+    }
+
+    #[test]
     fn what_is_permanent_going_or_without_a_lease_never_ends_by_itself() {
         let ended = environment(80, Some(60));
-        assert_eq!(due(&ended, at(100)), Due::End);
+        assert_eq!(due(&ended, at(0), at(100)), Due::End);
         for spared in [
             Environment { kind: EnvKind::Permanent, ..ended.clone() },
             Environment { state: EnvState::Destroying, ..ended.clone() },
             Environment { lease: None, ..ended },
         ] {
-            assert_eq!(due(&spared, at(1_000_000)), Due::Nothing, "{spared:?}");
+            assert_eq!(due(&spared, at(0), at(1_000_000)), Due::Nothing, "{spared:?}");
         }
     }
 

@@ -226,7 +226,7 @@ fn set_lease(context: &Context, name: &EnvName, lease: Option<LeaseTerm>) -> End
 }
 
 /// When an environment ends.
-fn lease_words(view: &EnvironmentView, now: Timestamp, style: Style) -> String {
+pub(super) fn lease_words(view: &EnvironmentView, now: Timestamp, style: Style) -> String {
     match &view.lease {
         _ if view.state == EnvState::Destroying => "it is being destroyed".to_owned(),
         None => "it has no lease and stays until somebody destroys it".to_owned(),

@@ -9,8 +9,10 @@ use ark_model::api::{DeployRequest, EnvironmentCreate, ReleaseRef, ReleaseRow};
 use ark_model::definition::{Definition, DurationText};
 use ark_model::exit::ExitCode;
 use ark_model::{AppName, EnvName};
+use jiff::Timestamp;
 
 use super::deploy::{ask, judge, plain_request};
+use super::env::lease_words;
 use super::follow_deployment::{Ending, follow};
 use crate::cli::block_on;
 use crate::context::{Asking, Context, EnvArg, here};
@@ -62,7 +64,9 @@ pub(crate) fn run(args: Args) -> Ended {
         if let Some(lease) = args.lease {
             let lease_seconds = Some(lease.get().as_secs());
             let request = EnvironmentCreate { name: env.clone(), kind: None, lease_seconds };
-            context.client.create_environment(&request).await?;
+            let view = context.client.create_environment(&request).await?;
+            let ends = lease_words(&view, Timestamp::now(), context.out.talk_style);
+            context.out.say(format!("environment {env}; {ends}"));
         }
         start(&context, &env, &apps).await
     })

@@ -120,6 +120,31 @@ pub(super) fn give(
     Ok(())
 }
 
+/// For one who would make an environment that is there already: what others have in it must not get
+/// an end, or an earlier one, by a word that was meant for a new one.
+///
+/// # Errors
+/// `already-exists` when it has no lease, and those of [`give`].
+pub(super) fn lengthen(
+    tx: &mut WriteTx,
+    environment: &mut Environment,
+    seconds: u64,
+    caller: &Caller,
+    act: &Act,
+) -> Result<(), ApiError> {
+    let wanted = lease(environment, seconds, act)?;
+    match &environment.lease {
+        None => {
+            let env = &environment.name;
+            let detail = format!("environment `{env}` exists and has no lease");
+            Err(ApiError::new(ProblemCode::AlreadyExists, detail)
+                .remedy("when all of it is to have an end", format!("ark env lease {env} 8h")))
+        }
+        Some(known) if known.until >= wanted.until => Ok(()),
+        Some(_) => give(tx, environment, seconds, caller, act),
+    }
+}
+
 fn lease(environment: &Environment, seconds: u64, act: &Act) -> Result<EnvLease, ApiError> {
     let env = &environment.name;
     if environment.kind == EnvKind::Permanent {

@@ -27,8 +27,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers::<Page<EnvironmentView>>(200),
         Operation::post("/v1/environments", ("createEnvironment", "Make an environment"), create)
             .about(
-                "One that exists with this kind is answered as it is, but for a lease, which it is \
-                 given anew.",
+                "One that exists with this kind is answered as it is. A lease that it has may become \
+                 longer by this, never shorter; one that it has not is not given by this.",
             )
             .needs(Permission::CreateEnvironment)
             .takes::<EnvironmentCreate>()
@@ -124,8 +124,14 @@ async fn create(
                 let detail = format!("environment `{}` exists and is {kind}", request.name);
                 return Err(ApiError::new(ProblemCode::AlreadyExists, detail));
             }
-            if let Some(seconds) = request.lease_seconds {
-                environment_leases::give(tx, &mut environment, seconds, &caller, &act)?;
+            match request.lease_seconds {
+                Some(seconds) if known => {
+                    environment_leases::lengthen(tx, &mut environment, seconds, &caller, &act)?;
+                }
+                Some(seconds) => {
+                    environment_leases::give(tx, &mut environment, seconds, &caller, &act)?;
+                }
+                None => {}
             }
             let status = if known { StatusCode::OK } else { StatusCode::CREATED };
             Ok((status, view(tx, environment)?))

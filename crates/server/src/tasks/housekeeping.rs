@@ -33,10 +33,22 @@ const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// An instance without a record is left alone for this many rounds: its record may be on its way.
 const ORPHAN_ROUNDS: u32 = 2;
 
-/// The loop's memory: since how many rounds an instance had no record.
+/// A longer time between two rounds means that this server did not run, or that the clock was set.
+const GAP: SignedDuration = SignedDuration::from_secs(60);
+
+/// The loop's memory.
 #[derive(Debug, Default)]
 pub struct Housekeeping {
+    /// Since how many rounds an instance had no record.
     strangers: HashMap<InstanceId, u32>,
+    awake: Option<Awake>,
+}
+
+/// Rounds without a gap.
+#[derive(Debug, Clone, Copy)]
+struct Awake {
+    since: Timestamp,
+    last: Timestamp,
 }
 
 impl Housekeeping {
@@ -46,7 +58,12 @@ impl Housekeeping {
     /// When the store does not answer or another controller has taken over.
     pub async fn round(&mut self, world: &World) -> Result<(), TaskError> {
         let now = world.clock.now();
-        end_leases(world, now).await?;
+        let since = match self.awake {
+            Some(Awake { since, last }) if now >= last && now < last + GAP => since,
+            _ => now,
+        };
+        self.awake = Some(Awake { since, last: now });
+        end_leases(world, since, now).await?;
         finish_destroyed(world, now).await?;
         self.end_strangers(world).await?;
         forget(world, now).await
@@ -115,48 +132,63 @@ impl Housekeeping {
     }
 }
 
-/// Warns of leases that are about to run out, and asks for the end of environments whose lease has.
-async fn end_leases(world: &World, now: Timestamp) -> Result<(), TaskError> {
-    let is_due = |env: &Environment| lease::due(env, now) != Due::Nothing;
+/// Warns of leases that are about to run out, and asks for the end of environments whose lease has;
+/// one that cannot be written holds up no other.
+async fn end_leases(world: &World, since: Timestamp, now: Timestamp) -> Result<(), TaskError> {
+    let is_due = |env: &Environment| lease::due(env, since, now) != Due::Nothing;
     let all = world.store.read(ark_store::ReadTx::environments).await?;
-    if !all.iter().any(is_due) {
-        return Ok(());
+    for env in all.into_iter().filter(is_due).map(|env| env.name) {
+        match end_lease(world, env.clone(), since, now).await {
+            Err(TaskError::Fenced) => return Err(TaskError::Fenced),
+            Err(error) => {
+                tracing::warn!(%env, error = &error as &dyn std::error::Error, "its lease cannot be ended");
+            }
+            Ok(()) => {}
+        }
     }
+    Ok(())
+}
+
+async fn end_lease(
+    world: &World,
+    env: EnvName,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<(), TaskError> {
     let fence = world.fence;
     world
         .store
         .write(move |tx| -> Result<(), TaskError> {
             tx.check_lease(CONTROLLER_LEASE, fence.token).map_err(|_| TaskError::Fenced)?;
-            // Read again: somebody may have renewed one meanwhile.
-            for mut env in tx.environments()? {
-                let Some(held) = env.lease.clone() else { continue };
-                match lease::due(&env, now) {
-                    Due::Nothing => {}
-                    Due::Warn(until) => {
-                        env.lease = Some(EnvLease { until, warned_at: Some(now), ..held });
-                        tx.put_environment(&env)?;
-                        tx.append_event(NewEvent {
-                            at: now,
-                            kind: EventKind::EnvironmentLeaseEnding,
-                            by: "ark".to_owned(),
-                            env: Some(env.name.clone()),
-                            app: None,
-                            deployment: None,
-                            instance: None,
-                            text: format!(
-                                "the lease of environment {0} runs out at {until}, then it is \
-                                 destroyed; keep it: ark env lease {0} none",
-                                env.name
-                            ),
-                        })?;
-                    }
-                    Due::End => {
-                        let text = format!(
-                            "the lease of environment {}, last given by {}, has run out",
-                            env.name, held.by
-                        );
-                        end_environment(tx, &mut env, ("ark", now), text)?;
-                    }
+            // Read again: somebody may have renewed it meanwhile.
+            let Some(mut env) = tx.environment(&env)? else { return Ok(()) };
+            let Some(held) = env.lease.clone() else { return Ok(()) };
+            match lease::due(&env, since, now) {
+                Due::Nothing => {}
+                Due::Warn(until) => {
+                    env.lease = Some(EnvLease { until, warned_at: Some(now), ..held });
+                    tx.put_environment(&env)?;
+                    tx.append_event(NewEvent {
+                        at: now,
+                        kind: EventKind::EnvironmentLeaseEnding,
+                        by: "ark".to_owned(),
+                        env: Some(env.name.clone()),
+                        app: None,
+                        deployment: None,
+                        instance: None,
+                        text: format!(
+                            "the lease of environment {0} runs out at {until}, then it is \
+                             destroyed; keep it: ark env lease {0} none",
+                            env.name
+                        ),
+                    })?;
+                }
+                Due::End => {
+                    let text = format!(
+                        "the lease of environment {}, last given by {}, has run out",
+                        env.name, held.by
+                    );
+                    end_environment(tx, &mut env, ("ark", now), text)?;
                 }
             }
             Ok(())

@@ -33,9 +33,10 @@ async fn a_lease_is_given_renewed_and_lifted_and_each_is_an_event() {
     assert!((86_390..=86_401).contains(&left(&renewed)), "{renewed}");
     let shown = server.get("/v1/environments/eng1").await.expect(200);
     assert_eq!(shown["lease"], renewed["lease"]);
-    // Made once more, it is given the lease anew.
-    let again = json!({ "name": "eng1", "lease_seconds": 90_000 });
-    assert!(left(&server.post("/v1/environments", &again).await.expect(200)) > 86_401);
+    // Made once more, its lease may become longer and never shorter.
+    let again = |seconds: u64| json!({ "name": "eng1", "lease_seconds": seconds });
+    assert!(left(&server.post("/v1/environments", &again(90_000)).await.expect(200)) > 86_401);
+    assert!(left(&server.post("/v1/environments", &again(60)).await.expect(200)) > 86_401);
     let lifted = server.delete("/v1/environments/eng1/lease").await.expect(200);
     assert!(lifted.get("lease").is_none(), "{lifted}");
     server.delete("/v1/environments/eng1/lease").await.expect(200);
@@ -50,6 +51,10 @@ async fn a_lease_is_given_renewed_and_lifted_and_each_is_an_event() {
 
     // Nothing has one that was not asked for.
     let plain = server.post("/v1/environments", &json!({ "name": "eng2" })).await.expect(201);
+    assert!(plain.get("lease").is_none(), "{plain}");
+    let again = json!({ "name": "eng2", "lease_seconds": 3_600 });
+    server.post("/v1/environments", &again).await.problem("already-exists");
+    let plain = server.get("/v1/environments/eng2").await.expect(200);
     assert!(plain.get("lease").is_none(), "{plain}");
 }
 
