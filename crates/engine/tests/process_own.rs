@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ark_engine::{CgroupUse, Engine, LogQuery, StopOptions};
+use ark_engine::{CgroupUse, Engine, EngineError, LogQuery, StopOptions};
+use ark_model::definition::Volume;
 use ark_model::ids::InstanceId;
 use ark_model::instance::{EngineState, StartFailure};
 use conformance::programs::{is_alive, skip};
@@ -319,4 +320,29 @@ async fn a_data_directory_others_cannot_enter_is_reported() {
     }
     let id = run(&engine, &fixture.spec(&shell("echo up; sleep 99"))).await;
     until_logged(&engine, id, "up").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_is_a_folder_of_its_app_that_outlives_its_instances() {
+    let fixture = ProcessFixture::new(CgroupUse::Auto);
+    let engine = fixture.engine();
+    let script = "cd \"$ARK_VOLUME_MY_DATA\" && echo line >> file && wc -l < file";
+    let volume = |name: &str| Volume { name: name.to_owned(), path: "/data".to_owned() };
+    let mut counts = Vec::new();
+    for env in ["production", "production", "staging"] {
+        let mut spec = fixture.spec(&shell(script));
+        spec.env = env.parse().unwrap();
+        spec.volumes = vec![volume("my-data")];
+        engine.start(&spec).await.unwrap();
+        until_exited(&engine, spec.id).await;
+        let lines = log(&engine, spec.id, LogQuery::default()).await;
+        counts.extend(lines.iter().filter_map(|line| line.text.trim().parse::<u32>().ok()));
+        engine.remove(spec.id).await.unwrap();
+    }
+    assert_eq!(counts, [1, 2, 1], "of its app in its environment");
+    for name in ["", "..", "a/b"] {
+        let mut spec = fixture.spec(&shell(script));
+        spec.volumes = vec![volume(name)];
+        assert!(matches!(engine.start(&spec).await, Err(EngineError::Refused { .. })), "{name}");
+    }
 }

@@ -194,8 +194,8 @@ async fn version_of(program: &Path) -> Option<u16> {
 /// `postgres (PostgreSQL) 15.13 (Debian 15.13-1)` and `Redis server v=7.0.15 sha=0` have the version
 /// as the first word that begins with a digit, perhaps after `v=`.
 fn major(text: &str) -> Option<u16> {
-    let words = text.split_whitespace().map(|word| word.trim_start_matches("v="));
-    let word = words.into_iter().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let mut words = text.split_whitespace().map(|word| word.trim_start_matches("v="));
+    let word = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     let digits: String = word.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
 }
