@@ -8,12 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ark_model::artifact::{Artifact, Manifest};
 use ark_model::definition::{StopSignal, Volume};
-use ark_model::ids::{AppName, EnvName, InstanceId, ReleaseNumber, Sha256};
+use ark_model::ids::{AppName, EnvName, InstanceId, NodeName, ReleaseNumber, Sha256};
 use ark_model::instance::{ObservedInstance, PortBinding};
 use ark_model::route::ContainerNetwork;
 use async_trait::async_trait;
@@ -153,7 +154,12 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// [`EngineError::Unavailable`]: nothing is known of anything.
     async fn look(&self) -> Result<Sight, EngineError> {
-        Ok(Sight { seen: self.list().await?, silent: Vec::new() })
+        Ok(Sight { seen: self.list().await?, ..Sight::default() })
+    }
+
+    /// How many calls may be under way at once; more only wait for each other.
+    fn parallel(&self) -> usize {
+        1
     }
 
     /// The networks of this host's containers, by environment. Those in it reach the host by its
@@ -252,8 +258,25 @@ impl fmt::Display for EngineKind {
 pub struct Sight {
     /// What they know of, in order of id. What is missing is gone, unless its engine is silent.
     pub seen: Vec<ObservedInstance>,
-    /// Engines that say nothing now, and why: of their instances nothing is known.
+    /// Engines of this host that say nothing now, and why: of their instances nothing is known.
     pub silent: Vec<(EngineKind, EngineError)>,
+    /// The hosts of the cluster, in order of name; empty where this host is the only one.
+    pub nodes: Vec<NodeSight>,
+}
+
+/// A host of the cluster, as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSight {
+    /// Which.
+    pub name: NodeName,
+    /// Why nothing is known of what it runs, when that is so.
+    pub silent: Option<String>,
+    /// Whether it is to be empty: nothing is placed there, and what is there moves.
+    pub draining: bool,
+    /// Whether it runs images and nothing else.
+    pub images_only: bool,
+    /// Where the ports of its instances are reached; `None` for this host's own addresses.
+    pub address: Option<IpAddr>,
 }
 
 /// What an engine can hold an instance to on this host.
@@ -319,6 +342,8 @@ pub struct StartSpec {
     pub app: AppName,
     /// Its release; a label that `list` gives back.
     pub release: ReleaseNumber,
+    /// The host on which it is placed.
+    pub node: NodeName,
     /// Program and arguments, without a shell. A program without `/` is looked up in the `PATH` of
     /// `variables`; a relative one is relative to the working directory. May be empty only for an
     /// image, which then runs its own.
@@ -333,6 +358,8 @@ pub struct StartSpec {
     pub host_names: Vec<String>,
     /// The ports it will listen on, checked to be free before it is started.
     pub ports: Vec<PortBinding>,
+    /// Ports of its own that are to be reached at addresses of its host; for engines of other hosts.
+    pub published: Vec<Published>,
     /// Hard limit in bytes for it and all it starts.
     pub memory_bytes: Option<u64>,
     /// Bytes that it should not exceed while memory is short on the host; at most `memory_bytes`.
@@ -373,6 +400,15 @@ impl fmt::Debug for StartSpec {
             .field("pids_max", &self.pids_max)
             .finish_non_exhaustive()
     }
+}
+
+/// A port of an instance that is reached at an address of its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// Where it listens, in its own network.
+    pub port: u16,
+    /// Where it is reached.
+    pub address: SocketAddr,
 }
 
 /// Where an instance's files come from.

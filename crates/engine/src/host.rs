@@ -206,7 +206,7 @@ impl Engine for HostEngines {
     }
 
     async fn look(&self) -> Result<Sight, EngineError> {
-        let mut sight = Sight { seen: self.processes.list().await?, silent: Vec::new() };
+        let mut sight = Sight { seen: self.processes.list().await?, ..Sight::default() };
         if self.used() {
             match self.containers_seen().await {
                 Ok(containers) => sight.seen.extend(containers),

@@ -4,6 +4,7 @@
 //! The server's tasks hold a `dyn Engine`; `ark shim` is the parent of one instance of the process
 //! engine. Nothing here knows the store, the gateway, the API or plans.
 
+mod cluster;
 mod docker;
 pub mod engine;
 pub mod fake;
@@ -12,11 +13,15 @@ mod process;
 pub mod shim;
 mod sys;
 
-pub use docker::{AddressPool, DockerEngine, DockerOptions, PrivilegedApps, Registries, Registry};
+pub use cluster::{Cluster, ClusterOptions, Node};
+pub use docker::{
+    AddressPool, DockerEngine, DockerOptions, PrivilegedApps, Registries, Registry, TlsDaemon,
+};
 pub use engine::{
     ArtifactSource, BuildSpec, BuildStream, Built, Capabilities, Enforcement, Engine, EngineError,
     EngineKind, ExecSession, ExecSpec, INSTANCE_ID_VARIABLE, LOG_LINE_BYTES_MAX, LogLimits,
-    LogLine, LogQuery, LogSource, LogStream, Sight, StartSpec, Stats, StopOptions, blob_path,
+    LogLine, LogQuery, LogSource, LogStream, NodeSight, Published, Sight, StartSpec, Stats,
+    StopOptions, blob_path,
 };
 pub use host::HostEngines;
 pub use process::{CgroupUse, ProcessEngine, ProcessOptions};

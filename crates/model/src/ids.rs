@@ -95,6 +95,33 @@ name!(
     40
 );
 
+name!(
+    /// The name of a host of the cluster: `local` is Ark's own.
+    NodeName,
+    "host",
+    63
+);
+
+impl NodeName {
+    const LOCAL: &str = "local";
+
+    /// Ark's own host.
+    pub fn local() -> Self {
+        Self(Self::LOCAL.to_owned())
+    }
+
+    /// Whether it is Ark's own host.
+    pub fn is_local(&self) -> bool {
+        self.0 == Self::LOCAL
+    }
+}
+
+impl Default for NodeName {
+    fn default() -> Self {
+        Self::local()
+    }
+}
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

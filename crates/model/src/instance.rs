@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AppName, EnvName, InstanceId, ReleaseNumber};
+use crate::ids::{AppName, EnvName, InstanceId, NodeName, ReleaseNumber};
 
 /// A process, known by more than its pid: a pid is reused, a pid with its start time is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -237,6 +237,9 @@ pub struct InstanceRecord {
     pub app: AppName,
     /// The release it runs.
     pub release: ReleaseNumber,
+    /// The host on which it is placed; never changes.
+    #[serde(default, skip_serializing_if = "NodeName::is_local")]
+    pub node: NodeName,
     /// Where it stands.
     pub state: InstanceState,
     /// Its ports; the first is the one of the first `expose` entry. Empty for work without ports.

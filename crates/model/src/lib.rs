@@ -29,8 +29,8 @@ pub mod workflow;
 pub use deployment::{Deployment, DeploymentState};
 pub use diagnosis::Diagnosis;
 pub use ids::{
-    AppName, BootId, DeploymentId, EnvName, Generation, InstanceId, NameError, ReleaseNumber,
-    RunId, Sha256,
+    AppName, BootId, DeploymentId, EnvName, Generation, InstanceId, NameError, NodeName,
+    ReleaseNumber, RunId, Sha256,
 };
 pub use instance::{InstanceState, ObservedInstance};
 pub use judgement::{Judgement, Verdict};

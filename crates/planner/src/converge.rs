@@ -14,7 +14,7 @@ use ark_model::instance::{EngineState, InstanceState, StopCause};
 use ark_model::{InstanceId, ReleaseNumber};
 use jiff::Timestamp;
 
-use crate::observed::Seen;
+use crate::observed::{HostSeen, Seen};
 use crate::planted::Planted;
 use crate::policy::{Policy, ReadyBy};
 use crate::time::{after, since};
@@ -123,6 +123,8 @@ pub struct Progress {
     pub unwanted_admitted: u32,
     /// Instances that are not wanted and still exist.
     pub unwanted_alive: u32,
+    /// Of these, those on hosts that do not answer.
+    pub unwanted_silent: u32,
     /// Instances that serve, wanted or not.
     pub serving: u32,
 }
@@ -148,6 +150,9 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(300);
 
 /// An instance that has not passed its check for this long is no capacity.
 const IDLE_FOR: Duration = Duration::from_secs(15);
+
+/// An instance on a host that has been silent for this long is started elsewhere too.
+pub const SUBSTITUTE_AFTER: Duration = Duration::from_secs(60);
 
 /// Time beyond the streams' deadline that the gateway has for closing and reporting.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
@@ -184,6 +189,7 @@ impl Step<'_> {
 
     fn wanted(&self, s: &Seen) -> bool {
         let fresh = self.target.restart_before.is_none_or(|before| s.created_at >= before);
+        let fresh = fresh && s.host != HostSeen::Draining;
         match (self.side(s), &self.target.beside) {
             (Side::Target, _) => self.target.count > 0 && fresh,
             (Side::Beside, Some(Beside { hold: Hold::At(count), .. })) => *count > 0 && fresh,
@@ -197,6 +203,14 @@ impl Step<'_> {
             (Side::Beside, Some(beside)) => beside.policy,
             (Side::Beside | Side::Target | Side::Neither, _) => self.target.policy,
         }
+    }
+
+    /// Whether another is started in its place: its host has been silent for long, and no request
+    /// gets through to it either. Of work that each host has one of, none stands in for another.
+    fn is_missed(&self, s: &Seen) -> bool {
+        let HostSeen::Silent { since } = s.host else { return false };
+        let long = self.now >= after(since, SUBSTITUTE_AFTER);
+        (long || self.policy(s).one_per_host) && !s.is_serving()
     }
 
     fn wake(&mut self, at: Timestamp) {
@@ -229,7 +243,7 @@ impl Step<'_> {
     /// A starting instance that is known not to be ready at its deadline is stopped. One of which
     /// nothing is known (the gateway is away) is left alone.
     fn give_up_waiting_for_ready(&mut self, s: &Seen) -> bool {
-        if s.state != InstanceState::Starting {
+        if s.state != InstanceState::Starting || s.is_silent() {
             return false;
         }
         let policy = self.policy(s);
@@ -276,6 +290,7 @@ impl Step<'_> {
             beside_serving: count(&|s| self.side(s) == Side::Beside && s.is_serving()),
             unwanted_admitted: count(&|s| (!self.wanted(s) || !is_up(s)) && admitted(s)),
             unwanted_alive: count(&|s| !self.wanted(s) || !is_up(s)),
+            unwanted_silent: count(&|s| s.is_silent() && (!self.wanted(s) || !is_up(s))),
             serving: count(&|s| s.is_serving()),
         }
     }
@@ -316,6 +331,15 @@ impl Step<'_> {
     /// an instance must be alone.
     fn start(&mut self, alive: &[&Seen]) {
         let Some(release) = self.target.release else { return };
+        for s in alive {
+            if let HostSeen::Silent { since } = s.host {
+                let due = after(since, SUBSTITUTE_AFTER);
+                if self.now < due {
+                    self.wake(due);
+                }
+            }
+        }
+        let alive: Vec<&Seen> = alive.iter().copied().filter(|s| !self.is_missed(s)).collect();
         let count = |test: &dyn Fn(&Seen) -> bool| alive.iter().filter(|s| test(s)).count() as u32;
         let right = |side: Side| count(&|s| is_up(s) && self.side(s) == side && self.wanted(s));
         let wanted = self.target.count;
@@ -399,8 +423,11 @@ impl Step<'_> {
         for s in victims {
             let unserved = !s.is_serving();
             let never_admitted = s.state == InstanceState::Starting;
+            // What is not known to serve is not missed once enough others do.
+            let unknown = s.is_silent() && unserved && serving >= floor;
             let free = never_admitted
                 || floor == 0
+                || unknown
                 || (unserved && is_known_idle(s, self.now) && (serving > 0 || room > 0));
             if free {
                 room = room.saturating_sub(1);
@@ -416,7 +443,8 @@ impl Step<'_> {
     /// Instances to take out of those that are `of` a group, in the order in which to do so: the
     /// unwanted ones first, of these other releases before instances that are only to be
     /// restarted, what never was the base before what was, then the oldest; then surplus of the
-    /// wanted ones, those that do not serve first, then the newest.
+    /// wanted ones, those that do not serve first (of these, those of which nothing is known), then the
+    /// newest.
     fn victims<'s>(&self, alive: &[&'s Seen], of: impl Fn(&Seen) -> bool) -> Vec<&'s Seen> {
         let up = || alive.iter().copied().filter(|s| is_up(s) && of(s));
         let mut unwanted: Vec<&Seen> = up().filter(|s| !self.wanted(s)).collect();
@@ -434,7 +462,10 @@ impl Step<'_> {
         for (side, count) in [(Side::Target, self.target.count), (Side::Beside, beside)] {
             let mut right: Vec<&Seen> =
                 up().filter(|s| self.side(s) == side && self.wanted(s)).collect();
-            right.sort_by_key(|s| (s.is_serving(), std::cmp::Reverse((s.created_at, s.id))));
+            // Each host has its own: one that is unknown is not one too many.
+            right.retain(|s| !(s.is_silent() && self.policy(s).one_per_host));
+            let newest = |s: &Seen| std::cmp::Reverse((s.created_at, s.id));
+            right.sort_by_key(|s| (s.is_serving(), !s.is_silent(), newest(s)));
             let surplus = right.len().saturating_sub(count as usize);
             unwanted.extend(right.into_iter().take(surplus));
         }

@@ -11,6 +11,7 @@ pub mod hooks;
 pub mod judge;
 pub mod lease;
 pub mod observed;
+pub mod placement;
 pub mod planted;
 pub mod policy;
 pub mod queue;
@@ -24,7 +25,7 @@ pub mod watch;
 pub mod wishes;
 
 pub use converge::{Action, Progress};
-pub use observed::{Admission, Measured, ProbeSeen, Seen, ShareSeen};
+pub use observed::{Admission, HostSeen, Measured, ProbeSeen, Seen, ShareSeen};
 pub use planted::Planted;
 pub use policy::Policy;
 pub use rollout::{Beginning, Input, Plan, Transition, plan};

@@ -40,6 +40,22 @@ pub struct Seen {
     pub admission: Admission,
     /// Requests and streams inside it, as reported after the table in force was acknowledged.
     pub in_flight: Option<u32>,
+    /// How its host stands.
+    pub host: HostSeen,
+}
+
+/// How the host of an instance stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostSeen {
+    /// It answers.
+    Answers,
+    /// It answers and is to be empty: its instances move to others.
+    Draining,
+    /// It does not answer: of its instances nothing is known.
+    Silent {
+        /// Since when, for this server.
+        since: Timestamp,
+    },
 }
 
 /// Readiness as the gateway reported it.
@@ -154,7 +170,13 @@ impl Seen {
             probe,
             admission,
             in_flight,
+            host: HostSeen::Answers,
         }
+    }
+
+    /// Whether its host does not answer.
+    pub fn is_silent(&self) -> bool {
+        matches!(self.host, HostSeen::Silent { .. })
     }
 
     /// Since when its main process runs, as far as the engine says so.
@@ -167,7 +189,8 @@ impl Seen {
 
     /// Whether it does its share of the work right now: recorded active, running, passing its
     /// check and, with ports, in the table in force. What the engine could not be asked about is
-    /// taken to run: an engine that hangs must not lead to instances being replaced.
+    /// taken to run: an engine that hangs must not lead to instances being replaced. On a silent host
+    /// only the gateway's word counts: what takes no requests is no capacity there.
     pub fn is_serving(&self) -> bool {
         let runs = match &self.engine {
             None | Some(EngineState::Running { .. }) => true,
@@ -179,8 +202,9 @@ impl Seen {
                 | EngineState::Gone,
             ) => false,
         };
-        let reachable = !self.has_ports
-            || (self.admission == Admission::Active
+        let reachable = (!self.has_ports && !self.is_silent())
+            || (self.has_ports
+                && self.admission == Admission::Active
                 && self.probe.as_ref().is_some_and(|p| p.ready));
         self.state == InstanceState::Active && runs && reachable
     }

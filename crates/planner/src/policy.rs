@@ -47,6 +47,8 @@ pub struct Policy {
     pub watch: Duration,
     /// Commands and calls around it.
     pub hooks: Hooks,
+    /// Whether each host has one, and no host two.
+    pub one_per_host: bool,
 }
 
 /// Blue-green is a canary whose first step is its last.
@@ -127,6 +129,7 @@ impl Policy {
             keep_old: deploy.keep_old_for(strategy).get(),
             watch: deploy.watch.get(),
             hooks: deploy.hooks.clone(),
+            one_per_host: daemon,
         }
     }
 

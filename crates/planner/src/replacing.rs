@@ -77,7 +77,11 @@ pub(crate) fn draining(input: &Input<'_>, d: &Deployment) -> Plan {
     let mut t = target(input, Some(d.release), input.new_policy, StopCause::Replaced);
     t.start_after = input.app.start_after;
     let c = converge(&t, input.seen, input.now);
-    let left = c.progress.unwanted_alive;
+    let all = c.progress.unwanted_alive;
+    // On hosts that do not answer nothing ends now; it is ended when they answer again.
+    let left = all - c.progress.unwanted_silent;
+    let told = |a: &Action| matches!(a, Action::Drain { .. } | Action::Stop { .. });
+    let settled = all == 0 || !c.actions.iter().any(told);
     let ended = c.actions.iter().filter(|a| matches!(a, Action::Ended { .. })).count() as u32;
     let words = format!("{left} instances of other releases to end");
     let mut plan = new_plan(c, words);
@@ -100,7 +104,7 @@ pub(crate) fn draining(input: &Input<'_>, d: &Deployment) -> Plan {
         }
         Stage::Failed(_) | Stage::Pending(_) | Stage::Passed => {}
     }
-    if left == 0
+    if (left == 0 && settled)
         || (left <= ended && plan.actions.iter().all(|a| matches!(a, Action::Ended { .. })))
     {
         plan.transition =

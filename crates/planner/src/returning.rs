@@ -90,7 +90,11 @@ pub(crate) fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
         Some(run) if missing == 0 && closed => format!("{} to end", run.words()),
         Some(_) | None => words,
     };
-    let done = missing == 0 && c.progress.unwanted_alive == 0 && closed && hook.is_none();
+    // On hosts that do not answer nothing ends now; it is ended when they answer again.
+    let silent = c.progress.unwanted_silent;
+    let told = |a: &Action| matches!(a, Action::Drain { .. } | Action::Stop { .. });
+    let ended = c.progress.unwanted_alive == silent && (silent == 0 || !c.actions.iter().any(told));
+    let done = missing == 0 && ended && closed && hook.is_none();
     let mut plan = new_plan(c, words);
     plan.backoff = backoff(input, d.base, &plan.actions);
     let began = d.returning_at.unwrap_or(input.now);

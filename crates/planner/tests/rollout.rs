@@ -9,7 +9,7 @@ use ark_model::instance::{EngineState, Exit, InstanceState, StartFailure, StopCa
 use ark_model::{Deployment, DeploymentId, DeploymentState, Diagnosis, InstanceId, ReleaseNumber};
 use ark_planner::rollout::{Backoff, Reason};
 use ark_planner::{
-    Action, Admission, Input, Plan, Policy, ProbeSeen, Seen, ShareSeen, Transition, plan,
+    Action, Admission, HostSeen, Input, Plan, Policy, ProbeSeen, Seen, ShareSeen, Transition, plan,
 };
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -77,6 +77,7 @@ fn instance(n: u128, release: ReleaseNumber, state: InstanceState) -> Seen {
             InstanceState::Stopping | InstanceState::Stopped => Admission::Absent,
         },
         in_flight: Some(0),
+        host: HostSeen::Answers,
     }
 }
 

@@ -17,8 +17,8 @@ use ark_model::{Deployment, DeploymentId, DeploymentState, InstanceId, ReleaseNu
 use ark_planner::judge::Slice;
 use ark_planner::wishes::{self, Refusal, Wish};
 use ark_planner::{
-    Action, Admission, Input, Measured, Plan, Policy, ProbeSeen, Seen, ShareSeen, Transition, plan,
-    watch,
+    Action, Admission, HostSeen, Input, Measured, Plan, Policy, ProbeSeen, Seen, ShareSeen,
+    Transition, plan, watch,
 };
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -142,6 +142,7 @@ impl World {
             probe: Some(ProbeSeen { ready, since: at(self.now), last_failure: None }),
             admission: Admission::Candidate,
             in_flight: Some(0),
+            host: HostSeen::Answers,
         });
     }
 

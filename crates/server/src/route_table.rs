@@ -376,6 +376,7 @@ mod tests {
             env: "production".parse().expect("a name"),
             app: "web".parse().expect("a name"),
             release: ReleaseNumber(release),
+            node: ark_model::NodeName::local(),
             state,
             ports: exposes.iter().enumerate().map(port).collect(),
             created_at: now,

@@ -6,14 +6,14 @@ use std::collections::HashMap;
 
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
-    RestartPolicy, RestartPolicyNameEnum,
+    PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use ark_model::definition::Volume;
 
 use super::DockerOptions;
 use super::network::Network;
-use crate::engine::{INSTANCE_ID_VARIABLE, StartSpec, volume_variable};
+use crate::engine::{INSTANCE_ID_VARIABLE, Published, StartSpec, volume_variable};
 
 /// Which Ark a container belongs to.
 pub(super) const CLUSTER: &str = "ark.cluster";
@@ -52,6 +52,7 @@ pub(super) fn container(
         user: spec.user.clone(),
         env: Some(env),
         labels: Some(labels(spec, cluster)),
+        exposed_ports: Some(spec.published.iter().map(inside).collect()),
         stop_signal: Some(spec.stop_signal.as_str().to_owned()),
         stop_timeout: Some(i64::try_from(spec.stop_grace.as_secs()).unwrap_or(i64::MAX)),
         host_config: Some(host(spec, cluster, network, options)),
@@ -83,6 +84,9 @@ fn host(spec: &StartSpec, cluster: &str, network: &Network, options: &DockerOpti
     let writable = ["/tmp", "/run"].map(|path| (path.to_owned(), "mode=1777".to_owned()));
     HostConfig {
         network_mode: Some(network.name.clone()),
+        port_bindings: Some(
+            spec.published.iter().map(|p| (inside(p), Some(vec![at(p)]))).collect(),
+        ),
         extra_hosts: Some(names.into_iter().flatten().collect()),
         init: Some(true),
         memory,
@@ -109,6 +113,19 @@ fn host(spec: &StartSpec, cluster: &str, network: &Network, options: &DockerOpti
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         privileged: Some(spec.privileged),
         ..HostConfig::default()
+    }
+}
+
+/// A published port as the daemon calls it.
+fn inside(published: &Published) -> String {
+    format!("{}/tcp", published.port)
+}
+
+/// At one address of its host and no other.
+fn at(published: &Published) -> PortBinding {
+    PortBinding {
+        host_ip: Some(published.address.ip().to_string()),
+        host_port: Some(published.address.port().to_string()),
     }
 }
 

@@ -10,6 +10,7 @@ use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tokio::sync::OnceCell;
 
+use super::tls::TlsDaemon;
 use super::unavailable;
 use crate::engine::EngineError;
 
@@ -26,16 +27,17 @@ pub(super) struct MissingLimits {
     pub(super) pids: bool,
 }
 
-/// A daemon, known by its socket.
+/// A daemon, known by its socket or its address.
 pub(super) struct Connection {
     socket: PathBuf,
+    tls: Option<TlsDaemon>,
     docker: OnceCell<Docker>,
     missing: Mutex<MissingLimits>,
 }
 
 impl Connection {
-    pub(super) fn new(socket: PathBuf) -> Self {
-        Self { socket, docker: OnceCell::new(), missing: Mutex::default() }
+    pub(super) fn new(socket: PathBuf, tls: Option<TlsDaemon>) -> Self {
+        Self { socket, tls, docker: OnceCell::new(), missing: Mutex::default() }
     }
 
     /// Its socket on this host.
@@ -50,9 +52,13 @@ impl Connection {
 
     async fn greet(&self) -> Result<Docker, EngineError> {
         let socket = self.socket.to_string_lossy().into_owned();
-        let action = format!("reach the Docker engine at {socket}");
-        let docker = Docker::connect_with_unix(&socket, ANSWER_SECONDS, API_DEFAULT_VERSION)
-            .map_err(|e| unavailable(&action, e))?;
+        let place = self.tls.as_ref().map_or(socket.as_str(), TlsDaemon::address);
+        let action = format!("reach the Docker engine at {place}");
+        let docker = match &self.tls {
+            Some(tls) => tls.connect(ANSWER_SECONDS),
+            None => Docker::connect_with_unix(&socket, ANSWER_SECONDS, API_DEFAULT_VERSION),
+        };
+        let docker = docker.map_err(|e| unavailable(&action, e))?;
         let greeting = async {
             let docker = docker.negotiate_version().await?;
             let info = docker.info().await?;

@@ -70,7 +70,9 @@ impl Inner {
             }
             Err(error) => return Err(unavailable("start a command", error)),
         };
+        // Another host has other processes.
         let process = begun(&docker, &exec).await?.map_err(failed)?;
+        let process = process.filter(|_| !self.options.elsewhere);
         Ok(session(docker, exec, process, output, input))
     }
 }

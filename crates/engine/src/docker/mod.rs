@@ -26,6 +26,7 @@ mod registry;
 mod stats;
 mod stop;
 mod subnets;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ use self::place::Place;
 pub use self::privileged::PrivilegedApps;
 pub use self::registry::{Registries, Registry};
 pub use self::subnets::AddressPool;
+pub use self::tls::TlsDaemon;
 use crate::engine::{
     ArtifactSource, BuildSpec, BuildStream, Capabilities, Enforcement, Engine, EngineError,
     EngineKind, ExecSession, ExecSpec, LogQuery, LogStream, StartSpec, Stats, StopOptions,
@@ -56,6 +58,11 @@ use crate::engine::{
 pub struct DockerOptions {
     /// The daemon's socket: Docker's, or Podman's.
     pub socket: PathBuf,
+    /// The daemon over TCP, instead of its socket.
+    pub tls: Option<TlsDaemon>,
+    /// Whether the daemon is another host's: its processes and networks are not this host's, and ports
+    /// are published there.
+    pub elsewhere: bool,
     /// How long the log of a removed instance stays readable.
     pub log_retention: Duration,
     /// Of how many removed instances logs are kept at the most; the oldest go first.
@@ -80,6 +87,8 @@ impl Default for DockerOptions {
     fn default() -> Self {
         Self {
             socket: PathBuf::from("/var/run/docker.sock"),
+            tls: None,
+            elsewhere: false,
             log_retention: Duration::from_secs(24 * 3_600),
             removed_max: 500,
             pull_timeout: Duration::from_secs(600),
@@ -136,7 +145,7 @@ impl DockerEngine {
         let cluster = place.cluster().map_err(failed)?;
         let seen = Mutex::new(place.networks());
         let inner = Arc::new(Inner {
-            connection: Connection::new(options.socket.clone()),
+            connection: Connection::new(options.socket.clone(), options.tls.clone()),
             place,
             cluster,
             options,

@@ -191,12 +191,19 @@ impl Inner {
         }
         let id: InstanceId = labels.get(config::INSTANCE)?.parse().ok()?;
         let created = created.and_then(|at| at.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let mut state = engine_state(told, self.place.stop(id), created);
+        if let (EngineState::Running { process, address, .. }, true) =
+            (&mut state, self.options.elsewhere)
+        {
+            // Another host has other processes, and its networks are its own: ports are published.
+            (*process, *address) = (None, None);
+        }
         Some(ObservedInstance {
             id,
             env: labels.get(config::ENV)?.parse().ok()?,
             app: labels.get(config::APP)?.parse().ok()?,
             release: labels.get(config::RELEASE)?.parse().ok()?,
-            state: engine_state(told, self.place.stop(id), created),
+            state,
         })
     }
 
@@ -289,11 +296,21 @@ pub(super) fn failure(error: &str, exit_code: Option<i64>) -> StartFailure {
         || matches!(exit_code, Some(NOT_FOUND | NOT_EXECUTABLE))
     {
         StartFailure::CommandNotFound { detail }
+    } else if let Some(port) = taken_port(error) {
+        StartFailure::PortTaken { port }
     } else if says(&["cannot allocate memory", "no space left on device", "address pools"]) {
         StartFailure::NoCapacity { detail }
     } else {
         StartFailure::Other { detail }
     }
+}
+
+/// `Bind for 10.0.0.5:20001 failed: port is already allocated`, and what the kernel says of others'.
+fn taken_port(error: &str) -> Option<u16> {
+    let taken = ["port is already allocated", "address already in use"];
+    let at = taken.iter().find_map(|words| error.find(words))?;
+    let digits = |word: &str| word.trim_end_matches(':').rsplit_once(':')?.1.parse().ok();
+    error[..at].split_whitespace().rev().find_map(digits)
 }
 
 /// `exec: "no-such-command": executable file not found in $PATH` out of a chain of layers.
@@ -341,6 +358,21 @@ mod tests {
         match engine_state(&told(state), stop, Timestamp::UNIX_EPOCH) {
             EngineState::Exited { exit } => exit,
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_named() {
+        for (error, expected) in [
+            ("Bind for 10.0.0.5:20001 failed: port is already allocated", Some(20_001)),
+            (
+                "driver failed: Error starting userland proxy: listen tcp4 10.0.0.5:20002: bind: \
+                 address already in use",
+                Some(20_002),
+            ),
+            ("no space left on device", None),
+        ] {
+            assert_eq!(taken_port(error), expected, "{error}");
         }
     }
 

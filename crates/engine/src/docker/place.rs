@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{LogLimits, StartSpec};
+use crate::engine::{LogLimits, Published, StartSpec};
 
 /// The directory of the files.
 pub(super) struct Place {
@@ -61,6 +61,8 @@ pub(super) struct PendingSpec {
     #[serde(default)]
     host_names: Vec<String>,
     ports: Vec<PortBinding>,
+    #[serde(default)]
+    published: Vec<Published>,
     memory_bytes: Option<u64>,
     #[serde(default)]
     memory_soft_bytes: Option<u64>,
@@ -91,6 +93,7 @@ impl Pending {
                 digest: digest.map(str::to_owned),
                 host_names: spec.host_names.clone(),
                 ports: spec.ports.clone(),
+                published: spec.published.clone(),
                 memory_bytes: spec.memory_bytes,
                 memory_soft_bytes: spec.memory_soft_bytes,
                 volumes: spec.volumes.clone(),
@@ -113,6 +116,7 @@ impl Pending {
             env: self.env.clone(),
             app: self.app.clone(),
             release: self.release,
+            node: ark_model::NodeName::local(),
             command: kept.command.clone(),
             variables: kept.variables.clone(),
             artifact: crate::engine::ArtifactSource::Image {
@@ -121,6 +125,7 @@ impl Pending {
             },
             host_names: kept.host_names.clone(),
             ports: kept.ports.clone(),
+            published: kept.published.clone(),
             memory_bytes: kept.memory_bytes,
             memory_soft_bytes: kept.memory_soft_bytes,
             volumes: kept.volumes.clone(),

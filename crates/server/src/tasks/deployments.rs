@@ -13,13 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ark_engine::{EngineKind, Sight};
-use ark_model::instance::{EngineState, ObservedInstance};
-use ark_model::{AppName, EnvName, InstanceId, ReleaseNumber};
+use ark_model::instance::{EngineState, InstanceRecord, ObservedInstance};
+use ark_model::{AppName, EnvName, InstanceId, NodeName, ReleaseNumber};
 use ark_planner::time::after;
 use ark_store::{EventFilter, StoreError};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 
+use super::hosts::Hosts;
 use super::reconcile::{ReleaseFacts, reconcile};
 use super::round::{self, TaskError};
 use crate::observations::AppKey;
@@ -43,16 +44,25 @@ const FACTS_MAX: usize = 20_000;
 pub(super) struct Listed {
     /// By instance; `None` when the engine could not be asked.
     states: Option<HashMap<InstanceId, EngineState>>,
-    /// Of these kinds nothing is known beyond that.
+    /// Of these kinds nothing is known beyond that, on this host.
     silent: Vec<EngineKind>,
+    /// The hosts of the cluster.
+    pub(super) hosts: Arc<Hosts>,
 }
 
 impl Listed {
     /// The engine's word on an instance, `Gone` when it has none; `None` when nothing is known.
     /// `kind` is the engine that runs it, `None` when its release is forgotten.
-    pub(super) fn state(&self, id: InstanceId, kind: Option<EngineKind>) -> Option<EngineState> {
-        if let Some(state) = self.states.as_ref()?.get(&id) {
+    pub(super) fn state(
+        &self,
+        record: &InstanceRecord,
+        kind: Option<EngineKind>,
+    ) -> Option<EngineState> {
+        if let Some(state) = self.states.as_ref()?.get(&record.id) {
             return Some(state.clone());
+        }
+        if !record.node.is_local() {
+            return (!self.hosts.is_silent(&record.node)).then_some(EngineState::Gone);
         }
         let asked = self.silent.is_empty() || kind.is_some_and(|k| !self.silent.contains(&k));
         asked.then_some(EngineState::Gone)
@@ -70,6 +80,9 @@ pub struct Deployments {
     known: HashMap<InstanceId, EngineState>,
     /// Engines that said nothing in the last round: told once.
     silent: Vec<EngineKind>,
+    /// Since when each silent host says nothing.
+    silent_since: HashMap<NodeName, Timestamp>,
+    hosts: Arc<Hosts>,
     all_due: Option<Timestamp>,
     since: Option<Timestamp>,
     facts: Facts,
@@ -84,7 +97,7 @@ impl Deployments {
     pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
         let now = world.clock.now();
         let since = *self.since.get_or_insert(now);
-        let (listed, observed) = self.look(world).await;
+        let (listed, observed) = self.look(world, now).await;
         let dirty = self.dirty(world, &observed, now).await?;
         let (listed, facts) = (&listed, &self.facts);
         {
@@ -115,10 +128,10 @@ impl Deployments {
     }
 
     /// Asks the engine what runs; answers also whose state changed since the last round.
-    async fn look(&mut self, world: &World) -> (Listed, Vec<AppKey>) {
+    async fn look(&mut self, world: &World, now: Timestamp) -> (Listed, Vec<AppKey>) {
         let deadline = world.clock.sleep_until(after(world.clock.now(), LIST_DEADLINE));
         let list = futures::future::select(Box::pin(world.engine.look()), deadline).await;
-        let Sight { seen, silent } = match list {
+        let Sight { seen, silent, nodes } = match list {
             futures::future::Either::Left((Ok(sight), _)) => sight,
             futures::future::Either::Left((Err(error), _)) => {
                 tracing::warn!(
@@ -156,7 +169,17 @@ impl Deployments {
         }
         self.silent.clone_from(&silent);
         self.known = states.clone();
-        (Listed { states: Some(states), silent }, changed)
+        let since = &mut self.silent_since;
+        since.retain(|name, _| nodes.iter().any(|n| n.name == *name && n.silent.is_some()));
+        for node in nodes.iter().filter(|node| node.silent.is_some()) {
+            since.entry(node.name.clone()).or_insert(now);
+        }
+        let hosts = Arc::new(Hosts::new(nodes, &silent, since));
+        if *hosts != *self.hosts {
+            self.all_due = None;
+        }
+        self.hosts = hosts.clone();
+        (Listed { states: Some(states), silent, hosts }, changed)
     }
 
     async fn dirty(

@@ -9,7 +9,8 @@ use ark_engine::{EngineError, StopOptions};
 use ark_model::ReleaseNumber;
 use ark_model::instance::{EngineState, InstanceRecord, InstanceState};
 use ark_planner::time::{after, since};
-use futures::future::{Either, select};
+use futures::future::{Either, FutureExt, select};
+use futures::stream::{self, StreamExt};
 
 use super::deployments::Listed;
 use super::reconcile::{ReleaseFacts, engine_of};
@@ -27,40 +28,51 @@ pub(super) async fn carry_out(
     releases: &HashMap<ReleaseNumber, Arc<ReleaseFacts>>,
     listed: &Listed,
 ) -> bool {
-    let mut again = false;
-    for record in records {
-        let facts = releases.get(&record.release);
-        let state = listed.state(record.id, engine_of(world, facts));
-        let call = match (record.state, state, facts) {
-            (InstanceState::Starting, Some(EngineState::Gone), Some(facts)) => {
-                start(world, record, facts).await
-            }
-            (
-                InstanceState::Stopping,
-                Some(
-                    EngineState::Preparing
-                    | EngineState::Running { .. }
-                    | EngineState::Stopping { .. },
-                )
-                | None,
-                facts,
-            ) => stop(world, record, facts).await,
-            (
-                InstanceState::Starting
-                | InstanceState::Active
-                | InstanceState::Draining
-                | InstanceState::Stopping
-                | InstanceState::Stopped,
-                _,
-                _,
-            ) => Ok(()),
-        };
-        if let Err(error) = call {
-            again = true;
-            tracing::warn!(instance = %record.id.short(&record.app), %error, "the engine did not do what it was asked");
-        }
+    let calls: Vec<_> =
+        records.iter().map(|record| one(world, record, releases, listed).boxed()).collect();
+    let at_once = world.engine.parallel().max(1);
+    stream::iter(calls).buffer_unordered(at_once).fold(false, async |any, one| any | one).await
+}
+
+/// The same for one instance.
+async fn one(
+    world: &World,
+    record: &InstanceRecord,
+    releases: &HashMap<ReleaseNumber, Arc<ReleaseFacts>>,
+    listed: &Listed,
+) -> bool {
+    // A silent host is asked again when it answers.
+    if listed.hosts.is_silent(&record.node) {
+        return false;
     }
-    again
+    let facts = releases.get(&record.release);
+    let state = listed.state(record, engine_of(world, facts));
+    let call = match (record.state, state, facts) {
+        (InstanceState::Starting, Some(EngineState::Gone), Some(facts)) => {
+            start(world, record, facts).await
+        }
+        (
+            InstanceState::Stopping,
+            Some(
+                EngineState::Preparing | EngineState::Running { .. } | EngineState::Stopping { .. },
+            )
+            | None,
+            facts,
+        ) => stop(world, record, facts).await,
+        (
+            InstanceState::Starting
+            | InstanceState::Active
+            | InstanceState::Draining
+            | InstanceState::Stopping
+            | InstanceState::Stopped,
+            _,
+            _,
+        ) => Ok(()),
+    };
+    if let Err(error) = &call {
+        tracing::warn!(instance = %record.id.short(&record.app), %error, "the engine did not do what it was asked");
+    }
+    call.is_err()
 }
 
 async fn start(world: &World, record: &InstanceRecord, facts: &ReleaseFacts) -> Result<(), String> {

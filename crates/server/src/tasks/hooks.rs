@@ -16,7 +16,7 @@ use ark_engine::StopOptions;
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::hook::{HookRun, HookWhat};
 use ark_model::instance::{EngineState, InstanceRecord, InstanceState};
-use ark_model::{Deployment, DeploymentId, DeploymentState, InstanceId, ReleaseNumber};
+use ark_model::{Deployment, DeploymentId, DeploymentState, InstanceId, NodeName, ReleaseNumber};
 use ark_planner::hooks::{self, HookAnswer, HookCall, HookPlan, HookSeen, STOP_GRACE, Stage};
 use ark_planner::time::{after, since};
 use ark_store::ReadTx;
@@ -184,10 +184,12 @@ async fn list(world: &World, due: &[Deployment]) -> Option<Listed> {
         return None;
     }
     let deadline = world.clock.sleep_until(after(world.clock.now(), LIST_DEADLINE));
-    match select(Box::pin(world.engine.list()), deadline).await {
-        Either::Left((Ok(listed), _)) => {
-            Some(Arc::new(listed.into_iter().map(|i| (i.id, i.state)).collect()))
+    match select(Box::pin(world.engine.look()), deadline).await {
+        // Hooks run on Ark's own host: others may be silent.
+        Either::Left((Ok(sight), _)) if sight.silent.is_empty() => {
+            Some(Arc::new(sight.seen.into_iter().map(|i| (i.id, i.state)).collect()))
         }
+        Either::Left((Ok(_), _)) => None,
         Either::Left((Err(_), _)) | Either::Right(_) => None,
     }
 }
@@ -312,6 +314,7 @@ async fn start(world: &World, d: &Deployment, run: &HookRun) -> Result<(), Strin
         env: d.env.clone(),
         app: d.app.clone(),
         release: d.release,
+        node: NodeName::local(),
         state: InstanceState::Starting,
         ports: Vec::new(),
         created_at: world.clock.now(),

@@ -6,6 +6,7 @@ pub mod deployments;
 pub(crate) mod diagnose;
 mod engine_calls;
 pub mod hooks;
+mod hosts;
 pub mod housekeeping;
 mod on_demand;
 mod reconcile;

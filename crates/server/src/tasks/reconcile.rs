@@ -105,11 +105,13 @@ pub(super) async fn reconcile(
     let now = world.clock.now();
     let seen = see(world, &loaded, &releases, listed);
     let demand = on_demand::demand(world, key, &loaded, &releases, now);
+    let hosts = &listed.hosts;
     let policy = |d: Option<&Deployment>, release: Option<ReleaseNumber>| {
         let facts = releases.get(&release?)?;
         let strategy = d.map_or(ark_model::deployment::Strategy::Rolling, |d| d.strategy);
         let policy = Policy::of(&facts.definition, loaded.kind, strategy);
-        Some(Policy { count: demand.count.unwrap_or(policy.count), ..policy })
+        let each = policy.one_per_host.then(|| hosts.taking(world, facts)).flatten();
+        Some(Policy { count: each.or(demand.count).unwrap_or(policy.count), ..policy })
     };
     let current = loaded.running.as_ref().or(loaded.waiting.as_ref());
     let new_policy = policy(current, current.map(|d| d.release));
@@ -139,7 +141,8 @@ pub(super) async fn reconcile(
         if planned.begin_waiting.is_some() || !running.is_empty() {
             wake_at = Some(now);
         }
-        record::record(world, key, loaded, planned, running, diagnoses, &releases).await?
+        let planned = record::Planned { plan: planned, running, diagnoses };
+        record::record(world, key, loaded, planned, &releases, hosts.clone()).await?
     } else {
         loaded.instances
     };
@@ -242,14 +245,16 @@ fn see(
             let probe = facts
                 .filter(|f| !f.checked.is_empty())
                 .and_then(|f| observations.probe(record.id, &f.checked));
-            Seen::new(
+            let mut seen = Seen::new(
                 record,
                 drain,
-                listed.state(record.id, engine_of(world, facts)),
+                listed.state(record, engine_of(world, facts)),
                 probe,
                 observations.admission(record.id),
                 observations.in_flight(record.id),
-            )
+            );
+            seen.host = listed.hosts.seen(&record.node);
+            seen
         })
         .collect()
 }
@@ -284,7 +289,7 @@ fn newly_running(
     loaded
         .instances
         .iter()
-        .filter_map(|record| match listed.state(record.id, kind(record))? {
+        .filter_map(|record| match listed.state(record, kind(record))? {
             EngineState::Running { since, process, address }
                 if record.running_since.is_none() || record.process != process =>
             {

@@ -17,6 +17,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use ark_engine::Engine;
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::instance::{InstanceRecord, InstanceState};
 use ark_model::{Deployment, DeploymentId, InstanceId, ReleaseNumber};
@@ -26,6 +27,7 @@ use ark_store::{StoreError, WriteTx};
 use jiff::Timestamp;
 
 use super::diagnose::Diagnoses;
+use super::hosts::Hosts;
 use super::reconcile::{Loaded, ReleaseFacts, Running, by_id, load};
 use super::round::TaskError;
 use crate::observations::AppKey;
@@ -43,13 +45,13 @@ pub(super) async fn record(
     world: &World,
     key: &AppKey,
     loaded: Loaded,
-    plan: Plan,
-    running: Vec<Running>,
-    diagnoses: Diagnoses,
+    planned: Planned,
     releases: &HashMap<ReleaseNumber, Arc<ReleaseFacts>>,
+    hosts: Arc<Hosts>,
 ) -> Result<Vec<InstanceRecord>, TaskError> {
     let now = world.clock.now();
-    let starts: u32 = plan
+    let starts: u32 = planned
+        .plan
         .actions
         .iter()
         .map(|a| if let Action::Start { count, .. } = a { *count } else { 0 })
@@ -66,8 +68,9 @@ pub(super) async fn record(
         loaded,
         rollback_id: world.ids.deployment(),
         no_room: None,
+        hosts,
+        here: world.engine.clone(),
     };
-    let planned = Planned { plan, running, diagnoses };
     let records = match write(world, key, recording.clone(), planned.clone()).await {
         // All of it or nothing: what can be recorded without the new instances is.
         Err(TaskError::Store(full @ StoreError::NoPort { .. })) => {
@@ -102,13 +105,13 @@ async fn write(
 
 /// What is to be recorded.
 #[derive(Debug, Clone)]
-struct Planned {
-    plan: Plan,
-    running: Vec<Running>,
-    diagnoses: Diagnoses,
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) running: Vec<Running>,
+    pub(super) diagnoses: Diagnoses,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Recording {
     now: Timestamp,
     ids: Vec<InstanceId>,
@@ -121,6 +124,10 @@ struct Recording {
     rollback_id: DeploymentId,
     /// Why no instance can be started.
     no_room: Option<String>,
+    /// Where instances may be placed.
+    hosts: Arc<Hosts>,
+    /// Says which engine runs what.
+    here: Arc<dyn Engine>,
 }
 
 impl Recording {

@@ -14,7 +14,7 @@ use ark_model::environment::EnvState;
 use ark_model::event::EventKind;
 use ark_model::instance::{EngineState, InstanceRecord, InstanceState, StartFailure};
 use ark_model::run::{Attempt, AttemptEnd, RunRecord, RunState};
-use ark_model::{AppName, EnvName, InstanceId, Release};
+use ark_model::{AppName, EnvName, InstanceId, NodeName, Release};
 use ark_planner::runs::{Seen, Step, next};
 use ark_planner::time::{after, since};
 use ark_store::{ReadTx, StoreError, WriteTx};
@@ -384,6 +384,7 @@ async fn spec(
         env: run.env.clone(),
         app: run.app.clone(),
         release: run.release,
+        node: NodeName::local(),
         state: InstanceState::Starting,
         ports: Vec::new(),
         created_at: attempt.created_at,

@@ -2,12 +2,13 @@
 //! recorded instance. The only place where secrets are opened; they go nowhere but into the spec.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use ark_engine::{ArtifactSource, EngineKind, LogLimits, StartSpec};
+use ark_engine::{ArtifactSource, EngineKind, LogLimits, Published, StartSpec};
 use ark_model::artifact::Artifact;
-use ark_model::definition::Protocol;
-use ark_model::instance::InstanceRecord;
+use ark_model::definition::{Definition, Protocol};
+use ark_model::instance::{InstanceRecord, PortBinding};
 use ark_model::release::PinnedValue;
 use ark_model::{AppName, EnvName, Release};
 use ark_store::{Keyring, ReadTx, SecretError, SecretName, StoreError};
@@ -65,13 +66,15 @@ pub(super) async fn build(
         }
         host_names.dedup();
     }
+    let (ports, published) = ports(record, definition, &release.content.artifact);
     let who = Identity { env: &record.env, app: &record.app, instance: Some(record.id) };
-    let variables = assemble(who, definition, values, &record.ports, &dependencies);
+    let variables = assemble(who, definition, values, &ports, &dependencies);
     Ok(StartSpec {
         id: record.id,
         env: record.env.clone(),
         app: record.app.clone(),
         release: record.release,
+        node: record.node.clone(),
         command: match definition.data_store {
             Some(server) => data_stores::command(server, engine),
             None => definition.run.command.clone().unwrap_or_default(),
@@ -79,7 +82,8 @@ pub(super) async fn build(
         variables: variables.into_iter().collect(),
         artifact: artifact(world, release).await?,
         host_names,
-        ports: record.ports.clone(),
+        ports,
+        published,
         memory_bytes: definition.resources.max_mem.map(|bytes| bytes.0),
         memory_soft_bytes: definition.resources.soft_mem_limit.map(|bytes| bytes.0),
         volumes: definition.volumes.clone(),
@@ -91,6 +95,25 @@ pub(super) async fn build(
         stop_grace: definition.run.stop_grace.get(),
         log_limits: LogLimits::default(),
     })
+}
+
+/// Where it listens, and where that is reached. A container of another host listens at the
+/// definition's ports, and its host gives it those on record.
+fn ports(
+    record: &InstanceRecord,
+    definition: &Definition,
+    artifact: &Artifact,
+) -> (Vec<PortBinding>, Vec<Published>) {
+    if record.node.is_local() || !matches!(artifact, Artifact::Image { .. }) {
+        return (record.ports.clone(), Vec::new());
+    }
+    let own = |port: &PortBinding| {
+        let expose = definition.expose.iter().find(|expose| expose.name == port.expose)?;
+        let inside = SocketAddr::from((Ipv4Addr::UNSPECIFIED, expose.port));
+        let binding = PortBinding { expose: port.expose.clone(), address: inside };
+        Some((binding, Published { port: expose.port, address: port.address }))
+    };
+    record.ports.iter().filter_map(own).unzip()
 }
 
 /// The declared variables, secrets in clear.

@@ -251,6 +251,7 @@ impl Server {
             env: env.parse().expect("a name"),
             app: web(),
             release: ReleaseNumber(1),
+            node: ark_model::NodeName::local(),
             state,
             ports: vec![PortBinding {
                 expose: "default".into(),

@@ -229,6 +229,7 @@ fn instance(name: &str, id: InstanceId, now: Timestamp) -> InstanceRecord {
         env: env(),
         app: app(name),
         release: ReleaseNumber(1),
+        node: ark_model::NodeName::local(),
         state: InstanceState::Active,
         ports: vec![PortBinding {
             expose: "default".into(),

@@ -88,6 +88,7 @@ pub(crate) fn instance(number: u128, env_name: &str, app_name: &str) -> Instance
         env: env(env_name),
         app: app(app_name),
         release: ReleaseNumber(1),
+        node: ark_model::NodeName::local(),
         state: InstanceState::Starting,
         ports: Vec::new(),
         created_at: at(0),

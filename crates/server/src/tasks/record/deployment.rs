@@ -69,6 +69,11 @@ impl Recording {
                 waiting.for_each(|run| run.state = HookState::Cancelled);
                 d.diagnosis = diagnoses.reason.or(d.diagnosis);
                 d.notes.extend(note.clone());
+                let live = match d.state {
+                    DeploymentState::Succeeded => Some(d.release),
+                    _ => self.loaded.app.live,
+                };
+                d.notes.extend(self.hosts.silent_words(&self.loaded.instances, live));
                 d.receipt = Some(self.receipt(tx, &d)?);
                 self.loaded.app.running = None;
                 self.finished(&d);

@@ -1,10 +1,14 @@
 //! The instances of a plan: started with records and ports, made active, drained, stopped, ended.
 
+use std::collections::BTreeMap;
+
 use ark_model::artifact::Artifact;
+use ark_model::definition::RunKind;
 use ark_model::event::EventKind;
 use ark_model::instance::{InstanceRecord, InstanceState, PortBinding, StopCause};
-use ark_model::{DeploymentState, Diagnosis, InstanceId, ReleaseNumber};
+use ark_model::{DeploymentState, Diagnosis, InstanceId, NodeName, ReleaseNumber};
 use ark_planner::Action;
+use ark_planner::placement::{self, Place, Rule};
 use ark_planner::rollout::{Backoff, Plan};
 use ark_store::{PortRequest, WriteTx};
 
@@ -29,8 +33,8 @@ impl Recording {
                     self.event(EventKind::InstanceLost, None, text);
                     return Ok(());
                 }
-                for _ in 0..*count {
-                    self.start(tx, *release)?;
+                for node in self.place(tx, *release, *count)? {
+                    self.start(tx, *release, node)?;
                 }
             }
             Action::Activate(id) => {
@@ -71,7 +75,44 @@ impl Recording {
         Ok(())
     }
 
-    fn start(&mut self, tx: &mut WriteTx, release: ReleaseNumber) -> Result<(), TaskError> {
+    /// Hosts for new instances; fewer than asked for when not so many have room now. The next round
+    /// asks again.
+    fn place(
+        &self,
+        tx: &WriteTx,
+        release: ReleaseNumber,
+        count: u32,
+    ) -> Result<Vec<NodeName>, TaskError> {
+        let facts = self.releases.get(&release).ok_or(TaskError::Outdated)?;
+        let Some(hosts) = self.hosts.for_release(self.here.as_ref(), facts) else {
+            return Ok(vec![NodeName::local(); count as usize]);
+        };
+        let rule = match facts.definition.run.kind {
+            RunKind::Daemon => Rule::OnePerHost,
+            _ => Rule::Spread,
+        };
+        let app = (&self.loaded.app.env, &self.loaded.app.app);
+        let mut places: BTreeMap<&NodeName, Place> = hosts
+            .into_iter()
+            .map(|node| (node, Place { node: node.clone(), of_app: 0, in_all: 0 }))
+            .collect();
+        for instance in tx.alive_instances()? {
+            let Some(place) = places.get_mut(&instance.node) else { continue };
+            let works = matches!(instance.state, InstanceState::Starting | InstanceState::Active);
+            place.in_all += 1;
+            let counts =
+                (&instance.env, &instance.app) == app && (works || rule == Rule::OnePerHost);
+            place.of_app += u32::from(counts);
+        }
+        Ok(placement::place(places.into_values().collect(), count, rule))
+    }
+
+    fn start(
+        &mut self,
+        tx: &mut WriteTx,
+        release: ReleaseNumber,
+        node: NodeName,
+    ) -> Result<(), TaskError> {
         let id = self.ids.pop().ok_or(TaskError::Outdated)?;
         let facts = self.releases.get(&release).ok_or(TaskError::Outdated)?.clone();
         let exposes = &facts.definition.expose;
@@ -82,6 +123,7 @@ impl Recording {
             env,
             app,
             release,
+            node,
             state: InstanceState::Starting,
             ports: Vec::new(),
             // A clock that was put back must not make it older than the restart that it is for.
@@ -107,16 +149,22 @@ impl Recording {
         // In a container, ports are the definition's own; where they are reached is known when it
         // runs, and before that it is in no table.
         let contained = matches!(facts.release.content.artifact, Artifact::Image { .. });
+        let elsewhere = self.hosts.address(&record.node);
         let bind = |(expose, port): (&ark_model::definition::Expose, u16)| PortBinding {
             expose: expose.name.clone(),
-            address: match contained {
-                true => (std::net::Ipv4Addr::UNSPECIFIED, expose.port).into(),
-                false => (std::net::Ipv4Addr::LOCALHOST, port).into(),
+            address: match (elsewhere, contained) {
+                (Some(address), _) => (address, port).into(),
+                (None, true) => (std::net::Ipv4Addr::UNSPECIFIED, expose.port).into(),
+                (None, false) => (std::net::Ipv4Addr::LOCALHOST, port).into(),
             },
         };
         record.ports = exposes.iter().zip(ports).map(bind).collect();
         tx.put_instance(&record)?;
-        let text = format!("{} of {release} is to start", self.name(id));
+        let on = match record.node.is_local() {
+            true => String::new(),
+            false => format!(" on {}", record.node),
+        };
+        let text = format!("{} of {release} is to start{on}", self.name(id));
         self.event(EventKind::InstanceStarting, Some(id), text);
         Ok(())
     }
