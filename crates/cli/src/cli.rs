@@ -152,6 +152,8 @@ commands! {
         Config config "config"
         /// Make, list, choose and destroy environments
         Env env "env"
+        /// Add, list, drain and remove hosts
+        Node node "node"
         /// Set and list registries of images
         Registry registry "registry"
         /// Let Git hosting services tell of pushes

@@ -12,6 +12,7 @@ mod deployments;
 mod environments;
 mod executions;
 mod images;
+mod nodes;
 mod problem;
 mod push_hooks;
 mod registries;
@@ -51,6 +52,7 @@ pub use executions::{
     ExecutionsQuery, WorkflowSummary,
 };
 pub use images::{BuildEvent, BuildRequest, ImagesFind, ImagesFound};
+pub use nodes::{NodeDraining, NodePut, NodeRemoval, NodeView};
 pub use problem::{DiagnosticSeverity, DiagnosticView, Problem, ProblemCode, Remedy};
 pub use push_hooks::{PushAnswer, PushEvent, PushHookPut, PushHookView, PushState, PushView};
 pub use registries::{RegistryPut, RegistryView};

@@ -13,6 +13,7 @@ pub mod error;
 pub mod gateway_link;
 pub mod gateway_process;
 mod measures;
+mod nodes;
 pub mod observations;
 mod pushes;
 pub mod receipts;

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_engine::{
-    DockerEngine, DockerOptions, Engine, HostEngines, ProcessEngine, Registries, StopOptions,
+    Cluster, ClusterOptions, DockerEngine, DockerOptions, Engine, HostEngines, ProcessEngine,
+    Registries, StopOptions,
 };
 use ark_model::api::ShutdownRequest;
 use ark_model::event::{EventKind, NewEvent};
@@ -27,6 +28,7 @@ pub use crate::data_dir::{SERVER_FILE, ServerFile, TOKEN_FILE};
 
 use crate::auth::AllowedHosts;
 use crate::error::ServerError;
+use crate::nodes::Nodes;
 use crate::observations::Observations;
 use crate::state::{ServerState, Shutdown};
 use crate::webhooks::HttpWebhooks;
@@ -149,7 +151,11 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
     let shim = vec![OsString::from(&options.exe), OsString::from("shim")];
     let registries = Registries::default();
     api::tell_registries(&store, &keyring, &registries).await?;
-    let engine: Arc<dyn Engine> = Arc::new(engines(&data_dir, shim, &registries)?);
+    let (local, like) = engines(&data_dir, shim, &registries)?;
+    let cluster = Arc::new(Cluster::new(Arc::new(local), calls_at_once()?));
+    let nodes = Arc::new(Nodes::new(cluster.clone(), data_dir.clone(), like));
+    nodes.put_all(&store, &keyring).await?;
+    let engine: Arc<dyn Engine> = cluster;
     let token_file = data_dir::admin_token(&store, &data_dir, now).await?;
 
     let listener = listen("API", options.api, "--api").await?;
@@ -202,7 +208,8 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
     .with_objects(objects(&options, &data_dir)?)
     .with_calls(calls(&keyring)?);
     let state = ServerState::new(store, blobs, keyring, engine, observations, workflows, settings)
-        .with_registries(registries);
+        .with_registries(registries)
+        .with_nodes(nodes);
     let state = Arc::new(state);
     let pushes = pushes::Runner {
         store: world.store.clone(),
@@ -431,12 +438,31 @@ fn calls(keyring: &Keyring) -> Result<Calls, ServerError> {
     Ok(Calls { caller: Arc::new(caller), keyring: Arc::new(keyring.clone()) })
 }
 
+/// The variable that says how many calls to other hosts may be under way at once.
+const NODES_AT_ONCE: &str = "ARK_NODES_AT_ONCE";
+
+/// How other hosts are spoken to.
+fn calls_at_once() -> Result<ClusterOptions, ServerError> {
+    let mut options = ClusterOptions::default();
+    if let Ok(text) = std::env::var(NODES_AT_ONCE) {
+        let wrong = || ServerError::Setting {
+            name: NODES_AT_ONCE,
+            detail: format!("`{text}` is no number from 1 to 1000"),
+        };
+        options.parallel = text.parse().map_err(|_| wrong())?;
+        if !(1..=1_000).contains(&options.parallel) {
+            return Err(wrong());
+        }
+    }
+    Ok(options)
+}
+
 /// Processes, and containers where a Docker engine answers.
 fn engines(
     data_dir: &Path,
     shim: Vec<OsString>,
     registries: &Registries,
-) -> Result<HostEngines, ServerError> {
+) -> Result<(HostEngines, DockerOptions), ServerError> {
     let processes = ProcessEngine::new(data_dir, shim).map_err(ServerError::Engine)?;
     let mut options = DockerOptions { registries: registries.clone(), ..DockerOptions::default() };
     let named = std::env::var("DOCKER_HOST").ok();
@@ -451,8 +477,9 @@ fn engines(
         let wrong = |detail| ServerError::Setting { name: ALLOW_PRIVILEGED, detail };
         options.privileged = allowed.parse().map_err(wrong)?;
     }
-    let containers = DockerEngine::new(data_dir, options).map_err(ServerError::Engine)?;
-    Ok(HostEngines::new(processes, containers, data_dir.join("docker").join("used")))
+    let containers = DockerEngine::new(data_dir, options.clone()).map_err(ServerError::Engine)?;
+    let joined = HostEngines::new(processes, containers, data_dir.join("docker").join("used"));
+    Ok((joined, options))
 }
 
 async fn listen(

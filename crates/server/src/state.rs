@@ -15,6 +15,7 @@ use tokio::sync::{RwLock, Semaphore, watch};
 
 use crate::api::KeptApps;
 use crate::auth::AllowedHosts;
+use crate::nodes::Nodes;
 use crate::observations::Observations;
 use crate::workflows::Workflows;
 
@@ -58,6 +59,8 @@ pub struct ServerState {
     pub(crate) registries: Registries,
     /// Held while the engine is told of them: what was read last is told last.
     pub(crate) registries_told: tokio::sync::Mutex<()>,
+    /// The hosts beside this one.
+    pub(crate) nodes: Option<Arc<Nodes>>,
     /// Places for push events that are being read.
     pub(crate) pushes: Arc<Semaphore>,
     /// What the gateway said.
@@ -101,6 +104,7 @@ impl ServerState {
             engine,
             registries: Registries::default(),
             registries_told: tokio::sync::Mutex::default(),
+            nodes: None,
             pushes: Arc::new(Semaphore::new(PUSHES_MAX)),
             observations,
             workflows,
@@ -119,6 +123,12 @@ impl ServerState {
     #[must_use]
     pub fn with_registries(self, registries: Registries) -> Self {
         Self { registries, ..self }
+    }
+
+    /// The same, with the hosts that its engine joins.
+    #[must_use]
+    pub(crate) fn with_nodes(self, nodes: Arc<Nodes>) -> Self {
+        Self { nodes: Some(nodes), ..self }
     }
 }
 

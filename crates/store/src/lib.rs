@@ -26,8 +26,9 @@ mod tx;
 pub use aggregates::{
     ActivityRow, AliasRecord, AliasRoute, AppTraffic, ArtifactRecord, AwsKey, ConfigSummary,
     ConfigValue, ConfigVersion, DeploymentFilter, EventFilter, ExecutionKind, ExecutionRow,
-    InsertedRelease, Lease, MachineRow, NewRelease, PortRequest, PushHookRecord, PushRecord,
-    RegistryRecord, RevisionRow, SessionKind, StoredAnswer, TokenRecord, TrafficLine, VersionRow,
+    InsertedRelease, Lease, MachineRow, NewRelease, NodeCredentials, NodeRecord, PortRequest,
+    PushHookRecord, PushRecord, RegistryRecord, RevisionRow, SessionKind, StoredAnswer,
+    TokenRecord, TrafficLine, VersionRow,
 };
 pub use aggregates::{
     ItemPhase, MapItemRow, MapRunRow, RunFilter, RunRow, ScheduleRow, StateResourceRow, TaskPhase,

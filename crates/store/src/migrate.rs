@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0008_pushes.sql"),
     include_str!("../migrations/0009_app_changes.sql"),
     include_str!("../migrations/0010_workflow_upkeep.sql"),
+    include_str!("../migrations/0011_nodes.sql"),
 ];
 
 /// `ArkD`: says that the file is Ark's, to `file(1)` and to ourselves.

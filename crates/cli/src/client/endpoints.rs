@@ -7,13 +7,14 @@ use ark_model::api::{
     ConfigPatch, ConfigView, ConsoleLink, DeployRequest, DeploymentView, DeploymentsQuery,
     DiffQuery, DoctorReport, EnvironmentCreate, EnvironmentView, ExecutionSummary, ExecutionsQuery,
     FreezePut, GatewayView, GcReport, ImagesFind, ImagesFound, InstanceRow, InstancesQuery,
-    LeasePut, Page, PageQuery, PlanView, PromoteRequest, PushHookPut, PushHookView, PushView,
-    ReceiptView, RegistryPut, RegistryView, ReleaseDetail, ReleaseDiff, ReleaseRow,
-    ResolvedEnvironment, RollbackRequest, ScaleRequest, SchedulePut, ScheduleView, ServerInfo,
-    ShutdownRequest, TokenCreate, TokenCreated, TokenView, VariablesQuery, WishRequest, Workflow,
-    WorkflowActivity, WorkflowQueue, WorkflowQueuePut, WorkflowsQuery,
+    LeasePut, NodeDraining, NodePut, NodeView, Page, PageQuery, PlanView, PromoteRequest,
+    PushHookPut, PushHookView, PushView, ReceiptView, RegistryPut, RegistryView, ReleaseDetail,
+    ReleaseDiff, ReleaseRow, ResolvedEnvironment, RollbackRequest, ScaleRequest, SchedulePut,
+    ScheduleView, ServerInfo, ShutdownRequest, TokenCreate, TokenCreated, TokenView,
+    VariablesQuery, WishRequest, Workflow, WorkflowActivity, WorkflowQueue, WorkflowQueuePut,
+    WorkflowsQuery,
 };
-use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
+use ark_model::{AppName, EnvName, NodeName, ReleaseNumber, Sha256};
 use reqwest::{Body, Method};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -105,6 +106,36 @@ impl Client {
     /// Forgets a registry.
     pub(crate) async fn remove_registry(&self, host: &str) -> Result<(), Failure> {
         self.delete(&format!("/v1/registries/{}", segment(host))).await
+    }
+
+    /// The hosts of the cluster.
+    pub(crate) async fn nodes(&self) -> Result<Vec<NodeView>, Failure> {
+        self.all("/v1/nodes", &NONE).await
+    }
+
+    /// Adds a host, or changes it.
+    pub(crate) async fn put_node(
+        &self,
+        name: &NodeName,
+        put: &NodePut,
+    ) -> Result<NodeView, Failure> {
+        let path = format!("/v1/nodes/{name}");
+        self.json(|| self.request(Method::PUT, &path).json(put)).await
+    }
+
+    /// Says whether a host is to be empty.
+    pub(crate) async fn drain_node(
+        &self,
+        name: &NodeName,
+        draining: bool,
+    ) -> Result<NodeView, Failure> {
+        let path = format!("/v1/nodes/{name}/draining");
+        self.json(|| self.request(Method::PUT, &path).json(&NodeDraining { draining })).await
+    }
+
+    /// Forgets a host.
+    pub(crate) async fn remove_node(&self, name: &NodeName, force: bool) -> Result<(), Failure> {
+        self.delete(&format!("/v1/nodes/{name}?force={force}")).await
     }
 
     /// Push hooks.

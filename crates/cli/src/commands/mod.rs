@@ -29,6 +29,7 @@ pub(crate) mod gc;
 pub(crate) mod hook;
 pub(crate) mod import;
 pub(crate) mod logs;
+pub(crate) mod node;
 pub(crate) mod open;
 pub(crate) mod pause;
 pub(crate) mod plan;

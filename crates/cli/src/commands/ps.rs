@@ -51,14 +51,15 @@ pub(crate) fn run(args: Args) -> Ended {
 
 fn render(rows: &[InstanceRow], now: Timestamp, style: Style) -> String {
     let mut table = Table::new([
-        "instance", "release", "state", "since", "ready", "address", "pid", "inside", "memory",
-        "why",
+        "instance", "release", "host", "state", "since", "ready", "address", "pid", "inside",
+        "memory", "why",
     ]);
     for row in rows {
         let why = row.not_ready_because.clone().filter(|_| !row.ready && row.state.is_alive());
         table.row([
             row.id.clone(),
             row.release.to_string(),
+            row.node.to_string(),
             state(row.state).to_owned(),
             ago(row.since, now, style),
             if row.ready { "yes" } else { "no" }.to_owned(),

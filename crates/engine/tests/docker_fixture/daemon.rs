@@ -116,6 +116,27 @@ impl OwnDaemon {
         }
     }
 
+    /// Ends it as a failing host does, without a word to its containers.
+    pub(crate) fn kill(&self) {
+        let pid = self.pid();
+        let killed = Command::new("kill").args(["-KILL", &pid]).status();
+        assert!(killed.is_ok_and(|status| status.success()), "the daemon is not killed");
+    }
+
+    /// Gives it the very image of another.
+    pub(crate) fn load_from(&self, other: &Self) -> Result<(), String> {
+        let script = format!(
+            "docker --host unix://{} save {IMAGE} | docker --host unix://{} load",
+            other.socket.display(),
+            self.socket.display()
+        );
+        match Command::new("sh").args(["-c", &script]).output() {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     pub(crate) fn again(&self) {
         spawn(&self.root, &self.options).unwrap();
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DeploymentSummary;
 use crate::definition::{NotEnforced, RunKind};
-use crate::ids::{AppName, EnvName, InstanceId, ReleaseNumber};
+use crate::ids::{AppName, EnvName, InstanceId, NodeName, ReleaseNumber};
 use crate::instance::{InstanceState, StopCause};
 
 /// An app at a glance: a row of `ark status`.
@@ -155,6 +155,10 @@ pub struct InstanceRow {
     pub app: AppName,
     /// The release it runs.
     pub release: ReleaseNumber,
+    /// The host on which it is placed; `local` is Ark's own.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub node: NodeName,
     /// Where it stands.
     pub state: InstanceState,
     /// Its main process, where the engine runs on the server's machine.

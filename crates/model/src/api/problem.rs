@@ -95,6 +95,8 @@ problem_codes! {
     WorkflowNotFound "workflow-not-found" 404 NotFound "no such workflow"
     /// The schedule does not exist.
     ScheduleNotFound "schedule-not-found" 404 NotFound "no such schedule"
+    /// The host does not exist.
+    NodeNotFound "node-not-found" 404 NotFound "no such host"
     /// No operation has this path.
     NoSuchOperation "no-such-operation" 404 NotFound "no such operation"
     /// The operation exists, with another method.
@@ -127,6 +129,8 @@ problem_codes! {
     RunsGoOn "runs-go-on" 409 Conflict "runs of the app go on"
     /// The app follows no schedule.
     NotCron "not-cron" 409 Conflict "the app follows no schedule"
+    /// Instances are on record on the host.
+    NodeInUse "node-in-use" 409 Conflict "instances are on record on the host"
     /// A newer writer has taken over.
     StaleWriter "stale-writer" 409 Conflict "someone else has changed it meanwhile"
     /// The body is larger than allowed.

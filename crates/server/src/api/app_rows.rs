@@ -294,6 +294,7 @@ pub(super) fn instance_row(observations: &Observations, record: InstanceRecord) 
         id: record.id.short(&record.app),
         uuid: record.id,
         release: record.release,
+        node: record.node.clone(),
         state: record.state,
         pid: record.process.filter(|_| record.state.is_alive()).map(|process| process.pid),
         address: record.ports.first().map(|port| port.address),

@@ -38,6 +38,7 @@ mod intents;
 mod judge;
 mod kept_apps;
 mod logs;
+mod nodes;
 pub mod openapi;
 mod operation;
 mod plan;
@@ -96,7 +97,7 @@ use crate::workflows::wire;
 
 /// Every operation, in the order of the document.
 pub fn operations() -> Vec<Operation> {
-    let sections: [(&'static str, Vec<Operation>); 18] = [
+    let sections: [(&'static str, Vec<Operation>); 19] = [
         ("server", server_info::operations()),
         (
             "environments",
@@ -111,6 +112,7 @@ pub fn operations() -> Vec<Operation> {
         ("artifacts", artifacts::operations()),
         ("images", images::operations()),
         ("registries", registries::operations()),
+        ("hosts", nodes::operations()),
         ("push hooks", push_hooks::operations()),
         (
             "deployments",

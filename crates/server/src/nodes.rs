@@ -1,0 +1,235 @@
+//! The hosts beside Ark's own as engines: from what is recorded of them to what the cluster asks.
+//! Told at the server's start and by the API at each change.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ark_engine::{
+    Capabilities, Cluster, DockerEngine, DockerOptions, Enforcement, Engine, EngineError,
+    EngineKind, ExecSession, ExecSpec, LogQuery, LogStream, Node, StartSpec, Stats, StopOptions,
+    TlsDaemon,
+};
+use ark_model::instance::ObservedInstance;
+use ark_model::{InstanceId, NodeName};
+use ark_store::{Keyring, NodeRecord, ReadTx, SecretValue, Store, StoreError};
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+/// Where a daemon is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DaemonAddress {
+    /// A socket of this host: a daemon of its own, or one that is forwarded.
+    Socket(PathBuf),
+    /// `HOST:PORT`, over TLS.
+    Tcp(String),
+}
+
+impl DaemonAddress {
+    /// Reads `tcp://HOST:PORT` or `unix:///PATH`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!("`{text}` is no address of a Docker daemon: tcp://HOST:PORT or unix:///PATH")
+        };
+        if let Some(path) = text.strip_prefix("unix://") {
+            let path = PathBuf::from(path);
+            return if path.is_absolute() { Ok(Self::Socket(path)) } else { Err(wrong()) };
+        }
+        let place = text.strip_prefix("tcp://").ok_or_else(wrong)?;
+        let (host, port) = place.rsplit_once(':').ok_or_else(wrong)?;
+        let named = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+        let good = !host.is_empty() && host.bytes().all(named);
+        match port.parse::<u16>() {
+            Ok(port) if good && port > 0 => Ok(Self::Tcp(place.to_owned())),
+            _ => Err(wrong()),
+        }
+    }
+
+    /// The address in it, where it is one.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Socket(_) => None,
+            Self::Tcp(place) => place.parse::<SocketAddr>().ok().map(|at| at.ip()),
+        }
+    }
+}
+
+/// What is sealed to a host's key.
+pub(crate) fn purpose(name: &NodeName) -> String {
+    format!("host {name}")
+}
+
+/// Makes engines of hosts.
+pub(crate) struct Nodes {
+    cluster: Arc<Cluster>,
+    data_dir: PathBuf,
+    /// As Ark's own daemon is spoken to.
+    like: DockerOptions,
+}
+
+impl Nodes {
+    pub(crate) fn new(cluster: Arc<Cluster>, data_dir: PathBuf, like: DockerOptions) -> Self {
+        Self { cluster, data_dir, like }
+    }
+
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Joins a host with the cluster, or changes it.
+    pub(crate) fn put(&self, record: &NodeRecord, keyring: &Keyring) -> Result<(), String> {
+        if record.name.is_local() {
+            self.cluster.drain(&record.name, record.draining);
+            return Ok(());
+        }
+        let mut options = DockerOptions { elsewhere: true, ..self.like.clone() };
+        match (DaemonAddress::parse(&record.address)?, &record.credentials) {
+            (DaemonAddress::Socket(socket), _) => options.socket = socket,
+            (DaemonAddress::Tcp(place), Some(known)) => {
+                let key = keyring
+                    .open_token(&purpose(&record.name), &known.key)
+                    .map_err(|error| format!("its key cannot be opened: {error}"))?;
+                let key = SecretValue::expose(&key);
+                let tls = TlsDaemon::new(&place, &known.authority, &known.certificate, key)?;
+                options.tls = Some(tls);
+            }
+            (DaemonAddress::Tcp(_), None) => {
+                return Err("a daemon over TCP is spoken to with certificates only".to_owned());
+            }
+        }
+        let place = self.data_dir.join("nodes").join(record.name.as_str());
+        let engine = DockerEngine::new(&place, options).map_err(|error| words(&error))?;
+        self.cluster.put(Node {
+            name: record.name.clone(),
+            engine: Arc::new(engine),
+            draining: record.draining,
+            images_only: true,
+            address: record.reach,
+        });
+        Ok(())
+    }
+
+    /// Joins all that are on record. One that cannot be spoken to is silent: what runs there is not
+    /// gone.
+    pub(crate) async fn put_all(&self, store: &Store, keyring: &Keyring) -> Result<(), StoreError> {
+        for record in store.read::<_, StoreError, _>(ReadTx::nodes).await? {
+            if let Err(why) = self.put(&record, keyring) {
+                tracing::error!(host = %record.name, why, "a host cannot be used");
+                self.cluster.put(Node {
+                    name: record.name,
+                    engine: Arc::new(Unusable { why, changes: watch::Sender::new(0) }),
+                    draining: record.draining,
+                    images_only: true,
+                    address: record.reach,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A host that is on record and cannot be spoken to.
+struct Unusable {
+    why: String,
+    changes: watch::Sender<u64>,
+}
+
+impl Unusable {
+    fn answer<T>(&self) -> Result<T, EngineError> {
+        Err(EngineError::Unavailable {
+            engine: EngineKind::Docker,
+            action: "find a way to it".to_owned(),
+            source: std::io::Error::other(self.why.clone()),
+        })
+    }
+}
+
+#[async_trait]
+impl Engine for Unusable {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Docker
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let unknown = || Enforcement::NotEnforced { reason: self.why.clone() };
+        Capabilities {
+            memory_limit: unknown(),
+            cpu_limit: unknown(),
+            pids_limit: unknown(),
+            kill_everything: unknown(),
+            app_isolation: unknown(),
+        }
+    }
+
+    async fn start(&self, _: &StartSpec) -> Result<(), EngineError> {
+        self.answer()
+    }
+
+    async fn stop(&self, _: InstanceId, _: StopOptions) -> Result<(), EngineError> {
+        self.answer()
+    }
+
+    async fn remove(&self, _: InstanceId) -> Result<(), EngineError> {
+        self.answer()
+    }
+
+    async fn list(&self) -> Result<Vec<ObservedInstance>, EngineError> {
+        self.answer()
+    }
+
+    async fn logs(&self, _: InstanceId, _: LogQuery) -> Result<LogStream, EngineError> {
+        self.answer()
+    }
+
+    async fn exec(&self, _: InstanceId, _: &ExecSpec) -> Result<ExecSession, EngineError> {
+        self.answer()
+    }
+
+    async fn stats(&self, _: InstanceId) -> Result<Stats, EngineError> {
+        self.answer()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+/// An error with its cause.
+fn words(error: &dyn std::error::Error) -> String {
+    let cause = error.source().map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_or_refused() {
+        let tcp = |place: &str| Ok(DaemonAddress::Tcp(place.to_owned()));
+        for (text, expected) in [
+            ("tcp://10.0.0.5:2376", tcp("10.0.0.5:2376")),
+            ("tcp://eu-1.test:2376", tcp("eu-1.test:2376")),
+            ("tcp://[fd00::5]:2376", tcp("[fd00::5]:2376")),
+            ("unix:///run/docker.sock", Ok(DaemonAddress::Socket("/run/docker.sock".into()))),
+        ] {
+            assert_eq!(DaemonAddress::parse(text), expected, "{text}");
+        }
+        for bad in [
+            "",
+            "10.0.0.5",
+            "tcp://10.0.0.5",
+            "tcp://:2376",
+            "tcp://a b:1",
+            "unix://x",
+            "ssh://root@10.0.0.5",
+            "http://10.0.0.5:2375",
+            "tcp://10.0.0.5:0",
+        ] {
+            assert!(DaemonAddress::parse(bad).is_err(), "{bad}");
+        }
+        let ip = |text: &str| DaemonAddress::parse(text).unwrap().ip();
+        assert_eq!(ip("tcp://10.0.0.5:2376"), Some([10, 0, 0, 5].into()));
+        assert_eq!(ip("tcp://eu-1.test:2376"), None);
+    }
+}
