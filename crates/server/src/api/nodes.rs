@@ -51,7 +51,8 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 fn nodes(state: &Shared) -> Result<&Nodes, ApiError> {
-    let missing = || ApiError::internal("this server has no cluster".to_owned());
+    let missing =
+        || ApiError::new(ProblemCode::NodeNotFound, "this server's engine joins no other hosts");
     state.nodes.as_deref().ok_or_else(missing)
 }
 
@@ -63,7 +64,7 @@ async fn views(state: &Shared) -> Result<Vec<NodeView>, ApiError> {
     for one in alive {
         *instances.entry(one.node).or_default() += 1;
     }
-    let sights = nodes(state)?.cluster().nodes();
+    let sights = state.nodes.as_ref().map(|nodes| nodes.cluster().nodes()).unwrap_or_default();
     let mut views = Vec::new();
     if !records.iter().any(|record| record.name.is_local()) {
         views.push(NodeView {
