@@ -112,7 +112,7 @@ async fn run() {
 
 /// An hour in which every app had requests in each slice of time.
 async fn traffic(server: &Server) {
-    let alive = server.store.read::<_, StoreError, _>(|tx| tx.alive_instances()).await;
+    let alive = server.store.read::<_, StoreError, _>(ark_store::ReadTx::alive_instances).await;
     let mut one_of_each = BTreeMap::new();
     for instance in alive.expect("the store answers") {
         one_of_each.insert(instance.app.clone(), instance);
@@ -155,6 +155,7 @@ async fn traffic(server: &Server) {
             routes: Vec::new(),
             refusals: Default::default(),
             lost: Vec::new(),
+            certificates: Vec::new(),
         };
         server.observations.report(&report, at);
     }
@@ -426,6 +427,7 @@ fn report(
         routes: Vec::new(),
         refusals: Default::default(),
         lost: Vec::new(),
+        certificates: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! [`Routes`] is what the simulator drives without a socket; [`run`] is the loop around it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -182,9 +183,9 @@ impl Routes {
                         let error = &error as &dyn std::error::Error;
                         tracing::error!(env = %key.0, app = %key.1, error, "an app's records cannot be read; it keeps its routes");
                     }
-                    if !self.per_app.contains_key(&key) {
-                        let routes = last_routes(&world.settings.data_dir, &key);
-                        self.per_app.insert(key, (rank, routes));
+                    if let Entry::Vacant(vacant) = self.per_app.entry(key) {
+                        let routes = last_routes(&world.settings.data_dir, vacant.key());
+                        vacant.insert((rank, routes));
                     }
                 }
             }

@@ -125,7 +125,7 @@ impl Member {
             Ok(Err(error)) => words(&error),
             Err(_) => format!("it did not answer within {:?}", self.options.patience),
         };
-        self.fall_silent(why.clone());
+        self.fall_silent(&why);
         Err(why)
     }
 
@@ -142,7 +142,7 @@ impl Member {
         if let Ok(answer) = tokio::time::timeout(deadline, call).await {
             return answer;
         }
-        self.fall_silent(format!("it did not answer within {deadline:?}"));
+        self.fall_silent(&format!("it did not answer within {deadline:?}"));
         self.answers()?;
         Err(self.unavailable("it did not answer"))
     }
@@ -166,8 +166,8 @@ impl Member {
         Permits { _here: here, _all: all.acquire().await.ok() }
     }
 
-    fn fall_silent(&self, why: String) {
-        let before = self.last().silent.replace(why.clone());
+    fn fall_silent(&self, why: &str) {
+        let before = self.last().silent.replace(why.to_owned());
         if before.is_none() {
             tracing::warn!(host = %self.name, why, "a host does not answer");
             self.fell_silent.notify_one();

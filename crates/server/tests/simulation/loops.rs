@@ -546,10 +546,10 @@ fn a_record_that_cannot_be_read_holds_up_its_own_app_alone() {
         assert_ne!(of(&next, "mailer"), of(&first, "mailer"));
     }
     // Put right, it is followed again.
-    damage(&format!(
+    damage(
         "UPDATE releases SET body = (SELECT replace(body, 'mailer', 'web') FROM releases
-            WHERE app = 'mailer') WHERE app = 'web'"
-    ));
+            WHERE app = 'mailer') WHERE app = 'web'",
+    );
     scene.write(move |tx| {
         tx.put_instance(&InstanceRecord { state: InstanceState::Stopping, ..web })
     });
