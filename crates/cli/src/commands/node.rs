@@ -16,7 +16,7 @@ use crate::output::{Shown, Style};
 /// What `node` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  ark node add eu-1 tcp://10.0.0.5:2376 --certs ~/.docker/eu-1\n  ark node list\n  ark node drain eu-1\n  ark node remove eu-1",
+    before_help = "Examples:\n  ark node add eu-1 tcp://10.0.0.5:2376 --certs ~/.docker/eu-1\n  ark node list\n  ark node drain eu-1",
     after_help = "Containers are spread over all hosts that answer and are not draining; `local` is Ark's own. What is\nto run elsewhere is an image from a registry, without volumes and dependencies."
 )]
 pub(crate) struct Args {
