@@ -167,6 +167,77 @@ fn down_ends_apps_and_gateway_that_outlived_their_server() {
     });
 }
 
+/// Writes zeros until the disk is full.
+fn fill(disk: &mut std::fs::File) {
+    use std::io::Write;
+    for size in [1 << 20, 64 << 10, 4 << 10, 1] {
+        while disk.write_all(&vec![0; size]).is_ok() {}
+    }
+}
+
+/// What was acknowledged is kept, what cannot be kept is refused in words, the app serves on, and all
+/// of it goes on by itself when there is room again (rollouts.md, test 23).
+#[test]
+#[allow(clippy::print_stderr, reason = "a skip is said by name")]
+fn t23_a_full_disk() {
+    let Some(mut ark) = Ark::up_on_small_disk(96) else {
+        eprintln!("skipped: t23_a_full_disk (no file system can be mounted here)");
+        return;
+    };
+    let (output, _) = ark.deploy(APP, &Sample::version(1));
+    assert!(output.status.success(), "{}", words(&output));
+    let load = Load::builder(ark.http, &ark.host(APP))
+        .rate(50.0)
+        .mix([(Driver::KeepAlive, 1), (Driver::NewConnection, 1)])
+        .start()
+        .expect("load");
+    let filler = ark.data_dir().join("filler");
+    let appends = std::fs::OpenOptions::new().create(true).append(true).open(&filler);
+    let mut disk = appends.expect("a file");
+    let set = |ark: &Ark, n: u32| {
+        let pair = format!("KEY_{n}={}", "x".repeat(4_000));
+        ark.run(&["config", "set", "-e", ENV, APP, &pair])
+    };
+    fill(&mut disk);
+    // Room for a few writes more.
+    let length = disk.metadata().expect("a file").len();
+    disk.set_len(length - (512 << 10)).expect("a shorter file");
+    let mut kept = Vec::new();
+    let refused = (0..400).find_map(|n| {
+        let output = set(&ark, n);
+        if output.status.success() {
+            kept.push(n);
+        }
+        (!output.status.success()).then_some((n, output))
+    });
+    let (refused, output) = refused.expect("the disk has an end");
+    assert!(!kept.is_empty(), "nothing was written before the disk was full");
+    fill(&mut disk);
+    assert!(words(&output).contains("the disk that holds the store is full"), "{}", words(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    let (output, _) = ark.deploy(APP, &Sample::version(2));
+    assert!(!output.status.success(), "nobody can have written that down: {}", words(&output));
+    let before = load.snapshot().ok();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(load.snapshot().ok() > before, "requests go on without a disk");
+    drop(disk);
+    std::fs::remove_file(&filler).expect("removed");
+    eventually("it goes on when there is room", || set(&ark, 1_000).status.success());
+    kept.push(1_000);
+    let (output, _) = ark.deploy(APP, &Sample::version(3));
+    assert!(output.status.success(), "{}", words(&output));
+    ark.kill_server();
+    ark.start_server();
+    let output = ark.run(&["config", "list", "-e", ENV, APP, "--json"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for n in &kept {
+        assert!(text.contains(&format!("\"KEY_{n}\"")), "KEY_{n} was acknowledged: {text:.300}");
+    }
+    assert!(!text.contains(&format!("\"KEY_{refused}\"")), "KEY_{refused} was refused");
+    let report = load.stop_blocking();
+    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+}
+
 #[test]
 fn a_lost_key_is_not_replaced_without_a_word() {
     let mut ark = Ark::up();

@@ -249,10 +249,11 @@ fn what_is_written_to_redis_outlives_its_server() {
 
 /// An image with this machine's PostgreSQL, laid out as its makers' image is: a user `postgres` who
 /// owns `/var/lib/postgresql`, and a shell.
+/// As the makers' image has it: with an empty folder, and a volume of its own, where data were once kept.
 fn make_image(socket: &Path, bin: &Path, version: &str, image: &str) {
     let place = tempfile::tempdir().expect("a directory");
     let script = format!(
-        "set -e; mkdir -p bin tmp etc usr/bin var/lib/postgresql usr/share/postgresql \
+        "set -e; mkdir -p bin tmp etc usr/bin var/lib/postgresql/data usr/share/postgresql \
            usr/lib/postgresql/{version} usr/share/zoneinfo; chmod 1777 tmp; \
          cp $(command -v busybox) bin/busybox; \
          for c in sh id cat ls sort mv rm sed sha256sum mkdir true echo env; do ln -s busybox bin/$c; done; \
@@ -264,8 +265,8 @@ fn make_image(socket: &Path, bin: &Path, version: &str, image: &str) {
            [ -e .$lib ] || {{ mkdir -p .$(dirname $lib); cp -L $lib .$lib; }}; done; \
          printf '%s\\n' root:x:0:0::/:/bin/sh postgres:x:999:999::/var/lib/postgresql:/bin/sh > etc/passwd; \
          echo 'postgres:x:999:' > etc/group; \
-         chown 999:999 var/lib/postgresql; \
-         tar -c . | docker import - {image}",
+         chown -R 999:999 var/lib/postgresql; chmod 1777 var/lib/postgresql/data; \
+         tar -c . | docker import -c 'VOLUME /var/lib/postgresql/data' - {image}",
         bin = bin.display(),
     );
     let host = format!("unix://{}", socket.display());
@@ -329,7 +330,7 @@ fn postgres_in_a_container_keeps_its_data_in_a_volume() {
         .expect("docker");
     let mine = fs::read_to_string(ark.data_dir().join("docker/cluster")).expect("cluster");
     let volumes = String::from_utf8_lossy(&volumes.stdout).into_owned();
-    let volume = format!("ark-{}-{ENV}-db-postgres", &mine[..8]);
+    let volume = format!("ark-{}-{ENV}.db.postgres", &mine[..8]);
     assert!(volumes.lines().any(|line| line == volume), "{volumes}");
     // What is data for people is rubbish of a test.
     drop(ark);

@@ -27,6 +27,8 @@ pub(crate) fn ark() -> &'static str {
 
 /// One Ark. Everything it started is ended when it is dropped.
 pub(crate) struct Ark {
+    /// The file system of its own that its data is on, if any: gone before the directory is.
+    disk: Option<Disk>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) api: SocketAddr,
     pub(crate) http: SocketAddr,
@@ -44,14 +46,29 @@ impl Ark {
         Self::up_with(&[])
     }
 
+    /// The same, with its data on a file system of so many MiB; `None` where none can be mounted.
+    pub(crate) fn up_on_small_disk(size_mib: u32) -> Option<Self> {
+        let mut ark = Self::prepared(&[]);
+        ark.disk = Some(Disk::mounted(ark.data_dir(), size_mib)?);
+        ark.start_server();
+        Some(ark)
+    }
+
     /// The same, with these variables in the server's environment.
     pub(crate) fn up_with(variables: &[(&str, &str)]) -> Self {
+        let mut ark = Self::prepared(variables);
+        ark.start_server();
+        ark
+    }
+
+    fn prepared(variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         // Apps run under users of their own and must get through to their files.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).expect("permissions");
         let nothing = SocketAddr::from(([127, 0, 0, 1], 0));
         let mark = format!("ark-test-{}", uuid::Uuid::new_v4());
-        let mut ark = Self {
+        Self {
+            disk: None,
             dir,
             api: nothing,
             http: nothing,
@@ -60,9 +77,7 @@ impl Ark {
             server: None,
             mark,
             variables: variables.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
-        };
-        ark.start_server();
-        ark
+        }
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
@@ -260,6 +275,26 @@ impl Ark {
 
     pub(crate) fn host(&self, app: &str) -> String {
         format!("{app}.{ENV}.localhost")
+    }
+}
+
+/// A small file system in memory.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mounted(place: PathBuf, size_mib: u32) -> Option<Self> {
+        fs::create_dir_all(&place).expect("a folder");
+        let options = format!("size={size_mib}m,mode=0711");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "ark-test"]).arg(&place);
+        let mounted = mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        mounted.then_some(Self(place))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 

@@ -130,13 +130,14 @@ fn at(published: &Published) -> PortBinding {
 }
 
 /// A volume of the app in its environment, made by the daemon with the first container that has
-/// it. Ark never deletes one.
+/// it. Ark never deletes one. Names of environments and apps hold no point, so that no two apps share
+/// one.
 fn mount(spec: &StartSpec, cluster: &str, volume: &Volume) -> Mount {
     let (env, app) = (&spec.env, &spec.app);
     let labels = [(CLUSTER, cluster.to_owned()), (ENV, env.to_string()), (APP, app.to_string())];
     Mount {
         typ: Some(MountType::VOLUME),
-        source: Some(format!("ark-{}-{env}-{app}-{}", &cluster[..8], volume.name)),
+        source: Some(format!("ark-{}-{env}.{app}.{}", &cluster[..8], volume.name)),
         target: Some(volume.path.clone()),
         volume_options: Some(MountVolumeOptions {
             labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),

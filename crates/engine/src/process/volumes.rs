@@ -4,7 +4,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use ark_model::ids::{AppName, EnvName};
@@ -47,7 +47,7 @@ impl Volumes {
 
     /// Others may pass through to a folder, and only its app may look into it.
     fn make_folder(&self, folder: &Path, user: Option<User>) -> io::Result<()> {
-        if folder.is_dir() {
+        if is_owned(folder, user)? {
             return Ok(());
         }
         let mut parents: Vec<&Path> =
@@ -64,10 +64,18 @@ impl Volumes {
     }
 }
 
+/// Whether a folder is there and its owner's. Whoever made it may have been killed before it was.
+fn is_owned(folder: &Path, user: Option<User>) -> io::Result<bool> {
+    match fs::metadata(folder) {
+        Ok(found) => Ok(user.is_none_or(|user| found.uid() == user.uid)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn make(path: &Path, mode: u32) -> io::Result<()> {
     match fs::create_dir(path) {
-        Ok(()) => fs::set_permissions(path, Permissions::from_mode(mode)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => fs::set_permissions(path, Permissions::from_mode(mode)),
     }
 }

@@ -4,7 +4,9 @@
 set -eu
 umask 077
 listen=$1 wanted=$2 home=$ARK_VOLUME_POSTGRES
-data=$home/data
+# The makers' image has a folder and a volume of its own at `data`.
+data=$home/ark
+if [ -s "$home/data/PG_VERSION" ] && [ ! -e "$data" ]; then mv "$home/data" "$data"; fi
 fail() {
     echo "ark: $*" >&2
     exit 78

@@ -138,11 +138,11 @@ impl Deployments {
                     error = &error as &dyn std::error::Error,
                     "the engine could not say what runs"
                 );
-                return (Listed::default(), Vec::new());
+                return (self.unseen(), Vec::new());
             }
             futures::future::Either::Right(_) => {
                 tracing::warn!("the engine did not say what runs within {LIST_DEADLINE:?}");
-                return (Listed::default(), Vec::new());
+                return (self.unseen(), Vec::new());
             }
         };
         for (kind, error) in silent.iter().filter(|(kind, _)| !self.silent.contains(kind)) {
@@ -180,6 +180,12 @@ impl Deployments {
         }
         self.hosts = hosts.clone();
         (Listed { states: Some(states), silent, hosts }, changed)
+    }
+
+    /// When nothing is known of what runs: the hosts are those of the last look, because an app that
+    /// runs once per host is not to end on all but one of them.
+    fn unseen(&self) -> Listed {
+        Listed { hosts: self.hosts.clone(), ..Listed::default() }
     }
 
     async fn dirty(

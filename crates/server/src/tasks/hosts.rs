@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use ark_engine::{Engine, EngineKind, NodeSight};
 use ark_model::artifact::Artifact;
+use ark_model::definition::RunKind;
 use ark_model::instance::InstanceRecord;
 use ark_model::{NodeName, ReleaseNumber};
 use ark_planner::HostSeen;
@@ -57,6 +58,30 @@ impl Hosts {
         self.all.get(node).map_or(HostSeen::Answers, |host| host.seen)
     }
 
+    /// How the host of an instance stands for its release: what no other host can take stays where it
+    /// is, draining or not.
+    pub(super) fn seen_for(
+        &self,
+        node: &NodeName,
+        engine: &dyn Engine,
+        facts: Option<&ReleaseFacts>,
+    ) -> HostSeen {
+        let seen = self.seen(node);
+        let each = facts.is_some_and(|facts| facts.definition.run.kind == RunKind::Daemon);
+        let elsewhere = facts
+            .and_then(|facts| self.takers(engine, facts, &[]))
+            .is_some_and(|hosts| !hosts.is_empty());
+        match seen {
+            HostSeen::Draining if !each && !elsewhere => HostSeen::Answers,
+            seen => seen,
+        }
+    }
+
+    /// Whether `node` is to be left, and is the only host that can take a release.
+    pub(super) fn is_last_resort(&self, node: &NodeName) -> bool {
+        node.is_local() && self.seen(node) == HostSeen::Draining
+    }
+
     pub(super) fn is_silent(&self, node: &NodeName) -> bool {
         matches!(self.seen(node), HostSeen::Silent { .. })
     }
@@ -76,6 +101,15 @@ impl Hosts {
         engine: &dyn Engine,
         facts: &ReleaseFacts,
     ) -> Option<Vec<&NodeName>> {
+        self.takers(engine, facts, &self.silent_here)
+    }
+
+    fn takers(
+        &self,
+        engine: &dyn Engine,
+        facts: &ReleaseFacts,
+        silent_here: &[EngineKind],
+    ) -> Option<Vec<&NodeName>> {
         if self.all.is_empty() {
             return None;
         }
@@ -86,7 +120,7 @@ impl Hosts {
             && definition.dependencies.is_empty();
         let takes = |(name, host): &(&NodeName, &Host)| {
             let runs = match (name.is_local(), host.images_only) {
-                (true, _) => !self.silent_here.contains(&engine.kind_for(artifact)),
+                (true, _) => !silent_here.contains(&engine.kind_for(artifact)),
                 (false, true) => carried,
                 (false, false) => true,
             };
@@ -95,10 +129,10 @@ impl Hosts {
         Some(self.all.iter().filter(takes).map(|(name, _)| name).collect())
     }
 
-    /// How many of them that are; at least one, because hosts that say nothing for a while are no
-    /// reason to end what runs there.
+    /// How many hosts an app runs on that runs once per host; at least one. An engine of Ark's own host
+    /// that says nothing for a while is no reason to end what runs anywhere.
     pub(super) fn taking(&self, world: &World, facts: &ReleaseFacts) -> Option<u32> {
-        let hosts = self.for_release(world.engine.as_ref(), facts)?;
+        let hosts = self.takers(world.engine.as_ref(), facts, &[])?;
         Some(u32::try_from(hosts.len()).unwrap_or(u32::MAX).max(1))
     }
 

@@ -253,7 +253,8 @@ fn see(
                 observations.admission(record.id),
                 observations.in_flight(record.id),
             );
-            seen.host = listed.hosts.seen(&record.node);
+            seen.host =
+                listed.hosts.seen_for(&record.node, world.engine.as_ref(), facts.map(Arc::as_ref));
             seen
         })
         .collect()

@@ -214,7 +214,11 @@ impl Driver {
         for some in gone.chunks(PRUNE_BATCH) {
             let some = some.to_vec();
             let forget = move |step: &mut Stepper<'_>| {
-                some.iter().try_for_each(|id| Ok(step.tx.delete_payloads(*id)?))
+                // Looked up again: the number may have been given to an execution meanwhile.
+                some.iter().try_for_each(|id| match step.tx.execution(*id)? {
+                    Some(_) => Ok(()),
+                    None => Ok(step.tx.delete_payloads(*id)?),
+                })
             };
             workflows.transact(forget).await?;
         }

@@ -406,7 +406,7 @@ impl<'a> Stepper<'a> {
     /// A text as it is kept in a row: itself, or a reference to a payload.
     pub(super) fn keep_text(&mut self, id: u64, text: &str) -> Result<String, WorkflowError> {
         let kept = keep_text(self.tx, id, text)?;
-        if kept.len() < text.len() && !self.long_texts.contains(&id) {
+        if kept != text && !self.long_texts.contains(&id) {
             self.long_texts.push(id);
         }
         Ok(kept)

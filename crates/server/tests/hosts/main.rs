@@ -5,7 +5,7 @@ mod fleet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ark_engine::ClusterOptions;
+use ark_engine::{ClusterOptions, Node};
 use ark_model::definition::RunKind;
 use ark_model::instance::InstanceState;
 use ark_model::{DeploymentState, NodeName, ReleaseNumber};
@@ -205,4 +205,25 @@ async fn a_draining_hosts_instances_move_first() {
     let by_host = active(&fleet, v1).await;
     assert_eq!(by_host.values().sum::<usize>(), 3);
     assert!(!by_host.contains_key(&node(0)));
+}
+
+/// Files of a directory are on Ark's own host alone: draining that must not end what has no other place.
+#[tokio::test(start_paused = true)]
+async fn what_no_other_host_can_take_stays_where_it_is() {
+    let fleet = Fleet::new(1, options()).await;
+    let engine = fleet.remotes[&node(0)].clone();
+    let images_only = true;
+    fleet.cluster.put(Node { name: node(0), engine, draining: false, images_only, address: None });
+    let v1 = fleet.release(definition(RunKind::Worker, 1)).await;
+    // Ark's own host is draining from the beginning.
+    fleet.until("v1", async |f| active_count(f, v1).await == 1).await;
+    let first = fleet.alive().await;
+    assert!(first[0].node.is_local());
+    for draining in [false, true] {
+        fleet.cluster.drain(&NodeName::local(), draining);
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        let now = fleet.alive().await;
+        assert_eq!(now.len(), 1);
+        assert_eq!((now[0].id, now[0].state), (first[0].id, InstanceState::Active));
+    }
 }

@@ -298,7 +298,8 @@ impl ReadTx {
     }
 
     /// Executions that have long texts, with numbers above `after`, each with whether it is there.
-    /// The number of an execution that is gone is not given again.
+    /// Numbers that were given but never recorded are given again after a restart: who deletes looks
+    /// again in the same transaction.
     pub fn owners_of_texts(
         &self,
         after: u64,

@@ -1,6 +1,6 @@
 //! The instances of a plan: started with records and ports, made active, drained, stopped, ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ark_model::artifact::Artifact;
 use ark_model::definition::RunKind;
@@ -11,9 +11,15 @@ use ark_planner::Action;
 use ark_planner::placement::{self, Place, Rule};
 use ark_planner::rollout::{Backoff, Plan};
 use ark_store::{PortRequest, WriteTx};
+use jiff::SignedDuration;
 
 use super::{PORT_HOLD, Recording};
 use crate::tasks::round::TaskError;
+
+/// For how long a host where a release did not start is passed over, as long as there is another.
+const FAILED_START_REMEMBERED: SignedDuration = SignedDuration::from_mins(10);
+/// Of how many of an app's newest instances that is asked.
+const FAILED_STARTS_MAX: usize = 200;
 
 /// What came of instances for which there is no room.
 pub(super) enum Unstarted {
@@ -84,7 +90,7 @@ impl Recording {
         count: u32,
     ) -> Result<Vec<NodeName>, TaskError> {
         let facts = self.releases.get(&release).ok_or(TaskError::Outdated)?;
-        let Some(hosts) = self.hosts.for_release(self.here.as_ref(), facts) else {
+        let Some(mut hosts) = self.hosts.for_release(self.here.as_ref(), facts) else {
             return Ok(vec![NodeName::local(); count as usize]);
         };
         let rule = match facts.definition.run.kind {
@@ -92,6 +98,24 @@ impl Recording {
             _ => Rule::Spread,
         };
         let app = (&self.loaded.app.env, &self.loaded.app.app);
+        let local = NodeName::local();
+        if hosts.is_empty() && rule == Rule::Spread && self.hosts.is_last_resort(&local) {
+            hosts.push(&local);
+        }
+        if rule == Rule::Spread {
+            // A host where it does not start is the emptiest, and would be tried for ever.
+            let after = self.now - FAILED_START_REMEMBERED;
+            let failed: BTreeSet<NodeName> = tx
+                .lately_stopped_of(app.0, app.1, FAILED_STARTS_MAX, after)?
+                .into_iter()
+                .filter(|one| one.release == release)
+                .filter(|one| matches!(one.cause, Some(StopCause::StartFailed { .. })))
+                .map(|one| one.node)
+                .collect();
+            if hosts.iter().any(|host| !failed.contains(*host)) {
+                hosts.retain(|host| !failed.contains(*host));
+            }
+        }
         let mut places: BTreeMap<&NodeName, Place> = hosts
             .into_iter()
             .map(|node| (node, Place { node: node.clone(), of_app: 0, in_all: 0 }))
