@@ -134,13 +134,16 @@ async fn the_worker_keeps_its_contract() {
     eventually("the lost command is told to end", || mark("lost"));
     let long = start(&client, &m, &kind("long")).await;
     eventually("the last command runs", || mark("long-begun"));
-    // What the server sees of it, without its word.
-    let shown = ark.run(&["workflow", "activities", "--json"]);
-    let shown = String::from_utf8(shown.stdout).expect("text");
-    let first = shown.lines().next().expect("an activity");
-    let first: Value = serde_json::from_str(first).expect("JSON");
+    // What the server sees of it, without its word; it looks each second.
+    let shown = || {
+        let shown = ark.run(&["workflow", "activities", "--json"]);
+        let shown = String::from_utf8(shown.stdout).expect("text");
+        let first = shown.lines().next().expect("an activity");
+        serde_json::from_str::<Value>(first).expect("JSON")
+    };
+    let first = shown();
     assert_eq!((&first["name"], &first["working"]), (&json!("test--work"), &json!(1)));
-    assert!(first["active_percent"].as_f64().is_some_and(|share| share > 0.0), "{first}");
+    eventually("its share is seen", || shown()["active_percent"].as_f64() > Some(0.0));
     terminate(&process);
     assert_eq!(end(&client, &long).await["error"], "sfncli.CommandTerminated");
     assert!(process.wait().expect("an end").success());
