@@ -215,8 +215,15 @@ fn t23_a_full_disk() {
     fill(&mut disk);
     assert!(words(&output).contains("the disk that holds the store is full"), "{}", words(&output));
     assert_eq!(output.status.code(), Some(1), "{}", words(&output));
-    let (output, _) = ark.deploy(APP, &Sample::version(2));
-    assert!(!output.status.success(), "nobody can have written that down: {}", words(&output));
+    let file = ark.launch(APP, &Sample::version(2));
+    let file = file.to_string_lossy();
+    let output = ark.run(&["deploy", APP, "-e", ENV, "--file", &file, "--json"]);
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "nobody can have written that down: {}",
+        words(&output)
+    );
     let before = load.snapshot().ok();
     std::thread::sleep(Duration::from_secs(1));
     assert!(load.snapshot().ok() > before, "requests go on without a disk");

@@ -258,7 +258,7 @@ fn a_volume_outlives_its_instance() {
     let label = format!("label=ark.cluster={cluster}");
     let list = docker(socket).args(["volume", "ls", "-q", "--filter", &label]).output();
     let volumes = String::from_utf8_lossy(&list.expect("docker").stdout).into_owned();
-    assert_eq!(volumes.trim(), format!("ark-{}-{ENV}-keeper-data", &cluster[..8]));
+    assert_eq!(volumes.trim(), format!("ark-{}-{ENV}.keeper.data", &cluster[..8]));
     drop(ark);
     let _ = docker(socket).args(["volume", "rm", volumes.trim()]).output();
 }

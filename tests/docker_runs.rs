@@ -105,7 +105,7 @@ fn a_job_runs_as_a_container_once_also_over_kill_9_of_the_server() {
     let lines = ark.run(&["run", "batch", "-e", ENV, "--", "sh", "0"]);
     assert!(lines.status.success(), "{}", words(&lines));
     let cluster = std::fs::read_to_string(ark.data_dir().join("docker/cluster")).expect("cluster");
-    let volume = format!("ark-{}-{ENV}-batch-ledger", &cluster[..8]);
+    let volume = format!("ark-{}-{ENV}.batch.ledger", &cluster[..8]);
     let mount = format!("{volume}:/ledger");
     let read = ["run", "--rm", "-v", &mount, IMAGE, "cut", "-d ", "-f1", "/ledger/lines"];
     let read = docker(socket).args(read).output().expect("docker");

@@ -29,6 +29,8 @@ fn under(ark: &Ark, app: &str, load: Load, before: &Sample, after: &Sample) -> a
     let load = load.strict().start().expect("load");
     std::thread::sleep(Duration::from_millis(300));
     let d = deploys(ark, app, after);
+    // Whose stream ended with the old side comes again.
+    std::thread::sleep(Duration::from_millis(500));
     let report = load.stop_blocking();
     lost_nothing(&d);
     assert_eq!(report.failed(), 0, "{:#?}", report.failures);

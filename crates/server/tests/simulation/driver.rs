@@ -758,7 +758,6 @@ impl Simulation {
         {
             let mut u = self.universe.lock().unwrap();
             u.engine_down_until = None;
-            u.floors.clear();
         }
         self.pause();
         let until = self.clock.now() + SETTLE;
