@@ -224,9 +224,11 @@ fn t23_a_full_disk() {
         "nobody can have written that down: {}",
         words(&output)
     );
-    let before = load.snapshot().ok();
-    std::thread::sleep(Duration::from_secs(1));
+    // Long enough for what the gateway writes every second, and says that it could not.
+    let (before, gateway) = (load.snapshot().ok(), ark.gateway_pid());
+    std::thread::sleep(Duration::from_secs(3));
     assert!(load.snapshot().ok() > before, "requests go on without a disk");
+    assert_eq!(ark.gateway_pid(), gateway, "the gateway died of a full disk");
     drop(disk);
     std::fs::remove_file(&filler).expect("removed");
     eventually("it goes on when there is room", || set(&ark, 1_000).status.success());

@@ -257,9 +257,16 @@ fn start_workers(shared: &Arc<Shared>, count: usize) -> Result<Vec<JoinHandle<()
 /// A gateway that has lost a thread would go on serving half of everything; its supervisor starts a
 /// whole one. (A panic within one connection ends that connection alone.)
 fn or_abort(run: impl FnOnce()) {
+    /// Whatever becomes of the last words.
+    struct Abort;
+    impl Drop for Abort {
+        fn drop(&mut self) {
+            std::process::abort();
+        }
+    }
     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+        let _abort = Abort;
         tracing::error!("a thread of the gateway has panicked; the gateway ends");
-        std::process::abort();
     }
 }
 

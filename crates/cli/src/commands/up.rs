@@ -219,6 +219,8 @@ pub(crate) fn log_to_stderr() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        // It would tell standard error of it, and panic: a full disk must end nothing.
+        .log_internal_errors(false)
         .try_init();
 }
 
