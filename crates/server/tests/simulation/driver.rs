@@ -521,15 +521,15 @@ impl Simulation {
     /// Tells the universe how much capacity must not be taken away.
     fn floor(&mut self, name: &str) {
         let key = app(name);
-        let floor = block(self.store.read(move |tx| -> Result<u32, StoreError> {
-            let Some(state) = tx.app_state(&env(), &key)? else { return Ok(0) };
+        let (floor, running) = block(self.store.read(move |tx| {
+            let Some(state) = tx.app_state(&env(), &key)? else { return Ok((0, None)) };
             let release = state.live.map(|n| tx.release(&env(), &key, n)).transpose()?.flatten();
             let running = match state.running {
                 Some(id) => tx.deployment(id)?,
                 None => None,
             };
             let recreates = running.as_ref().is_some_and(|d| d.strategy == Strategy::Recreate);
-            let new = match running {
+            let new = match &running {
                 Some(d) => tx.release(&env(), &key, d.release)?,
                 None => None,
             };
@@ -539,10 +539,19 @@ impl Simulation {
             // Before the first release is live there is nothing to hold on to, and what is
             // recreated goes to zero by intent.
             let empties = recreates || state.stopped || state.live.is_none();
-            Ok(if empties { 0 } else { wanted })
+            Ok::<_, StoreError>((if empties { 0 } else { wanted }, running))
         }))
         .unwrap();
         let mut u = self.universe.lock().unwrap();
+        if let Some(d) = running {
+            let superseded = d.abort.as_ref().is_some_and(|abort| abort.superseded);
+            let patience = SignedDuration::from_secs(if superseded { 5 } else { 30 });
+            let key = (env(), app(name), d.release);
+            match d.returning_at {
+                Some(at) => u.returning.insert(key, (at, patience)),
+                None => u.returning.remove(&key),
+            };
+        }
         let now = u.now;
         let wishes = u.floors.entry((env(), app(name))).or_default();
         if wishes.last().is_none_or(|(_, n)| *n != floor) {

@@ -129,6 +129,9 @@ pub(crate) struct Universe {
     /// What was wanted of each app, and when: the floor of I3 is the least of the last while, since
     /// a table may have been planned just before a wish changed.
     pub floors: HashMap<(EnvName, AppName), Vec<(Timestamp, u32)>>,
+    /// Since when a canary that is being abandoned has waited for its old side to be whole, and for how
+    /// long it has to.
+    pub returning: HashMap<(EnvName, AppName, ReleaseNumber), (Timestamp, SignedDuration)>,
     /// Instances that ended without being asked: capacity that no plan took away.
     lost: Vec<(Timestamp, EnvName, AppName)>,
     pub engine_down_until: Option<Timestamp>,
@@ -153,6 +156,7 @@ impl Universe {
             behaviours: HashMap::new(),
             gateway: SimGateway::new(BootId(ids.next())),
             floors: HashMap::new(),
+            returning: HashMap::new(),
             lost: Vec::new(),
             engine_down_until: None,
             hooks: SimHooks::default(),
@@ -380,7 +384,9 @@ impl Universe {
             return false;
         }
         let before: BTreeMap<_, usize> = match &self.gateway.table {
-            Some(old) => old.routes.iter().map(|r| (r.key.clone(), self.capable_in(r))).collect(),
+            Some(old) => {
+                old.routes.iter().map(|r| (r.key.clone(), self.held_by(r, &table))).collect()
+            }
             None => BTreeMap::new(),
         };
         for route in &table.routes {
@@ -407,6 +413,31 @@ impl Universe {
         self.check_weight_first(&table);
         self.gateway.table = Some(table);
         true
+    }
+
+    /// How many serve of a route, of which a table that takes its place must not take any away. A canary
+    /// that is abandoned does not count once its old side was waited for long enough: what is left of
+    /// that one carries all.
+    fn held_by(&self, route: &Route, next: &RouteTable) -> usize {
+        let closes = |canary: ReleaseNumber| {
+            let next = next.routes.iter().find(|r| r.key == route.key);
+            next.and_then(|r| r.split.as_ref())
+                .is_some_and(|s| s.canary == canary && s.percent == 0)
+        };
+        let (env, app) = (&route.key.env, &route.key.app);
+        let Some(split) = route.split.as_ref().filter(|s| s.percent > 0 && closes(s.canary)) else {
+            return self.capable_in(route);
+        };
+        let waited = self
+            .returning
+            .get(&(env.clone(), app.clone(), split.canary))
+            .is_some_and(|(since, patience)| self.now.duration_since(*since) >= *patience);
+        if !waited {
+            return self.capable_in(route);
+        }
+        let mut old_side = route.clone();
+        old_side.targets.retain(|t| t.release != split.canary);
+        self.capable_in(&old_side)
     }
 
     /// A canary that is abandoned loses its share before its instances drain, as long as there is
