@@ -26,12 +26,14 @@ pub(super) const APP: &str = "ark.app";
 /// Its release.
 pub(super) const RELEASE: &str = "ark.release";
 
-/// What the daemon is told to create. `image` is the id under which the daemon has it.
+/// What the daemon is told to create. `image` is the id under which the daemon has it, `volumes` are
+/// the daemon's names of the spec's, in their order.
 pub(super) fn container(
     spec: &StartSpec,
     image: &str,
     cluster: &str,
     network: &Network,
+    volumes: &[String],
     options: &DockerOptions,
 ) -> ContainerCreateBody {
     let mut env: Vec<String> =
@@ -55,7 +57,10 @@ pub(super) fn container(
         exposed_ports: Some(spec.published.iter().map(inside).collect()),
         stop_signal: Some(spec.stop_signal.as_str().to_owned()),
         stop_timeout: Some(i64::try_from(spec.stop_grace.as_secs()).unwrap_or(i64::MAX)),
-        host_config: Some(host(spec, cluster, network, options)),
+        host_config: Some(HostConfig {
+            mounts: Some(mounts(spec, cluster, volumes)),
+            ..host(spec, network, options)
+        }),
         ..ContainerCreateBody::default()
     }
 }
@@ -73,7 +78,7 @@ pub(super) fn labels(spec: &StartSpec, cluster: &str) -> HashMap<String, String>
     .into()
 }
 
-fn host(spec: &StartSpec, cluster: &str, network: &Network, options: &DockerOptions) -> HostConfig {
+fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostConfig {
     let gateway = network.seen.map(|seen| seen.address);
     let names = gateway.map(|at| spec.host_names.iter().map(move |name| format!("{name}:{at}")));
     let memory = spec.memory_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -93,7 +98,6 @@ fn host(spec: &StartSpec, cluster: &str, network: &Network, options: &DockerOpti
         memory_reservation: spec
             .memory_soft_bytes
             .map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-        mounts: Some(spec.volumes.iter().map(|volume| mount(spec, cluster, volume)).collect()),
         // Together with the memory: a limit on memory that swaps is none.
         memory_swap: memory,
         nano_cpus: spec.cpu_cores.filter(|cores| *cores > 0.0).map(nanocores),
@@ -129,22 +133,38 @@ fn at(published: &Published) -> PortBinding {
     }
 }
 
-/// A volume of the app in its environment, made by the daemon with the first container that has
-/// it. Ark never deletes one. Names of environments and apps hold no point, so that no two apps share
-/// one.
-fn mount(spec: &StartSpec, cluster: &str, volume: &Volume) -> Mount {
-    let (env, app) = (&spec.env, &spec.app);
-    let labels = [(CLUSTER, cluster.to_owned()), (ENV, env.to_string()), (APP, app.to_string())];
-    Mount {
+/// The daemon's name of an app's volume. Names of environments and apps hold no point, so that no two
+/// apps share one.
+pub(super) fn volume_name(spec: &StartSpec, cluster: &str, volume: &Volume) -> String {
+    format!("ark-{}-{}.{}.{}", &cluster[..8], spec.env, spec.app, volume.name)
+}
+
+/// The name that volumes had before, which two apps could share; the labels tell whose one is.
+pub(super) fn volume_name_before(spec: &StartSpec, cluster: &str, volume: &Volume) -> String {
+    format!("ark-{}-{}-{}-{}", &cluster[..8], spec.env, spec.app, volume.name)
+}
+
+/// What says whose a volume is.
+pub(super) fn volume_labels(spec: &StartSpec, cluster: &str) -> HashMap<String, String> {
+    [(CLUSTER, cluster.to_owned()), (ENV, spec.env.to_string()), (APP, spec.app.to_string())]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+}
+
+/// Volumes of the app in its environment, made by the daemon with the first container that has them.
+/// Ark never deletes one.
+fn mounts(spec: &StartSpec, cluster: &str, names: &[String]) -> Vec<Mount> {
+    let mount = |(volume, name): (&Volume, &String)| Mount {
         typ: Some(MountType::VOLUME),
-        source: Some(format!("ark-{}-{env}.{app}.{}", &cluster[..8], volume.name)),
+        source: Some(name.clone()),
         target: Some(volume.path.clone()),
         volume_options: Some(MountVolumeOptions {
-            labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
+            labels: Some(volume_labels(spec, cluster)),
             ..MountVolumeOptions::default()
         }),
         ..Mount::default()
-    }
+    };
+    spec.volumes.iter().zip(names).map(mount).collect()
 }
 
 /// At least the hundredth of a core that the kernel can hold.

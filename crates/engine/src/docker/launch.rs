@@ -163,7 +163,9 @@ impl Inner {
         };
         let _joining = self.joining.read().await;
         let network = self.network(&spec.env).await?;
-        let body = config::container(spec, &image, &self.cluster, &network, &self.options);
+        let volumes = self.volumes(spec).await?;
+        let body =
+            config::container(spec, &image, &self.cluster, &network, &volumes, &self.options);
         let name = container_name(spec.id);
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         match docker.create_container(Some(options), body).await {
@@ -182,6 +184,27 @@ impl Inner {
                 _ => Err(unavailable("create a container", error)),
             },
         }
+    }
+
+    /// The daemon's names of a spec's volumes: the one that an app's volume was made by, also where
+    /// that is a name of before, so that its data stay where they are.
+    async fn volumes(&self, spec: &StartSpec) -> Result<Vec<String>, EngineError> {
+        let docker = self.connection.get().await?;
+        let labels = config::volume_labels(spec, &self.cluster);
+        let mut names = Vec::new();
+        for volume in &spec.volumes {
+            let before = config::volume_name_before(spec, &self.cluster, volume);
+            let has_it = match docker.inspect_volume(&before).await {
+                Ok(found) => {
+                    labels.iter().all(|(name, value)| found.labels.get(name) == Some(value))
+                }
+                Err(error) if connection::status(&error) == Some(404) => false,
+                Err(error) => return Err(unavailable("look for a volume", error)),
+            };
+            let now = || config::volume_name(spec, &self.cluster, volume);
+            names.push(if has_it { before } else { now() });
+        }
+        Ok(names)
     }
 
     /// The id of an image that the daemon has.
