@@ -66,20 +66,17 @@ impl Hosts {
         engine: &dyn Engine,
         facts: Option<&ReleaseFacts>,
     ) -> HostSeen {
-        let seen = self.seen(node);
-        let each = facts.is_some_and(|facts| facts.definition.run.kind == RunKind::Daemon);
-        let elsewhere = facts
-            .and_then(|facts| self.takers(engine, facts, &[]))
-            .is_some_and(|hosts| !hosts.is_empty());
-        match seen {
-            HostSeen::Draining if !each && !elsewhere => HostSeen::Answers,
-            seen => seen,
-        }
+        let only = facts.and_then(|facts| self.last_resort(engine, facts));
+        if only == Some(node) { HostSeen::Answers } else { self.seen(node) }
     }
 
-    /// Whether `node` is to be left, and is the only host that can take a release.
-    pub(super) fn is_last_resort(&self, node: &NodeName) -> bool {
-        node.is_local() && self.seen(node) == HostSeen::Draining
+    /// Ark's own host while it is draining, if nothing else can take a release. What runs once per host
+    /// leaves it all the same.
+    fn last_resort(&self, engine: &dyn Engine, facts: &ReleaseFacts) -> Option<&NodeName> {
+        let (name, host) = self.all.iter().find(|(name, _)| name.is_local())?;
+        let each = facts.definition.run.kind == RunKind::Daemon;
+        (host.seen == HostSeen::Draining && !each && self.takers(engine, facts, &[])?.is_empty())
+            .then_some(name)
     }
 
     pub(super) fn is_silent(&self, node: &NodeName) -> bool {
@@ -101,7 +98,11 @@ impl Hosts {
         engine: &dyn Engine,
         facts: &ReleaseFacts,
     ) -> Option<Vec<&NodeName>> {
-        self.takers(engine, facts, &self.silent_here)
+        let mut hosts = self.takers(engine, facts, &self.silent_here)?;
+        if hosts.is_empty() {
+            hosts.extend(self.last_resort(engine, facts));
+        }
+        Some(hosts)
     }
 
     fn takers(

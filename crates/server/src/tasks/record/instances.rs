@@ -98,10 +98,6 @@ impl Recording {
             _ => Rule::Spread,
         };
         let app = (&self.loaded.app.env, &self.loaded.app.app);
-        let local = NodeName::local();
-        if hosts.is_empty() && rule == Rule::Spread && self.hosts.is_last_resort(&local) {
-            hosts.push(&local);
-        }
         if rule == Rule::Spread {
             // A host where it does not start is the emptiest, and would be tried for ever.
             let after = self.now - FAILED_START_REMEMBERED;
