@@ -16,13 +16,13 @@ use crate::failure::Failure;
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
     /// Address of the server [default: the one of the data directory]
-    #[arg(long, env = "ARK_SERVER", value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, env = "ARK_SERVER", value_name = "URL", hide_env_values = true)]
     pub(crate) server: Option<String>,
     /// Token [default: the one of the data directory]
-    #[arg(long, env = "ARK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, env = "ARK_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// Data directory of a server on this machine [default: ARK_DATA_DIR, else the one of ark up]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 }
 

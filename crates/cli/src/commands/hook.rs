@@ -19,6 +19,8 @@ use crate::output::{Shown, Style};
     after_help = "Give the hosting service (GitHub, Gitea, GitLab) the address that `set` prints, the same secret, and\nJSON as the form of its events. A push to the branch starts what `ark ci` does, on the server, which\nclones the repository as its own user: with the keys and credential helpers that user has."
 )]
 pub(crate) struct Args {
+    #[command(flatten)]
+    asking: Asking,
     #[command(subcommand)]
     action: Action,
 }
@@ -38,68 +40,48 @@ enum Action {
         /// The branch whose pushes are deployed
         #[arg(long, value_name = "NAME", default_value = "main")]
         branch: String,
-        #[command(flatten)]
-        common: Asking,
     },
     /// List push hooks, without their secrets
     #[command(before_help = "Examples:\n  ark hook list")]
-    List {
-        #[command(flatten)]
-        common: Asking,
-    },
+    List,
     /// Show what a hook was told, and what came of it
     #[command(before_help = "Examples:\n  ark hook pushes shop")]
     Pushes {
         /// The hook
         name: String,
-        #[command(flatten)]
-        common: Asking,
     },
     /// Remove a push hook and its secret
     #[command(before_help = "Examples:\n  ark hook remove shop")]
     Remove {
         /// The hook
         name: String,
-        #[command(flatten)]
-        common: Asking,
     },
 }
 
-impl Action {
-    fn common(&self) -> &Asking {
-        match self {
-            Self::Set { common, .. }
-            | Self::List { common }
-            | Self::Pushes { common, .. }
-            | Self::Remove { common, .. } => common,
-        }
-    }
-}
-
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.action.common().shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(args.action.common())?;
+    let context = Context::new(&args.asking)?;
     let style = context.out.style;
     block_on(async {
         match args.action {
-            Action::Set { name, repo, branch, .. } => {
+            Action::Set { name, repo, branch } => {
                 let secret = secret(&format!("secret of {name}"))?;
                 let request = PushHookPut { repository: repo, branch, secret };
                 let set = context.client.set_push_hook(&name, &request).await?;
                 context.out.one(&set, |set| format!("send push events to: {}", set.path))?;
             }
-            Action::List { .. } => {
+            Action::List => {
                 let all = context.client.push_hooks().await?;
                 context.out.list(&all, |rows| hooks(rows, Timestamp::now(), style))?;
             }
-            Action::Pushes { name, .. } => {
+            Action::Pushes { name } => {
                 let all = context.client.pushes(&name).await?;
                 context.out.list(&all, |rows| pushes(rows, Timestamp::now(), style))?;
             }
-            Action::Remove { name, .. } => {
+            Action::Remove { name } => {
                 context.client.remove_push_hook(&name).await?;
                 context.out.say(format!("push hook {name} is removed"));
             }

@@ -20,6 +20,8 @@ use crate::output::{Shown, Style};
     after_help = "Containers are spread over all hosts that answer and are not draining; `local` is Ark's own. What is\nto run elsewhere is an image from a registry, without volumes and dependencies."
 )]
 pub(crate) struct Args {
+    #[command(flatten)]
+    asking: Asking,
     #[command(subcommand)]
     action: Action,
 }
@@ -41,15 +43,10 @@ enum Action {
         /// Its private address, where the gateway reaches its instances; the one in ADDRESS if not given
         #[arg(long, value_name = "IP")]
         reach: Option<IpAddr>,
-        #[command(flatten)]
-        common: Asking,
     },
     /// List hosts and how they stand
     #[command(before_help = "Examples:\n  ark node list")]
-    List {
-        #[command(flatten)]
-        common: Asking,
-    },
+    List,
     /// Place nothing new on a host, and move what is there
     #[command(before_help = "Examples:\n  ark node drain eu-1\n  ark node drain eu-1 --end")]
     Drain {
@@ -58,8 +55,6 @@ enum Action {
         /// Use it again
         #[arg(long)]
         end: bool,
-        #[command(flatten)]
-        common: Asking,
     },
     /// Forget a host
     #[command(before_help = "Examples:\n  ark node remove eu-1")]
@@ -69,32 +64,19 @@ enum Action {
         /// Also when instances are on record there: they count as lost, and go on without Ark
         #[arg(long)]
         force: bool,
-        #[command(flatten)]
-        common: Asking,
     },
 }
 
-impl Action {
-    fn common(&self) -> &Asking {
-        match self {
-            Self::Add { common, .. }
-            | Self::List { common }
-            | Self::Drain { common, .. }
-            | Self::Remove { common, .. } => common,
-        }
-    }
-}
-
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.action.common().shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(args.action.common())?;
+    let context = Context::new(&args.asking)?;
     let style = context.out.style;
     block_on(async {
         match args.action {
-            Action::Add { name, address, certs, reach, .. } => {
+            Action::Add { name, address, certs, reach } => {
                 let [authority, certificate, key] = match &certs {
                     Some(folder) => pems(folder)?.map(Some),
                     None => [None, None, None],
@@ -103,18 +85,18 @@ pub(crate) fn run(args: Args) -> Ended {
                 let set = context.client.put_node(&name, &put).await?;
                 context.out.one(&set, |set| format!("host {} is added", set.name))?;
             }
-            Action::List { .. } => {
+            Action::List => {
                 let all = context.client.nodes().await?;
                 context.out.list(&all, |rows| render(rows, style))?;
             }
-            Action::Drain { name, end, .. } => {
+            Action::Drain { name, end } => {
                 let set = context.client.drain_node(&name, !end).await?;
                 context.out.one(&set, |set| match set.draining {
                     true => format!("host {} drains: {} instances there", set.name, set.instances),
                     false => format!("host {} is used again", set.name),
                 })?;
             }
-            Action::Remove { name, force, .. } => {
+            Action::Remove { name, force } => {
                 context.client.remove_node(&name, force).await?;
                 context.out.say(format!("host {name} is forgotten"));
             }

@@ -19,6 +19,8 @@ use crate::output::{Shown, Style};
     after_help = "Images of a registry that is set are fetched by digest and with its credentials. With --push, `ark\nbuild` and `ark ci` call images REGISTRY/PATH/NAME:COMMIT and send them there."
 )]
 pub(crate) struct Args {
+    #[command(flatten)]
+    asking: Asking,
     #[command(subcommand)]
     action: Action,
 }
@@ -38,45 +40,28 @@ enum Action {
         /// Send images that are built there, under this path
         #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "")]
         push: Option<String>,
-        #[command(flatten)]
-        common: Asking,
     },
     /// List registries, without passwords
     #[command(before_help = "Examples:\n  ark registry list")]
-    List {
-        #[command(flatten)]
-        common: Asking,
-    },
+    List,
     /// Forget a registry and its password
     #[command(before_help = "Examples:\n  ark registry remove registry.test:5000")]
     Remove {
         /// Its host
         host: String,
-        #[command(flatten)]
-        common: Asking,
     },
 }
 
-impl Action {
-    fn common(&self) -> &Asking {
-        match self {
-            Self::Set { common, .. } | Self::List { common } | Self::Remove { common, .. } => {
-                common
-            }
-        }
-    }
-}
-
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.action.common().shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let context = Context::new(args.action.common())?;
+    let context = Context::new(&args.asking)?;
     let style = context.out.style;
     block_on(async {
         match args.action {
-            Action::Set { host, user, push, .. } => {
+            Action::Set { host, user, push } => {
                 let password = match &user {
                     Some(user) => Some(secret(&format!("password of {user}"))?),
                     None => None,
@@ -87,11 +72,11 @@ pub(crate) fn run(args: Args) -> Ended {
                     .await?;
                 context.out.one(&set, |set| format!("registry {} is set", set.host))?;
             }
-            Action::List { .. } => {
+            Action::List => {
                 let all = context.client.registries().await?;
                 context.out.list(&all, |rows| render(rows, Timestamp::now(), style))?;
             }
-            Action::Remove { host, .. } => {
+            Action::Remove { host } => {
                 context.client.remove_registry(&host).await?;
                 context.out.say(format!("registry {host} is forgotten"));
             }

@@ -20,6 +20,8 @@ use crate::output::{Shown, Style};
     after_help = "Roles: reader (reads everything but secrets), deployer (also deploys, scales, configures),\nadmin (everything)."
 )]
 pub(crate) struct Args {
+    #[command(flatten)]
+    asking: Asking,
     #[command(subcommand)]
     action: Action,
 }
@@ -40,34 +42,17 @@ enum Action {
         /// bearer: sent with each request; aws: an access key with which AWS's clients sign
         #[arg(long, value_parser = kind)]
         kind: Option<TokenKind>,
-        #[command(flatten)]
-        common: Asking,
     },
     /// List tokens, without their text
     #[command(before_help = "Examples:\n  ark token list")]
-    List {
-        #[command(flatten)]
-        common: Asking,
-    },
+    List,
     /// Revoke a token
     #[command(before_help = "Examples:\n  ark token revoke ci")]
     Revoke {
         /// Name or id
         #[arg(value_name = "TOKEN")]
         which: String,
-        #[command(flatten)]
-        common: Asking,
     },
-}
-
-impl Action {
-    fn common(&self) -> &Asking {
-        match self {
-            Self::Create { common, .. } | Self::List { common } | Self::Revoke { common, .. } => {
-                common
-            }
-        }
-    }
 }
 
 fn role(text: &str) -> Result<Role, String> {
@@ -87,16 +72,15 @@ fn unnamed() -> String {
 }
 
 pub(crate) fn shown(args: &Args) -> Shown {
-    args.action.common().shown
+    args.asking.shown
 }
 
 pub(crate) fn run(args: Args) -> Ended {
-    let common = args.action.common();
-    let context = Context::new(common)?;
+    let context = Context::new(&args.asking)?;
     let style = context.out.style;
     block_on(async {
         match args.action {
-            Action::Create { name, role, kind, .. } => {
+            Action::Create { name, role, kind } => {
                 let kind = kind.unwrap_or_default();
                 let request = TokenCreate {
                     name: name.unwrap_or_else(unnamed),
@@ -121,11 +105,11 @@ pub(crate) fn run(args: Args) -> Ended {
                     role.as_str()
                 ));
             }
-            Action::List { .. } => {
+            Action::List => {
                 let tokens = context.client.tokens().await?;
                 context.out.list(&tokens, |rows| render(rows, Timestamp::now(), style))?;
             }
-            Action::Revoke { which, .. } => {
+            Action::Revoke { which } => {
                 let all = context.client.tokens().await?;
                 let found = all
                     .iter()

@@ -28,10 +28,10 @@ const WIDTH_MIN: usize = 40;
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(crate) struct Shown {
     /// Print JSON: one object, or one object per line for lists
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) json: bool,
     /// Print exact instants instead of relative times
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) utc: bool,
 }
 
