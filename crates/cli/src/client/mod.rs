@@ -9,6 +9,7 @@ mod endpoints;
 pub(crate) mod exec;
 pub(crate) mod follow;
 pub(crate) mod runs;
+mod server;
 pub(crate) mod sse;
 pub(crate) mod upload;
 pub(crate) mod workflows;

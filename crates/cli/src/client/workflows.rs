@@ -1,16 +1,22 @@
-//! Operations on workflows: the server's States API, called with the token of the command line.
+//! Operations on workflows: the server's States API, called with the token of the command line, and
+//! Ark's own on executions, queues and schedules.
 //!
-//! One method for all operations: they are JSON in and JSON out, and their names and members are
-//! AWS's. A refusal keeps its name as the failure's code.
+//! One method for all operations of the former: they are JSON in and JSON out, and their names and
+//! members are AWS's. A refusal keeps its name as the failure's code.
 
 use std::time::Duration;
 
+use ark_model::api::{
+    ExecutionSummary, ExecutionsQuery, Page, SchedulePut, ScheduleView, Workflow, WorkflowActivity,
+    WorkflowQueue, WorkflowQueuePut, WorkflowsQuery,
+};
 use ark_model::exit::ExitCode;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Client;
+use super::endpoints::{NONE, PAGES_MAX, segment};
+use super::{Client, REQUEST_TIMEOUT};
 use crate::failure::Failure;
 
 /// How long an ordinary operation may take.
@@ -25,6 +31,10 @@ struct Refused {
     name: String,
     #[serde(default)]
     message: String,
+}
+
+fn schedule_path(name: &str) -> String {
+    format!("/v1/schedules/{}", segment(name))
 }
 
 impl Client {
@@ -49,6 +59,92 @@ impl Client {
             Ok(refused) => failure(refused),
             Err(_) => super::not_ark(&self.base(), status),
         })
+    }
+
+    /// Executions of a workflow: one page.
+    pub(crate) async fn executions(
+        &self,
+        workflow: &str,
+        query: &ExecutionsQuery,
+    ) -> Result<Page<ExecutionSummary>, Failure> {
+        self.get(&format!("/v1/workflows/{}/executions", segment(workflow)), query).await
+    }
+
+    /// Workflows of a definition, as many as `query` asks for: a page may be shorter.
+    pub(crate) async fn workflows(&self, query: &WorkflowsQuery) -> Result<Vec<Workflow>, Failure> {
+        let most = query.limit.map_or(usize::MAX, |limit| limit as usize);
+        let (mut found, mut next) = (Vec::new(), None::<String>);
+        for _ in 0..PAGES_MAX {
+            let build = || match &next {
+                Some(path) => self.request(Method::GET, &format!("/wm{path}")),
+                None => self.request(Method::GET, "/wm/workflows").query(query),
+            };
+            let response = self.send(|| build().timeout(REQUEST_TIMEOUT)).await?;
+            let header = response.headers().get("x-next-page-path");
+            let further = header.and_then(|path| path.to_str().ok()).map(str::to_owned);
+            found.extend(self.parse::<Vec<Workflow>>(response).await?);
+            next = further;
+            if found.len() >= most || next.is_none() {
+                break;
+            }
+        }
+        found.truncate(most);
+        Ok(found)
+    }
+
+    /// Makes or changes a schedule.
+    pub(crate) async fn put_schedule(
+        &self,
+        name: &str,
+        put: &SchedulePut,
+    ) -> Result<ScheduleView, Failure> {
+        self.with_body(Method::PUT, &schedule_path(name), put).await
+    }
+
+    /// Gives a queue of workflows a priority.
+    pub(crate) async fn put_workflow_queue(
+        &self,
+        name: &str,
+        priority: i16,
+    ) -> Result<WorkflowQueue, Failure> {
+        let path = format!("/v1/workflow-queues/{}", segment(name));
+        self.with_body(Method::PUT, &path, &WorkflowQueuePut { priority }).await
+    }
+
+    /// Activities of workflows, with how busy their workers are.
+    pub(crate) async fn workflow_activities(&self) -> Result<Vec<WorkflowActivity>, Failure> {
+        self.all("/v1/workflow-activities", &NONE).await
+    }
+
+    /// Queues of workflows with a priority of their own.
+    pub(crate) async fn workflow_queues(&self) -> Result<Vec<WorkflowQueue>, Failure> {
+        self.all("/v1/workflow-queues", &NONE).await
+    }
+
+    /// Schedules, by name.
+    pub(crate) async fn schedules(&self) -> Result<Vec<ScheduleView>, Failure> {
+        self.all("/v1/schedules", &NONE).await
+    }
+
+    /// Says `pause` or `resume` to a schedule.
+    pub(crate) async fn tell_schedule(
+        &self,
+        name: &str,
+        word: &str,
+    ) -> Result<ScheduleView, Failure> {
+        let path = format!("{}/{word}", schedule_path(name));
+        self.json(|| self.request(Method::POST, &path)).await
+    }
+
+    /// Removes a schedule.
+    pub(crate) async fn remove_schedule(&self, name: &str) -> Result<(), Failure> {
+        self.delete(&schedule_path(name)).await
+    }
+
+    /// Says that a workflow that failed is dealt with.
+    pub(crate) async fn resolve_workflow(&self, id: &str) -> Result<(), Failure> {
+        let path = format!("/wm/workflows/{}/resolved", segment(id));
+        self.send(|| self.request(Method::POST, &path)).await.map(|_| ())
     }
 }
 
