@@ -275,9 +275,10 @@ impl<'c> Exchange<'c> {
                     self.passage.count_unreached(Outcome::ClientGone, None);
                     return After::Close;
                 }
+                Err(Unreached::CallLate) => return self.answer_late().await,
             };
             if self.passage.time_left_ms() == Some(0) {
-                return self.answer_failed(in_flight, Fault::Late).await;
+                return self.answer_failed(in_flight, Fault::CallLate).await;
             }
             self.say_time_left();
             match self.attempt(&mut in_flight).await {
@@ -332,6 +333,7 @@ impl<'c> Exchange<'c> {
                 Err(fault) => return Attempt::Failed(fault),
             },
         };
+        let is_clients_time = self.passage.is_clients_time();
         let answered = self.converse(&mut upstream, in_flight).await;
         let head = match answered {
             Ok(head) => head,
@@ -349,6 +351,9 @@ impl<'c> Exchange<'c> {
                 if fault == Fault::Late && self.upload.is_active() {
                     // It was the client that was late.
                     return Attempt::Failed(fault);
+                }
+                if fault == Fault::Late && is_clients_time {
+                    return Attempt::Failed(Fault::CallLate);
                 }
                 let repeatable = self.head.method != Method::Other
                     && !self.upload.sent_on
@@ -430,7 +435,7 @@ impl<'c> Exchange<'c> {
         in_flight: &mut InFlight,
         head: &ResponseHead,
     ) -> Attempt {
-        in_flight.answered_with(head.status);
+        in_flight.answered_with(self.passage.counted_as(head.status));
         if head.status == 101 {
             in_flight.becomes_stream();
             return tunnel::upgraded(self.conn, upstream, in_flight, head).await;
@@ -491,14 +496,14 @@ impl<'c> Exchange<'c> {
         }
         let keep = self.head.keep_alive
             && self.upload.is_sent()
-            && outcome == Outcome::Answered
+            && outcome != Outcome::Cut
             && !self.conn.worker.is_stopping();
         let about = self.passage.about();
         self.conn.out.clear();
         let bytes = answer::write(refusal, &about, manner(self.head, keep), &mut self.conn.out);
         // The target has no more to do with it: a drain that goes on must not cut the answer.
         self.conn.slot.does(Doing::Request);
-        in_flight.refused_with(refusal.status());
+        in_flight.refused_with(passage::status_of(refusal, outcome));
         match self.conn.send_out().await {
             Ok(()) => {
                 in_flight.passed_on(bytes);
@@ -511,6 +516,14 @@ impl<'c> Exchange<'c> {
                 After::Close
             }
         }
+    }
+
+    /// Answers a request whose time, as its client gave it, was over before a target was ready.
+    async fn answer_late(&mut self) -> After {
+        let about = self.passage.about();
+        let after = refuse(self.conn, self.head, Refusal::ResponseLate, &about).await;
+        self.passage.count_unreached(Outcome::ClientGone, Some(passage::GIVEN_UP));
+        after
     }
 
     /// Answers a request that reached no target.

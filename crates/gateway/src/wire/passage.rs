@@ -26,6 +26,8 @@ use crate::worker::{Admission, Found, LocalTarget, Released, Worker};
 pub(super) const CONNECT_MS: u64 = 5_000;
 /// How long a held request waits for its turn once a target is ready, in milliseconds.
 const TURN_MS: u64 = 30_000;
+/// As what a request counts whose client gave it less time than it took.
+pub(super) const GIVEN_UP: u16 = 499;
 /// On how many targets a request is tried.
 pub(super) const ATTEMPTS_MAX: usize = 3;
 
@@ -72,6 +74,8 @@ pub(super) enum Unreached {
     Refused(Refusal),
     /// The client left while its request was held.
     ClientGone,
+    /// The time that the client gave was over while its request was held.
+    CallLate,
 }
 
 impl Passage {
@@ -191,15 +195,17 @@ impl Passage {
         mut watch: impl FnMut(&mut Context<'_>) -> Result<(), Fault>,
     ) -> Result<(Rc<LocalTarget>, Released), Unreached> {
         let held = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let left = self.found.limits.hold_ms.saturating_sub(held);
-        let left = self.time_left_ms().map_or(left, |asked| asked.min(left));
+        let allowed = self.found.limits.hold_ms.saturating_sub(held);
+        let left = self.time_left_ms().map_or(allowed, |asked| asked.min(allowed));
         self.slot.does(Doing::Request);
         let until_ms = self.worker.deadline(left);
         self.slot.set_deadline(until_ms);
         let refused = |refusal| Poll::Ready(Err(Unreached::Refused(refusal)));
         let held = poll_fn(|cx| {
-            if check(&self.slot).is_err() {
-                return refused(Refusal::NoneReady);
+            match check(&self.slot) {
+                Ok(()) => {}
+                Err(Fault::Late) if left < allowed => return Poll::Ready(Err(Unreached::CallLate)),
+                Err(_) => return refused(Refusal::NoneReady),
             }
             // A target that refused a moment ago and is usable only in panic would refuse again: a
             // held request waits for one that is ready.
@@ -288,6 +294,19 @@ impl Passage {
         self.time_left_ms().map_or(allowed, |left| left.min(allowed))
     }
 
+    /// Whether [`Self::answer_within_ms`] is the client's own time rather than the route's. Whether it
+    /// is kept says nothing of the target: anyone may ask for an answer within a millisecond.
+    pub(super) fn is_clients_time(&self) -> bool {
+        self.time_left_ms().is_some_and(|left| left < self.found.limits.response_header_ms)
+    }
+
+    /// As what a status of the target counts. One that gives up at the end of the time it was told
+    /// says no more of itself than one that is not waited for.
+    pub(super) fn counted_as(&self, status: u16) -> u16 {
+        let is_over = status == 504 && self.time_left_ms().is_some_and(|left| left <= 1);
+        if is_over { GIVEN_UP } else { status }
+    }
+
     fn budget_allows(&self, local: &LocalTarget) -> bool {
         let (limits, worker) = (self.found.limits.retries, &self.worker);
         let allowed = self.found.state.retries.retry(limits, worker.count(), worker.now_ms());
@@ -337,15 +356,26 @@ pub(super) fn explain(fault: Fault, uploading: bool) -> Option<(Refusal, Outcome
         Fault::BadBody(what) => (Refusal::Smuggling(what), Outcome::Answered),
         Fault::BodyTooLarge => (Refusal::BodyTooLarge, Outcome::Answered),
         Fault::Late if uploading => (Refusal::RequestLate, Outcome::Answered),
-        Fault::Late | Fault::CallLate => (Refusal::ResponseLate, Outcome::Answered),
+        Fault::Late => (Refusal::ResponseLate, Outcome::Answered),
+        Fault::CallLate => (Refusal::ResponseLate, Outcome::ClientGone),
         Fault::Drained | Fault::EndStream => (Refusal::Drained, Outcome::Cut),
     })
+}
+
+/// As which status a request counts that was refused like that.
+pub(super) fn status_of(refusal: Refusal, outcome: Outcome) -> u16 {
+    match outcome {
+        Outcome::Answered | Outcome::Cut => refusal.status(),
+        Outcome::ClientGone => GIVEN_UP,
+    }
 }
 
 /// How a request counts whose answer broke off after it had begun.
 pub(super) fn broken_by(fault: Fault) -> Outcome {
     match fault {
-        Fault::ClientGone | Fault::BadBody(_) | Fault::BodyTooLarge => Outcome::ClientGone,
+        Fault::ClientGone | Fault::BadBody(_) | Fault::BodyTooLarge | Fault::CallLate => {
+            Outcome::ClientGone
+        }
         Fault::Unreachable
         | Fault::TargetGone
         | Fault::BadResponse
@@ -353,7 +383,5 @@ pub(super) fn broken_by(fault: Fault) -> Outcome {
         | Fault::Drained
         | Fault::EndStream
         | Fault::NotTaken => Outcome::Cut,
-        // Nobody waits for it any more; what the caller gets is counted by its status.
-        Fault::CallLate => Outcome::Answered,
     }
 }

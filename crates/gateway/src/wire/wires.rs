@@ -36,7 +36,7 @@ pub(crate) enum Fault {
     EndStream,
     /// The target says that it has not looked at the request.
     NotTaken,
-    /// The caller of a gRPC call waits no longer.
+    /// The time is over that the caller gave, which is shorter than the route's: its own doing.
     CallLate,
 }
 

@@ -2,6 +2,7 @@
 //! where that is safe), and its answer passed on. Every way it can end is counted exactly once,
 //! here.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -51,6 +52,8 @@ pub(super) struct Crossing<'c, C> {
     may_reuse: bool,
     /// Whether anything was sent back to the client: an interim answer, say.
     begun_answering: bool,
+    /// Whether what is waited for now is the end of the caller's own time rather than the route's.
+    awaits_caller: Cell<bool>,
 }
 
 /// How an attempt at one target ended.
@@ -86,6 +89,7 @@ impl<'c, C: Client> Crossing<'c, C> {
             call_until_ms,
             may_reuse: true,
             begun_answering: false,
+            awaits_caller: Cell::new(false),
         }
     }
 
@@ -115,9 +119,10 @@ impl<'c, C: Client> Crossing<'c, C> {
                 Err(Unreached::ClientGone) => {
                     return self.passage.count_unreached(Outcome::ClientGone, None);
                 }
+                Err(Unreached::CallLate) => return self.answer_late().await,
             };
             if self.passage.time_left_ms() == Some(0) {
-                return self.answer_failed(in_flight, Fault::Late).await;
+                return self.answer_failed(in_flight, Fault::CallLate).await;
             }
             match self.attempt(&mut in_flight).await {
                 Attempt::Done(outcome) => return in_flight.end(outcome),
@@ -292,7 +297,8 @@ impl<'c, C: Client> Crossing<'c, C> {
         head: Head,
     ) -> Result<Outcome, Fault> {
         let status = head.status.as_u16();
-        in_flight.answered_with(grpc::status_of(&head.fields).map_or(status, grpc::counted_as));
+        let status = grpc::status_of(&head.fields).map_or(status, grpc::counted_as);
+        in_flight.answered_with(self.passage.counted_as(status));
         let bodiless = self.request.kind == Method::Head
             || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let last = head.is_empty || bodiless;
@@ -352,7 +358,7 @@ impl<'c, C: Client> Crossing<'c, C> {
         if let Some(status) = download.grpc_status {
             in_flight.answered_with(match download.ended_in_order {
                 true => 200,
-                false => grpc::counted_as(status),
+                false => self.passage.counted_as(grpc::counted_as(status)),
             });
         }
         match passed {
@@ -366,12 +372,12 @@ impl<'c, C: Client> Crossing<'c, C> {
             Err(fault)
                 if self.request.grpc && fault != Fault::ClientGone && download.is_between() =>
             {
-                let (status, outcome) = match fault {
-                    Fault::CallLate => (504, Outcome::Answered),
-                    Fault::BodyTooLarge => (413, Outcome::Answered),
-                    _ => (503, passage::broken_by(fault)),
+                let (status, counted, outcome) = match fault {
+                    Fault::CallLate => (504, passage::GIVEN_UP, Outcome::ClientGone),
+                    Fault::BodyTooLarge => (413, 413, Outcome::Answered),
+                    _ => (503, 503, passage::broken_by(fault)),
                 };
-                in_flight.answered_with(status);
+                in_flight.answered_with(counted);
                 self.client.finish(Some(grpc::refusal(status, words(fault))))?;
                 poll_fn(|cx| self.client.poll_flushed(cx)).await?;
                 target.cancel();
@@ -453,7 +459,7 @@ impl<'c, C: Client> Crossing<'c, C> {
     /// The answer had begun.
     fn broken(&mut self, fault: Fault, in_flight: &mut InFlight) -> Outcome {
         if fault == Fault::CallLate {
-            in_flight.answered_with(504);
+            in_flight.answered_with(passage::GIVEN_UP);
         }
         if fault != Fault::ClientGone {
             self.client.break_off();
@@ -469,7 +475,7 @@ impl<'c, C: Client> Crossing<'c, C> {
         };
         // The target has no more to do with it: a drain that goes on must not cut the answer.
         self.passage.slot.does(crate::wire::slot::Doing::Request);
-        in_flight.refused_with(refusal.status());
+        in_flight.refused_with(passage::status_of(refusal, outcome));
         match self.refuse(refusal).await {
             Ok(bytes) => {
                 in_flight.passed_on(bytes);
@@ -478,6 +484,13 @@ impl<'c, C: Client> Crossing<'c, C> {
             Err(_) if outcome == Outcome::Cut => in_flight.end(outcome),
             Err(_) => in_flight.end(Outcome::ClientGone),
         }
+    }
+
+    /// Answers a request whose time, as its caller gave it, was over before a target was ready.
+    async fn answer_late(&mut self) {
+        // Who has left needs no answer.
+        let _ = self.refuse(Refusal::ResponseLate).await;
+        self.passage.count_unreached(Outcome::ClientGone, Some(passage::GIVEN_UP));
     }
 
     /// Answers a request that reached no target.
@@ -503,7 +516,10 @@ impl<'c, C: Client> Crossing<'c, C> {
     /// What the slot was told, and whether the caller still waits.
     fn check(&self) -> Result<(), Fault> {
         match check(&self.passage.slot) {
-            Err(Fault::Late) if self.passage.worker.shared.clock.now_ms() >= self.call_until_ms => {
+            Err(Fault::Late)
+                if self.awaits_caller.get()
+                    || self.passage.worker.shared.clock.now_ms() >= self.call_until_ms =>
+            {
                 Err(Fault::CallLate)
             }
             checked => checked,
@@ -514,10 +530,12 @@ impl<'c, C: Client> Crossing<'c, C> {
     /// not use it up.
     fn await_answer(&self) {
         let limits = &self.passage.found.limits;
-        self.arm(match self.upload.is_finished() {
+        let is_sent = self.upload.is_finished();
+        self.arm(match is_sent {
             true => self.passage.answer_within_ms(),
             false => limits.idle_body_ms,
         });
+        self.awaits_caller.set(is_sent && self.passage.is_clients_time());
     }
 
     /// Bytes have moved: the time of silence begins anew.
@@ -526,6 +544,7 @@ impl<'c, C: Client> Crossing<'c, C> {
     }
 
     fn arm(&self, wait_ms: u64) {
+        self.awaits_caller.set(false);
         let at_ms = self.passage.worker.deadline(wait_ms);
         self.passage.slot.set_deadline(at_ms.min(self.call_until_ms));
     }
