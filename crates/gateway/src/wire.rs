@@ -17,6 +17,7 @@ pub(crate) mod h2;
 mod head;
 mod in_flight;
 mod mirror;
+mod pace;
 mod passage;
 pub(crate) mod proxy_protocol;
 mod relay;

@@ -256,8 +256,8 @@ impl<'c> Exchange<'c> {
         );
         match self.upload.join(&mut self.conn.client, &mut self.conn.out) {
             Ok(()) => {}
-            Err(Fault::BadBody(what)) => {
-                self.passage.count_refusal(RefusalKind::Smuggling);
+            Err(fault @ Fault::BadBody(what)) => {
+                self.passage.count_refusal(fault);
                 return self.answer_unreached(Refusal::Smuggling(what)).await;
             }
             Err(_) => return self.answer_unreached(Refusal::BodyTooLarge).await,
@@ -348,13 +348,11 @@ impl<'c> Exchange<'c> {
                     self.may_reuse = false;
                     return Attempt::Again;
                 }
-                if fault == Fault::Late && self.upload.is_active() {
-                    // It was the client that was late.
-                    return Attempt::Failed(fault);
-                }
-                if fault == Fault::Late && is_clients_time {
-                    return Attempt::Failed(Fault::CallLate);
-                }
+                let fault = match fault {
+                    Fault::Late if self.upload.is_active() => Fault::BodyLate,
+                    Fault::Late if is_clients_time => Fault::CallLate,
+                    fault => fault,
+                };
                 let repeatable = self.head.method != Method::Other
                     && !self.upload.sent_on
                     && !self.upload.is_active()
@@ -478,6 +476,11 @@ impl<'c> Exchange<'c> {
             }
             relay::End::Broken(fault) => {
                 worker.buffers.give_back(upstream.buffer);
+                let fault = match fault {
+                    Fault::Late if self.upload.is_active() => Fault::BodyLate,
+                    fault => fault,
+                };
+                self.passage.count_refusal(fault);
                 Attempt::Done(After::Break, passage::broken_by(fault))
             }
         }
@@ -485,15 +488,11 @@ impl<'c> Exchange<'c> {
 
     /// Answers a request that failed at a target before anything was answered.
     async fn answer_failed(&mut self, mut in_flight: InFlight, fault: Fault) -> After {
-        let Some((refusal, outcome)) = passage::explain(fault, self.upload.is_active()) else {
+        let Some((refusal, outcome)) = passage::explain(fault) else {
             in_flight.end(Outcome::ClientGone);
             return After::Close;
         };
-        if matches!(refusal, Refusal::RequestLate) {
-            self.passage.count_refusal(RefusalKind::SlowBody);
-        } else if matches!(refusal, Refusal::Smuggling(_)) {
-            self.passage.count_refusal(RefusalKind::Smuggling);
-        }
+        self.passage.count_refusal(fault);
         let keep = self.head.keep_alive
             && self.upload.is_sent()
             && outcome != Outcome::Cut

@@ -260,6 +260,7 @@ impl Passage {
             | Fault::ClientGone
             | Fault::BadBody(_)
             | Fault::BodyTooLarge
+            | Fault::BodyLate
             | Fault::Drained
             | Fault::EndStream
             | Fault::NotTaken
@@ -335,7 +336,12 @@ impl Passage {
     }
 
     /// Counts what is wrong with a request whose head was good.
-    pub(super) fn count_refusal(&self, kind: RefusalKind) {
+    pub(super) fn count_refusal(&self, fault: Fault) {
+        let kind = match fault {
+            Fault::BodyLate => RefusalKind::SlowBody,
+            Fault::BadBody(_) => RefusalKind::Smuggling,
+            _ => return,
+        };
         self.worker.shared.refusals.count(kind);
     }
 
@@ -347,7 +353,7 @@ impl Passage {
 
 /// What the gateway answers, and how it counts, when a request failed at a target before anything
 /// was answered. `None`: the client has left, and nobody is to be answered.
-pub(super) fn explain(fault: Fault, uploading: bool) -> Option<(Refusal, Outcome)> {
+pub(super) fn explain(fault: Fault) -> Option<(Refusal, Outcome)> {
     Some(match fault {
         Fault::ClientGone => return None,
         Fault::Unreachable => (Refusal::Unreachable, Outcome::Answered),
@@ -355,7 +361,7 @@ pub(super) fn explain(fault: Fault, uploading: bool) -> Option<(Refusal, Outcome
         Fault::BadResponse => (Refusal::BadResponse, Outcome::Answered),
         Fault::BadBody(what) => (Refusal::Smuggling(what), Outcome::Answered),
         Fault::BodyTooLarge => (Refusal::BodyTooLarge, Outcome::Answered),
-        Fault::Late if uploading => (Refusal::RequestLate, Outcome::Answered),
+        Fault::BodyLate => (Refusal::RequestLate, Outcome::Answered),
         Fault::Late => (Refusal::ResponseLate, Outcome::Answered),
         Fault::CallLate => (Refusal::ResponseLate, Outcome::ClientGone),
         Fault::Drained | Fault::EndStream => (Refusal::Drained, Outcome::Cut),
@@ -373,9 +379,11 @@ pub(super) fn status_of(refusal: Refusal, outcome: Outcome) -> u16 {
 /// How a request counts whose answer broke off after it had begun.
 pub(super) fn broken_by(fault: Fault) -> Outcome {
     match fault {
-        Fault::ClientGone | Fault::BadBody(_) | Fault::BodyTooLarge | Fault::CallLate => {
-            Outcome::ClientGone
-        }
+        Fault::ClientGone
+        | Fault::BadBody(_)
+        | Fault::BodyTooLarge
+        | Fault::BodyLate
+        | Fault::CallLate => Outcome::ClientGone,
         Fault::Unreachable
         | Fault::TargetGone
         | Fault::BadResponse

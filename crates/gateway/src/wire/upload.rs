@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use super::chunked::Decoder;
 use super::conn::Client;
 use super::head::RequestBody;
+use super::pace::Pace;
 use super::wires::Fault;
 
 /// What is left to send of a request's body.
@@ -23,14 +24,8 @@ pub(crate) struct Upload {
     /// Whether anything was sent beyond what stands in the request's first write: then the
     /// request cannot be repeated.
     pub(crate) sent_on: bool,
-    /// The least speed, in bytes a second; 0 for none.
-    bytes_per_s_min: u64,
-    /// Since when the client is waited for, and how many bytes came since.
-    window: Option<(u64, u64)>,
+    pace: Pace,
 }
-
-/// Over how long a body's speed is taken, in milliseconds.
-const WINDOW_MS: u64 = 10_000;
 
 #[derive(Debug)]
 enum Rest {
@@ -56,8 +51,7 @@ impl Upload {
             data_bytes: 0,
             data_bytes_max: if max == 0 { u64::MAX } else { max },
             sent_on: false,
-            bytes_per_s_min: limits.body_bytes_per_s_min,
-            window: None,
+            pace: Pace::new(limits.body_bytes_per_s_min),
         }
     }
 
@@ -102,7 +96,7 @@ impl Upload {
                     }
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                         // While the target does not read, the client is not waited for.
-                        self.window = None;
+                        self.pace.pause();
                         if ready!(target.poll_write_ready(cx)).is_err() {
                             self.rest = Rest::Unwanted;
                         }
@@ -118,25 +112,13 @@ impl Upload {
             }
             match ready!(client.buffer.poll_fill(&mut client.stream, cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(Fault::ClientGone)),
-                Ok(count) if self.is_too_slow(count, now_ms) => {
-                    return Poll::Ready(Err(Fault::Late));
+                Ok(count) if self.pace.is_too_slow(count as u64, now_ms) => {
+                    return Poll::Ready(Err(Fault::BodyLate));
                 }
                 Ok(_) => progress(),
             }
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn is_too_slow(&mut self, count: usize, now_ms: u64) -> bool {
-        let (since_ms, bytes) = self.window.get_or_insert((now_ms, 0));
-        *bytes += count as u64;
-        let passed_ms = now_ms.saturating_sub(*since_ms);
-        if passed_ms < WINDOW_MS {
-            return false;
-        }
-        let is_slow = *bytes < self.bytes_per_s_min.saturating_mul(passed_ms / 1000);
-        self.window = None;
-        is_slow
     }
 
     /// Finds out how many of the buffered bytes are the body's.
@@ -166,30 +148,5 @@ impl Upload {
             return Err(Fault::BodyTooLarge);
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_that_drips_is_too_slow() {
-        let limits = RouteLimits { body_bytes_per_s_min: 10, ..RouteLimits::default() };
-        // (bytes at a time, milliseconds between, what follows within a minute)
-        for (bytes, gap_ms, expected) in [
-            (1, 1_000, true),
-            (1, 59_000, true),
-            (9, 1_000, true),
-            (10, 1_000, false),
-            (200, 15_000, false),
-        ] {
-            let mut upload = Upload::new(RequestBody::Length(1 << 20), &limits);
-            let slow = (0..60_000).step_by(gap_ms).any(|ms| upload.is_too_slow(bytes, ms as u64));
-            assert_eq!(slow, expected, "{bytes} bytes each {gap_ms} ms");
-        }
-        let mut free =
-            Upload::new(RequestBody::Chunked, &RouteLimits { body_bytes_per_s_min: 0, ..limits });
-        assert!(!(0..60).any(|s| free.is_too_slow(1, s * 1_000)));
     }
 }

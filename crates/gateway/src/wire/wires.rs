@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     BodyTooLarge,
     /// A deadline has passed.
     Late,
+    /// The client's body comes too slowly, or not at all.
+    BodyLate,
     /// The target drains, and the time for this request or stream is over.
     Drained,
     /// It is this stream's turn to end in order.

@@ -28,6 +28,7 @@ use crate::wire::exchange::connect_until_told;
 use crate::wire::head::Method;
 use crate::wire::in_flight::InFlight;
 use crate::wire::mirror::Copy;
+use crate::wire::pace::Pace;
 use crate::wire::passage::{self, CONNECT_MS, Passage, Unreached};
 use crate::wire::relay::Events;
 use crate::wire::upstream::{self, Upstream};
@@ -46,6 +47,7 @@ pub(super) struct Crossing<'c, C> {
     request: &'c Request,
     client: &'c mut C,
     upload: Way,
+    pace: Pace,
     /// Until when the caller waits, on the gateway's clock.
     call_until_ms: u64,
     /// Whether kept connections may be used: not after one turned out to be closed.
@@ -81,11 +83,13 @@ impl<'c, C: Client> Crossing<'c, C> {
             let now_ms = passage.worker.shared.clock.now_ms();
             now_ms.saturating_add(crate::clock::millis(timeout)).min(NEVER - 1)
         });
+        let pace = Pace::new(passage.found.limits.body_bytes_per_s_min);
         Self {
             passage,
             request,
             client,
             upload,
+            pace,
             call_until_ms,
             may_reuse: true,
             begun_answering: false,
@@ -266,7 +270,7 @@ impl<'c, C: Client> Crossing<'c, C> {
             }
             self.begun_answering = true;
             self.client.send_interim(head.status, head.fields)?;
-            poll_fn(|cx| self.client.poll_flushed(cx)).await?;
+            self.flushed().await?;
         }
     }
 
@@ -282,11 +286,35 @@ impl<'c, C: Client> Crossing<'c, C> {
             let _ = target.poll_flushed(cx)?;
             return self.client.poll_gone(cx);
         }
+        let before = self.upload.taken;
         let ended = self.upload.poll(self.client, target, cx)?.is_ready();
-        if std::mem::take(&mut self.upload.moved) || ended {
+        let came = self.upload.taken - before;
+        let moved = std::mem::take(&mut self.upload.moved);
+        if !self.awaits_client() || self.request.grpc && self.upload.is_between() {
+            // While the target does not read the client is not waited for, and a call may be silent
+            // between two messages.
+            self.pace.pause();
+        } else if moved && self.pace.is_too_slow(came, self.passage.worker.now_ms()) {
+            return Err(Fault::BodyLate);
+        }
+        if moved || ended {
             if ended && awaiting { self.await_answer() } else { self.progress() }
         }
         Ok(())
+    }
+
+    /// Whether it is the client that must send for the request to go on.
+    fn awaits_client(&self) -> bool {
+        !self.upload.is_finished() && !self.upload.is_blocked && !self.request.web_socket
+    }
+
+    /// Waits until the client has what was sent to it, for as long as the slot says. One that reads
+    /// nothing meanwhile is as good as gone.
+    async fn flushed(&mut self) -> Result<(), Fault> {
+        own_answer::flushed(self.client, &self.passage.slot).await.map_err(|fault| match fault {
+            Fault::Late => Fault::ClientGone,
+            fault => fault,
+        })
     }
 
     /// Passes an answer on, to its end.
@@ -321,7 +349,7 @@ impl<'c, C: Client> Crossing<'c, C> {
         }
         self.progress();
         if last {
-            poll_fn(|cx| self.client.poll_flushed(cx)).await?;
+            self.flushed().await?;
             return Ok(Outcome::Answered);
         }
         let begun_ms = self.passage.worker.now_ms();
@@ -379,7 +407,8 @@ impl<'c, C: Client> Crossing<'c, C> {
                 };
                 in_flight.answered_with(counted);
                 self.client.finish(Some(grpc::refusal(status, words(fault))))?;
-                poll_fn(|cx| self.client.poll_flushed(cx)).await?;
+                self.passage.slot.set_deadline(self.passage.worker.deadline(CLOSE_MS));
+                self.flushed().await?;
                 target.cancel();
                 Ok(outcome)
             }
@@ -461,18 +490,17 @@ impl<'c, C: Client> Crossing<'c, C> {
         if fault == Fault::CallLate {
             in_flight.answered_with(passage::GIVEN_UP);
         }
-        if fault != Fault::ClientGone {
-            self.client.break_off();
-        }
+        self.passage.count_refusal(fault);
+        self.client.break_off();
         passage::broken_by(fault)
     }
 
     /// Answers a request that failed at a target before anything was answered.
     async fn answer_failed(&mut self, mut in_flight: InFlight, fault: Fault) {
-        let uploading = !self.upload.is_finished();
-        let Some((refusal, outcome)) = passage::explain(fault, uploading) else {
+        let Some((refusal, outcome)) = passage::explain(fault) else {
             return in_flight.end(Outcome::ClientGone);
         };
+        self.passage.count_refusal(fault);
         // The target has no more to do with it: a drain that goes on must not cut the answer.
         self.passage.slot.does(crate::wire::slot::Doing::Request);
         in_flight.refused_with(passage::status_of(refusal, outcome));
@@ -522,6 +550,7 @@ impl<'c, C: Client> Crossing<'c, C> {
             {
                 Err(Fault::CallLate)
             }
+            Err(Fault::Late) if self.awaits_client() => Err(Fault::BodyLate),
             checked => checked,
         }
     }
@@ -530,7 +559,8 @@ impl<'c, C: Client> Crossing<'c, C> {
     /// not use it up.
     fn await_answer(&self) {
         let limits = &self.passage.found.limits;
-        let is_sent = self.upload.is_finished();
+        // A WebSocket's bytes wait for the answer.
+        let is_sent = self.upload.is_finished() || self.request.web_socket;
         self.arm(match is_sent {
             true => self.passage.answer_within_ms(),
             false => limits.idle_body_ms,

@@ -79,10 +79,12 @@ impl<'c> H1Client<'c> {
     /// What becomes of the connection.
     fn after(self) -> After {
         let mut out = self.sink.out;
+        // After half an answer nothing may follow.
+        let is_broken = self.is_broken || !out.is_empty();
         out.clear();
         self.conn.out = out;
         let is_read = matches!(self.body, Body::Ended);
-        match (self.has_answered, self.is_broken) {
+        match (self.has_answered, is_broken) {
             (true, true) => After::Break,
             (true, false) if self.keep && is_read => After::Next,
             (true, false) if !is_read && !matches!(self.body, Body::Raw) => After::Linger,

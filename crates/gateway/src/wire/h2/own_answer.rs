@@ -69,7 +69,8 @@ pub(super) async fn say(
     Ok(length)
 }
 
-async fn flushed(client: &mut impl Client, slot: &Slot) -> Result<(), Fault> {
+/// Waits until what was sent has left, or the slot is told otherwise.
+pub(super) async fn flushed(client: &mut impl Client, slot: &Slot) -> Result<(), Fault> {
     poll_fn(|cx| {
         check(slot)?;
         client.poll_flushed(cx)

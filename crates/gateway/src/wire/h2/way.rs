@@ -32,7 +32,7 @@ pub(super) struct Way {
     /// Bytes passed on.
     pub(super) bytes: u64,
     /// Bytes taken from the sender, and how many may be.
-    taken: u64,
+    pub(super) taken: u64,
     bytes_max: u64,
     /// Whether anything was taken from the sender.
     pub(super) begun: bool,

@@ -1,0 +1,143 @@
+//! Clients that send or read slowly, or not at all, where HTTP/2 is spoken on either side: what they
+//! hold is given back in time, and nothing is held against the app.
+
+#[path = "support/h2.rs"]
+mod h2_support;
+mod support;
+
+use std::time::Duration;
+
+use ark_model::gateway::RefusalKind;
+use ark_model::route::{Route, RouteProtocol, Target};
+use bytes::Bytes;
+use h2_support::{H2, H2Backend, send_all, whole};
+use http::{Request, Response};
+use support::{Ark, Backend, ends, route};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpSocket;
+
+/// More than eject a target.
+const COUNT: u64 = 6;
+
+async fn ark_for(target: Target, protocol: RouteProtocol, idle_body_ms: u64) -> (Ark, Route) {
+    let mut ark = Ark::start().await;
+    let mut route = route(vec![target]);
+    route.protocol = protocol;
+    route.limits.idle_body_ms = idle_body_ms;
+    ark.server.push(std::slice::from_ref(&route)).await;
+    ark.server.until_ready(&[route.targets[0].instance]).await;
+    (ark, route)
+}
+
+fn post() -> Request<()> {
+    Request::post("http://a.test/").body(()).unwrap()
+}
+
+/// All were refused with 408, counted as slow bodies, and the target goes on.
+async fn all_were_slow(ark: &mut Ark, route: &Route, count: u64) {
+    let report = ark.server.until_ended(route.targets[0].instance, count).await;
+    assert_eq!(ends(&report.counters), (count, 0, 0, 0));
+    assert_eq!(report.counters.by_class, [0, 0, 0, count, 0]);
+    assert_eq!(report.counters.ejections, 0);
+    let counted = |known: &support::Known| {
+        let refusals = known.last.as_ref().map(|report| report.refusals.clone());
+        refusals.is_some_and(|refusals| refusals.get(&RefusalKind::SlowBody) == Some(&count))
+    };
+    ark.server.until("slow bodies are counted", counted).await;
+}
+
+#[tokio::test]
+async fn a_body_that_falls_silent_is_the_clients_doing() {
+    let backend = Backend::start(|mut peer| async move {
+        peer.head().await;
+        peer.until_closed().await;
+    })
+    .await;
+    let (mut ark, route) = ark_for(backend.target(), RouteProtocol::Http, 200).await;
+    let mut client = H2::connect(ark.http).await;
+    for _ in 0..COUNT {
+        let (response, mut body) = client.begin(post(), false).await;
+        send_all(&mut body, Bytes::from_static(b"x"), false).await;
+        assert_eq!(whole(response).await.unwrap().status, 408);
+    }
+    all_were_slow(&mut ark, &route, COUNT).await;
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_not_waited_for() {
+    let h1 = Backend::start(|mut peer| async move {
+        peer.head().await;
+        peer.until_closed().await;
+    })
+    .await;
+    let h2 = H2Backend::start(|_, mut body, respond| async move {
+        let _ = h2_support::read_all(&mut body).await;
+        drop(respond);
+    })
+    .await;
+    let (mut one, route_one) = ark_for(h1.target(), RouteProtocol::Http, 60_000).await;
+    let (mut two, route_two) = ark_for(h2.target(), RouteProtocol::H2c, 60_000).await;
+    let mut over_h2 = H2::connect(one.http).await;
+    let (response, mut body) = over_h2.begin(post(), false).await;
+    let mut over_h1 = two.client().await;
+    over_h1.say("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000\r\n\r\n").await;
+    // A byte, and another when the time is over for which the speed is taken.
+    let dripping = async {
+        for wait in [Duration::from_millis(10_200), Duration::ZERO] {
+            send_all(&mut body, Bytes::from_static(b"x"), false).await;
+            over_h1.say("x").await;
+            tokio::time::sleep(wait).await;
+        }
+    };
+    let (late, ()) = tokio::join!(whole(response), dripping);
+    assert_eq!(late.unwrap().status, 408);
+    assert_eq!(over_h1.answer().await.status, 408);
+    all_were_slow(&mut one, &route_one, 1).await;
+    all_were_slow(&mut two, &route_two, 1).await;
+}
+
+#[tokio::test]
+async fn a_call_may_be_silent_between_messages() {
+    let backend = H2Backend::echo().await;
+    let (mut ark, _) = ark_for(backend.target(), RouteProtocol::Grpc, 60_000).await;
+    let mut client = H2::connect(ark.http).await;
+    let request = Request::post("http://a.test/").header("content-type", "application/grpc");
+    let (response, mut body) = client.begin(request.body(()).unwrap(), false).await;
+    let message = Bytes::from_static(&[0, 0, 0, 0, 1, 7]);
+    send_all(&mut body, message.clone(), false).await;
+    tokio::time::sleep(Duration::from_millis(10_200)).await;
+    send_all(&mut body, message.clone(), true).await;
+    assert_eq!(whole(response).await.unwrap().body.len(), 2 * message.len());
+    let report = ark.server.until_ended(backend.instance, 1).await;
+    assert_eq!(ends(&report.counters), (1, 0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_client_that_reads_no_heads_is_as_good_as_gone() {
+    let backend = H2Backend::start(|_, _, mut respond| async move {
+        let mut head = Response::new(());
+        head.headers_mut().insert("x-long", "y".repeat(15_000).parse().unwrap());
+        let _ = respond.send_response(head, true);
+    })
+    .await;
+    let (mut ark, _) = ark_for(backend.target(), RouteProtocol::H2c, 300).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(ark.http).await.unwrap();
+    // Far more answers than sockets hold.
+    let heads = "HEAD / HTTP/1.1\r\nHost: a.test\r\n\r\n".repeat(1_000);
+    let writing = async {
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, heads.as_bytes()).await;
+        std::future::pending::<()>().await;
+    };
+    let gone = ark.server.until_target(backend.instance, "it is given up", |t| {
+        t.counters.client_gone == 1 && t.in_flight == 0
+    });
+    tokio::select! {
+        report = gone => assert_eq!((report.counters.failed, report.counters.cut), (0, 0)),
+        () = writing => {}
+    }
+    // It is closed.
+    let mut rest = Vec::new();
+    let _ = tokio::time::timeout(support::PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+}
