@@ -1,12 +1,12 @@
 //! Hundreds of simulated hosts: fake engines that take a moment for each call, count the calls under
 //! way, and may fall silent, as one cluster under the real deployment loop. Time is tokio's, paused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ark_engine::fake::{Behaviour, FakeEngine};
+use ark_engine::fake::{Behaviour, Ending, FakeEngine};
 use ark_engine::{
     Capabilities, Cluster, ClusterOptions, Engine, EngineError, EngineKind, ExecSession, ExecSpec,
     LogQuery, LogStream, Node, StartSpec, Stats, StopOptions,
@@ -156,8 +156,8 @@ impl Clock for Time {
 struct NoPorts;
 
 impl Host for NoPorts {
-    fn listening_ports(&self) -> std::collections::BTreeSet<u16> {
-        std::collections::BTreeSet::new()
+    fn listening_ports(&self) -> BTreeSet<u16> {
+        BTreeSet::new()
     }
 }
 
@@ -180,6 +180,7 @@ pub(crate) struct Fleet {
     world: World,
     driven: JoinHandle<TaskError>,
     deployments: Mutex<u128>,
+    broken: Broken,
     _dir: tempfile::TempDir,
 }
 
@@ -202,8 +203,17 @@ pub(crate) fn definition(kind: RunKind, count: u32) -> Definition {
     definition
 }
 
-fn fake(time: Time) -> FakeEngine {
-    FakeEngine::new(Arc::new(move || time.now()), Arc::new(|_: &StartSpec| Behaviour::default()))
+/// Releases that end soon after their start, by host.
+type Broken = Arc<Mutex<BTreeSet<(NodeName, ReleaseNumber)>>>;
+
+fn fake(time: Time, broken: &Broken) -> FakeEngine {
+    let broken = broken.clone();
+    let script = move |spec: &StartSpec| {
+        let ends = broken.lock().unwrap().contains(&(spec.node.clone(), spec.release));
+        let ends = ends.then_some((Duration::from_secs(2), Ending::Code(1)));
+        Behaviour { ends, ..Behaviour::default() }
+    };
+    FakeEngine::new(Arc::new(move || time.now()), Arc::new(script))
 }
 
 impl Fleet {
@@ -212,14 +222,15 @@ impl Fleet {
         let epoch: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let time = Time { epoch, begun: Instant::now() };
         let calls = Arc::new(Meter::default());
+        let broken = Broken::default();
         let remote = || {
             let all = calls.clone();
-            let fake = fake(time);
+            let fake = fake(time, &broken);
             Arc::new(Remote { fake, silent: AtomicBool::new(false), own: Meter::default(), all })
         };
         let remotes: BTreeMap<NodeName, Arc<Remote>> =
             (0..hosts).map(|n| (node(n), remote())).collect();
-        let cluster = joined(&remotes, time, &options);
+        let cluster = joined(&remotes, fake(time, &broken), &options);
         let dir = tempfile::tempdir().unwrap();
         let store = Store::inline_in_memory(epoch).unwrap();
         let lease = store.write(move |tx| {
@@ -253,13 +264,24 @@ impl Fleet {
         };
         let driven = tokio::spawn(deployments::run(world.clone()));
         let deployments = Mutex::new(0);
-        Self { remotes, calls, cluster, options, time, world, driven, deployments, _dir: dir }
+        Self {
+            remotes,
+            calls,
+            cluster,
+            options,
+            time,
+            world,
+            driven,
+            deployments,
+            broken,
+            _dir: dir,
+        }
     }
 
     /// Another server over the same hosts and records.
     pub(crate) fn restart(&mut self) {
         self.driven.abort();
-        self.cluster = joined(&self.remotes, self.time, &self.options);
+        self.cluster = joined(&self.remotes, fake(self.time, &self.broken), &self.options);
         self.world.engine = self.cluster.clone();
         self.world.observations = Arc::new(Observations::default());
         self.driven = tokio::spawn(deployments::run(self.world.clone()));
@@ -267,11 +289,16 @@ impl Fleet {
 
     /// A host that was not there before.
     pub(crate) fn join(&mut self, name: NodeName) {
-        let (fake, all) = (fake(self.time), self.calls.clone());
+        let (fake, all) = (fake(self.time, &self.broken), self.calls.clone());
         let remote =
             Arc::new(Remote { fake, silent: AtomicBool::new(false), own: Meter::default(), all });
         self.cluster.put(member(&name, &remote));
         self.remotes.insert(name, remote);
+    }
+
+    /// On this host a release ends by itself, from its next start on.
+    pub(crate) fn breaks(&self, name: NodeName, release: ReleaseNumber) {
+        self.broken.lock().unwrap().insert((name, release));
     }
 
     async fn write<T: Send + 'static>(
@@ -377,10 +404,10 @@ fn member(name: &NodeName, remote: &Arc<Remote>) -> Node {
 
 fn joined(
     remotes: &BTreeMap<NodeName, Arc<Remote>>,
-    time: Time,
+    here: FakeEngine,
     options: &ClusterOptions,
 ) -> Arc<Cluster> {
-    let cluster = Cluster::new(Arc::new(fake(time)), options.clone());
+    let cluster = Cluster::new(Arc::new(here), options.clone());
     for (name, remote) in remotes {
         cluster.put(member(name, remote));
     }

@@ -185,6 +185,50 @@ async fn a_host_that_falls_silent_in_the_middle_is_named() {
     assert_eq!(active_count(&fleet, v2).await, 6);
 }
 
+/// A release works on most hosts and not on others, and one of those on which it works falls silent in
+/// the middle: all go back to the release before, that one as soon as it answers again.
+#[tokio::test(start_paused = true)]
+async fn t38_a_partial_failure_over_hosts_converges() {
+    const COUNT: usize = 24;
+    let mut fleet = Fleet::new(12, options()).await;
+    let v1 = fleet.release(definition(RunKind::Worker, COUNT as u32)).await;
+    fleet.until("v1", async |f| active_count(f, v1).await == COUNT).await;
+    let v2 = fleet.release(definition(RunKind::Worker, COUNT as u32)).await;
+    (8..12).for_each(|n| fleet.breaks(node(n), v2));
+    let id = fleet.deploy(v2).await;
+    fleet.until("it works on some", async |f| active_count(f, v2).await > 0).await;
+    let silent = active(&fleet, v2).await.into_keys().next().expect("a host");
+    fleet.remotes[&silent].silence(true);
+    let d = ended(&fleet, id).await;
+    assert_eq!(d.state, DeploymentState::RolledBack, "{:?}", d.diagnosis);
+    let why = d.diagnosis.expect("a diagnosis").words();
+    assert!(why.contains("exit 1"), "{why}");
+    assert!(d.notes.iter().any(|note| note.contains(silent.as_str())), "{:?}", d.notes);
+    let whole = async |f: &Fleet| {
+        let by_host = active(f, v1).await;
+        by_host.iter().filter(|(name, _)| **name != silent).map(|(_, n)| n).sum::<usize>() >= COUNT
+    };
+    fleet.until("the capacity is whole without it", whole).await;
+    for (name, remote) in &fleet.remotes {
+        let left = remote.running().await.contains(&v2);
+        assert_eq!(left, *name == silent, "{name}: nobody could tell the silent one");
+    }
+
+    // Another server, which knows nothing but the records.
+    fleet.restart();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    fleet.remotes[&silent].silence(false);
+    fleet.until("the rest", async |f| f.alive().await.len() == COUNT).await;
+    assert_eq!(active_count(&fleet, v1).await, COUNT);
+    let mut running = 0;
+    for (name, remote) in &fleet.remotes {
+        let here = remote.running().await;
+        assert!(here.iter().all(|release| *release == v1), "{name} runs {here:?}");
+        running += here.len();
+    }
+    assert_eq!(running, COUNT);
+}
+
 /// A host that is to be empty is emptied without a gap.
 #[tokio::test(start_paused = true)]
 async fn a_draining_hosts_instances_move_first() {
