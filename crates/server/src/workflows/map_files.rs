@@ -257,18 +257,20 @@ impl Workflows {
 
     async fn read_items(&self, row: &MapRunRow) -> Result<(), WorkflowError> {
         let (id, execution) = (row.id, row.execution);
-        let gone = || WorkflowError::Internal(format!("map run {id} has no items to read"));
+        let gone = move || WorkflowError::Internal(format!("map run {id} has no items to read"));
         let MapItems::Reader(reader, selection) = request_of(row)?.items else {
             return Err(gone());
         };
         let found = self
             .transact(move |step| {
+                let Some(reading) = step.run(id)?.reading() else { return Ok(None) };
                 step.tx.delete_map_items(id)?;
-                let loaded = step.load(execution)?;
-                Ok(loaded.map(|l| (l.info.clone(), l.program.clone())))
+                let loaded = step.load(execution)?.ok_or_else(gone)?;
+                Ok(Some((reading, loaded.info.clone(), loaded.program.clone())))
             })
             .await?;
-        let (info, program) = found.ok_or_else(gone)?;
+        // Stopped since it was found.
+        let Some((reading, info, program)) = found else { return Ok(()) };
         let failure = match self.items(&reader).await {
             Ok(items) => {
                 let selecting = Selecting {
@@ -280,7 +282,7 @@ impl Workflows {
                     fuel_left: self.shared.items_fuel.load(Ordering::Relaxed),
                     bytes_left: INPUTS_BYTES_MAX,
                 };
-                match self.write_inputs(id, selecting).await? {
+                match self.write_inputs(id, reading, selecting).await? {
                     Ok(()) => return Ok(()),
                     Err(failure) => failure,
                 }
@@ -288,7 +290,7 @@ impl Workflows {
             Err(why) => Failure::new(names::ITEM_READER_FAILED, why),
         };
         self.transact(move |step| {
-            if step.run(id)?.body.work == Work::Reading {
+            if step.run(id)?.reading() == Some(reading) {
                 step.tx.delete_map_items(id)?;
                 step.map_inbox.push_back((id, MapRunEvent::ItemsFailed(failure)));
             }
@@ -301,6 +303,7 @@ impl Workflows {
     async fn write_inputs(
         &self,
         id: u64,
+        reading: u32,
         mut selecting: Selecting,
     ) -> Result<Result<(), Failure>, WorkflowError> {
         let mut first = 0;
@@ -328,8 +331,9 @@ impl Workflows {
                 continue;
             }
             let count = inputs.len() as u64;
-            let is_wanted =
-                self.transact(move |step| step.items_read(id, first, &inputs, last)).await?;
+            let is_wanted = self
+                .transact(move |step| step.items_read(id, reading, first, &inputs, last))
+                .await?;
             if last {
                 self.shared.hub.driver.notify_one();
             }

@@ -64,6 +64,11 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// The number of the reading under way, if one is: a redrive begins another.
+    pub(super) fn reading(&self) -> Option<u32> {
+        (self.body.work == Work::Reading).then(|| self.body.state.redrive_count())
+    }
+
     /// Writes it, if anything changed.
     pub(super) fn write(mut self, tx: &mut WriteTx) -> Result<(), WorkflowError> {
         if !self.touched {
@@ -192,13 +197,9 @@ impl Stepper<'_> {
     ) -> Result<(), WorkflowError> {
         let Some(row) = self.tx.map_run_of(execution, num)? else { return Ok(()) };
         let now = self.now;
-        self.tx.move_map_items(row.id, ItemPhase::Failed, ItemPhase::Pending)?;
-        self.tx.move_map_items(row.id, ItemPhase::Running, ItemPhase::Pending)?;
         let run = self.run(row.id)?;
         run.touched = true;
         run.row.stopped_at = None;
-        run.body.work = Work::Running;
-        run.body.to_start = 0;
         run.body.redriven_at = Some(now);
         self.map_inbox.push_back((row.id, MapRunEvent::Redrive));
         Ok(())
@@ -213,6 +214,18 @@ impl Stepper<'_> {
         let (execution, map_run) = (run.row.execution, MapRunId(run.row.num));
         for effect in effects {
             match effect {
+                MapRunEffect::ReadItems => {
+                    self.tx.delete_map_items(id)?;
+                    self.run(id)?.body.work = Work::Reading;
+                    self.shared.hub.outbound.notify_one();
+                }
+                MapRunEffect::ResetChildren => {
+                    self.tx.move_map_items(id, ItemPhase::Failed, ItemPhase::Pending)?;
+                    self.tx.move_map_items(id, ItemPhase::Running, ItemPhase::Pending)?;
+                    let run = self.run(id)?;
+                    run.body.work = Work::Running;
+                    run.body.to_start = 0;
+                }
                 MapRunEffect::StartChildren(children) => self.run(id)?.body.to_start += children,
                 MapRunEffect::AbortChildren => {
                     let run = self.run(id)?;
@@ -240,22 +253,36 @@ impl Stepper<'_> {
     /// All children are done: the results go to the writer, or to the Map state.
     fn complete_map_run(&mut self, id: u64) -> Result<(), WorkflowError> {
         let run = self.run(id)?;
-        let (execution, map_run) = (run.row.execution, MapRunId(run.row.num));
         let request = request_of(&run.row)?;
         if request.writer.as_ref().is_some_and(|w| w.resource.is_some()) {
             run.body.work = Work::Writing;
             self.shared.hub.outbound.notify_one();
             return Ok(());
         }
-        let end = match self.gather(id)? {
+        let outcome = self.gather(id)?;
+        self.completed(id, outcome)
+    }
+
+    /// The results of a map run are there, or will not be: it ends, and its Map state is told.
+    fn completed(
+        &mut self,
+        id: u64,
+        outcome: Result<Document, Failure>,
+    ) -> Result<(), WorkflowError> {
+        let run = self.run(id)?;
+        run.touched = true;
+        run.body.work = Work::Ended;
+        let (execution, map_run) = (run.row.execution, MapRunId(run.row.num));
+        let event = match outcome {
             Ok(output) => {
                 self.tx.delete_map_items(id)?;
-                MapRunEnd::Succeeded(output)
+                let end = MapRunEnd::Succeeded(output);
+                self.inbox.push_back((execution, Event::MapRunFinished { map_run, end }));
+                MapRunEvent::Completed
             }
-            Err(failure) => MapRunEnd::Failed(failure),
+            Err(failure) => MapRunEvent::CompletionFailed(failure),
         };
-        self.run(id)?.body.work = Work::Ended;
-        self.inbox.push_back((execution, Event::MapRunFinished { map_run, end }));
+        self.map_inbox.push_back((id, event));
         Ok(())
     }
 
@@ -443,31 +470,25 @@ impl Stepper<'_> {
         if run.body.work != Work::Writing {
             return Ok(());
         }
-        run.touched = true;
-        run.body.work = Work::Ended;
-        let (execution, map_run) = (run.row.execution, MapRunId(run.row.num));
-        let end = match outcome {
-            Ok((answer, written)) => {
-                run.body.results_written = written;
-                self.tx.delete_map_items(id)?;
-                MapRunEnd::Succeeded(answer)
-            }
-            Err(failure) => MapRunEnd::Failed(failure),
-        };
-        self.inbox.push_back((execution, Event::MapRunFinished { map_run, end }));
+        let outcome = outcome.map(|(answer, written)| {
+            run.body.results_written = written;
+            answer
+        });
+        self.completed(id, outcome)?;
         self.drain()
     }
 
     /// Items were read: the next ones, and whether they are the last. Answers whether the run still
-    /// wanted them.
+    /// wanted them: after a redrive another reading has begun, and `reading` is no longer its count.
     pub(super) fn items_read(
         &mut self,
         id: u64,
+        reading: u32,
         first: u64,
         inputs: &[Document],
         last: bool,
     ) -> Result<bool, WorkflowError> {
-        if self.run(id)?.body.work != Work::Reading {
+        if self.run(id)?.reading() != Some(reading) {
             return Ok(false);
         }
         let mut index = first;

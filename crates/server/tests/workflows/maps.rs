@@ -213,6 +213,92 @@ async fn items_come_from_an_object_and_results_go_to_one() {
     }
 }
 
+/// A runtime on the objects below a folder, with a machine that passes on the items of `in/ITEMS` and
+/// writes the results to `out`.
+async fn reads_and_writes(dir: &std::path::Path, items: &str) -> (Fixture, String) {
+    let mut f = Fixture::new().await;
+    let objects = ark_server::workflows::objects::FileObjects::new(dir.to_owned());
+    f.wf = f.wf.clone().with_objects(std::sync::Arc::new(objects));
+    let files = json!({
+        "ItemReader": {"Resource": "arn:aws:states:::s3:getObject",
+            "ReaderConfig": {"InputType": "JSON"}, "Parameters": {"Bucket": "in", "Key": items}},
+        "ResultWriter": {"Resource": "arn:aws:states:::s3:putObject",
+            "Parameters": {"Bucket": "out", "Prefix": "p"}}});
+    let mut definition = distributed(json!({"Type": "Pass", "End": true}), files);
+    definition["States"]["M"].as_object_mut().unwrap().remove("ItemsPath");
+    let machine = f.machine("m", definition).await;
+    (f, machine)
+}
+
+/// The outputs that a run has written.
+fn written(dir: &std::path::Path, output: &Value) -> Vec<Value> {
+    let read = |key: &Value| -> Value {
+        let path = dir.join("out").join(key.as_str().unwrap());
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let manifest = read(&output["ResultWriterDetails"]["Key"]);
+    let results = read(&manifest["ResultFiles"]["SUCCEEDED"][0]["Key"]);
+    results.as_array().unwrap().iter().map(|r| r["Output"].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_redrive_reads_the_items_that_could_not_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (f, machine) = reads_and_writes(dir.path(), "late.json").await;
+    let arn = f.start(&machine, json!({})).await;
+    f.settle().await;
+    assert_eq!(f.view(&arn).await.error.as_deref(), Some("States.ItemReaderFailed"));
+    assert_eq!(the_run(&f, &arn).await.status, ExecutionStatus::Failed);
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    std::fs::write(dir.path().join("in/late.json"), "[1, 2]").unwrap();
+    f.wf.redrive_execution(&arn, None).await.unwrap();
+    assert_eq!(the_run(&f, &arn).await.status, ExecutionStatus::Running);
+    f.settle().await;
+    assert_eq!(written(dir.path(), &f.output(&arn).await), [json!("1"), json!("2")]);
+    let run = the_run(&f, &arn).await;
+    assert_eq!((run.status, run.redrive_count), (ExecutionStatus::Succeeded, 1));
+}
+
+#[tokio::test]
+async fn a_redrive_reads_the_items_that_were_being_read_at_a_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    std::fs::write(dir.path().join("in/items.json"), "[1, 2]").unwrap();
+    let (f, machine) = reads_and_writes(dir.path(), "items.json").await;
+    let arn = f.start(&machine, json!({})).await;
+    f.wf.stop_execution(&arn, None, None).await.unwrap();
+    f.settle().await;
+    assert_eq!(the_run(&f, &arn).await.status, ExecutionStatus::Aborted);
+    f.wf.redrive_execution(&arn, None).await.unwrap();
+    f.settle().await;
+    assert_eq!(written(dir.path(), &f.output(&arn).await), [json!("1"), json!("2")]);
+    assert_eq!(the_run(&f, &arn).await.executions.succeeded, 2);
+}
+
+#[tokio::test]
+async fn a_redrive_writes_the_results_that_could_not_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    std::fs::write(dir.path().join("in/items.json"), "[1, 2]").unwrap();
+    // Where the bucket should be is a file.
+    std::fs::write(dir.path().join("out"), "").unwrap();
+    let (f, machine) = reads_and_writes(dir.path(), "items.json").await;
+    let arn = f.start(&machine, json!({})).await;
+    f.settle().await;
+    assert_eq!(f.view(&arn).await.error.as_deref(), Some("States.ResultWriterFailed"));
+    let run = the_run(&f, &arn).await;
+    assert_eq!((run.status, run.executions.succeeded), (ExecutionStatus::Failed, 2));
+    let first = children(&f, &run.arn).await;
+    std::fs::remove_file(dir.path().join("out")).unwrap();
+    f.wf.redrive_execution(&arn, None).await.unwrap();
+    f.settle().await;
+    assert_eq!(written(dir.path(), &f.output(&arn).await), [json!("1"), json!("2")]);
+    let run = the_run(&f, &arn).await;
+    assert_eq!((run.status, run.redrive_count), (ExecutionStatus::Succeeded, 1));
+    let again = children(&f, &run.arn).await;
+    assert_eq!(again.len(), first.len(), "no child is started again");
+}
+
 /// What a hostile machine's author makes of each item: much work, and nothing of it is wanted.
 fn hostile(file: &str) -> Value {
     let costly = "{% $count($filter([1..3000], function($n) { $n % 7 = 0 })) %}";

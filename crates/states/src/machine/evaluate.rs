@@ -30,6 +30,15 @@ pub(crate) struct Eval<'a> {
     pub(crate) now: Timestamp,
 }
 
+/// A number that a field cannot take: what an expression gives is an error of the expression, which can
+/// be caught.
+pub(crate) fn out_of_range(number: &NumberField, field: &str, cause: &str) -> FieldError {
+    match number {
+        NumberField::Expression(_) => FieldError::query(cause, field),
+        NumberField::Literal(_) | NumberField::Path(_) => FieldError::runtime(cause),
+    }
+}
+
 /// The tolerances of a distributed Map.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Tolerance {
@@ -245,44 +254,33 @@ impl Eval<'_> {
         }
         let cause =
             format!("The {field} field must be between 1 and {SECONDS_MAX} but was: {seconds}");
-        Err(match number {
-            NumberField::Expression(_) => FieldError::query(cause, field),
-            NumberField::Literal(_) | NumberField::Path(_) => FieldError::runtime(cause),
-        })
+        Err(out_of_range(number, field, &cause))
     }
 
     /// `MaxConcurrency`; 0 is no limit.
     pub(crate) fn max_concurrency(&self, map: &Map, effective: &Value) -> Evaluated<u32> {
         let Some(number) = &map.max_concurrency else { return Ok(0) };
         let most = self.integer(number, "MaxConcurrency", effective)?;
-        u32::try_from(most).map_err(|_| match number {
-            NumberField::Expression(_) => {
-                FieldError::query("MaxConcurrency cannot be negative.", "MaxConcurrency")
-            }
-            NumberField::Literal(_) | NumberField::Path(_) => {
-                FieldError::runtime("MaxConcurrency cannot be negative.")
-            }
-        })
+        let refuse =
+            || out_of_range(number, "MaxConcurrency", "MaxConcurrency cannot be negative.");
+        u32::try_from(most).map_err(|_| refuse())
     }
 
     /// `ToleratedFailureCount` and `ToleratedFailurePercentage`.
     pub(crate) fn tolerance(&self, map: &Map, effective: &Value) -> Evaluated<Tolerance> {
-        let refuse = |number: &NumberField, field: &str, cause: &str| match number {
-            NumberField::Expression(_) => FieldError::query(cause, field),
-            NumberField::Literal(_) | NumberField::Path(_) => FieldError::runtime(cause),
-        };
         let mut tolerance = Tolerance { count: None, percentage: None };
         if let Some(number) = &map.tolerated_failure_count {
             let count = self.integer(number, "ToleratedFailureCount", effective)?;
             tolerance.count = Some(u64::try_from(count).map_err(|_| {
-                refuse(number, "ToleratedFailureCount", "ToleratedFailureCount cannot be negative.")
+                let cause = "ToleratedFailureCount cannot be negative.";
+                out_of_range(number, "ToleratedFailureCount", cause)
             })?);
         }
         if let Some(number) = &map.tolerated_failure_percentage {
             let percentage = self.float(number, "ToleratedFailurePercentage", effective)?;
             if !(0.0..=100.0).contains(&percentage) {
                 let cause = "ToleratedFailurePercentage must be between 0 and 100.";
-                return Err(refuse(number, "ToleratedFailurePercentage", cause));
+                return Err(out_of_range(number, "ToleratedFailurePercentage", cause));
             }
             tolerance.percentage = Some(percentage);
         }

@@ -3,7 +3,7 @@
 use super::effect::{
     Effect, ItemSelection, MapItems, MapRunId, MapRunRequest, ReaderRequest, WriterRequest,
 };
-use super::evaluate::{Eval, Evaluated, Tolerance};
+use super::evaluate::{Eval, Evaluated, Tolerance, out_of_range};
 use super::event::MapRunEnd;
 use super::failure::Origin;
 use super::frame::{Doing, FrameId, Item};
@@ -128,7 +128,11 @@ impl Run<'_> {
     }
 
     fn reader(&self, id: FrameId, map: &Map) -> Evaluated<MapItems> {
-        let request = self.evaluating(id, &Extra::default(), |eval| reader(eval, map))?;
+        let request = self.evaluating(id, &Extra::default(), |eval| {
+            // What is wrong with the batches is this state's error, before anything is read.
+            Batch::new(eval, map)?;
+            reader(eval, map)
+        })?;
         let frame =
             self.state.frames.get(&id).ok_or_else(|| FieldError::runtime("no such frame"))?;
         let context =
@@ -194,7 +198,7 @@ fn reader(eval: &Eval<'_>, map: &Map) -> Evaluated<ReaderRequest> {
         Some(number) => {
             let most = eval.integer(number, "MaxItems", &effective)?;
             let most = u64::try_from(most)
-                .map_err(|_| FieldError::runtime("MaxItems cannot be negative."))?;
+                .map_err(|_| out_of_range(number, "MaxItems", "MaxItems cannot be negative."))?;
             // 0 means all of them.
             (most > 0).then_some(most)
         }
@@ -277,7 +281,8 @@ impl Batch {
                 Some(number) => {
                     let value = eval.integer(number, field, &effective)?;
                     u64::try_from(value).ok().filter(|value| *value > 0).ok_or_else(|| {
-                        FieldError::runtime(format!("{field} must be positive but was: {value}"))
+                        let cause = format!("{field} must be positive but was: {value}");
+                        out_of_range(number, field, &cause)
                     })
                 }
             }

@@ -38,9 +38,9 @@ pub struct MapRunCounts {
 /// `DescribeMapRun`'s `status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MapRunStatus {
-    /// Items are read or children run.
+    /// Items are read, children run, or their results are written.
     Running,
-    /// All children done, failures within the tolerance.
+    /// All children done, failures within the tolerance, the results with the parent.
     Succeeded,
     /// More failed than is tolerated, or reader or writer failed.
     Failed,
@@ -62,6 +62,10 @@ pub enum MapRunEvent {
     ItemsFailed(Failure),
     /// One child ended.
     ChildEnded(ChildStatus),
+    /// The results were gathered or written.
+    Completed,
+    /// They could not be (`States.ResultWriterFailed`).
+    CompletionFailed(Failure),
     /// `UpdateMapRun`.
     Update {
         /// New value of `maxConcurrency`.
@@ -73,19 +77,24 @@ pub enum MapRunEvent {
     },
     /// The parent ended or left the state.
     Stop,
-    /// Run what did not succeed again; the runtime set those children back to pending.
+    /// Go on where it failed or was stopped: with reading, with what did not succeed, or with writing.
     Redrive,
 }
 
 /// What a Map Run wants done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum MapRunEffect {
+    /// Forget all items and read them from the first on: a redrive of a run that had not read them all.
+    ReadItems,
+    /// Set the children that did not succeed back to pending: a redrive.
+    ResetChildren,
     /// Start this many pending children, in order of their items.
     StartChildren(u64),
     /// Abort the children that run (their ends are reported as [`MapRunEvent::ChildEnded`] no more) and
     /// forget those pending.
     AbortChildren,
-    /// Gather or write the results and tell the parent it succeeded.
+    /// Gather or write the results; the answer is [`MapRunEvent::Completed`] or
+    /// [`MapRunEvent::CompletionFailed`].
     Complete,
     /// Tell the parent it failed.
     Fail(Failure),
@@ -98,6 +107,9 @@ pub struct MapRunState {
     counts: MapRunCounts,
     /// No more children will be added.
     all_read: bool,
+    /// All children are done: what is left are the results.
+    #[serde(default)]
+    all_done: bool,
     max_concurrency: u32,
     tolerated_failure_count: u64,
     tolerated_failure_percentage: f64,
@@ -111,6 +123,7 @@ impl MapRunState {
             status: MapRunStatus::Running,
             counts: MapRunCounts::default(),
             all_read: false,
+            all_done: false,
             max_concurrency: request.max_concurrency,
             tolerated_failure_count: request.tolerated_failure_count,
             tolerated_failure_percentage: request.tolerated_failure_percentage,
@@ -182,11 +195,20 @@ impl MapRunState {
                 self.tolerated_failure_percentage =
                     tolerated_failure_percentage.unwrap_or(self.tolerated_failure_percentage);
             }
+            (MapRunStatus::Running, MapRunEvent::Completed) => {
+                self.end(MapRunStatus::Succeeded);
+                return Vec::new();
+            }
+            (MapRunStatus::Running, MapRunEvent::CompletionFailed(failure)) => {
+                return self.fail(failure);
+            }
             (MapRunStatus::Running, MapRunEvent::Stop) => {
                 self.end(MapRunStatus::Aborted);
                 return vec![MapRunEffect::AbortChildren];
             }
-            (MapRunStatus::Failed | MapRunStatus::Aborted, MapRunEvent::Redrive) => self.redrive(),
+            (MapRunStatus::Failed | MapRunStatus::Aborted, MapRunEvent::Redrive) => {
+                return self.redrive();
+            }
             (MapRunStatus::Running, MapRunEvent::Redrive)
             | (MapRunStatus::Succeeded | MapRunStatus::Failed | MapRunStatus::Aborted, _) => {
                 return Vec::new();
@@ -196,6 +218,9 @@ impl MapRunState {
     }
 
     fn go_on(&mut self) -> Vec<MapRunEffect> {
+        if self.all_done {
+            return Vec::new();
+        }
         if self.beyond_tolerance() {
             return self.fail(Failure::new(
                 names::EXCEED_TOLERATED_FAILURE_THRESHOLD,
@@ -203,7 +228,7 @@ impl MapRunState {
             ));
         }
         if self.all_read && self.counts.pending == 0 && self.counts.running == 0 {
-            self.end(MapRunStatus::Succeeded);
+            self.all_done = true;
             return vec![MapRunEffect::Complete];
         }
         let most = u64::from(if self.max_concurrency == 0 {
@@ -252,12 +277,22 @@ impl MapRunState {
         self.counts.pending = 0;
     }
 
-    fn redrive(&mut self) {
+    fn redrive(&mut self) -> Vec<MapRunEffect> {
         self.status = MapRunStatus::Running;
         self.redrive_count += 1;
+        if !self.all_read {
+            self.counts = MapRunCounts::default();
+            return vec![MapRunEffect::ReadItems];
+        }
+        if self.all_done {
+            return vec![MapRunEffect::Complete];
+        }
         self.counts.pending = self.counts.failed + self.counts.timed_out + self.counts.aborted;
         self.counts.failed = 0;
         self.counts.timed_out = 0;
         self.counts.aborted = 0;
+        let mut effects = vec![MapRunEffect::ResetChildren];
+        effects.extend(self.go_on());
+        effects
     }
 }

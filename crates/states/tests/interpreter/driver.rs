@@ -259,7 +259,9 @@ fn map_run_end(
                     }
                     started += count as usize;
                 }
-                MapRunEffect::AbortChildren => {}
+                MapRunEffect::AbortChildren
+                | MapRunEffect::ReadItems
+                | MapRunEffect::ResetChildren => {}
                 MapRunEffect::Complete => {
                     return MapRunEnd::Succeeded(Document::new(Value::from(results)));
                 }

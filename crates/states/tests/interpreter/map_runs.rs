@@ -110,11 +110,56 @@ fn a_redrive_starts_what_did_not_succeed() {
     map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded));
     map_run.next(MapRunEvent::ChildEnded(ChildStatus::Failed));
     assert_eq!(map_run.status(), MapRunStatus::Failed);
-    assert_eq!(map_run.next(MapRunEvent::Redrive), [MapRunEffect::StartChildren(2)]);
+    assert_eq!(
+        map_run.next(MapRunEvent::Redrive),
+        [MapRunEffect::ResetChildren, MapRunEffect::StartChildren(2)]
+    );
     map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded));
     assert_eq!(
         map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded)),
         [MapRunEffect::Complete]
     );
     assert_eq!((map_run.redrive_count(), map_run.counts().succeeded), (1, 3));
+}
+
+#[test]
+fn a_redrive_reads_again_what_was_not_read() {
+    let failure = Failure::new("States.ItemReaderFailed", "no such object");
+    let failed = MapRunEvent::ItemsFailed(failure.clone());
+    for (ending, effects) in [
+        (failed, vec![MapRunEffect::Fail(failure)]),
+        (MapRunEvent::Stop, vec![MapRunEffect::AbortChildren]),
+    ] {
+        let mut map_run = run(1, 0, 0.0);
+        assert_eq!(map_run.next(ending), effects);
+        assert_eq!(map_run.next(MapRunEvent::Redrive), [MapRunEffect::ReadItems]);
+        assert_eq!(map_run.status(), MapRunStatus::Running);
+        assert_eq!(map_run.next(ready(2)), [MapRunEffect::StartChildren(1)]);
+        assert_eq!(map_run.counts().total, 2);
+    }
+}
+
+#[test]
+fn a_redrive_writes_again_what_was_not_written() {
+    let failure = || Failure::new("States.ResultWriterFailed", "no such bucket");
+    let mut map_run = run(0, 1, 0.0);
+    map_run.next(ready(2));
+    map_run.next(MapRunEvent::ChildEnded(ChildStatus::Failed));
+    map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded));
+    assert_eq!(map_run.status(), MapRunStatus::Running, "the results are still to be written");
+    assert_eq!(
+        map_run.next(MapRunEvent::CompletionFailed(failure())),
+        [MapRunEffect::Fail(failure())]
+    );
+    assert_eq!(map_run.status(), MapRunStatus::Failed);
+    assert_eq!(map_run.next(MapRunEvent::Redrive), [MapRunEffect::Complete]);
+    let update = MapRunEvent::Update {
+        max_concurrency: None,
+        tolerated_failure_count: Some(0),
+        tolerated_failure_percentage: None,
+    };
+    assert_eq!(map_run.next(update), [], "all children are done");
+    assert_eq!(map_run.next(MapRunEvent::Completed), []);
+    assert_eq!(map_run.status(), MapRunStatus::Succeeded);
+    assert_eq!((map_run.counts().failed, map_run.counts().succeeded), (1, 1));
 }

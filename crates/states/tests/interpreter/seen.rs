@@ -128,9 +128,32 @@ fn a_distributed_map_makes_its_childrens_inputs() {
             "0",
             "States.QueryEvaluationError",
         ),
+        (
+            r#""QueryLanguage":"JSONata","Items":[],"ItemBatcher":{"MaxItemsPerBatch":"{% 0 %}"}"#,
+            "0",
+            "States.QueryEvaluationError",
+        ),
+        (
+            r#""QueryLanguage":"JSONata","Items":[],"ItemBatcher":{"MaxInputBytesPerBatch":"{% -1 %}"}"#,
+            "0",
+            "States.QueryEvaluationError",
+        ),
+        (
+            r#""QueryLanguage":"JSONata","ItemReader":{"Resource":"arn:aws:states:::s3:getObject","ReaderConfig":{"InputType":"JSON","MaxItems":"{% -1 %}"},"Arguments":{}}"#,
+            "0",
+            "States.QueryEvaluationError",
+        ),
+        (
+            r#""QueryLanguage":"JSONata","ItemReader":{"Resource":"arn:aws:states:::s3:getObject","Arguments":{}},"ItemBatcher":{"MaxItemsPerBatch":"{% 0 %}"}"#,
+            "0",
+            "States.QueryEvaluationError",
+        ),
         (r#""Comment":"c""#, "7", "States.Runtime"),
     ] {
-        assert_eq!(Play::start(&distributed(rest), input).failure().name(), error, "{rest}");
+        let play = Play::start(&distributed(rest), input);
+        assert_eq!(play.failure().name(), error, "{rest}");
+        let told = play.types(0).contains(&"EvaluationFailed");
+        assert_eq!(told, error == "States.QueryEvaluationError", "{rest}");
     }
 }
 
