@@ -152,6 +152,7 @@ mod tests {
             env: "production".parse().unwrap(),
             app: app.parse().unwrap(),
             kind: Some(RunKind::Service),
+            data_store: None,
             live: Some(ReleaseNumber(42)),
             live_since: Some("2026-05-01T11:58:00Z".parse().unwrap()),
             wanted: 3,

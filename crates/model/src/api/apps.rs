@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::DeploymentSummary;
-use crate::definition::{NotEnforced, RunKind};
+use crate::definition::{NotEnforced, RunKind, StoreProduct};
 use crate::ids::{AppName, EnvName, InstanceId, NodeName, ReleaseNumber};
 use crate::instance::{InstanceState, StopCause};
 
@@ -20,6 +20,9 @@ pub struct AppRow {
     pub app: AppName,
     /// The kind of work; absent while nothing was deployed.
     pub kind: Option<RunKind>,
+    /// The product, when it is a data store: `postgres`, `redis`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_store: Option<StoreProduct>,
     /// The live release.
     pub live: Option<ReleaseNumber>,
     /// Since when it is live.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BootId, Generation};
+use crate::ids::{BootId, Generation, NodeName};
 
 /// The answer of `GET /healthz`, which needs no token and tells nothing but that the server lives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +35,10 @@ pub struct ServerInfo {
     pub gateway: GatewayView,
     /// The engine.
     pub engine: EngineView,
+    /// Hosts of the cluster that did not answer when they were last asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub silent_hosts: Vec<NodeName>,
     /// Milliseconds since 1970 at which the store was created.
     pub store_epoch: u64,
 }

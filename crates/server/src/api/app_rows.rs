@@ -3,13 +3,13 @@
 
 use std::cmp::Ordering;
 
-use ark_engine::{Capabilities, Engine, EngineKind};
+use ark_engine::{Capabilities, Engine};
 use ark_model::api::{
     Address, AppDetail, AppRow, DeploymentProgress, DeploymentSummary, DeploymentView, InstanceRow,
     PortView, RolloutView, SideProgress, SideTraffic, StepState, StepView, TrafficView, WatchView,
 };
 use ark_model::artifact::Artifact;
-use ark_model::definition::{self, Definition, NotEnforced, Protocol, Step, not_enforced};
+use ark_model::definition::{self, Definition, Protocol, RunKind, Step, StoreProduct};
 use ark_model::deployment::Watch;
 use ark_model::environment::AppState;
 use ark_model::hook::HookRun;
@@ -23,6 +23,7 @@ use jiff::Timestamp;
 
 use super::diff;
 use super::error::ApiError;
+use super::unenforced::Asked;
 use crate::observations::Observations;
 use crate::route_table::default_host;
 use crate::state::ServerState;
@@ -34,7 +35,8 @@ const RECENT_DEPLOYMENTS: usize = 20;
 const RECENT_INSTANCES: usize = 50;
 const HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
 
-/// What is recorded of one app, as far as its row tells it: small, because many are kept.
+/// What is recorded of one app, as far as its row tells it: small, because many are kept. A
+/// definition, which may be long, is no part of it.
 #[derive(Debug)]
 pub(super) struct AppRecords {
     state: AppState,
@@ -49,11 +51,29 @@ pub(super) struct AppRecords {
     lost: Vec<Timestamp>,
 }
 
-/// What a release is to be.
+/// What a row tells of a release.
 #[derive(Debug)]
 struct Shown {
-    definition: Definition,
+    kind: RunKind,
+    data_store: Option<StoreProduct>,
+    /// Instances that the definition asks for.
+    count: u32,
+    has_ports: bool,
     artifact: Artifact,
+    asked: Asked,
+}
+
+impl Shown {
+    fn of(definition: &Definition, artifact: Artifact) -> Self {
+        Self {
+            kind: definition.run.kind,
+            data_store: definition.data_store.map(|server| server.product),
+            count: definition.count(),
+            has_ports: !definition.expose.is_empty(),
+            artifact,
+            asked: Asked::of(definition),
+        }
+    }
 }
 
 /// An instance that may still run.
@@ -78,6 +98,14 @@ impl Alive {
 }
 
 pub(super) fn load(tx: &ReadTx, state: AppState, now: Timestamp) -> Result<AppRecords, ApiError> {
+    Ok(load_with_definition(tx, state, now)?.0)
+}
+
+fn load_with_definition(
+    tx: &ReadTx,
+    state: AppState,
+    now: Timestamp,
+) -> Result<(AppRecords, Option<Definition>), ApiError> {
     let (env, app) = (state.env.clone(), state.app.clone());
     let filter = DeploymentFilter { env: Some(env.clone()), app: Some(app.clone()) };
     let recent = tx.deployments(&filter, None, RECENT_DEPLOYMENTS)?;
@@ -96,11 +124,11 @@ pub(super) fn load(tx: &ReadTx, state: AppState, now: Timestamp) -> Result<AppRe
     let lately = now.checked_sub(HOUR).unwrap_or(Timestamp::MIN);
     let stopped = tx.lately_stopped_of(&env, &app, RECENT_INSTANCES, lately)?;
     let made_live = |d: &&Deployment| Some(d.release) == state.live && d.live_at.is_some();
-    Ok(AppRecords {
-        shown: shown.map(|release| Shown {
-            definition: release.content.definition,
-            artifact: release.content.artifact,
-        }),
+    let content = shown.map(|release| release.content);
+    let records = AppRecords {
+        shown: content
+            .as_ref()
+            .map(|content| Shown::of(&content.definition, content.artifact.clone())),
         live_since: recent.iter().find(made_live).and_then(|d| d.live_at),
         last: recent.iter().find(|d| d.state.is_terminal()).map(summary),
         running: running.as_ref().map(summary),
@@ -108,7 +136,8 @@ pub(super) fn load(tx: &ReadTx, state: AppState, now: Timestamp) -> Result<AppRe
         alive: tx.alive_instances_of(&env, &app)?.iter().map(Alive::of).collect(),
         lost: stopped.iter().filter_map(ended_by_itself).collect(),
         state,
-    })
+    };
+    Ok((records, content.map(|content| content.definition)))
 }
 
 /// When an instance ended, if it did so by itself.
@@ -148,17 +177,14 @@ impl<'a> Present<'a> {
 }
 
 impl AppRecords {
-    fn definition(&self) -> Option<&Definition> {
-        self.shown.as_ref().map(|shown| &shown.definition)
-    }
-
     /// The row of `ark status`.
     pub(super) fn row(&self, present: &Present<'_>) -> AppRow {
         let (state, now) = (&self.state, present.now);
         let observations = present.observations;
         let ready =
             self.alive.iter().filter(|i| i.is_ready(observations, present.connected)).count();
-        let has_ports = self.definition().is_some_and(|d| !d.expose.is_empty());
+        let shown = self.shown.as_ref();
+        let has_ports = shown.is_some_and(|shown| shown.has_ports);
         let traffic = has_ports.then(|| {
             let seen = observations.traffic(&state.env, &state.app, now);
             TrafficView {
@@ -169,17 +195,14 @@ impl AppRecords {
             }
         });
         let lost = self.lost.iter().filter(|at| after(**at, HOUR) > now).count();
-        let not_enforced = self.shown.as_ref().map(|shown| {
-            unenforced(
-                &shown.definition,
-                present.engine.kind_for(&shown.artifact),
-                &present.capabilities,
-            )
+        let not_enforced = shown.map(|shown| {
+            shown.asked.unenforced(present.engine.kind_for(&shown.artifact), &present.capabilities)
         });
         AppRow {
             env: state.env.clone(),
             app: state.app.clone(),
-            kind: self.definition().map(|d| d.run.kind),
+            kind: shown.map(|shown| shown.kind),
+            data_store: shown.and_then(|shown| shown.data_store),
             live: state.live,
             live_since: self.live_since,
             wanted: self.wanted(),
@@ -199,7 +222,7 @@ impl AppRecords {
         if self.state.stopped {
             return 0;
         }
-        self.definition().map_or(0, |d| self.state.scale.unwrap_or(d.count()))
+        self.shown.as_ref().map_or(0, |shown| self.state.scale.unwrap_or(shown.count))
     }
 }
 
@@ -207,6 +230,7 @@ impl AppRecords {
 #[derive(Debug)]
 pub(super) struct AppDetailRecords {
     records: AppRecords,
+    definition: Option<Definition>,
     config_version: u64,
     discovery: Vec<(String, u16)>,
 }
@@ -217,20 +241,21 @@ pub(super) fn load_detail(
     now: Timestamp,
 ) -> Result<AppDetailRecords, ApiError> {
     let (env, app) = (state.env.clone(), state.app.clone());
-    let records = load(tx, state, now)?;
+    let (records, definition) = load_with_definition(tx, state, now)?;
     let mut discovery = Vec::new();
-    for expose in records.definition().iter().flat_map(|d| &d.expose) {
+    for expose in definition.iter().flat_map(|d| &d.expose) {
         let route = RouteKey { env: env.clone(), app: app.clone(), expose: expose.name.clone() };
         discovery.extend(tx.discovery_port(&route)?.map(|port| (expose.name.clone(), port)));
     }
-    Ok(AppDetailRecords { config_version: tx.config(&env, &app)?.version, records, discovery })
+    let config_version = tx.config(&env, &app)?.version;
+    Ok(AppDetailRecords { records, definition, config_version, discovery })
 }
 
 impl AppDetailRecords {
     /// Everything known of the app.
     pub(super) fn detail(&self, present: &Present<'_>) -> AppDetail {
         let AppRecords { state, .. } = &self.records;
-        let definition = self.records.definition();
+        let definition = self.definition.as_ref();
         AppDetail {
             row: self.records.row(present),
             addresses: self.addresses(present.observations),
@@ -244,7 +269,7 @@ impl AppDetailRecords {
     }
 
     fn addresses(&self, observations: &Observations) -> Vec<Address> {
-        let Some(definition) = self.records.definition() else {
+        let Some(definition) = &self.definition else {
             return Vec::new();
         };
         let http = observations.gateway().http.first().copied();
@@ -322,36 +347,6 @@ fn cause_words(cause: &StopCause) -> String {
         StopCause::StartFailed { reason } => reason.words(),
         StopCause::NeverReady { last } => format!("never ready: {last}"),
         StopCause::Vanished => "vanished from the engine".to_owned(),
-    }
-}
-
-/// What the definition asks for and this engine, on this machine, does not hold.
-pub(super) fn unenforced(
-    definition: &Definition,
-    kind: EngineKind,
-    capabilities: &Capabilities,
-) -> Vec<NotEnforced> {
-    let mut all = not_enforced(definition, definition_engine(kind));
-    let resources = &definition.resources;
-    let limits = [
-        (resources.max_mem.is_some(), "resources.max_mem", &capabilities.memory_limit),
-        (resources.cpu.is_some_and(|cpu| cpu > 0.0), "resources.cpu", &capabilities.cpu_limit),
-    ];
-    for (asked, path, enforcement) in limits {
-        if let (true, ark_engine::Enforcement::NotEnforced { reason }) = (asked, enforcement) {
-            all.push(NotEnforced { path: path.to_owned(), reason: reason.clone() });
-        }
-    }
-    all
-}
-
-/// The definition's word for an engine.
-pub(super) fn definition_engine(kind: EngineKind) -> definition::EngineKind {
-    match kind {
-        EngineKind::Process => definition::EngineKind::Process,
-        EngineKind::Docker => definition::EngineKind::Docker,
-        EngineKind::Kubernetes => definition::EngineKind::Kubernetes,
-        EngineKind::Fake => definition::EngineKind::Fake,
     }
 }
 

@@ -21,13 +21,14 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::app_rows::{definition_engine, load_deployment};
+use super::app_rows::load_deployment;
 use super::error::ApiError;
 use super::extract::{Json, Path, Query, cursor, page, page_limit};
 use super::idempotency::{Key, once, replay};
 use super::intents::{self, Act, Terms, words};
 use super::judge::{Wanted, judge};
 use super::operation::{Operation, Shared};
+use super::unenforced::definition_engine;
 use super::{data_store, find, plan};
 use crate::auth::{Caller, Permission};
 

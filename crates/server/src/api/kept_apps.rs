@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::app_rows::{AppRecords, load};
 use super::error::ApiError;
 
-/// The most apps that are kept, some 4 KiB each; with more, those that were asked for longest ago
+/// The most apps that are kept, however long their definitions are some 2 KiB each; with more, those that were asked for longest ago
 /// are forgotten.
 const KEPT_MAX: usize = 4_096;
 

@@ -53,6 +53,7 @@ mod server_info;
 mod stream;
 mod tokens;
 mod traffic;
+mod unenforced;
 mod wishes;
 mod workflow_activities;
 mod workflow_manager;

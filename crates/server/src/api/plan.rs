@@ -15,11 +15,11 @@ use ark_planner::policy::ReadyBy;
 use ark_store::{ConfigVersion, ReadTx};
 use jiff::Timestamp;
 
-use super::app_rows::unenforced;
 use super::error::ApiError;
 use super::intents::{default_kind, frozen_problem};
 use super::judge::{Wanted, strategy};
 use super::resolve::{missing_config, resolve};
+use super::unenforced::Asked;
 use super::{data_store, diff, find};
 
 /// Releases among which one of the same content is looked for.
@@ -92,11 +92,8 @@ pub(super) fn plan(
         config: compared.map(|before| diff::config(before, &content)).unwrap_or_default(),
         definition: compared.map(|before| diff::definition(before, &content)).unwrap_or_default(),
         steps: Vec::new(),
-        not_enforced: unenforced(
-            &wanted.definition,
-            engine.kind_for(&wanted.artifact),
-            &engine.capabilities(),
-        ),
+        not_enforced: Asked::of(&wanted.definition)
+            .unenforced(engine.kind_for(&wanted.artifact), &engine.capabilities()),
         missing,
         refusals,
         remedy,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ark_engine::Enforcement;
+use ark_model::NodeName;
 use ark_model::api::{
     Capability, DoctorReport, EngineView, GatewayView, GcReport, Health, ProblemCode, ServerInfo,
     ShutdownRequest,
@@ -89,6 +90,7 @@ async fn info(State(state): State<Shared>) -> Result<Json<ServerInfo>, ApiError>
         http: gateway.http.iter().map(|address| format!("http://{address}")).collect(),
         gateway,
         engine: engine_view(&state),
+        silent_hosts: silent_hosts(&state),
         store_epoch,
     }))
 }
@@ -104,6 +106,11 @@ pub(super) fn gateway_view(observations: &Observations) -> GatewayView {
         applied: seen.acknowledged,
         refused: seen.refused,
     }
+}
+
+fn silent_hosts(state: &ServerState) -> Vec<NodeName> {
+    let hosts = state.nodes.as_ref().map(|nodes| nodes.cluster().nodes()).unwrap_or_default();
+    hosts.into_iter().filter(|host| host.silent.is_some()).map(|host| host.name).collect()
 }
 
 fn engine_view(state: &ServerState) -> EngineView {
