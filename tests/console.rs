@@ -10,6 +10,8 @@ mod browser;
 mod harness;
 #[path = "console/jobs.rs"]
 mod jobs;
+#[path = "console/pages.rs"]
+mod pages;
 #[path = "console/workflows.rs"]
 mod workflows;
 
@@ -146,8 +148,13 @@ fn an_engineer_follows_a_canary_rolls_back_reads_a_log_and_destroys_an_environme
     browser.reads("25 % of the requests on v2");
     std::thread::sleep(Duration::from_secs(12));
     look(&browser, "deployment-running");
+    // Enter in the field is no approval, and what is typed stays although the page goes on.
+    browser.type_into("#why", "the p99 is fine\n");
+    std::thread::sleep(Duration::from_secs(2));
+    browser.reads("waits for an approval");
     browser.click_words("Approve");
     browser.reads("60 % of the requests on v2");
+    browser.reads("approves step 2 of 5: the p99 is fine");
     browser.reads("waits until somebody promotes it");
     browser.click_words("Go on");
     browser.reads("succeeded");

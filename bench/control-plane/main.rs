@@ -185,6 +185,7 @@ async fn pages(server: &Server) {
         ("environments", "/environments".to_owned()),
         ("environment", "/environments/production".to_owned()),
         ("events", "/events".to_owned()),
+        ("server", "/server".to_owned()),
         ("jobs", "/jobs".to_owned()),
         ("workflows", "/workflows".to_owned()),
         ("executions, newest", "/workflows/sorting".to_owned()),

@@ -6,11 +6,13 @@
   // Exact instants in the reader's zone.
   const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
   const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false });
+  const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
   const dress = (root) => {
     for (const time of all("time", root)) {
       const at = new Date(time.dateTime);
       time.title = zone.format(at);
       if (time.classList.contains("clock")) time.textContent = clock.format(at);
+      if (time.classList.contains("date")) time.textContent = day.format(at);
     }
     for (const code of all("code.command", root)) {
       if (code.nextElementSibling?.classList.contains("copy") || !navigator.clipboard) continue;
@@ -27,6 +29,12 @@
     }
   };
   dress(document);
+
+  // A form is sent once, and says so while its answer is on the way.
+  addEventListener("submit", (event) => {
+    if (event.target.getAttribute("aria-busy") === "true") event.preventDefault();
+    else event.target.setAttribute("aria-busy", "true");
+  });
 
   // A page that is kept for going back must not keep its stream: browsers allow six at a time. When
   // somebody comes back it is shown as it is by then.
@@ -90,11 +98,14 @@
     try {
       const answer = await fetch(location.href, { headers: { "x-live": "1" } });
       if (answer.status === 401) { location.reload(); return; }
+      if (answer.status === 404) { say("It is gone; this is what was known last"); return; }
+      if (!answer.ok) { say("The server could not say; trying again"); return; }
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const part of all("[data-live]")) {
         const next = fresh.getElementById(part.id);
-        // Somebody who types or reads an opened part is not disturbed.
-        if (!next || shown.get(part.id) === next.outerHTML || part.querySelector("input:focus, textarea:focus, select:focus")) continue;
+        // Somebody who types is not disturbed, and loses nothing.
+        const typing = part.querySelector("input:focus, textarea:focus, select:focus") || all("input, textarea", part).some((field) => field.value !== field.defaultValue);
+        if (!next || shown.get(part.id) === next.outerHTML || typing) continue;
         shown.set(part.id, next.outerHTML);
         const open = new Set(all("details[open][id]", part).map((d) => d.id));
         const focused = part.contains(document.activeElement) ? document.activeElement : null;
@@ -107,7 +118,7 @@
       say("Live");
     } catch { say("Connection lost; trying again"); }
     // Bursts of events are one look; a page never asks more than once in 1.5 s.
-    setTimeout(() => { busy = false; if (again) refresh(); }, 1500);
+    finally { setTimeout(() => { busy = false; if (again) refresh(); }, 1500); }
   };
   let events = null;
   const follow = () => {

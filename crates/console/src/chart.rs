@@ -182,7 +182,7 @@ impl Chart {
         y: &dyn Fn(f64) -> f64,
     ) -> fmt::Result {
         write!(f, "<path class=\"line {}\" d=\"", line.class)?;
-        let mut drawing = false;
+        let (mut drawing, mut alone) = (false, Vec::new());
         for (index, value) in line.values.iter().enumerate() {
             let Some(value) = value else {
                 drawing = false;
@@ -191,14 +191,18 @@ impl Chart {
             let (x, y) = (x(index), y(*value));
             let command = if drawing { 'L' } else { 'M' };
             write!(f, "{command}{x:.1} {y:.1}")?;
-            let alone = !drawing && line.values.get(index + 1).is_none_or(Option::is_none);
-            if alone {
-                // A line of no length with round ends is a dot.
-                write!(f, "h.01")?;
+            if !drawing && line.values.get(index + 1).is_none_or(Option::is_none) {
+                alone.push((x, y));
             }
             drawing = true;
         }
-        f.write_str("\"/>")
+        f.write_str("\"/>")?;
+        // A value alone makes no line; it is a dot that can be seen.
+        for (x, y) in alone {
+            let class = line.class;
+            write!(f, "<circle class=\"dot {class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.2\"/>")?;
+        }
+        Ok(())
     }
 
     /// What a pointer finds over each slice.
@@ -268,7 +272,7 @@ mod tests {
         let values = vec![Some(1.0), Some(2.0), None, Some(3.0), None, Some(1.0), Some(1.0)];
         let text = chart(values).to_string();
         assert_eq!(text.matches('M').count() - text.matches("class=\"grid\"").count(), 3, "{text}");
-        assert!(text.contains("h.01"), "a value alone is seen");
+        assert_eq!(text.matches("<circle class=\"dot new\"").count(), 1, "a value alone is seen");
         assert!(!text.contains("<v1>") && text.contains("&lt;v1&gt;"));
         assert!(!text.contains("NaN") && !text.contains("inf"));
     }

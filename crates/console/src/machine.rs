@@ -264,7 +264,9 @@ impl Placed {
             let inner = &self.inner[index];
             let size = room(step, inner);
             state(f, step, marks.get(&step.name), at, size, inner.is_empty())?;
-            let mut x = at.0 + PADDING;
+            // What is narrower than the state's own name stands in the middle below it.
+            let filled: f64 = inner.iter().map(|one| one.layout.size.across + PADDING).sum();
+            let mut x = at.0 + PADDING + (size.across - filled - PADDING).max(0.0) / 2.0;
             for one in inner {
                 one.draw(f, marks, (x, at.1 + HEAD))?;
                 x += one.layout.size.across + PADDING;

@@ -52,6 +52,7 @@ pub(crate) const MENU: &[Entry] = &[
     ("/workflows", "Workflows"),
     ("/jobs", "Jobs"),
     ("/events", "Events"),
+    ("/server", "Server"),
 ];
 
 /// One part of the path above a page's title: an address, and its name.

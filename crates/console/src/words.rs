@@ -106,8 +106,8 @@ pub(crate) fn release(number: Option<ReleaseNumber>) -> String {
 pub(crate) struct When {
     at: Timestamp,
     words: String,
-    /// Whether the script shall replace the words by the clock of the reader.
-    clock: bool,
+    /// How the script says it anew in the reader's zone; the class of the element.
+    anew: &'static str,
 }
 
 impl When {
@@ -117,26 +117,34 @@ impl When {
             true => format!("in {}", between(now, at)),
             false => format!("{} ago", between(at, now)),
         };
-        Self { at, words, clock: false }
+        Self { at, words, anew: "" }
+    }
+
+    /// `1 Jan 2036, 08:00 UTC`, which the script turns into the reader's zone.
+    pub(crate) fn date(at: Timestamp) -> Self {
+        Self { at, words: at.strftime("%-d %b %Y, %H:%M UTC").to_string(), anew: "date" }
     }
 
     /// `12:04:31.220`: the clock in UTC, which the script turns into the reader's.
     pub(crate) fn clock(at: Timestamp) -> Self {
-        Self { at, words: at.strftime("%H:%M:%S.%3f").to_string(), clock: true }
+        Self { at, words: at.strftime("%H:%M:%S.%3f").to_string(), anew: "clock" }
     }
 
     /// `3 m`: for how long.
     pub(crate) fn since(at: Timestamp, now: Timestamp) -> Self {
-        Self { at, words: between(at, now), clock: false }
+        Self { at, words: between(at, now), anew: "" }
     }
 }
 
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Nothing here is text of somebody else's: digits, colons and units.
-        let class = if self.clock { " class=\"clock\"" } else { "" };
         let exact = self.at.strftime("%Y-%m-%d %H:%M:%S UTC");
-        let Self { at, words, .. } = self;
+        let Self { at, words, anew } = self;
+        let class = match anew.is_empty() {
+            true => String::new(),
+            false => format!(" class=\"{anew}\""),
+        };
         write!(f, "<time{class} datetime=\"{at:.3}\" title=\"{exact}\">{words}</time>")
     }
 }

@@ -7,7 +7,7 @@ mod table;
 
 use serde_json::{Value, json};
 
-use table::{Table, app, environment, get, server, text};
+use table::{Table, app, environment, get, location, post, server, text, token_of};
 
 const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}";
 const DEPLOYMENT: &str = "0197a1b2-0000-7000-8000-000000000001";
@@ -108,7 +108,7 @@ fn hostile() -> Table {
         detail[name] = value;
     }
     let instance = json!({
-        "id": HOSTILE, "uuid": DEPLOYMENT, "env": "production", "app": "web", "release": 2,
+        "id": HOSTILE, "uuid": DEPLOYMENT, "env": "production", "app": "web", "release": 2, "node": "eu-1",
         "state": "active", "pid": 7, "address": "127.0.0.1:4000", "ready": false,
         "not_ready_because": HOSTILE, "ports": [], "in_flight": 1, "created_at": AT, "since": AT,
         "memory_bytes": 1000, "cause": null, "cause_words": HOSTILE
@@ -136,7 +136,7 @@ fn hostile() -> Table {
     made["apps"] = json!(["web", "search"]);
     made["freeze"] = json!([{ "name": HOSTILE, "effect": "deny", "cron": HOSTILE, "seconds": 60,
         "time_zone": HOSTILE }]);
-    made["frozen"] = json!({ "window": HOSTILE, "until": null });
+    made["frozen"] = json!({ "window": HOSTILE, "until": AT });
     let side = json!({ "release": 2, "served": 9, "failed": 1, "p99_ms": 3.0 });
     let slice = json!({ "at": AT, "sides": [side], "p50_ms": 1.0, "p95_ms": 2.0, "p99_ms": 3.0 });
     let history = json!({ "slice_s": 60, "slices": [slice] });
@@ -158,7 +158,8 @@ fn hostile() -> Table {
         .with(&format!("GET {base}/config"), config)
         .with(&format!("GET {base}/traffic?slice_s=60"), history.clone())
         .with_any(&format!("GET {base}/traffic?slice_s="), history)
-        .with(&format!("GET {base}/logs?tail=2000"), line)
+        .with(&format!("GET {base}/logs?tail=2000"), line.clone())
+        .with(&format!("GET {base}/logs?tail=10000"), line)
         .with(&format!("POST {base}/plan"), plan)
         .with("GET /v1/deployments?env=production&app=web&limit=8", page(deployment()))
         .with(&format!("GET /v1/deployments/{DEPLOYMENT}"), deployment())
@@ -232,6 +233,49 @@ async fn no_text_becomes_markup_and_no_secret_is_shown() {
         let page = text(get(&site, &address, "fresh").await).await;
         for markup in ["<script>", "<img"] {
             assert!(!page.contains(markup), "{markup} on {address}: {page}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_is_told_what_to_do_and_why() {
+    let promote = format!("POST /v1/deployments/{DEPLOYMENT}/approve");
+    let abort = format!("POST /v1/deployments/{DEPLOYMENT}/abort");
+    let (site, table) = hostile().with(&promote, deployment()).with(&abort, deployment()).site();
+    let page = text(get(&site, &format!("/d/{DEPLOYMENT}"), "fresh").await).await;
+    let own = token_of(&page);
+    for (word, what, fields, body) in [
+        ("approve", &promote, "reason=", "{}"),
+        ("abort", &abort, "reason=the+p99+is+odd", r#"{"reason":"the p99 is odd"}"#),
+    ] {
+        let address = format!("/d/{DEPLOYMENT}/{word}");
+        assert!(page.contains(&format!("formaction=\"{address}\"")), "{word}: {page}");
+        let response = post(&site, &address, "fresh", Some(&own), fields).await;
+        assert_eq!(response.status(), 303, "{word}");
+        assert_eq!(location(&response), format!("/d/{DEPLOYMENT}"));
+        let (key, sent) = table.asked().pop().expect("a question");
+        assert_eq!((&key, sent.as_str()), (what, body));
+    }
+}
+
+#[tokio::test]
+async fn what_is_live_has_a_way_back_and_what_is_not_has_none() {
+    let mut over = deployment();
+    over["state"] = json!("succeeded");
+    over["base"] = json!(1);
+    for (live, offered) in [(2, true), (14, false)] {
+        let base = "GET /v1/environments/production/apps/web";
+        let table = hostile();
+        let mut detail = table.answer(base);
+        detail["live"] = json!(live);
+        let (site, _) = table
+            .with(base, detail)
+            .with(&format!("GET /v1/deployments/{DEPLOYMENT}"), over.clone())
+            .site();
+        for (session, may) in [("fresh", true), ("reader", false)] {
+            let page = text(get(&site, &format!("/d/{DEPLOYMENT}"), session).await).await;
+            let link = page.contains("/e/production/web/rollback?to=1");
+            assert_eq!(link, offered && may, "v{live} is live, {session}: {page}");
         }
     }
 }

@@ -75,10 +75,17 @@ fn hostile() -> Table {
         "schedule": { "workflow": HOSTILE, "cron": HOSTILE, "time_zone": HOSTILE, "input": HOSTILE },
         "last": { "at": AT, "skipped": HOSTILE }
     });
+    let activity = json!({
+        "name": HOSTILE, "ready": 1_000, "working": 0, "waiting": 0, "active_percent": 99.5
+    });
     let single = |n: u64| json!({ "items": [event(n, 2_000)] });
     let mut table = Table::default()
         .with("GET /v1/workflows?limit=100", json!({ "items": [listed], "next": HOSTILE }))
         .with("GET /v1/schedules?limit=200", json!({ "items": [schedule] }))
+        .with(
+            "GET /v1/workflow-activities?limit=50",
+            json!({ "items": [activity], "next": HOSTILE }),
+        )
         .with(
             "STATES DescribeStateMachine",
             json!({ "type": "STANDARD", "definition": definition() }),
@@ -138,13 +145,17 @@ fn addresses() -> [String; 9] {
 
 #[test]
 fn the_answers_are_answers_of_the_api() {
-    use ark_model::api::{ExecutionEvent, ExecutionSummary, ScheduleView, WorkflowSummary};
+    use ark_model::api::{
+        ExecutionEvent, ExecutionSummary, ScheduleView, WorkflowActivity, WorkflowSummary,
+    };
     let table = hostile();
     let first = |key: &str| table.answer(key)["items"][0].clone();
     serde_json::from_value::<ExecutionSummary>(summary("FAILED")).expect("an execution");
     serde_json::from_value::<ExecutionEvent>(event(1, 10)).expect("an event");
     serde_json::from_value::<WorkflowSummary>(first("GET /v1/workflows?limit=100")).expect("one");
     serde_json::from_value::<ScheduleView>(first("GET /v1/schedules?limit=200")).expect("one");
+    let activities = first("GET /v1/workflow-activities?limit=50");
+    serde_json::from_value::<WorkflowActivity>(activities).expect("one");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use ark_model::api::{
     AppDetail, DeployRequest, DeploymentView, EnvironmentView, Page, PlanView, ReleaseDiff,
-    ReleaseRef, ReleaseRow, RollbackRequest, SCALE_MAX, ScaleRequest,
+    ReleaseRef, ReleaseRow, Role, RollbackRequest, SCALE_MAX, ScaleRequest,
 };
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use askama::Template;
@@ -71,12 +71,15 @@ pub(super) struct Action {
     pub(super) button: String,
     pub(super) danger: bool,
     pub(super) may: bool,
+    /// The role that may.
+    pub(super) needs: &'static str,
 }
 
 impl Action {
     pub(super) fn new(shell: Shell, to: String, back: String, button: &str) -> Self {
         Self {
             may: shell.may_deploy,
+            needs: Role::Deployer.as_str(),
             shell,
             to,
             back,

@@ -2,8 +2,8 @@
 //! did to traffic, why it failed; and what it can be told.
 
 use ark_model::api::{
-    AbortRequest, DeploymentView, Page, PromoteRequest, RolloutView, SideProgress, StepState,
-    TrafficHistory, WishRequest,
+    AbortRequest, AppDetail, DeploymentView, Page, PromoteRequest, RolloutView, SideProgress,
+    StepState, TrafficHistory, WishRequest,
 };
 use ark_model::event::Event;
 use ark_model::hook::{HookRun, HookState};
@@ -56,6 +56,8 @@ struct DeploymentPage {
     asks: Option<String>,
     paused: Option<String>,
     wishes: Vec<Wish>,
+    /// The release to go back to, once this one is live and its deployment is over.
+    back: Option<String>,
     diagnosis: Option<Why>,
     failures: Vec<Why>,
     abort: Option<String>,
@@ -126,6 +128,7 @@ async fn deployment(visit: Visit, Path(id): Path<String>) -> Answer {
     let happened = format!("/v1/events?deployment={}&newest=true&limit={EVENTS}", view.id);
     let happened: Page<Event> = visit.get(&happened).await?;
     let history = history(&visit, &view).await?;
+    let back = back(&visit, &view).await?;
     let shell = visit
         .shell(format!("{} of {app} on {env}", words::what(view.kind, view.release)), "/")
         .crumb("/", "Overview")
@@ -155,6 +158,7 @@ async fn deployment(visit: Visit, Path(id): Path<String>) -> Answer {
             format!("paused by {}{why}", said.by)
         }),
         wishes: if may { wishes(&view) } else { Vec::new() },
+        back: back.filter(|_| may),
         diagnosis: view.diagnosis.as_ref().map(why),
         failures: match &view.diagnosis {
             // What ended it is shown; other failures are shown while it goes on, or beside it.
@@ -187,6 +191,16 @@ async fn deployment(visit: Visit, Path(id): Path<String>) -> Answer {
         env: env.to_string(),
         app: app.to_string(),
     })
+}
+
+/// What the app was before, while what was deployed is what is live.
+async fn back(visit: &Visit, view: &DeploymentView) -> Result<Option<String>, Fault> {
+    let base = view.base.filter(|base| *base != view.release);
+    let (DeploymentState::Succeeded, Some(base)) = (view.state, base) else { return Ok(None) };
+    let address = format!("/v1/environments/{}/apps/{}", view.env, view.app);
+    let app: Option<AppDetail> = visit.find(&address).await?;
+    let is_live = app.is_some_and(|app| app.row.live == Some(view.release));
+    Ok(is_live.then(|| base.0.to_string()))
 }
 
 fn facts(view: &DeploymentView) -> Vec<(&'static str, String)> {

@@ -3,6 +3,7 @@
 
 use ark_model::api::{AppDetail, EnvironmentCreate, EnvironmentView, LeasePut, Page, ProblemCode};
 use ark_model::environment::{EnvKind, EnvState};
+use ark_model::freeze::FreezeEffect;
 use ark_model::{AppName, EnvName};
 use askama::Template;
 use axum::Router;
@@ -17,7 +18,7 @@ use crate::fault::Fault;
 use crate::graph::{Graph, Node};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit, see};
-use crate::words::{When, counted};
+use crate::words::{self, When, counted};
 
 /// Apps that are drawn; an environment with more is a list.
 const DRAWN_MAX: usize = 60;
@@ -130,8 +131,9 @@ async fn create(visit: Visit, Form(form): Form<NewEnvironment>) -> Answer {
 struct EnvironmentPage {
     shell: Shell,
     environment: EnvironmentLine,
-    frozen: Option<String>,
-    windows: Vec<String>,
+    /// Why no deployment begins, and until when.
+    frozen: Option<(String, Option<When>)>,
+    windows: Vec<WindowLine>,
     lease: Option<LeaseLine>,
     /// Whether it may have a lease.
     leasable: bool,
@@ -140,10 +142,19 @@ struct EnvironmentPage {
     graph: Option<Graph>,
 }
 
+/// When deployments may not begin, or may.
+struct WindowLine {
+    name: String,
+    words: &'static str,
+    cron: String,
+    length: String,
+    zone: String,
+}
+
 /// When an environment ends by itself.
 struct LeaseLine {
     end: When,
-    exact: String,
+    exact: When,
     by: String,
     /// Whether it was warned of.
     soon: bool,
@@ -160,21 +171,26 @@ async fn environment(visit: Visit, Path(env): Path<EnvName>) -> Answer {
         .crumb("/environments", "Environments")
         .live(&format!("env={env}"))
         .command(format!("ark status -e {env}"));
-    let windows = view.freeze.iter().map(|window| {
-        format!(
-            "{}: {:?} from `{}` for {} s, {}",
-            window.name, window.effect, window.cron, window.seconds, window.time_zone
-        )
+    let windows = view.freeze.iter().map(|window| WindowLine {
+        name: window.name.clone(),
+        words: match window.effect {
+            FreezeEffect::Deny => "no deployment begins while it is open",
+            FreezeEffect::Allow => "deployments begin only while one like it is open",
+        },
+        cron: window.cron.clone(),
+        length: words::length(window.seconds.saturating_mul(1_000)),
+        zone: window.time_zone.clone(),
     });
     visit.page(&EnvironmentPage {
         environment: line(&visit, &view),
         frozen: view.frozen.as_ref().map(|frozen| {
-            frozen.window.clone().unwrap_or_else(|| "no window that allows is open".to_owned())
+            let none = || "no window that allows is open".to_owned();
+            (frozen.window.clone().unwrap_or_else(none), frozen.until.map(When::date))
         }),
         windows: windows.collect(),
         lease: view.lease.as_ref().map(|lease| LeaseLine {
             end: When::ago(lease.until, visit.now),
-            exact: lease.until.strftime("%-d %b %Y, %H:%M UTC").to_string(),
+            exact: When::date(lease.until),
             by: lease.by.clone(),
             soon: lease.warned_at.is_some(),
         }),

@@ -16,8 +16,10 @@ use crate::shell::Shell;
 use crate::visit::{Answer, Visit};
 use crate::words::{self, When};
 
-/// Lines that are looked at, and lines that are shown of them: the page stays small.
+/// Lines that are looked at, those that a search looks through, and lines that are shown of them: the
+/// page stays small.
 const LINES_READ: u32 = 2_000;
+const LINES_SEARCHED: u32 = 10_000;
 const LINES_SHOWN: usize = 300;
 const SHOWN_BYTES_MAX: usize = 48 << 10;
 /// The longest line that is shown, in characters.
@@ -48,7 +50,8 @@ struct Logs {
     /// Short id, what is said of it, whether it is the chosen one.
     instances: Vec<(String, String, bool)>,
     lines: Vec<Line>,
-    hidden: usize,
+    /// How much of the log this is; empty when it is all.
+    said: String,
     /// Where new lines come from.
     stream: String,
 }
@@ -92,19 +95,21 @@ async fn logs(
     let base = format!("/v1/environments/{env}/apps/{app}");
     let known: Page<InstanceRow> = visit.get(&format!("{base}/instances?ended=true")).await?;
     let of = instance_query(&filter.instance);
-    let text = visit.lines(&format!("{base}/logs?tail={LINES_READ}{of}")).await?;
     let q = filter.q.to_lowercase();
-    let read: Vec<LogLine> = text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .filter(|line: &LogLine| q.is_empty() || line.text.to_lowercase().contains(&q))
-        .collect();
+    let tail = if q.is_empty() { LINES_READ } else { LINES_SEARCHED };
+    let text = visit.lines(&format!("{base}/logs?tail={tail}{of}")).await?;
+    let all: Vec<LogLine> =
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let since = all.last().map_or(visit.now, |line| line.at);
+    let looked_at = all.len();
+    let fits = |line: &LogLine| q.is_empty() || line.text.to_lowercase().contains(&q);
+    let read: Vec<LogLine> = all.into_iter().filter(fits).collect();
     let lines = last_lines(&read);
+    let said = said(&q, looked_at, read.len(), lines.len());
     let instances = known.items.iter().map(|row| {
         let state = if row.state.is_alive() { "" } else { ", ended" };
         (row.id.clone(), format!("{} ({}{state})", row.id, row.release), row.id == filter.instance)
     });
-    let since = read.last().map_or(visit.now, |line| line.at);
     let stream = format!("/e/{env}/{app}/logs/stream?since={since}{of}");
     let instance = match filter.instance.as_str() {
         "" => String::new(),
@@ -120,12 +125,31 @@ async fn logs(
         shell,
         q: filter.q,
         instances: instances.collect(),
-        hidden: read.len() - lines.len(),
+        said,
         lines,
         stream,
         env,
         app,
     })
+}
+
+/// How much of the log was looked at, and how much of it is shown.
+fn said(q: &str, looked_at: usize, found: usize, shown: usize) -> String {
+    let number = |n: usize| words::count(n as u64);
+    let hidden = found - shown;
+    let whole = looked_at < LINES_SEARCHED as usize;
+    match (q.is_empty(), hidden) {
+        (true, 0) => String::new(),
+        (true, _) => format!("The newest {} lines.", number(shown)),
+        (false, 0) if whole => format!("{} of {} lines.", number(found), number(looked_at)),
+        (false, 0) => format!("{} of the newest {} lines.", number(found), number(looked_at)),
+        (false, _) => format!(
+            "The newest {} of {} that fit, of the newest {} lines.",
+            number(shown),
+            number(found),
+            number(looked_at)
+        ),
+    }
 }
 
 /// `&instance=...`, when one is chosen.

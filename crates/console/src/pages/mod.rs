@@ -10,6 +10,7 @@ mod jobs;
 mod logs;
 mod overview;
 mod runs;
+mod server;
 mod workflows;
 
 use axum::Router;
@@ -28,4 +29,5 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(jobs::routes())
         .merge(runs::routes())
         .merge(events::routes())
+        .merge(server::routes())
 }

@@ -49,16 +49,19 @@ struct Overview {
     shell: Shell,
     q: String,
     gateway: GatewayLine,
+    /// Hosts that do not answer.
+    silent: Vec<String>,
     running: Vec<Running>,
     environments: Vec<Environment>,
     charts: Vec<Chart>,
     apps: usize,
 }
 
-struct GatewayLine {
-    tone: Tone,
-    words: String,
-    detail: String,
+/// How the gateway is.
+pub(super) struct GatewayLine {
+    pub(super) tone: Tone,
+    pub(super) words: String,
+    pub(super) detail: String,
 }
 
 struct Running {
@@ -86,6 +89,8 @@ struct Environment {
     requests_per_s: String,
     failed: String,
     failing: bool,
+    /// Whether it has more apps than were asked for.
+    more: bool,
 }
 
 struct Row {
@@ -143,7 +148,7 @@ async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
         if page.items.is_empty() && !q.is_empty() {
             continue;
         }
-        environments.push(section(&visit, environment, &page.items));
+        environments.push(section(&visit, environment, &page));
     }
     if apps > MANY {
         // The page stays small: the last deployment says when.
@@ -163,7 +168,9 @@ async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
     let charts = charts(&visit, &busy).await?;
     let shell = visit.shell("Overview", "/").live("").command("ark status");
     let gateway = gateway(&visit, &server);
-    visit.page(&Overview { shell, q, gateway, running: cards, environments, charts, apps })
+    let silent = server.silent_hosts.iter().map(ToString::to_string).collect();
+    let page = Overview { shell, q, gateway, silent, running: cards, environments, charts, apps };
+    visit.page(&page)
 }
 
 /// Requests and errors of the last hour, a line for each of the environments with the most.
@@ -214,7 +221,7 @@ async fn charts(visit: &Visit, busy: &[(u64, EnvName)]) -> Result<Vec<Chart>, Fa
     Ok(vec![chart("Requests", requests, 1.0), chart("Errors", errors, 0.1)])
 }
 
-fn gateway(visit: &Visit, server: &ServerInfo) -> GatewayLine {
+pub(super) fn gateway(visit: &Visit, server: &ServerInfo) -> GatewayLine {
     let since = server.gateway.since.map(|at| words::between(at, visit.now)).unwrap_or_default();
     match (server.gateway.connected, &server.gateway.refused) {
         (true, None) => GatewayLine {
@@ -235,7 +242,8 @@ fn gateway(visit: &Visit, server: &ServerInfo) -> GatewayLine {
     }
 }
 
-fn section(visit: &Visit, environment: EnvironmentView, rows: &[AppRow]) -> Environment {
+fn section(visit: &Visit, environment: EnvironmentView, page: &Page<AppRow>) -> Environment {
+    let rows = &page.items;
     let sum = |of: fn(&ark_model::api::TrafficView) -> u64| {
         rows.iter().filter_map(|row| row.traffic.as_ref()).map(of).sum::<u64>()
     };
@@ -254,6 +262,7 @@ fn section(visit: &Visit, environment: EnvironmentView, rows: &[AppRow]) -> Envi
         requests_per_s: words::rate(traffic.map(|t| t.requests_per_s).sum()),
         failed: words::failures(failed, served + failed),
         failing: failed > 0,
+        more: page.next.is_some(),
         name: environment.name,
     }
 }

@@ -7,6 +7,7 @@ mod traffic;
 use ark_model::api::{
     AppDetail, AppRow, ConfigView, DeploymentView, InstanceRow, Page, ReleaseRow, TrafficHistory,
 };
+use ark_model::definition::{RunKind, StoreProduct};
 use ark_model::event::Event;
 use ark_model::instance::InstanceState;
 use ark_model::{AppName, EnvName};
@@ -44,6 +45,11 @@ struct AppPage {
     app: AppName,
     health: Health,
     kind: &'static str,
+    /// That it is a data store, in words.
+    data_store: Option<String>,
+    /// Whether it has a number of instances that can be set, and instances that can be replaced.
+    scales: bool,
+    restarts: bool,
     /// Whether it is work that ends, with runs.
     ends: bool,
     commands: Vec<String>,
@@ -84,7 +90,8 @@ struct Instance {
     tone: Tone,
     state: String,
     why: String,
-    node: String,
+    host: String,
+    place: String,
     since: When,
     made: When,
     inside: String,
@@ -139,11 +146,14 @@ async fn app(visit: Visit, Path((env, app)): Path<(EnvName, AppName)>) -> Answer
     let line = |d: &DeploymentView| deployment_line(&visit, d);
     visit.page(&AppPage {
         health: health(row),
-        kind: row.kind.map(ark_model::definition::RunKind::as_str).unwrap_or_default(),
-        ends: row.kind.is_some_and(ark_model::definition::RunKind::ends),
-        commands: commands(&env, &app, row),
+        kind: row.kind.map(RunKind::as_str).unwrap_or_default(),
+        data_store: row.data_store.map(data_store),
+        scales: scales(row),
+        restarts: restarts(row),
+        ends: row.kind.is_some_and(RunKind::ends),
+        commands: commands(&env, &app, row, lines.len() > 1),
         live: words::release(row.live),
-        live_since: row.live_since.map(|at| When::ago(at, now)),
+        live_since: row.live_since.map(|at| When::since(at, now)),
         stopped: row.stopped,
         wanted: row.wanted,
         scaled: detail.scale.is_some(),
@@ -189,21 +199,42 @@ async fn app(visit: Visit, Path((env, app)): Path<(EnvName, AppName)>) -> Answer
     })
 }
 
-/// The commands that do what the buttons do.
-fn commands(env: &EnvName, app: &AppName, row: &AppRow) -> Vec<String> {
-    let stop = if row.stopped { "start" } else { "stop" };
-    let mut all = vec![
-        format!("ark deploy {app} -e {env}"),
-        format!("ark rollback {app} -e {env}"),
-        format!("ark scale {app}={} -e {env}", row.wanted),
-        format!("ark restart {app} -e {env}"),
-        format!("ark {stop} {app} -e {env}"),
-        format!("ark logs {app} -e {env} --follow"),
-    ];
-    if row.kind.is_some_and(ark_model::definition::RunKind::ends) {
-        all.push(format!("ark run {app} -e {env}"));
+/// Whether somebody has a say in the number of instances: not where runs, requests or hosts decide,
+/// and two servers over one folder would destroy it.
+fn scales(row: &AppRow) -> bool {
+    match row.kind {
+        None | Some(RunKind::Service | RunKind::Worker) => row.data_store.is_none(),
+        Some(RunKind::Daemon | RunKind::Lambda | RunKind::Cron | RunKind::Job) => false,
     }
-    all
+}
+
+/// Whether there are instances that stand until they are replaced.
+fn restarts(row: &AppRow) -> bool {
+    !row.kind.is_some_and(RunKind::ends)
+}
+
+fn data_store(product: StoreProduct) -> String {
+    format!(
+        "A {} data store: what it holds outlives its releases; apps that need it are told its address \
+         and password",
+        product.title()
+    )
+}
+
+/// The commands that do what the buttons do.
+fn commands(env: &EnvName, app: &AppName, row: &AppRow, can_go_back: bool) -> Vec<String> {
+    let stop = if row.stopped { "start" } else { "stop" };
+    let ends = row.kind.is_some_and(RunKind::ends);
+    let all = [
+        (true, format!("ark deploy {app} -e {env}")),
+        (can_go_back, format!("ark rollback {app} -e {env}")),
+        (scales(row), format!("ark scale {app}={} -e {env}", row.wanted)),
+        (restarts(row), format!("ark restart {app} -e {env}")),
+        (true, format!("ark {stop} {app} -e {env}")),
+        (true, format!("ark logs {app} -e {env} --follow")),
+        (ends, format!("ark run {app} -e {env}")),
+    ];
+    all.into_iter().filter(|(offered, _)| *offered).map(|(_, command)| command).collect()
 }
 
 fn instance(visit: &Visit, row: &InstanceRow) -> Instance {
@@ -218,17 +249,20 @@ fn instance(visit: &Visit, row: &InstanceRow) -> Instance {
     let dash = || "–".to_owned();
     let why = row.cause_words.clone().or_else(|| row.not_ready_because.clone());
     let process = row.pid.map(|pid| format!("pid {pid}"));
-    let place = row.address.map(|address| address.to_string());
-    let node: Vec<String> = place.into_iter().chain(process).collect();
+    let place: Vec<String> =
+        row.address.map(|address| address.to_string()).into_iter().chain(process).collect();
+    // How long it has been there, or was.
+    let until = if row.state.is_alive() { visit.now } else { row.since };
     Instance {
         id: row.id.clone(),
         release: row.release.to_string(),
         tone,
         state: state.to_owned(),
         why: why.unwrap_or_default(),
-        node: if node.is_empty() { dash() } else { node.join(", ") },
+        host: row.node.to_string(),
+        place: place.join(", "),
         since: When::since(row.since, visit.now),
-        made: When::since(row.created_at, visit.now),
+        made: When::since(row.created_at, until),
         inside: row.in_flight.map_or_else(dash, |inside| count(u64::from(inside))),
         memory: row.memory_bytes.map_or_else(dash, words::bytes),
     }

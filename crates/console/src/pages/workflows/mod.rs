@@ -6,7 +6,7 @@ mod execution;
 mod visits;
 mod workflow;
 
-use ark_model::api::{Page, ScheduleView, WorkflowSummary};
+use ark_model::api::{Page, ScheduleView, TASKS_COUNTED_MAX, WorkflowActivity, WorkflowSummary};
 use ark_model::workflow::MachineType;
 use askama::Template;
 use axum::Router;
@@ -26,6 +26,8 @@ use crate::words::{self, Tone, When, part, shell};
 const WORKFLOWS: u32 = 100;
 /// Schedules that are listed.
 const SCHEDULES: u32 = 200;
+/// Activities that are listed.
+const ACTIVITIES: u32 = 50;
 /// What counts stop at.
 const COUNTED_MAX: u64 = ark_model::api::EXECUTIONS_COUNTED_MAX;
 
@@ -81,6 +83,8 @@ struct Workflows {
     workflows: Vec<Line>,
     next: Option<String>,
     schedules: Vec<ScheduleLine>,
+    activities: Vec<ActivityLine>,
+    more_activities: bool,
 }
 
 struct Line {
@@ -99,6 +103,18 @@ struct Last {
     tone: Tone,
     words: &'static str,
     when: When,
+}
+
+/// What workers do, and how busy they are.
+struct ActivityLine {
+    name: String,
+    ready: String,
+    working: String,
+    waiting: String,
+    /// Percent of the last minute.
+    busy: Option<String>,
+    /// Whether tasks wait and nobody is there to take them.
+    stuck: bool,
 }
 
 struct ScheduleLine {
@@ -128,12 +144,18 @@ async fn workflows(visit: Visit, Query(query): Query<Cursor>) -> Answer {
         true => visit.get(&address).await?,
         false => Page { items: Vec::new(), next: None },
     };
+    let activities: Page<WorkflowActivity> = match cursor.is_empty() {
+        true => visit.get(&format!("/v1/workflow-activities?limit={ACTIVITIES}")).await?,
+        false => Page { items: Vec::new(), next: None },
+    };
     let shell = visit.shell("Workflows", "/workflows").live("").command("ark workflow list");
     visit.page(&Workflows {
         shell,
         workflows: found.items.into_iter().map(|one| line(&visit, one)).collect(),
         next: found.next.map(|at| format!("/workflows?cursor={}", part(&at))),
         schedules: schedules.items.into_iter().map(|one| schedule_line(&visit, one)).collect(),
+        more_activities: activities.next.is_some(),
+        activities: activities.items.into_iter().map(activity_line).collect(),
     })
 }
 
@@ -154,6 +176,21 @@ fn line(visit: &Visit, one: WorkflowSummary) -> Line {
         failing: one.unresolved > 0,
         unresolved: counted(one.unresolved),
         last,
+        name: one.name,
+    }
+}
+
+fn activity_line(one: WorkflowActivity) -> ActivityLine {
+    let tasks = |number: u64| match number >= TASKS_COUNTED_MAX {
+        true => format!("{}+", words::count(number)),
+        false => words::count(number),
+    };
+    ActivityLine {
+        ready: tasks(one.ready),
+        working: words::count(one.working),
+        waiting: words::count(one.waiting),
+        busy: one.active_percent.map(|percent| format!("{percent:.0} %")),
+        stuck: one.ready > 0 && one.working == 0 && one.waiting == 0,
         name: one.name,
     }
 }
