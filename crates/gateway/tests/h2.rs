@@ -552,11 +552,26 @@ async fn floods_are_answered_with_enhance_your_calm() {
         _ => frame(0, 0, 1, &[]),
     };
     assert_eq!(until_goodbye(&ark, empty).await, CALM, "empty DATA");
+    // A body of small pieces, which may last, pays for none of them.
+    let open = frame(1, 4, 1, &[&[0x83], &head[1..]].concat());
+    let pieces = [0, 1, 2, 3, 4, 5].map(|_| frame(0, 0, 1, &[7])).concat();
+    let paid = |count: u32| {
+        let stream = count * 2 + 3;
+        let begun = if count == 0 { open.clone() } else { Vec::new() };
+        let reset = frame(3, 0, stream, &[0, 0, 0, 8]);
+        [&begun[..], &pieces, &frame(1, 5, stream, &head), &reset].concat()
+    };
+    assert_eq!(until_goodbye(&ark, paid).await, CALM, "rapid reset beside small DATA");
+    let settings = |count: u32| {
+        let begun = if count == 0 { open.clone() } else { Vec::new() };
+        [&begun[..], &pieces, &frame(4, 0, 0, &[])].concat()
+    };
+    assert_eq!(until_goodbye(&ark, settings).await, CALM, "SETTINGS beside small DATA");
     let counted = |known: &support::Known| {
         let refusals = known.last.as_ref().map(|report| report.refusals.clone());
-        refusals.is_some_and(|refusals| refusals.get(&RefusalKind::Http2Flood) == Some(&5))
+        refusals.is_some_and(|refusals| refusals.get(&RefusalKind::Http2Flood) == Some(&7))
     };
-    ark.server.until("five floods are counted", counted).await;
+    ark.server.until("seven floods are counted", counted).await;
     // Others are served on.
     assert_eq!(H2::connect(ark.http).await.get("/").await.text(), "ok");
 }

@@ -1,8 +1,13 @@
 //! A client's connection as the `h2` crate reads and writes it: bytes that arrived before it was
 //! known to be HTTP/2 come first, and frame heads are counted as they pass. A connection has a
-//! budget: frames that carry nothing cost, frames and bytes that do restore. Streams that are
-//! opened and reset, floods of SETTINGS, PING, PRIORITY, WINDOW_UPDATE, CONTINUATION and empty DATA
-//! all come to the same: more cost than use. When the budget is spent nothing more is read.
+//! budget: frames that carry nothing cost, requests and bytes restore. Streams that are opened and
+//! reset, floods of SETTINGS, PING, PRIORITY, WINDOW_UPDATE, CONTINUATION and empty DATA all come to
+//! the same: more cost than use. When the budget is spent nothing more is read.
+//!
+//! A frame of DATA restores nothing by being there, only its bytes do: else frames of one byte would
+//! pay for any number of streams opened and reset. One PING or WINDOW_UPDATE goes free with each: many
+//! clients of gRPC measure the way with a PING at each message, and two such frames are no more work
+//! than the DATA alone.
 
 use std::cell::Cell;
 use std::io;
@@ -21,8 +26,11 @@ use crate::worker::Worker;
 const BUDGET: i64 = 2_000;
 /// What each second gives back.
 const PER_SECOND: i64 = 100;
-/// For how many bytes written one is given back: a client must acknowledge what it reads.
+/// For how many bytes, of bodies received or written at all, one is given back: a client must
+/// acknowledge what it reads.
 const BYTES_PER_POINT: usize = 4 << 10;
+/// How many PING and WINDOW_UPDATE may go free with DATA that came before.
+const FREE_MAX: u32 = 1_000;
 /// The length of a frame's head, in bytes.
 const HEAD_BYTES: usize = 9;
 
@@ -48,6 +56,10 @@ struct Frames {
     filled: usize,
     /// Bytes of the preface or of a payload still to pass.
     left: usize,
+    /// Bytes of DATA for which nothing was given back yet.
+    data_bytes: usize,
+    /// How many PING and WINDOW_UPDATE go free.
+    free: u32,
 }
 
 impl Guarded {
@@ -88,26 +100,39 @@ impl Frames {
             if self.filled == HEAD_BYTES {
                 let [high, middle, low, kind, flags, ..] = self.head;
                 let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-                cost += price(kind, flags, length);
+                cost += self.price(kind, flags, length);
                 (self.filled, self.left) = (0, length);
             }
         }
         cost
     }
-}
 
-/// What a frame costs.
-fn price(kind: u8, flags: u8, length: usize) -> i64 {
-    const DATA: u8 = 0;
-    const HEADERS: u8 = 1;
-    const RST_STREAM: u8 = 3;
-    const END_STREAM: u8 = 1;
-    match kind {
-        DATA if length > 0 || flags & END_STREAM != 0 => -1,
-        HEADERS => -1,
-        // Opening a stream and resetting it is work for the target, so it must cost in sum.
-        RST_STREAM => 5,
-        _ => 1,
+    /// What a frame costs.
+    fn price(&mut self, kind: u8, flags: u8, length: usize) -> i64 {
+        const DATA: u8 = 0;
+        const HEADERS: u8 = 1;
+        const RST_STREAM: u8 = 3;
+        const PING: u8 = 6;
+        const WINDOW_UPDATE: u8 = 8;
+        const END_STREAM: u8 = 1;
+        match kind {
+            DATA if length > 0 => {
+                self.free = (self.free + 1).min(FREE_MAX);
+                self.data_bytes += length;
+                let points = self.data_bytes / BYTES_PER_POINT;
+                self.data_bytes %= BYTES_PER_POINT;
+                -i64::try_from(points).unwrap_or(0)
+            }
+            DATA if flags & END_STREAM != 0 => 0,
+            HEADERS => -1,
+            // Opening a stream and resetting it is work for the target, so it must cost in sum.
+            RST_STREAM => 5,
+            PING | WINDOW_UPDATE if self.free > 0 => {
+                self.free -= 1;
+                0
+            }
+            _ => 1,
+        }
     }
 }
 
@@ -186,12 +211,14 @@ mod tests {
             bytes.resize(bytes.len() + payload, 0xff);
             bytes
         };
-        // HEADERS, DATA, empty DATA, RST_STREAM, PING, SETTINGS, empty DATA that ends.
+        // HEADERS, DATA, empty DATA, RST_STREAM, PING that goes with the DATA, another one, SETTINGS,
+        // empty DATA that ends.
         let frames = [
             frame(1, 4, 20),
             frame(0, 0, 9),
             frame(0, 0, 0),
             frame(3, 0, 4),
+            frame(6, 0, 8),
             frame(6, 0, 8),
             frame(4, 0, 0),
             frame(0, 1, 0),
@@ -200,7 +227,15 @@ mod tests {
         for piece in 1..bytes.len() {
             let mut follower = Frames { left: PREFACE.len(), ..Frames::default() };
             let cost: i64 = bytes.chunks(piece).map(|part| follower.scan(part)).sum();
-            assert_eq!(cost, -1 - 1 + 1 + 5 + 1 + 1 - 1, "in pieces of {piece}");
+            assert_eq!(cost, 1 + 5 + 1 + 1 - 1, "in pieces of {piece}");
         }
+    }
+
+    #[test]
+    fn bodies_restore_by_their_bytes() {
+        let mut follower = Frames::default();
+        let in_small: i64 = (0..BYTES_PER_POINT * 3).map(|_| follower.price(0, 0, 1)).sum();
+        let in_large = follower.price(0, 0, BYTES_PER_POINT * 3);
+        assert_eq!((in_small, in_large), (-3, -3));
     }
 }
