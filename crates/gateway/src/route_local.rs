@@ -1,6 +1,6 @@
 //! A route as one worker thread knows it: what the table in force says, the pool of its targets, and
 //! the state that outlives tables but belongs to this thread (whose turn it is in a split, the retry
-//! budget, copies under way).
+//! budget, copies under way, requests held).
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
@@ -32,6 +32,8 @@ pub(crate) struct RouteState {
     pub(crate) retries: RetryBudget,
     /// Copies of requests under way.
     pub(crate) mirrored: Cell<u32>,
+    /// Requests that wait for a target.
+    pub(crate) held: Cell<usize>,
 }
 
 /// A route as a request needs it: it stays what it was when the request came, whatever tables come

@@ -175,7 +175,8 @@ impl Passage {
         &mut self,
         watch: impl FnMut(&mut Context<'_>) -> Result<(), Fault>,
     ) -> Result<(Rc<LocalTarget>, Released), Unreached> {
-        if !self.worker.hold(&self.slot) {
+        let state = self.found.state.clone();
+        if !self.worker.hold(&self.slot, &state) {
             return Err(Unreached::Refused(Refusal::NoneReady));
         }
         self.waited = true;
@@ -184,7 +185,7 @@ impl Passage {
         let counted = self.found.shared.hold();
         let admitted = self.hold(watch).await;
         drop(counted);
-        self.worker.unhold(&self.slot);
+        self.worker.unhold(&self.slot, &state);
         admitted
     }
 

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
+use crate::route_local::RouteState;
 use crate::wire::slot::Slot;
 
-/// How many requests one worker holds while no target is ready; more are refused.
+/// How many requests one worker holds while no target is ready; more are refused. Of these a route has
+/// no more than it leaves free: one whose target never becomes ready must not keep others from holding.
 const HELD_MAX: usize = 4096;
 
 impl Worker {
@@ -35,22 +37,24 @@ impl Worker {
         self.shared.loads[self.index].0.store(count, Relaxed);
     }
 
-    /// Queues a request until [`Message::Nudge`]; whether there was room. `slot` is woken in its
-    /// turn; the caller then says [`Worker::unhold`] once.
-    pub(crate) fn hold(&self, slot: &Rc<Slot>) -> bool {
+    /// Queues a request of a route until [`Message::Nudge`]; whether there was room. `slot` is woken in
+    /// its turn; the caller then says [`Worker::unhold`] once.
+    pub(crate) fn hold(&self, slot: &Rc<Slot>, route: &RouteState) -> bool {
         let mut held = self.held.borrow_mut();
-        if held.len() >= HELD_MAX {
+        if route.held.get() >= HELD_MAX.saturating_sub(held.len()) {
             return false;
         }
         self.shared.held.fetch_add(1, Relaxed);
+        route.held.set(route.held.get() + 1);
         held.push_back(slot.clone());
         true
     }
 
-    pub(crate) fn unhold(&self, slot: &Rc<Slot>) {
+    pub(crate) fn unhold(&self, slot: &Rc<Slot>, route: &RouteState) {
         let mut held = self.held.borrow_mut();
         if let Some(at) = held.iter().position(|other| Rc::ptr_eq(other, slot)) {
             held.remove(at);
+            route.held.set(route.held.get().saturating_sub(1));
             self.shared.held.fetch_sub(1, Relaxed);
         }
     }
@@ -82,5 +86,33 @@ impl Drop for SlotGuard {
         if self.is_connection {
             self.worker.count_connections(self.worker.connections.get().saturating_sub(1));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::worker::Shared;
+
+    #[test]
+    fn a_route_that_holds_many_leaves_room_to_others() {
+        let worker = Worker::new(0, Arc::new(Shared::new(1)), 1);
+        let (cold, other) = (RouteState::default(), RouteState::default());
+        let hold_all = |route: &RouteState| {
+            let slots = std::iter::repeat_with(|| Rc::new(Slot::new()));
+            slots.take_while(|slot| worker.hold(slot, route)).collect::<Vec<_>>()
+        };
+        let mut first = hold_all(&cold);
+        assert_eq!(first.len(), HELD_MAX / 2);
+        assert_eq!(hold_all(&other).len(), HELD_MAX / 4, "half of what is left");
+        assert!(!worker.hold(&Rc::new(Slot::new()), &cold));
+        for slot in first.drain(..) {
+            worker.unhold(&slot, &cold);
+        }
+        assert_eq!(cold.held.get(), 0);
+        assert_eq!(worker.shared.held.load(Relaxed), HELD_MAX / 4);
+        assert!(worker.hold(&Rc::new(Slot::new()), &other));
     }
 }
