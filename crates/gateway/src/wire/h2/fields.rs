@@ -81,9 +81,11 @@ impl Request {
         let wants_trailers = headers.remove(header::TE).is_some();
         headers.remove(header::HOST);
         forwarded(&mut headers, &authority, client, secure);
-        let target = match uri.path() {
-            "*" => None,
-            _ => Some(uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"))),
+        let target = uri.into_parts().path_and_query.unwrap_or(PathAndQuery::from_static("/"));
+        let target = match target.as_str() {
+            "*" if method == http::Method::OPTIONS => None,
+            text if text.starts_with('/') && text.is_ascii() => Some(target),
+            _ => return Err(Refusal::BadRequest(":path")),
         };
         Self::of(method, authority, target, headers, ended && !web_socket).map(|request| Self {
             web_socket,
@@ -279,6 +281,11 @@ fn authority(uri: &Uri, fields: &HeaderMap) -> Result<Authority, Refusal> {
 
 /// Whom the gateway speaks for, as `head::parse_request` says it to HTTP/1.1.
 fn forwarded(fields: &mut HeaderMap, authority: &Authority, client: &str, secure: bool) {
+    let is_claimed =
+        |name: &&HeaderName| Field::of(name.as_str().as_bytes()) == Field::ForwardedWhat;
+    while let Some(name) = fields.keys().find(is_claimed).cloned() {
+        fields.remove(name);
+    }
     let mut through = Vec::new();
     for before in fields.get_all(X_FORWARDED_FOR) {
         through.extend_from_slice(before.as_bytes());
@@ -351,4 +358,41 @@ pub(super) fn trailers(lines: &[u8]) -> Option<HeaderMap> {
         }
     }
     (!fields.is_empty()).then_some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_over_http2_is_judged_as_over_http1() {
+        for (method, path, expected) in [
+            ("GET", "/", Some("/")),
+            ("GET", "/a?b", Some("/a?b")),
+            ("OPTIONS", "*", Some("*")),
+            ("GET", "*", None),
+            ("GET", "a", None),
+            ("GET", "*a", None),
+            ("GET", "?a", None),
+            ("GET", "/\u{e4}", None),
+        ] {
+            let Ok(target) = PathAndQuery::try_from(path) else {
+                assert_eq!(expected, None, "{method} {path}");
+                continue;
+            };
+            let mut uri = http::uri::Parts::default();
+            uri.scheme = Some(Scheme::HTTP);
+            uri.authority = Some(Authority::from_static("a.test"));
+            uri.path_and_query = Some(target);
+            let Ok(uri) = Uri::from_parts(uri) else {
+                assert_eq!(expected, None, "{method} {path}");
+                continue;
+            };
+            let (parts, ()) =
+                http::Request::builder().method(method).uri(uri).body(()).unwrap().into_parts();
+            let request = Request::of_h2(parts, true, "127.0.0.1", false);
+            let got = request.as_ref().ok().map(Request::path_and_query);
+            assert_eq!(got, expected, "{method} {path}");
+        }
+    }
 }

@@ -11,7 +11,9 @@ pub(crate) enum Field {
     ContentType,
     Forwarded,
     ForwardedFor,
-    /// `X-Forwarded-Host` and `X-Forwarded-Proto`: the gateway's to say.
+    /// `X-Forwarded-Host`, `X-Forwarded-Proto` and `X-Ark-Mirror`, which are the gateway's to say, and
+    /// every name that differs from one of the gateway's own by `_` for `-` alone: an app that reads
+    /// fields as CGI and WSGI do cannot tell the two apart.
     ForwardedWhat,
     Host,
     /// `Keep-Alive`.
@@ -32,6 +34,7 @@ pub(crate) const TIMEOUT_FIELD: &str = "X-Ark-Timeout-Ms";
 impl Field {
     pub(crate) fn of(name: &[u8]) -> Self {
         let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
+        let is_own = |text: &str| is_as_cgi(name, text);
         match name.len() {
             2 if is("te") => Self::Hop,
             4 if is("host") => Self::Host,
@@ -43,12 +46,15 @@ impl Field {
             12 if is("content-type") => Self::ContentType,
             14 if is("content-length") => Self::ContentLength,
             14 if is("http2-settings") => Self::Hop,
+            12 if is_own("x-ark-mirror") => Self::ForwardedWhat,
             15 if is("x-forwarded-for") => Self::ForwardedFor,
+            15 if is_own("x-forwarded-for") => Self::ForwardedWhat,
             16 if is("proxy-connection") => Self::Hop,
             16 if is("x-ark-timeout-ms") => Self::Timeout,
-            16 if is("x-forwarded-host") => Self::ForwardedWhat,
+            16 if is_own("x-ark-timeout-ms") => Self::ForwardedWhat,
+            16 if is_own("x-forwarded-host") => Self::ForwardedWhat,
             17 if is("transfer-encoding") => Self::TransferEncoding,
-            17 if is("x-forwarded-proto") => Self::ForwardedWhat,
+            17 if is_own("x-forwarded-proto") => Self::ForwardedWhat,
             18 if is("proxy-authenticate") => Self::Hop,
             19 if is("proxy-authorization") => Self::Hop,
             _ => Self::Other,
@@ -72,6 +78,12 @@ impl Field {
             | Self::Other => true,
         }
     }
+}
+
+/// Whether `name` is `text` to who takes `_` for `-`.
+fn is_as_cgi(name: &[u8], text: &str) -> bool {
+    let same = |(a, b): (&u8, u8)| a.eq_ignore_ascii_case(&b) || (*a == b'_' && b == b'-');
+    name.len() == text.len() && name.iter().zip(text.bytes()).all(same)
 }
 
 /// Whether `byte` may stand in a field name or method.
