@@ -13,8 +13,8 @@ use bytes::Bytes;
 use h2_support::{H2, H2Backend, send_all, whole};
 use http::{Request, Response};
 use support::{Ark, Backend, ends, route};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 /// More than eject a target.
 const COUNT: u64 = 6;
@@ -127,7 +127,7 @@ async fn a_client_that_reads_no_heads_is_as_good_as_gone() {
     // Far more answers than sockets hold.
     let heads = "HEAD / HTTP/1.1\r\nHost: a.test\r\n\r\n".repeat(1_000);
     let writing = async {
-        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, heads.as_bytes()).await;
+        let _ = stream.write_all(heads.as_bytes()).await;
         std::future::pending::<()>().await;
     };
     let gone = ark.server.until_target(backend.instance, "it is given up", |t| {
@@ -140,4 +140,67 @@ async fn a_client_that_reads_no_heads_is_as_good_as_gone() {
     // It is closed.
     let mut rest = Vec::new();
     let _ = tokio::time::timeout(support::PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+}
+
+/// Who floods a side that takes nothing is let go in time, and it is known whose fault it was.
+#[tokio::test]
+async fn a_side_of_a_tunnel_that_takes_nothing_ends_it() {
+    const FRAME: &[u8] = &[0; 16 << 10];
+    async fn flood(stream: &mut TcpStream) {
+        while stream.write_all(FRAME).await.is_ok() {}
+    }
+    let backend = Backend::start(|mut peer| async move {
+        let head = peer.head().await;
+        peer.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+            .await;
+        match head.unwrap().starts_with("GET /down") {
+            true => flood(&mut peer.stream).await,
+            false => std::future::pending().await,
+        }
+    })
+    .await;
+    let (mut ark, route) = ark_for(backend.target(), RouteProtocol::Http, 400).await;
+    for (path, floods, expected) in [("/down", false, (0, 0, 0, 1)), ("/up", true, (0, 0, 1, 1))] {
+        let mut client = ark.client().await;
+        let fields = "Connection: upgrade\r\nUpgrade: x";
+        client.say(&format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n\r\n")).await;
+        let ended = ark.server.until_ended(route.targets[0].instance, expected.2 + expected.3);
+        let talking = async {
+            if floods {
+                flood(&mut client.stream).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            report = ended => assert_eq!(ends(&report.counters), expected, "{path}"),
+            () = talking => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_web_socket_over_http2_that_is_not_read_ends() {
+    let backend = Backend::start(|mut peer| async move {
+        peer.head().await;
+        peer.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n").await;
+        peer.say("Connection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n").await;
+        // Binary frames of 1,000 bytes.
+        let frame = [&[0x82, 126, 3, 232][..], &[0; 1_000]].concat();
+        while peer.stream.write_all(&frame).await.is_ok() {}
+    })
+    .await;
+    let (mut ark, route) = ark_for(backend.target(), RouteProtocol::Http, 400).await;
+    let mut client = H2::connect(ark.http).await;
+    let mut request = Request::connect("http://a.test/").body(()).unwrap();
+    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+    let deadline = tokio::time::Instant::now() + support::PATIENCE;
+    while !client.send.is_extended_connect_protocol_enabled() {
+        assert!(tokio::time::Instant::now() < deadline, "no settings");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (response, _body) = client.begin(request, false).await;
+    let unread = response.await.unwrap();
+    let report = ark.server.until_ended(route.targets[0].instance, 1).await;
+    assert_eq!(ends(&report.counters), (0, 0, 0, 1));
+    drop(unread);
 }

@@ -436,7 +436,8 @@ impl<'c> Exchange<'c> {
         in_flight.answered_with(self.passage.counted_as(head.status));
         if head.status == 101 {
             in_flight.becomes_stream();
-            return tunnel::upgraded(self.conn, upstream, in_flight, head).await;
+            let stall_ms = self.passage.found.limits.idle_body_ms;
+            return tunnel::upgraded(self.conn, upstream, in_flight, head, stall_ms).await;
         }
         let keep = keeps_client(self.head, head, &self.upload) && !self.conn.worker.is_stopping();
         if head.event_stream {

@@ -50,6 +50,9 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// bytes: what a sender may send before it hears that it has left.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// For how long a connection may owe an answer, or take nothing, before the kernel gives it up, in
+/// milliseconds.
+const SILENT_MS: u64 = 300_000;
 /// The most bytes of one stream that wait for the connection, in bytes.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
 /// The most bytes that wait for an HTTP/1.1 connection, in bytes.

@@ -4,12 +4,34 @@ use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::tls::HTTP_2;
 use crate::tls::session::TlsStream;
+
+/// How long a connection is silent before its peer is asked whether it is there, how often it is asked
+/// then, and how long it may owe an answer at least.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EACH: Duration = Duration::from_secs(15);
+const PROBES: u32 = 4;
+const UNANSWERED_MS_MIN: u64 = 60_000;
+
+/// Has the kernel find out when the other end vanishes without a word: for connections that may be
+/// silent for long, and would keep their place for ever. `stall_ms` is for how long it may take nothing.
+pub(crate) fn watch_peer(socket: &TcpStream, stall_ms: u64) {
+    let socket = socket2::SockRef::from(socket);
+    let probes = socket2::TcpKeepalive::new()
+        .with_time(PROBE_AFTER)
+        .with_interval(PROBE_EACH)
+        .with_retries(PROBES);
+    // A socket that refuses the options is about to fail anyway.
+    let _ = socket.set_tcp_keepalive(&probes);
+    let unanswered = Duration::from_millis(stall_ms.max(UNANSWERED_MS_MIN));
+    let _ = socket.set_tcp_user_timeout(Some(unanswered));
+}
 
 /// A client's connection.
 #[derive(Debug)]
@@ -120,7 +142,7 @@ impl Stream {
     /// Makes the coming close a reset: an answer that was cut must not look whole, even where only
     /// the end of the connection ends it.
     pub(crate) fn reset_on_close(&self) {
-        let _ = socket2::SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO));
+        let _ = socket2::SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -175,6 +197,25 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_asks_after_a_silent_peer() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        for (stall_ms, expected_ms) in [(300_000, 300_000), (1, UNANSWERED_MS_MIN)] {
+            watch_peer(&stream, stall_ms);
+            let socket = socket2::SockRef::from(&stream);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), PROBE_AFTER);
+            let unanswered = Some(Duration::from_millis(expected_ms));
+            assert_eq!(socket.tcp_user_timeout().unwrap(), unanswered);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Connections whose bytes are passed on both ways as they come: upgraded ones (WebSocket and
 //! others) and those of `tcp` routes. A WebSocket whose target drains is closed with 1001 on both
 //! sides, between two frames; other protocols have no such word, and are cut when the period for
-//! streams is over.
+//! streams is over. Both sides may be silent for as long as they like; but one that is gone without a
+//! word, or takes nothing for as long as a body may be silent, ends it.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,7 +19,7 @@ use super::head::ResponseHead;
 use super::in_flight::InFlight;
 use super::passage::{ATTEMPTS_MAX, CONNECT_MS};
 use super::slot::{Doing, Slot};
-use super::stream::{Socket, Stream};
+use super::stream::{Socket, Stream, watch_peer};
 use super::upstream::Upstream;
 use super::web_socket::{self, Frames};
 use super::wires::{Fault, check};
@@ -39,6 +40,11 @@ struct Way {
     /// Whether that was said.
     told_close: bool,
     state: WayState,
+    /// Whether the receiver takes nothing now, and whether it took anything since that was looked at.
+    is_blocked: bool,
+    moved: bool,
+    /// When the receiver is given up.
+    stalls_at_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +75,10 @@ struct Tunnel<'a> {
     up: Way,
     /// Who ended first, unless in order.
     first_end: Option<Side>,
+    /// For how long either side may take nothing, in milliseconds.
+    stall_ms: u64,
+    /// Until when the closing may take, once it has begun.
+    closed_by_ms: u64,
 }
 
 /// After a 101 whose head stands in `out`.
@@ -77,6 +87,7 @@ pub(super) async fn upgraded(
     mut upstream: Upstream,
     in_flight: &mut InFlight,
     head: &ResponseHead,
+    stall_ms: u64,
 ) -> Attempt {
     if conn.send_out().await.is_err() {
         return Attempt::Done(After::Close, Outcome::ClientGone);
@@ -94,13 +105,8 @@ pub(super) async fn upgraded(
     up.take_in_buffered();
     down.take_in_buffered();
     conn.slot.set_deadline(NEVER);
-    let mut tunnel = Tunnel {
-        client: &mut conn.client.stream,
-        target: &mut upstream.stream,
-        down,
-        up,
-        first_end: None,
-    };
+    let mut tunnel =
+        Tunnel::new((&mut conn.client.stream, &mut upstream.stream), (down, up), stall_ms);
     let outcome = tunnel.run(&conn.worker, &conn.slot).await;
     buffers.give_back(tunnel.up.buffer);
     buffers.give_back(tunnel.down.buffer);
@@ -145,13 +151,9 @@ pub(super) async fn serve_tcp(
     in_flight.accepted_after_waiting();
     in_flight.becomes_stream();
     slot.set_deadline(NEVER);
-    let mut tunnel = Tunnel {
-        client: &mut client.stream,
-        target: &mut target,
-        down: Way::new(worker.buffers.small(), false),
-        up: Way::new(worker.buffers.small(), false),
-        first_end: None,
-    };
+    let ways = (Way::new(worker.buffers.small(), false), Way::new(worker.buffers.small(), false));
+    let stall_ms = found.limits.idle_body_ms;
+    let mut tunnel = Tunnel::new((&mut client.stream, &mut target), ways, stall_ms);
     let outcome = tunnel.run(worker, slot).await;
     worker.buffers.give_back(tunnel.up.buffer);
     worker.buffers.give_back(tunnel.down.buffer);
@@ -163,7 +165,15 @@ async fn connect(worker: &Worker, slot: &Slot, local: &LocalTarget) -> Result<Tc
     connect_until_told(worker, slot, local).await
 }
 
-impl Tunnel<'_> {
+impl<'a> Tunnel<'a> {
+    /// `ways` are down and up.
+    fn new(ends: (&'a mut Stream, &'a mut TcpStream), ways: (Way, Way), stall_ms: u64) -> Self {
+        let ((client, target), (down, up)) = (ends, ways);
+        watch_peer(client.tcp(), stall_ms);
+        watch_peer(target, stall_ms);
+        Self { client, target, down, up, first_end: None, stall_ms, closed_by_ms: NEVER }
+    }
+
     async fn run(&mut self, worker: &Worker, slot: &Slot) -> Outcome {
         poll_fn(|cx| self.poll(worker, slot, cx)).await
     }
@@ -174,13 +184,14 @@ impl Tunnel<'_> {
             Err(Fault::EndStream) if self.down.frames.is_some() => {
                 self.down.begin_closing();
                 self.up.begin_closing();
-                slot.set_deadline(worker.deadline(CLOSE_MS));
+                self.closed_by_ms = worker.deadline(CLOSE_MS);
             }
             // A protocol without a word for it: it has until the end of the period.
             Err(Fault::EndStream) => {}
-            Err(Fault::Late) if self.down.state == WayState::Closing => {
-                // A frame that long has until the end of the period.
-                slot.set_deadline(NEVER);
+            Err(Fault::Late) => {
+                if let Some(outcome) = self.late(worker.now_ms()) {
+                    return Poll::Ready(outcome);
+                }
             }
             Err(_) => return Poll::Ready(self.outcome(Outcome::Cut)),
         }
@@ -196,10 +207,30 @@ impl Tunnel<'_> {
             return Poll::Ready(self.outcome(Outcome::Answered));
         }
         // A WebSocket of which one side has ended is over.
-        if self.first_end.is_some() && self.down.frames.is_some() && slot.deadline_ms() == NEVER {
-            slot.set_deadline(worker.deadline(CLOSE_MS));
+        if self.first_end.is_some() && self.down.frames.is_some() && self.closed_by_ms == NEVER {
+            self.closed_by_ms = worker.deadline(CLOSE_MS);
         }
+        let stalls_at_ms = worker.deadline(self.stall_ms);
+        let (down, up) = (self.down.stalls(stalls_at_ms), self.up.stalls(stalls_at_ms));
+        slot.set_deadline(self.closed_by_ms.min(down).min(up));
         Poll::Pending
+    }
+
+    /// A deadline has passed: how it ends, if it does.
+    fn late(&mut self, now_ms: u64) -> Option<Outcome> {
+        let (side, outcome) = match (self.down.stalls_at_ms, self.up.stalls_at_ms) {
+            (down, _) if down <= now_ms => (Side::Client, Outcome::ClientGone),
+            (_, up) if up <= now_ms => (Side::Target, Outcome::Cut),
+            (_, _) if self.closed_by_ms > now_ms => return None,
+            (_, _) if self.down.state == WayState::Closing => {
+                // A frame that long has until the end of the period.
+                self.closed_by_ms = NEVER;
+                return None;
+            }
+            (_, _) => return Some(self.outcome(Outcome::Cut)),
+        };
+        self.first_end.get_or_insert(side);
+        Some(self.outcome(outcome))
     }
 
     /// Notes how one way stands; an outcome when it broke.
@@ -249,7 +280,27 @@ enum WayFault {
 impl Way {
     fn new(buffer: Buffer, web_socket: bool) -> Self {
         let frames = web_socket.then(Frames::default);
-        Self { buffer, frames, close: Vec::new(), told_close: false, state: WayState::Open }
+        Self {
+            buffer,
+            frames,
+            close: Vec::new(),
+            told_close: false,
+            state: WayState::Open,
+            is_blocked: false,
+            moved: false,
+            stalls_at_ms: NEVER,
+        }
+    }
+
+    /// When the receiver is given up: at `at_ms` should it take nothing from now on.
+    fn stalls(&mut self, at_ms: u64) -> u64 {
+        let moved = std::mem::take(&mut self.moved);
+        self.stalls_at_ms = match self.is_blocked {
+            false => NEVER,
+            true if moved || self.stalls_at_ms == NEVER => at_ms,
+            true => self.stalls_at_ms,
+        };
+        self.stalls_at_ms
     }
 
     /// Looks at what came together with the heads.
@@ -276,8 +327,12 @@ impl Way {
             self.close_if_between();
             if !self.buffer.is_empty() {
                 match to.try_write(self.buffer.filled()) {
-                    Ok(count) => self.buffer.consume(count),
+                    Ok(count) => {
+                        self.buffer.consume(count);
+                        self.moved = true;
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.is_blocked = true;
                         ready!(to.poll_write_ready(cx)).map_err(|_| WayFault::Write)?;
                     }
                     Err(_) => return Poll::Ready(Err(WayFault::Write)),
@@ -285,9 +340,11 @@ impl Way {
                 continue;
             }
             // What was encrypted but not sent would wait for the next bytes.
+            self.is_blocked = true;
             if ready!(to.poll_flushed(cx)).is_err() {
                 return Poll::Ready(Err(WayFault::Write));
             }
+            self.is_blocked = false;
             match self.state {
                 WayState::Ended => return Poll::Ready(Ok(())),
                 WayState::Ending => {

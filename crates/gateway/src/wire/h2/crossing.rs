@@ -12,6 +12,7 @@ use ark_model::route::RouteProtocol;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
 
+use super::SILENT_MS;
 use super::fields::{Request, is_event_stream};
 use super::grpc::{self, Messages};
 use super::own_answer;
@@ -31,6 +32,7 @@ use crate::wire::mirror::Copy;
 use crate::wire::pace::Pace;
 use crate::wire::passage::{self, CONNECT_MS, Passage, Unreached};
 use crate::wire::relay::Events;
+use crate::wire::stream::watch_peer;
 use crate::wire::upstream::{self, Upstream};
 use crate::wire::web_socket::Frames;
 use crate::wire::wires::{Fault, check};
@@ -436,7 +438,12 @@ impl<'c, C: Client> Crossing<'c, C> {
         let Head { status, fields, .. } = head;
         self.client.send_head(Answer { status, fields, upgraded: true }, false)?;
         in_flight.becomes_stream();
+        if let Target::H1(target) = &*target {
+            watch_peer(&target.stream, SILENT_MS);
+        }
         self.passage.slot.set_deadline(NEVER);
+        let stall_ms = self.passage.found.limits.idle_body_ms;
+        let (mut closed_by_ms, mut down_stalls, mut up_stalls) = (NEVER, NEVER, NEVER);
         let slot = self.passage.slot.clone();
         let worker = self.passage.worker.clone();
         let ended = poll_fn(|cx| {
@@ -445,10 +452,18 @@ impl<'c, C: Client> Crossing<'c, C> {
                 Err(Fault::EndStream) => {
                     down.end_soon();
                     up.end_soon();
-                    slot.set_deadline(worker.deadline(CLOSE_MS));
+                    closed_by_ms = worker.deadline(CLOSE_MS);
                 }
+                // Who takes nothing for so long is as good as gone.
+                Err(Fault::Late) if down_stalls <= worker.now_ms() => {
+                    return Poll::Ready(Err(Fault::ClientGone));
+                }
+                Err(Fault::Late) if up_stalls <= worker.now_ms() => {
+                    return Poll::Ready(Err(Fault::TargetGone));
+                }
+                Err(Fault::Late) if closed_by_ms > worker.now_ms() => {}
                 // A frame that long has until the end of the period.
-                Err(Fault::Late) if down.is_ending() => slot.set_deadline(NEVER),
+                Err(Fault::Late) if down.is_ending() => closed_by_ms = NEVER,
                 Err(fault) => return Poll::Ready(Err(fault)),
             }
             let downward = down.poll(target, self.client, cx)?;
@@ -457,9 +472,13 @@ impl<'c, C: Client> Crossing<'c, C> {
                 return Poll::Ready(Ok(()));
             }
             // A WebSocket of which one side has ended is over.
-            if (down.is_finished() || up.is_finished()) && slot.deadline_ms() == NEVER {
-                slot.set_deadline(worker.deadline(CLOSE_MS));
+            if (down.is_finished() || up.is_finished()) && closed_by_ms == NEVER {
+                closed_by_ms = worker.deadline(CLOSE_MS);
             }
+            let stalls_at_ms = worker.deadline(stall_ms);
+            down_stalls = down.stalls(down_stalls, stalls_at_ms);
+            up_stalls = up.stalls(up_stalls, stalls_at_ms);
+            slot.set_deadline(closed_by_ms.min(down_stalls).min(up_stalls));
             Poll::Pending
         })
         .await;

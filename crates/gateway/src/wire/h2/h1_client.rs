@@ -10,13 +10,14 @@ use super::crossing::Crossing;
 use super::fields::{Request, push_answer, trailers};
 use super::h1_sink::{Framing, H1Sink, push_field};
 use super::side::{Answer, Client, Piece, Side};
-use super::upgrade;
+use super::{SILENT_MS, upgrade};
 use crate::wire::answer::{About, Refusal};
 use crate::wire::chunked::{Decoder, Piece as Chunk};
 use crate::wire::conn::{After, Conn};
 use crate::wire::exchange;
 use crate::wire::head::{Method, RequestBody, RequestHead, Version};
 use crate::wire::passage::Passage;
+use crate::wire::stream::watch_peer;
 use crate::wire::wires::Fault;
 
 /// Carries out a request whose head was written to `conn.out` for its target.
@@ -194,6 +195,7 @@ impl Client for H1Client<'_> {
     fn send_head(&mut self, mut answer: Answer, last: bool) -> Result<(), Fault> {
         self.has_answered = true;
         if answer.upgraded {
+            watch_peer(self.conn.client.stream.tcp(), SILENT_MS);
             upgrade::answer_to_h2(&mut answer.fields);
             push_answer(&mut self.sink.out, StatusCode::SWITCHING_PROTOCOLS, &answer.fields);
             if let Some((name, value)) = &self.accept {

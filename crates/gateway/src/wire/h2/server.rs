@@ -22,7 +22,7 @@ use super::guard::{Guarded, Spent};
 use super::outlet::Outlet;
 use super::own_answer;
 use super::side::{Answer, Client, Side};
-use super::{CONNECTION_WINDOW_BYTES, Caller, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES};
+use super::{CONNECTION_WINDOW_BYTES, Caller, SEND_BUFFER_BYTES, SILENT_MS, STREAM_WINDOW_BYTES};
 use crate::clock::NEVER;
 use crate::listen::Door;
 use crate::wire::answer::{About, Refusal};
@@ -31,7 +31,7 @@ use crate::wire::exchange;
 use crate::wire::head::HEAD_BYTES_MAX;
 use crate::wire::passage::Passage;
 use crate::wire::slot::{Doing, Slot, Verdict};
-use crate::wire::stream::Stream;
+use crate::wire::stream::{Stream, watch_peer};
 use crate::worker::{Entry, SlotGuard, Worker};
 
 /// How many requests a client may have open on one connection.
@@ -63,6 +63,8 @@ pub(in crate::wire) async fn serve(
     entry: Entry,
     caller: Caller,
 ) {
+    // A WebSocket on it may be silent for as long as it likes.
+    watch_peer(stream.tcp(), SILENT_MS);
     let secure = stream.is_secure();
     let spent = Spent::default();
     let outlet = Outlet::new(stream, worker.clone());

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 
-use super::{CONNECTION_WINDOW_BYTES, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES};
+use super::{CONNECTION_WINDOW_BYTES, SEND_BUFFER_BYTES, SILENT_MS, STREAM_WINDOW_BYTES};
 use crate::wire::exchange::connect_until_told;
 use crate::wire::head::HEAD_BYTES_MAX;
 use crate::wire::passage::CONNECT_MS;
 use crate::wire::slot::Slot;
+use crate::wire::stream::watch_peer;
 use crate::wire::wires::{Fault, check};
 use crate::worker::{LocalTarget, Worker};
 
@@ -123,6 +124,8 @@ pub(super) async fn share(
     }
     let connecting = Connecting::begin(pool);
     let stream = connect_until_told(worker, slot, local).await?;
+    // A WebSocket on it may be silent for as long as it likes.
+    watch_peer(&stream, SILENT_MS);
     let (requests, mut connection) = h2::client::Builder::new()
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW_BYTES)

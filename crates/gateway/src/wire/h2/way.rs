@@ -9,6 +9,7 @@ use http::HeaderMap;
 
 use super::grpc::{self, Messages};
 use super::side::{Piece, Side};
+use crate::clock::NEVER;
 use crate::wire::relay::Events;
 use crate::wire::web_socket::Frames;
 use crate::wire::wires::Fault;
@@ -108,6 +109,17 @@ impl Way {
 
     pub(super) fn is_ending(&self) -> bool {
         self.ending
+    }
+
+    /// When the receiver is given up: as said `before`, or at `at_ms` should it take nothing from now
+    /// on.
+    pub(super) fn stalls(&mut self, before: u64, at_ms: u64) -> u64 {
+        let moved = std::mem::take(&mut self.moved);
+        match self.is_blocked {
+            false => NEVER,
+            true if moved || before == NEVER => at_ms,
+            true => before,
+        }
     }
 
     /// Whether a message, event or frame has not passed as a whole.
