@@ -1,8 +1,7 @@
 //! Images from a project's `build` sections: built once for all who share them, named by their
 //! commit, never overwritten, left alone when nothing of them changed; a build that fails says why
-//! and works once the cause is gone. What a push deploys, volumes that outlive instances, and what
-//! `ark gc` removes; a registry, and pushes that a Git hosting service tells of. Every image is made
-//! from scratch.
+//! and works once the cause is gone. What a push deploys, volumes that outlive instances; a registry,
+//! and pushes that a Git hosting service tells of. Every image is made from scratch.
 
 #[path = "../crates/engine/tests/docker_fixture/daemon.rs"]
 mod daemon;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::diagnostic::{Code, Diagnostic};
-use super::{Definition, EngineRequirement, Protocol};
+use super::{Autoscaling, Definition, EngineRequirement, Protocol};
 
 /// What runs instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -45,11 +45,11 @@ pub fn not_enforced(definition: &Definition, engine: EngineKind) -> Vec<NotEnfor
         EngineKind::Process => true,
         EngineKind::Docker | EngineKind::Kubernetes | EngineKind::Fake => false,
     };
-    add(
-        definition.run.architecture.is_some() && process,
-        "run.architecture",
-        "a process runs on the architecture of this machine",
-    );
+    let architecture = match process {
+        true => "a process runs on the architecture of this machine",
+        false => "an image is fetched and built for the host's architecture",
+    };
+    add(definition.run.architecture.is_some(), "run.architecture", architecture);
     for (index, expose) in definition.expose.iter().enumerate() {
         let path = |key: &str| format!("expose[{index}].{key}");
         let proxy = "the gateway listens for all apps; no port of its own is bound for this one";
@@ -73,6 +73,9 @@ pub fn not_enforced(definition: &Definition, engine: EngineKind) -> Vec<NotEnfor
         "resources.soft_mem_limit",
         "a process has no reservation of memory; `max_mem` is its limit",
     );
+    scaling(definition, &mut add);
+    let no_alarms = "Ark raises no alarms of an app; its judge watches each deployment";
+    add(definition.alarms.as_ref().is_some_and(|all| !all.is_empty()), "alarms", no_alarms);
     let no_role = "no engine of Ark gives instances a role in AWS";
     add(definition.aws.is_some(), "aws", no_role);
     add(definition.use_iam_roles, "use_iam_roles", no_role);
@@ -85,6 +88,11 @@ pub fn not_enforced(definition: &Definition, engine: EngineKind) -> Vec<NotEnfor
         definition.pod_config.is_some(),
         "pod_config",
         "the environment chooses the clusters; there are no pod groups",
+    );
+    add(
+        definition.deploy_config.block_dev_deploys,
+        "deploy_config.blockDevDeploys",
+        "deployments are refused by freezing an environment (`ark freeze`), not by its kind",
     );
     add(definition.mesh_config.is_some(), "mesh_config", "the gateway does what the mesh did");
     add(
@@ -116,6 +124,17 @@ pub fn not_enforced(definition: &Definition, engine: EngineKind) -> Vec<NotEnfor
         "access is a matter of the environment",
     );
     list
+}
+
+/// What `autoscaling` asks for beyond a number: no instance comes or goes by what is measured.
+fn scaling(definition: &Definition, add: &mut impl FnMut(bool, &str, &str)) {
+    let Autoscaling { min_count, max_count, metric, metric_target } = &definition.autoscaling;
+    // A fixed number is what there is.
+    let room = max_count.is_some_and(|max| max != min_count.unwrap_or(1));
+    let fixed = "the number of instances is `min_count`, or what `ark scale` says";
+    add(room, "autoscaling.max_count", fixed);
+    add(metric.is_some(), "autoscaling.metric", fixed);
+    add(metric_target.is_some(), "autoscaling.metric_target", fixed);
 }
 
 /// Whether `engine` has something to run. Whether the artifact exists is another question, which

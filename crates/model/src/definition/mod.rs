@@ -46,9 +46,9 @@ pub use expose::{Expose, HealthCheck, HealthCheckKind, Limits, LoadBalancerProto
 pub use hooks::{HookStage, Hooks, Webhook};
 pub use parse::{Parsed, parse};
 pub use platform::{
-    Aws, AwsGrants, AwsManaged, Build, BuildArtifact, BuildDocker, DatabaseRef, DeployConfig,
-    Exporters, Lambda, LambdaEvent, MeshConfig, MeshSide, PodConfig, PodSelector, PodSide,
-    Telemetry,
+    AutoDeploy, Aws, AwsGrants, AwsManaged, Build, BuildArtifact, BuildDocker, DatabaseRef,
+    DeployConfig, Exporters, Lambda, LambdaEvent, MeshConfig, MeshSide, PodConfig, PodSelector,
+    PodSide, Telemetry,
 };
 pub use quantity::{Bytes, Quantity};
 pub use run::{Architecture, EngineRequirement, Missed, Overlap, Run, RunKind, StopSignal};

@@ -110,12 +110,28 @@ pub struct PodConfig {
     pub prod: Option<PodSide>,
 }
 
+/// How a new build goes to an environment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AutoDeploy {
+    /// It is deployed at once.
+    #[default]
+    NoConfirm,
+    /// A person deploys it.
+    ConfirmThenDeploy,
+    /// It is deployed as a canary, one of whose steps is an approval.
+    CanaryConfirm,
+}
+
 /// What a new build of the main branch does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct DeployConfig {
     /// Environments it goes to by itself.
     pub auto_deploy_envs: Vec<String>,
+    /// How it goes to each of them; at once where nothing is said.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub strategies: BTreeMap<String, AutoDeploy>,
     /// Strategy canary in production.
     pub canary_in_prod: bool,
     /// No deployments to development environments.

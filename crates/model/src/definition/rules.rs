@@ -8,7 +8,8 @@ use super::judge::find;
 use super::report::Report;
 use super::yaml::{Node, Value};
 use super::{
-    AlarmKind, DataStore, Definition, EngineRequirement, RunKind, Step, Strategy, check_runnable,
+    AlarmKind, AutoDeploy, DataStore, Definition, EngineRequirement, RunKind, Step, Strategy,
+    check_runnable,
 };
 use super::{EngineKind, Protocol, ScalingMetric};
 
@@ -250,6 +251,8 @@ impl Rules<'_, '_, '_> {
             Value::List(items) => items.len() == definition.deploy.steps.len(),
             _ => false,
         });
+        // A wrong step among them may have been the one that is missed.
+        let whole_or_absent = whole || !self.has("deploy.steps");
         for (index, step) in definition.deploy.steps.iter().enumerate() {
             if let Step::Header(rule) = step
                 && whole
@@ -269,8 +272,27 @@ impl Rules<'_, '_, '_> {
             }
             weight = *next;
         }
-        let canary = definition.deploy.strategy == Strategy::Canary
+        let mut canary = definition.deploy.strategy == Strategy::Canary
             || definition.deploy_config.canary_in_prod;
+        let approved = definition.deploy.steps.iter().any(|step| matches!(step, Step::Approval {}));
+        for (env, how) in &definition.deploy_config.strategies {
+            let path = format!("deploy_config.strategies.{env}");
+            if *how == AutoDeploy::CanaryConfirm {
+                canary = true;
+                if !approved && whole_or_absent {
+                    let message = format!(
+                        "`{path}` is canary-confirm, and none of `deploy.steps` is an `approval`"
+                    );
+                    self.add(Code::Contradiction, &path, message);
+                }
+            }
+            if !definition.deploy_config.auto_deploy_envs.contains(env) {
+                let message = format!(
+                    "`{path}` has no effect: `deploy_config.autoDeployEnvs` does not name {env}"
+                );
+                self.add(Code::NoEffect, &path, message);
+            }
+        }
         if !definition.deploy.steps.is_empty() && !canary {
             let message = format!(
                 "`deploy.steps` are for the strategy canary; this one is {}",

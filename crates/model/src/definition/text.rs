@@ -322,6 +322,14 @@ const CRON_NAMES: &[&str] =
 
 fn schedule(text: &str) -> Option<Fault> {
     let text = text.trim();
+    if let Some(zoned) = text.strip_prefix("CRON_").unwrap_or(text).strip_prefix("TZ=") {
+        let (zone, rest) = zoned.split_once(char::is_whitespace).unwrap_or((zoned, ""));
+        let rest = rest.trim();
+        let suggestion = (schedule(rest).is_none()).then(|| rest.to_owned());
+        let message =
+            format!("a schedule has no time zone in it: write `run.timezone: {}`", shown(zone));
+        return fault_or(Code::BadSchedule, message, suggestion);
+    }
     if text.starts_with('@') {
         if CRON_NAMES.contains(&text) {
             return None;
@@ -479,6 +487,10 @@ mod tests {
             (Schedule, "5-1 3 * * *", BadSchedule, None),
             (Schedule, "0 3 * * *,", BadSchedule, None),
             (Schedule, "? 3 * * *", BadSchedule, None),
+            (Schedule, "TZ=Europe/Berlin 0 3 * * *", BadSchedule, Some("0 3 * * *")),
+            (Schedule, "CRON_TZ=UTC @daily", BadSchedule, Some("@daily")),
+            (Schedule, "TZ=UTC", BadSchedule, None),
+            (Schedule, "TZ=UTC TZ=UTC", BadSchedule, None),
             (Schedule, "@dayly", BadSchedule, Some("@daily")),
             (Schedule, "", BadSchedule, None),
             (Team, "TODO", Placeholder, None),

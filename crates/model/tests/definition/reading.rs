@@ -1,7 +1,7 @@
 //! What a right file means, and what a wrong one is told.
 
 use ark_model::definition::{
-    Architecture, Bytes, Code, Definition, DurationText, EngineKind, EngineRequirement,
+    Architecture, AutoDeploy, Bytes, Code, Definition, DurationText, EngineKind, EngineRequirement,
     HealthCheckKind, LaunchFile, Limits, Missed, Overlap, Protocol, Quantity, Readiness, RunKind,
     Step, StopSignal, Strategy, check_runnable, not_enforced, parse,
 };
@@ -212,7 +212,7 @@ fn canary_in_production_holds_there_only() {
 fn rules_over_several_values() {
     use Code::{
         Contradiction, DuplicateName, LegacyType, MissingKey, NoCommand, NoEffect, OutOfRange,
-        WrongKind,
+        UnknownValue, WrongKind,
     };
     for (text, expected) in [
         ("run: {type: cron}", &[(MissingKey, "run.type")][..]),
@@ -251,6 +251,18 @@ fn rules_over_several_values() {
         ("autoscaling: {max_count: 0}", &[(Contradiction, "autoscaling.max_count")]),
         ("autoscaling: {metric: cpu}", &[(MissingKey, "autoscaling.metric")]),
         ("autoscaling: {metric_target: 50}", &[(MissingKey, "autoscaling.metric_target")]),
+        (
+            "deploy_config: {autoDeployEnvs: [a], strategies: {a: canary-confirm}}",
+            &[(Contradiction, "deploy_config.strategies.a")],
+        ),
+        (
+            "deploy_config: {autoDeployEnvs: [a], strategies: {a: no-confirm, b: no-confirm}}",
+            &[(NoEffect, "deploy_config.strategies.b")],
+        ),
+        (
+            "deploy_config: {autoDeployEnvs: [a], strategies: {a: confirm}}",
+            &[(UnknownValue, "deploy_config.strategies.a")],
+        ),
         ("autoscaling: {metric: active-percent, metric_target: 70}", &[]),
         ("deploy: {max_surge: 0%}", &[(Contradiction, "deploy.max_surge")]),
         ("deploy: {max_surge: 0, strategy: recreate}", &[]),
@@ -415,8 +427,47 @@ pod_config: {group: us-west-1}
         list.into_iter().map(|entry| entry.path).collect::<Vec<_>>()
     };
     let everywhere = ["expose[0].bind", "aws", "use_iam_roles", "pod_config", "elbs"];
-    assert_eq!(paths(EngineKind::Docker), everywhere);
-    assert_eq!(paths(EngineKind::Process)[0], "run.architecture");
-    assert_eq!(paths(EngineKind::Process)[1..], everywhere);
+    for engine in [EngineKind::Docker, EngineKind::Process] {
+        assert_eq!(paths(engine)[0], "run.architecture", "{engine:?}");
+        assert_eq!(paths(engine)[1..], everywhere, "{engine:?}");
+    }
     assert_eq!(not_enforced(&Definition::default(), EngineKind::Process), []);
+}
+
+#[test]
+fn what_nobody_follows_is_listed_and_what_holds_is_not() {
+    let alarm = "{type: InternalErrorAlarm, severity: major, parameters: {threshold: 0.1}}";
+    for (text, expected) in [
+        ("alarms: []", &[][..]),
+        (&format!("alarms: [{alarm}]"), &["alarms"]),
+        ("autoscaling: {min_count: 2}", &[]),
+        ("autoscaling: {min_count: 2, max_count: 2}", &[]),
+        ("autoscaling: {max_count: 1}", &[]),
+        ("autoscaling: {min_count: 2, max_count: 4}", &["autoscaling.max_count"]),
+        (
+            "autoscaling: {metric: cpu, metric_target: 50}",
+            &["autoscaling.metric", "autoscaling.metric_target"],
+        ),
+        ("deploy_config: {blockDevDeploys: true}", &["deploy_config.blockDevDeploys"]),
+        ("deploy_config: {blockDevDeploys: false, autoDeployEnvs: [dev]}", &[]),
+        ("run: {architecture: x86_64}", &["run.architecture"]),
+    ] {
+        let list = not_enforced(&app(text), EngineKind::Docker);
+        let paths: Vec<&str> = list.iter().map(|one| one.path.as_str()).collect();
+        assert_eq!(paths, expected, "{text}");
+    }
+}
+
+#[test]
+fn a_build_goes_to_each_environment_in_its_own_way() {
+    let app = app("
+deploy: {steps: [{weight: 5}, {approval: {}}]}
+deploy_config:
+  autoDeployEnvs: [dev, staging, production]
+  strategies: {staging: confirm-then-deploy, production: canary-confirm}
+");
+    let ways = &app.deploy_config.strategies;
+    assert_eq!(ways.get("dev").copied().unwrap_or_default(), AutoDeploy::NoConfirm);
+    assert_eq!(ways["staging"], AutoDeploy::ConfirmThenDeploy);
+    assert_eq!(ways["production"], AutoDeploy::CanaryConfirm);
 }

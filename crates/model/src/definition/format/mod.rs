@@ -135,7 +135,11 @@ static RUN: Map = Map::of(
 static RESOURCES: Map = Map::of(
     "What one instance may use.",
     &[
-        Key::new("cpu", Shape::Number { min: 0.0, max: 1024.0 }, "CPU cores; 0 reserves nothing."),
+        Key::new(
+            "cpu",
+            Shape::Number { min: 0.0, max: 1024.0 },
+            "CPU cores it uses at most; no limit when 0 or absent.",
+        ),
         Key::new(
             "max_mem",
             Shape::Number { min: 0.001, max: 65_536.0 },

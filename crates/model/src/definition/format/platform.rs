@@ -187,11 +187,25 @@ pub(super) static POD_CONFIG: Map = Map::of(
     ],
 );
 
+static STRATEGIES: Entries = Entries {
+    key: TextRule::Label,
+    value: Shape::Word(&[
+        ("no-confirm", "deployed at once"),
+        ("confirm-then-deploy", "built, and deployed when a person says so"),
+        ("canary-confirm", "a canary that a person approves"),
+    ]),
+};
+
 pub(super) static DEPLOY_CONFIG: Map = Map::of(
     "What a new build of the main branch does.",
     &[
         Key::new("autoDeployEnvs", Shape::List(&LABELS), "Environments it goes to by itself.")
             .default("[]"),
+        Key::new(
+            "strategies",
+            Shape::Entries(&STRATEGIES),
+            "How it goes to each of them: `no-confirm` (when absent), `confirm-then-deploy` (a person types the command), `canary-confirm` (strategy canary, whose steps ask for an approval).",
+        ),
         Key::new("canaryInProd", Shape::Bool, "Strategy canary in production.").default("false"),
         Key::new("blockDevDeploys", Shape::Bool, "No deployments to development environments.")
             .default("false"),
@@ -267,7 +281,11 @@ pub(super) static EVENTS: Entries = Entries { key: TextRule::Filled, value: Shap
 pub(super) static LAMBDA: Map = Map::of(
     "Limits and event sources of a function.",
     &[
-        Key::new("Timeout", Shape::Int { min: 1, max: 900 }, "Seconds a call may take."),
+        Key::new(
+            "Timeout",
+            Shape::Int { min: 1, max: 900 },
+            "Seconds until the answer to a call begins.",
+        ),
         Key::new("MaxConcurrent", Shape::Int { min: 0, max: 100_000 }, "Calls at the same time."),
         Key::new("NoVPC", Shape::Bool, "Outside the private network."),
         Key::new("Events", Shape::Entries(&EVENTS), "Event sources by name."),
