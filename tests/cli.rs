@@ -379,6 +379,8 @@ fn configuration_tokens_and_environments() {
     expect(&ark.run(&["token", "revoke", "nobody"]), 6, "nobody");
 
     expect(&ark.run(&["env", "lease", "eng1"]), 0, "has no lease");
+    expect(&ark.run(&["env", "dependencies", "eng1"]), 0, "no app of eng1 declares");
+    expect(&ark.run(&["env", "dependencies", "none"]), 6, "ark env list");
     expect(&ark.run(&["env", "lease", "eng1", "510m"]), 0, "it is destroyed in 8 h");
     expect(&ark.run(&["env", "list"]), 0, "8 h");
     expect(&ark.run(&["env", "create", "eng1", "--lease", "1h"]), 0, "it is destroyed in 8 h");

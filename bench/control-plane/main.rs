@@ -156,6 +156,7 @@ async fn traffic(server: &Server) {
             refusals: Default::default(),
             lost: Vec::new(),
             certificates: Vec::new(),
+            calls: Vec::new(),
         };
         server.observations.report(&report, at);
     }
@@ -429,6 +430,7 @@ fn report(
         refusals: Default::default(),
         lost: Vec::new(),
         certificates: Vec::new(),
+        calls: Vec::new(),
     }
 }
 

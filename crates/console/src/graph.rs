@@ -1,8 +1,10 @@
-//! A drawing of which app needs which: boxes in columns, the needed ones to the right. Pure.
+//! A drawing of which app needs which: boxes in columns, the needed ones to the right; how a line is
+//! drawn says whether the need is declared, was seen, or both. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use ark_model::api::DependencyKnown;
 use askama::filters::HtmlSafe;
 
 use crate::layout::{Layout, Size, layered};
@@ -23,8 +25,17 @@ pub(crate) struct Node {
     /// Under the name.
     pub(crate) words: String,
     pub(crate) class: &'static str,
-    /// Names of what it needs.
-    pub(crate) needs: Vec<String>,
+    /// Names of what it needs, and by what that is known.
+    pub(crate) needs: Vec<(String, DependencyKnown)>,
+}
+
+/// The class of a line, after a space.
+const fn class(known: DependencyKnown) -> &'static str {
+    match known {
+        DependencyKnown::Both => "",
+        DependencyKnown::Declared => " declared",
+        DependencyKnown::Observed => " observed",
+    }
 }
 
 /// See the module.
@@ -32,6 +43,8 @@ pub(crate) struct Node {
 pub(crate) struct Graph {
     nodes: Vec<Node>,
     layout: Layout,
+    /// Of each line: its class, and what it says to who asks.
+    lines: Vec<(&'static str, String)>,
 }
 
 impl Graph {
@@ -40,20 +53,20 @@ impl Graph {
     pub(crate) fn new(nodes: Vec<Node>) -> Self {
         let index: BTreeMap<&str, usize> =
             nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
-        let mut lines = Vec::new();
+        let (mut ends, mut lines) = (Vec::new(), Vec::new());
         for (from, node) in nodes.iter().enumerate() {
-            let needed = node.needs.iter().filter_map(|name| index.get(name.as_str()));
-            lines.extend(needed.map(|to| (from, *to)).filter(|(from, to)| from != to));
+            for (name, known) in &node.needs {
+                let Some(to) = index.get(name.as_str()).filter(|to| **to != from) else { continue };
+                ends.push((from, *to));
+                lines.push((
+                    class(*known),
+                    format!("{} needs {name}: {}", node.name, known.words()),
+                ));
+            }
         }
         let size = Size { along: BOX_WIDTH, across: BOX_HEIGHT };
-        let layout = layered(&vec![size; nodes.len()], &lines, GAP);
-        Self { nodes, layout }
-    }
-
-    /// Each app with what it needs, in words.
-    pub(crate) fn words(&self) -> Vec<String> {
-        let needs = self.nodes.iter().filter(|node| !node.needs.is_empty());
-        needs.map(|node| format!("{} needs {}", node.name, node.needs.join(", "))).collect()
+        let layout = layered(&vec![size; nodes.len()], &ends, GAP);
+        Self { nodes, layout, lines }
     }
 }
 
@@ -66,8 +79,9 @@ impl fmt::Display for Graph {
             "<svg class=\"graph\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
              height=\"{height:.0}\" role=\"group\" aria-label=\"Which app needs which\">"
         )?;
-        for way in &self.layout.ways {
-            f.write_str(&line(way, Leads::Across, (MARGIN, MARGIN), ""))?;
+        for (way, (class, words)) in self.layout.ways.iter().zip(&self.lines) {
+            let drawn = line(way, Leads::Across, (MARGIN, MARGIN), class);
+            write!(f, "<g><title>{}</title>{drawn}</g>", escape(words))?;
         }
         for (node, corner) in self.nodes.iter().zip(&self.layout.corners) {
             let (x, y) = Leads::Across.xy(*corner);
@@ -101,7 +115,24 @@ mod tests {
             href: format!("/e/dev/{name}"),
             words: "up".into(),
             class: "good",
-            needs: needs.iter().map(|name| (*name).to_owned()).collect(),
+            needs: needs.iter().map(|name| ((*name).to_owned(), DependencyKnown::Both)).collect(),
+        }
+    }
+
+    #[test]
+    fn how_a_need_is_known_is_drawn_and_said() {
+        let mut web = node("web", &["search"]);
+        web.needs.push(("db".to_owned(), DependencyKnown::Declared));
+        web.needs.push(("mailer".to_owned(), DependencyKnown::Observed));
+        let nodes = ["search", "db", "mailer"].map(|name| node(name, &[]));
+        let drawn = Graph::new([vec![web], nodes.to_vec()].concat()).to_string();
+        for (class, words) in [
+            ("edge", "web needs search: declared and seen"),
+            ("edge declared", "web needs db: declared, not seen"),
+            ("edge observed", "web needs mailer: seen, not declared"),
+        ] {
+            let line = format!("<title>{words}</title><path class=\"{class}\" ");
+            assert_eq!(drawn.matches(&line).count(), 1, "{line} in {drawn}");
         }
     }
 

@@ -103,6 +103,15 @@ pub trait Engine: Send + Sync {
         false
     }
 
+    /// The users of this host that only one app's instances run as, each with its app. Empty where
+    /// apps share a user, or a user says nothing.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn users(&self) -> Result<BTreeMap<u32, (EnvName, AppName)>, EngineError> {
+        Ok(BTreeMap::new())
+    }
+
     /// What it can hold an instance to on this host, and why not what it cannot.
     fn capabilities(&self) -> Capabilities;
 

@@ -171,6 +171,10 @@ impl Engine for HostEngines {
         self.processes.capabilities()
     }
 
+    async fn users(&self) -> Result<BTreeMap<u32, (EnvName, AppName)>, EngineError> {
+        self.processes.users().await
+    }
+
     async fn start(&self, spec: &StartSpec) -> Result<(), EngineError> {
         match &spec.artifact {
             ArtifactSource::Image { .. } => {

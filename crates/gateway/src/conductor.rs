@@ -406,6 +406,7 @@ impl Conductor {
         if !self.lost.is_empty() {
             self.lost_told.get_or_insert(self.seq);
         }
+        let calls = self.shared.calls.report(|slot| self.registry.key(slot));
         self.reports.send_replace(Arc::new(Report {
             boot: self.boot,
             seq: self.seq,
@@ -415,6 +416,7 @@ impl Conductor {
             refusals: self.shared.refusals.report(),
             lost: self.lost.clone(),
             certificates: self.acme().map(|acme| acme.news.report(self.seq)).unwrap_or_default(),
+            calls,
         }));
     }
 

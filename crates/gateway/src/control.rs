@@ -2,14 +2,14 @@
 //! measured. One connection controls; a newer one takes its place. A server that reads slowly
 //! holds up nothing: of reports it gets the latest, and they are cumulative.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ark_model::gateway::{FromGateway, PROTOCOL, Report, TargetReport, ToGateway};
+use ark_model::gateway::{CallReport, FromGateway, PROTOCOL, Report, TargetReport, ToGateway};
 use ark_model::ids::{BootId, Generation};
 use ark_model::route::RouteTable;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -264,7 +264,7 @@ async fn speak(
     }
 }
 
-/// `latest` without the targets of which nothing has changed since `told` was sent on this
+/// `latest` without the targets and calls of which nothing has changed since `told` was sent on this
 /// connection. What was made in between and never sent makes no difference.
 fn news(latest: &Report, told: Option<&Report>) -> Report {
     let known: HashMap<_, _> = told
@@ -275,6 +275,8 @@ fn news(latest: &Report, told: Option<&Report>) -> Report {
     let is_news = |target: &&TargetReport| {
         known.get(&(target.instance, target.route.expose.as_str())) != Some(target)
     };
+    let calls_known: HashSet<&CallReport> = told.iter().flat_map(|report| &report.calls).collect();
+    let calls = latest.calls.iter().filter(|call| !calls_known.contains(call));
     Report {
         boot: latest.boot,
         seq: latest.seq,
@@ -284,5 +286,6 @@ fn news(latest: &Report, told: Option<&Report>) -> Report {
         refusals: latest.refusals.clone(),
         lost: latest.lost.clone(),
         certificates: latest.certificates.clone(),
+        calls: calls.cloned().collect(),
     }
 }

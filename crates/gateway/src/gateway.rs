@@ -135,6 +135,7 @@ impl Gateway {
             refusals: BTreeMap::new(),
             lost: vec![],
             certificates: vec![],
+            calls: vec![],
         };
         let (reports, latest) = watch::channel(Arc::new(first));
         let totals = Arc::<Mutex<Totals>>::default();

@@ -10,6 +10,7 @@
 //! - `table`, `target`, `counters`: what workers read and count.
 //! - `balance`, `pool`, `split`, `limiter`, `concurrency`, `rate`, `retry_budget`, `rules`: which
 //!   target a request goes to, and whether it is let in at all.
+//! - `callers`: who calls which route through its own port.
 //! - `tls`: certificates, and TLS towards clients; `acme`: certificates that are got and renewed.
 //! - `registry`, `conductor`: from tables to those; reports, checkpoints, the end.
 //! - `health`: probes. The gateway owns readiness.
@@ -20,6 +21,7 @@ pub mod access_log;
 pub mod acme;
 pub mod adopt;
 mod balance;
+mod callers;
 mod clock;
 mod concurrency;
 mod conductor;

@@ -291,6 +291,7 @@ mod tests {
             refusals: [(RefusalKind::Smuggling, 4)].into(),
             lost: vec![],
             certificates: vec![],
+            calls: vec![],
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Registry {
     workers: usize,
     clock: Clock,
     routes: HashMap<RouteKey, RouteRecord>,
+    /// The keys of those, by their numbers.
+    keys: HashMap<RouteSlot, RouteKey>,
     /// Numbers of routes given so far. None is given twice: a connection that came through a
     /// route's own port knows it by its number, and must never find another app there.
     route_count: u32,
@@ -101,6 +103,7 @@ impl Registry {
             workers,
             clock,
             routes: HashMap::new(),
+            keys: HashMap::new(),
             route_count: 0,
             targets: HashMap::new(),
             gone: Vec::new(),
@@ -213,6 +216,11 @@ impl Registry {
         self.slots.free.append(&mut self.slots.told);
     }
 
+    /// Whose number this is, unless the route is gone.
+    pub(crate) fn key(&self, slot: RouteSlot) -> Option<&RouteKey> {
+        self.keys.get(&slot)
+    }
+
     /// What is measured now, as report number `seq`.
     pub(crate) fn report(&mut self, seq: u64) -> (Vec<TargetReport>, Vec<RouteReport>) {
         let mut targets: Vec<TargetReport> =
@@ -262,7 +270,11 @@ impl Registry {
         });
         self.routes.retain(|_, record| {
             record.stalls.stored(seq);
-            record.reports_since_gone.is_none() || !is_stored(record.last_report)
+            let stays = record.reports_since_gone.is_none() || !is_stored(record.last_report);
+            if !stays {
+                self.keys.remove(&record.slot);
+            }
+            stays
         });
     }
 
@@ -282,6 +294,7 @@ impl Registry {
             last_report: None,
         };
         self.routes.insert(key.clone(), record);
+        self.keys.insert(slot, key.clone());
         slot
     }
 

@@ -36,6 +36,7 @@ pub(crate) use self::message::{Changes, Entry, Message};
 pub(crate) use self::release::Released;
 pub(crate) use self::shared::{Shared, Tls};
 pub(crate) use self::slots::SlotGuard;
+use crate::callers::Callers;
 use crate::counters::{Cells, Ended};
 pub(crate) use crate::route_local::Found;
 use crate::route_local::{RouteLocal, RouteState};
@@ -68,6 +69,8 @@ pub(crate) struct Worker {
     slots: RefCell<Vec<Rc<Slot>>>,
     held: RefCell<VecDeque<Rc<Slot>>>,
     releasing: release::Releasing,
+    /// Whose the connections to routes' own ports are.
+    callers: Rc<Callers>,
     random: Cell<u64>,
     /// Lines of the access log that were not handed over yet.
     log: RefCell<Vec<u8>>,
@@ -99,6 +102,7 @@ impl Worker {
             slots: RefCell::default(),
             held: RefCell::default(),
             releasing: release::Releasing::default(),
+            callers: Rc::default(),
             random: Cell::new(seed | 1),
             log: RefCell::default(),
             log_skips: Cell::new(0),
@@ -124,8 +128,11 @@ impl Worker {
                 _ = ticks.tick() => {
                     count += 1;
                     self.tick();
+                    self.callers.look_further(self.now_ms());
                     if count.is_multiple_of(SWEEP_TICKS) {
                         self.sweep();
+                        self.callers.tell(self.now_ms(), &self.shared.calls);
+                        self.callers.look_in_tables();
                         self.hand_over_log();
                     }
                     if self.has_ended() {
@@ -196,7 +203,7 @@ impl Worker {
             }),
             Message::Serve { stream, peer, entry } => {
                 if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
-                    self.serve(stream, peer.ip(), entry);
+                    self.serve(stream, peer, entry);
                 }
             }
             Message::Nudge => self.nudge(),

@@ -44,7 +44,8 @@ pub use deployments::{
     StepView, WatchView, WishRequest,
 };
 pub use environments::{
-    EnvironmentCreate, EnvironmentView, FreezePut, LEASE_SECONDS_MAX, LEASE_SECONDS_MIN, LeasePut,
+    DependenciesView, DependencyKnown, DependencyView, EnvironmentCreate, EnvironmentView,
+    FreezePut, LEASE_SECONDS_MAX, LEASE_SECONDS_MIN, LeasePut,
 };
 pub use executions::{
     ERROR_TEXT_CHARS_MAX, EVENT_TEXT_CHARS, EVENT_TEXT_CHARS_MAX, EXECUTIONS_COUNTED_MAX,

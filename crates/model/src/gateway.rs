@@ -7,6 +7,7 @@
 //! so a lost report loses nothing.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -114,6 +115,42 @@ pub struct Report {
     /// What became of certificates and is not known to be stored yet, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateNews>,
+    /// Who was seen calling which route through its discovery port. The first report on a
+    /// connection names all that are remembered; later ones leave out those of which nothing
+    /// changed since the report before. Gateways of before say nothing of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<CallReport>,
+}
+
+/// Somebody was seen calling a route through its discovery port. How often is not told: connections
+/// are looked at by sample.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CallReport {
+    /// Which route.
+    pub route: RouteKey,
+    /// Who calls.
+    pub caller: CallerSeen,
+    /// When a connection of theirs was last seen, to about ten seconds.
+    pub seen: Timestamp,
+}
+
+/// Whose a connection to a discovery port is, as far as the gateway can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum CallerSeen {
+    /// A process of this machine, by its user.
+    User {
+        /// The user's number.
+        uid: u32,
+    },
+    /// Somebody in a network of containers, by their address.
+    Address {
+        /// Where the connection came from.
+        ip: IpAddr,
+    },
+    /// Of a newer gateway.
+    #[serde(other)]
+    Other,
 }
 
 /// What became of a host's certificate.
@@ -373,4 +410,30 @@ pub struct LostBoot {
     pub targets: Vec<TargetReport>,
     /// Its routes.
     pub routes: Vec<RouteReport>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_of_older_and_callers_of_newer_gateways_are_read() {
+        let boot = "018f0000-0000-7000-8000-000000000000";
+        let older = format!(
+            r#"{{"boot":"{boot}","seq":1,"applied":null,"targets":[],"routes":[],"lost":[]}}"#
+        );
+        let report: Report = serde_json::from_str(&older).expect("a report");
+        assert_eq!(report.calls, []);
+        let text = serde_json::to_string(&report).expect("JSON");
+        assert!(!text.contains("calls"), "{text}");
+        let address = CallerSeen::Address { ip: IpAddr::from([10, 208, 1, 7]) };
+        for (text, expected) in [
+            (r#"{"by":"user","uid":1880000007}"#, CallerSeen::User { uid: 1_880_000_007 }),
+            (r#"{"by":"address","ip":"10.208.1.7"}"#, address),
+            (r#"{"by":"control_group","id":[7]}"#, CallerSeen::Other),
+        ] {
+            let caller: CallerSeen = serde_json::from_str(text).expect("a caller");
+            assert_eq!(caller, expected, "{text}");
+        }
+    }
 }

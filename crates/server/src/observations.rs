@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ark_gateway::metrics::Totals;
-use ark_model::gateway::{Counters, Readiness, Report, TargetReport};
+use ark_model::gateway::{CallReport, CallerSeen, Counters, Readiness, Report, TargetReport};
 use ark_model::route::{RouteKey, RouteTable, TargetState};
 use ark_model::{AppName, BootId, EnvName, Generation, InstanceId, ReleaseNumber};
 use ark_planner::judge::Slice;
@@ -18,6 +18,9 @@ use tokio::sync::watch;
 use crate::measures::Measures;
 use crate::recent_traffic::{AppTraffic, Flow, Flows, Recent};
 use crate::tables_under_way::{Splits, TablesUnderWay, splits};
+
+/// How many callers of apps are kept until they are taken.
+const HEARD_MAX: usize = 8_192;
 
 /// Whether and which gateway is connected.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -67,6 +70,8 @@ struct Inner {
     dirty: HashSet<AppKey>,
     /// Apps whose instances are started by requests, and when the last request was seen.
     used: HashMap<AppKey, Option<Timestamp>>,
+    /// Who was heard to call an app since that was last taken, and when.
+    heard: HashMap<(CallerSeen, AppKey), Timestamp>,
     /// Sums for who asks for metrics.
     totals: Totals,
 }
@@ -247,6 +252,9 @@ impl Observations {
             let place = (report.boot, route.route.clone(), None);
             inner.count((key, None), place, &route.counters, now);
         }
+        for call in &report.calls {
+            inner.hear(call, now);
+        }
         let changed = !inner.dirty.is_empty();
         drop(inner);
         if changed {
@@ -303,6 +311,11 @@ impl Observations {
     /// was first asked. From then on the app is looked at when a request waits.
     pub fn last_used(&self, key: &AppKey) -> Option<Timestamp> {
         *self.inner().used.entry(key.clone()).or_insert(None)
+    }
+
+    /// Who was heard to call an app since the last time, and when.
+    pub(crate) fn take_heard(&self) -> HashMap<(CallerSeen, AppKey), Timestamp> {
+        std::mem::take(&mut self.inner().heard)
     }
 
     /// Environments are gone: their recent traffic is nobody's any more.
@@ -458,6 +471,18 @@ impl Inner {
         if slice != Slice::default() {
             measures.add(target.release, &slice, now);
         }
+    }
+
+    /// Somebody was seen calling an app. Nothing that is planned depends on it.
+    fn hear(&mut self, call: &CallReport, now: Timestamp) {
+        let key = (call.caller, (call.route.env.clone(), call.route.app.clone()));
+        if self.heard.len() >= HEARD_MAX && !self.heard.contains_key(&key) {
+            return;
+        }
+        // Of the same machine, but the clock may have been set.
+        let seen = call.seen.min(now);
+        let last = self.heard.entry(key).or_insert(seen);
+        *last = seen.max(*last);
     }
 
     /// A request of the app was seen.

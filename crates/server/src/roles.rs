@@ -289,6 +289,12 @@ fn start_tasks(
         tracing::error!(error = &why as &dyn std::error::Error, "housekeeping ended");
         "housekeeping"
     });
+    let w = world.clone();
+    tasks.spawn(async move {
+        let why = tasks::calls::run(w).await;
+        tracing::error!(error = &why as &dyn std::error::Error, "calls are no longer noted");
+        "the notes of who calls whom"
+    });
     let workflows = state.workflows.clone();
     tasks.spawn(async move {
         let why = workflows.run().await;

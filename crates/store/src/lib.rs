@@ -24,11 +24,11 @@ mod threads;
 mod tx;
 
 pub use aggregates::{
-    ActivityRow, AliasRecord, AliasRoute, AppTraffic, ArtifactRecord, AwsKey, ConfigSummary,
-    ConfigValue, ConfigVersion, DeploymentFilter, EventFilter, ExecutionKind, ExecutionRow,
-    InsertedRelease, Lease, MachineRow, NewRelease, NodeCredentials, NodeRecord, PortRequest,
-    PushHookRecord, PushRecord, RegistryRecord, RevisionRow, SessionKind, StoredAnswer,
-    TokenRecord, TrafficLine, VersionRow,
+    ActivityRow, AliasRecord, AliasRoute, AppTraffic, ArtifactRecord, AwsKey, CallEdge, CallRecord,
+    ConfigSummary, ConfigValue, ConfigVersion, DeploymentFilter, EventFilter, ExecutionKind,
+    ExecutionRow, InsertedRelease, Lease, MachineRow, NewRelease, NodeCredentials, NodeRecord,
+    PortRequest, PushHookRecord, PushRecord, RegistryRecord, RevisionRow, SessionKind,
+    StoredAnswer, TokenRecord, TrafficLine, VersionRow,
 };
 pub use aggregates::{
     ItemPhase, MapItemRow, MapRunRow, RunFilter, RunRow, ScheduleRow, StateResourceRow, TaskPhase,

@@ -97,6 +97,7 @@ backends! {
         ledgers::reports_may_be_repeated_late_and_lost
         ledgers::a_killed_gateways_last_counters_are_added_once
         ledgers::stalls_are_kept_until_reset
+        ledgers::calls_are_kept_with_their_first_and_last_time_until_pruned
         runs::a_run_is_found_by_number_state_and_instance
         runs::one_run_stands_for_one_instant_of_a_schedule
         runs::runs_are_forgotten_by_their_end

@@ -3,10 +3,10 @@
 
 use ark_model::api::{
     AbortRequest, AppDetail, AppRow, ArtifactAnswer, ArtifactOffer, ConfigPatch, ConfigView,
-    DeployRequest, DeploymentView, DeploymentsQuery, DiffQuery, EnvironmentCreate, EnvironmentView,
-    FreezePut, InstanceRow, InstancesQuery, LeasePut, Page, PageQuery, PlanView, PromoteRequest,
-    ReceiptView, ReleaseDetail, ReleaseDiff, ReleaseRow, ResolvedEnvironment, RollbackRequest,
-    ScaleRequest, VariablesQuery, WishRequest,
+    DependenciesView, DeployRequest, DeploymentView, DeploymentsQuery, DiffQuery,
+    EnvironmentCreate, EnvironmentView, FreezePut, InstanceRow, InstancesQuery, LeasePut, Page,
+    PageQuery, PlanView, PromoteRequest, ReceiptView, ReleaseDetail, ReleaseDiff, ReleaseRow,
+    ResolvedEnvironment, RollbackRequest, ScaleRequest, VariablesQuery, WishRequest,
 };
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use reqwest::{Body, Method};
@@ -35,6 +35,11 @@ impl Client {
     /// One environment.
     pub(crate) async fn environment(&self, env: &EnvName) -> Result<EnvironmentView, Failure> {
         self.get(&format!("/v1/environments/{env}"), &NONE).await
+    }
+
+    /// Which apps of an environment need which.
+    pub(crate) async fn dependencies(&self, env: &EnvName) -> Result<DependenciesView, Failure> {
+        self.get(&format!("/v1/environments/{env}/dependencies"), &NONE).await
     }
 
     /// Makes an environment.

@@ -3,12 +3,14 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use ark_model::EnvName;
-use ark_model::api::{EnvironmentCreate, EnvironmentView, FreezePut, LeasePut};
+use ark_model::api::{
+    DependenciesView, DependencyView, EnvironmentCreate, EnvironmentView, FreezePut, LeasePut,
+};
 use ark_model::definition::{DurationText, DurationTextError};
 use ark_model::environment::{EnvKind, EnvState};
 use ark_model::exit::ExitCode;
 use ark_model::freeze::FreezeEffect;
+use ark_model::{AppName, EnvName};
 use clap::{Subcommand, ValueEnum};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
@@ -61,6 +63,17 @@ enum Action {
     /// List environments
     #[command(before_help = "Examples:\n  ark env list\n  ark env list --json")]
     List {
+        #[command(flatten)]
+        common: Asking,
+    },
+    /// Show which apps need which: as they declare it, and as calls were seen
+    #[command(
+        before_help = "Examples:\n  ark env dependencies staging\n  ark env dependencies staging --json",
+        after_help = "Declared is what `dependencies` of the live release says; seen are calls through discovery ports\nwithin the last week."
+    )]
+    Dependencies {
+        /// Name
+        name: EnvName,
         #[command(flatten)]
         common: Asking,
     },
@@ -158,6 +171,7 @@ pub(crate) fn shown(args: &Args) -> Shown {
     match &args.action {
         Action::Create { common, .. }
         | Action::List { common }
+        | Action::Dependencies { common, .. }
         | Action::Lease { common, .. }
         | Action::Destroy { common, .. }
         | Action::Freeze(Freeze { common, .. }) => common.shown,
@@ -172,6 +186,7 @@ pub(crate) fn run(args: Args) -> Ended {
         }
         Action::Lease { name, lease, common } => set_lease(&Context::new(&common)?, &name, lease),
         Action::List { common } => list(&Context::new(&common)?),
+        Action::Dependencies { name, common } => dependencies(&Context::new(&common)?, &name),
         Action::Destroy { name, yes, detach, common } => {
             let context = &Context::new(&common)?;
             block_on(destroy(context, &name, yes, detach))
@@ -278,6 +293,51 @@ fn render(rows: &[EnvironmentView], now: Timestamp, style: Style) -> String {
         ]);
     }
     table.render(style)
+}
+
+fn dependencies(context: &Context, name: &EnvName) -> Ended {
+    block_on(async {
+        let view = context.client.dependencies(name).await?;
+        let style = context.out.style;
+        context.out.one(&view, |view| render_dependencies(name, view, Timestamp::now(), style))?;
+        Ok(Exit::DONE)
+    })
+}
+
+fn render_dependencies(
+    env: &EnvName,
+    view: &DependenciesView,
+    now: Timestamp,
+    style: Style,
+) -> String {
+    let place = |of: &EnvName, app: &AppName| match of == env {
+        true => app.to_string(),
+        false => format!("{app} of {of}"),
+    };
+    let mut lines = Vec::new();
+    if view.items.is_empty() {
+        lines.push(format!("no app of {env} declares that it needs another, and no call was seen"));
+    } else {
+        let mut table = Table::new(["app", "needs", "known by", "last seen", "note"]);
+        for DependencyView { from_env, from, to_env, to, known, last_seen, note, .. } in &view.items
+        {
+            table.row([
+                place(from_env, from),
+                place(to_env, to),
+                known.words().to_owned(),
+                last_seen.map_or_else(|| "–".to_owned(), |at| ago(at, now, style)),
+                note.clone().unwrap_or_default(),
+            ]);
+        }
+        lines.push(table.render(style));
+    }
+    if let Some(since) = view.since {
+        lines.push(style.dim(&format!("calls are looked at since {}", exact(since))));
+    }
+    if let Some(why) = &view.blind {
+        lines.push(format!("calls of apps that are processes cannot be told apart here: {why}"));
+    }
+    lines.join("\n")
 }
 
 fn freeze(args: &Freeze) -> Ended {

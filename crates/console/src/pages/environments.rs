@@ -1,7 +1,10 @@
 //! Environments: which there are, making one; and each with the graph of its apps' dependencies, its
 //! freeze windows, and its end.
 
-use ark_model::api::{AppDetail, EnvironmentCreate, EnvironmentView, LeasePut, Page, ProblemCode};
+use ark_model::api::{
+    AppDetail, DependenciesView, DependencyKnown, DependencyView, EnvironmentCreate,
+    EnvironmentView, LeasePut, Page, ProblemCode,
+};
 use ark_model::environment::{EnvKind, EnvState};
 use ark_model::freeze::FreezeEffect;
 use ark_model::{AppName, EnvName};
@@ -140,6 +143,53 @@ struct EnvironmentPage {
     terms: &'static [Term],
     apps: Vec<String>,
     graph: Option<Graph>,
+    needs: Needs,
+}
+
+/// Which app needs which, in words.
+struct Needs {
+    lines: Vec<NeedLine>,
+    /// Since when calls are looked at.
+    since: Option<When>,
+    /// Why calls of processes cannot be told apart.
+    blind: Option<String>,
+}
+
+struct NeedLine {
+    from: String,
+    from_href: String,
+    to: String,
+    to_href: String,
+    class: &'static str,
+    known: &'static str,
+    last: Option<When>,
+    note: Option<String>,
+}
+
+fn needs(visit: &Visit, env: &EnvName, view: DependenciesView) -> Needs {
+    let name = |of: &EnvName, app: &AppName| match of == env {
+        true => app.to_string(),
+        false => format!("{app} of {of}"),
+    };
+    let line = |item: DependencyView| NeedLine {
+        from: name(&item.from_env, &item.from),
+        from_href: format!("/e/{}/{}", item.from_env, item.from),
+        to: name(&item.to_env, &item.to),
+        to_href: format!("/e/{}/{}", item.to_env, item.to),
+        class: match item.known {
+            DependencyKnown::Both => "both",
+            DependencyKnown::Declared => "declared",
+            DependencyKnown::Observed => "observed",
+        },
+        known: item.known.words(),
+        last: item.last_seen.map(|at| When::ago(at, visit.now)),
+        note: item.note,
+    };
+    Needs {
+        lines: view.items.into_iter().map(line).collect(),
+        since: view.since.map(|at| When::ago(at, visit.now)),
+        blind: view.blind,
+    }
 }
 
 /// When deployments may not begin, or may.
@@ -162,8 +212,10 @@ struct LeaseLine {
 
 async fn environment(visit: Visit, Path(env): Path<EnvName>) -> Answer {
     let view: EnvironmentView = visit.get(&format!("/v1/environments/{env}")).await?;
+    let known: DependenciesView =
+        visit.get(&format!("/v1/environments/{env}/dependencies")).await?;
     let graph = match view.apps.len() {
-        2..=DRAWN_MAX => Some(graph(&visit, &env, &view.apps).await?),
+        2..=DRAWN_MAX => Some(graph(&visit, &env, &view.apps, &known.items).await?),
         _ => None,
     };
     let shell = visit
@@ -197,13 +249,20 @@ async fn environment(visit: Visit, Path(env): Path<EnvName>) -> Answer {
         leasable: view.kind == EnvKind::Development,
         terms: &TERMS,
         graph,
+        needs: needs(&visit, &env, known),
         apps: view.apps,
         shell,
     })
 }
 
-/// What each app says it needs, as a drawing.
-async fn graph(visit: &Visit, env: &EnvName, apps: &[String]) -> Result<Graph, Fault> {
+/// What each app needs within its environment, as a drawing.
+async fn graph(
+    visit: &Visit,
+    env: &EnvName,
+    apps: &[String],
+    known: &[DependencyView],
+) -> Result<Graph, Fault> {
+    let within = |item: &&DependencyView| item.from_env == *env && item.to_env == *env;
     let mut nodes = Vec::new();
     for name in apps {
         let Ok(app) = name.parse::<AppName>() else { continue };
@@ -215,7 +274,12 @@ async fn graph(visit: &Visit, env: &EnvName, apps: &[String]) -> Result<Graph, F
             href: format!("/e/{env}/{app}"),
             words: health.words,
             class: health.tone.class(),
-            needs: detail.dependencies,
+            needs: known
+                .iter()
+                .filter(within)
+                .filter(|item| item.from == app)
+                .map(|item| (item.to.to_string(), item.known))
+                .collect(),
         });
     }
     Ok(Graph::new(nodes))

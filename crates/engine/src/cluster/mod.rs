@@ -274,6 +274,10 @@ impl Engine for Cluster {
         self.local.capabilities()
     }
 
+    async fn users(&self) -> Result<BTreeMap<u32, (EnvName, AppName)>, EngineError> {
+        self.local.users().await
+    }
+
     async fn start(&self, spec: &StartSpec) -> Result<(), EngineError> {
         if spec.node.is_local() {
             return self.local.start(spec).await;

@@ -20,6 +20,7 @@ mod users;
 mod volumes;
 mod watcher;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io;
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ark_model::ids::InstanceId;
+use ark_model::ids::{AppName, EnvName, InstanceId};
 use ark_model::instance::{EngineState, ObservedInstance};
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -179,6 +180,14 @@ impl Engine for ProcessEngine {
             kill_everything: hierarchies.ending(),
             app_isolation: self.inner.lock_users().enforcement(),
         }
+    }
+
+    async fn users(&self) -> Result<BTreeMap<u32, (EnvName, AppName)>, EngineError> {
+        self.blocking(|inner| {
+            let apps = inner.lock_users().apps();
+            apps.map_err(|error| unavailable("read which user each app runs as", error))
+        })
+        .await
     }
 
     async fn start(&self, spec: &StartSpec) -> Result<(), EngineError> {

@@ -70,6 +70,22 @@ impl Users {
         }
     }
 
+    /// The users that were given out, each with its app; none where apps share one.
+    pub(crate) fn apps(&self) -> io::Result<BTreeMap<u32, (EnvName, AppName)>> {
+        let Self::Apart { path } = self else { return Ok(BTreeMap::new()) };
+        let table: Table = match read_json(path) {
+            Ok(table) => table,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(error) => return Err(error),
+        };
+        let app = |(key, number): (&String, &u32)| {
+            let (env, app) = key.split_once('/')?;
+            let uid = table.first_uid.checked_add(*number)?;
+            Some((uid, (env.parse().ok()?, app.parse().ok()?)))
+        };
+        Ok(table.apps.iter().filter_map(app).collect())
+    }
+
     /// The app's user; the first call for an app makes it. The caller holds a lock around this.
     pub(crate) fn of(&self, env: &EnvName, app: &AppName) -> io::Result<Option<User>> {
         let Self::Apart { path } = self else { return Ok(None) };
@@ -127,6 +143,9 @@ mod tests {
         assert_eq!(web, of(&users, "production", "web"));
         assert_eq!(web, of(&table(), "production", "web"));
         assert!(web.uid >= FIRST_UID);
+        let apps = table().apps().unwrap();
+        assert_eq!(apps.len(), 3);
+        assert_eq!(apps[&web.uid], ("production".parse().unwrap(), "web".parse().unwrap()));
     }
 
     #[test]
@@ -136,5 +155,6 @@ mod tests {
         std::fs::write(&path, "{").unwrap();
         let users = Users::Apart { path };
         assert!(users.of(&"a".parse().unwrap(), &"b".parse().unwrap()).is_err());
+        assert!(users.apps().is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Connections as they come: accepted, spread over the workers, served.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -64,17 +64,33 @@ impl Worker {
             }
             return;
         }
-        self.serve(stream, peer.ip(), entry);
+        self.serve(stream, peer, entry);
     }
 
     pub(super) fn serve(
         self: &Rc<Self>,
         stream: tokio::net::TcpStream,
-        peer: IpAddr,
+        peer: SocketAddr,
         entry: Entry,
     ) {
         let guard = self.enter();
-        tokio::task::spawn_local(conn::serve(self.clone(), guard, stream, peer, entry));
+        let call = match entry {
+            Entry::Port(route) => self.callers.begin(route, peer, &stream, self.now_ms()),
+            Entry::Http(_) => None,
+        };
+        let served = conn::serve(self.clone(), guard, stream, peer.ip(), entry);
+        match call {
+            // Connections that come through the other doors do not carry the room for it.
+            Some(call) => {
+                tokio::task::spawn_local(async move {
+                    let _call = call;
+                    served.await;
+                });
+            }
+            None => {
+                tokio::task::spawn_local(served);
+            }
+        }
     }
 }
 

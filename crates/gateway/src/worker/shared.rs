@@ -9,6 +9,7 @@ use super::message::Message;
 use crate::access_log::Sink;
 use crate::acme::Acme;
 use crate::acme::challenges::PATH;
+use crate::callers::CallsSeen;
 use crate::clock::Clock;
 use crate::refusals::Refusals;
 
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) held: AtomicUsize,
     /// Requests refused before any route was looked for.
     pub(crate) refusals: Refusals,
+    /// Who was seen calling which route through its own port.
+    pub(crate) calls: CallsSeen,
     /// Where TLS is spoken.
     pub(crate) tls: std::sync::OnceLock<Tls>,
     /// Where requests are logged, if at all.
@@ -67,6 +70,7 @@ impl Shared {
             connections_max: connections_max(),
             held: AtomicUsize::new(0),
             refusals: Refusals::default(),
+            calls: CallsSeen::default(),
             access_log: std::sync::OnceLock::new(),
             tls: std::sync::OnceLock::new(),
             mailboxes: std::sync::OnceLock::new(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ark_gateway::gateway::{Gateway, Options};
 use ark_gateway::link::{Link, LinkSender};
 use ark_gateway::role::Config;
-use ark_model::gateway::{Counters, FromGateway, Report, TargetReport};
+use ark_model::gateway::{CallReport, Counters, FromGateway, Report, TargetReport};
 use ark_model::ids::{Generation, InstanceId, ReleaseNumber};
 use ark_model::route::{
     Probe, ProbeCheck, Route, RouteKey, RouteLimits, RouteProtocol, RouteTable, Target, TargetState,
@@ -32,6 +32,8 @@ pub struct Known {
     pub last: Option<Report>,
     /// Reports leave out what has not changed, so the last of each target is kept.
     pub targets: HashMap<InstanceId, TargetReport>,
+    /// All calls that were told of, in their order.
+    pub calls: Vec<CallReport>,
     pub acknowledged: Option<Generation>,
     pub refused: Vec<(Generation, String)>,
 }
@@ -67,6 +69,7 @@ impl Server {
                         for target in &report.targets {
                             known.targets.insert(target.instance, target.clone());
                         }
+                        known.calls.extend(report.calls.iter().cloned());
                         known.last = Some(report);
                     }
                     FromGateway::Hello { .. } => panic!("hello twice"),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::environment::{EnvKind, EnvLease, EnvState};
 use crate::freeze::{FreezeEffect, FreezeWindow, Frozen};
-use crate::ids::EnvName;
+use crate::ids::{AppName, EnvName};
 
 /// Creates an environment. One that exists with the same kind is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +62,67 @@ pub struct EnvironmentView {
     /// When it ends by itself; absent when it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<EnvLease>,
+}
+
+/// Which apps need which: as their launch files say, and as calls through discovery ports were seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DependenciesView {
+    /// From and to the apps of the environment, by the one that needs.
+    pub items: Vec<DependencyView>,
+    /// Since when calls are looked at: what was not seen was not seen since then. A week at most;
+    /// absent as long as the server has not begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Why calls of apps that are processes cannot be told apart here; absent when they can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blind: Option<String>,
+}
+
+/// One app needs another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DependencyView {
+    /// The environment of the one that needs.
+    pub from_env: EnvName,
+    /// The one that needs.
+    pub from: AppName,
+    /// The environment of the one that is needed.
+    pub to_env: EnvName,
+    /// The one that is needed.
+    pub to: AppName,
+    /// By what it is known.
+    pub known: DependencyKnown,
+    /// When a call was first seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_seen: Option<Timestamp>,
+    /// When a call was last seen, to the minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Timestamp>,
+    /// What is to be said of it; absent when it is as it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// By what it is known that one app needs another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DependencyKnown {
+    /// The launch file says it; no call was seen.
+    Declared,
+    /// Calls were seen; no launch file says it.
+    Observed,
+    /// Both.
+    Both,
+}
+
+impl DependencyKnown {
+    /// In words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Declared => "declared, not seen",
+            Self::Observed => "seen, not declared",
+            Self::Both => "declared and seen",
+        }
+    }
 }
 
 /// A freeze window; its name is in the address.

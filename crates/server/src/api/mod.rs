@@ -18,6 +18,7 @@ mod config;
 mod console;
 mod crons;
 mod data_store;
+mod dependencies;
 mod deployments;
 mod diff;
 mod doctor;
@@ -105,6 +106,7 @@ pub fn operations() -> Vec<Operation> {
             environments::operations()
                 .into_iter()
                 .chain(environment_leases::operations())
+                .chain(dependencies::operations())
                 .collect(),
         ),
         ("apps", apps::operations().into_iter().chain(traffic::operations()).collect()),

@@ -1,6 +1,7 @@
 //! The loops of the control plane, one file each. A loop takes no input: it reads what is recorded
 //! and what is observed, plans, records the plan, carries it out, and is its own retry.
 
+pub(crate) mod calls;
 pub(crate) mod crons;
 pub mod deployments;
 pub(crate) mod diagnose;

@@ -3,7 +3,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use ark_model::DeploymentState;
 use ark_model::api::Role;
+use ark_store::CallEdge;
+use jiff::Timestamp;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::json;
 
@@ -182,4 +185,46 @@ async fn a_session_is_no_token_and_a_token_no_session() {
     assert!(!visitor.is_in(server.token(Role::Admin)).await);
     let heard = server.heard();
     assert!(!heard.contains(&session), "the API told a session");
+}
+
+#[tokio::test]
+async fn dependencies_are_told_in_words_beside_the_drawing() {
+    let server = Server::start().await;
+    let visitor = Visitor::new(&server);
+    server.deploy("dev", &format!("{LAUNCH}dependencies: [api, db]\n")).await.expect(202);
+    for app in ["api", "mail"] {
+        let path = format!("/v1/environments/dev/apps/{app}/deployments");
+        let launch = json!({ "file": format!("launch/{app}.yml"), "text": LAUNCH });
+        server.post(&path, &json!({ "launch": launch })).await.expect(202);
+    }
+    server.finish("dev", DeploymentState::Succeeded).await;
+    for to in ["api", "mail"] {
+        let key = |app: &str| ("dev".parse().expect("a name"), app.parse().expect("a name"));
+        let edge = CallEdge { from: key("web"), to: key(to) };
+        server.write(move |tx| tx.note_call(&edge, Timestamp::now())).await;
+    }
+    let view = server.get("/v1/environments/dev/dependencies").await.expect(200);
+    let known: Vec<&str> = view["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|item| item["known"].as_str().expect("a word"))
+        .collect();
+    assert_eq!(known, ["both", "declared", "observed"], "{view}");
+    server.get("/v1/environments/none/dependencies").await.problem("environment-not-found");
+
+    let session = visitor.sign_in(server.token(Role::Reader), "").await;
+    let page = visitor.page("/environments/dev", &session).await;
+    for (part, times) in [
+        ("<title>web needs api: declared and seen</title><path class=\"edge\"", 1),
+        ("<title>web needs mail: seen, not declared</title><path class=\"edge observed\"", 1),
+        // In the legend and in the table.
+        ("<span class=\"way both\">declared and seen</span>", 2),
+        ("<span class=\"way declared\">declared, not seen</span>", 2),
+        ("<span class=\"way observed\">seen, not declared</span>", 2),
+        ("there is no db in dev", 1),
+        ("nothing starts mail before web", 1),
+    ] {
+        assert_eq!(page.matches(part).count(), times, "{part} in {page}");
+    }
 }

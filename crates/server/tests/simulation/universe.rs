@@ -567,6 +567,7 @@ impl Universe {
             refusals: BTreeMap::new(),
             lost: Vec::new(),
             certificates: Vec::new(),
+            calls: Vec::new(),
         }
     }
 

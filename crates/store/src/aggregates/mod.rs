@@ -6,6 +6,7 @@
 
 mod apps;
 mod artifacts;
+mod calls;
 mod config;
 mod deployments;
 mod environments;
@@ -35,6 +36,7 @@ mod workflow_tasks;
 mod workflow_versions;
 
 pub use artifacts::ArtifactRecord;
+pub use calls::{CallEdge, CallRecord};
 pub use config::{ConfigSummary, ConfigValue, ConfigVersion};
 pub use deployments::DeploymentFilter;
 pub use events::EventFilter;

@@ -7,7 +7,7 @@ use ark_model::event::EventKind;
 use ark_model::gateway::{Counters, LostBoot, Report, RouteReport, TargetReport};
 use ark_model::receipt::Side;
 use ark_model::{BootId, DeploymentId, InstanceId, ReleaseNumber, Sha256};
-use ark_store::{EventFilter, Store, StoreError, StoredAnswer, TrafficLine};
+use ark_store::{CallEdge, EventFilter, Store, StoreError, StoredAnswer, TrafficLine};
 
 use super::samples::{app, at, env, environments, event, id, instance, route, side, write};
 
@@ -221,6 +221,7 @@ pub(crate) async fn a_killed_gateways_last_counters_are_added_once(store: &Store
         refusals: BTreeMap::new(),
         lost,
         certificates: Vec::new(),
+        calls: Vec::new(),
     };
     let first = report(1, vec![target(100, 3, 1)], Vec::new());
     let lost = LostBoot {
@@ -268,4 +269,41 @@ pub(crate) async fn stalls_are_kept_until_reset(store: &Store) {
     let before = *store.commits().borrow();
     apply(20, 5).await;
     assert_eq!(*store.commits().borrow(), before, "a repeated report changes nothing");
+}
+
+pub(crate) async fn calls_are_kept_with_their_first_and_last_time_until_pruned(store: &Store) {
+    environments(store, &["dev", "prod"]).await;
+    let edge = |from: &str, from_app: &str, to: &str, to_app: &str| CallEdge {
+        from: (env(from), app(from_app)),
+        to: (env(to), app(to_app)),
+    };
+    let of = |name: &'static str| async move {
+        let found = store.read(move |tx| tx.calls_of(&env(name))).await.expect("the read succeeds");
+        let told = found.into_iter().map(|record| {
+            let CallEdge { from, to } = record.edge;
+            let seconds = |instant| at(0).until(instant).expect("a span").get_seconds();
+            let (first, last) = (seconds(record.first_seen), seconds(record.last_seen));
+            format!("{}/{} {}/{} {first} {last}", from.0, from.1, to.0, to.1)
+        });
+        told.collect::<Vec<String>>()
+    };
+    for (edge, seconds) in [
+        (edge("dev", "web", "dev", "api"), 10),
+        (edge("dev", "web", "dev", "api"), 30),
+        (edge("dev", "web", "dev", "api"), 20),
+        (edge("dev", "web", "prod", "api"), 5),
+        (edge("prod", "web", "prod", "api"), 40),
+        // Of an environment that is gone.
+        (edge("dev", "web", "gone", "api"), 50),
+        (edge("gone", "web", "dev", "api"), 50),
+    ] {
+        write(store, move |tx| tx.note_call(&edge, at(seconds))).await;
+    }
+    assert_eq!(of("dev").await, ["dev/web dev/api 10 30", "dev/web prod/api 5 5"]);
+    assert_eq!(of("prod").await, ["dev/web prod/api 5 5", "prod/web prod/api 40 40"]);
+    assert_eq!(write(store, |tx| tx.prune_calls(at(30))).await, 1);
+    assert_eq!(of("dev").await, ["dev/web dev/api 10 30"]);
+    write(store, |tx| tx.delete_environment(&env("dev"), at(60))).await;
+    assert_eq!(of("dev").await, [""; 0]);
+    assert_eq!(of("prod").await, ["prod/web prod/api 40 40"]);
 }
