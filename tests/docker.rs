@@ -1,26 +1,48 @@
-//! The same semantics with containers: rollovers under load that fail nothing, a broken image that
-//! is returned, an image that cannot be had, a server that is killed and goes on, and nothing left
-//! behind. The image holds the `ark` program under test, for its sample app.
+//! The same semantics with containers: the rollovers of `rollouts.rs`, strategy by strategy and
+//! client by client; an image that cannot be had and later can, a server that is killed and goes on,
+//! and nothing left behind. The image holds the `ark` program under test, for its sample app.
 
 #![allow(clippy::print_stdout, reason = "the run reports what it measured")]
 
 #[path = "../crates/engine/tests/docker_fixture/daemon.rs"]
 mod daemon;
 mod harness;
+#[path = "rollouts/rollovers.rs"]
+mod rollovers_of_containers;
+#[path = "rollouts/traffic.rs"]
+mod traffic_of_containers;
+#[path = "rollouts/worker.rs"]
+mod worker_of_containers;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use ark_load::{Driver, Load};
 use daemon::{daemon, docker, skip};
-use harness::{Ark, ENV, ark, eventually, last_json, state, words};
-use serde_json::Value;
+use harness::{Ark, ENV, Engine, SAMPLE_IMAGE, Sample, ark, eventually, last_json, state, words};
 
 const APP: &str = "web";
-const IMAGE: &str = "ark-test/sample:1";
-const ROLLOVERS: u32 = 5;
+/// How many rollovers follow each other under load: each has a new container or two to be made.
+const ROLLOVERS: u32 = 3;
+/// And how many requests there are in a second meanwhile.
+const RATE: f64 = 300.0;
+/// What a deployment needs besides its file to run the shell.
+const SHELL: [&str; 2] = ["--image", daemon::IMAGE];
+
+/// The Ark of the tests that another suite runs too, with containers; or `None` after having said
+/// why not. It ends with the last test that holds it.
+fn suite(test: &str) -> Option<Arc<Ark>> {
+    static SHARED: Mutex<Weak<Ark>> = Mutex::new(Weak::new());
+    let socket = engine(test)?;
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    Some(shared.upgrade().unwrap_or_else(|| {
+        let ark = Arc::new(Ark::up_on_docker(socket));
+        *shared = Arc::downgrade(&ark);
+        ark
+    }))
+}
 
 /// The daemon's socket, with the image made; or `None` after having said why not.
 fn engine(test: &str) -> Option<&'static Path> {
@@ -38,7 +60,7 @@ fn make_image(socket: &Path) -> Result<(), String> {
         "set -e; mkdir -p bin tmp run; chmod 1777 tmp; cp {ark} bin/ark; strip bin/ark; \
          for lib in $(ldd {ark} | grep -o '/[^ ]*'); do mkdir -p .$(dirname $lib); cp $lib .$lib; done; \
          tar -c . | docker import --change 'WORKDIR /tmp' \
-         --change 'ENTRYPOINT [\"/bin/ark\", \"sample\"]' - {IMAGE}",
+         --change 'ENTRYPOINT [\"/bin/ark\", \"sample\"]' - {SAMPLE_IMAGE}",
         ark = ark(),
     );
     let host = format!("unix://{}", socket.display());
@@ -51,39 +73,6 @@ fn make_image(socket: &Path) -> Result<(), String> {
     }
 }
 
-/// A launch file as its authors write them: no command, no engine, the port that the image uses.
-fn launch(ark: &Ark, version: &str, more: &str) -> PathBuf {
-    let folder = ark.dir.path().join("launch");
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let path = folder.join(format!("{APP}.yml"));
-    let text = format!(
-        "run: {{type: docker, stop_grace: 5s}}\n\
-         expose:\n- name: default\n  port: 80\n  health_check: {{type: http, path: /_health, \
-         interval: 100ms, timeout: 2s}}\n\
-         resources: {{max_mem: 0.125}}\n\
-         autoscaling: {{min_count: 2, max_count: 2}}\n\
-         deploy: {{min_healthy_time: 300ms, ready_timeout: 20s, progress_deadline: 60s, \
-         deadline: 120s}}\n\
-         drain: {{requests: 10s, streams: 3s}}\n\
-         env_defaults:\n  VERSION: \"{version}\"\n  LISTEN_HOST: 0.0.0.0\n  MARK: \"{mark}\"\n{more}",
-        mark = ark.mark,
-    );
-    std::fs::write(&path, text).expect("a file");
-    path
-}
-
-fn deploy(ark: &Ark, version: &str, more: &str, image: &str) -> (std::process::Output, Value) {
-    let file = launch(ark, version, more);
-    let file = file.to_string_lossy();
-    let output = ark.run(&["deploy", APP, "-e", ENV, "--file", &file, "--image", image, "--json"]);
-    let last = last_json(&output);
-    (output, last)
-}
-
-fn counted(receipt: &Value, key: &str) -> u64 {
-    receipt[key].as_u64().unwrap_or_else(|| panic!("no {key} in {receipt}"))
-}
-
 fn containers(socket: &Path, ark: &Ark) -> Vec<String> {
     let cluster = std::fs::read_to_string(ark.data_dir().join("docker/cluster")).expect("cluster");
     let label = format!("label=ark.cluster={cluster}");
@@ -92,14 +81,13 @@ fn containers(socket: &Path, ark: &Ark) -> Vec<String> {
 }
 
 #[test]
-fn rollovers_of_containers_under_load_fail_nothing_and_outlive_the_server() {
-    let Some(socket) = engine("rollovers_of_containers_under_load") else { return };
-    let mut ark = Ark::up_with(&[("DOCKER_HOST", &format!("unix://{}", socket.display()))]);
-    let (output, first) = deploy(&ark, "0", "", IMAGE);
+fn containers_serve_on_while_the_server_is_killed_in_mid_rollover() {
+    let test = "containers_serve_on_while_the_server_is_killed_in_mid_rollover";
+    let Some(socket) = engine(test) else { return };
+    let mut ark = Ark::up_on_docker(socket);
+    let (output, _) = ark.deploy(APP, &Sample::version("before"));
     assert!(output.status.success(), "{}", words(&output));
-    assert_eq!(state(&first), "succeeded");
     assert_eq!(containers(socket, &ark).len(), 2);
-
     let load = Load::builder(ark.http, &ark.host(APP))
         .rate(300.0)
         .mix([(Driver::KeepAlive, 4), (Driver::NewConnection, 2), (Driver::Slow, 1)])
@@ -109,20 +97,7 @@ fn rollovers_of_containers_under_load_fail_nothing_and_outlive_the_server() {
         .strict()
         .start()
         .expect("load");
-    let mut served = 0;
-    for version in 1..=ROLLOVERS {
-        let (output, d) = deploy(&ark, &version.to_string(), "", IMAGE);
-        assert!(output.status.success(), "rollover {version}: {}", words(&output));
-        let receipt = &d["receipt"];
-        assert_eq!(counted(receipt, "failed") + counted(receipt, "cut"), 0, "{version}: {receipt}");
-        served += counted(receipt, "served");
-    }
-    // The server dies in the middle of a rollover; the containers serve on, and another goes on.
-    let file = launch(&ark, "after", "");
-    let file = file.to_string_lossy();
-    let detached =
-        ["deploy", APP, "-e", ENV, "--file", &file, "--image", IMAGE, "--detach", "--json"];
-    let id = ark.json(&detached)["id"].as_str().expect("an id").to_owned();
+    let id = ark.deploy_detached(APP, &Sample::version("after"));
     eventually("the deployment begins", || {
         ark.deployment(&id).is_some_and(|d| state(&d) == "replacing")
     });
@@ -130,11 +105,10 @@ fn rollovers_of_containers_under_load_fail_nothing_and_outlive_the_server() {
     ark.start_server();
     let over = ark.wait_over(&id, Duration::from_secs(90));
     assert_eq!(state(&over), "succeeded", "{over}");
-
     let report = load.stop_blocking();
-    println!("{report}\nreceipts: {served} served");
+    println!("{report}");
     assert_eq!(report.failed(), 0, "{:#?}", report.failures);
-    for version in ["0", "1", "5", "after"] {
+    for version in ["before", "after"] {
         assert!(report.versions.contains_key(version), "{version}: {:?}", report.versions.keys());
     }
 
@@ -144,29 +118,32 @@ fn rollovers_of_containers_under_load_fail_nothing_and_outlive_the_server() {
 }
 
 #[test]
-fn containers_that_fail_are_diagnosed() {
-    let Some(socket) = engine("containers_that_fail_are_diagnosed") else { return };
-    let ark = Ark::up_with(&[("DOCKER_HOST", &format!("unix://{}", socket.display()))]);
-    let (output, d) = deploy(&ark, "1", "", IMAGE);
+fn an_image_that_cannot_be_had_is_named_and_later_it_can() {
+    let test = "an_image_that_cannot_be_had_is_named_and_later_it_can";
+    let Some(ark) = suite(test) else { return };
+    let app = "pinned";
+    let (output, d) = ark.deploy(app, &Sample::version("1"));
     assert!(output.status.success(), "{}", words(&output));
     assert_eq!(state(&d), "succeeded");
-    for (more, image, kind, said) in [
-        ("  BROKEN: crash\n", IMAGE, "crashed", "exit 1"),
-        ("", "127.0.0.1:9/no/such:image", "artifact_missing", "no/such"),
-    ] {
-        let (output, d) = deploy(&ark, "bad", more, image);
-        assert_eq!(output.status.code(), Some(3), "{kind}: {}", words(&output));
-        assert_eq!(d["diagnosis"]["kind"], kind, "{d}");
-        let told = d["diagnosis_words"].as_str().unwrap_or_default();
-        assert!(told.contains(said), "{kind}: {told}");
-    }
+    let file = ark.launch(app, &Sample::version("2"));
+    let file = file.to_string_lossy();
+    let deploy = ["deploy", app, "-e", ENV, "--file", &file, "--json"];
+    let output = ark.run(&[&deploy[..], &["--image", "127.0.0.1:9/no/such:image"]].concat());
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    let d = last_json(&output);
+    assert_eq!(d["diagnosis"]["kind"], "artifact_missing", "{d}");
+    let told = d["diagnosis_words"].as_str().unwrap_or_default();
+    assert!(told.contains("no/such"), "{told}");
     // What the last good release pinned is what runs.
-    let releases = ark.json(&["releases", APP, "-e", ENV, "--json"]);
+    let releases = ark.json(&["releases", app, "-e", ENV, "--json"]);
     assert!(releases.to_string().contains("sha256:"), "{releases}");
-    let output = ark.run(&["exec", APP, "-e", ENV, "--", "/bin/ark", "version"]);
+    let output = ark.run(&["exec", app, "-e", ENV, "--", "/bin/ark", "version"]);
     assert!(output.status.success(), "{}", words(&output));
-    let output = ark.run(&["logs", APP, "-e", ENV]);
+    let output = ark.run(&["logs", app, "-e", ENV]);
     assert!(output.status.success(), "{}", words(&output));
+    let (output, d) = ark.deploy(app, &Sample::version("3"));
+    assert!(output.status.success(), "{}", words(&output));
+    assert_eq!(state(&d), "succeeded");
 }
 
 /// A container that does nothing, to ask from.
@@ -185,12 +162,12 @@ fn caller(ark: &Ark) -> PathBuf {
 #[test]
 fn containers_and_processes_find_each_other() {
     let Some(socket) = engine("containers_and_processes_find_each_other") else { return };
-    let ark = Ark::up_with(&[("DOCKER_HOST", &format!("unix://{}", socket.display()))]);
-    let (output, _) = deploy(&ark, "of-a-container", "", IMAGE);
+    let ark = Ark::up_on_docker(socket);
+    let (output, _) = ark.deploy(APP, &Sample::version("of-a-container"));
     assert!(output.status.success(), "{}", words(&output));
-    let mut inside = harness::Sample::version("of-a-process").count(1);
+    let mut inside = Sample::version("of-a-process").count(1);
     inside.more = format!("dependencies: [{APP}]\n");
-    let (output, d) = ark.deploy("inside", &inside);
+    let (output, d) = ark.deploy_on(Engine::Process, "inside", &inside);
     assert!(output.status.success(), "{}", words(&output));
     assert_eq!(state(&d), "succeeded");
     let file = caller(&ark);
@@ -222,7 +199,7 @@ fn containers_and_processes_find_each_other() {
     assert_eq!(from_container("INSIDE"), "of-a-process");
     assert_eq!(from_process("WEB"), "of-a-container");
     // Requests of containers are counted and drained like any other: a rollover cuts none.
-    let (output, d) = deploy(&ark, "next", "", IMAGE);
+    let (output, d) = ark.deploy(APP, &Sample::version("next"));
     assert!(output.status.success(), "{}", words(&output));
     assert_eq!(state(&d), "succeeded");
     assert_eq!(from_container("WEB"), "next");

@@ -169,31 +169,42 @@ fn a_daemon_is_replaced_and_a_function_comes_and_goes() {
         assert_eq!(out(&logs), format!("{version}\n"));
     }
 
-    let serve = "mkdir -p /tmp/www; echo hello > /tmp/www/index.html; \
-                 exec httpd -f -p $PORT -h /tmp/www";
+    let serve = "mkdir -p /tmp/www/cgi-bin; cd /tmp/www; echo hello > index.html; \
+                 echo 'sleep $QUERY_STRING; echo; echo slept' > cgi-bin/slow.sh; \
+                 echo '*.sh:/bin/sh' > /tmp/scripts; \
+                 exec httpd -f -p $PORT -c /tmp/scripts -h /tmp/www";
     let run = script(serve, "resize");
     deploy(
         &ark,
         "resize",
         &format!(
-            "run: {{type: lambda, keep_warm: 2s, {run}}}\nlambda: {{Timeout: 5}}\n\
+            "run: {{type: lambda, keep_warm: 2s, {run}}}\nlambda: {{Timeout: 3, MaxConcurrent: 1}}\n\
              deploy: {{min_healthy_time: 0s}}\ndrain: {{requests: 2s, streams: 1s}}"
         ),
     );
     let none = || containers(socket, &ark, "resize").is_empty();
     eventually("nothing runs while nobody asks", none);
-    let get = || -> String {
+    let get = |path: &str| -> String {
         let mut stream = TcpStream::connect(ark.http).expect("the gateway");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
         let host = ark.host("resize");
-        let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("sent");
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer);
         answer
     };
+    // Of those at the same time one waits for the instance, and the others do not fit beside it.
+    let answers: Vec<String> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..3).map(|_| scope.spawn(|| get("/cgi-bin/slow.sh?1"))).collect();
+        all.into_iter().map(|one| one.join().expect("an answer")).collect()
+    });
+    let count = |text: &str| answers.iter().filter(|answer| answer.contains(text)).count();
+    assert_eq!((count("200 OK"), count("503 Service")), (1, 2), "one at a time: {answers:?}");
+    let late = get("/cgi-bin/slow.sh?60");
+    assert!(late.contains("504 Gateway"), "a call has its time and no more: {late}");
     for _ in 0..2 {
-        let answer = get();
+        let answer = get("/");
         assert!(answer.contains("200 OK") && answer.ends_with("hello\n"), "{answer}");
         assert!(!none(), "it is kept warm");
         eventually("it is scaled to zero", none);

@@ -445,6 +445,29 @@ fn workflows_run_jobs_and_call_over_http() {
     }
 }
 
+/// One request to an app: the status and the whole answer.
+fn ask(ark: &Ark, app: &str, path: &str) -> (u16, String) {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(ark.http).expect("the gateway");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let host = ark.host(app);
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    (status, text)
+}
+
+/// The statuses of so many requests at the same time.
+fn at_once(ark: &Ark, app: &str, path: &str, count: usize) -> Vec<u16> {
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..count).map(|_| scope.spawn(|| ask(ark, app, path).0)).collect();
+        all.into_iter().map(|one| one.join().expect("an answer")).collect()
+    })
+}
+
 #[test]
 fn a_function_is_started_by_a_request_kept_warm_and_scaled_to_zero() {
     let ark = Ark::up();
@@ -453,7 +476,7 @@ fn a_function_is_started_by_a_request_kept_warm_and_scaled_to_zero() {
     let file = folder.join("resize.yml");
     let text = format!(
         "run: {{type: lambda, command: [\"{}\", sample], keep_warm: 2s, stop_grace: 2s}}\n\
-         lambda: {{Timeout: 2, MaxConcurrent: 1, Events: {{s: {{Type: Kinesis}}}}}}\n\
+         lambda: {{Timeout: 3, MaxConcurrent: 1, Events: {{s: {{Type: Kinesis}}}}}}\n\
          deploy: {{min_healthy_time: 0s}}\ndrain: {{requests: 2s, streams: 1s}}\n\
          env_defaults: {{VERSION: \"1\", MARK: \"{}\"}}\n",
         harness::ark(),
@@ -467,21 +490,13 @@ fn a_function_is_started_by_a_request_kept_warm_and_scaled_to_zero() {
     assert!(deployed.status.success(), "{}", words(&deployed));
     eventually("nothing runs while nobody asks", || ark.marked().is_empty());
 
-    let get = |path: &str| -> (u16, Duration) {
-        use std::io::{Read as _, Write as _};
-        let begun = Instant::now();
-        let mut stream = std::net::TcpStream::connect(ark.http).expect("the gateway");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
-        let host = ark.host("resize");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        let text = String::from_utf8_lossy(&answer).into_owned();
-        let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-        (status, begun.elapsed())
-    };
-    // The first one waits for the instance; those at the same time do not fit beside it.
+    // The first one waits for the instance that it starts; those at the same time do not fit beside it.
+    let mut statuses: Vec<u16> = at_once(&ark, "resize", "/slow?ms=1500", 4);
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 503, 503, 503], "one call at a time");
+    let get = |path: &str| ask(&ark, "resize", path);
+    let (status, told) = get("/slow?ms=60000");
+    assert_eq!(status, 504, "a call has its time and no more: {told}");
     assert_eq!(get("/").0, 200);
     assert!(!ark.marked().is_empty(), "it is kept warm");
     assert_eq!(get("/").0, 200);
@@ -490,8 +505,7 @@ fn a_function_is_started_by_a_request_kept_warm_and_scaled_to_zero() {
 
     let stopped = ark.run(&["stop", "resize", "-e", ENV]);
     assert!(stopped.status.success(), "{}", words(&stopped));
-    let (status, took) = get("/");
-    assert_eq!(status, 503);
-    assert!(took < Duration::from_secs(30), "a stopped app holds no request");
+    let (status, told) = get("/");
+    assert_eq!(status, 503, "a stopped app holds no request: {told}");
     eventually("nothing is left", || ark.marked().is_empty());
 }

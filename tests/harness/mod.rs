@@ -17,12 +17,36 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+mod raw;
+#[allow(unused_imports, reason = "each suite uses a part of it")]
+pub(crate) use raw::Raw;
+
 /// How long a server may take to be up, and any single command to end.
 const UP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The program under test.
 pub(crate) fn ark() -> &'static str {
     env!("CARGO_BIN_EXE_ark")
+}
+
+/// The image from which the sample app runs in a container; a suite that wants it makes it.
+pub(crate) const SAMPLE_IMAGE: &str = "ark-test/sample:1";
+
+/// What the sample app runs on. A test that takes its Ark from its suite runs on both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Process,
+    Docker,
+}
+
+impl Engine {
+    /// What `ark deploy` is told besides the file.
+    fn artifact(self) -> &'static [&'static str] {
+        match self {
+            Self::Process => &[],
+            Self::Docker => &["--image", SAMPLE_IMAGE],
+        }
+    }
 }
 
 /// One Ark. Everything it started is ended when it is dropped.
@@ -38,12 +62,22 @@ pub(crate) struct Ark {
     /// In the environment of every instance, so that what is left over is found.
     pub(crate) mark: String,
     variables: Vec<(String, String)>,
+    /// What samples are deployed on, unless a test says otherwise.
+    engine: Engine,
 }
 
 impl Ark {
     /// Starts server and gateway.
     pub(crate) fn up() -> Self {
         Self::up_with(&[])
+    }
+
+    /// The same, for samples in containers of the daemon at this socket.
+    pub(crate) fn up_on_docker(socket: &Path) -> Self {
+        let mut ark = Self::prepared(&[("DOCKER_HOST", &format!("unix://{}", socket.display()))]);
+        ark.engine = Engine::Docker;
+        ark.start_server();
+        ark
     }
 
     /// The same, with its data on a file system of so many MiB; `None` where none can be mounted.
@@ -77,6 +111,7 @@ impl Ark {
             server: None,
             mark,
             variables: variables.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
+            engine: Engine::Process,
         }
     }
 
@@ -184,7 +219,7 @@ impl Ark {
     /// Deploys the sample app as [`Self::deploy_detached`] does, without starting a client; answers
     /// the deployment.
     pub(crate) fn post_deployment(&self, app: &str, sample: &Sample) -> Value {
-        let text = sample.yaml(&self.mark);
+        let text = sample.yaml(self.engine, &self.mark);
         let body = json!({"launch": {"file": format!("launch/{app}.yml"), "text": text}});
         let path = format!("/v1/environments/{ENV}/apps/{app}/deployments");
         self.ask("POST", &path, &body.to_string()).expect("an answer")
@@ -249,10 +284,14 @@ impl Ark {
 
     /// Writes a launch file of the sample app.
     pub(crate) fn launch(&self, app: &str, sample: &Sample) -> PathBuf {
+        self.launch_on(self.engine, app, sample)
+    }
+
+    fn launch_on(&self, engine: Engine, app: &str, sample: &Sample) -> PathBuf {
         let folder = self.dir.path().join("launch");
         fs::create_dir_all(&folder).expect("a folder");
         let path = folder.join(format!("{app}.yml"));
-        fs::write(&path, sample.yaml(&self.mark)).expect("a file");
+        fs::write(&path, sample.yaml(engine, &self.mark)).expect("a file");
         path
     }
 
@@ -260,15 +299,22 @@ impl Ark {
     pub(crate) fn deploy_detached(&self, app: &str, sample: &Sample) -> String {
         let file = self.launch(app, sample);
         let file = file.to_string_lossy();
-        let d = self.json(&["deploy", app, "-e", ENV, "--file", &file, "--detach", "--json"]);
+        let deploy = ["deploy", app, "-e", ENV, "--file", &file, "--detach", "--json"];
+        let d = self.json(&[&deploy, self.engine.artifact()].concat());
         d["id"].as_str().unwrap_or_else(|| panic!("no id in {d}")).to_owned()
     }
 
     /// Deploys the sample app and waits for the end.
     pub(crate) fn deploy(&self, app: &str, sample: &Sample) -> (Output, Value) {
-        let file = self.launch(app, sample);
+        self.deploy_on(self.engine, app, sample)
+    }
+
+    /// The same, on this engine.
+    pub(crate) fn deploy_on(&self, engine: Engine, app: &str, sample: &Sample) -> (Output, Value) {
+        let file = self.launch_on(engine, app, sample);
         let file = file.to_string_lossy();
-        let output = self.run(&["deploy", app, "-e", ENV, "--file", &file, "--json"]);
+        let deploy = ["deploy", app, "-e", ENV, "--file", &file, "--json"];
+        let output = self.run(&[&deploy, engine.artifact()].concat());
         let last = last_json(&output);
         (output, last)
     }
@@ -353,6 +399,7 @@ pub(crate) struct Sample {
     pub(crate) stop_grace: &'static str,
     pub(crate) deploy: String,
     pub(crate) more: String,
+    pub(crate) on_defaults: bool,
 }
 
 impl Sample {
@@ -363,11 +410,12 @@ impl Sample {
             count: 2,
             variables: BTreeMap::new(),
             min_healthy: "300ms",
-            ready_timeout: "20s",
+            ready_timeout: "40s",
             drain_streams: "3s",
             stop_grace: "5s",
             deploy: String::new(),
             more: String::new(),
+            on_defaults: false,
         }
     }
 
@@ -397,28 +445,47 @@ impl Sample {
         self
     }
 
-    fn yaml(&self, mark: &str) -> String {
+    /// Nothing but what an app must say: every deadline, check and drain is Ark's own.
+    pub(crate) fn on_defaults(mut self) -> Self {
+        self.on_defaults = true;
+        self
+    }
+
+    fn yaml(&self, engine: Engine, mark: &str) -> String {
         let mut variables = format!("  VERSION: \"{}\"\n  MARK: \"{mark}\"\n", self.version);
+        // A container is reached from outside of it, and its image says what is run.
+        let (run, resources) = match engine {
+            Engine::Process => (format!("command: [\"{}\", \"sample\"]", ark()), ""),
+            Engine::Docker => {
+                variables.push_str("  LISTEN_HOST: 0.0.0.0\n");
+                ("type: docker".to_owned(), "resources: {max_mem: 0.125}\n")
+            }
+        };
         for (name, value) in &self.variables {
             variables.push_str(&format!("  {name}: \"{value}\"\n"));
         }
+        let (count, more) = (self.count, &self.more);
+        if self.on_defaults {
+            return format!(
+                "run: {{{run}}}\n\
+                 expose: [{{name: default, port: 80, health_check: {{type: http, path: /_health}}}}]\n\
+                 autoscaling: {{min_count: {count}}}\nenv_defaults:\n{variables}{more}"
+            );
+        }
         format!(
-            "run:\n  type: process\n  command: [\"{ark}\", \"sample\"]\n  stop_grace: {grace}\n\
+            "run: {{{run}, stop_grace: {grace}}}\n\
              expose:\n- name: default\n  port: 80\n  health_check: {{type: http, path: /_health, \
              interval: 100ms, timeout: 2s}}\n\
-             autoscaling: {{min_count: {count}, max_count: {count}}}\n\
+             {resources}autoscaling: {{min_count: {count}, max_count: {count}}}\n\
              deploy: {{min_healthy_time: {healthy}, ready_timeout: {ready}, \
              progress_deadline: 60s, deadline: 120s{deploy}}}\n\
              drain: {{requests: 10s, streams: {streams}}}\n\
              env_defaults:\n{variables}{more}",
-            ark = ark(),
             grace = self.stop_grace,
-            count = self.count,
             healthy = self.min_healthy,
             ready = self.ready_timeout,
             streams = self.drain_streams,
             deploy = self.deploy,
-            more = self.more,
         )
     }
 }

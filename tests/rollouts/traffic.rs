@@ -1,13 +1,11 @@
-//! What a rollover does to traffic, client by client.
+//! What a rollover does to traffic, client by client, on the engine of the suite.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use ark_load::{Class, Driver, Load};
 
-use crate::harness::{Ark, ENV, Sample, eventually, kill, state, words};
-use crate::shared;
+use crate::harness::{Ark, Raw, Sample, eventually, state, words};
+use crate::suite;
 
 /// Deploys and must succeed.
 fn deploys(ark: &Ark, app: &str, sample: &Sample) -> serde_json::Value {
@@ -45,70 +43,9 @@ fn plain(ark: &Ark, app: &str) -> Load {
     load(ark, app).mix([(Driver::KeepAlive, 1), (Driver::NewConnection, 1)])
 }
 
-/// One connection that the test itself speaks on.
-struct Raw {
-    stream: TcpStream,
-    host: String,
-}
-
-impl Raw {
-    fn open(ark: &Ark, app: &str) -> Self {
-        let stream = TcpStream::connect(ark.http).expect("the gateway accepts");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
-        Self { stream, host: ark.host(app) }
-    }
-
-    fn send(&mut self, head: &str) {
-        let text = head.replace("HOST", &self.host);
-        self.stream.write_all(text.as_bytes()).expect("sent");
-    }
-
-    /// The next answer: its status and its body.
-    fn answer(&mut self) -> (u16, String) {
-        let mut bytes = Vec::new();
-        let mut byte = [0];
-        while !bytes.ends_with(b"\r\n\r\n") {
-            self.stream.read_exact(&mut byte).expect("an answer's head");
-            bytes.push(byte[0]);
-        }
-        let head = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
-        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
-        let length = head.lines().find_map(|l| l.strip_prefix("content-length: "));
-        let body = match length {
-            Some(length) => self.bytes(length.trim().parse().expect("a length")),
-            None if head.contains("transfer-encoding: chunked") => self.chunks(),
-            None => Vec::new(),
-        };
-        (status, String::from_utf8_lossy(&body).trim_end().to_owned())
-    }
-
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        self.stream.read_exact(&mut bytes).expect("an answer's body");
-        bytes
-    }
-
-    fn chunks(&mut self) -> Vec<u8> {
-        let mut body = Vec::new();
-        loop {
-            let mut line = Vec::new();
-            while !line.ends_with(b"\r\n") {
-                line.extend(self.bytes(1));
-            }
-            let line = String::from_utf8_lossy(&line).into_owned();
-            let size = usize::from_str_radix(line.trim(), 16).expect("the size of a chunk");
-            body.extend(self.bytes(size));
-            self.bytes(2);
-            if size == 0 {
-                return body;
-            }
-        }
-    }
-}
-
 #[test]
 fn t02_one_replica_only() {
-    let ark = shared();
+    let Some(ark) = suite("t02_one_replica_only") else { return };
     let report = under(
         &ark,
         "t02",
@@ -121,7 +58,7 @@ fn t02_one_replica_only() {
 
 #[test]
 fn t03_a_keep_alive_client_pinned_to_the_old_side() {
-    let ark = shared();
+    let Some(ark) = suite("t03_a_keep_alive_client_pinned_to_the_old_side") else { return };
     deploys(&ark, "t03", &Sample::version(1));
     let mut pinned = Raw::open(&ark, "t03");
     let mut ask = || {
@@ -135,7 +72,7 @@ fn t03_a_keep_alive_client_pinned_to_the_old_side() {
 
 #[test]
 fn t04_an_answer_that_outlives_sigterm() {
-    let ark = shared();
+    let Some(ark) = suite("t04_an_answer_that_outlives_sigterm") else { return };
     deploys(&ark, "t04", &Sample::version(1));
     let mut slow = Raw::open(&ark, "t04");
     slow.send("GET /slow?ms=5000 HTTP/1.1\r\nhost: HOST\r\n\r\n");
@@ -149,7 +86,9 @@ fn t04_an_answer_that_outlives_sigterm() {
 
 #[test]
 fn t05_an_upload_in_progress_is_finished_and_never_retried() {
-    let ark = shared();
+    let Some(ark) = suite("t05_an_upload_in_progress_is_finished_and_never_retried") else {
+        return;
+    };
     deploys(&ark, "t05", &Sample::version(1));
     let mut upload = Raw::open(&ark, "t05");
     upload.send("POST /echo HTTP/1.1\r\nhost: HOST\r\ncontent-length: 10\r\n\r\nhello");
@@ -167,7 +106,7 @@ fn t05_an_upload_in_progress_is_finished_and_never_retried() {
 
 #[test]
 fn t06_a_websocket_gets_a_close_frame_and_grace() {
-    let ark = shared();
+    let Some(ark) = suite("t06_a_websocket_gets_a_close_frame_and_grace") else { return };
     let load = load(&ark, "t06").websockets(4);
     let report = under(&ark, "t06", load, &Sample::version(1), &Sample::version(2));
     // Those of the old side are closed with it, in order; those of the new side with the load.
@@ -178,7 +117,7 @@ fn t06_a_websocket_gets_a_close_frame_and_grace() {
 
 #[test]
 fn t07_sse_not_buffered_drained() {
-    let ark = shared();
+    let Some(ark) = suite("t07_sse_not_buffered_drained") else { return };
     let load = load(&ark, "t07").sse_streams(4);
     let report = under(&ark, "t07", load, &Sample::version(1), &Sample::version(2));
     let streams = report.driver(Driver::Sse);
@@ -192,14 +131,14 @@ fn t07_sse_not_buffered_drained() {
 
 #[test]
 fn t08_an_app_that_ignores_sigterm() {
-    let ark = shared();
+    let Some(ark) = suite("t08_an_app_that_ignores_sigterm") else { return };
     let stubborn = Sample::version(1).variable("IGNORE_SIGTERM", 1).stop_grace("1s");
     under(&ark, "t08", plain(&ark, "t08"), &stubborn, &Sample::version(2));
 }
 
 #[test]
 fn t09_an_app_that_exits_at_once_on_sigterm() {
-    let ark = shared();
+    let Some(ark) = suite("t09_an_app_that_exits_at_once_on_sigterm") else { return };
     let hasty = Sample::version(1).variable("EXIT_AT_ONCE", 1);
     let load = plain(&ark, "t09").mix([(Driver::KeepAlive, 2), (Driver::Slow, 1)]);
     under(&ark, "t09", load, &hasty, &Sample::version(2));
@@ -207,7 +146,7 @@ fn t09_an_app_that_exits_at_once_on_sigterm() {
 
 #[test]
 fn t10_a_slow_start() {
-    let ark = shared();
+    let Some(ark) = suite("t10_a_slow_start") else { return };
     let slow = Sample::version(2).variable("START_DELAY_MS", 2_000);
     let report = under(&ark, "t10", plain(&ark, "t10"), &Sample::version(1), &slow);
     assert!(report.versions.contains_key("2"), "{report}");
@@ -215,7 +154,7 @@ fn t10_a_slow_start() {
 
 #[test]
 fn t11_healthy_then_dead_within_min_healthy_time() {
-    let ark = shared();
+    let Some(ark) = suite("t11_healthy_then_dead_within_min_healthy_time") else { return };
     deploys(&ark, "t11", &Sample::version(1));
     let load = plain(&ark, "t11").strict().start().expect("load");
     let mut dies = Sample::version(2).variable("BROKEN", "crash-after-ms:700");
@@ -230,7 +169,7 @@ fn t11_healthy_then_dead_within_min_healthy_time() {
 
 #[test]
 fn t13_held_requests_are_served_in_the_end() {
-    let ark = shared();
+    let Some(ark) = suite("t13_held_requests_are_served_in_the_end") else { return };
     let slow = Sample::version(2).variable("START_DELAY_MS", 1_000).deploy("strategy: recreate");
     deploys(&ark, "t13", &Sample::version(1));
     let id = ark.deploy_detached("t13", &slow);
@@ -246,55 +185,4 @@ fn t13_held_requests_are_served_in_the_end() {
     let d = ark.wait_over(&id, Duration::from_secs(60));
     assert_eq!(state(&d), "succeeded", "{d}");
     lost_nothing(&d);
-}
-
-#[test]
-fn t45_a_reused_address_never_receives_the_apps_requests() {
-    let ark = shared();
-    deploys(&ark, "t45", &Sample::version(1).count(1));
-    let row = || {
-        let output = ark.run(&["ps", "t45", "-e", ENV, "--json"]);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let all = text.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-        all.into_iter().find(|i| i["pid"].as_i64().is_some())
-    };
-    let before = row().expect("an instance");
-    let address: std::net::SocketAddr =
-        before["address"].as_str().and_then(|a| a.parse().ok()).expect("an address");
-    kill(before["pid"].as_i64().and_then(|p| i32::try_from(p).ok()).expect("a pid"));
-    // A stranger takes the address as soon as it is free, and answers everything with 200.
-    std::thread::spawn(move || {
-        let until = Instant::now() + Duration::from_secs(20);
-        let listener = loop {
-            match std::net::TcpListener::bind(address) {
-                Ok(listener) => break listener,
-                Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
-                Err(_) => return,
-            }
-        };
-        listener.set_nonblocking(true).expect("non-blocking");
-        while Instant::now() < until {
-            if let Ok((mut stream, _)) = listener.accept() {
-                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nstranger";
-                let _ = stream.write_all(answer.as_bytes());
-            } else {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
-    });
-    // Until the death is noticed and the table without it is in force, nobody can tell them apart.
-    let elsewhere = || row().is_none_or(|now| now["address"] != before["address"]);
-    eventually("the death is noticed", elsewhere);
-    std::thread::sleep(Duration::from_secs(1));
-    let until = Instant::now() + Duration::from_secs(3);
-    while Instant::now() < until {
-        let mut raw = Raw::open(&ark, "t45");
-        raw.send("GET /version HTTP/1.1\r\nhost: HOST\r\nconnection: close\r\n\r\n");
-        let (status, body) = raw.answer();
-        assert!(status != 200 || body == "1", "a stranger answered: {status} {body}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    eventually("another instance at another address", || {
-        row().is_some_and(|now| now["address"] != before["address"] && now["ready"] == true)
-    });
 }

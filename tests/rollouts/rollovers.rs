@@ -1,31 +1,26 @@
-//! Rollovers under load: nothing failed, nothing reset, and receipts that agree with the load
-//! client's own count (rollouts.md, tests 1 to 7).
-
-#![allow(clippy::print_stdout, reason = "the run reports what it measured")]
-
-mod harness;
+//! Rollovers under load, by each strategy: nothing failed, nothing reset, and receipts that agree
+//! with the load client's own count; on the engine of the suite.
 
 use std::time::Duration;
 
 use ark_load::{Driver, Load};
-use harness::{Ark, Sample, state, words};
 
-const APP: &str = "web";
-const ROLLOVERS: u32 = 20;
+use crate::harness::{Ark, ENV, Sample, eventually, eventually_within, is_over, state, words};
+use crate::{RATE, ROLLOVERS, suite};
 
 fn counts(receipt: &serde_json::Value, key: &str) -> u64 {
     receipt[key].as_u64().unwrap_or_else(|| panic!("no {key} in {receipt}"))
 }
 
 #[test]
-fn twenty_rollovers_under_mixed_load_fail_nothing() {
-    let ark = Ark::up();
-    let (output, first) = ark.deploy(APP, &Sample::version(0));
+fn rollovers_in_a_row_under_mixed_load_fail_nothing() {
+    let Some(ark) = suite("rollovers_in_a_row_under_mixed_load_fail_nothing") else { return };
+    let (output, first) = ark.deploy("row", &Sample::version(0));
     assert!(output.status.success(), "{}", words(&output));
     assert_eq!(state(&first), "succeeded");
 
-    let load = Load::builder(ark.http, &ark.host(APP))
-        .rate(500.0)
+    let load = Load::builder(ark.http, &ark.host("row"))
+        .rate(RATE)
         .mix([
             (Driver::KeepAlive, 12),
             (Driver::NewConnection, 6),
@@ -40,7 +35,7 @@ fn twenty_rollovers_under_mixed_load_fail_nothing() {
         .expect("load");
     let (mut served, mut stall) = (0, 0);
     for version in 1..=ROLLOVERS {
-        let (output, d) = ark.deploy(APP, &Sample::version(version));
+        let (output, d) = ark.deploy("row", &Sample::version(version));
         assert!(output.status.success(), "rollover {version}: {}", words(&output));
         assert_eq!(state(&d), "succeeded");
         let receipt = &d["receipt"];
@@ -64,16 +59,16 @@ fn twenty_rollovers_under_mixed_load_fail_nothing() {
 
 #[test]
 fn a_receipt_agrees_with_the_client_to_the_request() {
-    let ark = Ark::up();
-    let (output, _) = ark.deploy(APP, &Sample::version(1).count(1));
+    let Some(ark) = suite("a_receipt_agrees_with_the_client_to_the_request") else { return };
+    let (output, _) = ark.deploy("agrees", &Sample::version(1).count(1));
     assert!(output.status.success(), "{}", words(&output));
     // The new side takes its time, so that the whole load falls within the deployment.
     let slow = Sample::version(2).count(1).variable("START_DELAY_MS", 6_000);
-    let id = ark.deploy_detached(APP, &slow);
-    harness::eventually("the deployment begins", || {
+    let id = ark.deploy_detached("agrees", &slow);
+    eventually("the deployment begins", || {
         ark.deployment(&id).is_some_and(|d| state(&d) == "replacing")
     });
-    let load = Load::builder(ark.http, &ark.host(APP))
+    let load = Load::builder(ark.http, &ark.host("agrees"))
         .rate(400.0)
         .mix([(Driver::KeepAlive, 2), (Driver::NewConnection, 1)])
         .strict()
@@ -95,10 +90,12 @@ fn a_receipt_agrees_with_the_client_to_the_request() {
 
 #[test]
 fn a_broken_release_is_returned_and_its_failure_is_explained() {
-    let ark = Ark::up();
-    let (output, _) = ark.deploy(APP, &Sample::version(1));
+    let Some(ark) = suite("a_broken_release_is_returned_and_its_failure_is_explained") else {
+        return;
+    };
+    let (output, _) = ark.deploy("broken", &Sample::version(1));
     assert!(output.status.success(), "{}", words(&output));
-    let load = Load::builder(ark.http, &ark.host(APP))
+    let load = Load::builder(ark.http, &ark.host("broken"))
         .rate(200.0)
         .mix([(Driver::KeepAlive, 1), (Driver::NewConnection, 1)])
         .strict()
@@ -106,8 +103,11 @@ fn a_broken_release_is_returned_and_its_failure_is_explained() {
         .expect("load");
     let cases = [("never-ready", "never_ready", "answered 500"), ("crash", "crashed", "exit 1")];
     for (broken, kind, words_of_it) in cases {
-        let sample = Sample::version(broken).variable("BROKEN", broken).ready_timeout("3s");
-        let (output, d) = ark.deploy(APP, &sample);
+        let mut sample = Sample::version(broken).variable("BROKEN", broken);
+        if kind == "never_ready" {
+            sample = sample.ready_timeout("5s");
+        }
+        let (output, d) = ark.deploy("broken", &sample);
         assert_eq!(output.status.code(), Some(3), "{broken}: {}", words(&output));
         assert_eq!(state(&d), "rolled_back", "{d}");
         assert_eq!(d["diagnosis"]["kind"], kind, "{d}");
@@ -123,29 +123,14 @@ fn a_broken_release_is_returned_and_its_failure_is_explained() {
 
 #[test]
 fn rolling_on_the_defaults_fails_nothing() {
-    let ark = Ark::up();
-    // Nothing but what an app must say: every deadline, check and drain is Ark's own.
-    let launch = |version: u32| {
-        let folder = ark.dir.path().join("launch");
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let path = folder.join(format!("{APP}.yml"));
-        let text = format!(
-            "run: {{command: [\"{}\", sample]}}\n\
-             expose: [{{name: default, port: 80, health_check: {{type: http, path: /_health}}}}]\n\
-             autoscaling: {{min_count: 2}}\n\
-             env_defaults: {{VERSION: \"{version}\", MARK: \"{}\"}}\n",
-            harness::ark(),
-            ark.mark
-        );
-        std::fs::write(&path, text).expect("a file");
-        path.to_string_lossy().into_owned()
-    };
+    let Some(ark) = suite("rolling_on_the_defaults_fails_nothing") else { return };
     let deploy = |version: u32| {
-        let file = launch(version);
-        ark.json(&["deploy", APP, "-e", harness::ENV, "--file", &file, "--json"])
+        let (output, d) = ark.deploy("defaults", &Sample::version(version).on_defaults());
+        assert!(output.status.success(), "{}", words(&output));
+        d
     };
     assert_eq!(state(&deploy(1)), "succeeded");
-    let load = Load::builder(ark.http, &ark.host(APP))
+    let load = Load::builder(ark.http, &ark.host("defaults"))
         .rate(300.0)
         .mix([(Driver::KeepAlive, 2), (Driver::NewConnection, 1)])
         .strict()
@@ -162,25 +147,26 @@ fn rolling_on_the_defaults_fails_nothing() {
 
 /// A rollover by `strategy` whose whole load falls within the deployment: what the client counted
 /// and what the receipt says must be the same, on each side.
-fn agrees_under_load(strategy: &str, more: &str) -> serde_json::Value {
-    let ark = Ark::up();
-    let (output, _) = ark.deploy(APP, &Sample::version(1));
+fn agrees_under_load(ark: &Ark, app: &str, strategy: &str, more: &str) -> serde_json::Value {
+    let (output, _) = ark.deploy(app, &Sample::version(1));
     assert!(output.status.success(), "{}", words(&output));
     // The new side takes a moment, so that the load begins on the old one.
     let sample = Sample::version(2)
         .variable("START_DELAY_MS", 2_000)
         .deploy(&format!("strategy: {strategy}, keep_old: 8s, {more}"));
-    let id = ark.deploy_detached(APP, &sample);
+    let id = ark.deploy_detached(app, &sample);
     let state_of = |wanted: &str| ark.deployment(&id).is_some_and(|d| state(&d) == wanted);
-    harness::eventually("the deployment begins", || state_of("stepping"));
-    let load = Load::builder(ark.http, &ark.host(APP))
+    eventually("the deployment begins", || state_of("stepping"));
+    let load = Load::builder(ark.http, &ark.host(app))
         .rate(400.0)
         .mix([(Driver::KeepAlive, 2), (Driver::NewConnection, 1)])
         .strict()
         .start()
         .expect("load");
-    harness::eventually_within(Duration::from_secs(90), "all traffic is on the new side", || {
-        state_of("keeping")
+    eventually_within(Duration::from_secs(100), "all traffic is on the new side", || {
+        let d = ark.deployment(&id).unwrap_or_default();
+        assert!(!is_over(state(&d)), "it ended early: {d}");
+        state(&d) == "keeping"
     });
     std::thread::sleep(Duration::from_secs(2));
     let report = load.stop_blocking();
@@ -201,7 +187,12 @@ fn agrees_under_load(strategy: &str, more: &str) -> serde_json::Value {
 
 #[test]
 fn a_canary_under_load_fails_nothing_and_its_receipt_agrees() {
+    let Some(ark) = suite("a_canary_under_load_fails_nothing_and_its_receipt_agrees") else {
+        return;
+    };
     let over = agrees_under_load(
+        &ark,
+        "birds",
         "canary",
         // Without the judge: what it says of two sides on a busy machine is its own business.
         "steps: [{weight: 25}, {pause: 2s}, {weight: 60}, {pause: 1s}]",
@@ -212,15 +203,19 @@ fn a_canary_under_load_fails_nothing_and_its_receipt_agrees() {
 
 #[test]
 fn a_blue_green_switch_under_load_fails_nothing_and_its_receipt_agrees() {
-    agrees_under_load("blue-green", "watch: 2s");
+    let test = "a_blue_green_switch_under_load_fails_nothing_and_its_receipt_agrees";
+    let Some(ark) = suite(test) else { return };
+    agrees_under_load(&ark, "switched", "blue-green", "watch: 2s");
 }
 
 #[test]
 fn requests_are_held_while_all_is_recreated_and_then_served() {
-    let ark = Ark::up();
-    let (output, _) = ark.deploy(APP, &Sample::version(1));
+    let Some(ark) = suite("requests_are_held_while_all_is_recreated_and_then_served") else {
+        return;
+    };
+    let (output, _) = ark.deploy("recreated", &Sample::version(1));
     assert!(output.status.success(), "{}", words(&output));
-    let load = Load::builder(ark.http, &ark.host(APP))
+    let load = Load::builder(ark.http, &ark.host("recreated"))
         .rate(50.0)
         .mix([(Driver::NewConnection, 1)])
         .request_timeout(Duration::from_secs(60))
@@ -233,7 +228,7 @@ fn requests_are_held_while_all_is_recreated_and_then_served() {
         min_healthy: "2s",
         ..Sample::version(2).variable("START_DELAY_MS", 1_500).deploy("strategy: recreate")
     };
-    let (output, over) = ark.deploy(APP, &sample);
+    let (output, over) = ark.deploy("recreated", &sample);
     assert!(output.status.success(), "{}", words(&output));
     std::thread::sleep(Duration::from_secs(1));
     let report = load.stop_blocking();
@@ -249,41 +244,43 @@ fn requests_are_held_while_all_is_recreated_and_then_served() {
 
 #[test]
 fn people_steer_a_canary_and_an_abort_leaves_the_old_side_whole() {
-    let ark = Ark::up();
-    let (output, _) = ark.deploy(APP, &Sample::version(1));
+    let Some(ark) = suite("people_steer_a_canary_and_an_abort_leaves_the_old_side_whole") else {
+        return;
+    };
+    let (output, _) = ark.deploy("steered", &Sample::version(1));
     assert!(output.status.success(), "{}", words(&output));
     let steps = "strategy: canary, steps: [{weight: 50}, {approval: {}}, {pause: {}}]";
     let canary = |version: u32| Sample::version(version).deploy(steps);
     let asks = |id: &str, what: &str| {
-        harness::eventually(what, || {
+        eventually(what, || {
             ark.deployment(id).is_some_and(|d| d["rollout"]["asks"]["what"] == what)
         });
     };
     let say = |command: &[&str]| {
-        let output = ark.run(&[command, &["-e", harness::ENV, "--json"]].concat());
+        let output = ark.run(&[command, &["-e", ENV, "--json"]].concat());
         (output.status.code(), words(&output))
     };
-    let id = ark.deploy_detached(APP, &canary(2));
+    let id = ark.deploy_detached("steered", &canary(2));
     asks(&id, "approval");
-    assert_eq!(say(&["resume", APP]).0, Some(5), "it is not paused");
-    assert_eq!(say(&["approve", APP, "--reason", "looks good"]).0, Some(0));
+    assert_eq!(say(&["resume", "steered"]).0, Some(5), "it is not paused");
+    assert_eq!(say(&["approve", "steered", "--reason", "looks good"]).0, Some(0));
     asks(&id, "promotion");
-    assert_eq!(say(&["pause", APP]).0, Some(0));
+    assert_eq!(say(&["pause", "steered"]).0, Some(0));
     asks(&id, "resumption");
-    assert_eq!(say(&["promote", APP, "--full", "--wait"]).0, Some(0));
+    assert_eq!(say(&["promote", "steered", "--full", "--wait"]).0, Some(0));
     assert_eq!(state(&ark.wait_over(&id, Duration::from_secs(30))), "succeeded");
-    assert_eq!(say(&["promote", APP]).0, Some(5), "nothing runs");
+    assert_eq!(say(&["promote", "steered"]).0, Some(5), "nothing runs");
 
-    let id = ark.deploy_detached(APP, &canary(3));
+    let id = ark.deploy_detached("steered", &canary(3));
     asks(&id, "approval");
-    let load = Load::builder(ark.http, &ark.host(APP))
+    let load = Load::builder(ark.http, &ark.host("steered"))
         .rate(100.0)
         .mix([(Driver::KeepAlive, 1)])
         .strict()
         .start()
         .expect("load");
     std::thread::sleep(Duration::from_secs(1));
-    let (code, said) = say(&["abort", APP]);
+    let (code, said) = say(&["abort", "steered"]);
     assert_eq!(code, Some(0), "{said}");
     let over = ark.wait_over(&id, Duration::from_secs(30));
     let report = load.stop_blocking();
