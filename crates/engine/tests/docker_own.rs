@@ -394,3 +394,66 @@ async fn ten_at_once_run_and_stop() {
         assert_eq!((exit.code, exit.requested), (Some(0), true));
     }
 }
+
+/// A volume in the daemon, by the name that it had before names held points, with something in it.
+fn volume_of_before(fixture: &DockerFixture, app: &str, name: &str, holds: &str) -> String {
+    let cluster = std::fs::read_to_string(fixture.place().join("docker/cluster")).unwrap();
+    let volume = format!("ark-{}-production-{name}", &cluster[..8]);
+    let script = format!(
+        "set -e; docker volume create --label ark.cluster={cluster} --label ark.env=production \
+         --label ark.app={app} {volume}; docker run --rm --network none -v {volume}:/data {IMAGE} \
+         sh -c 'echo {holds} > /data/it'"
+    );
+    let host = format!("unix://{}", fixture.socket.display());
+    let mut making = std::process::Command::new("sh");
+    let made = making.args(["-c", &script]).env("DOCKER_HOST", host).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    volume
+}
+
+/// Deletes volumes, which nothing of Ark's ever does.
+struct Volumes<'a>(&'a DockerFixture, Vec<String>);
+
+impl Drop for Volumes<'_> {
+    fn drop(&mut self) {
+        let Self(fixture, names) = self;
+        for name in names {
+            let script = format!(
+                "docker ps -aq --filter volume={name} | xargs -r docker rm -fv; docker volume rm {name}"
+            );
+            let host = format!("unix://{}", fixture.socket.display());
+            let mut removing = std::process::Command::new("sh");
+            let _ = removing.args(["-c", &script]).env("DOCKER_HOST", host).output();
+        }
+    }
+}
+
+/// The names of two apps' volumes could be one: the label tells whose it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_of_before_is_used_again_by_its_app_alone() {
+    let fixture = fixture!("a_volume_of_before_is_used_again_by_its_app_alone");
+    let engine = fixture.engine();
+    let own = volume_of_before(&fixture, "web", "web-data", "of-web");
+    let others = volume_of_before(&fixture, "web-shop", "web-shop-db", "of-another");
+    let now = others.replace("production-web-shop-db", "production.web.shop-db");
+    let _volumes = Volumes(&fixture, vec![own, others, now.clone()]);
+    let look = "cat /data/it; cat /other/it 2>/dev/null || echo none; \
+                echo more >> /data/it; echo mine > /other/it";
+    let mut spec = fixture.spec(&shell(look));
+    let volume = |name: &str, path: &str| Volume { name: name.to_owned(), path: path.to_owned() };
+    spec.volumes = vec![volume("data", "/data"), volume("shop-db", "/other")];
+    engine.start(&spec).await.unwrap();
+    until_exited(&engine, spec.id).await;
+    let lines = log(&engine, spec.id, LogQuery::default()).await;
+    let lines: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+    assert_eq!(lines, ["of-web", "none"]);
+    let made = docker(&fixture.socket).args(["volume", "inspect", &now]).output().unwrap();
+    assert!(made.status.success(), "its own has the name of now: {now}");
+    // What it wrote is there for the next, in either.
+    let next = StartSpec { volumes: spec.volumes.clone(), ..fixture.spec(&shell(look)) };
+    engine.start(&next).await.unwrap();
+    until_exited(&engine, next.id).await;
+    let lines = log(&engine, next.id, LogQuery::default()).await;
+    let lines: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+    assert_eq!(lines, ["of-web", "more", "mine"]);
+}

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ark_model::ids::NodeName;
 use ark_model::instance::ObservedInstance;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::{ClusterOptions, Node, bump};
@@ -22,18 +22,14 @@ pub(super) struct Member {
     images_only: bool,
     address: Option<IpAddr>,
     draining: AtomicBool,
+    /// All calls but the question what runs, which must not wait for them.
     calls: Semaphore,
     /// Held while it is asked what runs: others wait for the same answer.
     asking: tokio::sync::Mutex<()>,
-    last: Mutex<Last>,
-    fell_silent: Notify,
-}
-
-#[derive(Default)]
-struct Last {
+    /// What it last said, as long as it is not silent.
+    last: Mutex<Option<Answer>>,
     /// Why it is silent.
-    silent: Option<String>,
-    answer: Option<Answer>,
+    silent: watch::Sender<Option<String>>,
 }
 
 /// What it said that it runs.
@@ -58,10 +54,10 @@ impl Member {
             images_only: node.images_only,
             address: node.address,
             draining: AtomicBool::new(node.draining),
-            calls: Semaphore::new(options.per_node.max(1)),
+            calls: Semaphore::new(options.per_node.saturating_sub(1).max(1)),
             asking: tokio::sync::Mutex::default(),
             last: Mutex::default(),
-            fell_silent: Notify::new(),
+            silent: watch::Sender::new(None),
             options,
         }
     }
@@ -82,7 +78,7 @@ impl Member {
 
     /// Why it is silent, when it is.
     pub(super) fn silence(&self) -> Option<String> {
-        self.last().silent.clone()
+        self.silent.borrow().clone()
     }
 
     /// What it runs, as it says now or said a moment ago; why not, when it is silent.
@@ -94,7 +90,7 @@ impl Member {
         if let Some(known) = self.known() {
             return known;
         }
-        let _permits = self.permits(all).await;
+        let _permit = all.acquire().await;
         match self.silence() {
             Some(why) => Err(why),
             None => self.ask().await,
@@ -103,11 +99,11 @@ impl Member {
 
     /// What need not be asked.
     fn known(&self) -> Option<Result<Vec<ObservedInstance>, String>> {
-        let last = self.last();
-        if let Some(why) = &last.silent {
-            return Some(Err(why.clone()));
+        if let Some(why) = self.silence() {
+            return Some(Err(why));
         }
-        let answer = last.answer.as_ref()?;
+        let last = self.last();
+        let answer = last.as_ref()?;
         let fresh = answer.version == *self.engine.changes().borrow()
             && answer.at.elapsed() < self.options.believe;
         fresh.then(|| Ok(answer.seen.clone()))
@@ -118,8 +114,8 @@ impl Member {
         let (version, at) = (*self.engine.changes().borrow(), Instant::now());
         let why = match tokio::time::timeout(self.options.patience, self.engine.list()).await {
             Ok(Ok(seen)) => {
-                let answer = Answer { version, at, seen: seen.clone() };
-                *self.last() = Last { silent: None, answer: Some(answer) };
+                *self.last() = Some(Answer { version, at, seen: seen.clone() });
+                self.silent.send_if_modified(|why| why.take().is_some());
                 return Ok(seen);
             }
             Ok(Err(error)) => words(&error),
@@ -129,22 +125,49 @@ impl Member {
         Err(why)
     }
 
-    /// Any other call. One that hangs makes the host silent, so that the next need not wait.
+    /// Any other call, at the longest until its host is silent. That it takes long says nothing of the
+    /// host: what it runs is asked beside it, and only that makes it silent.
     pub(super) async fn call<T>(
-        &self,
+        self: &Arc<Self>,
         all: &Semaphore,
         call: impl Future<Output = Result<T, EngineError>> + Send,
     ) -> Result<T, EngineError> {
         self.answers()?;
         let _permits = self.permits(all).await;
-        self.answers()?;
-        let deadline = self.options.call_deadline;
-        if let Ok(answer) = tokio::time::timeout(deadline, call).await {
-            return answer;
+        let (patience, deadline) = (self.options.patience, self.options.call_deadline);
+        let call = async {
+            let mut call = std::pin::pin!(call);
+            if let Ok(answer) = tokio::time::timeout(patience, &mut call).await {
+                return answer;
+            }
+            let member = Arc::clone(self);
+            tokio::spawn(async move { member.ask_since(Instant::now()).await });
+            let rest = deadline.saturating_sub(patience);
+            let late = || self.unavailable(&format!("it did not do this within {deadline:?}"));
+            tokio::time::timeout(rest, call).await.unwrap_or_else(|_| Err(late()))
+        };
+        tokio::select! {
+            biased;
+            why = self.falls_silent() => Err(self.unavailable(&why)),
+            answer = call => answer,
         }
-        self.fall_silent(&format!("it did not answer within {deadline:?}"));
-        self.answers()?;
-        Err(self.unavailable("it did not answer"))
+    }
+
+    /// Until it is silent; answers why.
+    async fn falls_silent(&self) -> String {
+        let mut silent = self.silent.subscribe();
+        let why = silent.wait_for(Option::is_some).await;
+        why.ok().and_then(|why| why.clone()).unwrap_or_default()
+    }
+
+    /// Asks it what runs, unless it said so since then.
+    async fn ask_since(&self, since: Instant) {
+        let _asking = self.asking.lock().await;
+        let said = self.last().as_ref().is_some_and(|answer| answer.at >= since);
+        if !said && self.silence().is_none() {
+            // What it answers is kept, and so is why it does not.
+            let _ = self.ask().await;
+        }
     }
 
     fn answers(&self) -> Result<(), EngineError> {
@@ -167,14 +190,13 @@ impl Member {
     }
 
     fn fall_silent(&self, why: &str) {
-        let before = self.last().silent.replace(why.to_owned());
+        let before = self.silent.send_replace(Some(why.to_owned()));
         if before.is_none() {
             tracing::warn!(host = %self.name, why, "a host does not answer");
-            self.fell_silent.notify_one();
         }
     }
 
-    fn last(&self) -> MutexGuard<'_, Last> {
+    fn last(&self) -> MutexGuard<'_, Option<Answer>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -196,7 +218,7 @@ pub(super) async fn follow(
                         return;
                     }
                 }
-                () = member.fell_silent.notified() => {}
+                _ = member.falls_silent() => {}
             }
             bump(&changes);
             continue;

@@ -3,7 +3,8 @@
 //!
 //! A host that does not answer holds up nobody. It is waited for once, for a bounded time; from then
 //! on it is *silent*: it is asked again in the background, with growing pauses, and everybody else is
-//! told at once that nothing is known of it. Calls to other hosts are bounded, for each host and in
+//! told at once that nothing is known of it. Only what it says of what it runs decides that: another call
+//! may be slow by itself. Calls to other hosts are bounded, for each host and in
 //! all, and a host can hold no more than its own part of them.
 //!
 //! Where an instance is placed stands in its [`StartSpec`] and, after a restart, in what its host
@@ -41,11 +42,13 @@ const PLACES_MAX: usize = 100_000;
 pub struct ClusterOptions {
     /// Calls under way at once, to all other hosts together.
     pub parallel: usize,
-    /// Calls under way at once to one of them.
+    /// Calls under way at once to one of them; one of these is kept for asking what runs, so that it is
+    /// at least two.
     pub per_node: usize,
     /// How long a host may take to say what it runs before it is silent.
     pub patience: Duration,
-    /// How long any other call may take before its host is silent.
+    /// How long any other call may take. One that takes longer than `patience` is a reason to ask its host
+    /// what it runs.
     pub call_deadline: Duration,
     /// What a host said is believed for so long, as long as it tells of no change.
     pub believe: Duration,
@@ -170,6 +173,14 @@ impl Cluster {
         let members = self.members();
         let sights = members.iter().map(|member| member.sight(member.silence()));
         self.with_local(sights.collect())
+    }
+
+    /// Asks a host what it runs, unless it said so a moment ago: how it stands is in [`Self::nodes`].
+    pub async fn ask(&self, name: &NodeName) {
+        if let Some(member) = self.member(name) {
+            // What it answers is kept, and so is why it does not.
+            let _ = member.seen(&self.calls).await;
+        }
     }
 
     fn with_local(&self, mut nodes: Vec<NodeSight>) -> Vec<NodeSight> {

@@ -11,7 +11,7 @@ use ark_model::instance::EngineState;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures::StreamExt;
 
-use super::{Inner, config, unavailable};
+use super::{Inner, config, unavailable, within};
 use crate::engine::EngineError;
 
 /// How long after a lost connection the daemon is tried again.
@@ -42,7 +42,8 @@ impl Inner {
         ]);
         let options = EventsOptionsBuilder::default().filters(&filters).build();
         let mut events = std::pin::pin!(docker.events(Some(options)));
-        self.take_up().await?;
+        let answer = self.options.answer;
+        within(answer, "look at all containers", self.take_up()).await?;
         let mut look = tokio::time::interval(self.options.look_every);
         loop {
             tokio::select! {
@@ -62,8 +63,8 @@ impl Inner {
                     self.changed();
                 }
                 _ = look.tick() => {
-                    self.take_up().await?;
-                    self.tidy().await?;
+                    within(answer, "look at all containers", self.take_up()).await?;
+                    within(answer, "tidy up", self.tidy()).await?;
                     self.changed();
                 }
             }

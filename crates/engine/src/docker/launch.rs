@@ -3,17 +3,19 @@
 //! over the same place (`events::follow`): a start without a container stands in a file, a
 //! container that was created and not started is started.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use ark_model::ids::InstanceId;
 use ark_model::instance::StartFailure;
-use bollard::models::ContainerStateStatusEnum;
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, CreateImageOptionsBuilder};
 use futures::TryStreamExt;
 
 use super::place::{Pending, Stage};
 use super::privileged::PrivilegedApps;
-use super::{Inner, config, connection, container_name, observe, unavailable};
+use super::{Inner, config, connection, container_name, observe, unavailable, within};
 use crate::engine::{ArtifactSource, EngineError, StartSpec};
 
 /// What is done about an instance.
@@ -24,7 +26,13 @@ enum Created {
     NoImage,
     /// It can never be made: the record of its start says why.
     Never,
+    /// The daemon was asked and did not answer: it may be made, now or later.
+    Unheard,
 }
+
+/// How long the daemon may take to make a container before the start is recorded, as one whose image
+/// is missing is, and goes on in the background.
+const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// Gives up a start's place among those that go on.
 struct Going {
@@ -47,14 +55,17 @@ impl Inner {
         if known {
             return Ok(());
         }
-        match self.create(spec).await? {
-            Created::Before => return Ok(()),
+        let made =
+            tokio::time::timeout(HAND_OVER.min(self.options.answer), self.create(spec)).await;
+        match made.unwrap_or(Ok(Created::Unheard))? {
             Created::Never => {
                 self.changed();
                 return Ok(());
             }
-            Created::Now => {}
-            Created::NoImage => {
+            // Created, and perhaps not started: whoever did that may be no more.
+            Created::Now | Created::Before => {}
+            // Whatever the daemon does later is an instance that is known, and can be stopped.
+            Created::NoImage | Created::Unheard => {
                 let (reference, digest) = image_of(spec);
                 let pending = Pending::waiting(spec, reference, digest);
                 let written = self.place.write_pending(spec.id, &pending);
@@ -88,6 +99,7 @@ impl Inner {
     }
 
     async fn prepare_and_launch(&self, id: InstanceId) -> Result<(), EngineError> {
+        let answer = self.options.answer;
         let waiting = || self.place.pending(id).and_then(|pending| pending.spec(id));
         if let Some(spec) = waiting() {
             if !self.may_be(&spec) {
@@ -95,53 +107,84 @@ impl Inner {
                 let detail = PrivilegedApps::refusal(&spec.env, &spec.app);
                 return self.fail(id, StartFailure::Other { detail });
             }
-            let pulled = self.pull(&spec).await;
+            let (reference, digest) = image_of(&spec);
+            let have = within(answer, "look for an image", self.have(reference, digest)).await?;
+            let pulled = match have {
+                Some(_) => Ok(()),
+                None => self.pull(&spec).await,
+            };
             let _held = self.hold(id).await;
             // It may have been stopped, and removed, meanwhile: the record says so, not this task.
             let Some(spec) = waiting().filter(|_| self.place.stop(id).is_none()) else {
                 return Ok(());
             };
-            match (pulled, self.create(&spec).await?) {
+            let created = within(answer, "create a container", self.create(&spec)).await?;
+            match (pulled, created) {
                 (_, Created::Now | Created::Before) => {
                     let dropped = self.place.drop_pending(id);
                     dropped.map_err(|e| unavailable("delete a pending start", e))?;
                 }
                 (_, Created::Never) => return Ok(()),
+                (_, Created::Unheard) => {
+                    return Err(unavailable("create a container", "the daemon broke off"));
+                }
                 (pulled, Created::NoImage) => {
                     let detail = pulled.err().unwrap_or_else(|| "it cannot be had".to_owned());
                     return self.fail(id, StartFailure::ArtifactMissing { detail });
                 }
             }
         }
-        self.launch(id).await
+        within(answer, "start a container", self.launch(id)).await
     }
 
     /// Starts a container that was created, unless it was stopped before.
     async fn launch(&self, id: InstanceId) -> Result<(), EngineError> {
         let _held = self.hold(id).await;
-        if self.place.stop(id).is_some() {
+        // Of one that was removed the daemon may have been asked before, and heard it late.
+        let over = self.place.stop(id).is_some() || self.place.removed_log(id).exists();
+        if over || self.place.failure(id).is_some() {
             return Ok(());
         }
         let docker = self.connection.get().await?;
         let name = container_name(id);
-        let found = match docker.inspect_container(&name, None).await {
-            Ok(found) => found.state.unwrap_or_default(),
-            Err(error) if connection::status(&error) == Some(404) => return Ok(()),
-            Err(error) => return Err(unavailable("look at a container", error)),
+        let untried = |found: &ContainerInspectResponse| {
+            found.state.as_ref().is_some_and(|state| {
+                state.status == Some(ContainerStateStatusEnum::CREATED)
+                    && state.error.as_deref().is_none_or(str::is_empty)
+            })
         };
-        let untried = found.error.as_deref().is_none_or(str::is_empty);
-        if found.status != Some(ContainerStateStatusEnum::CREATED) || !untried {
+        let look = async || match docker.inspect_container(&name, None).await {
+            Ok(found) => Ok(Some(found).filter(untried)),
+            Err(error) if connection::status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(unavailable("look at a container", error)),
+        };
+        if look().await?.is_none() {
             return Ok(());
         }
         match docker.start_container(&name, None).await {
             Ok(()) => Ok(()),
-            // The daemon keeps its reason with the container; `list` tells it.
             Err(error) if connection::status(&error).is_some() => {
                 tracing::debug!(instance = %id, %error, "a container was refused");
-                Ok(())
+                // Docker keeps its reason with the container, Podman does not.
+                let Some(found) = look().await? else { return Ok(()) };
+                let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+                let reason = observe::failure(&connection::words(&error), None);
+                self.record_failure(id, &labels, reason)
             }
             Err(error) => Err(unavailable("start a container", error)),
         }
+    }
+
+    /// Records why a container that is there was never started.
+    fn record_failure(
+        &self,
+        id: InstanceId,
+        labels: &HashMap<String, String>,
+        reason: StartFailure,
+    ) -> Result<(), EngineError> {
+        let Some(failed) = Pending::failed(labels, reason) else { return Ok(()) };
+        let written = self.place.write_pending(id, &failed);
+        written.map_err(|e| unavailable("record a failed start", e))
     }
 
     fn fail(&self, id: InstanceId, reason: StartFailure) -> Result<(), EngineError> {
@@ -181,7 +224,8 @@ impl Inner {
                     written.map_err(|e| unavailable("record a failed start", e))?;
                     Ok(Created::Never)
                 }
-                _ => Err(unavailable("create a container", error)),
+                Some(_) => Err(unavailable("create a container", error)),
+                None => Ok(Created::Unheard),
             },
         }
     }

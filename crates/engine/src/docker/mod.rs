@@ -23,6 +23,7 @@ mod observe;
 mod place;
 mod privileged;
 mod registry;
+mod remove;
 mod stats;
 mod stop;
 mod subnets;
@@ -37,7 +38,6 @@ use ark_model::ids::{AppName, EnvName, InstanceId};
 use ark_model::instance::{EngineState, ObservedInstance};
 use ark_model::route::ContainerNetwork;
 use async_trait::async_trait;
-use bollard::query_parameters::RemoveContainerOptions;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -67,6 +67,9 @@ pub struct DockerOptions {
     pub log_retention: Duration,
     /// Of how many removed instances logs are kept at the most; the oldest go first.
     pub removed_max: usize,
+    /// How long the daemon may take over one call as a whole. Following, building, fetching an image and
+    /// saving a log have their own bounds.
+    pub answer: Duration,
     /// How long an image may take to be pulled.
     pub pull_timeout: Duration,
     /// Linux capabilities that an instance keeps; all others are dropped.
@@ -91,6 +94,7 @@ impl Default for DockerOptions {
             elsewhere: false,
             log_retention: Duration::from_secs(24 * 3_600),
             removed_max: 500,
+            answer: Duration::from_secs(20),
             pull_timeout: Duration::from_secs(600),
             capabilities: vec!["NET_BIND_SERVICE".to_owned()],
             writable_root: false,
@@ -122,6 +126,8 @@ struct Inner {
     busy: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<()>>>>,
     /// Starts that a task of this object goes on with: one image is not fetched twice for one of them.
     going: Mutex<BTreeSet<InstanceId>>,
+    /// Instances that a task of this object removes.
+    removing: Mutex<BTreeSet<InstanceId>>,
     /// Held while a network is looked for and made.
     networks: tokio::sync::Mutex<()>,
     /// Shared while a container is made, whole while networks are removed: one that only a container
@@ -153,6 +159,7 @@ impl DockerEngine {
             changes: watch::Sender::new(0),
             busy: Mutex::default(),
             going: Mutex::default(),
+            removing: Mutex::default(),
             networks: tokio::sync::Mutex::default(),
             joining: tokio::sync::RwLock::default(),
             seen,
@@ -160,6 +167,23 @@ impl DockerEngine {
         });
         let follower = tokio::spawn(events::follow(Arc::downgrade(&inner)));
         Ok(Self { inner, follower })
+    }
+
+    async fn within<T>(
+        &self,
+        action: &str,
+        call: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        within(self.inner.options.answer, action, call).await
+    }
+
+    /// Forgets, for a daemon that is spoken to no more, what starts under `data_dir` wait for: it holds
+    /// values. An engine over the same place knows the rest again.
+    ///
+    /// # Errors
+    /// The system's, when it cannot be deleted.
+    pub fn forget_starts(data_dir: &Path) -> std::io::Result<()> {
+        Place::forget_pending(&data_dir.join("docker"))
     }
 }
 
@@ -196,6 +220,16 @@ impl Inner {
             ) => Err(EngineError::NotRunning(id)),
         }
     }
+}
+
+/// A call with its deadline: a daemon that hangs answers none.
+async fn within<T>(
+    deadline: Duration,
+    action: &str,
+    call: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    let late = |_| Err(unavailable(action, format!("no answer within {deadline:?}")));
+    tokio::time::timeout(deadline, call).await.unwrap_or_else(late)
 }
 
 /// The name of an instance's container.
@@ -243,11 +277,11 @@ impl Engine for DockerEngine {
     }
 
     async fn image_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
-        self.inner.digest(reference).await
+        self.within("look for an image", self.inner.digest(reference)).await
     }
 
     async fn keep_image(&self, reference: &str) -> Result<bool, EngineError> {
-        self.inner.keep_image(reference).await
+        self.within("look for an image", self.inner.keep_image(reference)).await
     }
 
     async fn build(&self, spec: BuildSpec) -> Result<BuildStream, EngineError> {
@@ -284,34 +318,15 @@ impl Engine for DockerEngine {
     }
 
     async fn stop(&self, id: InstanceId, options: StopOptions) -> Result<(), EngineError> {
-        Inner::stop(&self.inner, id, options).await
+        self.within("stop a container", Inner::stop(&self.inner, id, options)).await
     }
 
     async fn remove(&self, id: InstanceId) -> Result<(), EngineError> {
-        let _held = self.inner.hold(id).await;
-        let Some(seen) = self.inner.find(id).await? else { return Ok(()) };
-        match seen.state {
-            EngineState::Exited { .. } | EngineState::StartFailed { .. } => {}
-            EngineState::Gone => return Ok(()),
-            EngineState::Preparing | EngineState::Running { .. } | EngineState::Stopping { .. } => {
-                return Err(EngineError::StillThere(id));
-            }
-        }
-        self.inner.keep_log(id).await?;
-        let docker = self.inner.connection.get().await?;
-        let options = RemoveContainerOptions { v: true, force: false, link: false };
-        match docker.remove_container(&container_name(id), Some(options)).await {
-            Ok(()) => {}
-            Err(error) if connection::status(&error) == Some(404) => {}
-            Err(error) => return Err(unavailable("remove a container", error)),
-        }
-        self.inner.place.forget(id).map_err(|e| unavailable("delete an instance's files", e))?;
-        self.inner.changed();
-        Ok(())
+        Inner::remove(&self.inner, id).await
     }
 
     async fn list(&self) -> Result<Vec<ObservedInstance>, EngineError> {
-        self.inner.list().await
+        self.within("list containers", self.inner.list()).await
     }
 
     fn networks(&self) -> BTreeMap<EnvName, ContainerNetwork> {
@@ -319,15 +334,15 @@ impl Engine for DockerEngine {
     }
 
     async fn logs(&self, id: InstanceId, query: LogQuery) -> Result<LogStream, EngineError> {
-        Inner::logs(&self.inner, id, query).await
+        self.within("open a log", Inner::logs(&self.inner, id, query)).await
     }
 
     async fn exec(&self, id: InstanceId, spec: &ExecSpec) -> Result<ExecSession, EngineError> {
-        self.inner.exec(id, spec).await
+        self.within("start a command", self.inner.exec(id, spec)).await
     }
 
     async fn stats(&self, id: InstanceId) -> Result<Stats, EngineError> {
-        self.inner.stats(id).await
+        self.within("ask for a container's use", self.inner.stats(id)).await
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -192,6 +192,11 @@ impl Inner {
         let id: InstanceId = labels.get(config::INSTANCE)?.parse().ok()?;
         let created = created.and_then(|at| at.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH);
         let mut state = engine_state(told, self.place.stop(id), created);
+        if state == EngineState::Preparing
+            && let Some(reason) = self.place.failure(id)
+        {
+            state = EngineState::StartFailed { reason };
+        }
         if let (EngineState::Running { process, address, .. }, true) =
             (&mut state, self.options.elsewhere)
         {

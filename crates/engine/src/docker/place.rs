@@ -3,14 +3,14 @@
 //! | file of `<data-dir>/docker` | holds |
 //! | --- | --- |
 //! | `cluster` | the id that this Ark's containers are labelled with |
-//! | `pending/<id>.json` | a start that waits for its image, with all it needs (mode 0600: it holds secrets), or why it failed (then without them) |
+//! | `pending/<id>.json` | a start that waits for its image, with all it needs (mode 0600: it holds secrets), or why it failed (then without them), where its container does not say so |
 //! | `stops/<id>.json` | when a stop was asked for and when its grace ends |
 //! | `removed/<id>.jsonl` | the log of a removed container |
 //! | `networks.json` | the environments' networks as last seen: the gateway listens in them, also while the daemon is away |
 //!
 //! Each file is replaced whole by rename. Written and read by this engine alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::config;
 use crate::engine::{LogLimits, Published, StartSpec};
 
 /// The directory of the files.
@@ -108,6 +109,17 @@ impl Pending {
         }
     }
 
+    /// Of an instance by its container's labels; `None` when they are not this engine's.
+    pub(super) fn failed(labels: &HashMap<String, String>, reason: StartFailure) -> Option<Self> {
+        Some(Self {
+            env: labels.get(config::ENV)?.parse().ok()?,
+            app: labels.get(config::APP)?.parse().ok()?,
+            release: labels.get(config::RELEASE)?.parse().ok()?,
+            at: Timestamp::now(),
+            stage: Stage::Failed(reason),
+        })
+    }
+
     /// The spec of a waiting start.
     pub(super) fn spec(&self, id: InstanceId) -> Option<StartSpec> {
         let Stage::Waiting(kept) = &self.stage else { return None };
@@ -159,6 +171,15 @@ impl Place {
         Ok(Self { root: root.to_owned() })
     }
 
+    /// Deletes the starts that wait, and for good: whoever still has this place in hand writes no other.
+    /// [`Self::open`] makes room for new ones.
+    pub(super) fn forget_pending(root: &Path) -> io::Result<()> {
+        match fs::remove_dir_all(root.join("pending")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// The id of this Ark, made at the first call.
     pub(super) fn cluster(&self) -> io::Result<String> {
         let path = self.root.join("cluster");
@@ -179,6 +200,14 @@ impl Place {
 
     pub(super) fn pending(&self, id: InstanceId) -> Option<Pending> {
         read(&self.file("pending", id, "json"))
+    }
+
+    /// Why a start failed, where its container does not say so.
+    pub(super) fn failure(&self, id: InstanceId) -> Option<StartFailure> {
+        match self.pending(id)?.stage {
+            Stage::Failed(reason) => Some(reason),
+            Stage::Waiting(_) => None,
+        }
     }
 
     pub(super) fn write_pending(&self, id: InstanceId, pending: &Pending) -> io::Result<()> {

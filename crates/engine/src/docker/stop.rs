@@ -10,7 +10,7 @@ use bollard::query_parameters::KillContainerOptionsBuilder;
 use jiff::{SignedDuration, Timestamp};
 
 use super::place::AskedStop;
-use super::{Inner, connection, container_name, unavailable};
+use super::{Inner, connection, container_name, unavailable, within};
 use crate::engine::{EngineError, StopOptions};
 
 /// A first process this young may not have its handlers yet, and the kernel throws away what it
@@ -62,12 +62,15 @@ impl Inner {
     async fn signal(&self, id: InstanceId, signal: &str) -> Result<(), EngineError> {
         let docker = self.connection.get().await?;
         let options = KillContainerOptionsBuilder::default().signal(signal).build();
-        match docker.kill_container(&container_name(id), Some(options)).await {
-            Ok(()) => Ok(()),
-            // It ended meanwhile, or is gone.
-            Err(error) if matches!(connection::status(&error), Some(404 | 409)) => Ok(()),
-            Err(error) => Err(unavailable("signal a container", error)),
-        }
+        let told = async {
+            match docker.kill_container(&container_name(id), Some(options)).await {
+                Ok(()) => Ok(()),
+                // It ended meanwhile, or is gone.
+                Err(error) if matches!(connection::status(&error), Some(404 | 409)) => Ok(()),
+                Err(error) => Err(unavailable("signal a container", error)),
+            }
+        };
+        within(self.options.answer, "signal a container", told).await
     }
 
     fn tell_again(self: &Arc<Self>, id: InstanceId, signal: &'static str) {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// The image of all tests: busybox and nothing else.
 pub(crate) const IMAGE: &str = "ark-test/busybox:1";
 /// Where daemons of tests live: the process that started one follows.
-const ROOT: &str = "ark-test-docker-";
+pub(crate) const ROOT: &str = "ark-test-docker-";
 const DAEMON_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The daemon's socket, or why there is none. Asked once in a test process.
@@ -36,7 +36,7 @@ pub(crate) fn docker(socket: &Path) -> Command {
     command
 }
 
-fn answers(socket: &Path) -> bool {
+pub(crate) fn answers(socket: &Path) -> bool {
     let info = docker(socket).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     info.is_ok_and(|status| status.success())
 }
@@ -50,7 +50,7 @@ fn start() -> Result<PathBuf, String> {
 
 /// It is told to end when the thread that started it does, so that thread lives as long as the
 /// tests.
-fn spawn(root: &Path, more: &[&str]) -> Result<PathBuf, String> {
+fn spawn(root: &Path, more: &[String]) -> Result<PathBuf, String> {
     std::fs::create_dir_all(root).map_err(|e| e.to_string())?;
     let socket = root.join("docker.sock");
     let mut log = std::fs::OpenOptions::new();
@@ -87,16 +87,23 @@ fn spawn(root: &Path, more: &[&str]) -> Result<PathBuf, String> {
 pub(crate) struct OwnDaemon {
     root: PathBuf,
     pub(crate) socket: PathBuf,
-    options: Vec<&'static str>,
+    options: Vec<String>,
 }
 
 impl OwnDaemon {
-    pub(crate) fn start(name: &str, options: &[&'static str]) -> Result<Self, String> {
+    pub(crate) fn start(name: &str, options: &[&str]) -> Result<Self, String> {
         sweep();
+        let options: Vec<String> = options.iter().map(|one| (*one).to_owned()).collect();
         let root = std::env::temp_dir().join(format!("{ROOT}{}-{name}", std::process::id()));
-        let socket = spawn(&root, options)?;
+        let socket = spawn(&root, &options)?;
         make_image(&socket)?;
-        Ok(Self { root, socket, options: options.to_vec() })
+        Ok(Self { root, socket, options })
+    }
+
+    /// How many containers run.
+    pub(crate) fn running(&self) -> usize {
+        let output = docker(&self.socket).args(["ps", "-q"]).output().expect("docker");
+        String::from_utf8_lossy(&output.stdout).lines().count()
     }
 
     fn pid(&self) -> String {
@@ -184,7 +191,7 @@ fn delete(root: &Path) {
 }
 
 /// Deletes what daemons of earlier test processes left.
-fn sweep() {
+pub(crate) fn sweep() {
     let entries = std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -198,7 +205,7 @@ fn sweep() {
     }
 }
 
-fn make_image(socket: &Path) -> Result<(), String> {
+pub(crate) fn make_image(socket: &Path) -> Result<(), String> {
     let there = docker(socket)
         .args(["image", "inspect", IMAGE])
         .stdout(Stdio::null())

@@ -5,6 +5,8 @@
 //! on it; from then on a daemon that does not answer means that nothing is known of containers.
 //! Processes are never affected by it: they are listed, stopped and removed without asking it.
 
+mod daemon;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,9 +17,10 @@ use ark_model::ids::{AppName, EnvName, InstanceId};
 use ark_model::instance::ObservedInstance;
 use ark_model::route::ContainerNetwork;
 use async_trait::async_trait;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::daemon::Daemon;
 use crate::docker::DockerEngine;
 use crate::engine::{
     ArtifactSource, BuildSpec, BuildStream, Capabilities, Engine, EngineError, EngineKind,
@@ -25,21 +28,13 @@ use crate::engine::{
 };
 use crate::process::ProcessEngine;
 
-/// How long the daemon may take to say what runs before it counts as silent.
-const PATIENCE: Duration = Duration::from_secs(4);
-
-/// A question to the daemon under way.
-type Asked = JoinHandle<Result<Vec<ObservedInstance>, EngineError>>;
-
 /// A process engine and a Docker engine.
 pub struct HostEngines {
     processes: Arc<ProcessEngine>,
-    containers: Arc<DockerEngine>,
+    containers: Arc<Daemon>,
     /// There once a container was to be started.
     used: PathBuf,
     changes: watch::Sender<u64>,
-    /// The daemon was asked what runs and has not answered yet.
-    question: Mutex<Option<Asked>>,
     joined: JoinHandle<()>,
 }
 
@@ -63,41 +58,12 @@ impl HostEngines {
                 sender.send_modify(|count| *count = count.wrapping_add(1));
             }
         });
-        Self { processes, containers, used, changes, question: Mutex::default(), joined }
+        let containers = Arc::new(Daemon::new(containers, changes.clone()));
+        Self { processes, containers, used, changes, joined }
     }
 
     fn used(&self) -> bool {
         self.used.exists()
-    }
-
-    /// What the daemon says runs. One that hangs is waited for once: until it has answered, it is
-    /// silent for everybody else at once.
-    async fn containers_seen(&self) -> Result<Vec<ObservedInstance>, EngineError> {
-        let silent = || EngineError::Unavailable {
-            engine: EngineKind::Docker,
-            action: "list containers".to_owned(),
-            source: std::io::Error::new(
-                std::io::ErrorKind::TimedOut,
-                format!("the daemon did not answer within {PATIENCE:?}"),
-            ),
-        };
-        let mut question = self.question.lock().await;
-        if question.as_ref().is_some_and(|asked| !asked.is_finished()) {
-            return Err(silent());
-        }
-        // A late answer tells of long ago; it is worth only that there is one again.
-        let (containers, changes) = (Arc::clone(&self.containers), self.changes.clone());
-        let asked = question.insert(tokio::spawn(async move {
-            let begun = tokio::time::Instant::now();
-            let answer = containers.list().await;
-            if begun.elapsed() >= PATIENCE {
-                changes.send_modify(|count| *count = count.wrapping_add(1));
-            }
-            answer
-        }));
-        let Ok(answer) = tokio::time::timeout(PATIENCE, asked).await else { return Err(silent()) };
-        *question = None;
-        answer.unwrap_or_else(|_| Err(silent()))
     }
 
     fn remember(&self) -> Result<(), EngineError> {
@@ -123,7 +89,9 @@ macro_rules! whoever_knows {
     ($self:ident, $call:ident, $id:expr $(, $argument:expr)*) => {
         match $self.processes.$call($id $(, $argument)*).await {
             Err(EngineError::Unknown(_)) if $self.used() => {
-                $self.containers.$call($id $(, $argument)*).await
+                let engine = &$self.containers.engine;
+                let action = concat!(stringify!($call), " of a container");
+                $self.containers.call(action, engine.$call($id $(, $argument)*)).await
             }
             answer => answer,
         }
@@ -144,15 +112,17 @@ impl Engine for HostEngines {
     }
 
     async fn image_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
-        self.containers.image_digest(reference).await
+        let call = self.containers.engine.image_digest(reference);
+        self.containers.call("look for an image", call).await
     }
 
     async fn keep_image(&self, reference: &str) -> Result<bool, EngineError> {
-        self.containers.keep_image(reference).await
+        let call = self.containers.engine.keep_image(reference);
+        self.containers.call("look for an image", call).await
     }
 
     async fn build(&self, spec: BuildSpec) -> Result<BuildStream, EngineError> {
-        self.containers.build(spec).await
+        self.containers.engine.build(spec).await
     }
 
     async fn remove_images(
@@ -160,11 +130,11 @@ impl Engine for HostEngines {
         keep: &BTreeSet<String>,
         age: Duration,
     ) -> Result<u64, EngineError> {
-        self.containers.remove_images(keep, age).await
+        self.containers.engine.remove_images(keep, age).await
     }
 
     fn allows_privileged(&self, env: &EnvName, app: &AppName) -> bool {
-        self.containers.allows_privileged(env, app)
+        self.containers.engine.allows_privileged(env, app)
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -179,7 +149,7 @@ impl Engine for HostEngines {
         match &spec.artifact {
             ArtifactSource::Image { .. } => {
                 self.remember()?;
-                self.containers.start(spec).await
+                self.containers.call("start a container", self.containers.engine.start(spec)).await
             }
             ArtifactSource::Directory { .. } | ArtifactSource::None => {
                 self.processes.start(spec).await
@@ -191,14 +161,14 @@ impl Engine for HostEngines {
         if self.processes.knows(id) || !self.used() {
             return self.processes.stop(id, options).await;
         }
-        self.containers.stop(id, options).await
+        self.containers.call("stop a container", self.containers.engine.stop(id, options)).await
     }
 
     async fn remove(&self, id: InstanceId) -> Result<(), EngineError> {
         if self.processes.knows(id) || !self.used() {
             return self.processes.remove(id).await;
         }
-        self.containers.remove(id).await
+        self.containers.call("remove a container", self.containers.engine.remove(id)).await
     }
 
     async fn list(&self) -> Result<Vec<ObservedInstance>, EngineError> {
@@ -212,7 +182,7 @@ impl Engine for HostEngines {
     async fn look(&self) -> Result<Sight, EngineError> {
         let mut sight = Sight { seen: self.processes.list().await?, ..Sight::default() };
         if self.used() {
-            match self.containers_seen().await {
+            match self.containers.seen().await {
                 Ok(containers) => sight.seen.extend(containers),
                 Err(error) => sight.silent.push((EngineKind::Docker, error)),
             }
@@ -222,7 +192,7 @@ impl Engine for HostEngines {
     }
 
     fn networks(&self) -> BTreeMap<EnvName, ContainerNetwork> {
-        self.containers.networks()
+        self.containers.engine.networks()
     }
 
     async fn logs(&self, id: InstanceId, query: LogQuery) -> Result<LogStream, EngineError> {
