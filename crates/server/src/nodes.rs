@@ -2,7 +2,7 @@
 //! Told at the server's start and by the API at each change.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ark_engine::{
@@ -97,8 +97,8 @@ impl Nodes {
                 return Err("a daemon over TCP is spoken to with certificates only".to_owned());
             }
         }
-        let place = self.data_dir.join("nodes").join(record.name.as_str());
-        let engine = DockerEngine::new(&place, options).map_err(|error| words(&error))?;
+        let engine =
+            DockerEngine::new(&self.place(&record.name), options).map_err(|error| words(&error))?;
         self.cluster.put(Node {
             name: record.name.clone(),
             engine: Arc::new(engine),
@@ -109,10 +109,38 @@ impl Nodes {
         Ok(())
     }
 
+    /// Forgets a host, and what its starts waited for: that holds values.
+    pub(crate) fn remove(&self, name: &NodeName) {
+        self.cluster.remove(name);
+        forget_starts(&self.place(name));
+    }
+
+    /// The files of a host's engine.
+    fn place(&self, name: &NodeName) -> PathBuf {
+        self.all_places().join(name.as_str())
+    }
+
+    fn all_places(&self) -> PathBuf {
+        self.data_dir.join("nodes")
+    }
+
+    /// Forgets what starts waited for on hosts that are not on record (any more): a server may have ended
+    /// between the two.
+    fn forget_strangers(&self, known: &[NodeRecord]) {
+        for entry in std::fs::read_dir(self.all_places()).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if !known.iter().any(|record| name == record.name.as_str()) {
+                forget_starts(&entry.path());
+            }
+        }
+    }
+
     /// Joins all that are on record. One that cannot be spoken to is silent: what runs there is not
     /// gone.
     pub(crate) async fn put_all(&self, store: &Store, keyring: &Keyring) -> Result<(), StoreError> {
-        for record in store.read::<_, StoreError, _>(ReadTx::nodes).await? {
+        let records = store.read::<_, StoreError, _>(ReadTx::nodes).await?;
+        self.forget_strangers(&records);
+        for record in records {
             if let Err(why) = self.put(&record, keyring) {
                 tracing::error!(host = %record.name, why, "a host cannot be used");
                 self.cluster.put(Node {
@@ -125,6 +153,12 @@ impl Nodes {
             }
         }
         Ok(())
+    }
+}
+
+fn forget_starts(place: &Path) {
+    if let Err(error) = DockerEngine::forget_starts(place) {
+        tracing::warn!(%error, place = %place.display(), "the starts of a removed host cannot be deleted");
     }
 }
 
@@ -231,5 +265,40 @@ mod tests {
         let ip = |text: &str| DaemonAddress::parse(text).unwrap().ip();
         assert_eq!(ip("tcp://10.0.0.5:2376"), Some([10, 0, 0, 5].into()));
         assert_eq!(ip("tcp://eu-1.test:2376"), None);
+    }
+
+    #[tokio::test]
+    async fn what_starts_waited_for_goes_with_their_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let local = Unusable { why: "not used".to_owned(), changes: watch::Sender::new(0) };
+        let cluster = Cluster::new(Arc::new(local), ark_engine::ClusterOptions::default());
+        let like = DockerOptions::default();
+        let nodes = Nodes::new(Arc::new(cluster), dir.path().to_owned(), like);
+        let keyring = Keyring::ephemeral().unwrap();
+        let record = NodeRecord {
+            name: "eu-1".parse().unwrap(),
+            address: "unix:///nowhere.sock".to_owned(),
+            reach: Some([127, 0, 0, 1].into()),
+            credentials: None,
+            draining: false,
+            changed_at: jiff::Timestamp::UNIX_EPOCH,
+            changed_by: "ana".to_owned(),
+        };
+        let docker = |name: &str| dir.path().join("nodes").join(name).join("docker");
+        for name in ["eu-1", "gone"] {
+            std::fs::create_dir_all(docker(name).join("pending")).unwrap();
+            std::fs::write(docker(name).join("pending/it.json"), "a value").unwrap();
+        }
+        let store = Store::inline_in_memory(jiff::Timestamp::UNIX_EPOCH).unwrap();
+        let known = record.clone();
+        store.write::<_, StoreError, _>(move |tx| tx.put_node(&known)).await.unwrap();
+        nodes.put_all(&store, &keyring).await.unwrap();
+        assert!(!docker("gone").join("pending").exists(), "a server ended between the two");
+        assert!(docker("eu-1").join("pending/it.json").exists());
+        nodes.remove(&record.name);
+        assert!(!docker("eu-1").join("pending").exists());
+        assert!(docker("eu-1").join("cluster").exists(), "what runs there is known again");
+        nodes.put(&record, &keyring).unwrap();
+        assert!(docker("eu-1").join("pending").is_dir());
     }
 }

@@ -2,6 +2,7 @@
 //! nobody else.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use ark_model::NodeName;
 use ark_model::api::{NodeDraining, NodePut, NodeRemoval, NodeView, Page, ProblemCode};
@@ -17,6 +18,8 @@ use super::operation::{Operation, Shared};
 use crate::auth::{Caller, Permission};
 use crate::nodes::{DaemonAddress, Nodes, purpose};
 
+/// How long a host that was just added may take to answer before the request does.
+const ASK_DEADLINE: Duration = Duration::from_secs(6);
 /// The longest certificate or key, in bytes.
 const PEM_BYTES_MAX: usize = 64 << 10;
 
@@ -26,7 +29,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .about("How they stood when they were last asked. At most 1,001, on one page.")
             .answers::<Page<NodeView>>(200),
         Operation::put("/v1/nodes/{name}", ("putNode", "Add a host, or change it"), put)
-            .about("Replaces what was kept of it, except whether it drains.")
+            .about("Replaces what was kept of it, except whether it drains. Kept also when it does not answer: \
+                then `silent` says why.")
             .needs(Permission::ManageServer)
             .takes::<NodePut>()
             .answers::<NodeView>(200)
@@ -135,6 +139,9 @@ async fn put(
         Ok(())
     })
     .await?;
+    // So that wrong certificates are told to whoever gave them.
+    let asked = nodes(&state)?.cluster().ask(&name);
+    let _ = tokio::time::timeout(ASK_DEADLINE, asked).await;
     view(&state, &name).await
 }
 
@@ -266,7 +273,7 @@ async fn kept_and_told(
         match kept {
             Some(record) => nodes.put(&record, &state.keyring).map_err(ApiError::internal),
             None => {
-                nodes.cluster().remove(&name);
+                nodes.remove(&name);
                 Ok(())
             }
         }

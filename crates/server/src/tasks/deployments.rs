@@ -82,7 +82,8 @@ pub struct Deployments {
     silent: Vec<EngineKind>,
     /// Since when each silent host says nothing.
     silent_since: HashMap<NodeName, Timestamp>,
-    hosts: Arc<Hosts>,
+    /// As they were last seen; `None` before the first look that came to something.
+    hosts: Option<Arc<Hosts>>,
     all_due: Option<Timestamp>,
     since: Option<Timestamp>,
     facts: Facts,
@@ -97,7 +98,7 @@ impl Deployments {
     pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
         let now = world.clock.now();
         let since = *self.since.get_or_insert(now);
-        let (listed, observed) = self.look(world, now).await;
+        let (listed, observed) = self.look(world, now).await?;
         let dirty = self.dirty(world, &observed, now).await?;
         let (listed, facts) = (&listed, &self.facts);
         {
@@ -128,7 +129,11 @@ impl Deployments {
     }
 
     /// Asks the engine what runs; answers also whose state changed since the last round.
-    async fn look(&mut self, world: &World, now: Timestamp) -> (Listed, Vec<AppKey>) {
+    async fn look(
+        &mut self,
+        world: &World,
+        now: Timestamp,
+    ) -> Result<(Listed, Vec<AppKey>), TaskError> {
         let deadline = world.clock.sleep_until(after(world.clock.now(), LIST_DEADLINE));
         let list = futures::future::select(Box::pin(world.engine.look()), deadline).await;
         let Sight { seen, silent, nodes } = match list {
@@ -138,11 +143,11 @@ impl Deployments {
                     error = &error as &dyn std::error::Error,
                     "the engine could not say what runs"
                 );
-                return (self.unseen(), Vec::new());
+                return Ok((self.unseen(world, now).await?, Vec::new()));
             }
             futures::future::Either::Right(_) => {
                 tracing::warn!("the engine did not say what runs within {LIST_DEADLINE:?}");
-                return (self.unseen(), Vec::new());
+                return Ok((self.unseen(world, now).await?, Vec::new()));
             }
         };
         for (kind, error) in silent.iter().filter(|(kind, _)| !self.silent.contains(kind)) {
@@ -175,17 +180,24 @@ impl Deployments {
             since.entry(node.name.clone()).or_insert(now);
         }
         let hosts = Arc::new(Hosts::new(nodes, &silent, since));
-        if *hosts != *self.hosts {
+        if self.hosts.as_ref() != Some(&hosts) {
             self.all_due = None;
         }
-        self.hosts = hosts.clone();
-        (Listed { states: Some(states), silent, hosts }, changed)
+        self.hosts = Some(hosts.clone());
+        Ok((Listed { states: Some(states), silent, hosts }, changed))
     }
 
-    /// When nothing is known of what runs: the hosts are those of the last look, because an app that
-    /// runs once per host is not to end on all but one of them.
-    fn unseen(&self) -> Listed {
-        Listed { hosts: self.hosts.clone(), ..Listed::default() }
+    /// When nothing is known of what runs: the hosts are those of the last look, and before the first
+    /// those on record, because an app that runs once per host is not to end on all but one of them.
+    async fn unseen(&self, world: &World, now: Timestamp) -> Result<Listed, TaskError> {
+        let hosts = match &self.hosts {
+            Some(hosts) => hosts.clone(),
+            None => {
+                let records = world.store.read(ark_store::ReadTx::nodes).await?;
+                Arc::new(Hosts::on_record(records, now))
+            }
+        };
+        Ok(Listed { hosts, ..Listed::default() })
     }
 
     async fn dirty(

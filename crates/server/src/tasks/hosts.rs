@@ -10,6 +10,7 @@ use ark_model::definition::RunKind;
 use ark_model::instance::InstanceRecord;
 use ark_model::{NodeName, ReleaseNumber};
 use ark_planner::HostSeen;
+use ark_store::NodeRecord;
 use jiff::Timestamp;
 
 use super::reconcile::ReleaseFacts;
@@ -51,6 +52,23 @@ impl Hosts {
         let all: BTreeMap<NodeName, Host> = nodes.into_iter().map(host).collect();
         let silent_here = if all.is_empty() { Vec::new() } else { silent_here.to_vec() };
         Self { all, silent_here }
+    }
+
+    /// Those on record, for a server that has not heard of any yet: it is not known what the others run.
+    pub(super) fn on_record(records: Vec<NodeRecord>, now: Timestamp) -> Self {
+        let draining_here = records.iter().any(|one| one.name.is_local() && one.draining);
+        let others = records.into_iter().filter(|record| !record.name.is_local());
+        let mut all: BTreeMap<NodeName, Host> = others
+            .map(|record| {
+                let seen = HostSeen::Silent { since: now };
+                (record.name, Host { seen, images_only: true, address: record.reach })
+            })
+            .collect();
+        if !all.is_empty() || draining_here {
+            let seen = if draining_here { HostSeen::Draining } else { HostSeen::Answers };
+            all.insert(NodeName::local(), Host { seen, images_only: false, address: None });
+        }
+        Self { all, silent_here: Vec::new() }
     }
 
     /// How the host of an instance stands. One that is not known has nothing to say.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ark_engine::fake::{Behaviour, Ending, FakeEngine};
+use ark_engine::fake::{Behaviour, Call as FakeCall, Ending, FakeEngine};
 use ark_engine::{
     Capabilities, Cluster, ClusterOptions, Engine, EngineError, EngineKind, ExecSession, ExecSpec,
     LogQuery, LogStream, Node, StartSpec, Stats, StopOptions,
@@ -24,7 +24,7 @@ use ark_server::tasks::deployments;
 use ark_server::tasks::round::TaskError;
 use ark_server::webhooks::{Question, Reply, Webhooks};
 use ark_server::world::{CONTROLLER_LEASE, Clock, Fence, Host, Settings, SystemIds, World};
-use ark_store::{Blobs, Keyring, NewRelease, Store, StoreError, WriteTx};
+use ark_store::{Blobs, Keyring, NewRelease, NodeRecord, Store, StoreError, WriteTx};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
@@ -177,6 +177,8 @@ pub(crate) struct Fleet {
     pub(crate) cluster: Arc<Cluster>,
     options: ClusterOptions,
     time: Time,
+    /// Whether Ark's own host cannot say what it runs.
+    pub(crate) ill_here: Arc<AtomicBool>,
     world: World,
     driven: JoinHandle<TaskError>,
     deployments: Mutex<u128>,
@@ -230,7 +232,11 @@ impl Fleet {
         };
         let remotes: BTreeMap<NodeName, Arc<Remote>> =
             (0..hosts).map(|n| (node(n), remote())).collect();
-        let cluster = joined(&remotes, fake(time, &broken), &options);
+        let ill_here = Arc::new(AtomicBool::new(false));
+        let own = own(fake(time, &broken), ill_here.clone());
+        let cluster = joined(&remotes, own, &options);
+        let mut known: Vec<NodeRecord> = remotes.keys().map(|name| record(name, epoch)).collect();
+        known.push(NodeRecord { draining: true, ..record(&NodeName::local(), epoch) });
         let dir = tempfile::tempdir().unwrap();
         let store = Store::inline_in_memory(epoch).unwrap();
         let lease = store.write(move |tx| {
@@ -243,6 +249,9 @@ impl Fleet {
                 freeze: Vec::new(),
                 lease: None,
             })?;
+            for one in &known {
+                tx.put_node(one)?;
+            }
             tx.acquire_lease(CONTROLLER_LEASE, "fleet", epoch, Duration::from_secs(86_400))
         });
         let world = World {
@@ -270,6 +279,7 @@ impl Fleet {
             cluster,
             options,
             time,
+            ill_here,
             world,
             driven,
             deployments,
@@ -281,14 +291,17 @@ impl Fleet {
     /// Another server over the same hosts and records.
     pub(crate) fn restart(&mut self) {
         self.driven.abort();
-        self.cluster = joined(&self.remotes, fake(self.time, &self.broken), &self.options);
+        let own = own(fake(self.time, &self.broken), self.ill_here.clone());
+        self.cluster = joined(&self.remotes, own, &self.options);
         self.world.engine = self.cluster.clone();
         self.world.observations = Arc::new(Observations::default());
         self.driven = tokio::spawn(deployments::run(self.world.clone()));
     }
 
     /// A host that was not there before.
-    pub(crate) fn join(&mut self, name: NodeName) {
+    pub(crate) async fn join(&mut self, name: NodeName) {
+        let known = record(&name, self.time.now());
+        self.write(move |tx| tx.put_node(&known)).await;
         let (fake, all) = (fake(self.time, &self.broken), self.calls.clone());
         let remote =
             Arc::new(Remote { fake, silent: AtomicBool::new(false), own: Meter::default(), all });
@@ -299,6 +312,11 @@ impl Fleet {
     /// On this host a release ends by itself, from its next start on.
     pub(crate) fn breaks(&self, name: NodeName, release: ReleaseNumber) {
         self.broken.lock().unwrap().insert((name, release));
+    }
+
+    /// A host that is removed: this is written down first, and told to the cluster after that.
+    pub(crate) async fn forget_record(&self, name: NodeName) {
+        self.write(move |tx| tx.delete_node(&name)).await;
     }
 
     async fn write<T: Send + 'static>(
@@ -402,12 +420,36 @@ fn member(name: &NodeName, remote: &Arc<Remote>) -> Node {
     }
 }
 
+fn record(name: &NodeName, at: Timestamp) -> NodeRecord {
+    NodeRecord {
+        name: name.clone(),
+        address: "unix:///nowhere".to_owned(),
+        reach: None,
+        credentials: None,
+        draining: false,
+        changed_at: at,
+        changed_by: "ana".to_owned(),
+    }
+}
+
+/// Ark's own host.
+fn own(fake: FakeEngine, ill: Arc<AtomicBool>) -> FakeEngine {
+    fake.with_faults(Arc::new(move |call| {
+        let fails = call == FakeCall::List && ill.load(SeqCst);
+        fails.then(|| EngineError::Unavailable {
+            engine: EngineKind::Fake,
+            action: "read the directory of instances".to_owned(),
+            source: std::io::Error::other("ill"),
+        })
+    }))
+}
+
 fn joined(
     remotes: &BTreeMap<NodeName, Arc<Remote>>,
-    here: FakeEngine,
+    own: FakeEngine,
     options: &ClusterOptions,
 ) -> Arc<Cluster> {
-    let cluster = Cluster::new(Arc::new(here), options.clone());
+    let cluster = Cluster::new(Arc::new(own), options.clone());
     for (name, remote) in remotes {
         cluster.put(member(name, remote));
     }

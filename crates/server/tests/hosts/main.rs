@@ -3,6 +3,7 @@
 mod fleet;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use ark_engine::{ClusterOptions, Node};
@@ -153,7 +154,7 @@ async fn each_host_has_one_daemon() {
 
     // Those that come back are brought up to date, a new host gets its own.
     silent.iter().for_each(|name| fleet.remotes[name].silence(false));
-    fleet.join(node(DAEMONS));
+    fleet.join(node(DAEMONS)).await;
     fleet.until("all", async |f| one_each(f, v2).await).await;
     // One that is to be empty loses it; one that is forgotten counts no more.
     fleet.cluster.drain(&node(5), true);
@@ -270,4 +271,43 @@ async fn what_no_other_host_can_take_stays_where_it_is() {
         assert_eq!(now.len(), 1);
         assert_eq!((now[0].id, now[0].state), (first[0].id, InstanceState::Active));
     }
+}
+
+/// A server that cannot look yet knows its hosts from the records: what runs on them is not too many.
+#[tokio::test(start_paused = true)]
+async fn a_first_look_that_fails_ends_nothing() {
+    const DAEMONS: usize = 5;
+    let mut fleet = Fleet::new(DAEMONS, options()).await;
+    let v1 = fleet.release(definition(RunKind::Daemon, 1)).await;
+    fleet.until("v1", async |f| active_count(f, v1).await == DAEMONS).await;
+    let states = async |f: &Fleet| -> BTreeMap<_, _> {
+        f.alive().await.into_iter().map(|one| (one.id, one.state)).collect()
+    };
+    let before = states(&fleet).await;
+    fleet.ill_here.store(true, SeqCst);
+    fleet.restart();
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert_eq!(states(&fleet).await, before, "nothing is known, so nothing is done");
+    fleet.ill_here.store(false, SeqCst);
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert_eq!(states(&fleet).await, before);
+}
+
+/// Whoever removed a host saw that it was empty: it must not get anything from whoever saw it before.
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_removed_in_the_middle_takes_nothing() {
+    let fleet = Fleet::new(3, options()).await;
+    let v1 = fleet.release(definition(RunKind::Worker, 2)).await;
+    fleet.until("v1", async |f| active_count(f, v1).await == 2).await;
+    let empty = node(2);
+    assert!(fleet.remotes[&empty].running().await.is_empty(), "two are on the first two");
+    // Written down, and not told to the cluster yet.
+    fleet.forget_record(empty.clone()).await;
+    let v2 = fleet.release(definition(RunKind::Worker, 6)).await;
+    let id = fleet.deploy(v2).await;
+    let d = ended(&fleet, id).await;
+    assert_eq!(d.state, DeploymentState::Succeeded, "{:?}", d.diagnosis);
+    let by_host = active(&fleet, v2).await;
+    assert_eq!(by_host.values().sum::<usize>(), 6);
+    assert!(!by_host.contains_key(&empty), "{by_host:?}");
 }

@@ -90,9 +90,17 @@ impl Recording {
         count: u32,
     ) -> Result<Vec<NodeName>, TaskError> {
         let facts = self.releases.get(&release).ok_or(TaskError::Outdated)?;
-        let Some(mut hosts) = self.hosts.for_release(self.here.as_ref(), facts) else {
+        let Some(hosts) = self.hosts.for_release(self.here.as_ref(), facts) else {
             return Ok(vec![NodeName::local(); count as usize]);
         };
+        // One that was removed since it was seen takes nothing: whoever removed it saw that it was empty.
+        let mut known = Vec::with_capacity(hosts.len());
+        for host in hosts {
+            if host.is_local() || tx.node(host)?.is_some() {
+                known.push(host);
+            }
+        }
+        let mut hosts = known;
         let rule = match facts.definition.run.kind {
             RunKind::Daemon => Rule::OnePerHost,
             _ => Rule::Spread,
