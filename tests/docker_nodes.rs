@@ -1,61 +1,27 @@
-//! A cluster of three real Docker daemons on one machine: instances are spread over them and serve,
-//! one daemon is killed in the middle of a deployment, which ends all the same and names it; what is
+//! A cluster of three real Docker daemons on one machine, one of them over TLS: instances are spread
+//! over them and serve, that one is killed in the middle of a deployment, which ends all the same and names it; what is
 //! left to do is done when it is back. A host that drains is emptied, one that is empty is removed.
 
-#[path = "../crates/engine/tests/docker_fixture/daemon.rs"]
-mod daemon;
+mod containers;
 mod harness;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
-use daemon::{IMAGE, OwnDaemon, docker, skip};
+use containers::authority::Authority;
+use containers::daemon::{OwnDaemon, skip};
+use containers::{BACK, WEB, Web, answer, at};
 use harness::{Ark, ENV, eventually_within, state, words};
 use serde_json::Value;
 
-const WEB: &str = "web";
-const BACK: Duration = Duration::from_secs(90);
 /// Without firewall rules and a bridge of its own, so that several do not get into each other's way.
 const ALONE: [&str; 3] = ["--bridge=none", "--iptables=false", "--ip6tables=false"];
-
-fn launch(ark: &Ark, version: &str) -> PathBuf {
-    let folder = ark.dir.path().join("launch");
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let path = folder.join("web.yml");
-    let text = format!(
-        "run: {{type: docker, stop_grace: 1s, command: [sh, -c, \"echo $VERSION > /tmp/index.html; \
-         exec httpd -f -p 80 -h /tmp\"]}}\n\
-         expose:\n- name: default\n  port: 80\n  health_check: {{type: http, path: /, \
-         interval: 100ms, timeout: 2s}}\n\
-         autoscaling: {{min_count: 3, max_count: 3}}\n\
-         deploy: {{min_healthy_time: 2s, max_surge: 1, max_unavailable: 0, ready_timeout: 30s, \
-         progress_deadline: 100s, deadline: 150s}}\ndrain: {{requests: 1s, streams: 1s}}\n\
-         env_defaults: {{VERSION: \"{version}\", MARK: \"{}\"}}\n",
-        ark.mark
-    );
-    std::fs::write(&path, text).expect("a file");
-    path
-}
-
-/// What the gateway answers for the app now.
-fn answer(ark: &Ark) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&ark.http, Duration::from_secs(2)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", ark.host(WEB));
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200").then(|| body.trim().to_owned())
-}
-
-fn running(daemon: &OwnDaemon) -> usize {
-    let output = docker(&daemon.socket).args(["ps", "-q"]).output().expect("docker");
-    String::from_utf8_lossy(&output.stdout).lines().count()
-}
+const THREE: Web = Web {
+    count: 3,
+    deploy: "min_healthy_time: 2s, max_surge: 1, max_unavailable: 0, ready_timeout: 30s, \
+             progress_deadline: 100s, deadline: 150s",
+};
 
 /// Active instances by host.
 fn active(ark: &Ark) -> BTreeMap<String, usize> {
@@ -77,45 +43,106 @@ fn node(ark: &Ark, name: &str) -> Value {
     all.into_iter().find(|node| node["name"] == name).unwrap_or_default()
 }
 
-fn daemons() -> Result<[OwnDaemon; 3], String> {
+/// Three daemons; the last also listens where this is said, for clients of the authority.
+fn daemons(authority: &Authority, certificates: &Path) -> Result<([OwnDaemon; 3], String), String> {
     let here = OwnDaemon::start("here", &ALONE)?;
-    let [one, other] = [OwnDaemon::start("one", &ALONE)?, OwnDaemon::start("other", &ALONE)?];
+    let one = OwnDaemon::start("one", &ALONE)?;
+    let (port, more) = authority.daemon(certificates);
+    let options: Vec<&str> = ALONE.into_iter().chain(more.iter().map(String::as_str)).collect();
+    let other = OwnDaemon::start("other", &options)?;
     one.load_from(&here)?;
     other.load_from(&here)?;
-    Ok([here, one, other])
+    Ok(([here, one, other], format!("tcp://127.0.0.1:{port}")))
+}
+
+/// Adds a host with certificates that do not do; answers what is said of it.
+fn refused(ark: &Ark, address: &str, folder: &Path) -> String {
+    let folder = folder.to_string_lossy();
+    let output = ark.run(&["node", "add", "wrong", address, "--certs", &folder]);
+    let text = words(&output);
+    if output.status.success() {
+        assert!(text.contains("does not answer"), "{text}");
+        assert!(node(ark, "wrong")["silent"].is_string(), "{text}");
+        assert!(ark.run(&["node", "remove", "wrong"]).status.success());
+    }
+    text
+}
+
+/// What is wrong with certificates is told at once, by what is wrong and what helps.
+fn wrong_certificates(ark: &Ark, address: &str, authority: &Authority, dir: &Path) {
+    let stranger = Authority::new("somebody else's");
+    let folder = |name: &str| dir.join(name);
+    stranger.client(&folder("stranger"));
+    let text = refused(ark, address, &folder("stranger"));
+    assert!(text.contains(address.trim_start_matches("tcp://")), "which: {text}");
+    assert!(text.contains("with the `ca.pem` that signed it"), "an authority of another: {text}");
+
+    stranger.client(&folder("unknown"));
+    Authority::trusts(authority, &folder("unknown"));
+    let text = refused(ark, address, &folder("unknown"));
+    assert!(text.contains("does not take Ark's certificate"), "a stranger's own: {text}");
+
+    authority.client(&folder("keyless"));
+    std::fs::remove_file(folder("keyless").join("key.pem")).expect("a file");
+    let text = refused(ark, address, &folder("keyless"));
+    assert!(text.contains("key.pem cannot be read") && text.contains("--certs"), "{text}");
+
+    std::fs::copy(folder("stranger").join("key.pem"), folder("keyless").join("key.pem"))
+        .expect("a file");
+    let text = refused(ark, address, &folder("keyless"));
+    assert!(text.contains("certificate and key"), "another's key: {text}");
+    assert!(!text.contains("PRIVATE KEY"), "{text}");
+}
+
+/// A command beside an instance, and a log, of each host.
+fn is_reached_everywhere(ark: &Ark) {
+    let page = ark.get(&format!("/v1/environments/{ENV}/apps/{WEB}/instances"));
+    for row in page.expect("instances")["items"].as_array().expect("a list") {
+        let name = row["id"].as_str().expect("an id");
+        let exec = ["exec", WEB, "-e", ENV, "--instance", name, "--", "cat", "/tmp/index.html"];
+        let output = ark.run(&exec);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1", "{}", words(&output));
+        let output = ark.run(&["logs", WEB, "-e", ENV, "--instance", name]);
+        assert!(output.status.success(), "{}", words(&output));
+    }
 }
 
 #[test]
 fn three_daemons_of_which_one_is_killed_in_the_middle() {
-    let [here, one, other] = match daemons() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new("the daemons'");
+    let started = daemons(&authority, &dir.path().join("daemon"));
+    let ([here, one, other], over_tls) = match started {
         Ok(daemons) => daemons,
         Err(reason) => {
             return skip("three_daemons_of_which_one_is_killed_in_the_middle", &reason);
         }
     };
-    let ark = Ark::up_with(&[("DOCKER_HOST", &format!("unix://{}", here.socket.display()))]);
-    for (name, daemon) in [("eu-1", &one), ("zz-2", &other)] {
-        let address = format!("unix://{}", daemon.socket.display());
-        let output = ark.run(&["node", "add", name, &address, "--reach", "127.0.0.1"]);
-        assert!(output.status.success(), "{}", words(&output));
+    let ark = Ark::up_with(&[("DOCKER_HOST", &at(&here.socket))]);
+    wrong_certificates(&ark, &over_tls, &authority, dir.path());
+    authority.client(&dir.path().join("client"));
+    let certs = dir.path().join("client").to_string_lossy().into_owned();
+    let (by_socket, reach) = (at(&one.socket), ["--reach", "127.0.0.1"]);
+    for (name, address, more) in
+        [("eu-1", &by_socket, reach), ("zz-2", &over_tls, ["--certs", &certs])]
+    {
+        let output = ark.run(&[&["node", "add", name, address][..], &more].concat());
+        let text = words(&output);
+        assert!(output.status.success() && text.contains("and answers"), "{text}");
     }
     let refused = ark.run(&["node", "add", "eu-3", "tcp://127.0.0.1:2375"]);
     assert!(!refused.status.success(), "a daemon that anybody may rule: {}", words(&refused));
 
-    let file = launch(&ark, "1");
-    let file = file.to_string_lossy();
-    let deploy = ["deploy", WEB, "-e", ENV, "--file", &file, "--image", IMAGE, "--json"];
-    let output = ark.run(&deploy);
+    let output = THREE.deployed(&ark, "1");
     assert!(output.status.success(), "{}", words(&output));
     assert_eq!(active(&ark), hosts(&[("eu-1", 1), ("local", 1), ("zz-2", 1)]), "one on each");
-    assert_eq!([&here, &one, &other].map(running), [1, 1, 1]);
+    assert_eq!([&here, &one, &other].map(OwnDaemon::running), [1, 1, 1]);
+    is_reached_everywhere(&ark);
     for _ in 0..6 {
         assert_eq!(answer(&ark).as_deref(), Some("1"), "the gateway reaches all of them");
     }
 
-    launch(&ark, "2");
-    let detached = [&deploy[..], &["--detach"]].concat();
-    let id = ark.json(&detached)["id"].as_str().expect("an id").to_owned();
+    let id = THREE.begun(&ark, "2");
     harness::eventually("the deployment begins", || {
         ark.deployment(&id).is_some_and(|d| state(&d) == "replacing")
     });
@@ -131,7 +158,7 @@ fn three_daemons_of_which_one_is_killed_in_the_middle() {
 
     other.again();
     eventually_within(BACK, "the rest is done when it is back", || {
-        let [here, one, other] = [&here, &one, &other].map(running);
+        let [here, one, other] = [&here, &one, &other].map(OwnDaemon::running);
         let answers = node(&ark, "zz-2").get("silent").is_none_or(Value::is_null);
         answers && here + one + other == 3 && active(&ark).values().sum::<usize>() == 3
     });
@@ -145,7 +172,7 @@ fn three_daemons_of_which_one_is_killed_in_the_middle() {
     assert!(output.status.success(), "{}", words(&output));
     eventually_within(BACK, "it is emptied", || {
         assert_eq!(answer(&ark).as_deref(), Some("2"), "without a gap");
-        running(&one) == 0 && node(&ark, "eu-1")["instances"] == 0
+        one.running() == 0 && node(&ark, "eu-1")["instances"] == 0
     });
     assert_eq!(active(&ark).values().sum::<usize>(), 3);
     let output = ark.run(&["node", "remove", "eu-1"]);
@@ -153,6 +180,6 @@ fn three_daemons_of_which_one_is_killed_in_the_middle() {
     let output = ark.run(&["stop", WEB, "-e", ENV, "--json"]);
     assert!(output.status.success(), "{}", words(&output));
     eventually_within(BACK, "no container is left", || {
-        [&here, &one, &other].map(running) == [0, 0, 0]
+        [&here, &one, &other].map(OwnDaemon::running) == [0, 0, 0]
     });
 }

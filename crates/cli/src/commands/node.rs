@@ -13,6 +13,10 @@ use crate::failure::{Ended, Exit, Failure};
 use crate::output::table::Table;
 use crate::output::{Shown, Style};
 
+/// What a folder of certificates is.
+const CERTS: &str = "--certs takes a folder with ca.pem (of the authority that signed the daemon's certificate), \
+                     cert.pem (Ark's own) and key.pem (its key)";
+
 /// What `node` takes.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -83,7 +87,10 @@ pub(crate) fn run(args: Args) -> Ended {
                 };
                 let put = NodePut { address, reach, authority, certificate, key };
                 let set = context.client.put_node(&name, &put).await?;
-                context.out.one(&set, |set| format!("host {} is added", set.name))?;
+                context.out.one(&set, |set| match &set.silent {
+                    None => format!("host {} is added, and answers", set.name),
+                    Some(why) => format!("host {} is added, and does not answer: {why}", set.name),
+                })?;
             }
             Action::List => {
                 let all = context.client.nodes().await?;
@@ -109,7 +116,7 @@ fn pems(folder: &std::path::Path) -> Result<[String; 3], Failure> {
     let read = |name: &str| {
         let file = folder.join(name);
         std::fs::read_to_string(&file)
-            .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))
+            .map_err(|error| Failure::file(&file, "read", &error).detail(CERTS))
     };
     Ok([read("ca.pem")?, read("cert.pem")?, read("key.pem")?])
 }

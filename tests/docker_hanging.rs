@@ -1,0 +1,104 @@
+//! Daemons that accept connections and answer none, for a while: another host's, then Ark's own, in the
+//! middle of a deployment. Nobody else waits for them, what is left to do is done when they answer
+//! again, and nothing runs twice.
+
+mod containers;
+mod harness;
+
+use std::path::Path;
+use std::time::Duration;
+
+use containers::daemon::{daemon, docker, skip};
+use containers::proxy::Proxy;
+use containers::{BACK, WEB, Web, answer, at};
+use harness::{Ark, ENV, Sample, eventually_within, state, words};
+use serde_json::Value;
+
+const TWO: Web = Web {
+    count: 2,
+    deploy: "min_healthy_time: 1s, ready_timeout: 60s, progress_deadline: 100s, deadline: 150s",
+};
+/// How long Ark's own daemon is away in the middle of a deployment.
+const AWAY: Duration = Duration::from_secs(10);
+
+/// How many containers of this Ark run, on whatever host.
+fn running(socket: &Path, ark: &Ark) -> usize {
+    let mark = format!("MARK={}", ark.mark);
+    let ids = docker(socket).args(["ps", "-q"]).output().expect("docker").stdout;
+    let ids = String::from_utf8_lossy(&ids).into_owned();
+    let has = |id: &&str| {
+        let shown = docker(socket).args(["inspect", "--format", "{{.Config.Env}}", id]).output();
+        String::from_utf8_lossy(&shown.expect("docker").stdout).contains(&mark)
+    };
+    ids.lines().filter(has).count()
+}
+
+fn deploys_processes(ark: &Ark, version: &str) {
+    let (output, d) = ark.deploy("proc", &Sample::version(version));
+    assert!(output.status.success(), "{}", words(&output));
+    assert_eq!(state(&d), "succeeded");
+}
+
+fn silent(ark: &Ark, name: &str) -> bool {
+    let all = ark.get("/v1/nodes").expect("hosts")["items"].as_array().cloned().unwrap_or_default();
+    all.iter().any(|node| node["name"] == name && node["silent"].is_string())
+}
+
+#[test]
+fn daemons_that_hang_hold_up_nobody() {
+    let socket = match daemon() {
+        Ok(socket) => socket,
+        Err(reason) => return skip("daemons_that_hang_hold_up_nobody", reason),
+    };
+    // Each host is an Ark of its own to the daemon, so that one daemon does for two.
+    let [own, other] = [Proxy::to(socket), Proxy::to(socket)];
+    let ark = Ark::up_with(&[("DOCKER_HOST", &at(&own.socket))]);
+    let output = ark.run(&["node", "add", "eu-1", &at(&other.socket), "--reach", "127.0.0.1"]);
+    assert!(output.status.success(), "{}", words(&output));
+    deploys_processes(&ark, "1");
+    let output = TWO.deployed(&ark, "1");
+    assert!(output.status.success(), "{}", words(&output));
+    assert_eq!(running(socket, &ark), 2);
+
+    let held = other.hold();
+    deploys_processes(&ark, "2");
+    let id = TWO.begun(&ark, "2");
+    let over = ark.wait_over(&id, Duration::from_secs(160));
+    assert_eq!(state(&over), "succeeded", "{over}");
+    assert!(over.to_string().contains("1 host does not answer: eu-1"), "{over}");
+    assert!(silent(&ark, "eu-1"));
+    assert_eq!(answer(&ark).as_deref(), Some("2"));
+    drop(held);
+    eventually_within(BACK, "the rest is done", || {
+        !silent(&ark, "eu-1") && running(socket, &ark) == 2
+    });
+    for _ in 0..6 {
+        assert_eq!(answer(&ark).as_deref(), Some("2"), "nothing of the old release is left");
+    }
+
+    let id = TWO.begun(&ark, "3");
+    harness::eventually("the deployment begins", || {
+        ark.deployment(&id).is_some_and(|d| state(&d) == "replacing")
+    });
+    let held = own.hold();
+    let until = std::time::Instant::now() + AWAY;
+    deploys_processes(&ark, "3");
+    assert!(answer(&ark).is_some(), "containers serve on");
+    let doctor = ark.get("/v1/doctor").unwrap_or_default();
+    assert!(doctor.to_string().contains("nothing is known of docker"), "{doctor}");
+    std::thread::sleep(until.saturating_duration_since(std::time::Instant::now()));
+    assert!(ark.deployment(&id).is_some_and(|d| !harness::is_over(state(&d))), "it waits");
+    drop(held);
+    let over = ark.wait_over(&id, Duration::from_secs(160));
+    assert_eq!(state(&over), "succeeded", "{over}");
+    eventually_within(BACK, "two of the new release", || {
+        running(socket, &ark) == 2 && answer(&ark).as_deref() == Some("3")
+    });
+    let page = ark.get(&format!("/v1/environments/{ENV}/apps/{WEB}/instances"));
+    let rows = page.expect("instances")["items"].as_array().cloned().unwrap_or_default();
+    let active: Vec<&Value> = rows.iter().filter(|row| row["state"] == "active").collect();
+    assert_eq!(active.len(), 2, "{rows:?}");
+    let output = ark.run(&["stop", WEB, "-e", ENV, "--json"]);
+    assert!(output.status.success(), "{}", words(&output));
+    eventually_within(BACK, "no container is left", || running(socket, &ark) == 0);
+}
