@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use ark_model::gateway::RefusalKind;
 
 /// All kinds, in the order of their cells.
-const KINDS: [RefusalKind; 12] = [
+const KINDS: [RefusalKind; 13] = [
     RefusalKind::Malformed,
     RefusalKind::Smuggling,
     RefusalKind::SlowHead,
@@ -20,6 +20,7 @@ const KINDS: [RefusalKind; 12] = [
     RefusalKind::Http2Protocol,
     RefusalKind::Http2Flood,
     RefusalKind::Stranger,
+    RefusalKind::Silent,
 ];
 
 /// See the module.

@@ -76,8 +76,11 @@ pub(crate) struct Worker {
     log: RefCell<Vec<u8>>,
     /// Requests until the next one is logged.
     log_skips: Cell<u32>,
-    /// Open connections.
+    /// Open connections, and how many of them came through discovery ports.
     connections: Cell<usize>,
+    inside: Cell<usize>,
+    /// When idle connections last gave way to new ones, by side.
+    gave_way_ms: [Cell<u64>; 2],
     /// Connections to targets between requests.
     pub(crate) idle_upstreams: IdleCount,
     /// When the worker must end; `None` while it accepts.
@@ -107,6 +110,8 @@ impl Worker {
             log: RefCell::default(),
             log_skips: Cell::new(0),
             connections: Cell::new(0),
+            inside: Cell::new(0),
+            gave_way_ms: Default::default(),
             idle_upstreams: IdleCount::default(),
             stop_at_ms: Cell::new(None),
             retiring_since_ms: Cell::new(None),

@@ -377,6 +377,8 @@ pub enum RefusalKind {
     Http2Flood,
     /// A connection to a discovery port of containers from outside their network.
     Stranger,
+    /// A connection that the gateway closed before it had asked for anything.
+    Silent,
     /// Of a newer gateway.
     #[serde(other)]
     Other,

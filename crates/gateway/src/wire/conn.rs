@@ -54,6 +54,8 @@ pub(crate) struct Conn {
     pub(crate) entry: Entry,
     pub(crate) peer: IpAddr,
     address: String,
+    /// Whether anything was received on it.
+    has_spoken: bool,
 }
 
 /// What becomes of a connection after a request.
@@ -110,8 +112,17 @@ pub(crate) async fn serve(
         let caller = Caller { peer, address };
         return Box::pin(h2::serve(worker, slot, stream, buffer, entry, caller)).await;
     }
-    let mut conn =
-        Conn { worker, slot, client, out: Vec::new(), answer: Vec::new(), entry, peer, address };
+    let mut conn = Conn {
+        worker,
+        slot,
+        client,
+        out: Vec::new(),
+        answer: Vec::new(),
+        entry,
+        peer,
+        address,
+        has_spoken: false,
+    };
     if conn.run().await == Ended::IsHttp2 {
         let Conn { worker, slot, client, out, answer, address, .. } = conn;
         let Client { stream, buffer } = client;
@@ -283,7 +294,12 @@ impl Conn {
         }
         poll_fn(|cx| {
             match self.slot.take_verdict() {
-                Some(Verdict::Late | Verdict::Leave) => return Poll::Ready(false),
+                Some(verdict @ (Verdict::Late | Verdict::Leave)) => {
+                    if verdict == Verdict::Late && !self.has_spoken {
+                        self.worker.shared.refusals.count(RefusalKind::Silent);
+                    }
+                    return Poll::Ready(false);
+                }
                 Some(Verdict::CutRequest | Verdict::EndStream | Verdict::CutStream) | None => {}
             }
             if ready!(self.client.stream.poll_read_ready(cx)).is_err() {
@@ -293,6 +309,7 @@ impl Conn {
             let filled = buffer.poll_fill(&mut self.client.stream, cx);
             if let Poll::Ready(Ok(1..)) = filled {
                 self.client.buffer = buffer;
+                self.has_spoken = true;
                 return Poll::Ready(true);
             }
             self.worker.buffers.give_back(buffer);

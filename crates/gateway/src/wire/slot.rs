@@ -36,6 +36,17 @@ pub(crate) struct Slot {
     pub(crate) index: Cell<usize>,
     /// Where its held request stands.
     pub(crate) turn: Cell<Turn>,
+    /// Through which kind of door it came; `None` of a request that shares a connection.
+    pub(crate) side: Cell<Option<DoorSide>>,
+}
+
+/// For whom a listening socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DoorSide {
+    /// For clients of this host.
+    Outside,
+    /// For apps that call one another: a discovery port.
+    Inside,
 }
 
 /// Where a held request stands among those that may go on; see `worker::release`.
@@ -73,7 +84,15 @@ impl Slot {
             doing: RefCell::new(Doing::Idle),
             index: Cell::new(0),
             turn: Cell::new(Turn::None),
+            side: Cell::new(None),
         }
+    }
+
+    /// Whether it is a connection of this side on which nothing is asked now.
+    pub(crate) fn is_idle(&self, side: DoorSide) -> bool {
+        self.side.get() == Some(side)
+            && self.deadline_ms.get() != NEVER
+            && matches!(*self.doing.borrow(), Doing::Idle | Doing::Connection)
     }
 
     /// Remembers whom to wake. All waits of a connection are of one task, so once is enough.

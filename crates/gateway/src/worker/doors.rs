@@ -30,7 +30,8 @@ impl Worker {
         let worker = self.clone();
         let task = tokio::task::spawn_local(async move {
             loop {
-                while worker.shared.connections() >= worker.shared.connections_max {
+                while !worker.shared.has_room(entry.side()) {
+                    worker.close_idle(entry.side());
                     tokio::time::sleep(TICK).await;
                 }
                 match listener.accept().await {
@@ -54,12 +55,12 @@ impl Worker {
     /// whichever worker wakes first would otherwise take a whole burst.
     fn place(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr, entry: Entry) {
         let loads = &self.shared.loads;
-        let own = loads[self.index].0.load(Relaxed);
-        let least = (0..loads.len()).min_by_key(|worker| loads[*worker].0.load(Relaxed));
-        if let Some(least) = least.filter(|w| loads[*w].0.load(Relaxed) + 2 + own / 16 <= own) {
+        let own = loads[self.index].all.load(Relaxed);
+        let least = (0..loads.len()).min_by_key(|worker| loads[*worker].all.load(Relaxed));
+        if let Some(least) = least.filter(|w| loads[*w].all.load(Relaxed) + 2 + own / 16 <= own) {
             if let Ok(stream) = stream.into_std() {
                 // Counted at once, so that the next connection of the burst sees it.
-                loads[least].0.fetch_add(1, Relaxed);
+                loads[least].all.fetch_add(1, Relaxed);
                 self.shared.send(least, Message::Serve { stream, peer, entry });
             }
             return;
@@ -73,7 +74,7 @@ impl Worker {
         peer: SocketAddr,
         entry: Entry,
     ) {
-        let guard = self.enter();
+        let guard = self.enter(entry.side());
         let call = match entry {
             Entry::Port(route) => self.callers.begin(route, peer, &stream, self.now_ms()),
             Entry::Http(_) => None,
@@ -98,4 +99,84 @@ impl Worker {
 fn is_of_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::listen::Door;
+    use crate::table::RouteSlot;
+    use crate::worker::Shared;
+
+    /// A worker that may have eight connections, and where it listens for either side.
+    fn small() -> (Rc<Worker>, [SocketAddr; 2]) {
+        let shared = Shared { connections_max: 8, ..Shared::new(1) };
+        let worker = Worker::new(0, Arc::new(shared), 1);
+        let listen = |entry| {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            let address = listener.local_addr().unwrap();
+            worker.listen(listener, entry, None);
+            address
+        };
+        let addresses = [listen(Entry::Http(Door::default())), listen(Entry::Port(RouteSlot(7)))];
+        tokio::task::spawn_local({
+            let worker = worker.clone();
+            async move {
+                let mut ticks = tokio::time::interval(TICK);
+                loop {
+                    ticks.tick().await;
+                    worker.tick();
+                }
+            }
+        });
+        (worker, addresses)
+    }
+
+    async fn connect(address: SocketAddr, first: &[u8], count: usize) -> Vec<TcpStream> {
+        let mut streams = Vec::new();
+        for _ in 0..count {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(first).await.unwrap();
+            streams.push(stream);
+        }
+        streams
+    }
+
+    #[tokio::test]
+    async fn idle_connections_give_way_and_neither_side_shuts_out_the_other() {
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(tokio::time::timeout(Duration::from_secs(20), async {
+                let (worker, [http, port]) = small();
+                // Many more than there may be, which ask for nothing.
+                let silent = connect(http, b"", 30).await;
+                let mut asks = TcpStream::connect(http).await.unwrap();
+                asks.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+                let mut answer = [0; 12];
+                asks.read_exact(&mut answer).await.unwrap();
+                assert_eq!(&answer, b"HTTP/1.1 404");
+                let closed = worker.shared.refusals.report()[&RefusalKind::Silent];
+                assert!(closed >= 25, "{closed} were closed");
+                drop((silent, asks));
+                // Busy ones stay, and have no more than their share.
+                let busy = connect(http, b"GET / HTTP/1.1\r\n", 10).await;
+                while worker.shared.connections() < 6 {
+                    tokio::time::sleep(TICK).await;
+                }
+                // There is no such route: served, and closed for it.
+                let mut inside = TcpStream::connect(port).await.unwrap();
+                assert_eq!(inside.read(&mut answer).await.unwrap(), 0);
+                assert_eq!(worker.shared.connections(), 6);
+                drop(busy);
+            }))
+            .await
+            .expect("served in time");
+    }
 }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::listen::Door;
 use crate::table::{RouteSlot, Table};
+use crate::wire::slot::DoorSide;
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -52,4 +53,13 @@ pub(crate) enum Entry {
     Http(Door),
     /// A route's own port.
     Port(RouteSlot),
+}
+
+impl Entry {
+    pub(crate) fn side(self) -> DoorSide {
+        match self {
+            Self::Http(_) => DoorSide::Outside,
+            Self::Port(_) => DoorSide::Inside,
+        }
+    }
 }

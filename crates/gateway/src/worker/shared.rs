@@ -12,9 +12,13 @@ use crate::acme::challenges::PATH;
 use crate::callers::CallsSeen;
 use crate::clock::Clock;
 use crate::refusals::Refusals;
+use crate::wire::slot::DoorSide;
 
 /// Descriptors kept for what is not a connection: discovery ports, probes, files.
 const DESCRIPTORS_KEPT: usize = 2048;
+
+/// One of so many parts of all connections there may be is kept for the other side.
+const OTHERS_PART: usize = 4;
 
 /// What all threads of one gateway share.
 #[derive(Debug)]
@@ -57,7 +61,12 @@ pub(crate) struct Tls {
 /// A worker's open connections.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(crate) struct Load(pub(super) AtomicUsize);
+pub(crate) struct Load {
+    /// All of them.
+    pub(super) all: AtomicUsize,
+    /// Those of discovery ports.
+    pub(super) inside: AtomicUsize,
+}
 
 impl Shared {
     pub(crate) fn new(workers: usize) -> Self {
@@ -107,7 +116,21 @@ impl Shared {
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.loads.iter().map(|load| load.0.load(Relaxed)).sum()
+        self.loads.iter().map(|load| load.all.load(Relaxed)).sum()
+    }
+
+    /// Whether one more connection of this side may be open: of all there may be, neither side has more
+    /// than its share, so that clients of this host and apps that call one another cannot shut each
+    /// other out.
+    pub(super) fn has_room(&self, side: DoorSide) -> bool {
+        let all = self.connections();
+        let inside = self.loads.iter().map(|load| load.inside.load(Relaxed)).sum();
+        let own = match side {
+            DoorSide::Outside => all.saturating_sub(inside),
+            DoorSide::Inside => inside,
+        };
+        let max = self.connections_max;
+        all < max && own < max - max / OTHERS_PART
     }
 }
 

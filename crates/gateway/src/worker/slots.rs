@@ -6,35 +6,62 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
 use crate::route_local::RouteState;
-use crate::wire::slot::Slot;
+use crate::wire::slot::{DoorSide, Slot, Verdict};
 
 /// How many requests one worker holds while no target is ready; more are refused. Of these a route has
 /// no more than it leaves free: one whose target never becomes ready must not keep others from holding.
 const HELD_MAX: usize = 4096;
+/// How many idle connections give way to new ones at once, at most.
+const CLOSED_AT_ONCE: usize = 256;
 
 impl Worker {
     /// Adds a connection's slot to those the clock looks at.
-    pub(crate) fn enter(self: &Rc<Self>) -> SlotGuard {
+    pub(crate) fn enter(self: &Rc<Self>, side: DoorSide) -> SlotGuard {
         self.count_connections(self.connections.get() + 1);
-        self.add_slot(true)
+        if side == DoorSide::Inside {
+            self.count_inside(self.inside.get() + 1);
+        }
+        self.add_slot(Some(side))
     }
 
     /// Adds the slot of one of several requests that share a connection.
     pub(crate) fn enter_stream(self: &Rc<Self>) -> SlotGuard {
-        self.add_slot(false)
+        self.add_slot(None)
     }
 
-    fn add_slot(self: &Rc<Self>, is_connection: bool) -> SlotGuard {
+    fn add_slot(self: &Rc<Self>, side: Option<DoorSide>) -> SlotGuard {
         let slot = Rc::new(Slot::new());
+        slot.side.set(side);
         let mut slots = self.slots.borrow_mut();
         slot.index.set(slots.len());
         slots.push(slot.clone());
-        SlotGuard { worker: self.clone(), slot, is_connection }
+        SlotGuard { worker: self.clone(), slot }
+    }
+
+    /// Closes the connections of this side that have been idle for the longest, or are next to be
+    /// closed for not having asked for anything: a few at a time.
+    pub(super) fn close_idle(&self, side: DoorSide) {
+        // Every listener asks; what was closed is gone by the next tick.
+        if self.gave_way_ms[side as usize].replace(self.now_ms()) == self.now_ms() {
+            return;
+        }
+        let slots = self.slots.borrow();
+        let mut idle: Vec<_> = slots.iter().filter(|slot| slot.is_idle(side)).collect();
+        let count = CLOSED_AT_ONCE.min(self.shared.connections_max / 64).max(1).min(idle.len());
+        if count > 0 && count < idle.len() {
+            idle.select_nth_unstable_by_key(count - 1, |slot| slot.deadline_ms());
+        }
+        idle[..count].iter().for_each(|slot| slot.tell(Verdict::Late));
+    }
+
+    fn count_inside(&self, count: usize) {
+        self.inside.set(count);
+        self.shared.loads[self.index].inside.store(count, Relaxed);
     }
 
     fn count_connections(&self, count: usize) {
         self.connections.set(count);
-        self.shared.loads[self.index].0.store(count, Relaxed);
+        self.shared.loads[self.index].all.store(count, Relaxed);
     }
 
     /// Queues a request of a route until [`Message::Nudge`]; whether there was room. `slot` is woken in
@@ -65,7 +92,6 @@ impl Worker {
 pub(crate) struct SlotGuard {
     worker: Rc<Worker>,
     slot: Rc<Slot>,
-    is_connection: bool,
 }
 
 impl SlotGuard {
@@ -83,8 +109,10 @@ impl Drop for SlotGuard {
             moved.index.set(index);
         }
         drop(slots);
-        if self.is_connection {
-            self.worker.count_connections(self.worker.connections.get().saturating_sub(1));
+        let Some(side) = self.slot.side.get() else { return };
+        self.worker.count_connections(self.worker.connections.get().saturating_sub(1));
+        if side == DoorSide::Inside {
+            self.worker.count_inside(self.worker.inside.get().saturating_sub(1));
         }
     }
 }
