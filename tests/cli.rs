@@ -153,6 +153,79 @@ fn validate_answers_per_file() {
 }
 
 #[test]
+fn a_compose_file_becomes_launch_files_that_are_accepted() {
+    let home = tempfile::tempdir().expect("a directory");
+    let home = home.path();
+    let compose = r#"
+services:
+  web:
+    build: {context: ., dockerfile: web.Dockerfile}
+    container_name: shop-web
+    ports: ["8080:80"]
+    environment:
+      DATABASE_URL: postgres://shop:${DB_PASSWORD}@db:5432/shop
+      LOG_LEVEL: ${LOG_LEVEL:-info}
+    depends_on: {db: {condition: service_healthy}}
+    healthcheck: {test: [CMD, curl, -f, "http://localhost/health"], interval: 0s, start_period: 1h}
+    stop_signal: SIGRTMIN+3
+    deploy:
+      replicas: 2
+      resources:
+        limits: {cpus: "0.5", memory: 512M, pids: 100}
+        reservations: {cpus: "0.25", memory: 256M}
+  worker:
+    image: shop-worker:1
+    command: ["./worker"]
+    entrypoint: []
+    stop_signal: TERM
+    restart: on-failure:3
+    volumes: ["pgdata_vol:/backup:ro"]
+    depends_on: [db]
+  db:
+    image: postgres:16
+    environment: {POSTGRES_USER: shop, POSTGRES_PASSWORD: hunter2}
+    healthcheck: {test: [CMD-SHELL, pg_isready -U shop], interval: 10s, retries: 5}
+    volumes: ["pgdata_vol:/var/lib/postgresql/data"]
+volumes: {pgdata_vol: {}}
+"#;
+    fs::write(home.join("compose.yml"), compose).expect("a file");
+    let output = run_alone(home, &["import", "compose.yml", "--json"]);
+    assert_eq!(code(&output), 0, "{}", words(&output));
+    let made: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let left: Vec<&str> = made["left_out"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|one| one["key"].as_str())
+        .collect();
+    for key in [
+        "services.web.container_name",
+        "services.web.environment.DATABASE_URL",
+        "services.web.ports",
+        "services.web.stop_signal",
+        "services.web.deploy.resources.limits.pids",
+        "services.web.deploy.resources.reservations.cpus",
+        "launch/web.yml expose[0].health_check.interval",
+        "services.worker.restart",
+        "services.worker.volumes",
+        "services.db.volumes",
+        "services.db.healthcheck.test",
+        "services.db.environment.POSTGRES_PASSWORD",
+        "volumes.pgdata_vol",
+    ] {
+        assert!(left.contains(&key), "{key} is not named: {left:#?}");
+    }
+    assert!(!stdout(&output).contains("hunter2"));
+    let read = |app: &str| fs::read_to_string(home.join(format!("launch/{app}.yml"))).expect(app);
+    let db = read("db");
+    assert!(db.contains("port: 5432") && db.contains("name: pgdata-vol"), "{db}");
+    assert!(!db.contains("hunter2"), "{db}");
+    assert!(read("web").contains("dependencies: [db]"));
+    assert!(read("worker").contains("stop_signal: SIGTERM"));
+    expect(&run_alone(home, &["validate"]), 0, "3 files checked, all accepted");
+}
+
+#[test]
 fn deployments_end_with_the_exit_codes_of_the_contract() {
     let ark = Ark::up();
     let file = |sample: &Sample| ark.launch("web", sample).to_string_lossy().into_owned();

@@ -30,9 +30,15 @@ pub(super) fn service(service: &Map<String, Value>, notes: &mut Notes) -> Map<St
 fn resolved(place: &str, key: &str, value: &Value, notes: &mut Notes) -> Option<Value> {
     match value {
         Value::String(text) => {
-            let text = interpolated(text).or_else(|| inner_port(place, text));
-            if text.is_none() {
-                notes.add(place, WHY);
+            let whole = interpolated(text);
+            let text = whole.clone().or_else(|| inner_port(place, text));
+            match (&whole, &text) {
+                (Some(_), _) => {}
+                (None, Some(inner)) => notes.add(
+                    place,
+                    format!("no port of the host is opened: the gateway serves {inner}"),
+                ),
+                (None, None) => notes.add(place, WHY),
             }
             text.map(Value::String)
         }

@@ -1,17 +1,22 @@
 //! Compose files as launch files: one for each service, and a list of what has no equivalent. Pure:
 //! reads text, makes text. `ark import` writes it down.
 //!
-//! Whatever stands in a Compose file is either taken over, named in the list, or begins with `x-`.
+//! Whatever stands in a Compose file is either taken over, named in the list, or begins with `x-`. What
+//! Ark's format does not take is left out and named; it never keeps the rest from being taken over.
 
+mod addresses;
 mod health;
 mod interpolate;
+mod resources;
 mod service;
+mod settle;
+mod update;
+mod volumes;
 mod yaml;
 
 use std::collections::BTreeMap;
 
 use ark_model::AppName;
-use ark_model::definition::parse;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -75,7 +80,9 @@ pub(crate) fn import(text: &str) -> Result<Imported, Failure> {
     if text.len() > FILE_BYTES_MAX {
         return Err(Failure::usage(format!("the file is longer than {FILE_BYTES_MAX} bytes")));
     }
-    let file: Value = serde_saphyr::from_str(text)
+    // As Compose reads it: `y` and `no` are texts.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let file: Value = serde_saphyr::from_str_with_options(text, options)
         .map_err(|error| Failure::usage("the file is not YAML").detail(error.to_string()))?;
     let Some(services) = file.get("services").and_then(Value::as_object) else {
         return Err(Failure::usage("the file has no `services`: it is no Compose file"));
@@ -85,7 +92,34 @@ pub(crate) fn import(text: &str) -> Result<Imported, Failure> {
     }
     let mut notes = Notes::default();
     top(&file, &mut notes);
+    let services = resolved(services, &mut notes)?;
+    let peers = addresses::peers(&services);
     let mut apps = Vec::new();
+    let mut volumes: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (name, app, service) in &services {
+        notes.place = format!("services.{name}");
+        let made = service::launch(name, service, &peers, &mut notes);
+        for volume in made.volumes {
+            volumes.entry(volume).or_default().push(name);
+        }
+        let (launch, needs) = settle::settled(app, made.launch, &mut notes)?;
+        apps.push(App { app: app.clone(), launch, image: made.image, needs });
+    }
+    notes.place = String::new();
+    for (volume, users) in volumes.iter().filter(|(_, users)| users.len() > 1) {
+        let why = format!("shared by {}: each app gets one of its own", users.join(" and "));
+        notes.add(&format!("volumes.{volume}"), why);
+    }
+    apps.sort_by(|a, b| a.app.cmp(&b.app));
+    Ok(Imported { apps, left_out: notes.all })
+}
+
+/// The services with their texts put in, by their names and those of the apps.
+fn resolved(
+    services: &Map<String, Value>,
+    notes: &mut Notes,
+) -> Result<Vec<(String, AppName, Map<String, Value>)>, Failure> {
+    let mut all = Vec::new();
     let mut named: BTreeMap<AppName, &str> = BTreeMap::new();
     for (name, service) in services {
         let app = app_name(name)?;
@@ -100,13 +134,9 @@ pub(crate) fn import(text: &str) -> Result<Imported, Failure> {
             Value::Object(service) => service,
             _ => return Err(Failure::usage(format!("services.{name} is no mapping"))),
         };
-        let service = interpolate::service(service, &mut notes);
-        let made = service::launch(&app, &service, services, &mut notes)?;
-        check(&app, &made.launch)?;
-        apps.push(App { app, launch: made.launch, image: made.image, needs: made.needs });
+        all.push((name.clone(), app, interpolate::service(service, notes)));
     }
-    apps.sort_by(|a, b| a.app.cmp(&b.app));
-    Ok(Imported { apps, left_out: notes.all })
+    Ok(all)
 }
 
 /// Keys beside the services.
@@ -135,17 +165,6 @@ fn app_name(service: &str) -> Result<AppName, Failure> {
     name.parse().map_err(|error| {
         Failure::usage(format!("service {service}: {error}")).remedy("", "give it another name")
     })
-}
-
-/// What is written must be accepted.
-fn check(app: &AppName, launch: &str) -> Result<(), Failure> {
-    match parse(&format!("launch/{app}.yml"), launch.as_bytes()).into_result() {
-        Ok(_) => Ok(()),
-        Err(found) => {
-            let file = format!("launch/{app}.yml");
-            Err(crate::commands::validate::refusal(&file, &found))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -21,9 +21,64 @@ impl Node {
         Self::Plain(value.to_string())
     }
 
+    /// Whether it is a list or a map of nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::List(items) => items.is_empty(),
+            Self::Map(entries) => entries.is_empty(),
+            Self::Text(_) | Self::Plain(_) => false,
+        }
+    }
+
     fn is_scalar(&self) -> bool {
         matches!(self, Self::Text(_) | Self::Plain(_))
     }
+}
+
+/// Takes out what stands at a path (`expose[0].health_check.interval`), or the nearest thing around
+/// it, and what is empty then. Says the path of what went; `None` when nothing is like it.
+pub(super) fn remove(map: &mut Vec<(String, Node)>, path: &str) -> Option<String> {
+    let longest = |(_, key): &(usize, &String)| key.len();
+    let keys = map.iter().map(|(key, _)| key).enumerate();
+    let (at, key) = keys.filter(|(_, key)| after(path, key).is_some()).max_by_key(longest)?;
+    let (key, rest) = (key.clone(), after(path, key)?.to_owned());
+    let node = &mut map[at].1;
+    let inside = match node {
+        Node::Map(inner) => rest.strip_prefix('.').and_then(|rest| remove(inner, rest)),
+        // Without one of its words a command is another one.
+        Node::List(items) if key != "command" => remove_item(items, &rest),
+        Node::List(_) | Node::Text(_) | Node::Plain(_) => None,
+    };
+    let empty = node.is_empty();
+    if inside.is_none() || empty {
+        map.remove(at);
+    }
+    Some(match inside {
+        None => key,
+        Some(inside) if inside.starts_with('[') => format!("{key}{inside}"),
+        Some(inside) => format!("{key}.{inside}"),
+    })
+}
+
+/// What follows a key at the beginning of a path.
+fn after<'a>(path: &'a str, key: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(key)?;
+    (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)
+}
+
+/// Takes out `[0]`, or what `[0].port` says.
+fn remove_item(items: &mut Vec<Node>, path: &str) -> Option<String> {
+    let (number, rest) = path.strip_prefix('[')?.split_once(']')?;
+    let index: usize = number.parse().ok()?;
+    let item = items.get_mut(index)?;
+    let inside = match (&mut *item, rest.strip_prefix('.')) {
+        (Node::Map(inner), Some(rest)) => remove(inner, rest),
+        _ => None,
+    };
+    if inside.is_none() || item.is_empty() {
+        items.remove(index);
+    }
+    Some(inside.map_or_else(|| format!("[{index}]"), |inside| format!("[{index}].{inside}")))
 }
 
 /// A whole file.
