@@ -9,7 +9,7 @@ use std::time::Duration;
 use ark_model::AppName;
 use ark_model::api::BuildRequest;
 use ark_model::artifact::Artifact;
-use ark_model::definition::{Definition, LaunchFile, RunKind, parse};
+use ark_model::definition::{Definition, EngineRequirement, LaunchFile, RunKind, parse};
 use ark_model::exit::ExitCode;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Serialize;
@@ -32,6 +32,8 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 const COMMITS_MAX: usize = 200;
 /// Images asked for at once: of most projects one of the last commits has one.
 const ASKED_AT_ONCE: usize = 16;
+/// Where an image is described, unless the launch file names another file.
+const DOCKERFILE: &str = "Dockerfile";
 /// Characters of a commit that name an image.
 const TAG_CHARS: usize = 7;
 
@@ -76,6 +78,8 @@ pub(crate) struct Project {
     pub(crate) commit: String,
     /// Apps whose image can be built here, with their launch files.
     pub(crate) apps: BTreeMap<AppName, (Launch, Definition)>,
+    /// The other apps, and why no image is built for them.
+    pub(crate) without: Vec<(AppName, &'static str)>,
 }
 
 impl Project {
@@ -97,17 +101,24 @@ impl Project {
             .remedy("commit them", "git commit -a"));
         }
         let folder = root.join(launch::FOLDER);
-        let mut apps = BTreeMap::new();
+        let dockerfile = root.join(DOCKERFILE).is_file();
+        let (mut apps, mut without) = (BTreeMap::new(), Vec::new());
         for file in launch::launch_files(&folder) {
             let launch = launch::find(Some(&file), None, root)?;
             let name = file.display().to_string();
             let definition = match parse(&name, &launch.text).into_result() {
                 Err(found) => return Err(validate::refusal(&name, &found)),
-                Ok((LaunchFile::DataStore(_), _)) => continue,
+                Ok((LaunchFile::DataStore(_), _)) => {
+                    without.push((launch.app, "a data store"));
+                    continue;
+                }
                 Ok((LaunchFile::App(definition), _)) => *definition,
             };
-            if has_image(&definition) {
-                apps.insert(launch.app.clone(), (launch, definition));
+            match no_image(&definition, dockerfile) {
+                None => {
+                    apps.insert(launch.app.clone(), (launch, definition));
+                }
+                Some(why) => without.push((launch.app, why)),
             }
         }
         if apps.is_empty() {
@@ -116,7 +127,7 @@ impl Project {
                 folder.display()
             )));
         }
-        Ok(Self { root: root.to_owned(), commit, apps })
+        Ok(Self { root: root.to_owned(), commit, apps, without })
     }
 
     /// The images of these apps, or of all.
@@ -265,7 +276,7 @@ fn shared<'a>(
         let new = Image {
             name: artifact.name.unwrap_or_else(|| app.to_string()).to_ascii_lowercase(),
             apps: vec![app.clone()],
-            dockerfile: dockerfile.unwrap_or_else(|| "Dockerfile".to_owned()),
+            dockerfile: dockerfile.unwrap_or_else(|| DOCKERFILE.to_owned()),
             command: artifact.command,
             dependencies: artifact.dependencies.into_iter().collect(),
         };
@@ -291,14 +302,15 @@ fn shared<'a>(
     Ok(images.into_values().collect())
 }
 
-/// Whether an app runs an image: a process never does, and a function only where it says how its
-/// image is built.
-fn has_image(definition: &Definition) -> bool {
-    let requires = definition.run.requires;
-    let process = requires == ark_model::definition::EngineRequirement::ProcessOnly;
-    let lambda = definition.run.kind == RunKind::Lambda;
+/// Why an app runs no image that could be built here: a process never does, and a function only where
+/// it says how its image is built, or the project has a Dockerfile.
+fn no_image(definition: &Definition, dockerfile: bool) -> Option<&'static str> {
+    if definition.run.requires == EngineRequirement::ProcessOnly {
+        return Some("a process runs no image");
+    }
     let says = definition.build.as_ref().is_some_and(|build| build.docker.is_some());
-    !process && (!lambda || says)
+    let built = definition.run.kind != RunKind::Lambda || says || dockerfile;
+    (!built).then_some("a lambda with neither a Dockerfile nor `build.docker`")
 }
 
 /// The tag of a commit.
@@ -439,6 +451,7 @@ mod tests {
             root: root.to_owned(),
             commit: commit.to_owned(),
             apps: BTreeMap::new(),
+            without: Vec::new(),
         };
         put("docs/x", "nothing of it");
         let other = commit().await;
@@ -453,14 +466,15 @@ mod tests {
 
     #[test]
     fn who_has_an_image() {
-        for (text, has) in [
-            ("{}", true),
-            ("run: {type: docker}", true),
-            ("run: {type: process, command: [./web]}", false),
-            ("run: {type: lambda}", false),
-            ("{run: {type: lambda}, build: {docker: {file: Dockerfile}}}", true),
+        for (text, dockerfile, has) in [
+            ("{}", false, true),
+            ("run: {type: docker}", false, true),
+            ("run: {type: process, command: [./web]}", true, false),
+            ("run: {type: lambda}", false, false),
+            ("run: {type: lambda}", true, true),
+            ("{run: {type: lambda}, build: {docker: {file: lambda.Dockerfile}}}", false, true),
         ] {
-            assert_eq!(has_image(&definition(text)), has, "{text}");
+            assert_eq!(no_image(&definition(text), dockerfile).is_none(), has, "{text}");
         }
     }
 }

@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use ark_model::EnvName;
 use ark_model::artifact::Artifact;
-use ark_model::definition::Definition;
+use ark_model::definition::{AutoDeploy, Definition, DeployConfig, Strategy};
 use ark_model::exit::ExitCode;
 
 use super::build::line;
 use super::deploy::{ask, image_request};
-use super::follow_deployment::{Ending, follow};
+use super::follow_deployment::{Ending, follow_to};
 use crate::cli::block_on;
 use crate::context::{Asking, Context, here};
 use crate::failure::{Ended, Exit, Failure};
 use crate::images::{Outcome, Project, Ready, git, git_within};
+use crate::launch::Launch;
 use crate::output::Shown;
 
 /// How long a repository may take to be cloned, and checked out.
@@ -32,8 +33,9 @@ const REFERENCES_MAX: usize = 10_000;
     after_help = "Without --commit it reads what was pushed from its standard input, as git gives it to the hook\n\
                   post-receive: `OLD NEW REFERENCE` in each line. Pushes to other branches are left alone.\n\
                   Images are built as by `ark build`. An app whose image is new is deployed to each environment of\n\
-                  its deploy_config.autoDeployEnvs, one after the other, with the strategy that its launch file\n\
-                  says; a deployment that fails keeps its app from the environments that follow."
+                  its deploy_config.autoDeployEnvs, one after the other, in the way that deploy_config.strategies\n\
+                  names and with the strategy that its launch file says; a deployment that fails, or waits for\n\
+                  a person, keeps its app from the environments that follow. What a person has to type is printed."
 )]
 pub(crate) struct Args {
     /// The repository: a path, or an address that `git clone` understands [default: this folder]
@@ -145,6 +147,9 @@ fn is_address(repo: &str) -> bool {
 
 async fn build_and_deploy(context: &Context, checkout: &Path, build_only: bool) -> Ended {
     let project = Project::open(checkout).await?;
+    for (app, why) in &project.without {
+        context.out.say(format!("{app} is left out: {why}"));
+    }
     let (mut ready, mut ended_first) = (Vec::new(), Exit::DONE);
     for image in project.images(&[])? {
         let (name, outcome) = match project.make(context, &image).await {
@@ -165,30 +170,71 @@ async fn build_and_deploy(context: &Context, checkout: &Path, build_only: bool) 
         if build_only {
             continue;
         }
-        for env in &definition.deploy_config.auto_deploy_envs {
-            let env: EnvName = env.parse().map_err(|error| {
-                Failure::new(ExitCode::Usage, "environment", format!("{}: {error}", one.app))
-            })?;
-            if one.outcome == Outcome::Unchanged && runs(context, &env, one, definition).await? {
-                continue;
-            }
-            let request = image_request(launch, &one.image, &project.commit)?;
-            let view = match ask(&context.client, &env, &one.app, &request).await {
-                Ok(view) => view,
-                Err(failure) => {
-                    context.out.failure(&failure);
-                    ended_first = first(ended_first, failure.exit);
-                    break;
-                }
-            };
-            let ended = follow(context, view, Ending::Data).await?;
-            if ended != Exit::DONE {
-                ended_first = first(ended_first, ended);
-                break;
-            }
-        }
+        let deployed = deploy(context, &project, one, launch, definition).await;
+        // What others changed goes out all the same.
+        let exit = deployed.unwrap_or_else(|failure| {
+            context.out.failure(&failure);
+            failure.exit
+        });
+        ended_first = first(ended_first, exit);
     }
     Ok(ended_first)
+}
+
+/// Brings an app's image to its environments, until one of them fails or waits for a person.
+async fn deploy(
+    context: &Context,
+    project: &Project,
+    one: &Ready,
+    launch: &Launch,
+    definition: &Definition,
+) -> Ended {
+    let config = &definition.deploy_config;
+    let mut waits = false;
+    for env in &config.auto_deploy_envs {
+        let env: EnvName = env.parse().map_err(|error| {
+            Failure::new(ExitCode::Usage, "environment", format!("{}: {error}", one.app))
+        })?;
+        let by_hand = format!("ark deploy {} -e {env} --image {}", one.app, one.image);
+        if waits {
+            context.out.say(format!("{} is not deployed to {env} yet: {by_hand}", one.app));
+            continue;
+        }
+        if one.outcome == Outcome::Unchanged && runs(context, &env, one, definition).await? {
+            continue;
+        }
+        let Way::Deploy(strategy) = way(config, &env) else {
+            context.out.say(format!("{} waits for a person to say: {by_hand}", one.app));
+            waits = true;
+            continue;
+        };
+        let mut request = image_request(launch, &one.image, &project.commit)?;
+        request.strategy = strategy;
+        let view = ask(&context.client, &env, &one.app, &request).await?;
+        let (exit, over) = follow_to(context, view, Ending::Begun).await?;
+        if exit != Exit::DONE {
+            return Ok(exit);
+        }
+        waits = !over;
+    }
+    Ok(Exit::DONE)
+}
+
+/// How a build goes to an environment.
+#[derive(Debug, PartialEq, Eq)]
+enum Way {
+    /// By itself, with this strategy instead of the launch file's.
+    Deploy(Option<Strategy>),
+    /// A person types it.
+    ByHand,
+}
+
+fn way(config: &DeployConfig, env: &EnvName) -> Way {
+    match config.strategies.get(env.as_str()).copied().unwrap_or_default() {
+        AutoDeploy::NoConfirm => Way::Deploy(None),
+        AutoDeploy::CanaryConfirm => Way::Deploy(Some(Strategy::Canary)),
+        AutoDeploy::ConfirmThenDeploy => Way::ByHand,
+    }
 }
 
 /// Whether the newest release of an app is of this image and this definition. An image that did not
@@ -233,6 +279,25 @@ mod tests {
             ("git@git.test:shop.git", true),
         ] {
             assert_eq!(is_address(repo), elsewhere, "{repo}");
+        }
+    }
+
+    #[test]
+    fn a_build_goes_to_each_environment_in_its_own_way() {
+        let strategies = [
+            ("dev", AutoDeploy::NoConfirm),
+            ("staging", AutoDeploy::ConfirmThenDeploy),
+            ("production", AutoDeploy::CanaryConfirm),
+        ];
+        let strategies = strategies.map(|(env, how)| (env.to_owned(), how)).into();
+        let config = DeployConfig { strategies, ..DeployConfig::default() };
+        for (env, expected) in [
+            ("dev", Way::Deploy(None)),
+            ("staging", Way::ByHand),
+            ("production", Way::Deploy(Some(Strategy::Canary))),
+            ("unnamed", Way::Deploy(None)),
+        ] {
+            assert_eq!(way(&config, &env.parse().unwrap()), expected, "{env}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ark_model::api::{DeploymentView, Remedy, TrafficView};
 use ark_model::event::{Event, EventKind};
 use ark_model::exit::ExitCode;
+use ark_model::rollout::AsksFor;
 use ark_model::{AppName, DeploymentState, EnvName};
 use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -19,6 +20,7 @@ use crate::context::Context;
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::block::Block;
 use crate::output::lines::wrap_remedies;
+use crate::output::rollout::question;
 use crate::output::{Output, deployment, times};
 
 /// How often the deployment is read where it is drawn in place.
@@ -37,19 +39,31 @@ pub(crate) enum Ending {
     Data,
     /// Words only: `start` deploys several.
     Words,
+    /// As data, and it need not be awaited while it waits for a person: `ci`.
+    Begun,
     /// The deployment was to end: `abort`. Success is that it did not become live.
     Aborted,
 }
 
-/// Follows a deployment and ends with its exit code.
+/// Follows a deployment and ends with its exit code; for [`Ending::Begun`] also when it waits for a
+/// person, and is not over.
 pub(crate) async fn follow(context: &Context, first: DeploymentView, ending: Ending) -> Ended {
+    Ok(follow_to(context, first, ending).await?.0)
+}
+
+/// The same, and whether it is over.
+pub(crate) async fn follow_to(
+    context: &Context,
+    first: DeploymentView,
+    ending: Ending,
+) -> Result<(Exit, bool), Failure> {
     let id = first.id.to_string();
     let mut shown = Shown::new(context.out);
     let over = tokio::select! {
-        over = watch(&context.client, first, &mut shown) => over,
+        over = watch(&context.client, first, &mut shown, ending) => over,
         signal = tokio::signal::ctrl_c() => {
             return match signal {
-                Ok(()) => Ok(left(context, shown.last.as_ref(), &id)),
+                Ok(()) => Ok((left(context, shown.last.as_ref(), &id), false)),
                 Err(error) => Err(Failure::new(
                     ExitCode::Failed,
                     "signals",
@@ -59,7 +73,11 @@ pub(crate) async fn follow(context: &Context, first: DeploymentView, ending: End
         }
     };
     match over {
-        Ok(view) => finish(context, &view, ending).await,
+        Ok(view) if !view.state.is_terminal() => {
+            waits(context, &view)?;
+            Ok((Exit::DONE, false))
+        }
+        Ok(view) => Ok((finish(context, &view, ending).await?, true)),
         Err(failure) => Err(failure
             .detail("the deployment goes on in the server")
             .remedy("come back", format!("ark receipt {id}"))),
@@ -71,6 +89,7 @@ async fn watch(
     client: &Client,
     first: DeploymentView,
     shown: &mut Shown,
+    ending: Ending,
 ) -> Result<DeploymentView, Failure> {
     let id = first.id.to_string();
     // From the first event of this deployment on: what happened before the stream began counts.
@@ -98,6 +117,12 @@ async fn watch(
                     drain_events(&mut events, shown).await;
                     return Ok(view);
                 }
+                if ending == Ending::Begun
+                    && let Some(asking) = asking(client, &view).await
+                {
+                    shown.clear();
+                    return Ok(asking);
+                }
             }
             Err(failure) if is_passing(&failure) => {
                 let since = *lost.get_or_insert_with(Instant::now);
@@ -111,6 +136,19 @@ async fn watch(
             Err(failure) => return Err(failure),
         }
     }
+}
+
+/// The deployment for which a person must speak before this one goes on: itself, or the one before it
+/// in the queue of its app.
+async fn asking(client: &Client, view: &DeploymentView) -> Option<DeploymentView> {
+    let asks = |view: &DeploymentView| view.rollout.as_ref().is_some_and(|r| r.asks.is_some());
+    if view.state != DeploymentState::Queued {
+        return asks(view).then(|| view.clone());
+    }
+    // What cannot be told now is asked again with the next look.
+    let before = client.app(&view.env, &view.app).await.ok()?.row.running_deployment?;
+    let before = client.deployment(&before.id.to_string()).await.ok()?;
+    (before.id != view.id && asks(&before)).then_some(before)
 }
 
 /// The last events may still be on their way when the deployment is seen to be over.
@@ -195,6 +233,13 @@ impl Shown {
         self.last = Some(view.clone());
     }
 
+    /// Takes away what is drawn in place.
+    fn clear(&mut self) {
+        if let Some(block) = &mut self.block {
+            block.draw(&[]);
+        }
+    }
+
     fn lost(&mut self, since: Instant, failure: &Failure) {
         let away = times::age(since.elapsed().as_secs() * 1_000);
         if let (Some(block), Some(view)) = (&mut self.block, &self.last) {
@@ -206,6 +251,26 @@ impl Shown {
             self.out.event(Timestamp::now(), &format!("{}; trying again", failure.headline));
         }
     }
+}
+
+/// Prints what a person is asked.
+fn waits(context: &Context, view: &DeploymentView) -> Result<(), Failure> {
+    let Some(asks) = view.rollout.as_ref().and_then(|rollout| rollout.asks.as_ref()) else {
+        return Ok(());
+    };
+    if context.out.json {
+        return context.out.value(view);
+    }
+    let what = match asks.what {
+        AsksFor::Approval => "approval",
+        AsksFor::Promotion | AsksFor::Judgement | AsksFor::Resumption => "a person",
+    };
+    let answers = question(view, asks.what);
+    context.out.text(&format!(
+        "{} {} in {} waits for {what}: {answers}",
+        view.app, view.release, view.env
+    ));
+    Ok(())
 }
 
 /// Prints how it ended.
@@ -228,14 +293,14 @@ async fn finish(context: &Context, view: &DeploymentView, ending: Ending) -> End
             format!("{} was live already and has succeeded", view.release),
         )
         .remedy("go back", format!("ark rollback {} -e {}", view.app, view.env))),
-        (Ending::Data | Ending::Words, true) => {
+        (Ending::Data | Ending::Begun | Ending::Words, true) => {
             if !out.json {
                 let urls = urls(&context.client, &view.env, &view.app).await;
                 out.text(&deployment::succeeded(view, &urls, out.style));
             }
             Ok(Exit::DONE)
         }
-        (Ending::Data | Ending::Words, false) => {
+        (Ending::Data | Ending::Begun | Ending::Words, false) => {
             if !out.json {
                 out.warn(deployment::unsuccessful(view, out.talk_style));
             }

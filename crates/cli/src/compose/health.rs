@@ -14,11 +14,12 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// Docker's own, where the file does not say.
 const RETRIES: u64 = 3;
 
-/// The check of a service, when its `healthcheck` says one, with the port that it asks. `ports` are
-/// those on which HTTP is spoken.
+/// The check of a service, when its `healthcheck` says one, with the port that it asks, one of
+/// `http`. `listens` is whether the service has a port at all.
 pub(super) fn check(
     service: &Map<String, Value>,
-    ports: &[u16],
+    http: &[u16],
+    listens: bool,
     notes: &mut Notes,
 ) -> Option<(u16, Node)> {
     let health = enabled(service)?;
@@ -36,14 +37,12 @@ pub(super) fn check(
         notes.add("healthcheck", "what the image itself asks is not run; write a `test` over HTTP");
         return None;
     };
-    let Some((port, path)) = asked(&words, ports) else {
-        let why = match ports.is_empty() {
+    let Some((port, path)) = asked(&words, http) else {
+        let why = match http.is_empty() {
             false => {
                 "a command is not run inside; ready is who accepts connections, until the launch file names a path"
             }
-            true if service.contains_key("ports") || service.contains_key("expose") => {
-                "a command is not run inside; ready is who accepts connections"
-            }
+            true if listens => "a command is not run inside; ready is who accepts connections",
             true => "a command is not run inside; without a port, ready is who has run for 10 s",
         };
         notes.add("healthcheck.test", why);

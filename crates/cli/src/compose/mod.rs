@@ -142,7 +142,8 @@ fn resolved(
 /// Keys beside the services.
 fn top(file: &Value, notes: &mut Notes) {
     for (key, value) in file.as_object().into_iter().flatten() {
-        let empty = value.as_object().is_none_or(|map| map.values().all(Value::is_null));
+        let nothing = |value: &Value| value.as_object().map_or(value.is_null(), Map::is_empty);
+        let empty = value.as_object().is_none_or(|map| map.values().all(nothing));
         match key.as_str() {
             "services" | "version" | "name" => {}
             key if key.starts_with("x-") => {}

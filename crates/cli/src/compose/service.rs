@@ -281,7 +281,7 @@ pub(super) fn ports(service: &Service, notes: &mut Notes) -> Vec<u16> {
 
 fn expose(service: &Service, ports: &[u16], notes: &mut Notes) -> Node {
     let http: Vec<u16> = ports.iter().copied().filter(|port| !NOT_HTTP.contains(port)).collect();
-    let mut check = health::check(service, &http, notes);
+    let mut check = health::check(service, &http, !ports.is_empty(), notes);
     let one = |(index, port): (usize, &u16)| {
         let name = match index {
             0 => "default".to_owned(),
