@@ -82,6 +82,11 @@ impl Condition {
         Ok(Self(Rule::parse(rule, 0)?))
     }
 
+    /// Tells the variables that its paths read.
+    pub(crate) fn variables(&self, see: &mut dyn FnMut(&str)) {
+        self.0.variables(see);
+    }
+
     /// Whether it holds. A `Variable` that leads nowhere is an error for every operator but
     /// `IsPresent`.
     pub fn eval(&self, scope: &Scope<'_>) -> Result<bool, EvalError> {
@@ -136,6 +141,21 @@ impl Rule {
                 None => wrong(format!("'{name}' must be a list of rules")),
             })
             .collect()
+    }
+
+    fn variables(&self, see: &mut dyn FnMut(&str)) {
+        match self {
+            Self::And(rules) | Self::Or(rules) => {
+                rules.iter().for_each(|rule| rule.variables(see));
+            }
+            Self::Not(rule) => rule.variables(see),
+            Self::Test(path, test) => {
+                path.variables(see);
+                if let Test::Order(_, _, Other::Path(other)) = test {
+                    other.variables(see);
+                }
+            }
+        }
     }
 
     fn holds(&self, scope: &Scope<'_>) -> Result<bool, EvalError> {

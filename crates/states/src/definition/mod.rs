@@ -6,6 +6,7 @@
 
 mod fields;
 mod parse;
+mod references;
 mod states;
 mod template;
 

@@ -79,6 +79,11 @@ impl Call {
         &self.text
     }
 
+    /// Tells the variables that its arguments read.
+    pub(crate) fn variables(&self, see: &mut dyn FnMut(&str)) {
+        self.root.variables(see);
+    }
+
     /// Its value. Failures are `States.IntrinsicFailure`, or `States.Runtime` when a path among the
     /// arguments leads nowhere.
     pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
@@ -106,6 +111,16 @@ fn afford(scope: &Scope<'_>, values: &[Value]) -> Result<(), Fault> {
 }
 
 impl Node {
+    fn variables(&self, see: &mut dyn FnMut(&str)) {
+        for argument in &self.arguments {
+            match argument {
+                Argument::Quoted(_) | Argument::Literal(_) => {}
+                Argument::Path(path) => path.variables(see),
+                Argument::Call(node) => node.variables(see),
+            }
+        }
+    }
+
     fn eval(&self, scope: &Scope<'_>) -> Result<Value, Fault> {
         if self.function == Function::Format
             && let Some((Argument::Quoted(template), rest)) = self.arguments.split_first()

@@ -11,6 +11,7 @@
 //! - [`eval`]: the tree on [`value`]s, with [`closure`]s.
 //! - [`functions`]: the library, with [`signature`]s and [`datetime`], [`numeral`], [`integer`]
 //!   pictures.
+//! - [`references`]: which variables an expression reads.
 //! - [`error`]: the reference's codes and texts.
 //!
 //! The language is that of the reference implementation 2.x without `$eval`, with the functions
@@ -27,6 +28,7 @@ mod lexer;
 mod numeral;
 mod parser;
 mod path;
+mod references;
 mod regexp;
 mod resolve;
 mod signature;
@@ -88,6 +90,12 @@ impl Expression {
         &self.inner.text
     }
 
+    /// Tells the variables it reads and does not bind itself, without the `$`: functions of the language
+    /// and `states` are among them.
+    pub(crate) fn variables(&self, see: &mut dyn FnMut(&str)) {
+        references::tell(&self.inner.tree, see);
+    }
+
     /// Its value. [`EvalError::Undefined`] when it gives nothing, [`EvalError::Thrown`] when it
     /// throws.
     pub fn eval(&self, states: &StatesBinding<'_>) -> Result<Value, EvalError> {
@@ -98,6 +106,11 @@ impl Expression {
             Err(error) => Err(EvalError::Thrown(error.to_string())),
         }
     }
+}
+
+/// Whether the language has a function of this name.
+pub(crate) fn is_function(name: &str) -> bool {
+    functions::Native::by_name(name).is_some()
 }
 
 /// Whether `$states` is used other than for a member that is not the context. Errs to true.

@@ -99,6 +99,26 @@ pub(super) fn compile(pattern: &str, flags: &str) -> Result<Pattern, String> {
 }
 
 impl Filter {
+    /// Tells the variables that the paths of the filter read.
+    pub(super) fn variables(&self, see: &mut dyn FnMut(&str)) {
+        let mut operand = |operand: &Operand| match operand {
+            Operand::Current(path) | Operand::Root(path) => path.variables(see),
+            Operand::Literal(_) | Operand::Regex(_) => {}
+        };
+        match self {
+            Self::All(filters) | Self::Any(filters) => {
+                filters.iter().for_each(|filter| filter.variables(see));
+            }
+            Self::Not(filter) => filter.variables(see),
+            Self::Exists(one) => operand(one),
+            Self::Constant(_) => {}
+            Self::Compare(left, _, right) => {
+                operand(left);
+                operand(right);
+            }
+        }
+    }
+
     /// Whether `element` passes; `root` is what `$` means inside the filter.
     pub(super) fn accepts(
         &self,

@@ -180,6 +180,32 @@ impl Path {
         })
     }
 
+    /// Tells the variables that the path reads, those within its filters included.
+    pub(crate) fn variables(&self, see: &mut dyn FnMut(&str)) {
+        if let Root::Variable(name) = &self.root {
+            see(name);
+        }
+        for step in &self.steps {
+            match step {
+                Step::Filter(filter) => filter.variables(see),
+                Step::Function(_, arguments) => {
+                    for argument in arguments {
+                        if let FunctionArg::Path(path) = argument {
+                            path.variables(see);
+                        }
+                    }
+                }
+                Step::Name(_)
+                | Step::Names(_)
+                | Step::Index(_)
+                | Step::Indices(_)
+                | Step::Slice(..)
+                | Step::Wildcard
+                | Step::Scan => {}
+            }
+        }
+    }
+
     /// The path in bracket notation, as error messages show it: `$['a'][0]`.
     pub(crate) fn normalised(&self) -> String {
         let mut out = match &self.root {

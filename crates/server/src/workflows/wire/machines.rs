@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 use super::answer::{Answered, Object, nothing, seconds};
 use super::call::{Call, text};
 use super::error::WireError;
-use crate::workflows::{CreateMachine, Logging, MachineView, Publishing, Refusal, UpdateMachine};
+use crate::workflows::{
+    Arn, CreateMachine, Logging, MachineView, Publishing, Refusal, Resource, UpdateMachine,
+};
 
 /// The type of machine a request names.
 pub(super) fn machine_type(call: &Call) -> MachineType {
@@ -126,6 +128,7 @@ pub(super) async fn delete(call: Call) -> Answered {
 fn described(call: &Call, machine: &MachineView) -> Object {
     let all = call.text("includedData") != Some("METADATA_ONLY");
     let definition = if all { machine.definition.as_str() } else { "{}" };
+    let references = all.then(|| variable_references(&machine.definition)).flatten();
     Object::default()
         .with("stateMachineArn", machine.arn.as_str())
         .with("name", machine.name.as_str())
@@ -135,6 +138,26 @@ fn described(call: &Call, machine: &MachineView) -> Object {
         .with("tracingConfiguration", json!({ "enabled": machine.tracing }))
         .with("encryptionConfiguration", encryption_shown())
         .maybe("revisionId", machine.revision_id.clone())
+        .maybe("variableReferences", references)
+}
+
+/// By state the variables it reads; nothing where no state reads any.
+fn variable_references(definition: &str) -> Option<Value> {
+    let definition = ark_states::Definition::parse(definition).ok()?;
+    let mut states = Map::new();
+    for (state, names) in definition.variable_references() {
+        let names = names.iter().map(|name| Value::from(&**name)).collect();
+        states.insert(state.to_string(), Value::Array(names));
+    }
+    (!states.is_empty()).then_some(Value::Object(states))
+}
+
+/// The label of the Map state that a map run belongs to.
+fn label(map_run: &str) -> Option<String> {
+    match Arn::parse(map_run).ok()?.resource {
+        Resource::MapRun { label, .. } => Some(label),
+        _ => None,
+    }
 }
 
 pub(super) async fn describe(call: Call) -> Answered {
@@ -154,6 +177,7 @@ pub(super) async fn describe_for_execution(call: Call) -> Answered {
     described(&call, &machine)
         .with("stateMachineArn", execution.machine_arn)
         .with("updateDate", seconds(machine.revised_at))
+        .maybe("label", execution.map_run_arn.as_deref().and_then(label))
         .maybe("mapRunArn", execution.map_run_arn)
         .done()
 }
