@@ -102,6 +102,7 @@ pub(super) fn check(root: &Object, kind: MachineKind) -> Vec<Finding> {
         kind,
         whole_is_jsonata: whole == Some("JSONata"),
         labels: HashSet::new(),
+        outer: HashSet::new(),
     };
     check.machine(root, Place::Whole, "");
     check.findings
@@ -114,6 +115,8 @@ struct Check {
     whole_is_jsonata: bool,
     /// The labels of Map states seen so far.
     labels: HashSet<String>,
+    /// The variables that the lists of states around this one set: within they can only be read.
+    outer: HashSet<String>,
 }
 
 impl Check {
@@ -138,6 +141,8 @@ impl Check {
             self.say("Expected value of type Object", format!("{place}/States"));
             return;
         };
+        let mut assigned = HashSet::new();
+        states.iter().for_each(|(_, state)| values::assigned(state, &mut assigned));
         for (name, state) in states {
             let place = format!("{place}/States/{name}");
             if name.chars().count() > NAME_CHARS_MAX {
@@ -148,13 +153,14 @@ impl Check {
                 });
             }
             match state.as_object() {
-                Some(members) => self.state(members, &place),
+                Some(members) => self.state(members, &assigned, &place),
                 None => self.say("Expected value of type Object", place),
             }
         }
     }
 
-    fn state(&mut self, state: &Object, place: &str) {
+    /// `assigned` are the variables that the states of its list set.
+    fn state(&mut self, state: &Object, assigned: &HashSet<String>, place: &str) {
         let own = state.get("QueryLanguage").and_then(Value::as_str);
         if self.whole_is_jsonata && own == Some("JSONPath") {
             self.say(
@@ -202,12 +208,19 @@ impl Check {
                 self.json_path(name, value, &place);
             }
         }
-        let outer = self.kind;
+        let outer = (self.kind, self.outer.clone());
+        if matches!(kind, "Map" | "Parallel") {
+            self.outer.extend(assigned.iter().cloned());
+        }
         if kind == "Map" {
             self.kind = self.map_parts(state, jsonata, place);
+            if parts::is_distributed(state) {
+                // Children see none of the parent's variables.
+                self.outer.clear();
+            }
         }
         self.nested(state, place);
-        self.kind = outer;
+        (self.kind, self.outer) = outer;
     }
 
     fn fields(

@@ -126,8 +126,18 @@ fn parts_are_judged_by_their_own_fields() {
         ),
         (
             map(r#","ItemReader":{"Resource":"r","ReaderConfig":{"InputType":"XML"}}"#),
-            "'InputType' must be one of [CSV, JSON, JSONL, MANIFEST, PARQUET] at \
+            "'InputType' must be one of [CSV, JSON, JSONL] at \
              /States/A/ItemReader/ReaderConfig/InputType",
+        ),
+        (
+            map(r#","ItemReader":{"Resource":"r","ReaderConfig":{"InputType":"PARQUET"}}"#),
+            "'InputType' must be one of [CSV, JSON, JSONL] at \
+             /States/A/ItemReader/ReaderConfig/InputType",
+        ),
+        (
+            map(r#","ItemReader":{"Resource":"r","ReaderConfig":{"Transformation":"UNPACK"}}"#),
+            "'Transformation' must be one of [NONE, LOAD_AND_FLATTEN] at \
+             /States/A/ItemReader/ReaderConfig/Transformation",
         ),
         (
             map(r#","ItemReader":{"Resource":"r","Arguments":{}}"#),
@@ -397,4 +407,34 @@ fn recorded_definitions_are_judged_as_aws_judged_them() {
         }
     }
     assert!(wrong.is_empty(), "{}: {}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn an_inner_scope_only_reads_what_an_outer_one_assigns() {
+    let machine = |outer: &str, inner: &str, mode: &str| {
+        let states =
+            format!(r#""StartAt":"I","States":{{"I":{{"Type":"Pass",{inner}"End":true}}}}"#);
+        format!(
+            r#"{{"StartAt":"A","States":{{"A":{{"Type":"Pass",{outer}"Next":"P"}},
+            "P":{{"Type":"Parallel","Branches":[{{"StartAt":"M","States":{{"M":{{"Type":"Map","End":true,
+                "ItemProcessor":{{"ProcessorConfig":{mode},{states}}}}}}}}}],"End":true}}}}}}"#
+        )
+    };
+    let (inline, distributed) =
+        (r#"{"Mode":"INLINE"}"#, r#"{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"}"#);
+    let place = "/States/P/Branches[0]/States/M/ItemProcessor/States/I/Assign";
+    let hidden = format!(
+        "SCHEMA_VALIDATION_FAILED: The variable 'x' is assigned in an outer scope: an inner scope can \
+         only read it at {place}"
+    );
+    let (x, y) = (r#""Assign":{"x.$":"$"},"#, r#""Assign":{"y":1},"#);
+    for (outer, inner, mode, expected) in [
+        (x, x, inline, vec![hidden]),
+        (x, y, inline, vec![]),
+        ("", x, inline, vec![]),
+        (x, x, distributed, vec![]),
+    ] {
+        let text = machine(outer, inner, mode);
+        assert_eq!(shown(&text, MachineKind::Standard), expected, "{text}");
+    }
 }

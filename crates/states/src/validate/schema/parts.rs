@@ -23,6 +23,12 @@ pub(super) enum Place {
     Processor,
 }
 
+/// Whether the iterations of a Map are executions of their own.
+pub(super) fn is_distributed(map: &Object) -> bool {
+    let config = map.get("ItemProcessor").and_then(|processor| processor.get("ProcessorConfig"));
+    config.and_then(|config| config.get("Mode")).and_then(Value::as_str) == Some("DISTRIBUTED")
+}
+
 impl Check {
     /// What a machine says beside its states.
     pub(super) fn head(&mut self, machine: &Object, of: Place, place: &str) {
@@ -202,7 +208,9 @@ impl Check {
         ];
         self.only_with_paths(config, &fields, &["MaxItems"], jsonata, place);
         let words: Words<'_> = &[
-            ("InputType", &["CSV", "JSON", "JSONL", "MANIFEST", "PARQUET"]),
+            // Those that Ark reads; AWS knows MANIFEST and PARQUET, too.
+            ("InputType", &["CSV", "JSON", "JSONL"]),
+            ("Transformation", &["NONE", "LOAD_AND_FLATTEN"]),
             ("CSVHeaderLocation", &["FIRST_ROW", "GIVEN"]),
         ];
         self.words(config, words, place);

@@ -1,6 +1,8 @@
 //! What stands in single fields: kinds of values, numbers within their bounds, a value or its path,
 //! names of variables.
 
+use std::collections::HashSet;
+
 use super::{Check, is_expression};
 use crate::limits::{NAME_CHARS_MAX, SECONDS_MAX};
 use crate::value::{Number, Object, Value};
@@ -113,6 +115,14 @@ impl Check {
             };
             if name == "states" {
                 self.say("The variable name 'states' is reserved", place.clone());
+            } else if self.outer.contains(name) {
+                self.say(
+                    format!(
+                        "The variable '{name}' is assigned in an outer scope: an inner scope can only \
+                         read it"
+                    ),
+                    place.clone(),
+                );
             } else if !is_variable(name) {
                 self.say(
                     format!(
@@ -123,6 +133,16 @@ impl Check {
                 );
             }
         }
+    }
+}
+
+/// The variables that a state, its rules and its catchers set.
+pub(super) fn assigned(state: &Value, names: &mut HashSet<String>) {
+    let rules = ["Choices", "Catch"].into_iter().filter_map(|field| state.get(field)?.as_array());
+    for members in rules.flatten().chain([state]) {
+        let assign = members.get("Assign").and_then(Value::as_object);
+        let keys = assign.into_iter().flat_map(Object::keys);
+        names.extend(keys.map(|key| key.strip_suffix(".$").unwrap_or(key).to_owned()));
     }
 }
 
