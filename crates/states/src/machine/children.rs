@@ -241,6 +241,14 @@ impl Run<'_> {
             }
         };
         let (previous, index, parent) = (frame.previous, frame.index, frame.parent);
+        let previous = match frame.doing {
+            Doing::MapRun { .. } => {
+                let event = self.record(EventType::MapRunAborted, previous, Details::default());
+                self.frame(id).previous = event;
+                event
+            }
+            _ => previous,
+        };
         self.state.ready.retain(|ready| *ready != id);
         self.suspend(id);
         if entered && let Some(kind) = kind {

@@ -254,6 +254,21 @@ fn a_distributed_map_hands_over_selected_and_batched_items() {
 }
 
 #[test]
+fn a_map_run_is_aborted_with_its_branch() {
+    let machine = r#"{"StartAt":"P","States":{"P":{"Type":"Parallel","End":true,"Branches":[
+        {"StartAt":"M","States":{"M":{"Type":"Map","End":true,"ItemProcessor":
+            {"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},
+             "StartAt":"I","States":{"I":{"Type":"Pass","End":true}}}}}},
+        {"StartAt":"F","States":{"F":{"Type":"Fail","Error":"E"}}}]}}}"#;
+    let play = Play::start(machine, "[1]");
+    assert_eq!(play.failure().name(), "E");
+    let types = play.types(0);
+    let at = types.iter().position(|kind| *kind == "MapRunAborted").expect("an event");
+    assert_eq!(types[at + 1], "MapStateAborted");
+    assert!(play.map_runs.is_empty(), "it is stopped");
+}
+
+#[test]
 fn numbers_keep_their_text() {
     let play = Play::start(
         &one(r#"{"Type":"Pass","End":true}"#),
