@@ -56,8 +56,14 @@ impl TaskBody {
     }
 }
 
-const WAITS: [ChildWait; 4] =
-    [ChildWait::Started, ChildWait::EndedTexts, ChildWait::EndedJson, ChildWait::Callback];
+/// By their place here they stand in rows.
+const WAITS: [ChildWait; 5] = [
+    ChildWait::Started,
+    ChildWait::EndedTexts,
+    ChildWait::EndedJson,
+    ChildWait::Callback,
+    ChildWait::StartedBySdk,
+];
 
 impl Stepper<'_> {
     /// Turns one effect into rows.
@@ -249,13 +255,17 @@ impl Stepper<'_> {
             Err(other) => return Err(other),
         };
         let child = begun.id;
-        let answer = Value::object([
+        let mut answer = vec![
             ("ExecutionArn", Value::from(begun.arn.as_str())),
             ("StartDate", Value::from(begun.started_at.as_millisecond())),
-        ]);
-        let output = Document::new(answer);
+        ];
+        let bytes = Value::object(answer.clone()).to_json().len();
+        if wait != ChildWait::StartedBySdk {
+            answer.extend(self.call_metadata(bytes, "application/x-amz-json-1.0", &[]));
+        }
+        let output = Document::new(sorted(answer));
         match wait {
-            ChildWait::Started => {
+            ChildWait::Started | ChildWait::StartedBySdk => {
                 self.end_task(id, task.0)?;
                 self.inbox.push_back((id, Event::TaskSucceeded { task, output }));
             }
@@ -306,7 +316,7 @@ impl Stepper<'_> {
                 .with(format!("Invalid State Machine Execution Input: '{e}'"))
         })?;
         let parent = match wait {
-            ChildWait::Started | ChildWait::Callback => None,
+            ChildWait::Started | ChildWait::StartedBySdk | ChildWait::Callback => None,
             ChildWait::EndedTexts | ChildWait::EndedJson => {
                 let json = wait == ChildWait::EndedJson;
                 Some(Parent::Task { execution: id, task: task.0, json })
@@ -454,7 +464,7 @@ impl Stepper<'_> {
         let event = match event {
             Event::TaskSucceeded { task, output } if body.invocation => {
                 let output = if token.use_ == TokenUse::Call || !body.callback {
-                    invocation(&output)
+                    self.invocation(&output)
                 } else {
                     output
                 };
@@ -476,6 +486,58 @@ impl Stepper<'_> {
         Ok(())
     }
 
+    /// A function's answer as `lambda:invoke` gives it.
+    fn invocation(&self, output: &Document) -> Document {
+        const VERSION: &str = "$LATEST";
+        let trace = self.shared.entropy.uuid().simple().to_string();
+        let more = [
+            ("X-Amz-Executed-Version", VERSION.to_owned()),
+            ("X-Amzn-Trace-Id", format!("Root=1-{:08x}-{}", self.now.as_second(), &trace[..24])),
+            ("x-amzn-Remapped-Content-Length", "0".to_owned()),
+        ];
+        let mut answer = vec![
+            ("ExecutedVersion", Value::from(VERSION)),
+            ("Payload", output.value().clone()),
+            ("StatusCode", Value::from(200)),
+        ];
+        answer.extend(self.call_metadata(output.size_bytes(), "application/json", &more));
+        Document::new(sorted(answer))
+    }
+
+    /// What AWS shows of the call itself beside a service's answer. Here no call went over HTTP: the
+    /// headers are those that its answer of so many bytes would have had.
+    fn call_metadata(
+        &self,
+        bytes: usize,
+        content_type: &str,
+        more: &[(&str, String)],
+    ) -> [(&'static str, Value); 2] {
+        let request = self.shared.entropy.uuid().to_string();
+        let date = self.now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let mut headers = vec![
+            ("Connection", "keep-alive".to_owned()),
+            ("Content-Length", bytes.to_string()),
+            ("Content-Type", content_type.to_owned()),
+            ("Date", date),
+            ("x-amzn-RequestId", request.clone()),
+        ];
+        headers.extend(more.iter().cloned());
+        let all =
+            headers.iter().map(|(name, text)| (*name, Value::array([Value::from(text.as_str())])));
+        let all = Value::object(all);
+        let headers =
+            Value::object(headers.iter().map(|(name, text)| (*name, text.as_str().into())));
+        let http = [
+            ("AllHttpHeaders", all),
+            ("HttpHeaders", headers),
+            ("HttpStatusCode", Value::from(200)),
+        ];
+        [
+            ("SdkHttpMetadata", Value::object(http)),
+            ("SdkResponseMetadata", Value::object([("RequestId", Value::from(request))])),
+        ]
+    }
+
     /// A sign of life of a task.
     pub(super) fn heartbeat(&mut self, token: &str) -> Result<(), WorkflowError> {
         let token = Token::parse(token)?;
@@ -485,11 +547,8 @@ impl Stepper<'_> {
     }
 }
 
-/// A function's answer as `lambda:invoke` gives it.
-fn invocation(output: &Document) -> Document {
-    Document::new(Value::object([
-        ("ExecutedVersion", Value::from("$LATEST")),
-        ("Payload", output.value().clone()),
-        ("StatusCode", Value::from(200)),
-    ]))
+/// An object with its members in the order of their names, as AWS shows them.
+fn sorted(mut members: Vec<(&'static str, Value)>) -> Value {
+    members.sort_by_key(|(name, _)| *name);
+    Value::object(members)
 }

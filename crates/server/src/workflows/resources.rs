@@ -55,6 +55,8 @@ pub(super) enum ChildWait {
     EndedJson,
     /// Until somebody sends the token back.
     Callback,
+    /// Until it is started, by `aws-sdk:sfn`: the answer says nothing of the call itself.
+    StartedBySdk,
 }
 
 /// Which call of the States API.
@@ -113,8 +115,11 @@ fn service_work(text: &str, service: &str, action: &str, pattern: Pattern) -> Re
             let callback = pattern == Pattern::WaitForTaskToken;
             Ok(Work::Function { name: None, invocation: true, callback })
         }
-        ("states" | "aws-sdk:sfn", "startExecution", Pattern::RequestResponse) => {
+        ("states", "startExecution", Pattern::RequestResponse) => {
             Ok(Work::Child(ChildWait::Started))
+        }
+        ("aws-sdk:sfn", "startExecution", Pattern::RequestResponse) => {
+            Ok(Work::Child(ChildWait::StartedBySdk))
         }
         ("states", "startExecution", Pattern::WaitForTaskToken) => {
             Ok(Work::Child(ChildWait::Callback))

@@ -252,6 +252,24 @@ async fn a_child_that_fails_fails_its_task_and_one_that_is_missing_says_so() {
     assert_eq!(view.error.as_deref(), Some("StepFunctions.StateMachineDoesNotExistException"));
 }
 
+/// The service's integration shows the call itself, the SDK's does not.
+#[tokio::test]
+async fn an_execution_that_starts_another_sees_its_arn() {
+    let f = Fixture::new().await;
+    let child = f.machine("child", pass()).await;
+    for (service, shows_call) in [("states", true), ("aws-sdk:sfn", false)] {
+        let resource = format!("arn:aws:states:::{service}:startExecution");
+        let arguments = json!({"Parameters": {"StateMachineArn": child}});
+        let parent = f.machine("parent", one_task(&resource, arguments)).await;
+        let arn = f.start(&parent, json!({})).await;
+        f.settle().await;
+        let output = f.output(&arn).await;
+        assert!(output["ExecutionArn"].as_str().unwrap().contains(":execution:child:"));
+        let status = output["SdkHttpMetadata"]["HttpStatusCode"].as_u64();
+        assert_eq!(status, shows_call.then_some(200), "{output}");
+    }
+}
+
 #[tokio::test]
 async fn a_machine_that_starts_itself_does_not_hold_the_store() {
     let f = Fixture::new().await;

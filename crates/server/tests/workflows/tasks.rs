@@ -321,6 +321,13 @@ async fn a_function_is_served_by_the_activity_of_its_name() {
     f.succeed(&token, json!({"d": 4})).await;
     let output = f.output(&arn).await;
     assert_eq!((&output["Payload"], &output["StatusCode"]), (&json!({"d": 4}), &json!(200)));
+    let http = &output["SdkHttpMetadata"];
+    assert_eq!(http["HttpStatusCode"], 200);
+    assert_eq!(http["HttpHeaders"]["Date"], "Thu, 01 Jan 2026 00:00:00 GMT");
+    let request = &output["SdkResponseMetadata"]["RequestId"];
+    assert_eq!(request.as_str().unwrap().len(), 36);
+    assert_eq!(&http["HttpHeaders"]["x-amzn-RequestId"], request);
+    assert_eq!(http["AllHttpHeaders"]["x-amzn-RequestId"], json!([request]));
 }
 
 #[tokio::test]
