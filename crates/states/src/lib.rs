@@ -24,6 +24,7 @@ pub mod error;
 pub mod fuel;
 pub mod history;
 pub mod intrinsics;
+pub mod item_formats;
 pub mod jsonata;
 pub mod jsonpath;
 pub mod limits;

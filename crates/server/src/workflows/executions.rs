@@ -91,7 +91,7 @@ pub(super) fn view(
     })
 }
 
-fn redrivable(row: &ExecutionRow, facts: &Facts, now: Timestamp) -> Redrivable {
+pub(super) fn redrivable(row: &ExecutionRow, facts: &Facts, now: Timestamp) -> Redrivable {
     let no = |text: &str| Redrivable::No(text.to_owned());
     match (row.status, row.stopped_at) {
         (ExecutionStatus::Running | ExecutionStatus::PendingRedrive, _) => {

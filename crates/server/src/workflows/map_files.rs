@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ark_states::error::{Failure, names};
+use ark_states::item_formats::items;
 use ark_states::machine::{
     ChildInputs, Env, ExecutionInfo, Host, InputsProgress, ItemSelection, MapItems, MapRunEvent,
     ReaderRequest, TaskId,
@@ -27,8 +28,8 @@ use jiff::Timestamp;
 use super::driver::RUNS_BATCH;
 use super::error::WorkflowError;
 use super::hub::Chore;
-use super::item_formats::items;
 use super::map_runs::{Work, body_of, request_of};
+use super::objects::Listed;
 use super::program::Program;
 use super::{Entropy, Workflows};
 
@@ -61,6 +62,18 @@ impl Host for NoHost {
 
 pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// An object of a list as an item.
+fn listed_item(object: Listed) -> Value {
+    let size = i64::try_from(object.size).unwrap_or(i64::MAX);
+    Value::object([
+        ("Etag", Value::from(object.etag)),
+        ("Key", Value::from(object.key)),
+        ("LastModified", Value::from(object.modified.as_second())),
+        ("Size", Value::from(size)),
+        ("StorageClass", Value::from(object.storage_class)),
+    ])
 }
 
 /// Items of a run on their way to become inputs.
@@ -350,11 +363,10 @@ impl Workflows {
         let bucket = text(&reader.parameters, "Bucket");
         if reader.resource.ends_with("s3:listObjectsV2") {
             let listed = self.objects.list(bucket, text(&reader.parameters, "Prefix")).await?;
-            let item = |o: super::objects::Listed| {
-                let size = i64::try_from(o.size).unwrap_or(i64::MAX);
-                Value::object([("Key", Value::from(o.key)), ("Size", Value::from(size))])
-            };
-            return Ok(listed.into_iter().take(most).map(item).collect());
+            if text(&reader.config, "Transformation") == "LOAD_AND_FLATTEN" {
+                return self.items_of_all(bucket, &listed, &reader.config, most).await;
+            }
+            return Ok(listed.into_iter().take(most).map(listed_item).collect());
         }
         if !reader.resource.ends_with("s3:getObject") {
             return Err(format!(
@@ -362,9 +374,44 @@ impl Workflows {
                 reader.resource
             ));
         }
-        let bytes = self.objects.read(bucket, text(&reader.parameters, "Key")).await?;
-        let config = reader.config.clone();
+        self.items_of(bucket, text(&reader.parameters, "Key"), &reader.config, most).await
+    }
+
+    async fn items_of(
+        &self,
+        bucket: &str,
+        key: &str,
+        config: &Value,
+        most: usize,
+    ) -> Result<Vec<Value>, String> {
+        let bytes = self.objects.read(bucket, key).await?;
+        let config = config.clone();
         let parsed = self.beside(move || items(&bytes, &config, most)).await;
         parsed.map_err(|error| error.to_string())?
+    }
+
+    /// The items of all objects of a list, one after the other.
+    async fn items_of_all(
+        &self,
+        bucket: &str,
+        listed: &[Listed],
+        config: &Value,
+        most: usize,
+    ) -> Result<Vec<Value>, String> {
+        if listed.iter().map(|object| object.size).sum::<u64>() > INPUTS_BYTES_MAX as u64 {
+            return Err(format!(
+                "the objects that are to be loaded have more than {INPUTS_BYTES_MAX} bytes altogether"
+            ));
+        }
+        let mut found = Vec::new();
+        for object in listed {
+            let left = most - found.len();
+            if left == 0 {
+                break;
+            }
+            let more = self.items_of(bucket, &object.key, config, left).await;
+            found.extend(more.map_err(|why| format!("{}: {why}", object.key))?);
+        }
+        Ok(found)
     }
 }

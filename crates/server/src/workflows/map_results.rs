@@ -6,12 +6,18 @@ use ark_model::workflow::ExecutionStatus;
 use ark_states::error::{Failure, names};
 use ark_states::machine::WriterRequest;
 use ark_states::{Document, Value};
-use ark_store::{ItemPhase, MapItemRow, MapRunRow, ReadTx};
+use ark_store::{ExecutionRow, ItemPhase, MapItemRow, MapRunRow, ReadTx};
+use jiff::Timestamp;
 
 use super::Workflows;
 use super::error::WorkflowError;
+use super::executions::redrivable;
+use super::facts::Facts;
 use super::map_files::text;
 use super::map_runs::{Work, body_of, request_of};
+use super::program::{Program, Programs};
+use super::step::Loaded;
+use super::types::Redrivable;
 
 /// Results read at once: input and output of each have 256 KiB at most.
 const PAGE: usize = 64;
@@ -97,13 +103,65 @@ impl Part {
 struct Page {
     /// Whether the results are still wanted.
     wanted: bool,
-    items: Vec<MapItemRow>,
+    /// With what is told of their children.
+    items: Vec<(MapItemRow, Told)>,
 }
 
-fn page(tx: &ReadTx, run: u64, from: u64) -> Result<Page, WorkflowError> {
+fn page(
+    tx: &ReadTx,
+    programs: &Programs,
+    run: u64,
+    from: u64,
+    transformation: &str,
+    now: Timestamp,
+) -> Result<Page, WorkflowError> {
     let row = tx.map_run(run)?;
     let work = row.map(|row| body_of(&row)).transpose()?.map(|body| body.work);
-    Ok(Page { wanted: work == Some(Work::Writing), items: tx.map_items_from(run, from, PAGE)? })
+    let mut items = Vec::new();
+    for item in tx.map_items_from(run, from, PAGE)? {
+        let child = item.execution.filter(|_| is_told(item.phase, transformation));
+        let told = match child.map(|child| tx.execution(child)).transpose()?.flatten() {
+            Some(row) => {
+                let loaded = Loaded::unpack(tx, programs, row)?;
+                told(&loaded.program, &loaded.row, &loaded.facts, now)
+            }
+            None => Told::new(),
+        };
+        items.push((item, told));
+    }
+    Ok(Page { wanted: work == Some(Work::Writing), items })
+}
+
+/// What is told of a child beside its input and its result.
+pub(super) type Told = Vec<(&'static str, Value)>;
+
+/// Whether a result is written with what is told of its child.
+pub(super) fn is_told(phase: ItemPhase, transformation: &str) -> bool {
+    phase == ItemPhase::Failed || !matches!(transformation, "COMPACT" | "FLATTEN")
+}
+
+/// What is told of a child.
+pub(super) fn told(program: &Program, row: &ExecutionRow, facts: &Facts, now: Timestamp) -> Told {
+    let instant = |at: Timestamp| Value::from(at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string());
+    let name = row.name.split_once(':').map_or(row.name.as_str(), |(name, _)| name);
+    let redrives = i64::try_from(facts.redrive_count).unwrap_or(i64::MAX);
+    let mut told = vec![
+        ("ExecutionArn", Value::from(program.execution_arn(row, facts))),
+        ("InputDetails", Value::object([("Included", Value::from(true))])),
+        ("Name", Value::from(name)),
+        ("RedriveCount", Value::from(redrives)),
+        ("StartDate", instant(row.started_at)),
+        ("StateMachineArn", Value::from(program.machine_arn(facts))),
+        ("Status", Value::from(row.status.as_str())),
+    ];
+    let (status, reason) = match redrivable(row, facts, now) {
+        Redrivable::Yes | Redrivable::ByMapRun => ("REDRIVABLE_BY_MAP_RUN", None),
+        Redrivable::No(reason) => ("NOT_REDRIVABLE", Some(reason)),
+    };
+    told.push(("RedriveStatus", Value::from(status)));
+    told.extend(reason.map(|reason| ("RedriveStatusReason", Value::from(reason))));
+    told.extend(row.stopped_at.map(|at| ("StopDate", instant(at))));
+    told
 }
 
 impl Workflows {
@@ -138,20 +196,22 @@ impl Workflows {
             lines: text(&writer.config, "OutputType") == "JSONL",
         };
         let transformation = text(&writer.config, "Transformation");
+        let now = self.world.clock.now();
         let mut failed = Part::new("FAILED", place.lines);
         let mut succeeded = Part::new("SUCCEEDED", place.lines);
         let (id, mut from, mut count) = (run.id, 0, 0);
         loop {
-            let Page { wanted, items } =
-                self.world.store.read(move |tx| page(tx, id, from)).await?;
+            let (shared, kind) = (self.shared.clone(), transformation.to_owned());
+            let read = move |tx: &ReadTx| page(tx, &shared.programs, id, from, &kind, now);
+            let Page { wanted, items } = self.world.store.read(read).await?;
             if !wanted {
                 return Err(Stopped::Unwanted);
             }
-            let Some(last) = items.last() else { break };
+            let Some((last, _)) = items.last() else { break };
             from = last.index + 1;
             count += items.len() as u64;
             let transformation = transformation.to_owned();
-            let made = self.beside(move || texts(&items, &transformation)).await?;
+            let made = self.beside(move || texts(items, &transformation)).await?;
             for (phase, entries) in made {
                 let part = match phase {
                     ItemPhase::Succeeded => &mut succeeded,
@@ -207,30 +267,45 @@ impl Workflows {
 }
 
 /// The results of some children, as they are written.
-fn texts(items: &[MapItemRow], transformation: &str) -> Vec<(ItemPhase, Vec<String>)> {
-    let texts = |item| entries(item, transformation).iter().map(Value::to_json).collect();
-    items.iter().map(|item| (item.phase, texts(item))).collect()
+fn texts(items: Vec<(MapItemRow, Told)>, transformation: &str) -> Vec<(ItemPhase, Vec<String>)> {
+    let made = items.into_iter().map(|(item, told)| {
+        let entries = entries(&item, told, transformation);
+        (item.phase, entries.iter().map(Value::to_json).collect())
+    });
+    made.collect()
 }
 
-/// How one child's result is written.
-fn entries(item: &MapItemRow, transformation: &str) -> Vec<Value> {
+/// How one child's result is written: as it is, its parts one by one, or with what is told of the child.
+/// Failures always are the latter.
+pub(super) fn entries(item: &MapItemRow, told: Told, transformation: &str) -> Vec<Value> {
     let result = item.result.as_deref().and_then(|text| Value::parse(text).ok());
     let result = result.unwrap_or_default();
     match (item.phase, transformation, result.as_array()) {
         (ItemPhase::Succeeded, "FLATTEN", Some(parts)) => parts.to_vec(),
         (ItemPhase::Succeeded, "COMPACT" | "FLATTEN", _) => vec![result],
-        (ItemPhase::Succeeded, _, _) => vec![Value::object([
-            ("Input", Value::from(item.input.as_str())),
-            ("Output", Value::from(item.result.as_deref().unwrap_or("null"))),
-            ("Status", Value::from(ExecutionStatus::Succeeded.as_str())),
-        ])],
-        (_, _, _) => vec![Value::object([
-            ("Input", Value::from(item.input.as_str())),
-            ("Error", result.get("Error").cloned().unwrap_or_default()),
-            ("Cause", result.get("Cause").cloned().unwrap_or_default()),
-            ("Status", result.get("Status").cloned().unwrap_or_default()),
-        ])],
+        (ItemPhase::Succeeded, _, _) => {
+            let own = [
+                ("Output", Value::from(item.result.as_deref().unwrap_or("null"))),
+                ("OutputDetails", Value::object([("Included", Value::from(true))])),
+                ("Status", Value::from(ExecutionStatus::Succeeded.as_str())),
+            ];
+            vec![with_told(item, told, own.into())]
+        }
+        (_, _, _) => {
+            let part = |key| result.get(key).cloned().map(|value| (key, value));
+            let own = ["Cause", "Error", "Status"].into_iter().filter_map(part).collect();
+            vec![with_told(item, told, own)]
+        }
     }
+}
+
+/// What is told, and what a result says by itself, in the order of the names.
+fn with_told(item: &MapItemRow, mut told: Told, own: Told) -> Value {
+    told.retain(|(name, _)| !own.iter().any(|(other, _)| name == other));
+    told.extend(own);
+    told.push(("Input", Value::from(item.input.as_str())));
+    told.sort_by_key(|(name, _)| *name);
+    Value::object(told)
 }
 
 #[cfg(test)]

@@ -11,14 +11,16 @@ use ark_states::machine::{
     MapRunState, MapRunStatus,
 };
 use ark_states::{Document, Value, limits};
-use ark_store::{ItemPhase, MapRunRow, WriteTx};
+use ark_store::{ItemPhase, MapItemRow, MapRunRow, WriteTx};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::arn::{Arn, Resource};
 use super::error::WorkflowError;
 use super::facts::{Parent, kept_text};
-use super::step::{StartSpec, Stepper, kind_of_child};
+use super::map_files::text;
+use super::map_results::{entries, is_told, told};
+use super::step::{Loaded, StartSpec, Stepper, kind_of_child};
 use super::types::StartTarget;
 
 /// Children aborted in one transaction.
@@ -259,7 +261,12 @@ impl Stepper<'_> {
             self.shared.hub.outbound.notify_one();
             return Ok(());
         }
-        let outcome = self.gather(id)?;
+        let transformation =
+            request.writer.map(|writer| match text(&writer.config, "Transformation") {
+                "" => "COMPACT".to_owned(),
+                named => named.to_owned(),
+            });
+        let outcome = self.gather(id, transformation.as_deref())?;
         self.completed(id, outcome)
     }
 
@@ -286,34 +293,68 @@ impl Stepper<'_> {
         Ok(())
     }
 
-    /// The results of the children that succeeded, in order. Stops once they are larger than any
-    /// result may be; the interpreter refuses them then. Results that are as deep as any may be are
-    /// too deep together.
-    fn gather(&mut self, id: u64) -> Result<Result<Document, Failure>, WorkflowError> {
-        let mut text = String::from("[");
+    /// The results of the children that succeeded, in order; with a transformation those of all, as a
+    /// writer would write them. Stops once they are larger than any result may be; the interpreter
+    /// refuses them then. Results that are as deep as any may be are too deep together.
+    fn gather(
+        &mut self,
+        id: u64,
+        transformation: Option<&str>,
+    ) -> Result<Result<Document, Failure>, WorkflowError> {
+        let mut gathered = String::from("[");
         let mut from = 0;
         'pages: loop {
             let page = self.tx.map_items_from(id, from, GATHER_PAGE)?;
             let Some(last) = page.last() else { break };
             from = last.index + 1;
             for item in &page {
-                let (ItemPhase::Succeeded, Some(result)) = (item.phase, &item.result) else {
-                    continue;
-                };
-                if text.len() > 1 {
-                    text.push(',');
+                for result in self.gathered(item, transformation)? {
+                    if gathered.len() > 1 {
+                        gathered.push(',');
+                    }
+                    gathered.push_str(&result);
                 }
-                text.push_str(result);
-                if text.len() > limits::PAYLOAD_BYTES_MAX + 1 {
+                if gathered.len() > limits::PAYLOAD_BYTES_MAX + 1 {
                     break 'pages;
                 }
             }
         }
-        text.push(']');
-        Ok(Document::parse(&text).map_err(|error| {
+        gathered.push(']');
+        Ok(Document::parse(&gathered).map_err(|error| {
             let cause = format!("The results of the Map Run cannot be an array: {error}");
             Failure::new(names::DATA_LIMIT_EXCEEDED, cause)
         }))
+    }
+
+    /// What one child gives to the results.
+    fn gathered(
+        &mut self,
+        item: &MapItemRow,
+        transformation: Option<&str>,
+    ) -> Result<Vec<String>, WorkflowError> {
+        let kind = match (transformation, item.phase, &item.result) {
+            (_, ItemPhase::Pending | ItemPhase::Running, _) | (None, ItemPhase::Failed, _) => {
+                return Ok(Vec::new());
+            }
+            (None | Some("COMPACT"), ItemPhase::Succeeded, Some(result)) => {
+                return Ok(vec![result.clone()]);
+            }
+            (kind, _, _) => kind.unwrap_or("COMPACT"),
+        };
+        let now = self.now;
+        let told = match item.execution.filter(|_| is_told(item.phase, kind)) {
+            Some(child) => {
+                let told_of = |l: &mut Loaded| {
+                    let mut row = l.row.clone();
+                    // A row in hand gets its state when it is written.
+                    row.state = row.state.or(l.state.is_redrivable().then(String::new));
+                    told(&l.program, &row, &l.facts, now)
+                };
+                self.load(child)?.map(told_of).unwrap_or_default()
+            }
+            None => Vec::new(),
+        };
+        Ok(entries(item, told, kind).iter().map(Value::to_json).collect())
     }
 
     /// Starts children of map runs in hand, as many as this transaction may. Answers whether

@@ -50,7 +50,6 @@ mod facts;
 mod history;
 pub mod http;
 mod hub;
-mod item_formats;
 mod jobs;
 mod lists;
 pub mod looking;

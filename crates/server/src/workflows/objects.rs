@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 /// The largest object that is read, in bytes (64 MiB).
 pub const OBJECT_BYTES_MAX: u64 = 64 << 20;
@@ -18,6 +19,12 @@ pub struct Listed {
     pub key: String,
     /// Its length in bytes.
     pub size: u64,
+    /// What tells one content from another, in quotes.
+    pub etag: String,
+    /// When it was written last.
+    pub modified: Timestamp,
+    /// `STANDARD` and its like.
+    pub storage_class: String,
 }
 
 /// Buckets of objects. Errors are texts for the author of the state machine.
@@ -85,7 +92,17 @@ impl Objects for FileObjects {
                     entry.path().strip_prefix(&root).ok().and_then(Path::to_str)
                     && key.starts_with(prefix)
                 {
-                    found.push(Listed { key: key.to_owned(), size: metadata.len() });
+                    let modified = metadata.modified().map_err(failed)?;
+                    let modified = Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH);
+                    let size = metadata.len();
+                    found.push(Listed {
+                        key: key.to_owned(),
+                        size,
+                        // What has changed has another time or length.
+                        etag: format!("\"{:x}-{size:x}\"", modified.as_nanosecond()),
+                        modified,
+                        storage_class: "STANDARD".to_owned(),
+                    });
                     if found.len() > LISTED_MAX {
                         return Err(format!(
                             "the bucket {bucket} has more than {LISTED_MAX} objects under '{prefix}'"

@@ -296,7 +296,14 @@ fn page(xml: &str) -> Result<(Vec<Listed>, Option<String>), String> {
         let (Some(key), Some(size)) = (key, size) else {
             return Err("the store answered with a list that cannot be read".to_owned());
         };
-        found.push(Listed { key, size });
+        let modified = element(part, "LastModified").and_then(|at| at.trim().parse().ok());
+        found.push(Listed {
+            key,
+            size,
+            etag: element(part, "ETag").map(unescaped).unwrap_or_default(),
+            modified: modified.unwrap_or(Timestamp::UNIX_EPOCH),
+            storage_class: element(part, "StorageClass").map_or("STANDARD".to_owned(), unescaped),
+        });
     }
     let more = element(xml, "IsTruncated").is_some_and(|text| text.trim() == "true");
     let next = element(xml, "NextContinuationToken").map(unescaped).filter(|_| more);

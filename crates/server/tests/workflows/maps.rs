@@ -299,6 +299,87 @@ async fn a_redrive_writes_the_results_that_could_not_be_written() {
     assert_eq!(again.len(), first.len(), "no child is started again");
 }
 
+/// A writer without a place: what it would write is the output of the state.
+#[tokio::test]
+async fn a_writer_without_a_place_shapes_the_output() {
+    let f = Fixture::new().await;
+    let fails = json!({"Type": "Choice", "Default": "P",
+        "Choices": [{"Variable": "$", "IsString": true, "Next": "F"}]});
+    let outputs = async |transformation: &str| {
+        let writer = json!({"ToleratedFailureCount": 1, "ResultWriter": {"WriterConfig":
+            {"Transformation": transformation, "OutputType": "JSON"}}});
+        let mut definition = distributed(fails.clone(), writer);
+        let states = &mut definition["States"]["M"]["ItemProcessor"]["States"];
+        states["P"] = json!({"Type": "Pass", "End": true});
+        states["F"] = json!({"Type": "Fail", "Error": "E", "Cause": "why"});
+        let machine = f.machine(transformation, definition).await;
+        let arn = f.start(&machine, json!({"items": [[1, 2], "bad", 3]})).await;
+        f.settle().await;
+        f.output(&arn).await.as_array().unwrap().clone()
+    };
+    let [one, failed, three] = <[Value; 3]>::try_from(outputs("COMPACT").await).unwrap();
+    assert_eq!((one, three), (json!([1, 2]), json!(3)));
+    assert_eq!((&failed["Error"], &failed["Status"]), (&json!("E"), &json!("FAILED")));
+    let flat = outputs("FLATTEN").await;
+    assert_eq!((&flat[0], &flat[1], &flat[3]), (&json!(1), &json!(2), &json!(3)));
+    let all = outputs("NONE").await;
+    let first = all[0].as_object().unwrap();
+    let names: Vec<&str> = first.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "ExecutionArn",
+            "Input",
+            "InputDetails",
+            "Name",
+            "Output",
+            "OutputDetails",
+            "RedriveCount",
+            "RedriveStatus",
+            "RedriveStatusReason",
+            "StartDate",
+            "StateMachineArn",
+            "Status",
+            "StopDate",
+        ]
+    );
+    assert_eq!((&first["Input"], &first["Output"]), (&json!("[1,2]"), &json!("[1,2]")));
+    assert_eq!(first["StartDate"], "2026-01-01T00:00:00.000Z");
+    let arn = first["ExecutionArn"].as_str().unwrap();
+    assert!(arn.contains(":execution:NONE/L:"), "{arn}");
+    assert_eq!(all[1]["RedriveStatus"], "REDRIVABLE_BY_MAP_RUN");
+    assert_eq!((&all[1]["Cause"], all[1].get("Output")), (&json!("why"), None));
+}
+
+#[tokio::test]
+async fn listed_objects_are_items_and_can_be_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    for (name, text) in [("a1.json", "[1, 2]"), ("a2.json", "[3]"), ("b.json", "[4]")] {
+        std::fs::write(dir.path().join("in").join(name), text).unwrap();
+    }
+    let mut f = Fixture::new().await;
+    let objects = ark_server::workflows::objects::FileObjects::new(dir.path().to_owned());
+    f.wf = f.wf.clone().with_objects(std::sync::Arc::new(objects));
+    let outputs = async |name: &str, config: Value| {
+        let reader = json!({"ItemReader": {"Resource": "arn:aws:states:::s3:listObjectsV2",
+            "Parameters": {"Bucket": "in", "Prefix": "a"}, "ReaderConfig": config}});
+        let mut definition = distributed(json!({"Type": "Pass", "End": true}), reader);
+        definition["States"]["M"].as_object_mut().unwrap().remove("ItemsPath");
+        let machine = f.machine(name, definition).await;
+        let arn = f.start(&machine, json!({})).await;
+        f.settle().await;
+        f.output(&arn).await
+    };
+    let listed = outputs("list", json!({})).await;
+    let names: Vec<&str> = listed[0].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["Etag", "Key", "LastModified", "Size", "StorageClass"]);
+    assert_eq!((&listed[0]["Key"], &listed[0]["Size"]), (&json!("a1.json"), &json!(6)));
+    assert_ne!(listed[0]["Etag"], listed[1]["Etag"]);
+    let loads = json!({"Transformation": "LOAD_AND_FLATTEN", "InputType": "JSON", "MaxItems": 3});
+    assert_eq!(outputs("load", loads).await, json!([1, 2, 3]));
+}
+
 /// What a hostile machine's author makes of each item: much work, and nothing of it is wanted.
 fn hostile(file: &str) -> Value {
     let costly = "{% $count($filter([1..3000], function($n) { $n % 7 = 0 })) %}";

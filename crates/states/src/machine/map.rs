@@ -185,7 +185,7 @@ impl Run<'_> {
     }
 }
 
-fn reader(eval: &Eval<'_>, map: &Map) -> Evaluated<ReaderRequest> {
+pub(crate) fn reader(eval: &Eval<'_>, map: &Map) -> Evaluated<ReaderRequest> {
     let Some(reader) = &map.reader else { return Err(FieldError::runtime("no ItemReader")) };
     let effective = eval.effective_input()?;
     let field = |field: &str| format!("ItemReader/{field}");

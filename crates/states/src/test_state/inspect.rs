@@ -103,6 +103,13 @@ impl Inspection {
         self.0.insert("errorDetails".into(), json!({"catchIndex": index}));
     }
 
+    /// What the reader of a Map found at its `ItemsPointer`.
+    pub(super) fn read(&mut self, config: &Value, items: &[Value]) {
+        if config.get("ItemsPointer").is_some() {
+            self.show("afterItemsPointer", Ok(Value::array(items.iter().cloned())));
+        }
+    }
+
     /// The items of a Map and what is made of them, step by step.
     pub(super) fn items(&mut self, map: &Map, items: &[(Option<Value>, Value)], made: MapInputs) {
         if let Items::Path(_) = map.items {

@@ -6,6 +6,8 @@
 
 mod context;
 mod inspect;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -14,13 +16,14 @@ use jiff::Timestamp;
 use crate::definition::{Definition, FieldError, Map, QueryLanguage, State, StateKind};
 use crate::error::{Failure, names};
 use crate::fuel::Fuel;
-use crate::machine::ExecutionInfo;
+use crate::item_formats::items;
 use crate::machine::evaluate::Eval;
 use crate::machine::failure::{Origin, delay, leave_caught, matches};
-use crate::machine::map::inputs_of;
+use crate::machine::map::{inputs_of, reader};
 use crate::machine::states::{
     Leave, failure_of, leave_choice, leave_pass, leave_plain, leave_with, limited,
 };
+use crate::machine::{ExecutionInfo, ReaderRequest};
 use crate::resource::{Pattern, Resource};
 use crate::scope::{Context, Random, Variables};
 use crate::value::{Document, Object, Value};
@@ -57,7 +60,8 @@ pub struct Configuration {
     pub error_caused_by_state: Option<String>,
     /// Failed iterations of a Map.
     pub map_iteration_failure_count: u64,
-    /// What the reader of a Map read: a JSON array as text.
+    /// What the reader of a Map read, as it is in its source: the text of an object in the format that
+    /// `ReaderConfig` names, or a list of objects as a JSON array.
     pub map_item_reader_data: Option<String>,
 }
 
@@ -148,6 +152,7 @@ pub fn run(request: &Request<'_>) -> Result<Answer, TestStateError> {
         || TestStateError::InvalidDefinition("the state is not part of the definition".into());
     let state = definition.state(id).ok_or_else(invalid)?;
     let mock = mock(request, state)?;
+    cause_is_inner(request, &definition, state)?;
     let input = Document::parse(request.input)
         .map_err(|error| TestStateError::InvalidInput(format!("Invalid State Input: {error}")))?;
     let variables = match request.variables {
@@ -355,6 +360,44 @@ fn worked(
     }
 }
 
+/// The items in what the reader of a Map is said to have read.
+fn read_items(reader: &ReaderRequest, text: &str) -> Result<Vec<Value>, TestStateError> {
+    let most = reader.max_items.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
+    let is_list = reader.resource.ends_with("s3:listObjectsV2");
+    let config = if is_list { &Value::empty_object() } else { &reader.config };
+    items(text.as_bytes(), config, most).map_err(|why| {
+        validation(format!("mapItemReaderData is not what the ItemReader would read: {why}"))
+    })
+}
+
+/// The state that a mocked error comes from must be one of those within the state.
+fn cause_is_inner(
+    request: &Request<'_>,
+    definition: &Definition,
+    state: &State,
+) -> Result<(), TestStateError> {
+    let Some(name) = &request.configuration.error_caused_by_state else { return Ok(()) };
+    let lists = |state: &State| match &state.kind {
+        StateKind::Parallel(parallel) => parallel.branches.clone(),
+        StateKind::Map(map) => vec![map.processor],
+        _ => Vec::new(),
+    };
+    let mut inner = lists(state);
+    // Lists are numbered after those they stand in.
+    for state in definition.states() {
+        if inner.contains(&state.scope) {
+            if *state.name == **name {
+                return Ok(());
+            }
+            inner.extend(lists(state));
+        }
+    }
+    Err(validation(format!(
+        "The state '{name}' that errorCausedByState names is not within the state '{}'",
+        state.name
+    )))
+}
+
 /// Evaluates a Map up to its iterations; gives the failure when too many of them fail.
 fn mapped(
     eval: &Eval<'_>,
@@ -363,12 +406,15 @@ fn mapped(
     inspection: &mut Inspection,
 ) -> Result<Result<Option<Failure>, FieldError>, TestStateError> {
     let read = match (&map.reader, &request.configuration.map_item_reader_data) {
-        (Some(_), Some(text)) => match Value::parse(text) {
-            Ok(Value::Array(items)) => {
-                Some(items.iter().map(|item| (None, item.clone())).collect::<Vec<_>>())
-            }
-            Ok(_) | Err(_) => return Err(validation("mapItemReaderData must be a JSON array")),
-        },
+        (Some(_), Some(text)) => {
+            let reader = match reader(eval, map) {
+                Ok(reader) => reader,
+                Err(error) => return Ok(Err(error)),
+            };
+            let items = read_items(&reader, text)?;
+            inspection.read(&reader.config, &items);
+            Some(items.into_iter().map(|item| (None, item)).collect())
+        }
         (Some(_), None) => Some(Vec::new()),
         (None, _) => None,
     };

@@ -1,13 +1,15 @@
-//! Items in the texts of objects: JSON, JSON Lines and CSV. Pure.
+//! Items in the texts of objects: JSON, JSON Lines and CSV. Called by the runtime for what it has read,
+//! and by TestState for what it is given.
 
-use ark_states::Value;
+use crate::value::Value;
 
 fn text_of<'a>(config: &'a Value, key: &str) -> Option<&'a str> {
     config.get(key).and_then(Value::as_str)
 }
 
-/// The items of an object, at most `most`, as `ReaderConfig` says.
-pub(super) fn items(bytes: &[u8], config: &Value, most: usize) -> Result<Vec<Value>, String> {
+/// The items of an object, at most `most`, as `ReaderConfig` says. Errors are texts for the author of the
+/// state machine.
+pub fn items(bytes: &[u8], config: &Value, most: usize) -> Result<Vec<Value>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "the object is not UTF-8".to_owned())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match text_of(config, "InputType").unwrap_or("JSON") {

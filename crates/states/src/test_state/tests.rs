@@ -1,0 +1,93 @@
+//! What is given in place of a reader's object and of inner states.
+
+use serde_json::json;
+
+use super::*;
+
+fn info() -> ExecutionInfo {
+    let name: Arc<str> = "n".into();
+    ExecutionInfo {
+        express: false,
+        arn: name.clone(),
+        name: name.clone(),
+        input: "{}".into(),
+        role_arn: name.clone(),
+        start_time: Timestamp::UNIX_EPOCH,
+        state_machine_arn: name.clone(),
+        state_machine_name: name,
+        alias_arn: None,
+        version_arn: None,
+    }
+}
+
+/// The answer's wire form, or why the request is refused.
+fn ask(state: &serde_json::Value, mock: Mock, configuration: Configuration) -> serde_json::Value {
+    let (definition, execution) = (state.to_string(), info());
+    let answer = run(&Request {
+        definition: &definition,
+        state_name: None,
+        input: "{}",
+        variables: None,
+        context: None,
+        level: InspectionLevel::Debug,
+        mock: Some(mock),
+        configuration,
+        execution: &execution,
+        now: Timestamp::UNIX_EPOCH,
+        seed: 1,
+        fuel: &Fuel::ample(),
+    });
+    answer.map_or_else(|refused| json!(refused.to_string()), |answer| answer.to_wire())
+}
+
+fn map(config: &serde_json::Value) -> serde_json::Value {
+    json!({"Type": "Map", "End": true, "ItemSelector": {"v.$": "$$.Map.Item.Value"},
+        "ItemReader": {"Resource": "arn:aws:states:::s3:getObject", "ReaderConfig": config,
+            "Parameters": {"Bucket": "b", "Key": "k"}},
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+            "StartAt": "I", "States": {"I": {"Type": "Pass", "End": true}}}})
+}
+
+#[test]
+fn the_data_of_a_reader_is_as_in_its_source() {
+    for (config, data, selected, pointed) in [
+        (json!({"InputType": "JSON"}), "[1]", r#"[{"v":1}]"#, None),
+        (
+            json!({"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW"}),
+            "a,b\n1,2\n3,4\n",
+            r#"[{"v":{"a":"1","b":"2"}},{"v":{"a":"3","b":"4"}}]"#,
+            None,
+        ),
+        (json!({"InputType": "JSONL", "MaxItems": 2}), "1\n2\n3\n", r#"[{"v":1},{"v":2}]"#, None),
+        (
+            json!({"InputType": "JSON", "ItemsPointer": "/a/b"}),
+            r#"{"a":{"b":[7]}}"#,
+            r#"[{"v":7}]"#,
+            Some("[7]"),
+        ),
+    ] {
+        let configuration =
+            Configuration { map_item_reader_data: Some(data.into()), ..Configuration::default() };
+        let answer = ask(&map(&config), Mock::Result("[]".into()), configuration);
+        let seen = &answer["inspectionData"];
+        assert_eq!(seen["afterItemSelector"], selected, "{answer}");
+        assert_eq!(seen["afterItemsPointer"].as_str(), pointed, "{answer}");
+    }
+    let broken =
+        Configuration { map_item_reader_data: Some("{".into()), ..Configuration::default() };
+    let refused = ask(&map(&json!({"InputType": "JSON"})), Mock::Result("[]".into()), broken);
+    assert!(refused.as_str().is_some_and(|why| why.starts_with("mapItemReaderData is not")));
+}
+
+#[test]
+fn an_error_comes_from_an_inner_state() {
+    let asked = |name: &str| {
+        let failure = Failure::new("E", "c");
+        let caused =
+            Configuration { error_caused_by_state: Some(name.into()), ..Configuration::default() };
+        ask(&map(&json!({"InputType": "JSON"})), Mock::Error(failure), caused)
+    };
+    assert_eq!(asked("I")["error"], "E");
+    let refused = asked("J");
+    assert!(refused.as_str().is_some_and(|why| why.contains("'J'")), "{refused}");
+}
