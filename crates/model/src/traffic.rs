@@ -102,7 +102,7 @@ pub struct RateLimit {
 }
 
 /// How a concurrency limit is found. The rules are those of Netflix's concurrency-limits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Adaptive {
     /// Not at all: `concurrency_max` alone counts.

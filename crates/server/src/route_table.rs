@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ark_model::definition::{Definition, Expose, HealthCheckKind, Protocol, RunKind, Strategy};
+use ark_model::definition::{
+    Definition, DurationText, Expose, HealthCheckKind, Protocol, RunKind, Strategy,
+};
 use ark_model::instance::{InstanceRecord, InstanceState};
 use ark_model::route::{
     ContainerNetwork, Probe, ProbeCheck, Route, RouteKey, RouteLimits, RouteProtocol, Target,
@@ -16,7 +18,7 @@ use ark_model::{AppName, Deployment, DeploymentState, EnvName, ReleaseNumber};
 use ark_planner::time::after;
 use jiff::Timestamp;
 
-use crate::shares::{Users, split};
+use crate::shares::{Users, rule, split};
 
 /// Share of an active target; all are equal in a rolling deployment.
 const WEIGHT: u32 = 100;
@@ -222,23 +224,11 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
         },
         discovery_port,
         limits: match on_demand(records) {
-            Some(definition) => {
-                let own = on_demand_limits(definition, hold_ms);
-                RouteLimits {
-                    rate: expose.limits.rate,
-                    rate_per_client: expose.limits.rate_per_client,
-                    concurrency_max: expose.limits.concurrency.unwrap_or(own.concurrency_max),
-                    ..own
-                }
+            Some(definition) => limited(expose, &on_demand_limits(definition, hold_ms)),
+            None => {
+                let hold_empty = records.division == Division::Held;
+                limited(expose, &RouteLimits { hold_ms, hold_empty, ..RouteLimits::default() })
             }
-            None => RouteLimits {
-                hold_ms,
-                hold_empty: records.division == Division::Held,
-                rate: expose.limits.rate,
-                rate_per_client: expose.limits.rate_per_client,
-                concurrency_max: expose.limits.concurrency.unwrap_or(0),
-                ..RouteLimits::default()
-            },
         },
         split: match &records.division {
             Division::Split(split) => Some(split.clone()),
@@ -246,6 +236,23 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
         },
         maintenance: expose.maintenance.clone(),
         targets: records.instances.iter().filter_map(|i| target(records, expose, i)).collect(),
+    }
+}
+
+/// `own` with what a launch file says of the port.
+fn limited(expose: &Expose, own: &RouteLimits) -> RouteLimits {
+    let said = &expose.limits;
+    let millis = |time: DurationText| u64::try_from(time.get().as_millis()).unwrap_or(u64::MAX);
+    RouteLimits {
+        response_header_ms: said.answer_within.map_or(own.response_header_ms, millis),
+        body_bytes_max: said.body_mib.map_or(own.body_bytes_max, |mib| u64::from(mib) << 20),
+        concurrency_max: said.concurrency.unwrap_or(own.concurrency_max),
+        adaptive: said.adaptive,
+        rate: said.rate,
+        rate_per_client: said.rate_per_client,
+        operators: said.operators.iter().filter_map(rule).collect(),
+        slow_start_ms: said.slow_start.map_or(own.slow_start_ms, millis),
+        ..own.clone()
     }
 }
 
@@ -349,8 +356,8 @@ fn probe(expose: &Expose) -> Probe {
 #[cfg(test)]
 mod tests {
     use ark_model::InstanceId;
-    use ark_model::definition::DurationText;
     use ark_model::instance::PortBinding;
+    use ark_model::traffic::{Adaptive, RequestPart};
     use jiff::SignedDuration;
 
     use super::*;
@@ -436,6 +443,40 @@ mod tests {
             ]
         );
         assert_eq!(routes[1].targets[0].address.port(), 20_011);
+    }
+
+    #[test]
+    fn a_launch_file_says_who_is_let_in() {
+        let text = "
+run: {type: process, command: [./web]}
+expose:
+  - port: 80
+    limits:
+      concurrency: 64
+      adaptive: vegas
+      operators: [{name: X-Operator}, {cookie: ops, value: a}]
+      body_mib: 2
+      answer_within: 1500ms
+      slow_start: 0s
+";
+        let parsed = ark_model::definition::parse("web.yml", text.as_bytes());
+        let Some(ark_model::definition::LaunchFile::App(definition)) = parsed.launch else {
+            panic!("{:?}", parsed.diagnostics)
+        };
+        let mut records = records(&[1], vec![instance(1, 1, InstanceState::Active, &["default"])]);
+        records.definitions.insert(ReleaseNumber(1), Arc::from(definition));
+        let limits = &build(&[records])[0].limits;
+        assert_eq!((limits.concurrency_max, limits.adaptive), (64, Adaptive::Vegas));
+        assert_eq!((limits.response_header_ms, limits.slow_start_ms), (1_500, 0));
+        assert_eq!(limits.body_bytes_max, 2 << 20);
+        let rules: Vec<_> = limits
+            .operators
+            .iter()
+            .map(|r| (r.part, r.name.as_str(), r.value.as_deref()))
+            .collect();
+        let expected =
+            [(RequestPart::Header, "X-Operator", None), (RequestPart::Cookie, "ops", Some("a"))];
+        assert_eq!(rules, expected);
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub fn split(canary: ReleaseNumber, share: &Share, users: Users) -> Split {
     }
 }
 
-fn rule(step: &HeaderStep) -> Option<RequestRule> {
+/// What the gateway looks for; `None` when a step says neither.
+pub(crate) fn rule(step: &HeaderStep) -> Option<RequestRule> {
     let (part, name) = match (&step.name, &step.cookie) {
         (Some(name), _) => (RequestPart::Header, name),
         (None, Some(name)) => (RequestPart::Cookie, name),

@@ -9,11 +9,11 @@ use super::expose::{FAILURES, HealthCheckKind, INTERVAL, SUCCESSES, TIMEOUT};
 use super::run::STOP_GRACE;
 use super::{
     Alarm, Architecture, Autoscaling, Aws, Build, Bytes, DatabaseRef, Definition, DeployConfig,
-    DeployPolicy, Drain, DurationText, EngineRequirement, Expose, HealthCheck, Lambda, LambdaEvent,
-    Limits, LoadBalancerProtocol, MeshConfig, Missed, Overlap, PodConfig, Protocol, Resources, Run,
-    RunKind, StopSignal, Telemetry, Volume,
+    DeployPolicy, Drain, DurationText, EngineRequirement, Expose, HeaderStep, HealthCheck, Lambda,
+    LambdaEvent, Limits, LoadBalancerProtocol, MeshConfig, Missed, Overlap, PodConfig, Protocol,
+    Resources, Run, RunKind, StopSignal, Telemetry, Volume,
 };
-use crate::traffic::{Maintenance, RateLimit};
+use crate::traffic::{Adaptive, Maintenance, RateLimit};
 
 /// The file as it is written. Sections without a type of their own here are written as they are
 /// kept.
@@ -96,12 +96,19 @@ struct FileExpose {
     load_balancer_proto: Option<LoadBalancerProtocol>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileLimits {
     rate: Option<FileRate>,
     rate_per_client: Option<FileRate>,
     concurrency: Option<u32>,
+    #[serde(default)]
+    adaptive: Adaptive,
+    #[serde(default)]
+    operators: Vec<HeaderStep>,
+    body_mib: Option<u32>,
+    answer_within: Option<DurationText>,
+    slow_start: Option<DurationText>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -264,6 +271,11 @@ fn limits(file: FileLimits) -> Limits {
         rate: file.rate.map(rate),
         rate_per_client: file.rate_per_client.map(rate),
         concurrency: file.concurrency,
+        adaptive: file.adaptive,
+        operators: file.operators,
+        body_mib: file.body_mib,
+        answer_within: file.answer_within,
+        slow_start: file.slow_start,
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::DurationText;
-use crate::traffic::{Maintenance, RateLimit};
+use super::{DurationText, HeaderStep};
+use crate::traffic::{Adaptive, Maintenance, RateLimit};
 
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -114,7 +114,7 @@ impl Expose {
 }
 
 /// Which requests the gateway lets in; beyond these limits it answers itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Of all clients together; then 429.
@@ -126,6 +126,25 @@ pub struct Limits {
     /// Inside at once, streams left out; then 503.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// How the gateway finds that number itself.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub adaptive: Adaptive,
+    /// Requests that none of the limits above concerns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<HeaderStep>,
+    /// Largest request body in MiB; then 413.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_mib: Option<u32>,
+    /// From a request's end to the head of its answer; then 504.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_within: Option<DurationText>,
+    /// How long an instance that joins others gets less than its share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<DurationText>,
+}
+
+fn is_off(adaptive: &Adaptive) -> bool {
+    *adaptive == Adaptive::Off
 }
 
 impl Limits {

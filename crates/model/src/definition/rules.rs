@@ -11,7 +11,8 @@ use super::{
     AlarmKind, AutoDeploy, DataStore, Definition, EngineRequirement, RunKind, Step, Strategy,
     check_runnable,
 };
-use super::{EngineKind, Protocol, ScalingMetric};
+use super::{EngineKind, HeaderStep, Protocol, ScalingMetric};
+use crate::traffic::{MAINTENANCE_PAGE_BYTES_MAX, RULE_BYTES_MAX, RULES_MAX};
 
 /// Judges a definition as a whole. `root` is the tree it came from.
 pub(super) fn judge(definition: &Definition, root: &Node, report: &mut Report<'_>) {
@@ -24,6 +25,7 @@ pub(super) fn judge(definition: &Definition, root: &Node, report: &mut Report<'_
     rules.steps();
     rules.health_checks();
     rules.requests();
+    rules.requests_told_apart();
     rules.alarms();
     rules.no_effect();
 }
@@ -256,11 +258,8 @@ impl Rules<'_, '_, '_> {
         for (index, step) in definition.deploy.steps.iter().enumerate() {
             if let Step::Header(rule) = step
                 && whole
-                && rule.name.is_some() == rule.cookie.is_some()
             {
-                let path = format!("deploy.steps[{index}].header");
-                let message = format!("`{path}` must have exactly one of `name` and `cookie`");
-                self.add(Code::Contradiction, &path, message);
+                self.header(&format!("deploy.steps[{index}].header"), rule);
             }
             let Step::Weight(next) = step else { continue };
             if *next < weight && whole {
@@ -328,6 +327,45 @@ impl Rules<'_, '_, '_> {
                     self.add(Code::Contradiction, &path, message);
                 }
             }
+        }
+    }
+
+    /// What the gateway would refuse, and the tables of all apps with it.
+    fn requests_told_apart(&mut self) {
+        let definition = self.definition;
+        let headers = definition.deploy.steps.iter().filter(|step| matches!(step, Step::Header(_)));
+        if headers.count() > RULES_MAX {
+            let message = format!("`deploy.steps` has more than {RULES_MAX} steps with `header`");
+            self.add(Code::Contradiction, "deploy.steps", message);
+        }
+        for (index, expose) in definition.expose.iter().enumerate() {
+            let path = format!("expose[{index}].limits.operators");
+            if expose.limits.operators.len() > RULES_MAX {
+                let message = format!("`{path}` has more than {RULES_MAX} entries");
+                self.add(Code::Contradiction, &path, message);
+            }
+            for (entry, rule) in expose.limits.operators.iter().enumerate() {
+                self.header(&format!("{path}[{entry}]"), rule);
+            }
+            let page = expose.maintenance.as_ref().map_or(0, |maintenance| maintenance.page.len());
+            if page > MAINTENANCE_PAGE_BYTES_MAX {
+                let path = format!("expose[{index}].maintenance.page");
+                let message =
+                    format!("`{path}` has {page} bytes; at most {MAINTENANCE_PAGE_BYTES_MAX}");
+                self.add(Code::Contradiction, &path, message);
+            }
+        }
+    }
+
+    fn header(&mut self, path: &str, rule: &HeaderStep) {
+        if rule.name.is_some() == rule.cookie.is_some() {
+            let message = format!("`{path}` must have exactly one of `name` and `cookie`");
+            self.add(Code::Contradiction, path, message);
+        }
+        if rule.value.as_ref().is_some_and(|value| value.len() > RULE_BYTES_MAX) {
+            let path = format!("{path}.value");
+            let message = format!("`{path}` is longer than {RULE_BYTES_MAX} bytes");
+            self.add(Code::Contradiction, &path, message);
         }
     }
 

@@ -157,11 +157,12 @@ fn text(rule: TextRule) -> Json {
         TextRule::RunType => return run_type(),
         TextRule::Variable => r"^[A-Za-z_.-][A-Za-z0-9_.-]*$".to_owned(),
         TextRule::Label => format!("^{label}$"),
+        TextRule::Token => r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$".to_owned(),
         TextRule::Host => {
             let label = label.replace("a-z", "A-Za-z");
             format!(r"^{label}(\.{label})*$")
         }
-        TextRule::RoutePath => r"^/[^\s?#]*$".to_owned(),
+        TextRule::RoutePath => r"^/[^\s?#;]*$".to_owned(),
         TextRule::Url => r"^https?://[^\s#@/?]+([/?][^\s#]*)?$".to_owned(),
         TextRule::RequestPath => r"^/[^\s#]*$".to_owned(),
         TextRule::FolderPath => "^/.".to_owned(),

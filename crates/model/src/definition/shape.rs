@@ -70,6 +70,8 @@ pub(super) enum TextRule {
     Variable,
     /// A name of Ark's: a DNS label in lower case.
     Label,
+    /// The name of a header field or a cookie.
+    Token,
     /// A host name.
     Host,
     /// A path prefix of requests.

@@ -4,6 +4,7 @@
 use super::diagnostic::Code;
 use super::report::{closest, shown};
 use super::shape::TextRule;
+use crate::traffic::RULE_BYTES_MAX;
 
 /// Longest text that a launch file may hold anywhere but in a tip.
 const TEXT_BYTES_MAX: usize = 4096;
@@ -65,8 +66,10 @@ pub(super) fn check(rule: TextRule, text: &str) -> Option<Fault> {
         TextRule::RunType => run_type(text),
         TextRule::Variable => variable(text),
         TextRule::Label => label(text),
+        TextRule::Token => token(text),
         TextRule::Host => host(text),
-        TextRule::RoutePath => url_path(text, &['?', '#']),
+        // It stands in a cookie as well.
+        TextRule::RoutePath => url_path(text, &['?', '#', ';']),
         TextRule::RequestPath => url_path(text, &['#']),
         TextRule::Url => url(text),
         TextRule::FolderPath => folder(text),
@@ -171,6 +174,21 @@ fn variable(text: &str) -> Option<Fault> {
     fault_or(
         Code::BadFormat,
         format!("`{}` is not the name of an environment variable{hint}", shown(text)),
+        suggestion,
+    )
+}
+
+/// RFC 9110, section 5.6.2.
+fn token(text: &str) -> Option<Fault> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if (1..=RULE_BYTES_MAX).contains(&text.len()) && text.bytes().all(good) {
+        return None;
+    }
+    let suggestion = text.trim().trim_end_matches(':').to_owned();
+    let suggestion = (suggestion != text && token(&suggestion).is_none()).then_some(suggestion);
+    fault_or(
+        Code::BadFormat,
+        format!("`{}` is not the name of a header field or a cookie", shown(text)),
         suggestion,
     )
 }
@@ -403,7 +421,7 @@ mod tests {
     use super::*;
     use TextRule::{
         Database, FolderPath, Host, Label, Owner, RequestPath, RoutePath, RunType, Schedule, Team,
-        Timezone, Variable,
+        Timezone, Token, Variable,
     };
 
     #[test]
@@ -412,6 +430,7 @@ mod tests {
             (Variable, &["PATH", "_X", "a1", "my.var", "X-Y"][..]),
             (Label, &["web", "who-is-who", "7up", "a"]),
             (Host, &["web.example.test", "localhost", "Example.COM"]),
+            (Token, &["x-canary", "_session.id"]),
             (RoutePath, &["/", "/a/b", "/github.com/x%20y"]),
             (RequestPath, &["/_health", "/check?full=1"]),
             (FolderPath, &["/data", "/var/lib/x"]),
@@ -465,6 +484,9 @@ mod tests {
             (Host, "a..b", BadFormat, None),
             (RoutePath, "health", BadFormat, Some("/health")),
             (RoutePath, "/a?b", BadFormat, None),
+            (RoutePath, "/a;b", BadFormat, None),
+            (Token, "X-Canary:", BadFormat, Some("X-Canary")),
+            (Token, "two words", BadFormat, None),
             (RoutePath, "/a b", BadFormat, None),
             (FolderPath, "data", BadFormat, None),
             (FolderPath, "/a/../b", BadFormat, None),

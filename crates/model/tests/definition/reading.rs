@@ -2,10 +2,10 @@
 
 use ark_model::definition::{
     Architecture, AutoDeploy, Bytes, Code, Definition, DurationText, EngineKind, EngineRequirement,
-    HealthCheckKind, LaunchFile, Limits, Missed, Overlap, Protocol, Quantity, Readiness, RunKind,
-    Step, StopSignal, Strategy, check_runnable, not_enforced, parse,
+    HeaderStep, HealthCheckKind, LaunchFile, Limits, Missed, Overlap, Protocol, Quantity,
+    Readiness, RunKind, Step, StopSignal, Strategy, check_runnable, not_enforced, parse,
 };
-use ark_model::traffic::{Maintenance, RateLimit};
+use ark_model::traffic::{Adaptive, Maintenance, RateLimit};
 
 fn app(text: &str) -> Definition {
     let parsed = parse("web.yml", text.as_bytes());
@@ -50,14 +50,39 @@ fn limits_and_maintenance_arrive_and_tcp_has_none() {
     let text = r#"
 expose:
   - port: 80
-    limits: {rate: {per_s: 100, burst: 20}, rate_per_client: {per_s: 5}, concurrency: 64}
+    limits:
+      rate: {per_s: 100, burst: 20}
+      rate_per_client: {per_s: 5}
+      concurrency: 64
+      adaptive: gradient2
+      operators: [{name: X-Operator, value: yes}, {cookie: ops}]
+      body_mib: 8
+      answer_within: 90s
+      slow_start: 0s
     maintenance: {retry_after: 5m, page: "back soon"}
   - {name: admin, port: 81, maintenance: {}}
 "#;
     let app = app(text);
     let [web, admin] = app.expose.as_slice() else { panic!("{:?}", app.expose) };
     let rate = |per_s, burst| Some(RateLimit { per_s, burst });
-    let limits = Limits { rate: rate(100, 20), rate_per_client: rate(5, 5), concurrency: Some(64) };
+    let operator = |name: Option<&str>, cookie: Option<&str>, value: Option<&str>| HeaderStep {
+        name: name.map(str::to_owned),
+        cookie: cookie.map(str::to_owned),
+        value: value.map(str::to_owned),
+    };
+    let limits = Limits {
+        rate: rate(100, 20),
+        rate_per_client: rate(5, 5),
+        concurrency: Some(64),
+        adaptive: Adaptive::Gradient2,
+        operators: vec![
+            operator(Some("X-Operator"), None, Some("yes")),
+            operator(None, Some("ops"), None),
+        ],
+        body_mib: Some(8),
+        answer_within: Some(DurationText::from_secs(90)),
+        slow_start: Some(DurationText::from_secs(0)),
+    };
     assert_eq!(web.limits, limits);
     let page = "back soon".to_owned();
     let maintenance = Maintenance { status: 503, retry_after_s: Some(300), page };
@@ -71,10 +96,31 @@ expose:
         ("{port: 80, limits: {rate: {per_s: 0}}}", "expose[0].limits.rate.per_s"),
         ("{port: 80, limits: {rate: {burst: 1}}}", "expose[0].limits.rate"),
         ("{port: 80, maintenance: {status: 200}}", "expose[0].maintenance.status"),
+        ("{port: 80, limits: {adaptive: always}}", "expose[0].limits.adaptive"),
+        ("{port: 80, limits: {operators: [{}]}}", "expose[0].limits.operators[0]"),
+        ("{port: 80, limits: {operators: [{name: a b}]}}", "expose[0].limits.operators[0].name"),
+        ("{port: 80, limits: {body_mib: 0}}", "expose[0].limits.body_mib"),
+        ("{port: 80, path: /a;b}", "expose[0].path"),
     ];
     for (port, path) in cases {
         let found = findings(&format!("expose: [{port}]"));
         assert!(found.iter().any(|(_, at)| at.starts_with(path)), "{port}: {found:?}");
+    }
+    // More than the gateway takes: it would refuse the table of all apps.
+    let page = "x".repeat((64 << 10) + 1);
+    let rules = vec!["{name: a}"; 17].join(", ");
+    let long = "x".repeat(1_025);
+    let cases = [
+        (format!("{{port: 80, maintenance: {{page: {page}}}}}"), "expose[0].maintenance.page"),
+        (format!("{{port: 80, limits: {{operators: [{rules}]}}}}"), "expose[0].limits.operators"),
+        (
+            format!("{{port: 80, limits: {{operators: [{{name: a, value: {long}}}]}}}}"),
+            "expose[0].limits.operators[0].value",
+        ),
+    ];
+    for (port, path) in cases {
+        let found = findings(&format!("expose: [{port}]"));
+        assert!(found.iter().any(|(_, at)| at == path), "{path}: {found:?}");
     }
 }
 

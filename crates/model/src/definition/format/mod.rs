@@ -214,8 +214,43 @@ static LIMITS: Map = Map::of(
             Shape::Int { min: 1, max: 1_000_000 },
             "Requests inside at once, streams left out; beyond it the gateway answers 503.",
         ),
+        Key::new(
+            "adaptive",
+            Shape::Word(&[
+                ("gradient2", "by how much longer answers take than in the long run"),
+                ("vegas", "by the estimated queue"),
+                (
+                    "aimd",
+                    "one more with each good second, a tenth less after answers of more than 5 s",
+                ),
+            ]),
+            "How the gateway finds the concurrency limit itself, up to `concurrency` or 1,000.",
+        ),
+        Key::new(
+            "operators",
+            Shape::List(&OPERATORS),
+            "Requests that none of these limits concerns.",
+        )
+        .default("[]"),
+        Key::new(
+            "body_mib",
+            Shape::Int { min: 1, max: 1 << 20 },
+            "Largest request body in MiB; beyond it 413. Any size when absent.",
+        ),
+        Key::new(
+            "answer_within",
+            Shape::Duration { min_ms: 100, max_ms: DAY },
+            "From a request's end to the head of its answer; then 504. 60 s when absent.",
+        ),
+        Key::new(
+            "slow_start",
+            Shape::Duration { min_ms: 0, max_ms: DAY },
+            "How long an instance that joins others gets less than its share; 30 s when absent.",
+        ),
     ],
 );
+
+static OPERATORS: List = List::of("an operator's request", Shape::Map(&rollout::HEADER));
 
 static MAINTENANCE: Map = Map::of(
     "That the gateway answers every request itself.",

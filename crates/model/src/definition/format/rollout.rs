@@ -48,11 +48,11 @@ static STEP: Map = Map::of(
 )
 .one_of();
 
-static HEADER: Map = Map::of(
+pub(super) static HEADER: Map = Map::of(
     "Which requests: exactly one of `name` and `cookie`.",
     &[
-        Key::new("name", Shape::Text(TextRule::Filled), "Name of a header field."),
-        Key::new("cookie", Shape::Text(TextRule::Filled), "Name of a cookie."),
+        Key::new("name", Shape::Text(TextRule::Token), "Name of a header field."),
+        Key::new("cookie", Shape::Text(TextRule::Token), "Name of a cookie."),
         Key::new("value", Shape::Scalar, "The exact value; when absent, being there is enough."),
     ],
 );
