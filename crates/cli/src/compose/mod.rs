@@ -114,11 +114,11 @@ pub(crate) fn import(text: &str) -> Result<Imported, Failure> {
     Ok(Imported { apps, left_out: notes.all })
 }
 
+/// A service by its name, its app's, and what stands under it.
+type Service = (String, AppName, Map<String, Value>);
+
 /// The services with their texts put in, by their names and those of the apps.
-fn resolved(
-    services: &Map<String, Value>,
-    notes: &mut Notes,
-) -> Result<Vec<(String, AppName, Map<String, Value>)>, Failure> {
+fn resolved(services: &Map<String, Value>, notes: &mut Notes) -> Result<Vec<Service>, Failure> {
     let mut all = Vec::new();
     let mut named: BTreeMap<AppName, &str> = BTreeMap::new();
     for (name, service) in services {

@@ -123,7 +123,7 @@ fn run(service: &Service, daemon: bool, notes: &mut Notes) -> Entries {
         match signal(&text) {
             Some(signal) => put(&mut out, "stop_signal", Node::text(signal)),
             None => {
-                notes.add("stop_signal", format!("`{text}` is none that Ark sends: SIGTERM is"))
+                notes.add("stop_signal", format!("`{text}` is none that Ark sends: SIGTERM is"));
             }
         }
     }

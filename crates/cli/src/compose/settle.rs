@@ -26,9 +26,8 @@ pub(super) fn settled(
     let mut left = LEFT_OUT_MAX;
     loop {
         let text = file(&launch);
-        let found = match parse(&path, text.as_bytes()).into_result() {
-            Ok(_) => return Ok((text, needs(&launch))),
-            Err(found) => found,
+        let Err(found) = parse(&path, text.as_bytes()).into_result() else {
+            return Ok((text, needs(&launch)));
         };
         // One at a time: what is left out may move what comes after it, and mend it.
         let wrong = found.iter().find(|one| one.severity == Severity::Error);
