@@ -72,7 +72,7 @@ fn every_other_page_is_looked_at() {
     needs(&ark, "shop", "web, search");
     good(&ark, &["env", "freeze", ENV, "always", "--cron", "* * * * *", "--for", "1h"]);
     at(&format!("/environments/{ENV}"));
-    browser.reads("Frozen, no deployment begins until");
+    browser.reads("Frozen, no deployment begins");
     browser.until("its drawing", || browser.element_there("svg.graph"));
     look(&browser, "environment-graph");
     at(&format!("/d/{}", broken["id"].as_str().expect("its id")));

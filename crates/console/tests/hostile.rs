@@ -147,6 +147,7 @@ fn hostile() -> Table {
         .with("GET /v1/server", server())
         .with("GET /v1/environments?limit=500", page(made.clone()))
         .with("GET /v1/environments/production", made)
+        .with("GET /v1/environments/production/dependencies", dependencies())
         .with("GET /v1/environments/production/apps?limit=500", page(row))
         .with("GET /v1/environments/production/apps/search", detail.clone())
         .with(&format!("GET {base}"), detail)
@@ -168,11 +169,24 @@ fn hostile() -> Table {
         .with(&format!("GET /v1/events?{events}=100"), page(event()))
 }
 
+/// What apps need, with every text that anyone but Ark writes.
+fn dependencies() -> Value {
+    json!({
+        "items": [{
+            "from_env": "production", "from": "web", "to_env": "production", "to": "search",
+            "known": "observed", "first_seen": "2026-01-01T08:00:00Z",
+            "last_seen": "2026-01-01T09:00:00Z", "note": HOSTILE,
+        }],
+        "blind": HOSTILE,
+    })
+}
+
 /// The table says what the API would: else a page would say nothing of what it is given.
 #[test]
 fn the_answers_are_answers_of_the_api() {
     use ark_model::api::{
-        AppDetail, DeploymentView, EnvironmentView, InstanceRow, PlanView, ReleaseDiff, ReleaseRow,
+        AppDetail, DependenciesView, DeploymentView, EnvironmentView, InstanceRow, PlanView,
+        ReleaseDiff, ReleaseRow,
     };
     fn check<T: serde::de::DeserializeOwned>(value: Value) {
         if let Err(error) = serde_json::from_value::<T>(value) {
@@ -186,6 +200,7 @@ fn the_answers_are_answers_of_the_api() {
     check::<ReleaseRow>(release(2));
     check::<AppDetail>(answer(base));
     check::<EnvironmentView>(answer("environments/production"));
+    check::<DependenciesView>(answer("environments/production/dependencies"));
     check::<InstanceRow>(answer(&format!("{base}/instances?ended=true"))["items"][0].clone());
     check::<ReleaseDiff>(answer(&format!("{base}/diff?from=v1&to=v2")));
     check::<PlanView>(table.answer(&format!("POST /v1/{base}/plan")));

@@ -134,6 +134,8 @@ async fn an_environments_lease_is_shown_renewed_and_lifted_by_forms_of_its_sessi
         .with("GET /v1/environments?limit=500", listed)
         .with("GET /v1/environments/eng1-env", made.clone())
         .with("GET /v1/environments/production", environment("production"))
+        .with("GET /v1/environments/eng1-env/dependencies", json!({ "items": [] }))
+        .with("GET /v1/environments/production/dependencies", json!({ "items": [] }))
         .with(&format!("PUT {lease}"), made.clone())
         .with(&format!("DELETE {lease}"), made.clone())
         .with("POST /v1/environments", made)

@@ -337,11 +337,17 @@ async fn in_environments(fixture: &DockerFixture, count: usize, what: &StartSpec
     let specs: Vec<StartSpec> = (0..count).map(spec).collect();
     let started = futures::future::join_all(specs.iter().map(|spec| engine.start(spec))).await;
     assert!(started.iter().all(Result::is_ok), "{started:?}");
+    // Networks are made one after the other: on a busy machine the last one waits for long.
+    let begun = Instant::now();
     for spec in &specs {
-        let over = |state: &EngineState| {
-            matches!(state, EngineState::Exited { .. } | EngineState::StartFailed { .. })
-        };
-        until(&engine, spec.id, "over", over).await;
+        loop {
+            let seen = state(&engine, spec.id).await;
+            if matches!(seen, EngineState::Exited { .. } | EngineState::StartFailed { .. }) {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(180), "{} is {seen:?}", spec.id);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }
 

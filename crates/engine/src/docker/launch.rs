@@ -34,6 +34,14 @@ enum Created {
 /// is missing is, and goes on in the background.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
+/// How often and how soon a container is looked for whose name is taken.
+const LOOKS_MAX: usize = 25;
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How often a start that waits is tried again at once, and after how long; then at the next look.
+const TRIES_MAX: usize = 5;
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
 /// Gives up a start's place among those that go on.
 struct Going {
     inner: Arc<Inner>,
@@ -86,8 +94,13 @@ impl Inner {
         let going = Going { inner: Arc::clone(self), id };
         tokio::spawn(async move {
             let _going = going;
-            if let Err(error) = inner.prepare_and_launch(id).await {
+            for _ in 0..TRIES_MAX {
+                let Err(error) = inner.prepare_and_launch(id).await else { break };
                 tracing::warn!(instance = %id, %error, "an instance is not started yet");
+                if inner.place.pending(id).is_none() {
+                    break;
+                }
+                tokio::time::sleep(TRY_AGAIN).await;
             }
             inner.changed();
         });
@@ -214,7 +227,7 @@ impl Inner {
         match docker.create_container(Some(options), body).await {
             Ok(_) => Ok(Created::Now),
             Err(error) => match connection::status(&error) {
-                Some(409) => Ok(Created::Before),
+                Some(409) => self.made_before(&name).await,
                 Some(400..500) => {
                     // It can never be made. Remembered where every failed start is.
                     let reason = observe::failure(&connection::words(&error), None);
@@ -228,6 +241,21 @@ impl Inner {
                 None => Ok(Created::Unheard),
             },
         }
+    }
+
+    /// What has the name of a container that cannot be made: a name is taken before its container is
+    /// there to be seen, by a request of before that nobody waited for.
+    async fn made_before(&self, name: &str) -> Result<Created, EngineError> {
+        let docker = self.connection.get().await?;
+        for _ in 0..LOOKS_MAX {
+            match docker.inspect_container(name, None).await {
+                Ok(_) => return Ok(Created::Before),
+                Err(error) if connection::status(&error) == Some(404) => {}
+                Err(error) => return Err(unavailable("look at a container", error)),
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(Created::Unheard)
     }
 
     /// The daemon's names of a spec's volumes: the one that an app's volume was made by, also where

@@ -356,7 +356,7 @@ mod tests {
 
     fn stop(at: &str) -> AskedStop {
         let at: Timestamp = at.parse().unwrap();
-        AskedStop { at, kill_at: at, before_start: false }
+        AskedStop { at, kill_at: at, before_start: false, told: true }
     }
 
     fn ended(state: &ContainerState, stop: Option<AskedStop>) -> Exit {

@@ -161,6 +161,14 @@ pub(super) struct AskedStop {
     pub(super) kill_at: Timestamp,
     /// Whether there was no process to signal: the container is never started.
     pub(super) before_start: bool,
+    /// Whether the daemon is known to have passed the signal on.
+    #[serde(default = "told")]
+    pub(super) told: bool,
+}
+
+/// Before it was written down, nothing was told again.
+fn told() -> bool {
+    true
 }
 
 impl Place {

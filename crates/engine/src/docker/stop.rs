@@ -31,28 +31,46 @@ impl Inner {
         match seen.state {
             EngineState::Gone | EngineState::Exited { .. } | EngineState::StartFailed { .. } => {}
             EngineState::Preparing => {
-                self.record(id, AskedStop { at: now, kill_at, before_start: true })?;
+                self.record(id, AskedStop { at: now, kill_at, before_start: true, told: true })?;
             }
             EngineState::Running { since, .. } => {
-                self.record(id, AskedStop { at: now, kill_at, before_start: false })?;
-                if !options.grace.is_zero() {
-                    self.signal(id, options.signal.as_str()).await?;
+                let told = options.grace.is_zero();
+                let asked = AskedStop { at: now, kill_at, before_start: false, told };
+                self.record(id, asked)?;
+                self.end_in_time(id);
+                if !told {
+                    self.tell(id, asked, options).await?;
                     if now.duration_since(since) < YOUNG {
                         self.tell_again(id, options.signal.as_str());
                     }
                 }
-                self.end_in_time(id);
             }
             EngineState::Stopping { .. } => {
-                let Some(asked) = self.place.stop(id) else { return Ok(()) };
+                let Some(mut asked) = self.place.stop(id) else { return Ok(()) };
                 if kill_at < asked.kill_at {
-                    self.record(id, AskedStop { kill_at, ..asked })?;
+                    asked.kill_at = kill_at;
+                    self.record(id, asked)?;
                     self.end_in_time(id);
+                }
+                if !asked.told && now < asked.kill_at {
+                    self.tell(id, asked, options).await?;
                 }
             }
         }
         self.changed();
         Ok(())
+    }
+
+    /// Passes the signal on. What waited for this may have been given up, or have died, before the
+    /// daemon answered: whoever asks again tells it then.
+    async fn tell(
+        &self,
+        id: InstanceId,
+        asked: AskedStop,
+        options: StopOptions,
+    ) -> Result<(), EngineError> {
+        self.signal(id, options.signal.as_str()).await?;
+        self.record(id, AskedStop { told: true, ..asked })
     }
 
     fn record(&self, id: InstanceId, stop: AskedStop) -> Result<(), EngineError> {
