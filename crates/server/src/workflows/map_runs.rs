@@ -199,11 +199,23 @@ impl Stepper<'_> {
     ) -> Result<(), WorkflowError> {
         let Some(row) = self.tx.map_run_of(execution, num)? else { return Ok(()) };
         let now = self.now;
+        let unfinished = self.tx.map_items_unfinished(row.id)?;
+        let has_items = !self.tx.map_items_from(row.id, 0, 1)?.is_empty();
         let run = self.run(row.id)?;
+        let state = &run.body.state;
+        if state.status() == MapRunStatus::Succeeded && state.counts().total > 0 && !has_items {
+            // Kept by an earlier version, and stopped while it wrote: it did, and its items are gone.
+            // Written again its results would be empty.
+            let cause = "The results were written before the redrive";
+            let end = MapRunEnd::Failed(Failure::new(names::RESULT_WRITER_FAILED, cause));
+            let map_run = MapRunId(num);
+            self.inbox.push_back((execution, Event::MapRunFinished { map_run, end }));
+            return Ok(());
+        }
         run.touched = true;
         run.row.stopped_at = None;
         run.body.redriven_at = Some(now);
-        self.map_inbox.push_back((row.id, MapRunEvent::Redrive));
+        self.map_inbox.push_back((row.id, MapRunEvent::Redrive { unfinished }));
         Ok(())
     }
 

@@ -73,6 +73,34 @@ async fn children_beyond_the_tolerance_fail_the_run_and_stop_the_rest() {
 }
 
 #[tokio::test]
+async fn a_child_that_succeeds_before_its_abort_is_not_run_again() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let task = json!({"Type": "Task", "Resource": activity, "End": true});
+    let machine = f.machine("m", distributed(task, json!({}))).await;
+    let arn = f.start(&machine, json!({"items": [0, 1, 2, 3]})).await;
+    f.settle().await;
+    let (fails, _) = f.take(&activity).await.unwrap();
+    let (succeeds, input) = f.take(&activity).await.unwrap();
+    f.wf.task_failed(&fails, Some("E".into()), None).await.unwrap();
+    assert_eq!(the_run(&f, &arn).await.status, ExecutionStatus::Failed);
+    f.succeed(&succeeds, input).await;
+    f.settle().await;
+    let counts = the_run(&f, &arn).await.executions;
+    assert_eq!((counts.failed, counts.aborted, counts.succeeded), (1, 2, 1));
+    f.wf.redrive_execution(&arn, None).await.unwrap();
+    f.settle().await;
+    assert_eq!(the_run(&f, &arn).await.executions.running, 3);
+    for _ in 0..3 {
+        let (token, input) = f.take(&activity).await.unwrap();
+        f.succeed(&token, input).await;
+    }
+    f.settle().await;
+    assert_eq!(f.output(&arn).await, json!([0, 1, 2, 3]));
+    assert_eq!(the_run(&f, &arn).await.executions.succeeded, 4);
+}
+
+#[tokio::test]
 async fn limits_of_a_running_run_can_be_changed() {
     let f = Fixture::new().await;
     let activity = f.activity("a").await;

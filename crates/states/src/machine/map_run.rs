@@ -78,7 +78,10 @@ pub enum MapRunEvent {
     /// The parent ended or left the state.
     Stop,
     /// Go on where it failed or was stopped: with reading, with what did not succeed, or with writing.
-    Redrive,
+    Redrive {
+        /// Children of those read that did not succeed, as they are kept.
+        unfinished: u64,
+    },
 }
 
 /// What a Map Run wants done.
@@ -206,10 +209,30 @@ impl MapRunState {
                 self.end(MapRunStatus::Aborted);
                 return vec![MapRunEffect::AbortChildren];
             }
-            (MapRunStatus::Failed | MapRunStatus::Aborted, MapRunEvent::Redrive) => {
-                return self.redrive();
+            (
+                MapRunStatus::Failed | MapRunStatus::Aborted,
+                MapRunEvent::ChildEnded(ChildStatus::Succeeded),
+            ) => {
+                // It was faster than its abort, with which it was counted.
+                if self.counts.aborted > 0 {
+                    self.counts.aborted -= 1;
+                    self.counts.succeeded += 1;
+                }
+                return Vec::new();
             }
-            (MapRunStatus::Running, MapRunEvent::Redrive)
+            (MapRunStatus::Failed | MapRunStatus::Aborted, MapRunEvent::Redrive { unfinished }) => {
+                return self.redrive(unfinished);
+            }
+            // Runs kept by an earlier version succeeded before their results were written.
+            (MapRunStatus::Succeeded, MapRunEvent::CompletionFailed(failure)) => {
+                self.all_done = true;
+                return self.fail(failure);
+            }
+            (MapRunStatus::Succeeded, MapRunEvent::Redrive { unfinished }) => {
+                self.all_done = true;
+                return self.redrive(unfinished);
+            }
+            (MapRunStatus::Running, MapRunEvent::Redrive { .. })
             | (MapRunStatus::Succeeded | MapRunStatus::Failed | MapRunStatus::Aborted, _) => {
                 return Vec::new();
             }
@@ -277,7 +300,7 @@ impl MapRunState {
         self.counts.pending = 0;
     }
 
-    fn redrive(&mut self) -> Vec<MapRunEffect> {
+    fn redrive(&mut self, unfinished: u64) -> Vec<MapRunEffect> {
         self.status = MapRunStatus::Running;
         self.redrive_count += 1;
         if !self.all_read {
@@ -287,7 +310,10 @@ impl MapRunState {
         if self.all_done {
             return vec![MapRunEffect::Complete];
         }
-        self.counts.pending = self.counts.failed + self.counts.timed_out + self.counts.aborted;
+        // Not from the other counters: those of a run kept by an earlier version count a child that was
+        // faster than its abort as aborted.
+        self.counts.pending = unfinished;
+        self.counts.succeeded = self.counts.total.saturating_sub(unfinished);
         self.counts.failed = 0;
         self.counts.timed_out = 0;
         self.counts.aborted = 0;

@@ -26,6 +26,10 @@ fn ready(children: u64) -> MapRunEvent {
     MapRunEvent::ItemsReady { children, last: true }
 }
 
+fn redrive(unfinished: u64) -> MapRunEvent {
+    MapRunEvent::Redrive { unfinished }
+}
+
 fn threshold() -> Failure {
     Failure::new(
         "States.ExceedToleratedFailureThreshold",
@@ -111,7 +115,7 @@ fn a_redrive_starts_what_did_not_succeed() {
     map_run.next(MapRunEvent::ChildEnded(ChildStatus::Failed));
     assert_eq!(map_run.status(), MapRunStatus::Failed);
     assert_eq!(
-        map_run.next(MapRunEvent::Redrive),
+        map_run.next(redrive(2)),
         [MapRunEffect::ResetChildren, MapRunEffect::StartChildren(2)]
     );
     map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded));
@@ -120,6 +124,74 @@ fn a_redrive_starts_what_did_not_succeed() {
         [MapRunEffect::Complete]
     );
     assert_eq!((map_run.redrive_count(), map_run.counts().succeeded), (1, 3));
+}
+
+#[test]
+fn a_child_can_succeed_before_its_abort() {
+    let ended = |status| MapRunEvent::ChildEnded(status);
+    let mut map_run = run(0, 0, 0.0);
+    map_run.next(ready(3));
+    map_run.next(ended(ChildStatus::Failed));
+    assert_eq!(map_run.counts().aborted, 2);
+    assert_eq!(map_run.next(ended(ChildStatus::Succeeded)), []);
+    let counts = map_run.counts();
+    assert_eq!((counts.failed, counts.aborted, counts.succeeded), (1, 1, 1));
+    assert_eq!(
+        map_run.next(redrive(2)),
+        [MapRunEffect::ResetChildren, MapRunEffect::StartChildren(2)]
+    );
+    map_run.next(ended(ChildStatus::Succeeded));
+    assert_eq!(map_run.next(ended(ChildStatus::Succeeded)), [MapRunEffect::Complete]);
+    assert_eq!(map_run.counts().succeeded, map_run.counts().total);
+}
+
+/// The rows count: the counters of an earlier version did not see such a child.
+#[test]
+fn a_redrive_starts_no_more_children_than_are_kept() {
+    let mut map_run = run(0, 0, 0.0);
+    map_run.next(ready(3));
+    map_run.next(MapRunEvent::Stop);
+    assert_eq!(map_run.counts().aborted, 3);
+    assert_eq!(
+        map_run.next(redrive(1)),
+        [MapRunEffect::ResetChildren, MapRunEffect::StartChildren(1)]
+    );
+    assert_eq!(
+        map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded)),
+        [MapRunEffect::Complete]
+    );
+    assert_eq!(map_run.counts().succeeded, 3);
+    map_run.next(MapRunEvent::CompletionFailed(threshold()));
+    assert_eq!(map_run.next(redrive(0)), [MapRunEffect::Complete]);
+}
+
+/// An earlier version's run succeeded with its last child, before its results were written.
+#[test]
+fn an_earlier_version_s_run_that_succeeded_too_early_is_failed_and_redriven() {
+    let failure = || Failure::new("States.ResultWriterFailed", "no such bucket");
+    let kept = || -> MapRunState {
+        let mut map_run = run(0, 1, 0.0);
+        map_run.next(ready(2));
+        map_run.next(MapRunEvent::ChildEnded(ChildStatus::Failed));
+        map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded));
+        let mut kept = serde_json::to_value(&map_run).unwrap();
+        kept["status"] = "Succeeded".into();
+        kept.as_object_mut().unwrap().remove("all_done").unwrap();
+        serde_json::from_value(kept).unwrap()
+    };
+    let mut writes = kept();
+    assert_eq!(
+        writes.next(MapRunEvent::CompletionFailed(failure())),
+        [MapRunEffect::Fail(failure())]
+    );
+    assert_eq!(writes.status(), MapRunStatus::Failed);
+    for mut map_run in [writes, kept()] {
+        assert_eq!(map_run.next(redrive(1)), [MapRunEffect::Complete]);
+        assert_eq!((map_run.status(), map_run.redrive_count()), (MapRunStatus::Running, 1));
+        map_run.next(MapRunEvent::Completed);
+        assert_eq!(map_run.status(), MapRunStatus::Succeeded);
+        assert_eq!((map_run.counts().failed, map_run.counts().succeeded), (1, 1));
+    }
 }
 
 #[test]
@@ -132,7 +204,7 @@ fn a_redrive_reads_again_what_was_not_read() {
     ] {
         let mut map_run = run(1, 0, 0.0);
         assert_eq!(map_run.next(ending), effects);
-        assert_eq!(map_run.next(MapRunEvent::Redrive), [MapRunEffect::ReadItems]);
+        assert_eq!(map_run.next(redrive(0)), [MapRunEffect::ReadItems]);
         assert_eq!(map_run.status(), MapRunStatus::Running);
         assert_eq!(map_run.next(ready(2)), [MapRunEffect::StartChildren(1)]);
         assert_eq!(map_run.counts().total, 2);
@@ -152,7 +224,7 @@ fn a_redrive_writes_again_what_was_not_written() {
         [MapRunEffect::Fail(failure())]
     );
     assert_eq!(map_run.status(), MapRunStatus::Failed);
-    assert_eq!(map_run.next(MapRunEvent::Redrive), [MapRunEffect::Complete]);
+    assert_eq!(map_run.next(redrive(1)), [MapRunEffect::Complete]);
     let update = MapRunEvent::Update {
         max_concurrency: None,
         tolerated_failure_count: Some(0),

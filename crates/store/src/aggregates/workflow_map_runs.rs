@@ -177,6 +177,13 @@ impl ReadTx {
         self.rows(sql, params![signed(run), signed(from), page(limit)], item)
     }
 
+    /// How many items of a map run did not succeed: pending, running or failed.
+    pub fn map_items_unfinished(&self, run: u64) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM workflow_map_items
+            WHERE map_run = ?1 AND phase <> 'succeeded'";
+        self.number(sql, [signed(run)])
+    }
+
     /// One item.
     pub fn map_item(&self, run: u64, index: u64) -> Result<Option<MapItemRow>, StoreError> {
         let sql = "SELECT idx, phase, execution, input, result FROM workflow_map_items
