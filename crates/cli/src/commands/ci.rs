@@ -9,6 +9,7 @@ use std::time::Duration;
 use ark_model::EnvName;
 use ark_model::artifact::Artifact;
 use ark_model::definition::{AutoDeploy, Definition, DeployConfig, Strategy};
+use ark_model::deployment::DeploymentKind;
 use ark_model::exit::ExitCode;
 
 use super::build::line;
@@ -200,8 +201,19 @@ async fn deploy(
             context.out.say(format!("{} is not deployed to {env} yet: {by_hand}", one.app));
             continue;
         }
-        if one.outcome == Outcome::Unchanged && runs(context, &env, one, definition).await? {
-            continue;
+        if one.outcome == Outcome::Unchanged {
+            let app = &one.app;
+            let told = match standing(context, &env, one, definition).await? {
+                Standing::Live => continue,
+                Standing::Missing => None,
+                Standing::UnderWay => Some(format!("a deployment of {app} to {env} is not over")),
+                Standing::Withdrawn => Some(format!("{app} was taken back in {env}: {by_hand}")),
+            };
+            if let Some(told) = told {
+                context.out.say(told);
+                waits = true;
+                continue;
+            }
         }
         let Way::Deploy(strategy) = way(config, &env) else {
             context.out.say(format!("{} waits for a person to say: {by_hand}", one.app));
@@ -237,26 +249,64 @@ fn way(config: &DeployConfig, env: &EnvName) -> Way {
     }
 }
 
-/// Whether the newest release of an app is of this image and this definition. An image that did not
-/// change may still wait for its deployment: that of an earlier push failed, or never began.
-async fn runs(
+/// How an image that did not change stands in an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It takes all traffic there.
+    Live,
+    /// Its deployment is not over: it may wait for a person.
+    UnderWay,
+    /// A person went back from it.
+    Withdrawn,
+    /// It was never deployed with this definition, or its deployment failed.
+    Missing,
+}
+
+/// How the newest release of an app stands, if it is of this image and this definition. An image that
+/// did not change may still wait for its deployment: that of an earlier push failed, or never began.
+async fn standing(
     context: &Context,
     env: &EnvName,
     one: &Ready,
     definition: &Definition,
-) -> Result<bool, Failure> {
-    let newest = match context.client.releases(env, &one.app, 1).await {
+) -> Result<Standing, Failure> {
+    let client = &context.client;
+    let newest = match client.releases(env, &one.app, 1).await {
         Ok(releases) => releases.into_iter().next(),
         Err(failure) if failure.exit == ExitCode::NotFound.into() => None,
         Err(failure) => return Err(failure),
     };
-    let Some(newest) = newest else { return Ok(false) };
-    let Artifact::Image { reference, .. } = &newest.artifact else { return Ok(false) };
+    let Some(newest) = newest else { return Ok(Standing::Missing) };
+    let Artifact::Image { reference, .. } = &newest.artifact else { return Ok(Standing::Missing) };
     if *reference != one.image {
-        return Ok(false);
+        return Ok(Standing::Missing);
     }
-    let detail = context.client.release(env, &one.app, newest.number).await?;
-    Ok(serde_json::to_value(definition).is_ok_and(|definition| definition == detail.definition))
+    let detail = client.release(env, &one.app, newest.number).await?;
+    if serde_json::to_value(definition).ok() != Some(detail.definition) {
+        return Ok(Standing::Missing);
+    }
+    // Whether it is live and what is under way: as they are at one time.
+    let row = client.app(env, &one.app).await?.row;
+    let under_way = row.running_deployment.is_some() || row.waiting_deployment.is_some();
+    let last = match row.last_deployment {
+        Some(last) => Some(client.deployment(&last.id.to_string()).await?),
+        None => None,
+    };
+    let by_a_person = last.is_some_and(|last| {
+        last.kind == DeploymentKind::Rollback || last.abort.is_some_and(|abort| !abort.superseded)
+    });
+    Ok(stands(row.live == Some(newest.number), under_way, by_a_person))
+}
+
+/// How the release stands, by whether it is live, anything of its app is under way or queued, and what
+/// ended last was a rollback or aborted.
+fn stands(live: bool, under_way: bool, by_a_person: bool) -> Standing {
+    match (under_way, live, by_a_person) {
+        (true, _, _) => Standing::UnderWay,
+        (false, true, _) => Standing::Live,
+        (false, false, true) => Standing::Withdrawn,
+        (false, false, false) => Standing::Missing,
+    }
 }
 
 /// The exit code of what failed first counts.
@@ -298,6 +348,25 @@ mod tests {
             ("unnamed", Way::Deploy(None)),
         ] {
             assert_eq!(way(&config, &env.parse().unwrap()), expected, "{env}");
+        }
+    }
+
+    /// Only what is live and at rest lets its app go on to the environments that follow.
+    #[test]
+    fn an_image_that_did_not_change_goes_on_from_where_it_stands() {
+        for (live, under_way, by_a_person, expected) in [
+            (true, false, false, Standing::Live),
+            (true, false, true, Standing::Live),
+            // A canary that waits for its approval, a side that is kept, another in the queue.
+            (false, true, false, Standing::UnderWay),
+            (true, true, false, Standing::UnderWay),
+            (false, true, true, Standing::UnderWay),
+            // It failed by itself; a person aborted it, or went back from it.
+            (false, false, false, Standing::Missing),
+            (false, false, true, Standing::Withdrawn),
+        ] {
+            let told = stands(live, under_way, by_a_person);
+            assert_eq!(told, expected, "{live} {under_way} {by_a_person}");
         }
     }
 
