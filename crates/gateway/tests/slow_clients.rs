@@ -112,6 +112,85 @@ async fn a_call_may_be_silent_between_messages() {
     assert_eq!(ends(&report.counters), (1, 0, 0, 0));
 }
 
+/// Both sides may talk once the answer has begun, whatever the protocol above.
+#[tokio::test]
+async fn a_body_may_drip_once_its_answer_has_begun() {
+    let backend = H2Backend::echo().await;
+    let (mut ark, _) = ark_for(backend.target(), RouteProtocol::H2c, 60_000).await;
+    let mut client = H2::connect(ark.http).await;
+    let (response, mut body) = client.begin(post(), false).await;
+    let talking = async {
+        for wait in [Duration::from_millis(10_200), Duration::ZERO] {
+            send_all(&mut body, Bytes::from_static(b"x"), wait.is_zero()).await;
+            tokio::time::sleep(wait).await;
+        }
+    };
+    let (answer, ()) = tokio::join!(whole(response), talking);
+    assert_eq!(answer.unwrap().text(), "xx");
+    let report = ark.server.until_ended(backend.instance, 1).await;
+    assert_eq!(ends(&report.counters), (1, 0, 0, 0));
+}
+
+/// Who hangs in a call whose client may send more is not excused by that.
+#[tokio::test]
+async fn an_app_that_hangs_in_a_call_between_messages_is_late_itself() {
+    let backend = H2Backend::start(|parts, _body, mut respond| async move {
+        if parts.uri.path() == "/answers" {
+            let head = Response::builder().header("content-type", "application/grpc");
+            let _answer = respond.send_response(head.body(()).unwrap(), false);
+            std::future::pending::<()>().await;
+        }
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let message: &[u8] = &[0, 0, 0, 0, 1, 7];
+    // (path, what the client sends, how it ends)
+    let cases = [
+        ("/silent", message, (0, 1, 0, 0)),
+        ("/answers", message, (0, 0, 1, 0)),
+        // It is the client that owes the rest of a message, or the first one.
+        ("/silent", &message[..3], (1, 0, 0, 0)),
+        ("/answers", &message[..3], (0, 0, 0, 1)),
+        ("/silent", &[], (1, 0, 0, 0)),
+    ];
+    for (path, sent, expected) in cases {
+        let (mut ark, _) = ark_for(backend.target(), RouteProtocol::Grpc, 300).await;
+        let mut client = H2::connect(ark.http).await;
+        let request = Request::post(format!("http://a.test{path}"));
+        let request = request.header("content-type", "application/grpc").body(()).unwrap();
+        let (response, mut body) = client.begin(request, false).await;
+        send_all(&mut body, Bytes::copy_from_slice(sent), false).await;
+        // What the client is told depends on where the call stood.
+        let _ = whole(response).await;
+        let report = ark.server.until_ended(backend.instance, 1).await;
+        assert_eq!(ends(&report.counters), expected, "{path} after {} bytes", sent.len());
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_stops_reading_is_late_itself() {
+    let backend = Backend::start(|mut peer| async move {
+        peer.head().await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let (mut ark, route) = ark_for(backend.target(), RouteProtocol::Http, 400).await;
+    let mut client = ark.client().await;
+    client.say("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000000\r\n\r\n").await;
+    let ended = ark.server.until_ended(route.targets[0].instance, 1);
+    let sending = async {
+        while client.stream.write_all(&[0; 16 << 10]).await.is_ok() {}
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        report = ended => {
+            assert_eq!(ends(&report.counters), (0, 1, 0, 0));
+            assert_eq!(report.counters.by_class, [0, 0, 0, 0, 1]);
+        }
+        () = sending => {}
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_reads_no_heads_is_as_good_as_gone() {
     let backend = H2Backend::start(|_, _, mut respond| async move {

@@ -246,6 +246,9 @@ impl Conn {
                 return Ok(None);
             }
             self.slot.does(Doing::Idle);
+            if self.has_spoken {
+                self.slot.idles_again(self.worker.now_ms());
+            }
             self.slot.set_deadline(self.worker.deadline(wait_ms));
             if !self.first_bytes().await {
                 return Ok(None);
@@ -292,30 +295,46 @@ impl Conn {
             self.worker.buffers.give_back_head(std::mem::take(&mut self.out));
             self.worker.buffers.give_back_head(std::mem::take(&mut self.answer));
         }
+        let mut has_looked = false;
         poll_fn(|cx| {
+            if let Poll::Ready(came) = self.poll_first_bytes(cx) {
+                return Poll::Ready(came);
+            }
             match self.slot.take_verdict() {
                 Some(verdict @ (Verdict::Late | Verdict::Leave)) => {
+                    // A request that is here already would be lost. The runtime may not know of it yet,
+                    // and wakes this once it does.
+                    if !std::mem::replace(&mut has_looked, true) && self.client.stream.has_arrived()
+                    {
+                        self.slot.remember(verdict);
+                        return Poll::Pending;
+                    }
                     if verdict == Verdict::Late && !self.has_spoken {
                         self.worker.shared.refusals.count(RefusalKind::Silent);
                     }
-                    return Poll::Ready(false);
+                    Poll::Ready(false)
                 }
-                Some(Verdict::CutRequest | Verdict::EndStream | Verdict::CutStream) | None => {}
+                Some(Verdict::CutRequest | Verdict::EndStream | Verdict::CutStream) | None => {
+                    Poll::Pending
+                }
             }
-            if ready!(self.client.stream.poll_read_ready(cx)).is_err() {
-                return Poll::Ready(false);
-            }
-            let mut buffer = self.worker.buffers.small();
-            let filled = buffer.poll_fill(&mut self.client.stream, cx);
-            if let Poll::Ready(Ok(1..)) = filled {
-                self.client.buffer = buffer;
-                self.has_spoken = true;
-                return Poll::Ready(true);
-            }
-            self.worker.buffers.give_back(buffer);
-            filled.map(|_| false)
         })
         .await
+    }
+
+    fn poll_first_bytes(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if ready!(self.client.stream.poll_read_ready(cx)).is_err() {
+            return Poll::Ready(false);
+        }
+        let mut buffer = self.worker.buffers.small();
+        let filled = buffer.poll_fill(&mut self.client.stream, cx);
+        if let Poll::Ready(Ok(1..)) = filled {
+            self.client.buffer = buffer;
+            self.has_spoken = true;
+            return Poll::Ready(true);
+        }
+        self.worker.buffers.give_back(buffer);
+        filled.map(|_| false)
     }
 
     async fn fill(&mut self) -> Result<usize, Fault> {

@@ -349,8 +349,8 @@ impl<'c> Exchange<'c> {
                     return Attempt::Again;
                 }
                 let fault = match fault {
-                    Fault::Late if self.upload.is_active() => Fault::BodyLate,
-                    Fault::Late if is_clients_time => Fault::CallLate,
+                    Fault::Late if self.upload.awaits_client() => Fault::BodyLate,
+                    Fault::Late if is_clients_time && !self.upload.is_active() => Fault::CallLate,
                     fault => fault,
                 };
                 let repeatable = self.head.method != Method::Other
@@ -478,7 +478,7 @@ impl<'c> Exchange<'c> {
             relay::End::Broken(fault) => {
                 worker.buffers.give_back(upstream.buffer);
                 let fault = match fault {
-                    Fault::Late if self.upload.is_active() => Fault::BodyLate,
+                    Fault::Late if self.upload.awaits_client() => Fault::BodyLate,
                     fault => fault,
                 };
                 self.passage.count_refusal(fault);

@@ -9,6 +9,12 @@ use std::task::{Context, Waker};
 use crate::clock::NEVER;
 use crate::worker::LocalTarget;
 
+/// For how long a connection that has asked for nothing yet does not give way to others: it may be in
+/// its handshake, or its first request on the way. In milliseconds.
+const FIRST_MS: u64 = 5_000;
+/// For how long one does not after a request: the next one may be on the way. In milliseconds.
+const BETWEEN_MS: u64 = 1_000;
+
 /// What a waiting connection is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -32,6 +38,12 @@ pub(crate) struct Slot {
     verdict: Cell<Option<Verdict>>,
     waker: RefCell<Option<Waker>>,
     doing: RefCell<Doing>,
+    /// Since when nothing is asked on it, on the gateway's clock.
+    pub(crate) idle_since_ms: Cell<u64>,
+    /// Whether anything was asked on it.
+    has_asked: Cell<bool>,
+    /// Whether its end was said, and is awaited.
+    is_leaving: Cell<bool>,
     /// Where it stands in the worker's list.
     pub(crate) index: Cell<usize>,
     /// Where its held request stands.
@@ -82,17 +94,39 @@ impl Slot {
             verdict: Cell::new(None),
             waker: RefCell::new(None),
             doing: RefCell::new(Doing::Idle),
+            idle_since_ms: Cell::new(0),
+            has_asked: Cell::new(false),
+            is_leaving: Cell::new(false),
             index: Cell::new(0),
             turn: Cell::new(Turn::None),
             side: Cell::new(None),
         }
     }
 
-    /// Whether it is a connection of this side on which nothing is asked now.
-    pub(crate) fn is_idle(&self, side: DoorSide) -> bool {
+    /// Whether it is a connection of this side that may give way to another: nothing is asked on it, and
+    /// not only since a moment ago.
+    pub(crate) fn is_idle(&self, side: DoorSide, now_ms: u64) -> bool {
+        let spared_ms = if self.has_asked.get() { BETWEEN_MS } else { FIRST_MS };
         self.side.get() == Some(side)
             && self.deadline_ms.get() != NEVER
+            && !self.is_leaving.get()
             && matches!(*self.doing.borrow(), Doing::Idle | Doing::Connection)
+            && now_ms >= self.idle_since_ms.get().saturating_add(spared_ms)
+    }
+
+    /// What was asked is done.
+    pub(crate) fn idles_again(&self, now_ms: u64) {
+        self.idle_since_ms.set(now_ms);
+        self.has_asked.set(true);
+    }
+
+    /// Its end is said: it needs not give way any more. Whether that was so before.
+    pub(crate) fn begin_leaving(&self) -> bool {
+        self.is_leaving.replace(true)
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_leaving.get()
     }
 
     /// Remembers whom to wake. All waits of a connection are of one task, so once is enough.

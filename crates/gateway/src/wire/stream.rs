@@ -131,6 +131,12 @@ impl Stream {
         }
     }
 
+    /// Whether bytes lie in the kernel, whatever the runtime has heard of them.
+    pub(crate) fn has_arrived(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        matches!(socket2::SockRef::from(self.tcp()).peek(&mut byte), Ok(1..))
+    }
+
     /// Reads without waiting, after [`Self::poll_read_ready`].
     pub(crate) fn try_read(&mut self, space: &mut [u8]) -> io::Result<usize> {
         match self {

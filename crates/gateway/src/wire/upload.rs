@@ -65,6 +65,11 @@ impl Upload {
         !self.is_sent() && !matches!(self.rest, Rest::Unwanted)
     }
 
+    /// Whether it is the client that must send for it to go on: not while the target does not read.
+    pub(crate) fn awaits_client(&self) -> bool {
+        self.is_active() && self.ready == 0
+    }
+
     /// Moves what has already arrived to the end of `out`, so that it leaves with the head.
     pub(crate) fn join(&mut self, client: &mut Client, out: &mut Vec<u8>) -> Result<(), Fault> {
         self.claim(client)?;

@@ -32,24 +32,26 @@ impl Worker {
     fn add_slot(self: &Rc<Self>, side: Option<DoorSide>) -> SlotGuard {
         let slot = Rc::new(Slot::new());
         slot.side.set(side);
+        slot.idle_since_ms.set(self.now_ms());
         let mut slots = self.slots.borrow_mut();
         slot.index.set(slots.len());
         slots.push(slot.clone());
         SlotGuard { worker: self.clone(), slot }
     }
 
-    /// Closes the connections of this side that have been idle for the longest, or are next to be
-    /// closed for not having asked for anything: a few at a time.
+    /// Closes the connections of this side on which nothing has been asked for the longest: a few at a
+    /// time.
     pub(super) fn close_idle(&self, side: DoorSide) {
         // Every listener asks; what was closed is gone by the next tick.
-        if self.gave_way_ms[side as usize].replace(self.now_ms()) == self.now_ms() {
+        let now_ms = self.now_ms();
+        if self.gave_way_ms[side as usize].replace(now_ms) == now_ms {
             return;
         }
         let slots = self.slots.borrow();
-        let mut idle: Vec<_> = slots.iter().filter(|slot| slot.is_idle(side)).collect();
+        let mut idle: Vec<_> = slots.iter().filter(|slot| slot.is_idle(side, now_ms)).collect();
         let count = CLOSED_AT_ONCE.min(self.shared.connections_max / 64).max(1).min(idle.len());
         if count > 0 && count < idle.len() {
-            idle.select_nth_unstable_by_key(count - 1, |slot| slot.deadline_ms());
+            idle.select_nth_unstable_by_key(count - 1, |slot| slot.idle_since_ms.get());
         }
         idle[..count].iter().for_each(|slot| slot.tell(Verdict::Late));
     }
@@ -122,7 +124,53 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::clock::NEVER;
     use crate::worker::Shared;
+
+    #[test]
+    fn who_has_been_idle_for_the_longest_gives_way_first() {
+        let shared = Shared { connections_max: 8, ..Shared::new(1) };
+        let worker = Worker::new(0, Arc::new(shared), 1);
+        let enter = |begun_ms: u64, asked_ms: Option<u64>, wait_ms: u64| {
+            worker.now_ms.set(begun_ms);
+            let guard = worker.enter(DoorSide::Outside);
+            if let Some(at_ms) = asked_ms {
+                worker.now_ms.set(at_ms);
+                guard.slot().idles_again(at_ms);
+            }
+            guard.slot().set_deadline(worker.deadline(wait_ms));
+            guard
+        };
+        let entered = [
+            ("two seconds after a request", enter(60_000, Some(98_000), 75_000)),
+            ("a minute after a request", enter(10_000, Some(40_000), 75_000)),
+            ("in its handshake, just begun", enter(99_000, None, 10_000)),
+            ("begun, silent for six seconds", enter(94_000, None, 30_000)),
+            ("just after a request", enter(10_000, Some(99_500), 75_000)),
+            ("leaving", enter(10_000, Some(20_000), 5_000)),
+            ("asking", enter(10_000, None, NEVER)),
+        ];
+        entered[5].1.slot().begin_leaving();
+        entered[6].1.slot().set_deadline(NEVER);
+        let mut gave_way = Vec::new();
+        for now_ms in 100_000..100_007 {
+            worker.now_ms.set(now_ms);
+            worker.close_idle(DoorSide::Inside);
+            worker.close_idle(DoorSide::Outside);
+            for (name, guard) in &entered {
+                if guard.slot().take_verdict() == Some(Verdict::Late) {
+                    gave_way.push(*name);
+                    guard.slot().begin_leaving();
+                }
+            }
+        }
+        let expected = [
+            "a minute after a request",
+            "begun, silent for six seconds",
+            "two seconds after a request",
+        ];
+        assert_eq!(gave_way, expected);
+    }
 
     #[test]
     fn a_route_that_holds_many_leaves_room_to_others() {

@@ -70,6 +70,15 @@ enum Attempt {
     Failed(Fault),
 }
 
+/// What is waited for from the target while a request's body is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// The head of its answer.
+    Head,
+    /// What follows it.
+    Body,
+}
+
 impl<'c, C: Client> Crossing<'c, C> {
     pub(super) fn new(passage: Passage, request: &'c Request, client: &'c mut C) -> Self {
         let mut upload = Way::new(Watch::Nothing, passage.found.limits.body_bytes_max);
@@ -257,7 +266,7 @@ impl<'c, C: Client> Crossing<'c, C> {
                 if !std::mem::replace(&mut accepted, true) {
                     self.passage.accepted(in_flight);
                 }
-                self.poll_upload(target, cx, true)?;
+                self.poll_upload(target, cx, Awaited::Head)?;
                 target.poll_head(cx)
             })
             .await?;
@@ -282,7 +291,7 @@ impl<'c, C: Client> Crossing<'c, C> {
         &mut self,
         target: &mut Target,
         cx: &mut Context<'_>,
-        awaiting: bool,
+        awaited: Awaited,
     ) -> Result<(), Fault> {
         if self.upload.is_finished() || self.request.web_socket {
             let _ = target.poll_flushed(cx)?;
@@ -292,22 +301,26 @@ impl<'c, C: Client> Crossing<'c, C> {
         let ended = self.upload.poll(self.client, target, cx)?.is_ready();
         let came = self.upload.taken - before;
         let moved = std::mem::take(&mut self.upload.moved);
-        if !self.awaits_client() || self.request.grpc && self.upload.is_between() {
-            // While the target does not read the client is not waited for, and a call may be silent
-            // between two messages.
+        if awaited == Awaited::Body || !self.awaits_client() {
+            // Both may talk from now on, each when it has something to say.
             self.pace.pause();
         } else if moved && self.pace.is_too_slow(came, self.passage.worker.now_ms()) {
             return Err(Fault::BodyLate);
         }
         if moved || ended {
-            if ended && awaiting { self.await_answer() } else { self.progress() }
+            if ended && awaited == Awaited::Head { self.await_answer() } else { self.progress() }
         }
         Ok(())
     }
 
-    /// Whether it is the client that must send for the request to go on.
+    /// Whether it is the client that must send for the request to go on: not while the target does not
+    /// read, and a call may be silent between two messages.
     fn awaits_client(&self) -> bool {
-        !self.upload.is_finished() && !self.upload.is_blocked && !self.request.web_socket
+        let may_be_silent = self.request.grpc && self.upload.begun && self.upload.is_between();
+        !self.upload.is_finished()
+            && !self.upload.is_blocked
+            && !self.request.web_socket
+            && !may_be_silent
     }
 
     /// Waits until the client has what was sent to it, for as long as the slot says. One that reads
@@ -372,7 +385,7 @@ impl<'c, C: Client> Crossing<'c, C> {
                 }
                 checked => checked?,
             }
-            self.poll_upload(target, cx, false)?;
+            self.poll_upload(target, cx, Awaited::Body)?;
             let before = download.bytes;
             let polled = download.poll(target, self.client, cx);
             in_flight.passed_on(download.bytes - before);

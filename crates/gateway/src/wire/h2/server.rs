@@ -75,7 +75,6 @@ pub(in crate::wire) async fn serve(
     let Some(mut connection) = begin(&shared, io).await else { return };
     shared.slot.set_deadline(shared.worker.deadline(IDLE_MS));
     outlet.hold();
-    let mut is_leaving = false;
     if shared.worker.is_stopping() {
         connection.graceful_shutdown();
     }
@@ -84,7 +83,7 @@ pub(in crate::wire) async fn serve(
             match shared.slot.take_verdict() {
                 Some(Verdict::Leave) => connection.graceful_shutdown(),
                 Some(Verdict::Late) if shared.open.get() == 0 => {
-                    if std::mem::replace(&mut is_leaving, true) {
+                    if shared.slot.begin_leaving() {
                         return Poll::Ready(None);
                     }
                     connection.graceful_shutdown();
@@ -92,7 +91,7 @@ pub(in crate::wire) async fn serve(
                 }
                 _ => {}
             }
-            if spent.get() && !std::mem::replace(&mut is_leaving, true) {
+            if spent.get() && !shared.slot.begin_leaving() {
                 shared.worker.shared.refusals.count(RefusalKind::Http2Flood);
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 shared.slot.set_deadline(shared.worker.deadline(GOODBYE_MS));
@@ -179,7 +178,9 @@ impl Drop for Open {
         let shared = &self.0;
         shared.open.set(shared.open.get().saturating_sub(1));
         if shared.open.get() == 0 {
-            shared.slot.set_deadline(shared.worker.deadline(IDLE_MS));
+            let wait_ms = if shared.slot.is_leaving() { GOODBYE_MS } else { IDLE_MS };
+            shared.slot.idles_again(shared.worker.now_ms());
+            shared.slot.set_deadline(shared.worker.deadline(wait_ms));
         }
     }
 }
