@@ -74,13 +74,34 @@ pub(super) fn write_failures(certificates: &Path, failures: &Failures) -> Result
     write_atomically(&path, &bytes, Durable::No)
 }
 
-/// What was not stored by the server when it was written last.
-pub(super) fn read_news(certificates: &Path) -> Vec<CertificateNews> {
-    let bytes = fs::read(certificates.join(DIRECTORY).join(NEWS)).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
+/// What became of certificates.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct KeptNews {
+    /// The last number that was given, also to what is stored by the server and forgotten here.
+    pub(super) last: u64,
+    /// What the server has not stored, oldest first.
+    pub(super) news: Vec<CertificateNews>,
 }
 
-pub(super) fn write_news(certificates: &Path, news: &[CertificateNews]) -> Result<()> {
+/// What was not stored by the server when it was written last.
+pub(super) fn read_news(certificates: &Path) -> KeptNews {
+    let bytes = fs::read(certificates.join(DIRECTORY).join(NEWS)).unwrap_or_default();
+    if let Ok(kept) = serde_json::from_slice(&bytes) {
+        return kept;
+    }
+    // Once it was a mere list.
+    let news: Vec<CertificateNews> = serde_json::from_slice(&bytes).unwrap_or_default();
+    KeptNews { last: news.last().map_or(0, |last| last.number), news }
+}
+
+/// As it was once written.
+#[cfg(test)]
+pub(super) fn write_as_a_list(certificates: &Path, news: &[CertificateNews]) {
+    let path = certificates.join(DIRECTORY).join(NEWS);
+    fs::write(path, serde_json::to_vec(news).unwrap()).unwrap();
+}
+
+pub(super) fn write_news(certificates: &Path, news: &KeptNews) -> Result<()> {
     let path = own_directory(certificates)?.join(NEWS);
     let bytes = serde_json::to_vec(news).map_err(|e| Error::file(&path)(e.into()))?;
     write_atomically(&path, &bytes, Durable::No)

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ark_model::gateway::{CertificateChange, CertificateNews};
 use jiff::Timestamp;
 
-use super::kept;
+use super::kept::{self, KeptNews};
 use crate::conductor::with_sources;
 
 /// The most that is kept for a server that is away; of more, the oldest are forgotten.
@@ -25,7 +25,7 @@ pub(crate) struct News {
 struct Inner {
     /// Where it is kept; `None` until the loop that makes news has begun.
     directory: Option<PathBuf>,
-    news: Vec<CertificateNews>,
+    kept: KeptNews,
     /// Reports by number, each with the last news that it was the first to tell.
     told: VecDeque<(u64, u64)>,
 }
@@ -40,30 +40,32 @@ impl News {
     pub(super) fn open(&self, directory: &Path) {
         let mut inner = self.inner();
         inner.directory = Some(directory.to_owned());
-        inner.news = kept::read_news(directory);
+        inner.kept = kept::read_news(directory);
     }
 
     /// Something happened.
     pub(super) fn add(&self, host: &str, change: CertificateChange, now: Timestamp) {
         let mut inner = self.inner();
-        let after = inner.news.last().map_or(0, |last| last.number + 1);
-        // Above all before it, even when what was told is forgotten and the clock went back a little.
-        let number = after.max(u64::try_from(now.as_microsecond()).unwrap_or(0));
-        inner.news.push(CertificateNews { number, at: now, host: host.to_owned(), change });
-        let surplus = inner.news.len().saturating_sub(NEWS_MAX);
-        inner.news.drain(..surplus);
+        // Above all before it, whatever the clock says: what was told and forgotten is still the last.
+        // The clock is there for a file that was lost.
+        let number = (inner.kept.last + 1).max(u64::try_from(now.as_microsecond()).unwrap_or(0));
+        inner.kept.last = number;
+        let news = &mut inner.kept.news;
+        news.push(CertificateNews { number, at: now, host: host.to_owned(), change });
+        let surplus = news.len().saturating_sub(NEWS_MAX);
+        news.drain(..surplus);
         inner.keep();
     }
 
     /// What the report of this number tells.
     pub(crate) fn report(&self, seq: u64) -> Vec<CertificateNews> {
         let mut inner = self.inner();
-        if let Some(number) = inner.news.last().map(|last| last.number)
+        if let Some(number) = inner.kept.news.last().map(|last| last.number)
             && inner.told.back().is_none_or(|(_, told)| *told < number)
         {
             inner.told.push_back((seq, number));
         }
-        inner.news.clone()
+        inner.kept.news.clone()
     }
 
     /// The server has stored a report of this number.
@@ -74,7 +76,7 @@ impl News {
             stored = Some(number);
         }
         if let Some(stored) = stored {
-            inner.news.retain(|news| news.number > stored);
+            inner.kept.news.retain(|news| news.number > stored);
             inner.keep();
         }
     }
@@ -83,7 +85,7 @@ impl News {
 impl Inner {
     fn keep(&self) {
         let Some(directory) = &self.directory else { return };
-        if let Err(error) = kept::write_news(directory, &self.news) {
+        if let Err(error) = kept::write_news(directory, &self.kept) {
             tracing::warn!(error = %with_sources(&error), "news of certificates are not written down");
         }
     }
@@ -125,7 +127,38 @@ mod tests {
         assert_eq!(next.report(2).len(), 1);
         next.stored(1);
         assert_eq!(next.report(3), []);
-        assert_eq!(kept::read_news(dir.path()), []);
+        assert_eq!(kept::read_news(dir.path()).news, []);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_hides_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let (first, next) = (News::default(), News::default());
+        first.open(dir.path());
+        first.add("a.com", failed(1), at(1_000_000));
+        let told = first.report(1).pop().unwrap().number;
+        first.stored(1);
+        // Nothing is left to be told, and the gateway is started anew days before.
+        first.add("b.com", failed(1), at(5));
+        let second = first.report(2).pop().unwrap().number;
+        first.stored(2);
+        next.open(dir.path());
+        assert_eq!(next.report(1), []);
+        next.add("c.com", failed(1), at(6));
+        let third = next.report(2).pop().unwrap().number;
+        assert!(told < second && second < third, "{told} {second} {third}");
+    }
+
+    #[test]
+    fn the_file_of_before_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let news = News::default();
+        news.open(dir.path());
+        news.add("a.com", failed(1), Timestamp::UNIX_EPOCH);
+        let all = news.report(1);
+        kept::write_as_a_list(dir.path(), &all);
+        assert_eq!(kept::read_news(dir.path()), KeptNews { last: all[0].number, news: all });
     }
 
     #[test]
