@@ -4,7 +4,7 @@
 //! The command leads the group, the server each deployment: when the command is left, what was asked
 //! for goes on, and nothing more is begun.
 
-use ark_model::api::{DeploymentView, RollbackRequest};
+use ark_model::api::{DeploymentView, Remedy, RollbackRequest};
 use ark_model::definition::Definition;
 use ark_model::deployment::DeploymentState;
 use ark_model::environment::EnvKind;
@@ -20,6 +20,7 @@ use crate::context::{Context, here};
 use crate::failure::{Ended, Exit, Failure};
 use crate::launch::{self, Launch};
 use crate::output::Style;
+use crate::output::lines::wrap_remedies;
 use crate::output::numbers::count;
 use crate::output::times::length;
 
@@ -99,7 +100,14 @@ pub(super) async fn run(
                 }
             }
             // Left by ^C: what was asked for goes on in the server.
-            Err(failure) if failure.exit == ExitCode::Detached.into() => return Err(failure),
+            Err(failure) if failure.exit == ExitCode::Detached.into() => {
+                let (words, next) = left(env, &members, index);
+                context.out.warn(words);
+                for line in wrap_remedies(&next, context.out.talk_style.width) {
+                    context.out.warn(format!("  {line}"));
+                }
+                return Err(failure);
+            }
             Err(failure) => {
                 context.out.failure(&failure);
                 members[index].outcome = Outcome::Failed;
@@ -205,6 +213,37 @@ async fn ended(context: &Context, view: DeploymentView) -> Result<(DeploymentVie
     Ok((view, exit))
 }
 
+/// What is said when the command is left while the app at `index` is deployed: nobody leads the group any
+/// more, so the rest is up to whoever left it.
+fn left(env: &EnvName, members: &[Member], index: usize) -> (String, Vec<Remedy>) {
+    let names = |members: &[Member]| -> Vec<String> {
+        members.iter().map(|member| member.app.to_string()).collect()
+    };
+    let (done, rest) = (names(&members[..index]), names(members.get(index + 1..).unwrap_or(&[])));
+    let list = |names: &[String]| match names {
+        [] => "nothing".to_owned(),
+        names => names.join(", "),
+    };
+    let words = format!(
+        "the group ends here: {} before it, {} not begun, nothing is rolled back",
+        list(&done),
+        list(&rest)
+    );
+    let remedy = |label: &str, command: String| Remedy { label: label.to_owned(), command };
+    let mut next = Vec::new();
+    if !rest.is_empty() {
+        next.push(remedy("the rest", format!("ark deploy {} -e {env}", rest.join(" "))));
+    }
+    for member in members[..index].iter().rev() {
+        // What ran for the first time has nothing to go back to.
+        if let Some(base) = member.deployments.last().and_then(|view| view.base) {
+            let command = format!("ark rollback {} -e {env} --to {base}", member.app);
+            next.push(remedy("or back", command));
+        }
+    }
+    (words, next)
+}
+
 /// Takes back what was changed, the last first.
 async fn go_back(
     context: &Context,
@@ -305,6 +344,25 @@ fn failure_words(view: Option<&DeploymentView>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_leaves_a_group_is_told_what_is_left_to_do() {
+        let member = |app: &str| Member {
+            app: app.parse().unwrap(),
+            outcome: Outcome::NotBegun,
+            deployments: vec![],
+        };
+        let members = ["api", "web", "worker", "mailer"].map(member);
+        let env = "staging".parse().unwrap();
+        let (words, next) = left(&env, &members, 1);
+        assert_eq!(
+            words,
+            "the group ends here: api before it, worker, mailer not begun, nothing is rolled back"
+        );
+        let commands: Vec<&str> = next.iter().map(|next| next.command.as_str()).collect();
+        assert_eq!(commands, ["ark deploy worker mailer -e staging"], "api had nothing before it");
+        assert_eq!(left(&env, &members, 3).1, []);
+    }
 
     #[test]
     fn the_group_ends_with_a_line_for_each() {
