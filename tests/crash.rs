@@ -302,3 +302,109 @@ fn a_dead_instance_is_replaced_and_a_stopped_environment_leaves_nothing() {
     // Twice is as good as once: what is gone is not found.
     assert_eq!(ark.run(&["env", "destroy", ENV, "--yes"]).status.code(), Some(6));
 }
+
+/// What the old side did is measured by nobody any more, and what the new one did at first was measured
+/// by a server that is dead.
+#[test]
+fn a_release_that_turns_bad_is_brought_back_after_a_restart() {
+    let mut ark = Ark::up();
+    let (output, _) = ark.deploy(APP, &Sample::version(1).deploy("watch: 0s"));
+    assert!(output.status.success(), "{}", words(&output));
+    let host = ark.host(APP);
+    let load = Load::builder(ark.http, &host).rate(150.0).mix([(Driver::KeepAlive, 1)]);
+    let good = load.clone().path("/").start().expect("load");
+    let watched = Sample::version(2).deploy("watch: 60s").variable("START_DELAY_MS", 2_500);
+    let id = ark.deploy_detached(APP, &watched);
+    assert_eq!(state(&ark.wait_over(&id, OVER)), "succeeded");
+    std::thread::sleep(Duration::from_millis(1_500));
+    let report = good.stop_blocking();
+    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+    ark.kill_server();
+    ark.start_server();
+    // From now on it answers nothing but 404.
+    let bad = load.path("/gone").start().expect("load");
+    let live = |ark: &Ark| {
+        let app = ark.get(&format!("/v1/environments/{ENV}/apps/{APP}")).unwrap_or_default();
+        app["live"].as_u64()
+    };
+    harness::eventually_within(OVER, "the release before is live again", || live(&ark) == Some(1));
+    println!("after the restart: {}", bad.stop_blocking());
+    let all = ark.get(&format!("/v1/deployments?env={ENV}&app={APP}&limit=5")).unwrap_or_default();
+    let newest = &all["items"][0];
+    assert_eq!(newest["kind"], "rollback", "{all}");
+    assert!(newest["reason"].to_string().contains("the judge fails v2"), "{newest}");
+}
+
+/// Of all the records of a server only one is unreadable: that of a deployment in its middle.
+#[test]
+fn a_damaged_deployment_holds_up_its_own_app_alone() {
+    let mut ark = Ark::up();
+    for app in ["sick", "well"] {
+        let (output, _) = ark.deploy(app, &Sample::version(1));
+        assert!(output.status.success(), "{}", words(&output));
+    }
+    let steps = "strategy: canary, steps: [{weight: 50}, {pause: {}}]";
+    let id = ark.deploy_detached("sick", &Sample::version(2).deploy(steps));
+    eventually("it waits for a person", || {
+        ark.deployment(&id).is_some_and(|d| d["rollout"]["asks"]["what"] == "promotion")
+    });
+    let host = ark.host("sick");
+    ark.kill_server();
+    let database = ark.data_dir().join("ark.db");
+    let change = |sql: &str| {
+        let connection = rusqlite::Connection::open(&database).expect("the database");
+        assert_eq!(connection.execute(sql, [&id]).expect("it is changed"), 1, "{sql}");
+    };
+    change("UPDATE deployments SET body = substr(body, 1, 100) WHERE id = ?1");
+    ark.start_server();
+
+    // Everything else goes on: hooks, housekeeping, lists.
+    let folder = ark.dir.path().join("hooks");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(&folder, open).expect("permissions");
+    let done = folder.join("done");
+    let hook =
+        format!("hooks: {{pre_deploy: [\"/bin/sh\", \"-c\", \"touch {}\"]}}", done.display());
+    let (output, d) = ark.deploy("well", &Sample::version(2).deploy(&hook));
+    assert!(output.status.success(), "{}", words(&output));
+    assert_eq!((state(&d), done.exists()), ("succeeded", true), "{d}");
+    for command in [&["env", "create", "short"][..], &["env", "destroy", "short", "--yes"]] {
+        let output = ark.run(command);
+        assert!(output.status.success(), "{}", words(&output));
+    }
+    eventually("the other environment is gone", || {
+        let all = ark.get("/v1/environments?limit=50").unwrap_or_default();
+        all["items"].as_array().is_some_and(|all| all.iter().all(|env| env["name"] != "short"))
+    });
+    let status = ark.run(&["status", "-e", ENV]);
+    let said = words(&status);
+    assert!(status.status.success() && said.contains("sick") && said.contains("well"), "{said}");
+    let list = ark.get(&format!("/v1/deployments?env={ENV}&limit=20")).unwrap_or_default();
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(3), "all but one: {list}");
+
+    // What is held up serves on, and is named.
+    let load = Load::builder(ark.http, &host)
+        .rate(50.0)
+        .mix([(Driver::NewConnection, 1)])
+        .strict()
+        .start()
+        .expect("load");
+    std::thread::sleep(Duration::from_secs(1));
+    let report = load.stop_blocking();
+    assert!(report.ok() > 20 && report.failed() == 0, "{report}");
+    let doctor = words(&ark.run(&["doctor"]));
+    assert!(doctor.contains(&id) && doctor.contains("sick"), "{doctor}");
+    eventually("an event says so", || {
+        let events = ark.get("/v1/events?app=sick&limit=200").unwrap_or_default();
+        events.to_string().contains("sick is held up")
+    });
+
+    // The way out that is named there.
+    ark.kill_server();
+    change("DELETE FROM deployments WHERE id = ?1");
+    ark.start_server();
+    let (output, d) = ark.deploy("sick", &Sample::version(3));
+    assert!(output.status.success(), "{}", words(&output));
+    assert_eq!(state(&d), "succeeded", "{d}");
+}

@@ -242,6 +242,42 @@ fn requests_are_held_while_all_is_recreated_and_then_served() {
     assert!(seen("1").last_at_ms <= seen("2").first_at_ms, "never beside each other: {report}");
 }
 
+/// What was held is answered long after the new side is live: the deployment ends when it has been.
+#[test]
+fn what_was_held_is_in_the_receipt_to_the_request() {
+    let Some(ark) = suite("what_was_held_is_in_the_receipt_to_the_request") else { return };
+    let (output, _) = ark.deploy("held", &Sample::version(1));
+    assert!(output.status.success(), "{}", words(&output));
+    let sample = Sample::version(2).variable("START_DELAY_MS", 4_000).deploy("strategy: recreate");
+    let id = ark.deploy_detached("held", &sample);
+    eventually("the deployment begins", || {
+        ark.deployment(&id).is_some_and(|d| state(&d) == "replacing")
+    });
+    let load = Load::builder(ark.http, &ark.host("held"))
+        .rate(40.0)
+        .mix([(Driver::NewConnection, 1)])
+        .path("/slow?ms=2500")
+        .request_timeout(Duration::from_secs(60))
+        .stop_timeout(Duration::from_secs(60))
+        .strict()
+        .start()
+        .expect("load");
+    std::thread::sleep(Duration::from_secs(2));
+    let during = ark.deployment(&id).expect("the deployment");
+    assert_eq!(state(&during), "replacing", "all requests are sent before the new side serves");
+    let report = load.stop_blocking();
+    println!("recreate: {report}");
+    let over = ark.wait_over(&id, Duration::from_secs(60));
+    assert_eq!(state(&over), "succeeded", "{over}");
+    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+    let receipt = &over["receipt"];
+    assert_eq!(counts(receipt, "served"), report.ok(), "{receipt}\n{report}");
+    assert_eq!(counts(receipt, "failed") + counts(receipt, "cut"), 0, "{receipt}");
+    let held = report.versions.get("2").map_or(0, |seen| seen.ok);
+    assert!(held > 20, "{report}");
+    assert_eq!(counts(&receipt["new"], "served"), held, "{receipt}\n{report}");
+}
+
 #[test]
 fn people_steer_a_canary_and_an_abort_leaves_the_old_side_whole() {
     let Some(ark) = suite("people_steer_a_canary_and_an_abort_leaves_the_old_side_whole") else {

@@ -2,7 +2,8 @@
 //! come and go. A route without limits never touches it.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ pub(crate) struct RouteShared {
     in_flight: AtomicU32,
     /// Requests that wait for a target.
     held: AtomicU32,
+    /// Requests that waited for a target and are at one now.
+    held_inside: AtomicU32,
     /// The limit found last; 0 before there is one.
     found: AtomicU32,
     adapting: Mutex<Option<Adapting>>,
@@ -37,7 +40,18 @@ pub(crate) struct Held(Arc<RouteShared>);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.held.fetch_sub(1, Relaxed);
+        self.0.held.fetch_sub(1, Release);
+    }
+}
+
+/// A request that waited for a target and is at one now, until it has ended and is counted.
+#[derive(Debug)]
+pub(crate) struct HeldInside(Arc<RouteShared>);
+
+impl Drop for HeldInside {
+    fn drop(&mut self) {
+        // Whoever reads that it is gone reads that it was counted.
+        self.0.held_inside.fetch_sub(1, Release);
     }
 }
 
@@ -98,6 +112,7 @@ impl Default for RouteShared {
         Self {
             in_flight: AtomicU32::new(0),
             held: AtomicU32::new(0),
+            held_inside: AtomicU32::new(0),
             found: AtomicU32::new(0),
             adapting: Mutex::new(None),
             bucket: Bucket::default(),
@@ -114,9 +129,19 @@ impl RouteShared {
         Held(self.clone())
     }
 
-    /// How many wait now.
-    pub(crate) fn held(&self) -> u32 {
-        self.held.load(Relaxed)
+    /// Counts a request that waited and goes to a target now, until the answer is dropped. To be called
+    /// before its [`Held`] is dropped: it is always one or the other.
+    pub(crate) fn goes_inside(self: &Arc<Self>) -> HeldInside {
+        self.held_inside.fetch_add(1, Relaxed);
+        HeldInside(self.clone())
+    }
+
+    /// How many wait now, and how many waited and are at a target. Counters that are read after this
+    /// hold everything that is in neither number any more.
+    pub(crate) fn held(&self) -> (u32, u32) {
+        // In the order in which a request goes through them.
+        let waiting = self.held.load(Acquire);
+        (waiting, self.held_inside.load(Acquire))
     }
 
     /// Lets a request in, or says which limit forbids it. `None` where the route has no

@@ -223,6 +223,9 @@ impl Registry {
 
     /// What is measured now, as report number `seq`.
     pub(crate) fn report(&mut self, seq: u64) -> (Vec<TargetReport>, Vec<RouteReport>) {
+        // Before the counters: who is held no more is in them.
+        let held: HashMap<RouteKey, (u32, u32)> =
+            self.routes.iter().map(|(key, record)| (key.clone(), record.shared.held())).collect();
         let mut targets: Vec<TargetReport> =
             self.targets.values_mut().map(|record| record.report(seq, true)).collect();
         for gone in &mut self.gone {
@@ -251,8 +254,8 @@ impl Registry {
             let mut counters = counters::sum(&record.cells);
             let stall = record.cells.iter().map(Cells::take_stall_ms).max().unwrap_or(0);
             counters.stall_max_ms = record.stalls.report(seq, stall);
-            let held = record.shared.held();
-            routes.push(RouteReport { route: key.clone(), counters, held });
+            let (held, held_inside) = held.get(key).copied().unwrap_or_default();
+            routes.push(RouteReport { route: key.clone(), counters, held, held_inside });
         }
         (targets, routes)
     }

@@ -394,6 +394,9 @@ pub struct RouteReport {
     /// Requests that wait for a target now.
     #[serde(default)]
     pub held: u32,
+    /// Requests that waited for a target, are at one now and are no streams: not counted yet.
+    #[serde(default)]
+    pub held_inside: u32,
 }
 
 /// The counters of a gateway process before this one: of one that was killed, as of its last

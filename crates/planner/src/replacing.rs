@@ -10,7 +10,8 @@ use crate::converge::{Action, STOP_MARGIN, Target, converge};
 use crate::failures::{backoff, fatal, new_failures};
 use crate::hooks::{self, Stage};
 use crate::rollout::{
-    Input, Plan, Reason, Transition, aborted, earliest, new_plan, target, waiting_words,
+    HELD, Input, Plan, Reason, Transition, aborted, earliest, held_note, held_until, new_plan,
+    target, waiting_words,
 };
 use crate::time::{after, since_ms};
 
@@ -104,11 +105,17 @@ pub(crate) fn draining(input: &Input<'_>, d: &Deployment) -> Plan {
         }
         Stage::Failed(_) | Stage::Pending(_) | Stage::Passed => {}
     }
-    if (left == 0 && settled)
-        || (left <= ended && plan.actions.iter().all(|a| matches!(a, Action::Ended { .. })))
-    {
-        plan.transition =
-            Some(Transition::End { state: DeploymentState::Succeeded, reason: None, note: None });
+    let over = (left == 0 && settled)
+        || (left <= ended && plan.actions.iter().all(|a| matches!(a, Action::Ended { .. })));
+    if over && let Some(until) = held_until(input, d, live) {
+        plan.waiting_for = HELD.to_owned();
+        plan.wake_at = earliest(plan.wake_at, [until]);
+    } else if over {
+        plan.transition = Some(Transition::End {
+            state: DeploymentState::Succeeded,
+            reason: None,
+            note: held_note(input, d),
+        });
     } else if input.now >= due {
         let note = format!("{left} instances of other releases had not ended by the deadline");
         plan.transition = Some(Transition::End {

@@ -15,7 +15,10 @@ use crate::converge::{Action, Beside, Convergence, Hold, STOP_MARGIN, Target, co
 use crate::failures::backoff;
 use crate::hooks;
 use crate::replacing::emptied_first;
-use crate::rollout::{Input, Plan, Transition, aborted, earliest, fallback, new_plan, target};
+use crate::rollout::{
+    HELD, Input, Plan, Transition, aborted, earliest, fallback, held_note, held_until, new_plan,
+    target,
+};
 use crate::time::after;
 
 /// How long an old side that lacks instances is waited for before it takes all traffic back.
@@ -94,10 +97,27 @@ pub(crate) fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
     let silent = c.progress.unwanted_silent;
     let told = |a: &Action| matches!(a, Action::Drain { .. } | Action::Stop { .. });
     let ended = c.progress.unwanted_alive == silent && (silent == 0 || !c.actions.iter().any(told));
-    let done = missing == 0 && ended && closed && hook.is_none();
+    let mut done = missing == 0 && ended && closed && hook.is_none();
     let mut plan = new_plan(c, words);
     plan.backoff = backoff(input, d.base, &plan.actions);
     let began = d.returning_at.unwrap_or(input.now);
+    let longest = input.seen.iter().map(|s| s.drain).max().unwrap_or_default();
+    let span = t.policy.deadline.saturating_add(longest).saturating_add(STOP_MARGIN);
+    let due = after(began, span);
+    // What it would go back to is what failed: to try on is no longer this deployment's business.
+    let failed = !matches!(d.diagnosis, None | Some(Diagnosis::Aborted { .. }));
+    let itself = failed && d.base == Some(d.release);
+    let up = d.progress_at.unwrap_or(began).max(began);
+    // All is back: what is waited for here may put off the end, but not change it.
+    if done
+        && !itself
+        && input.now < due
+        && let Some(until) = held_until(input, d, up)
+    {
+        done = false;
+        plan.waiting_for = HELD.to_owned();
+        plan.wake_at = earliest(plan.wake_at, [until]);
+    }
     if let Some(closing) = closing {
         if d.rollout.as_ref() != Some(&closing.rollout) {
             plan.said.push(format!("{} gets no more traffic", d.release));
@@ -108,18 +128,12 @@ pub(crate) fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
                 earliest(plan.wake_at, [patience].into_iter().filter(|at| *at > input.now));
         }
     }
-    let longest = input.seen.iter().map(|s| s.drain).max().unwrap_or_default();
-    let span = t.policy.deadline.saturating_add(longest).saturating_add(STOP_MARGIN);
-    let due = after(began, span);
     plan.wake_at = earliest(plan.wake_at, [due]);
     if hook.is_some() {
         // It has a deadline of its own, and its end is looked at at once.
         plan.wake_at = plan.wake_at.filter(|at| *at > input.now);
         return plan;
     }
-    // What it would go back to is what failed: to try on is no longer this deployment's business.
-    let failed = !matches!(d.diagnosis, None | Some(Diagnosis::Aborted { .. }));
-    let itself = failed && d.base == Some(d.release);
     if !done && !itself && input.now < due {
         return plan;
     }
@@ -133,7 +147,7 @@ pub(crate) fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
         _ => DeploymentState::Failed,
     };
     let note = match (done, itself) {
-        (true, _) => None,
+        (true, _) => held_note(input, d),
         (false, true) => Some(format!("{} was live before: nothing else to go back to", d.release)),
         (false, false) => Some(format!(
             "going back had not ended by its deadline: waiting for {}",

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use std::sync::Arc;
 
-use ark_model::deployment::{Abort, DeploymentKind, Rollout};
+use ark_model::deployment::{Abort, DeploymentKind, Rollout, Strategy};
 use ark_model::environment::AppState;
 use ark_model::hook::{HookRun, HookStage};
 use ark_model::instance::{InstanceState, StopCause};
@@ -71,8 +71,13 @@ pub struct Input<'a> {
     pub seen: &'a [Seen],
     /// How the table in force divides the traffic.
     pub share: ShareSeen,
+    /// Requests that were held while nothing ran and have not ended, as reported under the table in
+    /// force.
+    pub held: Option<u32>,
     /// What the gateway measured, oldest first.
     pub measured: &'a [Arc<Measured>],
+    /// From when on nothing is missing in it.
+    pub measured_since: Timestamp,
     /// A bug, in the simulator's tests; otherwise `None`.
     pub planted: Option<Planted>,
 }
@@ -390,7 +395,7 @@ pub(crate) fn fallback() -> &'static Policy {
         Policy::of(
             &ark_model::definition::Definition::default(),
             ark_model::environment::EnvKind::Permanent,
-            ark_model::definition::Strategy::Rolling,
+            Strategy::Rolling,
         )
     })
 }
@@ -470,6 +475,34 @@ fn steady(input: &Input<'_>) -> Plan {
 pub(crate) fn aborted(abort: &Abort) -> Reason {
     let (by, reason) = (abort.by.clone(), abort.reason.clone());
     Reason::Diagnosis(Diagnosis::Aborted { by, reason })
+}
+
+/// What such a deployment waits for at its end.
+pub(crate) const HELD: &str = "requests that were held to end";
+
+/// Requests that waited while nothing ran (`recreate`) belong to the deployment that made them wait: it
+/// ends when they have ended, so that they are in its receipt. They have as long as requests in a
+/// draining instance, counted from `since`. Answers until when they are waited for, if they are.
+pub(crate) fn held_until(input: &Input<'_>, d: &Deployment, since: Timestamp) -> Option<Timestamp> {
+    let longest = input.seen.iter().map(|s| s.drain).max().unwrap_or_default();
+    let until = after(since, longest);
+    (are_held(input, d) && input.now < until).then_some(until)
+}
+
+fn are_held(input: &Input<'_>, d: &Deployment) -> bool {
+    d.strategy == Strategy::Recreate
+        && input.share != ShareSeen::Unrouted
+        && input.held.is_none_or(|held| held > 0)
+}
+
+/// What a reader of the receipt must know when they were not waited for any longer.
+pub(crate) fn held_note(input: &Input<'_>, d: &Deployment) -> Option<String> {
+    are_held(input, d).then(|| match input.held {
+        Some(held) => {
+            format!("{held} requests that were held had not ended: they are not counted here")
+        }
+        None => "the gateway did not say whether all requests that were held had ended".to_owned(),
+    })
 }
 
 pub(crate) fn waiting_words(

@@ -131,11 +131,11 @@ fn old_side<'a>(input: &Input<'a>, base: ReleaseNumber) -> Beside<'a> {
 }
 
 impl Walk<'_> {
-    /// What was measured is lost with the server that gathered it: the window that is judged begins
-    /// anew, and the step it is at lasts longer by what was lost, so that the verdict rests on no
-    /// less time than promised.
+    /// Should what was measured be lost, with the server that gathered it and what it wrote down: the
+    /// window that is judged begins anew, and the step it is at lasts longer by what was lost, so that
+    /// the verdict rests on no less time than promised.
     fn measure_anew(&mut self) {
-        let since = self.input.since;
+        let since = self.input.measured_since;
         let Some(from) = self.rollout.judged_from.filter(|from| *from < since) else { return };
         let judged = |s: &Step| matches!(s, Step::Analysis {});
         let sets_share = matches!(self.rollout.current(), Some(Step::Weight(_)));
@@ -146,7 +146,7 @@ impl Walk<'_> {
         self.rollout.judged_from = Some(since);
         self.rollout.since = self.rollout.since.checked_add(lost).unwrap_or(since);
         self.end_looks();
-        self.said.push("the server was started again: measuring begins anew".to_owned());
+        self.said.push("what was measured is lost: measuring begins anew".to_owned());
     }
 
     /// Goes on over every step that is over.

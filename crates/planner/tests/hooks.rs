@@ -87,6 +87,8 @@ fn step(d: &Deployment, wish: Wish, now: Timestamp) -> ark_planner::Plan {
         seen: &[],
         share: ShareSeen::Unrouted,
         measured: &[],
+        measured_since: Timestamp::UNIX_EPOCH,
+        held: Some(0),
         since: at(0),
         planted: None,
     })

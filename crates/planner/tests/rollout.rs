@@ -153,6 +153,8 @@ impl Case {
             seen: &self.seen,
             share: ShareSeen::Even,
             measured: &[],
+            measured_since: Timestamp::UNIX_EPOCH,
+            held: Some(0),
             since: at(self.since),
             planted: None,
         })
@@ -531,6 +533,8 @@ fn a_release_about_to_be_replaced_is_not_started() {
             seen: &case.seen,
             share: ShareSeen::Even,
             measured: &[],
+            measured_since: Timestamp::UNIX_EPOCH,
+            held: Some(0),
             since: start(),
             planted: None,
         })
@@ -596,6 +600,8 @@ fn without_surge_a_sick_old_side_makes_room() {
             seen: &case.seen,
             share: ShareSeen::Even,
             measured: &[],
+            measured_since: Timestamp::UNIX_EPOCH,
+            held: Some(0),
             since: start(),
             planted: None,
         }))
@@ -625,6 +631,8 @@ fn the_server_of_a_data_store_begins_when_the_one_before_has_ended() {
             seen: &case.seen,
             share: ShareSeen::Even,
             measured: &[],
+            measured_since: Timestamp::UNIX_EPOCH,
+            held: Some(0),
             since: start(),
             planted: None,
         }))

@@ -43,6 +43,8 @@ struct World {
     now: i64,
     /// When the server was started.
     since: i64,
+    measured_since: i64,
+    held: Option<u32>,
     app: AppState,
     running: Option<Deployment>,
     waiting: Option<Deployment>,
@@ -79,6 +81,8 @@ impl World {
         let mut world = Self {
             now: 0,
             since: 0,
+            measured_since: 0,
+            held: Some(0),
             app: AppState::new(env, app, at(0)),
             running: None,
             waiting: None,
@@ -157,7 +161,9 @@ impl World {
             live_policy: Some(&self.policy),
             seen: &self.seen,
             share: self.share.clone(),
+            held: self.held,
             measured: &self.measured,
+            measured_since: at(self.measured_since),
             since: at(self.since),
             planted: None,
         })
@@ -301,9 +307,10 @@ impl World {
                 d.state = DeploymentState::Returning;
                 d.returning_at = Some(now);
             }
-            Transition::End { state, .. } => {
+            Transition::End { state, note, .. } => {
                 self.note(format!("{state:?}"));
                 d.state = state;
+                d.notes.extend(note);
                 self.ended.push(d);
                 return;
             }
@@ -331,9 +338,15 @@ impl World {
         }
     }
 
-    /// The server is killed and started again: what was measured is lost.
+    /// The server is killed and started again.
     fn restart(&mut self) {
         self.since = self.now;
+    }
+
+    /// The same, and what was measured and written down cannot be read.
+    fn restart_without_measures(&mut self) {
+        self.restart();
+        self.measured_since = self.now;
         self.measured.clear();
     }
 
@@ -502,6 +515,24 @@ fn recreate_stops_all_then_starts_all() {
     assert_eq!(log[first_start], "+4 v2");
     world.pass(3);
     assert_eq!(world.ended[0].state, DeploymentState::Succeeded);
+    // It ends when what it made wait has ended, or has had the time of a drain.
+    for (held, note) in [(Some(7), "7 requests that were held"), (None, "did not say")] {
+        let mut world = World::deploying(Strategy::Recreate, vec![]);
+        world.held = held;
+        world.pass(20);
+        assert_eq!(world.state(), Some(DeploymentState::Draining), "{held:?}");
+        let mut answered = World::deploying(Strategy::Recreate, vec![]);
+        answered.held = held;
+        answered.pass(20);
+        answered.held = Some(0);
+        answered.pass(1);
+        assert_eq!(answered.ended[0].state, DeploymentState::Succeeded, "{held:?}");
+        assert_eq!(answered.ended[0].notes, Vec::<String>::new());
+        world.pass(400);
+        assert_eq!(world.ended[0].state, DeploymentState::Succeeded, "{held:?}");
+        let said = world.ended[0].notes.join(" ");
+        assert!(said.contains(note), "{said}");
+    }
     // One that is busy is waited for: two versions never run beside each other.
     let mut world = World::deploying(Strategy::Recreate, vec![]);
     world.seen[0].in_flight = Some(3);
@@ -522,6 +553,14 @@ fn a_failed_recreate_goes_back_the_same_way() {
     world.pass(10);
     assert_eq!(world.ended[0].state, DeploymentState::RolledBack);
     assert_eq!(world.serving(OLD), 4);
+    // Those who never end put off its end, and change nothing of it.
+    let mut held = World::deploying(Strategy::Recreate, vec![]);
+    (held.healthy, held.held) = (false, Some(3));
+    held.pass(140);
+    assert_eq!((held.state(), held.serving(OLD)), (Some(DeploymentState::Returning), 4));
+    held.pass(400);
+    assert_eq!(held.ended[0].state, DeploymentState::RolledBack);
+    assert!(held.ended[0].notes.join(" ").contains("3 requests that were held"));
 }
 
 #[test]
@@ -694,8 +733,8 @@ fn the_judge_decides() {
     assert_eq!(silent.ended[0].state, DeploymentState::Succeeded);
 }
 
-/// A server that is started again in the middle has measured nothing; a verdict after a few seconds
-/// would be one on less than was promised.
+/// What was measured is kept over a restart. Should it be lost, a verdict after a few seconds would be one
+/// on less than was promised.
 #[test]
 fn a_restart_takes_nothing_from_the_time_on_which_a_verdict_rests() {
     let steps = || vec![Step::Weight(50), Step::Pause(Some(seconds(60))), Step::Analysis {}];
@@ -715,23 +754,31 @@ fn a_restart_takes_nothing_from_the_time_on_which_a_verdict_rests() {
         for restart in &restarts {
             world.pass(began + restart - world.now);
             assert_eq!(world.said_at("the judge passes"), None, "{restarts:?}");
-            world.restart();
+            world.restart_without_measures();
             last = world.now;
         }
         world.rates = good();
         world.pass(300);
-        let anew = world.said_at("the server was started again").expect("it is said");
+        let anew = world.said_at("what was measured is lost").expect("it is said");
         assert_eq!(anew, began + restarts[0], "{restarts:?}");
         let passed = world.said_at("the judge passes").expect("a verdict");
         assert!((60..65).contains(&(passed - last)), "{restarts:?}: {} s", passed - last);
     }
+    // With what was measured nothing takes longer.
+    let mut kept = World::deploying(Strategy::Canary, steps());
+    kept.rates = good();
+    kept.pass(began + 30);
+    kept.restart();
+    kept.pass(200);
+    let passed = kept.said_at("the judge passes").expect("a verdict");
+    assert!((60..65).contains(&(passed - began)), "{} s", passed - began);
     // Without an analysis ahead a pause is a pause.
     let mut world =
         World::deploying(Strategy::Canary, vec![Step::Weight(50), Step::Pause(Some(seconds(60)))]);
     world.pass(began + 30);
-    world.restart();
+    world.restart_without_measures();
     world.pass(40);
-    assert_eq!(world.said_at("the server was started again"), None);
+    assert_eq!(world.said_at("what was measured is lost"), None);
     assert!(world.said_at("all of the traffic").is_some_and(|at| at <= began + 62));
 }
 
@@ -789,6 +836,17 @@ fn a_watch_window_ends_good_or_leads_back() {
     assert_eq!((bad.ended_watches, bad.app.good), (vec![WatchEnd::RolledBack], vec![]));
     let both_bad = after_deploying((15, 5), (10, 10));
     assert_eq!(both_bad.ended_watches, [WatchEnd::FoundBad], "there is nothing good to go back to");
+    // A restart in the middle of the window changes nothing of that: what turned bad before it counts,
+    // and so does the old side that nobody measures again.
+    let mut restarted = World::deploying(Strategy::BlueGreen, vec![]);
+    restarted.rates = judged((0, 0), (20, 0));
+    restarted.pass(80);
+    restarted.rates = judged((20, 0), (0, 0));
+    restarted.pass(20);
+    restarted.restart();
+    restarted.rates = judged((10, 10), (0, 0));
+    restarted.pass(285);
+    assert_eq!(restarted.ended_watches, [WatchEnd::RolledBack]);
     let mut cut = World::deploying(Strategy::Rolling, vec![]);
     cut.pass(60);
     assert!(cut.app.watch.is_some());

@@ -319,16 +319,26 @@ fn load_app(
 pub async fn take_report(world: &World, report: &Report) -> Result<(), StoreError> {
     let now = world.clock.now();
     let stored = report.clone();
-    world
+    // The measurements up to here; what this report adds to them is written with a later one.
+    let measured = world.observations.unsaved_measures(now);
+    let changes = measured.clone();
+    let written = world
         .store
         .write(move |tx| -> Result<(), StoreError> {
             for lost in stored.lost.iter().filter(|lost| !lost.in_order) {
                 note_lost(tx, lost, now)?;
             }
             note_certificates(tx, &stored.certificates)?;
+            for ((env, app), change) in &changes {
+                tx.put_measures(env, app, change)?;
+            }
             tx.apply_report(&stored, now)
         })
-        .await?;
+        .await;
+    if let Err(error) = written {
+        world.observations.measures_not_saved(&measured);
+        return Err(error);
+    }
     world.observations.report(report, now);
     Ok(())
 }
@@ -373,7 +383,7 @@ fn note_lost(
         let key = (target.route.env.clone(), target.route.app.clone());
         *inside.entry(key).or_default() += u64::from(target.in_flight + target.streams);
     }
-    for mut d in tx.unfinished_deployments()? {
+    for mut d in tx.unfinished_deployments()?.deployments {
         if d.state == DeploymentState::Queued || d.notes.len() >= NOTES_MAX {
             continue;
         }

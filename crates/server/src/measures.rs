@@ -1,11 +1,17 @@
-//! What the gateway measured of one app, per release and slice of time: the judge's evidence. Kept
-//! by `observations` for apps with a running deployment or an open watch window; lost with the
-//! process, and then gathered anew for as long as the steps say: too little evidence is never a pass.
+//! What the gateway measured of one app, per release and slice of time: the judge's evidence. Held by
+//! `observations` for apps with a running deployment or an open watch window, and written down by
+//! `gateway_link` ([`kept`]), so that the next server goes on where this one ended.
+//!
+//! Beside the slices stand the counters up to which they go, per target and life of the gateway. What
+//! the gateway counted while nobody listened is the difference to these: it falls into one slice.
 
-use std::collections::VecDeque;
+mod kept;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use ark_model::ReleaseNumber;
+use ark_model::gateway::{Counters, TargetReport};
+use ark_model::{BootId, DeploymentId, InstanceId, ReleaseNumber};
 use ark_planner::Measured;
 use ark_planner::judge::Slice;
 use jiff::{SignedDuration, Timestamp};
@@ -15,22 +21,107 @@ const SLICE_MS: i64 = 1_000;
 /// The most slices; with more, neighbours are joined and slices become twice as long.
 const SLICES_MAX: usize = 240;
 
-/// See the module.
-#[derive(Debug)]
-pub(crate) struct Measures {
-    slice_ms: i64,
-    slices: VecDeque<Arc<Measured>>,
+/// A target in one life of the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub(crate) boot: BootId,
+    pub(crate) expose: String,
+    pub(crate) instance: InstanceId,
 }
 
-impl Default for Measures {
-    fn default() -> Self {
-        Self { slice_ms: SLICE_MS, slices: VecDeque::new() }
+impl Place {
+    /// Where a report's numbers belong.
+    pub(crate) fn of(target: &TargetReport, boot: BootId) -> Self {
+        Self { boot, expose: target.route.expose.clone(), instance: target.instance }
     }
 }
 
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Measures {
+    /// For the sake of which deployment.
+    of: DeploymentId,
+    /// From when on nothing is missing.
+    since: Timestamp,
+    slice_ms: i64,
+    slices: VecDeque<Arc<Measured>>,
+    /// Up to which counters the slices go.
+    seen: HashMap<Place, (ReleaseNumber, Counters)>,
+    unsaved: Unsaved,
+}
+
+/// What was not written down yet.
+#[derive(Debug, Default)]
+struct Unsaved {
+    /// Everything; what was written before is no longer true.
+    anew: bool,
+    head: bool,
+    slices: BTreeSet<Timestamp>,
+    seen: HashSet<Place>,
+    gone: HashSet<Place>,
+}
+
 impl Measures {
+    /// Nothing is measured yet.
+    pub(crate) fn new(of: DeploymentId, now: Timestamp) -> Self {
+        Self {
+            of,
+            since: now,
+            slice_ms: SLICE_MS,
+            slices: VecDeque::new(),
+            seen: HashMap::new(),
+            unsaved: Unsaved { anew: true, ..Unsaved::default() },
+        }
+    }
+
+    /// From now on for the sake of this deployment.
+    pub(crate) fn go_on_for(&mut self, of: DeploymentId) {
+        self.unsaved.head |= self.of != of;
+        self.of = of;
+    }
+
+    /// From when on nothing is missing.
+    pub(crate) fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// Takes in a target's counters. `before` are those of the last report, should it not have been
+    /// measured yet: without them what it counted so far is of no known time.
+    pub(crate) fn take(
+        &mut self,
+        place: Place,
+        (release, counters): (ReleaseNumber, &Counters),
+        before: Option<&Counters>,
+        now: Timestamp,
+    ) {
+        let known = self.seen.get(&place).map(|(_, counters)| counters);
+        let slice = known.or(before).map(|earlier| Slice::between(counters, earlier));
+        match slice {
+            Some(slice) if slice != Slice::default() => self.add(release, &slice, now),
+            Some(_) | None if known.is_some() => return,
+            Some(_) | None => {}
+        }
+        self.seen.insert(place.clone(), (release, counters.clone()));
+        self.unsaved.gone.remove(&place);
+        self.unsaved.seen.insert(place);
+    }
+
+    /// A target is gone from the gateway; all that it counted was taken in.
+    pub(crate) fn gone(&mut self, place: &Place) {
+        if self.seen.remove(place).is_some() {
+            self.unsaved.seen.remove(place);
+            self.unsaved.gone.insert(place.clone());
+        }
+    }
+
+    /// Another life of the gateway: what earlier ones counted will not be told again.
+    pub(crate) fn connected(&mut self, boot: BootId) {
+        let others: Vec<Place> = self.seen.keys().filter(|p| p.boot != boot).cloned().collect();
+        others.iter().for_each(|place| self.gone(place));
+    }
+
     /// Adds what a release did.
-    pub(crate) fn add(&mut self, release: ReleaseNumber, slice: &Slice, now: Timestamp) {
+    fn add(&mut self, release: ReleaseNumber, slice: &Slice, now: Timestamp) {
         let ms = now.as_millisecond();
         let from = Timestamp::from_millisecond(ms - ms.rem_euclid(self.slice_ms)).unwrap_or(now);
         // A clock that was put back adds to the newest slice.
@@ -41,6 +132,7 @@ impl Measures {
             self.slices.push_back(Arc::new(Measured { from, ..Measured::default() }));
         }
         if let Some(newest) = self.slices.back_mut() {
+            self.unsaved.slices.insert(newest.from);
             Arc::make_mut(newest).sides.entry(release).or_default().add(slice);
         }
     }
@@ -65,6 +157,7 @@ impl Measures {
 
     fn join(&mut self) {
         self.slice_ms *= 2;
+        self.unsaved.anew = true;
         let old: Vec<_> = self.slices.drain(..).collect();
         for pair in old.chunks(2) {
             let mut first = Measured::clone(&pair[0]);
@@ -80,13 +173,22 @@ impl Measures {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+
+    fn at(s: i64) -> Timestamp {
+        Timestamp::from_second(s).expect("an instant")
+    }
+
+    fn measures() -> Measures {
+        Measures::new(DeploymentId(Uuid::from_u128(1)), at(0))
+    }
 
     #[test]
     fn slices_are_joined_when_there_are_too_many_and_nothing_is_lost() {
         let one = Slice { served: 1, ..Slice::default() };
-        let (mut measures, release) = (Measures::default(), ReleaseNumber(2));
-        let at = |s: i64| Timestamp::from_second(s).expect("an instant");
+        let (mut measures, release) = (measures(), ReleaseNumber(2));
         for second in 0..1_000 {
             measures.add(release, &one, at(second));
         }
@@ -96,5 +198,31 @@ mod tests {
         assert_eq!(measures.side(release, at(0)).served, 1_000);
         assert_eq!(measures.side(ReleaseNumber(1), at(0)), Slice::default());
         assert!(measures.whole(at(999)).len() < whole.len(), "the newest is still filling");
+    }
+
+    #[test]
+    fn what_was_counted_while_nobody_listened_is_taken_in_once() {
+        let place = |boot| Place {
+            boot: BootId(Uuid::from_u128(boot)),
+            expose: "default".into(),
+            instance: InstanceId(Uuid::from_u128(7)),
+        };
+        let served = |served| Counters { served, ..Counters::default() };
+        let (mut measures, release) = (measures(), ReleaseNumber(2));
+        let sum = |m: &Measures| m.side(release, at(0)).served;
+        measures.take(place(1), (release, &served(50)), None, at(1));
+        assert_eq!(sum(&measures), 0, "nobody knows when these were");
+        measures.take(place(1), (release, &served(60)), None, at(2));
+        measures.take(place(1), (release, &served(60)), Some(&served(50)), at(3));
+        assert_eq!(sum(&measures), 10);
+        // The link was down, and the gateway is the same one.
+        measures.connected(BootId(Uuid::from_u128(1)));
+        measures.take(place(1), (release, &served(100)), None, at(9));
+        assert_eq!(sum(&measures), 50);
+        measures.connected(BootId(Uuid::from_u128(2)));
+        measures.take(place(2), (release, &served(3)), Some(&served(0)), at(10));
+        assert_eq!(sum(&measures), 53, "another one counts from zero");
+        measures.gone(&place(2));
+        assert!(measures.seen.is_empty());
     }
 }

@@ -1,21 +1,27 @@
 //! What the gateway said: readiness, admissions, requests inside, and recent traffic. Filled by
 //! `gateway_link`, read by the tasks and the API. All of it is observation and is lost with the
-//! process; what must not be lost (the counters of receipts) is written to the store by the link.
+//! process; what must not be lost (the counters of receipts, what was measured for the judge) is
+//! written to the store by the link.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ark_gateway::metrics::Totals;
-use ark_model::gateway::{CallReport, CallerSeen, Counters, Readiness, Report, TargetReport};
+use ark_model::gateway::{
+    CallReport, CallerSeen, Counters, Readiness, Report, RouteReport, TargetReport,
+};
 use ark_model::route::{RouteKey, RouteTable, TargetState};
-use ark_model::{AppName, BootId, EnvName, Generation, InstanceId, ReleaseNumber};
+use ark_model::{AppName, BootId, DeploymentId, EnvName, Generation, InstanceId, ReleaseNumber};
 use ark_planner::judge::Slice;
+use ark_planner::time::after;
 use ark_planner::{Admission, Measured, ProbeSeen, ShareSeen};
+use ark_store::MeasuresChange;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::measures::Measures;
+use crate::measures::{Measures, Place};
 use crate::recent_traffic::{AppTraffic, Flow, Flows, Recent};
 use crate::tables_under_way::{Splits, TablesUnderWay, splits};
 
@@ -41,6 +47,9 @@ pub struct GatewayStatus {
     pub refused: Option<String>,
 }
 
+/// Least time between two writings of what was measured.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
 /// An app in an environment.
 pub type AppKey = (EnvName, AppName);
 
@@ -61,12 +70,21 @@ struct Inner {
     under_way: TablesUnderWay,
     /// Measurements of apps that are judged.
     measures: HashMap<AppKey, Measures>,
+    /// Apps that are no longer judged, and whose measurements the store still keeps.
+    unmeasured: BTreeSet<AppKey>,
+    /// When measurements were last written down.
+    measures_saved: Option<Timestamp>,
     /// By instance and `expose` entry.
     targets: HashMap<InstanceId, BTreeMap<String, TargetSeen>>,
+    /// Requests that were held and have not ended, of apps that have any; `None` until a report came
+    /// under the table in force.
+    held: Option<HashMap<AppKey, u32>>,
+    /// Apps of which it was asked in vain, and those that had any under the table before.
+    held_asked: HashSet<AppKey>,
     traffic: BTreeMap<AppKey, Recent>,
     /// All apps of an environment together; by no release, theirs have nothing to do with each other.
     together: BTreeMap<EnvName, Recent>,
-    last: HashMap<(BootId, RouteKey, Option<InstanceId>), Counters>,
+    last: HashMap<(BootId, RouteKey, Option<InstanceId>), Last>,
     dirty: HashSet<AppKey>,
     /// Apps whose instances are started by requests, and when the last request was seen.
     used: HashMap<AppKey, Option<Timestamp>>,
@@ -74,6 +92,13 @@ struct Inner {
     heard: HashMap<(CallerSeen, AppKey), Timestamp>,
     /// Sums for who asks for metrics.
     totals: Totals,
+}
+
+/// A report's last word.
+#[derive(Debug)]
+struct Last {
+    release: Option<ReleaseNumber>,
+    counters: Counters,
 }
 
 #[derive(Debug)]
@@ -132,6 +157,7 @@ impl Observations {
     pub fn connected(&self, boot: BootId, pid: i32, http: Vec<SocketAddr>, now: Timestamp) {
         let mut inner = self.inner();
         inner.forget_targets();
+        inner.measures.values_mut().for_each(|measures| measures.connected(boot));
         inner.gateway = GatewayStatus {
             connected: true,
             boot: Some(boot),
@@ -187,6 +213,7 @@ impl Observations {
         inner.dirty.extend(before.into_values().map(|gone| gone.key));
         inner.divide(table);
         inner.admitted = Some(now);
+        inner.hold_anew();
         inner.gateway.acknowledged = Some(table.generation);
         inner.gateway.refused = None;
         inner.under_way.acknowledged(table.generation);
@@ -226,6 +253,7 @@ impl Observations {
         inner.totals.take_in(report);
         if report.applied == inner.gateway.acknowledged {
             inner.settle();
+            inner.hold(&report.routes);
         }
         for target in &report.targets {
             inner.target(target);
@@ -235,10 +263,13 @@ impl Observations {
             if target.in_flight + target.streams > 0 {
                 inner.use_(&key, now);
             }
-            inner.count((key, Some(target.release)), last, &target.counters, now);
+            inner.count((key.clone(), Some(target.release)), last, &target.counters, now);
             if target.readiness.is_none() && target.in_flight == 0 && target.streams == 0 {
                 inner.last.remove(&(report.boot, target.route.clone(), Some(target.instance)));
                 inner.forget(target.instance, &target.route.expose);
+                if let Some(measures) = inner.measures.get_mut(&key) {
+                    measures.gone(&Place::of(target, report.boot));
+                }
             }
         }
         for route in &report.routes {
@@ -324,6 +355,7 @@ impl Observations {
         inner.traffic.retain(|(env, _), _| !gone.contains(env));
         inner.together.retain(|env, _| !gone.contains(env));
         inner.measures.retain(|(env, _), _| !gone.contains(env));
+        inner.unmeasured.retain(|(env, _)| !gone.contains(env));
         inner.used.retain(|(env, _), _| !gone.contains(env));
     }
 
@@ -343,6 +375,17 @@ impl Observations {
         Some(inner.targets.get(&id).map_or(0, |seen| seen.values().map(|s| s.inside).sum()))
     }
 
+    /// Requests of an app that were held and have not ended; `None` until a report came under the table
+    /// in force, which then is a reason to look at the app.
+    pub fn held(&self, key: &AppKey) -> Option<u32> {
+        let mut inner = self.inner();
+        let held = inner.held.as_ref().map(|held| held.get(key).copied().unwrap_or(0));
+        if held.is_none() {
+            inner.held_asked.insert(key.clone());
+        }
+        held
+    }
+
     /// How the table in force divides the traffic of an app; unknown while one that divides it
     /// otherwise may have taken its place.
     pub fn share(&self, key: &AppKey) -> ShareSeen {
@@ -359,13 +402,78 @@ impl Observations {
         }
     }
 
-    /// Keeps measurements of an app, slice by slice, or forgets them.
-    pub fn measure(&self, key: &AppKey, wanted: bool) {
+    /// Whether an app is measured.
+    pub fn is_measured(&self, key: &AppKey) -> bool {
+        self.inner().measures.contains_key(key)
+    }
+
+    /// Measures an app for the sake of this deployment and its watch window. `kept` is what an
+    /// earlier server wrote down of it; asked for only as long as it is not measured yet.
+    pub fn measure(&self, key: &AppKey, of: DeploymentId, kept: &[String], now: Timestamp) {
         let mut inner = self.inner();
-        if !wanted {
-            inner.measures.remove(key);
-        } else {
-            inner.measures.entry(key.clone()).or_default();
+        let inner = &mut *inner;
+        inner.unmeasured.remove(key);
+        if let Some(measures) = inner.measures.get_mut(key) {
+            measures.go_on_for(of);
+            return;
+        }
+        let mut measures = Measures::read(kept, of).unwrap_or_else(|| Measures::new(of, now));
+        if let Some(boot) = inner.gateway.boot {
+            measures.connected(boot);
+        }
+        // What was reported before this is counted up to here, or begins here.
+        let reported = inner
+            .last
+            .iter()
+            .filter(|((_, route, _), _)| (&route.env, &route.app) == (&key.0, &key.1));
+        for ((boot, route, instance), last) in reported {
+            let (Some(instance), Some(release)) = (*instance, last.release) else { continue };
+            let place = Place { boot: *boot, expose: route.expose.clone(), instance };
+            measures.take(place, (release, &last.counters), None, now);
+        }
+        inner.measures.insert(key.clone(), measures);
+    }
+
+    /// An app is not judged any more.
+    pub fn measure_no_more(&self, key: &AppKey) {
+        let mut inner = self.inner();
+        if inner.measures.remove(key).is_some() {
+            inner.unmeasured.insert(key.clone());
+        }
+    }
+
+    /// From when on what was measured of an app is whole.
+    pub fn measured_since(&self, key: &AppKey) -> Option<Timestamp> {
+        self.inner().measures.get(key).map(Measures::since)
+    }
+
+    /// What is to be written down of measurements, from time to time; told once.
+    pub(crate) fn unsaved_measures(&self, now: Timestamp) -> Vec<(AppKey, MeasuresChange)> {
+        let mut inner = self.inner();
+        let due = inner.measures_saved.is_none_or(|at| now < at || now >= after(at, SAVE_EVERY));
+        if !due {
+            return Vec::new();
+        }
+        inner.measures_saved = Some(now);
+        let over = std::mem::take(&mut inner.unmeasured).into_iter();
+        let nothing = MeasuresChange { anew: true, ..MeasuresChange::default() };
+        let over = over.map(|key| (key, nothing.clone())).collect::<Vec<_>>();
+        let changed = inner
+            .measures
+            .iter_mut()
+            .filter_map(|(key, measures)| Some((key.clone(), measures.take_unsaved()?)));
+        over.into_iter().chain(changed).collect()
+    }
+
+    /// These could not be written down.
+    pub(crate) fn measures_not_saved(&self, changes: &[(AppKey, MeasuresChange)]) {
+        let mut inner = self.inner();
+        let inner = &mut *inner;
+        for (key, _) in changes {
+            match inner.measures.get_mut(key) {
+                Some(measures) => measures.is_unsaved(),
+                None => drop(inner.unmeasured.insert(key.clone())),
+            }
         }
     }
 
@@ -405,6 +513,7 @@ impl Inner {
         self.splits.clear();
         self.under_way.clear();
         self.last.clear();
+        self.hold_anew();
     }
 
     /// Those who asked in vain how their traffic is divided look again. Says whether there are any.
@@ -423,6 +532,31 @@ impl Inner {
         let dirty: Vec<AppKey> = gone.chain(changed.map(|(key, _)| key.clone())).collect();
         self.dirty.extend(dirty);
         self.splits = now;
+    }
+
+    /// Who is held is to be told again. Whoever was may have ended by then: that is looked at too.
+    fn hold_anew(&mut self) {
+        self.held_asked.extend(self.held.take().into_iter().flat_map(HashMap::into_keys));
+    }
+
+    /// A report came under the table in force. Plans wait for held requests to end.
+    fn hold(&mut self, routes: &[RouteReport]) {
+        let key = |route: &RouteReport| (route.route.env.clone(), route.route.app.clone());
+        let mut now: HashMap<AppKey, u32> = HashMap::new();
+        for route in routes {
+            let held = route.held.saturating_add(route.held_inside);
+            if held > 0 {
+                *now.entry(key(route)).or_default() += held;
+            }
+        }
+        match &self.held {
+            Some(before) => {
+                let over = before.keys().filter(|key| !now.contains_key(*key));
+                self.dirty.extend(over.cloned());
+            }
+            None => self.dirty.extend(self.held_asked.drain()),
+        }
+        self.held = Some(now);
     }
 
     /// A report came under the table in force. Plans wait for that where something drains.
@@ -465,12 +599,10 @@ impl Inner {
     /// Adds to the measurements of an app that is judged; before the counters are remembered.
     fn measure(&mut self, key: &AppKey, target: &TargetReport, boot: BootId, now: Timestamp) {
         let Some(measures) = self.measures.get_mut(key) else { return };
-        let place = (boot, target.route.clone(), Some(target.instance));
-        let Some(last) = self.last.get(&place) else { return };
-        let slice = Slice::between(&target.counters, last);
-        if slice != Slice::default() {
-            measures.add(target.release, &slice, now);
-        }
+        let last = self.last.get(&(boot, target.route.clone(), Some(target.instance)));
+        let before = last.map(|last| &last.counters);
+        let counted = (target.release, &target.counters);
+        measures.take(Place::of(target, boot), counted, before, now);
     }
 
     /// Somebody was seen calling an app. Nothing that is planned depends on it.
@@ -499,10 +631,10 @@ impl Inner {
         counters: &Counters,
         now: Timestamp,
     ) {
-        let known = self.last.insert(place, counters.clone());
+        let known = self.last.insert(place, Last { release, counters: counters.clone() });
         // After a reconnection the first report says all since the gateway's start; that is not
         // traffic of this moment.
-        let Some(last) = known else { return };
+        let Some(Last { counters: last, .. }) = known else { return };
         let served = counters.served.saturating_sub(last.served);
         let failed = (counters.failed + counters.cut).saturating_sub(last.failed + last.cut);
         if served + failed == 0 {

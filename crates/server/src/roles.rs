@@ -385,7 +385,8 @@ impl Running {
                 .store
                 .write(|tx| -> Result<usize, StoreError> {
                     tx.put_meta("halt", "asked")?;
-                    let ends = tx.active_runs()?.len() + tx.unfinished_deployments()?.len();
+                    let ends =
+                        tx.active_runs()?.len() + tx.unfinished_deployments()?.deployments.len();
                     Ok(tx.alive_instances()?.len() + ends)
                 })
                 .await;

@@ -25,10 +25,10 @@ mod tx;
 
 pub use aggregates::{
     ActivityRow, AliasRecord, AliasRoute, AppTraffic, ArtifactRecord, AwsKey, CallEdge, CallRecord,
-    ConfigSummary, ConfigValue, ConfigVersion, DeploymentFilter, EventFilter, ExecutionKind,
-    ExecutionRow, InsertedRelease, Lease, MachineRow, NewRelease, NodeCredentials, NodeRecord,
-    PortRequest, PushHookRecord, PushRecord, RegistryRecord, RevisionRow, SessionKind,
-    StoredAnswer, TokenRecord, TrafficLine, VersionRow,
+    ConfigSummary, ConfigValue, ConfigVersion, DamagedRecord, DeploymentFilter, EventFilter,
+    ExecutionKind, ExecutionRow, InsertedRelease, Lease, MachineRow, MeasuresChange, NewRelease,
+    NodeCredentials, NodeRecord, PortRequest, PushHookRecord, PushRecord, RegistryRecord,
+    RevisionRow, SessionKind, StoredAnswer, TokenRecord, TrafficLine, Unfinished, VersionRow,
 };
 pub use aggregates::{
     ItemPhase, MapItemRow, MapRunRow, RunFilter, RunRow, ScheduleRow, StateResourceRow, TaskPhase,

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0010_workflow_upkeep.sql"),
     include_str!("../migrations/0011_nodes.sql"),
     include_str!("../migrations/0012_calls.sql"),
+    include_str!("../migrations/0013_measures.sql"),
 ];
 
 /// `ArkD`: says that the file is Ark's, to `file(1)` and to ourselves.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::slot::{Doing, Slot};
 use crate::access_log::{Ending, Line};
 use crate::counters::{Ended, Outcome};
-use crate::limiter::Permit;
+use crate::limiter::{HeldInside, Permit};
 use crate::worker::{LocalTarget, Released, Worker};
 
 /// What goes with a request from its first attempt to its last.
@@ -48,6 +48,8 @@ pub(crate) struct InFlight {
     note: Option<Rc<Note>>,
     /// Its turn among those that were held, until its answer begins.
     released: Option<Released>,
+    /// That it was held, until it is counted or becomes a stream.
+    was_held: Option<HeldInside>,
     kind: Kind,
     state: State,
     /// The status of the answer, once it is known.
@@ -84,6 +86,7 @@ impl InFlight {
             begun,
             note,
             released: None,
+            was_held: None,
             kind: Kind::Request,
             state: State::Open,
             status: None,
@@ -91,9 +94,10 @@ impl InFlight {
         }
     }
 
-    /// It was held before.
-    pub(crate) fn was_held(mut self, released: Released) -> Self {
-        self.released = Some(released);
+    /// It was held before; just now, when it has a turn.
+    pub(crate) fn was_held(mut self, inside: HeldInside, released: Option<Released>) -> Self {
+        self.was_held = Some(inside);
+        self.released = released;
         self
     }
 
@@ -137,6 +141,7 @@ impl InFlight {
     /// From now on it is a stream: it ends when its turn comes rather than when requests end.
     pub(crate) fn becomes_stream(&mut self) {
         self.kind = Kind::Stream;
+        self.was_held = None;
         // It is no longer one of the requests that a limit concerns.
         if let Some(note) = &self.note {
             note.permit.take();

@@ -17,7 +17,7 @@ use super::slot::{Doing, Slot};
 use super::wires::{Fault, check};
 use crate::access_log::{Ending, Line};
 use crate::counters::{Cells, Ended, Outcome};
-use crate::limiter::{Exceeded, Rank};
+use crate::limiter::{Exceeded, HeldInside, Rank};
 use crate::rules::{Fields, any_matches};
 use crate::split::{self, Side};
 use crate::worker::{Admission, Found, LocalTarget, Released, Worker};
@@ -52,6 +52,8 @@ pub(super) struct Passage {
     repeated: bool,
     /// Whether it had to wait for anything before a target accepted it.
     pub(super) waited: bool,
+    /// Whether it waited until a target was ready.
+    was_held: bool,
 }
 
 /// What a route's rules want to know of a request.
@@ -92,6 +94,7 @@ impl Passage {
             tried: Vec::new(),
             repeated: false,
             waited: false,
+            was_held: false,
         }
     }
 
@@ -147,8 +150,11 @@ impl Passage {
         &mut self,
         watch: impl FnMut(&mut Context<'_>) -> Result<(), Fault>,
     ) -> Result<InFlight, Unreached> {
-        let (local, released) = match self.worker.admit(self.found.slot, self.side, &self.tried) {
-            Admission::To(local) => (local, None),
+        let (local, held) = match self.worker.admit(self.found.slot, self.side, &self.tried) {
+            // Held once, it stays one of those that were.
+            Admission::To(local) => {
+                (local, self.was_held.then(|| (self.found.shared.goes_inside(), None)))
+            }
             Admission::NoTargets if !self.found.limits.hold_empty => {
                 return Err(Unreached::Refused(Refusal::Stopped));
             }
@@ -160,13 +166,13 @@ impl Passage {
                 }));
             }
             Admission::NoneReady | Admission::NoTargets => {
-                let (local, released) = self.wait_for_target(watch).await?;
-                (local, Some(released))
+                let (local, inside, released) = self.wait_for_target(watch).await?;
+                (local, Some((inside, Some(released))))
             }
         };
         let in_flight = InFlight::new(local, self.slot.clone(), self.begun, self.note.clone());
-        Ok(match released {
-            Some(released) => in_flight.was_held(released),
+        Ok(match held {
+            Some((inside, released)) => in_flight.was_held(inside, released),
             None => in_flight,
         })
     }
@@ -174,16 +180,18 @@ impl Passage {
     async fn wait_for_target(
         &mut self,
         watch: impl FnMut(&mut Context<'_>) -> Result<(), Fault>,
-    ) -> Result<(Rc<LocalTarget>, Released), Unreached> {
+    ) -> Result<(Rc<LocalTarget>, HeldInside, Released), Unreached> {
         let state = self.found.state.clone();
         if !self.worker.hold(&self.slot, &state) {
             return Err(Unreached::Refused(Refusal::NoneReady));
         }
-        self.waited = true;
+        (self.waited, self.was_held) = (true, true);
         self.tried.clear();
         // Counted until this is dropped, be it in the middle.
         let counted = self.found.shared.hold();
         let admitted = self.hold(watch).await;
+        let admitted =
+            admitted.map(|(local, released)| (local, self.found.shared.goes_inside(), released));
         drop(counted);
         self.worker.unhold(&self.slot, &state);
         admitted

@@ -8,6 +8,7 @@
 use ark_model::ReleaseNumber;
 use ark_model::gateway::Counters;
 use ark_model::histogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 /// One side over a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct SideWindow {
 
 /// What was measured on one side in a slice of time. Each request is in exactly one of `served`,
 /// `failed`, `cut` and `client_gone`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slice {
     /// Answered whole, with any status below 500.
     pub served: u64,

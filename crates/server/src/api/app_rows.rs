@@ -111,7 +111,8 @@ fn load_with_definition(
     let recent = tx.deployments(&filter, None, RECENT_DEPLOYMENTS)?;
     let deployment = |id| match (id, recent.iter().find(|d| Some(d.id) == id)) {
         (_, Some(found)) => Ok(Some(found.clone())),
-        (Some(id), None) => tx.deployment(id),
+        // One that cannot be read is not shown, and hides nothing else: `ark doctor` names it.
+        (Some(id), None) => tx.readable_deployment(id),
         (None, None) => Ok(None),
     };
     let running = deployment(state.running)?;

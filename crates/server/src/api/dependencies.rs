@@ -80,7 +80,7 @@ fn declared(tx: &ReadTx, env: &EnvName) -> Result<Vec<(AppName, AppName)>, ApiEr
     for AppState { app, live, running, waiting, .. } in tx.app_states_of(env)? {
         let release = match (live, running.or(waiting)) {
             (Some(live), _) => Some(live),
-            (None, Some(id)) => tx.deployment(id)?.map(|deployment| deployment.release),
+            (None, Some(id)) => tx.readable_deployment(id)?.map(|deployment| deployment.release),
             (None, None) => None,
         };
         let Some(release) = release else { continue };

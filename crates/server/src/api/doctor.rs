@@ -7,6 +7,7 @@ use std::time::Duration;
 use ark_engine::Enforcement;
 use ark_gateway::tls::certificates as files;
 use ark_model::api::{CheckOutcome, DoctorCheck, DoctorReport};
+use ark_store::{DamagedRecord, ReadTx};
 use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 
@@ -28,6 +29,7 @@ const ENGINE_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) async fn doctor(State(state): State<Shared>) -> Json<DoctorReport> {
     let mut checks =
         vec![store(&state).await, gateway(&state), engine(&state).await, images(&state).await];
+    checks.extend(records(&state).await);
     let data_dir = state.settings.data_dir.clone();
     let disk = tokio::task::spawn_blocking(move || {
         let mut checks = vec![disk(&data_dir)];
@@ -79,6 +81,35 @@ async fn store(state: &Shared) -> DoctorCheck {
             ..check("store", CheckOutcome::Fail, error.problem().detail.clone())
         },
     }
+}
+
+/// Records that cannot be read, each with the way out; nothing when there are none.
+async fn records(state: &Shared) -> Vec<DoctorCheck> {
+    let name = "records";
+    let damaged = match state.store.read(ReadTx::damaged_records).await {
+        Ok(damaged) => damaged,
+        Err(error) => return vec![check(name, CheckOutcome::Fail, chain(&error))],
+    };
+    let one = |record: DamagedRecord| {
+        let whose = match record.app.as_str() {
+            "" => format!("environment {}", record.env),
+            app => format!("{app} in {}", record.env),
+        };
+        let detail = format!(
+            "the record of {} {} cannot be read: {whose} is held up, and goes on as it is",
+            record.noun, record.key
+        );
+        let remedy = match record.noun {
+            "deployment" => format!(
+                "restore ark.db from a backup (docs/store.md), or let go of this deployment: stop the \
+                 server, sqlite3 DATA_DIR/ark.db \"DELETE FROM deployments WHERE id = '{}'\", start it",
+                record.key
+            ),
+            _ => "restore ark.db from a backup (docs/store.md)".to_owned(),
+        };
+        DoctorCheck { remedy: Some(remedy), ..check(name, CheckOutcome::Fail, detail) }
+    };
+    damaged.into_iter().map(one).collect()
 }
 
 fn gateway(state: &Shared) -> DoctorCheck {

@@ -12,7 +12,7 @@ use ark_model::environment::AppState;
 use ark_model::instance::EngineState;
 use ark_model::{AppName, EnvName, InstanceId, ReleaseNumber, Sha256};
 use ark_planner::queue::rollback_targets;
-use ark_store::{BlobError, DeploymentFilter, ReadTx, WriteTx};
+use ark_store::{BlobError, DeploymentFilter, ReadTx, StoreError, WriteTx};
 use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OwnedRwLockWriteGuard;
@@ -132,6 +132,12 @@ fn releases(tx: &mut WriteTx, app: &AppState) -> Result<usize, ApiError> {
     };
     let filter = DeploymentFilter { env: Some(env.clone()), app: Some(name.clone()) };
     let history = tx.deployments(&filter, None, DEPLOYMENTS_KEPT)?;
+    for id in [app.running, app.waiting].into_iter().flatten() {
+        if matches!(tx.deployment(id), Err(StoreError::Record { .. })) {
+            // Nobody knows which releases it needs.
+            return Ok(0);
+        }
+    }
     let mut keep: BTreeSet<ReleaseNumber> = app.live.into_iter().chain(app.previous).collect();
     keep.extend(tx.alive_instances_of(env, name)?.into_iter().map(|instance| instance.release));
     keep.extend(tx.active_runs_of(env, name)?.into_iter().map(|run| run.release));
@@ -180,16 +186,20 @@ async fn engine_leftovers(state: &Shared) -> Result<(), ApiError> {
         tracing::warn!("gc: the engine did not say what it keeps");
         return Ok(());
     };
-    let mut ended: BTreeSet<InstanceId> = BTreeSet::new();
-    for observed in sight?.seen {
-        if matches!(observed.state, EngineState::Exited { .. } | EngineState::StartFailed { .. }) {
-            ended.insert(observed.id);
-        }
-    }
+    let seen = sight?.seen;
     // How a run or a hook ended is read off its instance: it stays until that is on record. Read
     // after the look: what it shows was recorded before it was started.
     let unfinished = state.store.read(ReadTx::unfinished_deployments).await?;
-    let hooks = hooks::instances(&unfinished);
+    let mut ended: BTreeSet<InstanceId> = BTreeSet::new();
+    for observed in seen {
+        let over =
+            matches!(observed.state, EngineState::Exited { .. } | EngineState::StartFailed { .. });
+        // Of an app whose deployment cannot be read nobody knows the hooks.
+        if over && !unfinished.is_damaged(&observed.env, &observed.app) {
+            ended.insert(observed.id);
+        }
+    }
+    let hooks = hooks::instances(&unfinished.deployments);
     for id in ended.into_iter().filter(|id| !hooks.contains(id)) {
         let needed = state.store.read::<_, ApiError, _>(move |tx| {
             Ok(tx.instance(id)?.is_some()

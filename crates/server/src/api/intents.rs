@@ -230,8 +230,10 @@ fn check_hosts(
             continue;
         }
         let mut releases: BTreeSet<ReleaseNumber> = other.live.into_iter().collect();
-        for id in [other.running, other.waiting] {
-            releases.extend(unfinished(tx, id)?.map(|d| d.release));
+        for id in [other.running, other.waiting].into_iter().flatten() {
+            // What is damaged holds up its own app.
+            let found = tx.readable_deployment(id)?.filter(|d| !d.state.is_terminal());
+            releases.extend(found.map(|d| d.release));
         }
         for number in releases {
             let Some(release) = tx.release(&other.env, &other.app, number)? else { continue };

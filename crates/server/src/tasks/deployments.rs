@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ark_engine::{EngineKind, Sight};
+use ark_model::event::{EventKind, NewEvent};
 use ark_model::instance::{EngineState, InstanceRecord, ObservedInstance};
 use ark_model::{AppName, EnvName, InstanceId, NodeName, ReleaseNumber};
 use ark_planner::time::after;
@@ -87,6 +88,8 @@ pub struct Deployments {
     all_due: Option<Timestamp>,
     since: Option<Timestamp>,
     facts: Facts,
+    /// Apps of which a record cannot be read: said once.
+    unreadable: BTreeSet<AppKey>,
 }
 
 impl Deployments {
@@ -116,6 +119,12 @@ impl Deployments {
             .collect()
             .await;
         for (key, outcome) in results {
+            if let Err(TaskError::Store(error @ StoreError::Record { .. })) = &outcome {
+                self.held_up(world, &key, error).await?;
+                self.timers.insert(key, after(world.clock.now(), LOOK_AT_ALL));
+                continue;
+            }
+            self.unreadable.remove(&key);
             let wake = round::part(world.clock.now(), outcome, |error| {
                 tracing::warn!(env = %key.0, app = %key.1, error, "an app could not be reconciled");
             })?;
@@ -126,6 +135,41 @@ impl Deployments {
         }
         let all_due = self.all_due.unwrap_or(now);
         Ok(self.timers.values().copied().chain([all_due]).min().unwrap_or(all_due))
+    }
+
+    /// A record of an app cannot be read: nothing is done about this app, and that is said.
+    async fn held_up(
+        &mut self,
+        world: &World,
+        key: &AppKey,
+        error: &StoreError,
+    ) -> Result<(), TaskError> {
+        if self.unreadable.contains(key) {
+            return Ok(());
+        }
+        tracing::error!(
+            env = %key.0,
+            app = %key.1,
+            error = error as &dyn std::error::Error,
+            "an app is held up"
+        );
+        let event = NewEvent {
+            at: world.clock.now(),
+            kind: EventKind::AppChanged,
+            by: "ark".to_owned(),
+            env: Some(key.0.clone()),
+            app: Some(key.1.clone()),
+            deployment: None,
+            instance: None,
+            text: format!(
+                "{} is held up: {error}; what runs goes on running and is not looked after, \
+                 `ark doctor` names the record",
+                key.1
+            ),
+        };
+        world.store.write(move |tx| tx.append_event(event).map(drop)).await?;
+        self.unreadable.insert(key.clone());
+        Ok(())
     }
 
     /// Asks the engine what runs; answers also whose state changed since the last round.

@@ -93,7 +93,8 @@ impl Hooks {
     /// When the store cannot be read, or another controller has taken over.
     pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
         self.listen();
-        let all = world.store.read(ReadTx::unfinished_deployments).await?;
+        // Of one that cannot be read, the deployment loop says so.
+        let all = world.store.read(ReadTx::unfinished_deployments).await?.deployments;
         let due: Vec<Deployment> = all.into_iter().filter(hooks::concerns).collect();
         let idle = after(world.clock.now(), ROUND_MAX);
         let current: HashSet<Asked> = due.iter().filter_map(Asked::last).collect();

@@ -7,11 +7,11 @@ use std::time::Duration;
 use ark_engine::StopOptions;
 use ark_model::environment::{EnvLease, EnvState, Environment};
 use ark_model::event::{EventKind, NewEvent};
-use ark_model::instance::{EngineState, InstanceRecord};
+use ark_model::instance::{EngineState, InstanceRecord, ObservedInstance};
 use ark_model::{EnvName, InstanceId};
 use ark_planner::lease::{self, Due};
 use ark_planner::time::after;
-use ark_store::StoreError;
+use ark_store::{ReadTx, StoreError, WriteTx};
 use futures::future::{Either, select};
 use jiff::{SignedDuration, Timestamp};
 
@@ -63,10 +63,15 @@ impl Housekeeping {
             _ => now,
         };
         self.awake = Some(Awake { since, last: now });
-        end_leases(world, since, now).await?;
-        finish_destroyed(world, now).await?;
-        self.end_strangers(world).await?;
-        forget(world, now).await
+        // What keeps one of them from its work is no reason to leave out the others.
+        let all = [
+            end_leases(world, since, now).await,
+            finish_destroyed(world, now).await,
+            self.end_strangers(world).await,
+            forget(world, now).await,
+        ];
+        let fenced = all.iter().any(|done| matches!(done, Err(TaskError::Fenced)));
+        if fenced { Err(TaskError::Fenced) } else { all.into_iter().collect() }
     }
 
     /// What the engine runs although no record wants it to is ended; what ended and is no longer
@@ -79,28 +84,18 @@ impl Housekeeping {
             Either::Left((Err(_), _)) | Either::Right(_) => return Ok(()),
         };
         // Looked up after the listing: a hook that was listed was recorded before.
-        let unfinished = world.store.read(ark_store::ReadTx::unfinished_deployments).await?;
-        let hooks = hooks::instances(&unfinished);
-        let listed: Vec<_> = listed.into_iter().filter(|i| !hooks.contains(&i.id)).collect();
+        let unfinished = world.store.read(ReadTx::unfinished_deployments).await?;
+        let hooks = hooks::instances(&unfinished.deployments);
+        // Of an app whose deployment cannot be read nobody knows the hooks.
+        let known =
+            |i: &ObservedInstance| !hooks.contains(&i.id) && !unfinished.is_damaged(&i.env, &i.app);
+        let listed: Vec<_> = listed.into_iter().filter(known).collect();
         let ids: Vec<InstanceId> = listed.iter().map(|i| i.id).collect();
-        let (records, of_runs) = world
-            .store
-            .read(move |tx| -> Result<_, StoreError> {
-                let mut records: HashMap<InstanceId, InstanceRecord> = HashMap::new();
-                let mut of_runs: HashSet<InstanceId> = HashSet::new();
-                for id in ids {
-                    records.extend(tx.instance(id)?.map(|record| (id, record)));
-                    if tx.run_of_instance(id)?.is_some_and(|run| run.is_carried_by(id)) {
-                        of_runs.insert(id);
-                    }
-                }
-                Ok((records, of_runs))
-            })
-            .await?;
+        let (records, spoken_for) = world.store.read(move |tx| on_record(tx, ids)).await?;
         let mut seen = HashSet::new();
         for instance in listed {
             let record = records.get(&instance.id);
-            if record.is_some_and(|r| r.state.is_alive()) || of_runs.contains(&instance.id) {
+            if record.is_some_and(|r| r.state.is_alive()) || spoken_for.contains(&instance.id) {
                 continue;
             }
             seen.insert(instance.id);
@@ -132,11 +127,35 @@ impl Housekeeping {
     }
 }
 
+/// The records of instances, and which are not to be ended whatever these say: a run's, and those of
+/// which there is a record that cannot be read.
+fn on_record(
+    tx: &ReadTx,
+    ids: Vec<InstanceId>,
+) -> Result<(HashMap<InstanceId, InstanceRecord>, HashSet<InstanceId>), StoreError> {
+    let mut records = HashMap::new();
+    let mut spoken_for = HashSet::new();
+    for id in ids {
+        match (tx.instance(id), tx.run_of_instance(id)) {
+            (Err(StoreError::Record { .. }), _) | (_, Err(StoreError::Record { .. })) => {
+                spoken_for.insert(id);
+            }
+            (record, run) => {
+                records.extend(record?.map(|record| (id, record)));
+                if run?.is_some_and(|run| run.is_carried_by(id)) {
+                    spoken_for.insert(id);
+                }
+            }
+        }
+    }
+    Ok((records, spoken_for))
+}
+
 /// Warns of leases that are about to run out, and asks for the end of environments whose lease has;
 /// one that cannot be written holds up no other.
 async fn end_leases(world: &World, since: Timestamp, now: Timestamp) -> Result<(), TaskError> {
     let is_due = |env: &Environment| lease::due(env, since, now) != Due::Nothing;
-    let all = world.store.read(ark_store::ReadTx::environments).await?;
+    let all = world.store.read(ReadTx::environments).await?;
     for env in all.into_iter().filter(is_due).map(|env| env.name) {
         match end_lease(world, env.clone(), since, now).await {
             Err(TaskError::Fenced) => return Err(TaskError::Fenced),
@@ -196,48 +215,68 @@ async fn end_lease(
         .await
 }
 
-/// Environments that are being destroyed and in which nothing is left are removed.
+/// Environments that are being destroyed and in which nothing is left are removed; one of which a record
+/// cannot be read holds up no other.
 async fn finish_destroyed(world: &World, now: Timestamp) -> Result<(), TaskError> {
-    let fence = world.fence;
-    let gone = world
-        .store
-        .write(move |tx| -> Result<Vec<EnvName>, TaskError> {
-            let mut gone = Vec::new();
-            for env in tx.environments()? {
-                if env.state != EnvState::Destroying {
-                    continue;
-                }
+    let all = world.store.read(ReadTx::environments).await?;
+    let ending = all.into_iter().filter(|env| env.state == EnvState::Destroying);
+    let mut gone = Vec::new();
+    for name in ending.map(|env| env.name) {
+        let (env, fence) = (name.clone(), world.fence);
+        let removed = world
+            .store
+            .write(move |tx| -> Result<bool, TaskError> {
                 tx.check_lease(CONTROLLER_LEASE, fence.token).map_err(|_| TaskError::Fenced)?;
-                let apps = tx.app_states_of(&env.name)?;
-                let mut empty = apps.iter().all(|a| a.running.is_none() && a.waiting.is_none());
-                for app in &apps {
-                    empty &= tx.alive_instances_of(&env.name, &app.app)?.is_empty()
-                        && tx.active_runs_of(&env.name, &app.app)?.is_empty();
-                }
-                if !empty {
-                    continue;
-                }
-                tx.append_event(NewEvent {
-                    at: now,
-                    kind: EventKind::EnvironmentDestroyed,
-                    by: "ark".to_owned(),
-                    env: Some(env.name.clone()),
-                    app: None,
-                    deployment: None,
-                    instance: None,
-                    text: format!("environment {} is gone, with {} apps", env.name, apps.len()),
-                })?;
-                tx.delete_environment(&env.name, now)?;
-                gone.push(env.name);
+                remove_empty(tx, &env, now)
+            })
+            .await;
+        match removed {
+            Ok(true) => gone.push(name),
+            Ok(false) => {}
+            Err(TaskError::Fenced) => return Err(TaskError::Fenced),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(env = %name, error, "a destroyed environment cannot be removed");
             }
-            Ok(gone)
-        })
-        .await?;
+        }
+    }
     if !gone.is_empty() {
         world.observations.forget_environments(&gone);
         world.route_changes.mark_all();
     }
     Ok(())
+}
+
+/// Removes an environment that is being destroyed and in which nothing is left; says whether it did.
+fn remove_empty(tx: &mut WriteTx, env: &EnvName, now: Timestamp) -> Result<bool, TaskError> {
+    if tx.environment(env)?.is_none_or(|env| env.state != EnvState::Destroying) {
+        return Ok(false);
+    }
+    let apps = tx.app_states_of(env)?;
+    let mut empty = true;
+    for app in &apps {
+        for id in [app.running, app.waiting].into_iter().flatten() {
+            // One that a person has removed, because it could not be read, is no more waited for.
+            empty &= tx.deployment(id)?.is_none();
+        }
+        empty &= tx.alive_instances_of(env, &app.app)?.is_empty()
+            && tx.active_runs_of(env, &app.app)?.is_empty();
+    }
+    if !empty {
+        return Ok(false);
+    }
+    tx.append_event(NewEvent {
+        at: now,
+        kind: EventKind::EnvironmentDestroyed,
+        by: "ark".to_owned(),
+        env: Some(env.clone()),
+        app: None,
+        deployment: None,
+        instance: None,
+        text: format!("environment {env} is gone, with {} apps", apps.len()),
+    })?;
+    tx.delete_environment(env, now)?;
+    Ok(true)
 }
 
 async fn forget(world: &World, now: Timestamp) -> Result<(), TaskError> {

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use ark_engine::EngineKind;
-use ark_model::definition::{Definition, Readiness};
+use ark_model::definition::{Definition, Readiness, Strategy};
 use ark_model::environment::{AppState, EnvKind, EnvState};
 use ark_model::instance::{EngineState, InstanceRecord, ProcessIdentity};
 use ark_model::{Deployment, InstanceId, Release, ReleaseNumber};
@@ -72,17 +72,21 @@ pub(super) struct Running {
 
 pub(super) fn load(tx: &ReadTx, key: &AppKey) -> Result<Option<Loaded>, TaskError> {
     let (env, app) = key;
-    let Some(state) = tx.app_state(env, app)? else { return Ok(None) };
+    let Some(mut state) = tx.app_state(env, app)? else { return Ok(None) };
     let Some(environment) = tx.environment(env)? else { return Ok(None) };
     let deployment = |id| match id {
         Some(id) => tx.deployment(id),
         None => Ok(None),
     };
+    let (running, waiting) = (deployment(state.running)?, deployment(state.waiting)?);
+    // Nobody but a person removes one that is not over: the app goes on without it.
+    state.running = running.as_ref().map(|d| d.id);
+    state.waiting = waiting.as_ref().map(|d| d.id);
     Ok(Some(Loaded {
         kind: environment.kind,
         destroying: environment.state == EnvState::Destroying,
-        running: deployment(state.running)?,
-        waiting: deployment(state.waiting)?,
+        running,
+        waiting,
         instances: tx.alive_instances_of(env, app)?,
         app: state,
     }))
@@ -108,7 +112,7 @@ pub(super) async fn reconcile(
     let hosts = &listed.hosts;
     let policy = |d: Option<&Deployment>, release: Option<ReleaseNumber>| {
         let facts = releases.get(&release?)?;
-        let strategy = d.map_or(ark_model::deployment::Strategy::Rolling, |d| d.strategy);
+        let strategy = d.map_or(Strategy::Rolling, |d| d.strategy);
         let policy = Policy::of(&facts.definition, loaded.kind, strategy);
         let each = policy.one_per_host.then(|| hosts.taking(world, facts)).flatten();
         Some(Policy { count: each.or(demand.count).unwrap_or(policy.count), ..policy })
@@ -116,10 +120,8 @@ pub(super) async fn reconcile(
     let current = loaded.running.as_ref().or(loaded.waiting.as_ref());
     let new_policy = policy(current, current.map(|d| d.release));
     let live_policy = policy(None, loaded.app.live);
-    // Measured from its beginning on: what the old side did is what a watch is held against.
-    let judged = loaded.running.is_some() || loaded.app.watch.is_some();
-    world.observations.measure(key, judged);
-    let measured = if judged { world.observations.measured(key, now) } else { Vec::new() };
+    let measured_since = measure(world, key, &loaded, now).await?;
+    let measured = world.observations.measured(key, now);
     let planned = plan(&Input {
         now,
         since,
@@ -131,7 +133,9 @@ pub(super) async fn reconcile(
         live_policy: live_policy.as_ref(),
         seen: &seen,
         share: share(world, key, &loaded, &releases),
+        held: held(world, key, &loaded),
         measured: &measured,
+        measured_since,
         planted: world.planted,
     });
     let running = newly_running(world, &loaded, &releases, listed);
@@ -151,6 +155,32 @@ pub(super) async fn reconcile(
         wake_at = Some(wake_at.map_or(retry, |w| w.min(retry)));
     }
     Ok(wake_at)
+}
+
+/// Sees to it that an app with a running deployment or an open watch window is measured, and no other.
+/// From the deployment's beginning on: what the old side did is what a watch is held against. Answers
+/// from when on nothing is missing.
+async fn measure(
+    world: &World,
+    key: &AppKey,
+    loaded: &Loaded,
+    now: Timestamp,
+) -> Result<Timestamp, TaskError> {
+    let watched = loaded.app.watch.as_ref().map(|watch| watch.deployment);
+    let Some(of) = loaded.running.as_ref().map(|d| d.id).or(watched) else {
+        world.observations.measure_no_more(key);
+        return Ok(now);
+    };
+    // What an earlier server measured.
+    let kept = match world.observations.is_measured(key) {
+        true => Vec::new(),
+        false => {
+            let (env, app) = key.clone();
+            world.store.read(move |tx| tx.measures(&env, &app)).await?
+        }
+    };
+    world.observations.measure(key, of, &kept, now);
+    Ok(world.observations.measured_since(key).unwrap_or(now))
 }
 
 /// Why nothing is to run, whatever is wanted of the app.
@@ -272,6 +302,12 @@ fn share(
         .filter_map(|release| releases.get(&release))
         .any(|facts| !facts.definition.expose.is_empty());
     if routed { world.observations.share(key) } else { ShareSeen::Unrouted }
+}
+
+/// Requests that were held while nothing ran and have not ended.
+fn held(world: &World, key: &AppKey, loaded: &Loaded) -> Option<u32> {
+    let held_back = loaded.running.as_ref().filter(|d| d.strategy == Strategy::Recreate);
+    held_back.and_then(|_| world.observations.held(key))
 }
 
 /// Which engine runs a release's instances.

@@ -446,7 +446,7 @@ impl Simulation {
     }
 
     fn unfinished(&self) -> Vec<Deployment> {
-        block(self.store.read(ark_store::ReadTx::unfinished_deployments)).unwrap()
+        block(self.store.read(ark_store::ReadTx::unfinished_deployments)).unwrap().deployments
     }
 
     fn user(&mut self) {
@@ -886,10 +886,43 @@ impl Simulation {
                 DeploymentState::Superseded => "deployment Superseded",
                 _ => "deployment not ended",
             });
+            self.check_held(&d);
             if d.receipt.is_none() && d.started_at.is_some() {
                 let what = format!("{} {} ended without a receipt", d.app, d.release);
                 self.universe.lock().unwrap().violations.push(what);
             }
+        }
+    }
+
+    /// What a deployment made wait before it was live has ended when it has, unless its notes say
+    /// otherwise: its receipt has it all.
+    fn check_held(&self, d: &Deployment) {
+        let (Some(started), Some(live), Some(finished)) = (d.started_at, d.live_at, d.finished_at)
+        else {
+            return;
+        };
+        let key = (d.env.clone(), d.app.clone());
+        let mut universe = self.universe.lock().unwrap();
+        let flaps = universe.behaviours.iter().any(|((env, app, _), behaviour)| {
+            (env, app) == (&key.0, &key.1) && *behaviour == Behaviour::Flaps
+        });
+        let whole = d.strategy == Strategy::Recreate && d.state == DeploymentState::Succeeded;
+        if !whole || flaps || !d.notes.is_empty() {
+            return;
+        }
+        let made_wait: Vec<Timestamp> = universe
+            .held_over
+            .iter()
+            .filter(|(app, since, _)| *app == key && *since > started && *since < live)
+            .map(|(_, _, ended)| *ended)
+            .collect();
+        if !made_wait.is_empty() {
+            universe.cover("receipt with requests that were held");
+        }
+        if let Some(late) = made_wait.into_iter().find(|ended| *ended > finished) {
+            let what =
+                format!("{} {}: held and ended at {late}, after {finished}", d.app, d.release);
+            universe.violations.push(what);
         }
     }
 

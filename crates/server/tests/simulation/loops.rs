@@ -174,7 +174,7 @@ impl Scene {
 
     fn deployment(&self, name: &str) -> Deployment {
         let all = block(self.world.store.read(ark_store::ReadTx::unfinished_deployments));
-        all.unwrap().into_iter().find(|d| d.app == app(name)).unwrap()
+        all.unwrap().deployments.into_iter().find(|d| d.app == app(name)).unwrap()
     }
 
     /// Lets a loop run and time pass, in steps of 20 ms, until this holds. Answers after what time.

@@ -73,6 +73,8 @@ fn invariants_hold_for_hundreds_of_seeds() {
         "blue-green rolled back",
         "recreate succeeded",
         "recreate rolled back",
+        "held request ended",
+        "receipt with requests that were held",
         "old side let go",
         "stopped and deployed again at once",
         "a person is waited for",

@@ -13,9 +13,9 @@ use ark_engine::{
     Capabilities, Enforcement, Engine, EngineError, EngineKind, ExecSession, ExecSpec, LogQuery,
     LogStream, StartSpec, Stats, StopOptions,
 };
-use ark_model::gateway::{Counters, Readiness, Report, TargetReport};
+use ark_model::gateway::{Counters, Readiness, Report, RouteReport, TargetReport};
 use ark_model::instance::{EngineState, Exit, ObservedInstance, ProcessIdentity};
-use ark_model::route::{Route, RouteTable, Target, TargetState};
+use ark_model::route::{Route, RouteKey, RouteTable, Target, TargetState};
 use ark_model::{AppName, BootId, EnvName, InstanceId, ReleaseNumber};
 use ark_server::webhooks::{Question, Reply, Webhooks};
 use async_trait::async_trait;
@@ -28,6 +28,9 @@ use super::chance::{Dice, SimIds};
 const RECENT: SignedDuration = SignedDuration::from_secs(60);
 /// How long requests may go on in a draining instance of every simulated release.
 pub(crate) const DRAIN: SignedDuration = SignedDuration::from_secs(10);
+
+/// How many requests wait for a route at most.
+const HELD_MAX: usize = 5;
 
 /// How the instances of a release behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,6 +100,15 @@ pub(crate) struct SimInstance {
 struct Request {
     instance: InstanceId,
     until: Timestamp,
+    /// That it was held before.
+    held: Option<Held>,
+}
+
+/// A request that waits until something runs.
+#[derive(Debug, Clone)]
+struct Held {
+    route: RouteKey,
+    since: Timestamp,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -114,6 +126,7 @@ pub(crate) struct SimGateway {
     probed: HashMap<InstanceId, Probed>,
     counters: BTreeMap<InstanceId, Counters>,
     requests: Vec<Request>,
+    waiting: Vec<Held>,
     seq: u64,
 }
 
@@ -143,6 +156,9 @@ pub(crate) struct Universe {
     pub cut: u64,
     /// Requests that found no ready target although an instance had been serving.
     pub refused: u64,
+    /// Requests that were held and have ended: of which app, since when they were held, and when they
+    /// were counted.
+    pub held_over: Vec<((EnvName, AppName), Timestamp, Timestamp)>,
     version: watch::Sender<u64>,
 }
 
@@ -166,6 +182,7 @@ impl Universe {
             served: 0,
             cut: 0,
             refused: 0,
+            held_over: Vec::new(),
             version: watch::Sender::new(0),
         }
     }
@@ -286,6 +303,8 @@ impl Universe {
         let now = self.now;
         let requests = std::mem::take(&mut self.gateway.requests);
         for request in requests {
+            let before = self.served + self.cut;
+            let held = request.held.clone();
             let counters = self.gateway.counters.entry(request.instance).or_default();
             if !self.instances.get(&request.instance).is_some_and(|i| {
                 matches!(i.state, EngineState::Running { .. } | EngineState::Stopping { .. })
@@ -307,6 +326,11 @@ impl Universe {
                 self.served += 1;
             } else {
                 self.gateway.requests.push(request);
+            }
+            if let Some(held) = held.filter(|_| self.served + self.cut > before) {
+                let app = (held.route.env, held.route.app);
+                self.held_over.push((app, held.since, now));
+                self.cover("held request ended");
             }
         }
     }
@@ -351,16 +375,27 @@ impl Universe {
                 {
                     ready = self.serving_in(route, |_| true);
                 }
-                if ready.is_empty() {
-                    self.refused += 1;
+                if ready.is_empty() && route.limits.hold_empty {
+                    let waiting = self.gateway.waiting.iter().filter(|w| w.route == route.key);
+                    if waiting.count() < HELD_MAX {
+                        let held = Held { route: route.key.clone(), since: self.now };
+                        self.gateway.waiting.push(held);
+                    }
                     continue;
                 }
+                if ready.is_empty() {
+                    self.refused += 1;
+                    self.gateway.waiting.retain(|w| w.route != route.key);
+                    continue;
+                }
+                let at = self.gateway.waiting.iter().position(|w| w.route == route.key);
+                let held = at.map(|at| self.gateway.waiting.remove(at));
                 let index = self.dice.below(ready.len() as u64) as usize;
                 let instance = ready[index];
                 let slow = self.dice.clone().one_in(20);
                 let ms = 20 + self.dice.below(if slow { 20_000 } else { 400 });
                 let until = self.now + SignedDuration::from_millis(ms as i64);
-                self.gateway.requests.push(Request { instance, until });
+                self.gateway.requests.push(Request { instance, until, held });
             }
         }
         self.gateway.table = Some(table);
@@ -563,7 +598,12 @@ impl Universe {
             seq: gateway.seq,
             applied: gateway.table.as_ref().map(|t| t.generation),
             targets,
-            routes: Vec::new(),
+            routes: gateway
+                .table
+                .iter()
+                .flat_map(|t| &t.routes)
+                .map(|r| gateway.route(r))
+                .collect(),
             refusals: BTreeMap::new(),
             lost: Vec::new(),
             certificates: Vec::new(),
@@ -715,6 +755,7 @@ impl SimGateway {
             probed: HashMap::new(),
             counters: BTreeMap::new(),
             requests: Vec::new(),
+            waiting: Vec::new(),
             seq: 0,
         }
     }
@@ -730,6 +771,14 @@ impl SimGateway {
     fn draining(&self) -> impl Iterator<Item = InstanceId> + '_ {
         let drains = |(_, state): &(_, &TargetState)| matches!(state, TargetState::Draining { .. });
         self.targets().filter(drains).map(|t| t.0)
+    }
+
+    fn route(&self, route: &Route) -> RouteReport {
+        let held = self.waiting.iter().filter(|w| w.route == route.key).count() as u32;
+        let of = |r: &&Request| r.held.as_ref().is_some_and(|held| held.route == route.key);
+        let held_inside = self.requests.iter().filter(of).count() as u32;
+        let counters = Counters::default();
+        RouteReport { route: route.key.clone(), counters, held, held_inside }
     }
 
     fn inside(&self, id: InstanceId) -> u32 {

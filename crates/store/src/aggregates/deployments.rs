@@ -4,8 +4,10 @@
 use ark_model::{AppName, Deployment, DeploymentId, DeploymentState, EnvName};
 use rusqlite::params;
 
+use crate::PAGE_MAX;
+use crate::aggregates::damage::{DAMAGED_MAX, DamagedRecord};
 use crate::error::StoreError;
-use crate::tx::{ReadTx, WriteTx, body, page, signed, word};
+use crate::tx::{ReadTx, WriteTx, body, page, parse, signed, word};
 
 /// Which deployments a list is of. `None` means all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +18,22 @@ pub struct DeploymentFilter {
     pub app: Option<AppName>,
 }
 
+/// Deployments that are not over.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Unfinished {
+    /// Oldest first, at most two per app.
+    pub deployments: Vec<Deployment>,
+    /// Those of which no more is known than their app: they hold up that and nothing else.
+    pub damaged: Vec<DamagedRecord>,
+}
+
+impl Unfinished {
+    /// Whether something is under way in an app of which nobody can say what.
+    pub fn is_damaged(&self, env: &EnvName, app: &AppName) -> bool {
+        self.damaged.iter().any(|record| record.is_of(env, app))
+    }
+}
+
 impl ReadTx {
     /// One deployment.
     pub fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>, StoreError> {
@@ -23,8 +41,16 @@ impl ReadTx {
         self.record("deployment", sql, [id.to_string()])
     }
 
+    /// The same for whom nothing is lost with one that cannot be read: that is `None` too.
+    pub fn readable_deployment(&self, id: DeploymentId) -> Result<Option<Deployment>, StoreError> {
+        match self.deployment(id) {
+            Err(StoreError::Record { .. }) => Ok(None),
+            found => found,
+        }
+    }
+
     /// Deployments recorded before the deployment `before`, newest first. An unknown `before`
-    /// gives an empty page.
+    /// gives an empty page. What cannot be read is left out: [`Self::damaged_records`] names it.
     pub fn deployments(
         &self,
         filter: &DeploymentFilter,
@@ -53,13 +79,34 @@ impl ReadTx {
                 ORDER BY seq DESC LIMIT ?4"
             }
         };
-        self.records("deployment", sql, params![env, app, before, page(limit)])
+        // Some more than asked for stand in for those that are left out. A limit at all spares SQLite
+        // sorting every body of an environment.
+        let most = page(limit).saturating_add(signed(DAMAGED_MAX as u64));
+        let mut statement = self.conn().prepare_cached(sql)?;
+        let mut rows = statement.query(params![env, app, before, most])?;
+        let mut found = Vec::new();
+        while found.len() < limit.min(PAGE_MAX)
+            && let Some(row) = rows.next()?
+        {
+            let body = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+            found.extend(parse::<Deployment>("deployment", body).ok());
+        }
+        Ok(found)
     }
 
-    /// All deployments that are not over, oldest first: at most two per app.
-    pub fn unfinished_deployments(&self) -> Result<Vec<Deployment>, StoreError> {
-        let sql = "SELECT body FROM deployments WHERE finished = 0 ORDER BY seq";
-        self.records("deployment", sql, [])
+    /// All deployments that are not over.
+    pub fn unfinished_deployments(&self) -> Result<Unfinished, StoreError> {
+        let sql = "SELECT id, env, app, body FROM deployments WHERE finished = 0 ORDER BY seq";
+        let mut unfinished = Unfinished::default();
+        let rows: Vec<(DamagedRecord, String)> =
+            self.rows(sql, [], |row| Ok((DamagedRecord::of_app("deployment", row)?, row.get(3)?)))?;
+        for (record, body) in rows {
+            match parse("deployment", &body) {
+                Ok(deployment) => unfinished.deployments.push(deployment),
+                Err(_) => unfinished.damaged.push(record),
+            }
+        }
+        Ok(unfinished)
     }
 }
 

@@ -138,7 +138,8 @@ pub(crate) async fn finished_deployments_are_pruned_beyond_the_newest(store: &St
         .await
         .expect("the read succeeds");
     assert_eq!(left.iter().map(|d| d.id.0.as_u128()).collect::<Vec<_>>(), [4, 2]);
-    assert_eq!(unfinished.iter().map(|d| d.id.0.as_u128()).collect::<Vec<_>>(), [2]);
+    assert_eq!(unfinished.damaged, []);
+    assert_eq!(unfinished.deployments.iter().map(|d| d.id.0.as_u128()).collect::<Vec<_>>(), [2]);
 }
 
 pub(crate) async fn instances_are_alive_until_stopped(store: &Store) {

@@ -217,6 +217,7 @@ pub(crate) async fn a_killed_gateways_last_counters_are_added_once(store: &Store
             route: route("dev", "web", "http"),
             counters: Counters { failed: 2, ..Counters::default() },
             held: 0,
+            held_inside: 0,
         }],
         refusals: BTreeMap::new(),
         lost,
