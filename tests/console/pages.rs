@@ -82,7 +82,7 @@ fn every_other_page_is_looked_at() {
     browser.reads("frozen");
     look(&browser, "overview-failed");
     at(&format!("/e/{ENV}/mailer"));
-    browser.reads("down");
+    browser.reads("not deployed");
     look(&browser, "app-failed");
 
     // Before each act stands what it would do; a freeze refuses.
@@ -97,7 +97,7 @@ fn every_other_page_is_looked_at() {
         look(&browser, wish);
     }
     browser.click_words("Stop");
-    browser.reads("The app is stopped");
+    browser.reads("Start…");
     look(&browser, "app-stopped");
     at(&format!("/e/{ENV}/web/logs?q=start"));
     browser.reads("start: app=web");
