@@ -25,6 +25,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+pub use crate::capabilities::{Capabilities, Enforcement};
+
 /// The variable that every engine adds to the declared environment of an instance: its id. It
 /// marks the instance's processes, so that they are found again where there are no cgroups.
 pub const INSTANCE_ID_VARIABLE: &str = "ARK_INSTANCE_ID";
@@ -286,58 +288,6 @@ pub struct NodeSight {
     pub images_only: bool,
     /// Where the ports of its instances are reached; `None` for this host's own addresses.
     pub address: Option<IpAddr>,
-}
-
-/// What an engine can hold an instance to on this host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Capabilities {
-    /// `StartSpec::memory_bytes` is a hard limit.
-    pub memory_limit: Enforcement,
-    /// `StartSpec::cpu_cores` is a hard limit.
-    pub cpu_limit: Enforcement,
-    /// `StartSpec::pids_max` is a hard limit.
-    pub pids_limit: Enforcement,
-    /// Whatever an instance started is found and ended with it, even if it tries to get away. When
-    /// not enforced, it is still tried, by process group, session and environment.
-    pub kill_everything: Enforcement,
-    /// No app reads another app's files or memory, or Ark's own.
-    pub app_isolation: Enforcement,
-}
-
-impl Capabilities {
-    /// Each with its name as `ark doctor` shows it, in a fixed order.
-    pub fn rows(&self) -> [(&'static str, &Enforcement); 5] {
-        [
-            ("memory limit", &self.memory_limit),
-            ("cpu limit", &self.cpu_limit),
-            ("process limit", &self.pids_limit),
-            ("kill everything", &self.kill_everything),
-            ("app isolation", &self.app_isolation),
-        ]
-    }
-}
-
-/// Whether a promise is held on this host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Enforcement {
-    /// It is.
-    Enforced,
-    /// It is not.
-    NotEnforced {
-        /// Why, for people.
-        reason: String,
-    },
-}
-
-impl Enforcement {
-    /// Whether it is held.
-    pub fn is_enforced(&self) -> bool {
-        match self {
-            Self::Enforced => true,
-            Self::NotEnforced { .. } => false,
-        }
-    }
 }
 
 /// All an engine needs to start an instance.

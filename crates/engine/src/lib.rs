@@ -4,6 +4,7 @@
 //! The server's tasks hold a `dyn Engine`; `ark shim` is the parent of one instance of the process
 //! engine. Nothing here knows the store, the gateway, the API or plans.
 
+mod capabilities;
 mod cluster;
 mod docker;
 pub mod engine;
