@@ -28,5 +28,6 @@ mod upload;
 pub(crate) mod upstream;
 mod web_socket;
 mod wires;
+mod without_target;
 
 pub(crate) use head::is_token;

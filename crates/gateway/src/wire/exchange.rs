@@ -8,10 +8,9 @@ use std::time::Instant;
 
 use ark_model::gateway::RefusalKind;
 use ark_model::route::RouteProtocol;
-use ark_model::traffic::Maintenance;
 use tokio::net::TcpStream;
 
-use super::answer::{self, About, Manner, Refusal};
+use super::answer::{self, About, Refusal};
 use super::buffer::Buffer;
 use super::conn::{After, Conn};
 use super::h2;
@@ -28,6 +27,7 @@ use super::tunnel;
 use super::upload::Upload;
 use super::upstream::{self, Upstream};
 use super::wires::{Fault, Wires, check};
+use super::without_target::{location, maintain, manner, prove, redirect, refuse, say};
 use crate::acme::challenges::PATH;
 use crate::counters::Outcome;
 use crate::listen::Door;
@@ -89,116 +89,6 @@ pub(crate) async fn carry_out(conn: &mut Conn, head: RequestHead) -> After {
         (Err(refusal), RouteProtocol::Http | RouteProtocol::Tcp) => {
             Exchange::new(conn, &head, passage).answer_unreached(refusal).await
         }
-    }
-}
-
-/// Answers a request that reached no target. Its body, should it have one, is not read.
-pub(super) async fn refuse(
-    conn: &mut Conn,
-    head: &RequestHead,
-    refusal: Refusal,
-    about: &About,
-) -> After {
-    let keep = head.keep_alive && head.body == RequestBody::None && !conn.worker.is_stopping();
-    conn.out.clear();
-    answer::write(refusal, about, manner(head, keep), &mut conn.out);
-    match (conn.send_out().await, keep) {
-        (Ok(()), true) => After::Next,
-        (Ok(()), false) => After::Linger,
-        (Err(_), _) => After::Close,
-    }
-}
-
-/// Answers a request of a route under maintenance.
-async fn maintain(conn: &mut Conn, head: &RequestHead, page: &Maintenance) -> After {
-    let keep = head.keep_alive && head.body == RequestBody::None && !conn.worker.is_stopping();
-    conn.out.clear();
-    answer::write_maintenance(page, manner(head, keep), &mut conn.out);
-    match (conn.send_out().await, keep) {
-        (Ok(()), true) => After::Next,
-        (Ok(()), false) => After::Linger,
-        (Err(_), _) => After::Close,
-    }
-}
-
-/// Where a request would be served over TLS: the same host and target, on `port`. `None` when it
-/// names no host.
-fn location(host: &str, head: &[u8], target_at: usize, port: u16) -> Option<String> {
-    let rest = head.get(target_at..)?;
-    let target = &rest[..memchr::memchr(b' ', rest)?];
-    let target = std::str::from_utf8(target).ok().filter(|target| target.starts_with('/'));
-    (!host.is_empty()).then(|| secure_address(host, target.unwrap_or("/"), port))
-}
-
-/// Where `host`, with or without a port, serves `target` over TLS.
-pub(super) fn secure_address(host: &str, target: &str, port: u16) -> String {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => name,
-        _ => host,
-    };
-    let port = if port == 443 { String::new() } else { format!(":{port}") };
-    format!("https://{name}{port}{target}")
-}
-
-/// Sends a request to where it is served over TLS. 308: the method stays.
-async fn redirect(conn: &mut Conn, head: &RequestHead, to: Option<String>) -> After {
-    let Some(to) = to else {
-        return refuse(conn, head, Refusal::BadRequest("no host"), &About::Request).await;
-    };
-    let keep = head.keep_alive && head.body == RequestBody::None && !conn.worker.is_stopping();
-    let connection = match say(head, keep) {
-        SayConnection::Close => "Connection: close\r\n",
-        SayConnection::KeepAlive => "Connection: keep-alive\r\n",
-        SayConnection::Nothing | SayConnection::Upgrade => "",
-    };
-    conn.out.clear();
-    conn.out.extend_from_slice(
-        format!(
-            "HTTP/1.1 308 Permanent Redirect\r\nLocation: {to}\r\nContent-Length: 0\r\n\
-             {connection}\r\n"
-        )
-        .as_bytes(),
-    );
-    match (conn.send_out().await, keep) {
-        (Ok(()), true) => After::Next,
-        (Ok(()), false) => After::Linger,
-        (Err(_), _) => After::Close,
-    }
-}
-
-/// Answers the authority that asks whether this host is served here.
-async fn prove(conn: &mut Conn, head: &RequestHead, proof: &str) -> After {
-    conn.out.clear();
-    conn.out.extend_from_slice(
-        format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\
-             Connection: close\r\n\r\n",
-            proof.len()
-        )
-        .as_bytes(),
-    );
-    if head.method != Method::Head {
-        conn.out.extend_from_slice(proof.as_bytes());
-    }
-    match conn.send_out().await {
-        Ok(()) => After::Linger,
-        Err(_) => After::Close,
-    }
-}
-
-fn manner(head: &RequestHead, keep: bool) -> Manner {
-    Manner {
-        html: head.accepts_html,
-        to_head: head.method == Method::Head,
-        connection: say(head, keep),
-    }
-}
-
-fn say(head: &RequestHead, keep: bool) -> SayConnection {
-    match (keep, head.version) {
-        (false, _) => SayConnection::Close,
-        (true, Version::Http10) => SayConnection::KeepAlive,
-        (true, Version::Http11) => SayConnection::Nothing,
     }
 }
 

@@ -14,11 +14,11 @@ use super::{SILENT_MS, upgrade};
 use crate::wire::answer::{About, Refusal};
 use crate::wire::chunked::{Decoder, Piece as Chunk};
 use crate::wire::conn::{After, Conn};
-use crate::wire::exchange;
 use crate::wire::head::{Method, RequestBody, RequestHead, Version};
 use crate::wire::passage::Passage;
 use crate::wire::stream::watch_peer;
 use crate::wire::wires::Fault;
+use crate::wire::without_target;
 
 /// Carries out a request whose head was written to `conn.out` for its target.
 pub(in crate::wire) async fn carry_out(
@@ -29,7 +29,7 @@ pub(in crate::wire) async fn carry_out(
 ) -> After {
     let request = match Request::of_h1(&conn.out, head.body == RequestBody::None) {
         Ok(request) => request,
-        Err(refusal) => return exchange::refuse(conn, head, refusal, &About::Request).await,
+        Err(refusal) => return without_target::refuse(conn, head, refusal, &About::Request).await,
     };
     let mut client = H1Client::new(conn, head, &request);
     Crossing::new(passage, &request, &mut client).run(entered).await;

@@ -27,11 +27,11 @@ use crate::clock::NEVER;
 use crate::listen::Door;
 use crate::wire::answer::{About, Refusal};
 use crate::wire::buffer::Buffer;
-use crate::wire::exchange;
 use crate::wire::head::HEAD_BYTES_MAX;
 use crate::wire::passage::Passage;
 use crate::wire::slot::{Doing, Slot, Verdict};
 use crate::wire::stream::{Stream, watch_peer};
+use crate::wire::without_target;
 use crate::worker::{Entry, SlotGuard, Worker};
 
 /// How many requests a client may have open on one connection.
@@ -217,7 +217,7 @@ async fn serve_stream(
     let found = match shared.entry {
         Entry::Http(Door { redirect_to: Some(port), .. }) => {
             let (host, path) = (request.authority.as_str(), request.path_and_query());
-            return redirect(&mut client, &exchange::secure_address(host, path, port));
+            return redirect(&mut client, &without_target::secure_address(host, path, port));
         }
         Entry::Http(_) => worker.find(request.authority.as_str(), request.path()),
         Entry::Port(route) => worker.find_slot(route),
