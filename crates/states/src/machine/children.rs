@@ -140,7 +140,7 @@ impl Run<'_> {
     }
 
     /// All items of a Map are done.
-    pub(super) fn items_done(&mut self, id: FrameId, result: &Value) -> Evaluated<()> {
+    fn items_done(&mut self, id: FrameId, result: &Value) -> Evaluated<()> {
         let previous = self.frame(id).previous;
         self.record(EventType::MapStateSucceeded, previous, Details::default());
         self.leave_work(id, result)

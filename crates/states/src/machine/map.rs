@@ -163,10 +163,7 @@ impl Run<'_> {
                 frame.previous = event;
                 // The run is over: should the state's own output fail, a redrive makes a new one.
                 frame.doing = Doing::Work;
-                let name = self.state_name(id);
-                let done = limited(result.value().clone(), &name)
-                    .and_then(|result| self.items_done(id, result.value()));
-                if let Err(error) = done {
+                if let Err(error) = self.map_run_done(id, previous, &result) {
                     self.state_error(id, error);
                 }
             }
@@ -182,6 +179,21 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Leaves a Map whose run has ended well. `started` is the event of the run's start.
+    fn map_run_done(&mut self, id: FrameId, started: u64, result: &Document) -> Evaluated<()> {
+        let name = self.state_name(id);
+        let result = limited(result.value().clone(), &name)?;
+        let frame = self.frame(id);
+        let previous = frame.previous;
+        // As AWS records it: the exit follows from the run's end in the state that an execution begins
+        // with, and from the run's start in every later one.
+        if frame.entered.previous > 0 {
+            frame.previous = started;
+        }
+        self.record(EventType::MapStateSucceeded, previous, Details::default());
+        self.leave_work(id, result.value())
     }
 }
 

@@ -232,8 +232,13 @@ pub(crate) fn leave_choice(eval: &Eval<'_>, choice: &Choice) -> Evaluated<Leave>
             }
         };
         if holds {
-            let output = rule.output.as_ref().or(eval.state.output.as_ref());
-            return leave_plain(eval, rule.assign.as_ref(), output, rule.next.clone());
+            // What the state itself assigns and puts out is for when no rule holds.
+            return leave_plain(
+                eval,
+                rule.assign.as_ref(),
+                rule.output.as_ref(),
+                rule.next.clone(),
+            );
         }
     }
     match &choice.default {

@@ -162,8 +162,38 @@ fn jsonata_states_see_states_as_they_were_at_entry() {
             r#"{"Type":"Choice","QueryLanguage":"JSONata","Choices":[{"Condition":"{% $states.input.c = 3 %}","Output":{"by":"rule"},"Next":"Z"}],"Output":{"by":"default"},"Default":"Z"}"#,
             r#"{"by":"default"}"#,
         ),
+        // A rule that holds and says nothing of the output passes the input on.
+        (
+            r#"{"Type":"Choice","QueryLanguage":"JSONata","Choices":[{"Condition":true,"Next":"Z"}],"Output":{"by":"default"},"Default":"Z"}"#,
+            r#"{"c":2}"#,
+        ),
     ] {
         gives(state, r#"{"c":2}"#, r#"{"r":9}"#, output);
+    }
+}
+
+#[test]
+fn a_choice_assigns_by_its_rule_or_by_default_and_never_by_both() {
+    for (language, rule) in [
+        ("JSONPath", r#""Variable":"$.x","NumericEquals":1"#),
+        ("JSONata", r#""Condition":"{% $states.input.x = 1 %}""#),
+    ] {
+        for (input, assign, set) in [
+            (r#"{"x":1}"#, r#""Assign":{"v":"rule"},"#, Some("\"rule\"")),
+            (r#"{"x":1}"#, "", None),
+            (r#"{"x":2}"#, r#""Assign":{"v":"rule"},"#, Some("\"default\"")),
+        ] {
+            let machine = format!(
+                r#"{{"QueryLanguage":"{language}","StartAt":"C","States":{{
+                    "C":{{"Type":"Choice","Choices":[{{{rule},{assign}"Next":"Z"}}],"Default":"Z",
+                        "Assign":{{"v":"default"}}}},
+                    "Z":{{"Type":"Pass","End":true}}}}}}"#
+            );
+            let play = Play::start(&machine, input);
+            let assigned = play.history.iter().find_map(|e| e.details.assigned_variables.clone());
+            let assigned = assigned.map(|variables| variables[0].1.to_string());
+            assert_eq!(assigned.as_deref(), set, "{language} {input} {assign}");
+        }
     }
 }
 
