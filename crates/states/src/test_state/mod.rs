@@ -1,9 +1,9 @@
 //! TestState: one state, run alone, with a look into its data flow.
 //!
 //! The wire API calls [`run`]. It evaluates the same functions as the interpreter; the work of Task, Map
-//! and Parallel states is a mock. Checking a mock's result against the API of the service it stands for
-//! (`fieldValidationMode`) is not done here: the language knows no service.
+//! and Parallel states is a mock, whose result is held to the API it stands for ([`api_models`]).
 
+mod api_models;
 mod context;
 mod inspect;
 #[cfg(test)]
@@ -28,6 +28,7 @@ use crate::resource::{Pattern, Resource};
 use crate::scope::{Context, Random, Variables};
 use crate::value::{Document, Object, Value};
 
+pub use api_models::FieldValidation;
 pub use inspect::Inspection;
 
 /// How much an answer shows.
@@ -82,6 +83,8 @@ pub struct Request<'a> {
     pub level: InspectionLevel,
     /// What stands for the work.
     pub mock: Option<Mock>,
+    /// How strictly the mock is held to the API it stands for.
+    pub field_validation: FieldValidation,
     /// `stateConfiguration`.
     pub configuration: Configuration,
     /// Names for the context object; an empty role shows as null.
@@ -248,6 +251,11 @@ fn mock(
         Mock::Result(text) => text,
     };
     let value = Value::parse(text).map_err(|_| validation("Mocked result must be valid JSON"))?;
+    if let StateKind::Task(task) = &state.kind
+        && let Some(problem) = api_models::problem(&task.resource, &value, request.field_validation)
+    {
+        return Err(validation(problem));
+    }
     match (&state.kind, value.as_array()) {
         (StateKind::Parallel(_) | StateKind::Map(_), None) if !has_writer(state) => {
             Err(validation("Mocked result must be an array."))

@@ -31,6 +31,7 @@ fn ask(state: &serde_json::Value, mock: Mock, configuration: Configuration) -> s
         context: None,
         level: InspectionLevel::Debug,
         mock: Some(mock),
+        field_validation: FieldValidation::default(),
         configuration,
         execution: &execution,
         now: Timestamp::UNIX_EPOCH,

@@ -396,6 +396,7 @@ fn a_state_that_costs_more_than_is_granted_is_not_tested() {
             context: None,
             level: InspectionLevel::Info,
             mock: None,
+            field_validation: test_state::FieldValidation::default(),
             configuration: Configuration::default(),
             execution: &info,
             now: info.start_time,

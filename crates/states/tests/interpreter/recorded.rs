@@ -283,7 +283,9 @@ fn executions_with_functions() {
 
 /// A recorded TestState request.
 fn test_state(case: &Json) -> Result<(), String> {
-    use ark_states::test_state::{Configuration, InspectionLevel, Mock, Request, run};
+    use ark_states::test_state::{
+        Configuration, FieldValidation, InspectionLevel, Mock, Request, run,
+    };
     let asked = &case["request"];
     let text = |key: &str| asked[key].as_str();
     let mock = &asked["mock"];
@@ -308,6 +310,11 @@ fn test_state(case: &Json) -> Result<(), String> {
                 Mock::Error(failure(part("error"), part("cause")))
             })
         }),
+        field_validation: match mock["fieldValidationMode"].as_str() {
+            Some("PRESENT") => FieldValidation::Present,
+            Some("NONE") => FieldValidation::None,
+            _ => FieldValidation::Strict,
+        },
         configuration: Configuration {
             retrier_retry_count: configuration["retrierRetryCount"].as_u64().unwrap_or(0) as u32,
             map_iteration_failure_count: configuration["mapIterationFailureCount"]

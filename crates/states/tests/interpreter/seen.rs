@@ -193,6 +193,7 @@ fn inspected(definition: &str, input: &str, mock: Option<Mock>) -> serde_json::V
         context: None,
         level: InspectionLevel::Debug,
         mock,
+        field_validation: test_state::FieldValidation::default(),
         configuration: Configuration::default(),
         execution: &info,
         now: info.start_time,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ark_states::machine::ExecutionInfo;
 use ark_states::test_state::{
-    self as states, Configuration, InspectionLevel, Mock, TestStateError,
+    self as states, Configuration, FieldValidation, InspectionLevel, Mock, TestStateError,
 };
 use ark_states::{Failure, Fuel};
 use serde_json::Value;
@@ -50,6 +50,14 @@ fn run(call: &Call, mock: Option<Mock>) -> Result<Value, TestStateError> {
             _ => InspectionLevel::Info,
         },
         mock,
+        field_validation: match call
+            .object("mock")
+            .and_then(|mock| text(mock, "fieldValidationMode"))
+        {
+            Some("PRESENT") => FieldValidation::Present,
+            Some("NONE") => FieldValidation::None,
+            _ => FieldValidation::Strict,
+        },
         configuration: configuration(call),
         execution: &execution(call),
         now: call.now,
