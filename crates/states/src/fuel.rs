@@ -6,6 +6,8 @@
 
 use std::cell::Cell;
 
+use crate::error::EvalError;
+use crate::limits::FUEL_SPENT_MAX;
 use crate::value::Value;
 
 /// Bytes of text that cost one unit.
@@ -46,6 +48,14 @@ impl Fuel {
 
     pub(crate) fn left(&self) -> u64 {
         self.left.get()
+    }
+
+    /// Refuses one more path or expression when those before have burnt all that a step may.
+    pub(crate) fn afford(&self) -> Result<(), EvalError> {
+        if self.spent() <= FUEL_SPENT_MAX {
+            return Ok(());
+        }
+        Err(EvalError::runtime("The expressions of the state cost more to evaluate than they may."))
     }
 
     pub(crate) fn burn(&self, units: u64) {
@@ -107,6 +117,15 @@ mod tests {
         fuel.burn(5_000_000);
         fuel.exhaust();
         assert_eq!((fuel.spent(), fuel.is_limited(), fuel.is_dry()), (5_000_000, false, false));
+    }
+
+    #[test]
+    fn a_step_that_has_burnt_all_it_may_evaluates_nothing_more() {
+        let fuel = Fuel::ample();
+        fuel.burn(FUEL_SPENT_MAX);
+        assert_eq!(fuel.afford(), Ok(()));
+        fuel.burn(1);
+        assert!(fuel.afford().is_err());
     }
 
     #[test]

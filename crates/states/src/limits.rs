@@ -28,3 +28,6 @@ pub const STATES_PER_STEP_MAX: usize = 500;
 /// Units of [`crate::fuel`] burnt within one call of `next`, after which it yields, too: as much as
 /// one JSONata expression may take in steps.
 pub const FUEL_PER_STEP_MAX: u64 = 5_000_000;
+/// Units of [`crate::fuel`] that one call of `next` may burn at all, in a state of many expressions:
+/// about ten seconds. The expression that is to come then fails its state.
+pub const FUEL_SPENT_MAX: u64 = 100_000_000;

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{Fault, RANGE_ITEMS_MAX, STRING_CHARS_MAX};
+use super::{Fault, RANGE_ITEMS_MAX, STRING_CHARS_MAX, TEXT_BYTES_MAX};
 use crate::scope::Random;
 use crate::value::{Number, Object, Value};
 
@@ -110,7 +110,10 @@ impl Function {
             (Self::Hash, [data, algorithm]) => hash(short(data)?, string(algorithm)?),
             (Self::JsonMerge, [first, second, deep]) => merge(first, second, deep),
             (Self::StringToJson, [text]) => to_json(string(text)?),
-            (Self::JsonToString, [value]) => Ok(value.to_json().into()),
+            (Self::JsonToString, [value]) => match value.to_json_within(TEXT_BYTES_MAX) {
+                Some(text) => Ok(text.into()),
+                None => too_long(),
+            },
             (Self::MathRandom, [from, to]) => draw(integer(from)?, integer(to)?, random),
             (Self::MathRandom, [from, to, seed]) => {
                 let seed = integer(seed)?;
@@ -154,12 +157,22 @@ pub(super) fn format(pieces: &[String], values: &[Value]) -> Outcome {
     for (value, piece) in values.iter().zip(pieces.iter().skip(1)) {
         show(value, &mut out);
         out.push_str(piece);
+        if out.len() > TEXT_BYTES_MAX {
+            return too_long();
+        }
     }
     Ok(out.into())
 }
 
+fn too_long() -> Outcome {
+    refuse(format!("The text would be longer than {TEXT_BYTES_MAX} bytes"))
+}
+
 /// A value as Java prints it: `{Arg1=1, Arg2=[]}`, strings bare at every depth.
 fn show(value: &Value, out: &mut String) {
+    if out.len() > TEXT_BYTES_MAX {
+        return;
+    }
     match value {
         Value::String(text) => out.push_str(text),
         Value::Array(items) => {

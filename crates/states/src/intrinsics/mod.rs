@@ -19,6 +19,9 @@ pub(crate) use functions::digest;
 pub const NESTING_MAX: usize = 10;
 /// Longest string that `Base64Encode`, `Base64Decode` and `Hash` take, in characters.
 pub const STRING_CHARS_MAX: usize = 10_000;
+/// Longest text that `Format` and `JsonToString` make, in bytes: far above what a state can give, for
+/// calls may stand within each other.
+pub const TEXT_BYTES_MAX: usize = 10 * 1_048_576;
 /// Most items that `ArrayRange` makes.
 pub const RANGE_ITEMS_MAX: i128 = 1_000;
 
@@ -103,7 +106,11 @@ impl Call {
 
 /// Burns what going through a call's arguments costs.
 fn afford(scope: &Scope<'_>, values: &[Value]) -> Result<(), Fault> {
-    if scope.fuel.burn_values(values) {
+    for value in values {
+        scope.fuel.afford().map_err(Fault::Other)?;
+        scope.fuel.burn_values(std::slice::from_ref(value));
+    }
+    if !scope.fuel.is_dry() {
         return Ok(());
     }
     // Nobody reads it: without fuel the whole step is worth nothing.

@@ -155,11 +155,11 @@ impl<'a> Run<'a> {
             return Ok(true);
         }
         if left.is_object() && right.is_object() {
-            let entries = left.entries();
-            if entries.len() != right.entries().len() {
+            if left.members() != right.members() {
                 return Ok(false);
             }
-            for (key, value) in entries {
+            self.reads(left.members())?;
+            for (key, value) in left.entries() {
                 let Some(other) = right.member(&key) else { return Ok(false) };
                 if !with_stack(|| self.same(&value, &other))? {
                     return Ok(false);
@@ -167,6 +167,7 @@ impl<'a> Run<'a> {
             }
             return Ok(true);
         }
+        self.compares(left, right)?;
         Ok(same_leaf(left, right))
     }
 
@@ -259,7 +260,7 @@ impl<'a> Run<'a> {
             }
             Kind::Condition(condition, then, otherwise) => {
                 let condition = self.eval(condition, input, env)?;
-                if functions::truth(&condition) == Some(true) {
+                if self.truth(&condition)? == Some(true) {
                     self.eval(then, input, env)
                 } else if let Some(otherwise) = otherwise {
                     self.eval(otherwise, input, env)
@@ -380,12 +381,12 @@ impl<'a> Run<'a> {
     ) -> Result<Val> {
         let left = self.eval(left, input, env)?;
         if matches!(operator, Operator::And | Operator::Or) {
-            let first = functions::truth(&left).unwrap_or(false);
+            let first = self.truth(&left)?.unwrap_or(false);
             if first == (operator == Operator::Or) {
                 return Ok(Val::Bool(first));
             }
             let right = self.eval(right, input, env)?;
-            return Ok(Val::Bool(functions::truth(&right).unwrap_or(false)));
+            return Ok(Val::Bool(self.truth(&right)?.unwrap_or(false)));
         }
         let right = self.eval(right, input, env)?;
         match operator {
@@ -401,6 +402,7 @@ impl<'a> Run<'a> {
                 Ok(Val::Bool(self.same(&left, &right)? == (operator == Operator::Equal)))
             }
             Operator::Less | Operator::AtMost | Operator::More | Operator::AtLeast => {
+                self.compares(&left, &right)?;
                 compare(operator, &left, &right)
             }
             Operator::Concat => {
@@ -413,14 +415,16 @@ impl<'a> Run<'a> {
                     return Ok(Val::Bool(false));
                 }
                 self.steps(right.len())?;
-                let found = if right.is_array() {
-                    (0..right.len())
-                        .filter_map(|index| right.item(index))
-                        .any(|item| same_scalar(&left, &item))
-                } else {
-                    same_scalar(&left, &right)
-                };
-                Ok(Val::Bool(found))
+                if !right.is_array() {
+                    return Ok(Val::Bool(same_scalar(&left, &right)));
+                }
+                for item in (0..right.len()).filter_map(|index| right.item(index)) {
+                    self.compares(&left, &item)?;
+                    if same_scalar(&left, &item) {
+                        return Ok(Val::Bool(true));
+                    }
+                }
+                Ok(Val::Bool(false))
             }
             Operator::Range => self.range(&left, &right),
             // Answered above.

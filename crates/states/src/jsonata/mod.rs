@@ -99,6 +99,7 @@ impl Expression {
     /// Its value. [`EvalError::Undefined`] when it gives nothing, [`EvalError::Thrown`] when it
     /// throws.
     pub fn eval(&self, states: &StatesBinding<'_>) -> Result<Value, EvalError> {
+        states.fuel.afford()?;
         let run = eval::Run::new(states, &self.inner.labels, self.inner.sees_context);
         match run.evaluate(&self.inner.tree) {
             Ok(Some(value)) => Ok(value),

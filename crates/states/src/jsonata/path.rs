@@ -47,7 +47,7 @@ impl Run<'_> {
             if !tuples && (result.is_undefined() || result.is_array() && result.len() == 0) {
                 break;
             }
-            if step.focus.is_none() && !tuples {
+            if step.focus.is_none() && !tuples && at + 1 < steps.len() {
                 stream = result.items();
             }
         }
@@ -277,6 +277,7 @@ impl Run<'_> {
         }
         if verdict.is_array() && verdict.len() > 0 {
             self.steps(verdict.len())?;
+            self.steps(verdict.len())?;
             let numbers: Option<Vec<f64>> = (0..verdict.len())
                 .map(|at| verdict.item(at).and_then(|item| item.as_f64()))
                 .collect();
@@ -287,7 +288,7 @@ impl Run<'_> {
                     .count());
             }
         }
-        Ok(usize::from(functions::truth(verdict) == Some(true)))
+        Ok(usize::from(self.truth(verdict)? == Some(true)))
     }
 
     // ---- sorting ----
@@ -323,6 +324,7 @@ impl Run<'_> {
             self.steps(1)?;
             let mut order = Ordering::Equal;
             for (term, (left, right)) in terms.iter().zip(left.0.iter().zip(&right.0)) {
+                self.compares(left, right)?;
                 order = sort_order(left, right, term.descending)?;
                 if order != Ordering::Equal {
                     break;
@@ -353,6 +355,7 @@ impl Run<'_> {
         for item in &items {
             for (at, (key, _)) in pairs.iter().enumerate() {
                 let Some(key) = group_key(self.eval(key, item, env)?)? else { continue };
+                self.reads(key.len())?;
                 self.room(1)?;
                 match groups.get_mut(&key) {
                     None => {
@@ -391,6 +394,7 @@ impl Run<'_> {
             let here = row.get("@").cloned().unwrap_or(Val::Undefined);
             for (at, (key, _)) in pairs.iter().enumerate() {
                 let Some(key) = group_key(self.eval(key, &here, &frame)?)? else { continue };
+                self.reads(key.len())?;
                 self.room(1)?;
                 let entry = groups.entry(key.clone()).or_insert_with(|| (at, Vec::new()));
                 if entry.0 != at {

@@ -1,8 +1,26 @@
 //! Regular expressions: the reference's (JavaScript's) syntax on a matcher that takes linear time.
 //!
-//! What such a matcher cannot do, look-around and back references, is a syntax error.
+//! What such a matcher cannot do, look-around and back references, is a syntax error. Linear is one
+//! search: finding all matches may search the rest of the text for each of them, and a pattern of many
+//! states takes as much longer. So what a search costs is measured before it is made ([`Meter`]).
 
 use regex::{Regex, RegexBuilder};
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::nfa::thompson;
+use regex_automata::util::syntax;
+use regex_automata::{Anchored, Input};
+
+/// Bytes of a compiled pattern.
+const COMPILED_BYTES_MAX: usize = 1 << 20;
+/// Groups within each other.
+const NESTING_MAX: u32 = 100;
+/// How often the meter may begin anew with the states it has met, for want of memory, before a search
+/// counts as one that follows all states of the pattern at once.
+const RESETS_MAX: usize = 3;
+/// Bytes that a search goes through in a step.
+const BYTES_PER_STEP: usize = 32;
+/// States that one byte is held to in a step, when all of them are followed at once.
+const STATES_PER_STEP: usize = 16;
 
 /// A compiled pattern.
 #[derive(Debug)]
@@ -10,24 +28,100 @@ pub(super) struct Pattern {
     pub(super) regex: Regex,
     /// `/pattern/flags` as written.
     pub(super) text: String,
+    meter: Meter,
 }
 
 impl Pattern {
     /// Compiles a pattern with the flags `i` and `m`; the compiled size is bounded.
     pub(super) fn compile(pattern: &str, flags: &str) -> Result<Self, String> {
-        let mut builder = RegexBuilder::new(&translate(pattern));
-        builder.size_limit(1 << 20).dfa_size_limit(1 << 20).nest_limit(100);
+        let translated = translate(pattern);
+        let mut builder = RegexBuilder::new(&translated);
+        builder.size_limit(COMPILED_BYTES_MAX).dfa_size_limit(1 << 20).nest_limit(NESTING_MAX);
+        let mut syntax = syntax::Config::new().nest_limit(NESTING_MAX);
         for flag in flags.chars() {
             match flag {
-                'i' => builder.case_insensitive(true),
-                'm' => builder.multi_line(true),
+                'i' => {
+                    builder.case_insensitive(true);
+                    syntax = syntax.case_insensitive(true);
+                }
+                'm' => {
+                    builder.multi_line(true);
+                    syntax = syntax.multi_line(true);
+                }
                 _ => return Err(format!("unknown flag '{flag}'")),
-            };
+            }
         }
-        match builder.build() {
-            Ok(regex) => Ok(Self { regex, text: format!("/{pattern}/{flags}") }),
-            Err(regex::Error::CompiledTooBig(_)) => Err("the pattern is too large".to_owned()),
-            Err(_) => Err("the pattern is not supported".to_owned()),
+        let regex = builder.build().map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => "the pattern is too large".to_owned(),
+            _ => "the pattern is not supported".to_owned(),
+        })?;
+        let meter = Meter::of(&translated, syntax)
+            .ok_or_else(|| "the pattern is not supported".to_owned())?;
+        Ok(Self { regex, text: format!("/{pattern}/{flags}"), meter })
+    }
+
+    /// What finding the next match in a text costs, in steps.
+    pub(super) fn metered<'a>(&'a self, text: &'a str) -> Metered<'a> {
+        Metered { meter: &self.meter, text, cache: None }
+    }
+}
+
+/// Follows a search byte by byte, without its captures: how far it has to look.
+#[derive(Debug)]
+struct Meter {
+    dfa: DFA,
+    states: usize,
+}
+
+impl Meter {
+    fn of(translated: &str, syntax: syntax::Config) -> Option<Self> {
+        let nfa = thompson::Compiler::new()
+            .syntax(syntax)
+            .configure(thompson::Config::new().nfa_size_limit(Some(4 * COMPILED_BYTES_MAX)))
+            .build(translated)
+            .ok()?;
+        let states = nfa.states().len();
+        let config = DFA::config()
+            .cache_capacity(1 << 20)
+            .skip_cache_capacity_check(true)
+            .minimum_cache_clear_count(Some(RESETS_MAX))
+            .unicode_word_boundary(true);
+        let dfa = DFA::builder().configure(config).build_from_nfa(nfa).ok()?;
+        Some(Self { dfa, states })
+    }
+
+    /// How many bytes a search from a place looks at; `None` when it would not be said in linear time.
+    fn looks_at(&self, cache: &mut Cache, text: &str, from: usize) -> Option<usize> {
+        let input = Input::new(text).range(from..).anchored(Anchored::No);
+        let mut state = self.dfa.start_state_forward(cache, &input).ok()?;
+        for (count, byte) in text.as_bytes()[from..].iter().enumerate() {
+            state = self.dfa.next_state(cache, state, *byte).ok()?;
+            if state.is_dead() {
+                return Some(count + 1);
+            }
+            if state.is_quit() {
+                return None;
+            }
+        }
+        Some(text.len() - from)
+    }
+}
+
+/// The searches of one text.
+pub(super) struct Metered<'a> {
+    meter: &'a Meter,
+    text: &'a str,
+    cache: Option<Cache>,
+}
+
+impl Metered<'_> {
+    /// The steps of a search from a byte on.
+    pub(super) fn steps(&mut self, from: usize) -> usize {
+        let Self { meter, text, cache } = self;
+        let cache = cache.get_or_insert_with(|| meter.dfa.create_cache());
+        match meter.looks_at(cache, text, from) {
+            Some(bytes) => 1 + bytes / BYTES_PER_STEP,
+            None => (text.len() - from).saturating_mul(1 + meter.states / STATES_PER_STEP),
         }
     }
 }

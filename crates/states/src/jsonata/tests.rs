@@ -156,6 +156,22 @@ fn hostile_expressions_are_stopped() {
         "$fromMillis(1e300)",
         "$map([1..1000000], function($x) { [1..1000000] })",
         "$sort([1..1000000], function($a, $b) { $a < $b })",
+        // Much that is only gone through.
+        "$replace($pad('', 100000, 'ab'), /[ab]*c|a/, '')",
+        "$split($pad('', 100000, 'ab'), /(?:[ab]*c)?a/)",
+        "($s := $pad('', 100000, 'ab'); $count($match($s, /[ab]*c|b/)))",
+        "($s := $pad('', 500000, 'a'); $map([1..1000], function() { $length($s) }))",
+        "($s := $pad('', 500000, 'a'); $map([1..1000], function() { $s < $s }))",
+        "($s := $pad('', 500000, 'a'); $map([1..1000], function() { $s = $s }))",
+        "($s := $pad('', 500000, 'a'); $map([1..1000], function() { $s in [$s, 1] }))",
+        "($s := $pad('', 500000, 'a'); $map([1..1000], function() { $substringBefore($s, 'b') }))",
+        "($s := $pad('', 500000, 'a'); $map([1..1000], function() { {$s: 1} }))",
+        "($s := $pad('', 500000, 'a'); $sort($map([1..1000], function() { $s })))",
+        "($s := $pad('', 500000, 'a'); [1..1000]^($s))",
+        "($a := $map([1..10000], function() { '' }); $map([1..1000], function() { $join($a) }))",
+        "($a := $parse('[' & $pad('', 100000, '0,') & '0]'); $map([1..1000], function() { $a ? 1 : 2 }))",
+        "($a := [0..10000]; $a[$a])",
+        "($o := $merge($map([1..3000], function($i) { {$string($i): $i} })); $map([1..1000], function() { $o = $o }))",
     ];
     for text in hostile.into_iter().chain(nested.iter().map(String::as_str)) {
         let start = &text[..text.len().min(60)];
@@ -166,4 +182,7 @@ fn hostile_expressions_are_stopped() {
     assert!(eval("$abs(-9223372036854775808)").is_ok() && eval("-(-9223372036854775808)").is_ok());
     assert_eq!(eval("$contains($pad('a', 50000, 'a'), /^(a+)+$/)"), Ok(Value::Bool(true)));
     assert_eq!(eval("$boolean($match('aaa', /(a*)*b/))"), Err(EvalError::Undefined));
+    // What only looks hostile.
+    assert_eq!(eval("$count($split($pad('', 20000, 'a,'), /,\\s*/))"), Ok(Value::from(10_001)));
+    assert_eq!(eval("$trim($pad('', 1000000))"), Ok("".into()));
 }

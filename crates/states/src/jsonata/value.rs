@@ -205,6 +205,16 @@ impl Val {
         }
     }
 
+    /// Number of members of an object; 0 for all else.
+    pub(super) fn members(&self) -> usize {
+        match self {
+            Self::Object(map) => map.members.len(),
+            Self::Cell(cell) => cell.borrow().len(),
+            Self::Json(Value::Object(members)) => members.len(),
+            _ => 0,
+        }
+    }
+
     /// The members of an object.
     pub(super) fn entries(&self) -> Vec<(Arc<str>, Self)> {
         match self {

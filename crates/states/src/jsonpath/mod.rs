@@ -163,6 +163,7 @@ impl Path {
     /// The value it leads to, shared with the input. `$` reads [`Scope::input`], `$$` the context
     /// object, `$name` a variable.
     pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
+        scope.fuel.afford()?;
         let not_found = |detail| EvalError::NotFound { path: self.text.clone(), detail };
         let root = match &self.root {
             Root::Input => scope.input,

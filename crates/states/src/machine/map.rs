@@ -329,7 +329,8 @@ impl Batch {
 
     fn push(&mut self, item: Value) -> Option<Value> {
         let Some((items_max, bytes_max)) = self.limits else { return Some(item) };
-        let bytes = item.to_json().len() + 1;
+        // One that is too long for any batch is refused when its batch is.
+        let bytes = item.to_json_within(bytes_max).map_or(bytes_max, |text| text.len()) + 1;
         let mut full = None;
         if !self.items.is_empty() && self.bytes + bytes > bytes_max + 1 {
             full = self.take();

@@ -122,14 +122,14 @@ impl Run<'_> {
         &self,
         assigned: &Object,
     ) -> Evaluated<Vec<(std::sync::Arc<str>, std::sync::Arc<str>)>> {
-        let texts: Vec<_> =
-            assigned.iter().map(|(name, value)| (name.clone(), value.to_json().into())).collect();
-        let bytes: usize =
-            texts.iter().map(|(_, text): &(_, std::sync::Arc<str>)| text.len()).sum();
-        if bytes > ASSIGN_BYTES_MAX {
-            return Err(data_limit(
-                "The size of the variables of one Assign exceeds the service limit.",
-            ));
+        let mut texts = Vec::with_capacity(assigned.len());
+        let mut bytes = 0;
+        for (name, value) in assigned {
+            let text = value.to_json_within(ASSIGN_BYTES_MAX - bytes).ok_or_else(|| {
+                data_limit("The size of the variables of one Assign exceeds the service limit.")
+            })?;
+            bytes += text.len();
+            texts.push((name.clone(), text.into()));
         }
         if self.state.variables_bytes + bytes > VARIABLES_BYTES_MAX {
             return Err(data_limit(
@@ -173,11 +173,10 @@ pub(crate) fn too_large(name: &str) -> FieldError {
 
 /// A value as a document, if it is within the data limit and not nested beyond reading.
 pub(crate) fn limited(value: Value, name: &str) -> Evaluated<Document> {
-    if value.depth() > DEPTH_MAX {
-        return Err(too_large(name));
+    match Document::within(value, PAYLOAD_BYTES_MAX) {
+        Some(document) if document.value().depth() <= DEPTH_MAX => Ok(document),
+        _ => Err(too_large(name)),
     }
-    let document = Document::new(value);
-    if document.size_bytes() > PAYLOAD_BYTES_MAX { Err(too_large(name)) } else { Ok(document) }
 }
 
 /// Leaves a state whose result is its (effective) input: Succeed, Wait, Choice.

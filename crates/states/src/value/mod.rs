@@ -130,8 +130,15 @@ impl Value {
     /// Compact JSON, no spaces: `[1,2,"HelloWorld"]`. The same as `to_string`.
     pub fn to_json(&self) -> String {
         let mut out = String::new();
-        write::write(self, &mut out);
+        write::write(self, &mut out, usize::MAX);
         out
+    }
+
+    /// The same, if it is no longer than so many bytes; no more than that is written to find out.
+    pub fn to_json_within(&self, bytes_max: usize) -> Option<String> {
+        let mut out = String::new();
+        write::write(self, &mut out, bytes_max);
+        (out.len() <= bytes_max).then_some(out)
     }
 
     /// How many levels of arrays and objects are nested in it; 0 for a scalar. Counts no further
@@ -239,6 +246,12 @@ impl Document {
     pub fn new(value: Value) -> Self {
         let text = value.to_json().into();
         Self { value, text }
+    }
+
+    /// Renders a value, if its text is no longer than so many bytes.
+    pub fn within(value: Value, bytes_max: usize) -> Option<Self> {
+        let text = value.to_json_within(bytes_max)?.into();
+        Some(Self { value, text })
     }
 
     /// Reads a JSON text; the kept text is the compact form.

@@ -4,7 +4,12 @@ use std::fmt::Write as _;
 
 use super::Value;
 
-pub(super) fn write(value: &Value, out: &mut String) {
+/// Writes a value, and stops soon after `most` bytes: parts of a value are shared, so that a small one
+/// can be an endless text.
+pub(super) fn write(value: &Value, out: &mut String, most: usize) {
+    if out.len() > most {
+        return;
+    }
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(true) => out.push_str("true"),
@@ -19,7 +24,10 @@ pub(super) fn write(value: &Value, out: &mut String) {
                 if index > 0 {
                     out.push(',');
                 }
-                write(item, out);
+                write(item, out, most);
+                if out.len() > most {
+                    return;
+                }
             }
             out.push(']');
         }
@@ -31,7 +39,10 @@ pub(super) fn write(value: &Value, out: &mut String) {
                 }
                 write_string(key, out);
                 out.push(':');
-                write(item, out);
+                write(item, out, most);
+                if out.len() > most {
+                    return;
+                }
             }
             out.push('}');
         }

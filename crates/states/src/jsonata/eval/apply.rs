@@ -91,6 +91,9 @@ impl Run<'_> {
             Func::Native(native) => {
                 let arguments = native.signature().validate(&arguments, input)?;
                 self.steps(1)?;
+                for text in arguments.iter().filter_map(Val::as_str) {
+                    self.reads(text.len())?;
+                }
                 native.call(self, &arguments)
             }
             Func::Lambda { lambda, env, input: own } => {

@@ -3,8 +3,12 @@
 use super::{BYTES_PER_UNIT, NESTING_MAX, Run, nested, too_deep};
 use crate::jsonata::closure::{Env, Frame};
 use crate::jsonata::error::{Error, Result};
+use crate::jsonata::functions;
 use crate::jsonata::value::{Array, Map, Members, Val};
 use crate::jsonata::{BYTES_MAX, ITEMS_MAX, STEPS_MAX};
+
+/// Bytes of text, or items of an array, that count as one step where they are only gone through.
+const READ_PER_STEP: usize = 64;
 
 impl Run<'_> {
     /// A budget is used up. Where it was smaller than the language's, for want of fuel, that is no
@@ -34,6 +38,28 @@ impl Run<'_> {
                 Err(Error::new("D1012").text_raw(STEPS_MAX.to_string()))
             }
         }
+    }
+
+    /// Takes steps for going through so many bytes or items.
+    pub(in crate::jsonata) fn reads(&self, count: usize) -> Result<()> {
+        self.steps(count / READ_PER_STEP)
+    }
+
+    /// Takes steps for putting two scalars beside each other: texts are gone through as far as both
+    /// reach.
+    pub(in crate::jsonata) fn compares(&self, left: &Val, right: &Val) -> Result<()> {
+        match (left, right) {
+            (Val::Str(left), Val::Str(right)) => self.reads(left.len().min(right.len())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The truth of a value, which in an array of the data may stand at its end.
+    pub(in crate::jsonata) fn truth(&self, value: &Val) -> Result<Option<bool>> {
+        if let Val::Json(_) = value {
+            self.reads(value.len())?;
+        }
+        Ok(functions::truth(value))
     }
 
     /// Takes `count` bytes from the budget; to be called before they are allocated.

@@ -6,7 +6,7 @@ use super::super::error::{Error, Result};
 use super::super::eval::{Run, kept, with_stack};
 use super::super::path::number_order;
 use super::super::value::{Members, Val};
-use super::{argument, truth};
+use super::argument;
 
 /// Calls `func` with as many of the arguments as it takes, at least the first.
 fn invoke(run: &Run<'_>, func: &Val, all: [Val; 3]) -> Result<Val> {
@@ -39,7 +39,7 @@ pub(super) fn filter(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     for index in 0..array.len() {
         let item = array.item(index).unwrap_or(Val::Undefined);
         let verdict = invoke(run, func, [item.clone(), index.into(), array.clone()])?;
-        if truth(&verdict) == Some(true) {
+        if run.truth(&verdict)? == Some(true) {
             out.push(item);
         }
     }
@@ -55,7 +55,7 @@ pub(super) fn single(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     for index in 0..array.len() {
         let item = array.item(index).unwrap_or(Val::Undefined);
         let fits = func.is_undefined()
-            || truth(&invoke(run, func, [item.clone(), index.into(), array.clone()])?)
+            || run.truth(&invoke(run, func, [item.clone(), index.into(), array.clone()])?)?
                 == Some(true);
         if fits && found.replace(item).is_some() {
             return Err(Error::new("D3138"));
@@ -107,7 +107,7 @@ pub(super) fn sift(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     let mut members = Members::new();
     for (key, value) in object.entries() {
         let given = [value.clone(), Val::Str(key.clone()), object.clone()];
-        if truth(&invoke(run, func, given)?) == Some(true) {
+        if run.truth(&invoke(run, func, given)?)? == Some(true) {
             members.insert(key, value);
         }
     }
@@ -200,6 +200,7 @@ pub(super) fn merge(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     if objects.is_undefined() {
         return Ok(Val::Undefined);
     }
+    run.steps(objects.len())?;
     let mut members = Members::new();
     for index in 0..objects.len() {
         let Some(object) = objects.item(index) else { continue };
@@ -279,6 +280,7 @@ pub(super) fn sort(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
         }
         merge_sort(items, &mut |left, right| {
             run.steps(1)?;
+            run.compares(left, right)?;
             Ok(match (left, right) {
                 (Val::Num(left), Val::Num(right)) => number_order(left, right).is_gt(),
                 (Val::Str(left), Val::Str(right)) => {
@@ -290,7 +292,7 @@ pub(super) fn sort(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     } else {
         merge_sort(items, &mut |left, right| {
             let swap = run.apply(func, vec![left.clone(), right.clone()], &Val::Null)?;
-            Ok(truth(&swap) == Some(true))
+            Ok(run.truth(&swap)? == Some(true))
         })?
     };
     let sorted = run.array(sorted)?;

@@ -140,12 +140,12 @@ pub(super) fn truth(value: &Val) -> Option<bool> {
     })
 }
 
-fn boolean(_: &Run<'_>, arguments: &[Val]) -> Result<Val> {
-    Ok(truth(argument(arguments, 0)).map_or(Val::Undefined, Val::Bool))
+fn boolean(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
+    Ok(run.truth(argument(arguments, 0))?.map_or(Val::Undefined, Val::Bool))
 }
 
-fn not(_: &Run<'_>, arguments: &[Val]) -> Result<Val> {
-    Ok(truth(argument(arguments, 0)).map_or(Val::Undefined, |flag| Val::Bool(!flag)))
+fn not(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
+    Ok(run.truth(argument(arguments, 0))?.map_or(Val::Undefined, |flag| Val::Bool(!flag)))
 }
 
 fn exists(_: &Run<'_>, arguments: &[Val]) -> Result<Val> {
@@ -169,8 +169,8 @@ fn error(_: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     Err(Error::message("D3137", message))
 }
 
-fn assert(_: &Run<'_>, arguments: &[Val]) -> Result<Val> {
-    if truth(argument(arguments, 0)) == Some(true) {
+fn assert(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
+    if run.truth(argument(arguments, 0))? == Some(true) {
         return Ok(Val::Undefined);
     }
     let message = argument(arguments, 1).as_str().unwrap_or("$assert() statement failed");

@@ -86,7 +86,7 @@ pub(super) fn substring_before(run: &Run<'_>, arguments: &[Val]) -> Result<Val> 
     let text = text_or_return!(arguments);
     match argument(arguments, 1).as_str().and_then(|part| text.find(part)) {
         Some(at) => run.text(text[..at].to_owned()),
-        None => Ok(text.into()),
+        None => Ok(argument(arguments, 0).clone()),
     }
 }
 
@@ -95,7 +95,7 @@ pub(super) fn substring_after(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     let part = argument(arguments, 1).as_str().unwrap_or_default();
     match text.find(part) {
         Some(at) => run.text(text[at + part.len()..].to_owned()),
-        None => Ok(text.into()),
+        None => Ok(argument(arguments, 0).clone()),
     }
 }
 
@@ -114,8 +114,15 @@ pub(super) fn length(_: &Run<'_>, arguments: &[Val]) -> Result<Val> {
 pub(super) fn trim(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     let text = text_or_return!(arguments);
     let blanks = [' ', '\t', '\n', '\r'];
-    let words: Vec<&str> = text.split(blanks).filter(|word| !word.is_empty()).collect();
-    run.text(words.join(" "))
+    run.bytes(text.len())?;
+    let mut out = String::with_capacity(text.len());
+    for word in text.split(blanks).filter(|word| !word.is_empty()) {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
+    Ok(out.into())
 }
 
 pub(super) fn pad(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
@@ -137,6 +144,7 @@ pub(super) fn join(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
         return Ok(Val::Undefined);
     }
     let between = argument(arguments, 1).as_str().unwrap_or_default();
+    run.steps(pieces.len())?;
     let mut out = String::new();
     for index in 0..pieces.len() {
         let Some(Val::Str(piece)) = pieces.item(index) else { continue };
@@ -184,6 +192,8 @@ impl Matcher<'_> {
         match self {
             Self::Pattern(pattern) => {
                 run.steps(text.len() / 4)?;
+                let mut metered = pattern.metered(text);
+                run.steps(metered.steps(0))?;
                 for captures in pattern.regex.captures_iter(text) {
                     let Some(whole) = captures.get(0) else { continue };
                     run.steps(1 + captures.len())?;
@@ -201,9 +211,12 @@ impl Matcher<'_> {
                         groups: groups.collect(),
                     };
                     run.bytes(found.text.len() + 32 * found.groups.len())?;
+                    let end = found.end;
                     if !each(found)? {
                         return Ok(());
                     }
+                    // Of the search that comes now.
+                    run.steps(metered.steps(end))?;
                 }
                 Ok(())
             }
@@ -266,6 +279,7 @@ pub(in super::super) fn next_match(
     from: usize,
 ) -> Result<Val> {
     run.steps(1 + text.len() / 16)?;
+    run.steps(pattern.metered(text).steps(from))?;
     let Some(captures) = pattern.regex.captures_at(text, from) else { return Ok(Val::Undefined) };
     let Some(whole) = captures.get(0) else { return Ok(Val::Undefined) };
     if whole.is_empty() {
@@ -328,10 +342,13 @@ pub(super) fn contains(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
         return Ok(Val::Bool(text.contains(part)));
     }
     match matcher(token) {
-        Some(Matcher::Pattern(pattern)) => match pattern.regex.find(text) {
-            Some(found) if found.is_empty() => Err(Error::new("D1004").text(&pattern.text)),
-            found => Ok(Val::Bool(found.is_some())),
-        },
+        Some(Matcher::Pattern(pattern)) => {
+            run.steps(pattern.metered(text).steps(0))?;
+            match pattern.regex.find(text) {
+                Some(found) if found.is_empty() => Err(Error::new("D1004").text(&pattern.text)),
+                found => Ok(Val::Bool(found.is_some())),
+            }
+        }
         Some(Matcher::Function(func)) => {
             let found = run.apply(func, vec![text.into()], &Val::Null)?;
             Ok(Val::Bool(!found.is_undefined()))
