@@ -7,6 +7,8 @@ mod compare;
 mod driver;
 mod expressions;
 mod failing;
+mod game;
+mod hostile;
 mod map_runs;
 mod play;
 mod properties;

@@ -1,8 +1,11 @@
 //! An execution played event by event.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use ark_states::definition::ScopeId;
 use ark_states::history::HistoryEvent;
+use ark_states::limits::FUEL_PER_STEP_MAX;
 use ark_states::machine::{
     Effect, End, Env, Event, ExecutionInfo, ExecutionState, ExecutionStatus, Host, MapRunId,
     MapRunRequest, Refused, TaskId, TaskRequest, TimerId, next,
@@ -12,6 +15,9 @@ use ark_states::{Definition, Document, Failure, Fuel, Value};
 use jiff::{SignedDuration, Timestamp};
 
 use super::driver::info;
+
+/// What a step may burn at most, in units: its share, and what one evaluation may go beyond it.
+const FUEL_OF_A_STEP: u64 = 4 * FUEL_PER_STEP_MAX;
 
 struct Permissive;
 
@@ -27,7 +33,7 @@ impl Host for Permissive {
 
 /// An execution, its history, and what is open outside.
 pub(super) struct Play {
-    definition: Definition,
+    definition: Arc<Definition>,
     info: ExecutionInfo,
     pub(super) state: ExecutionState,
     pub(super) now: Timestamp,
@@ -36,6 +42,8 @@ pub(super) struct Play {
     pub(super) tasks: Vec<TaskRequest>,
     pub(super) timers: Vec<(Timestamp, TimerId)>,
     pub(super) map_runs: Vec<MapRunRequest>,
+    /// All Map Runs that were ever asked for.
+    pub(super) asked: Vec<MapRunRequest>,
     pub(super) redriven: Vec<MapRunId>,
     pub(super) end: Option<End>,
     pub(super) yields: usize,
@@ -50,10 +58,25 @@ impl Play {
 
     /// A parsed machine started with an input.
     pub(super) fn start_of(definition: Definition, input: &str, seed: u128) -> Self {
-        let info = info(input, false);
+        let state = ExecutionState::new();
+        Self::start_at(Arc::new(definition), state, info(input, false), seed)
+    }
+
+    /// A child execution of a Map Run of another play, started with its input.
+    pub(super) fn child_of(parent: &Self, processor: ScopeId, input: &str) -> Self {
+        let state = ExecutionState::new_child(processor);
+        Self::start_at(parent.definition.clone(), state, info(input, false), parent.seed)
+    }
+
+    fn start_at(
+        definition: Arc<Definition>,
+        state: ExecutionState,
+        info: ExecutionInfo,
+        seed: u128,
+    ) -> Self {
         let mut play = Self {
             definition,
-            state: ExecutionState::new(),
+            state,
             now: info.start_time,
             info,
             seed: seed << 32,
@@ -61,6 +84,7 @@ impl Play {
             tasks: Vec::new(),
             timers: Vec::new(),
             map_runs: Vec::new(),
+            asked: Vec::new(),
             redriven: Vec::new(),
             end: None,
             yields: 0,
@@ -77,13 +101,8 @@ impl Play {
 
     fn step(&mut self, event: Event) -> Result<(), Refused> {
         self.seed += 1;
-        let env = Env {
-            now: self.now,
-            seed: self.seed,
-            execution: &self.info,
-            host: &Permissive,
-            fuel: &Fuel::ample(),
-        };
+        let fuel = Fuel::ample();
+        let env = self.env(&fuel);
         let before = self.state.to_bytes();
         let mut state = ExecutionState::from_bytes(&before).expect("a stored state can be read");
         let step = match next(&self.definition, &mut state, event, &env) {
@@ -93,6 +112,10 @@ impl Play {
                 return Err(refused);
             }
         };
+        assert!(fuel.spent() < FUEL_OF_A_STEP, "a step burnt {}", fuel.spent());
+        let bytes = state.to_bytes();
+        let read = ExecutionState::from_bytes(&bytes).expect("a stored state can be read");
+        assert_eq!(bytes, read.to_bytes(), "the stored form is stable");
         self.state = state;
         for event in step.history {
             assert_eq!(event.id, self.history.len() as u64 + 1, "ids are contiguous");
@@ -105,7 +128,10 @@ impl Play {
                 Effect::CancelTask { task } => self.tasks.retain(|open| open.task != task),
                 Effect::ArmTimer { timer, at } => self.timers.push((at, timer)),
                 Effect::CancelTimer { timer } => self.timers.retain(|(_, open)| *open != timer),
-                Effect::StartMapRun(request) => self.map_runs.push(*request),
+                Effect::StartMapRun(request) => {
+                    self.asked.push((*request).clone());
+                    self.map_runs.push(*request);
+                }
                 Effect::StopMapRun { map_run } => {
                     self.map_runs.retain(|open| open.map_run != map_run);
                     self.redriven.retain(|open| *open != map_run);
@@ -123,6 +149,15 @@ impl Play {
         }
         self.check();
         Ok(())
+    }
+
+    fn env<'a>(&'a self, fuel: &'a Fuel) -> Env<'a> {
+        Env { now: self.now, seed: self.seed, execution: &self.info, host: &Permissive, fuel }
+    }
+
+    /// Asks something of the definition as the runtime does beside the steps.
+    pub(super) fn with_env<T>(&self, ask: impl FnOnce(&Definition, &Env<'_>) -> T) -> T {
+        ask(&self.definition, &self.env(&Fuel::ample()))
     }
 
     /// What the state waits for is what is open outside, and its status is what the history says.
