@@ -16,6 +16,8 @@ use ark_model::artifact::{Manifest, ManifestEntry, ManifestNode};
 use ark_model::definition::Volume;
 use ark_model::ids::Sha256;
 use ark_model::instance::{EngineState, StartFailure};
+use bollard::Docker;
+use bollard::models::NetworkCreateRequest;
 use conformance::{
     DEADLINE, Fixture, Program, log, run, run_up, state, until, until_exited, until_logged,
 };
@@ -310,9 +312,14 @@ async fn a_daemon_that_is_not_there_is_unavailable_and_not_empty() {
     assert!(error.to_string().contains("no.sock"), "{error}");
 }
 
+/// The name of this Ark among those that share a daemon.
+fn cluster(fixture: &DockerFixture) -> String {
+    std::fs::read_to_string(fixture.place().join("docker/cluster")).unwrap()
+}
+
 /// The address ranges of this Ark's networks, by environment.
 fn subnets(fixture: &DockerFixture) -> Vec<String> {
-    let cluster = std::fs::read_to_string(fixture.place().join("docker/cluster")).unwrap();
+    let cluster = cluster(fixture);
     let script = format!(
         "docker network ls -q --filter label=ark.cluster={cluster} | xargs -r docker network \
          inspect --format '{{{{range .IPAM.Config}}}}{{{{.Subnet}}}}{{{{end}}}}'"
@@ -381,6 +388,35 @@ async fn forty_environments_of_two_arks_have_networks_of_their_own() {
         subnets(&small).into_iter().partition(|one| one.starts_with("10.212."));
     own.sort();
     assert_eq!((own.len(), other.len()), (2, 1), "{own:?} {other:?}");
+}
+
+/// Older daemons make two networks of one name for two who ask, and start nothing in either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_is_there_twice_is_made_one() {
+    let fixture = fixture!("a_network_that_is_there_twice_is_made_one");
+    let engine = fixture.engine();
+    let first = fixture.spec(&Program::Obeys);
+    engine.start(&first).await.unwrap();
+    until_logged(&engine, first.id, "up").await;
+    let (cluster, env) = (cluster(&fixture), &first.env);
+    let name = format!("ark-{}-{env}", &cluster[..8]);
+    let labels = [("ark.cluster", cluster.clone()), ("ark.env", env.to_string())];
+    let request = NetworkCreateRequest {
+        name,
+        labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
+        ..NetworkCreateRequest::default()
+    };
+    let socket = fixture.socket.to_str().unwrap();
+    let docker = Docker::connect_with_unix(socket, 30, bollard::API_DEFAULT_VERSION).unwrap();
+    let docker = docker.negotiate_version().await.unwrap();
+    // Newer ones refuse it, and there is nothing to mend.
+    if let Err(error) = docker.create_network(request).await {
+        assert!(error.to_string().contains("already exists"), "{error}");
+    }
+    let second = fixture.spec(&Program::Obeys);
+    engine.start(&second).await.unwrap();
+    until_logged(&engine, second.id, "up").await;
+    assert_eq!(subnets(&fixture).len(), 1, "networks of {env}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

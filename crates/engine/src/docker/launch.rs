@@ -111,7 +111,7 @@ impl Inner {
         !spec.privileged || self.options.privileged.has(&spec.env, &spec.app)
     }
 
-    async fn prepare_and_launch(&self, id: InstanceId) -> Result<(), EngineError> {
+    async fn prepare_and_launch(self: &Arc<Self>, id: InstanceId) -> Result<(), EngineError> {
         let answer = self.options.answer;
         let waiting = || self.place.pending(id).and_then(|pending| pending.spec(id));
         if let Some(spec) = waiting() {
@@ -207,7 +207,7 @@ impl Inner {
         written.map_err(|e| unavailable("record a failed start", e))
     }
 
-    async fn create(&self, spec: &StartSpec) -> Result<Created, EngineError> {
+    async fn create(self: &Arc<Self>, spec: &StartSpec) -> Result<Created, EngineError> {
         let (reference, digest) = image_of(spec);
         let docker = self.connection.get().await?;
         let Some(image) = self.have(reference, digest).await? else {

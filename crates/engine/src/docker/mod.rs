@@ -129,7 +129,7 @@ struct Inner {
     /// Instances that a task of this object removes.
     removing: Mutex<BTreeSet<InstanceId>>,
     /// Held while a network is looked for and made.
-    networks: tokio::sync::Mutex<()>,
+    networks: Arc<tokio::sync::Mutex<()>>,
     /// Shared while a container is made, whole while networks are removed: one that only a container
     /// not started yet needs is not in use for the daemon.
     joining: tokio::sync::RwLock<()>,
@@ -160,7 +160,7 @@ impl DockerEngine {
             busy: Mutex::default(),
             going: Mutex::default(),
             removing: Mutex::default(),
-            networks: tokio::sync::Mutex::default(),
+            networks: Arc::default(),
             joining: tokio::sync::RwLock::default(),
             seen,
             building: Arc::default(),

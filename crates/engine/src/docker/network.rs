@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use ark_model::ids::EnvName;
 use ark_model::route::ContainerNetwork;
@@ -13,7 +13,7 @@ use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters::{ListNetworksOptions, ListNetworksOptionsBuilder};
 
 use super::subnets::Subnet;
-use super::{Inner, config, connection, subnets, unavailable};
+use super::{Inner, config, connection, subnets, unavailable, within};
 use crate::engine::EngineError;
 
 /// How many address ranges are tried for one network.
@@ -28,20 +28,26 @@ pub(super) struct Network {
 
 impl Inner {
     /// The network of an environment, made when it is not there.
-    pub(super) async fn network(&self, env: &EnvName) -> Result<Network, EngineError> {
+    pub(super) async fn network(self: &Arc<Self>, env: &EnvName) -> Result<Network, EngineError> {
+        // The daemon makes a second network of the same name without a word. So one is made at a time,
+        // and to its end also when who asked for it waits no longer.
+        let making = Arc::clone(&self.networks).lock_owned().await;
+        let (inner, env) = (Arc::clone(self), env.clone());
+        let made = tokio::spawn(async move {
+            let _making = making;
+            let answer = inner.options.answer;
+            within(answer, "make the environment's network", inner.have_network(&env)).await
+        });
+        made.await.unwrap_or_else(|e| Err(unavailable("make the environment's network", e)))
+    }
+
+    async fn have_network(&self, env: &EnvName) -> Result<Network, EngineError> {
         let docker = self.connection.get().await?;
         let name = format!("ark-{}-{env}", &self.cluster[..8]);
-        // The daemon makes a second network of the same name without a word.
-        let _making = self.networks.lock().await;
-        let look = async || match docker.inspect_network(&name, None).await {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if connection::status(&error) == Some(404) => Ok(None),
-            Err(error) => Err(unavailable("look for the environment's network", error)),
-        };
-        let mut found = look().await?;
+        let mut found = only_one(docker, &name).await?;
         if found.is_none() {
             self.make_network(docker, &name, env).await?;
-            found = look().await?;
+            found = only_one(docker, &name).await?;
         }
         let seen = found.and_then(|found| seen(found.ipam.as_ref()));
         if let Some(seen) = seen {
@@ -126,15 +132,49 @@ impl Inner {
         for network in networks.map_err(|e| unavailable("list networks", e))? {
             let env = network.labels.as_ref().and_then(|labels| labels.get(config::ENV));
             let env = env.and_then(|env| env.parse::<EnvName>().ok());
-            let (Some(name), Some(env)) = (network.name.as_deref(), env) else { continue };
+            let (Some(id), Some(env)) = (network.id.as_deref(), env) else { continue };
             // One that a container just joined refuses; it is tried again at the next look.
-            if !used.contains(&env) && docker.remove_network(name).await.is_ok() {
+            if !used.contains(&env) && docker.remove_network(id).await.is_ok() {
                 continue;
             }
             left.extend(seen(network.ipam.as_ref()).map(|seen| (env, seen)));
         }
         self.remember(left)
     }
+}
+
+/// The network of this name. Of several, which a daemon makes for two who ask at once, the eldest that
+/// containers are in is left: none can be started in a name that is ambiguous.
+async fn only_one(
+    docker: &Docker,
+    name: &str,
+) -> Result<Option<bollard::models::Network>, EngineError> {
+    let filters = HashMap::from([("name".to_owned(), vec![name.to_owned()])]);
+    let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
+    let found = docker.list_networks(Some(options)).await;
+    let mut found = found.map_err(|e| unavailable("look for the environment's network", e))?;
+    // The filter finds names that only hold this one, too.
+    found.retain(|network| network.name.as_deref() == Some(name));
+    found.sort_by(|one, other| one.created.cmp(&other.created).then(one.id.cmp(&other.id)));
+    let mut left = Vec::new();
+    while let Some(last) = found.pop() {
+        let others = !(found.is_empty() && left.is_empty());
+        if others && docker.remove_network(last.id.as_deref().unwrap_or(name)).await.is_ok() {
+            tracing::warn!(network = name, id = last.id, "removed the second network of a name");
+            continue;
+        }
+        left.push(last);
+    }
+    if left.len() > 1 {
+        let ids: Vec<&str> = left.iter().filter_map(|network| network.id.as_deref()).collect();
+        let several = format!(
+            "the daemon has several networks `{name}`, all in use: stop what is in one of {} and \
+             remove it with `docker network rm`",
+            ids.join(", ")
+        );
+        return Err(unavailable("look for the environment's network", several));
+    }
+    Ok(left.pop())
 }
 
 /// The host's address in a network and its size, of version 4.
