@@ -66,6 +66,16 @@ impl Client {
     }
 
     pub(crate) async fn send(&self, operation: &str, body: &str, secret: &str) -> (u16, String) {
+        self.attempt(operation, body, secret).await.expect("an answer")
+    }
+
+    /// The same, to a server that may be killed over it: what came back whole.
+    pub(crate) async fn attempt(
+        &self,
+        operation: &str,
+        body: &str,
+        secret: &str,
+    ) -> Result<(u16, String), reqwest::Error> {
         let mut headers = HeaderMap::new();
         let host = self.base.trim_start_matches("http://");
         let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
@@ -86,14 +96,8 @@ impl Client {
         };
         let signed = sign(request, &self.key, secret, "us-east-1", "states").expect("signed");
         headers.insert("authorization", signed.parse().expect("a value"));
-        let answer = self
-            .http
-            .post(&self.base)
-            .headers(headers)
-            .body(body.to_owned())
-            .send()
-            .await
-            .expect("an answer");
-        (answer.status().as_u16(), answer.text().await.expect("a body"))
+        let request = self.http.post(&self.base).headers(headers).body(body.to_owned());
+        let answer = request.send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
     }
 }
