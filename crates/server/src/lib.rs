@@ -8,6 +8,7 @@ pub mod auth;
 mod console;
 mod data_dir;
 pub mod data_stores;
+mod deployment_traffic;
 mod endings;
 pub mod error;
 pub mod gateway_link;

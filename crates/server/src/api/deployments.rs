@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ark_engine::EngineKind;
+use ark_engine::{EngineKind, PrivilegedApps};
 use ark_model::api::{
     AbortRequest, DeployRequest, DeploymentView, DeploymentsQuery, Page, PlanView, ProblemCode,
-    ReceiptView, RollbackRequest,
+    ReceiptView, RollbackRequest, TrafficHistory,
 };
 use ark_model::artifact::Artifact;
 use ark_model::deployment::Abort;
@@ -31,6 +31,7 @@ use super::operation::{Operation, Shared};
 use super::unenforced::definition_engine;
 use super::{data_store, find, plan};
 use crate::auth::{Caller, Permission};
+use crate::deployment_traffic;
 
 /// How long the engine may take to say whether it has an image.
 pub(super) const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
@@ -112,6 +113,18 @@ pub(super) fn operations() -> Vec<Operation> {
             ProblemCode::Ambiguous,
             ProblemCode::DeploymentRunning,
         ]),
+        Operation::get(
+            "/v1/deployments/{deployment}/traffic",
+            ("getDeploymentTraffic", "Requests of both sides while a deployment ran"),
+            traffic,
+        )
+        .about(
+            "At most 90 slices of equal length from its beginning on; the last may be shorter. As long \
+             as it goes on, up to now; what was measured is kept with the deployment. Empty for one \
+             that never began.",
+        )
+        .answers::<TrafficHistory>(200)
+        .problems(&[ProblemCode::DeploymentNotFound, ProblemCode::Ambiguous]),
         Operation::post(
             "/v1/deployments/{deployment}/abort",
             ("abortDeployment", "End a deployment; what was live before takes over again"),
@@ -142,7 +155,7 @@ async fn create(
     // Held until the release that names the blobs is recorded.
     let _blobs_stay = state.blobs_in_use.clone().read_owned().await;
     let wanted = judged(&state, &env, &app, &request).await?;
-    check_rights(&state, &env, &app, &wanted)?;
+    check_privileged(&state, &env, &app, &wanted)?;
     check_complete(&state, &wanted.artifact).await?;
     let act = Act { by: caller.name, now: Timestamp::now() };
     let terms = Terms {
@@ -217,23 +230,21 @@ async fn pinned(state: &Shared, reference: &str) -> Result<Option<String>, ApiEr
 }
 
 /// Refuses an app that wants more of its host than the policy allows.
-fn check_rights(
+fn check_privileged(
     state: &Shared,
     env: &EnvName,
     app: &AppName,
     wanted: &Wanted,
 ) -> Result<(), ApiError> {
-    let rights = wanted.definition.run.rights();
-    let refusal = match state.engine.kind_for(&wanted.artifact) {
-        // What else is asked for is listed as not enforced.
-        EngineKind::Process if !rights.privileged => None,
-        EngineKind::Process => Some("`run.privileged` is for containers; leave it out".to_owned()),
-        _ => state.engine.refuses(env, app, &rights),
-    };
-    match refusal {
-        None => Ok(()),
-        Some(detail) => Err(ApiError::new(ProblemCode::NotRunnable, detail)),
+    if !wanted.definition.run.privileged {
+        return Ok(());
     }
+    let detail = match state.engine.kind_for(&wanted.artifact) {
+        EngineKind::Process => "`run.privileged` is for containers; leave it out".to_owned(),
+        _ if state.engine.allows_privileged(env, app) => return Ok(()),
+        _ => PrivilegedApps::refusal(env, app),
+    };
+    Err(ApiError::new(ProblemCode::NotRunnable, detail))
 }
 
 /// Refuses an artifact of which files are missing.
@@ -363,6 +374,30 @@ async fn receipt(
         // One that never began touched no traffic.
         receipt: d.receipt.unwrap_or_default(),
     }))
+}
+
+async fn traffic(
+    State(state): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<TrafficHistory>, ApiError> {
+    let (d, kept) = state
+        .store
+        .read::<_, ApiError, _>(move |tx| {
+            let d = find::deployment(tx, &id)?;
+            let kept = tx.deployment_traffic(d.id)?;
+            Ok((d, kept))
+        })
+        .await?;
+    let history = match (kept, d.started_at) {
+        (Some(kept), _) => kept,
+        (None, Some(began)) if !d.state.is_terminal() => {
+            let now = Timestamp::now();
+            let measured = state.observations.measured(&(d.env, d.app), now);
+            deployment_traffic::history(&measured, began, now)
+        }
+        (None, _) => TrafficHistory { slice_s: 1, slices: Vec::new() },
+    };
+    Ok(Json(history))
 }
 
 async fn abort(

@@ -18,11 +18,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use ark_engine::Engine;
+use ark_model::api::TrafficHistory;
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::instance::{InstanceRecord, InstanceState};
 use ark_model::{Deployment, DeploymentId, InstanceId, ReleaseNumber};
 use ark_planner::Action;
-use ark_planner::rollout::{Backoff, Plan};
+use ark_planner::rollout::{Backoff, Plan, Transition};
 use ark_store::{StoreError, WriteTx};
 use jiff::Timestamp;
 
@@ -30,6 +31,7 @@ use super::diagnose::Diagnoses;
 use super::hosts::Hosts;
 use super::reconcile::{Loaded, ReleaseFacts, Running, by_id, load};
 use super::round::TaskError;
+use crate::deployment_traffic;
 use crate::observations::AppKey;
 use crate::world::{CONTROLLER_LEASE, Settings, World};
 use instances::Unstarted;
@@ -58,6 +60,7 @@ pub(super) async fn record(
         .sum();
     let ids: Vec<InstanceId> = (0..starts).map(|_| world.ids.instance()).collect();
     let avoid = if starts > 0 { world.host.listening_ports() } else { BTreeSet::new() };
+    let traffic = traffic_of_the_ended(world, key, &loaded, &planned.plan);
     let recording = Recording {
         now,
         ids,
@@ -68,6 +71,7 @@ pub(super) async fn record(
         loaded,
         rollback_id: world.ids.deployment(),
         no_room: None,
+        traffic,
         hosts,
         here: world.engine.clone(),
     };
@@ -81,6 +85,19 @@ pub(super) async fn record(
     };
     world.route_changes.mark(key);
     Ok(records)
+}
+
+/// What was measured while the running deployment ran, when it ends now.
+fn traffic_of_the_ended(
+    world: &World,
+    key: &AppKey,
+    loaded: &Loaded,
+    plan: &Plan,
+) -> Option<TrafficHistory> {
+    let ends = matches!(plan.transition, Some(Transition::End { .. }));
+    let began = loaded.running.as_ref().filter(|_| ends)?.started_at?;
+    let now = world.clock.now();
+    Some(deployment_traffic::history(&world.observations.measured(key, now), began, now))
 }
 
 async fn write(
@@ -124,6 +141,8 @@ struct Recording {
     rollback_id: DeploymentId,
     /// Why no instance can be started.
     no_room: Option<String>,
+    /// What is kept of the traffic of a deployment that ends.
+    traffic: Option<TrafficHistory>,
     /// Where instances may be placed.
     hosts: Arc<Hosts>,
     /// Says which engine runs what.

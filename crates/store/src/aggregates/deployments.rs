@@ -1,6 +1,7 @@
 //! Deployments. Which states may follow which is the planner's to know; the store only refuses a
 //! write by somebody who believed the deployment to be in another state.
 
+use ark_model::api::TrafficHistory;
 use ark_model::{AppName, Deployment, DeploymentId, DeploymentState, EnvName};
 use rusqlite::params;
 
@@ -39,6 +40,15 @@ impl ReadTx {
     pub fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>, StoreError> {
         let sql = "SELECT body FROM deployments WHERE id = ?1";
         self.record("deployment", sql, [id.to_string()])
+    }
+
+    /// What was measured while a deployment ran, once that was written down.
+    pub fn deployment_traffic(
+        &self,
+        id: DeploymentId,
+    ) -> Result<Option<TrafficHistory>, StoreError> {
+        let sql = "SELECT traffic FROM deployments WHERE id = ?1 AND traffic IS NOT NULL";
+        self.record("traffic of a deployment", sql, [id.to_string()])
     }
 
     /// The same for whom nothing is lost with one that cannot be read: that is `None` too.
@@ -157,6 +167,20 @@ impl WriteTx {
         let found = self.row(sql, [&id], |row| row.get::<_, String>(0))?;
         let found = found.ok_or_else(|| StoreError::not_found("deployment", &id))?;
         Err(StoreError::Conflict { noun: "deployment", key: id, expected: word(expected), found })
+    }
+
+    /// Writes down what was measured while a deployment ran.
+    pub fn put_deployment_traffic(
+        &mut self,
+        id: DeploymentId,
+        traffic: &TrafficHistory,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE deployments SET traffic = ?2 WHERE id = ?1";
+        let text = body("traffic of a deployment", traffic)?;
+        match self.change(sql, params![id.to_string(), text])? {
+            0 => Err(StoreError::not_found("deployment", &id.to_string())),
+            _ => Ok(()),
+        }
     }
 
     /// Deletes the app's finished deployments, except the newest `keep`. Answers how many.

@@ -80,6 +80,9 @@ impl Recording {
             }
         }
         tx.put_deployment(&d, before)?;
+        if let Some(traffic) = self.traffic.take() {
+            tx.put_deployment_traffic(d.id, &traffic)?;
+        }
         self.loaded.running = (!d.state.is_terminal()).then_some(d);
         Ok(())
     }
