@@ -4,13 +4,14 @@
 mod group;
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
-use ark_model::api::{DeployRequest, DeploymentView, LaunchText};
+use ark_model::api::{DeployRequest, DeploymentView, LaunchText, ReleaseRef};
 use ark_model::artifact::Artifact;
 use ark_model::definition::{Definition, LaunchFile, Strategy, parse};
 use ark_model::exit::ExitCode;
-use ark_model::{AppName, EnvName};
+use ark_model::{AppName, EnvName, ReleaseNumber};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -31,7 +32,7 @@ const GIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// What `deploy` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  ark deploy web -e production\n  ark deploy web -e staging --dir build --reason \"try the new cache\"\n  ark deploy --all -e staging",
+    before_help = "Examples:\n  ark deploy web -e production\n  ark deploy web -e staging --dir build --reason \"try the new cache\"\n  ark deploy web -e production --release staging:v7\n  ark deploy --all -e staging",
     after_help = "Several apps, or --all launch files here, are deployed in the order of their dependencies. When\n\
                   one fails, those before it are rolled back; the exit code is that of the one that failed.\n\n\
                   What is sent, unless --dir or --image says otherwise: when run.command names a program of the\n\
@@ -44,10 +45,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     what: What,
     /// More apps, deployed with it as a group
-    #[arg(value_name = "APP", conflicts_with_all = ["file", "dir", "image", "detach"])]
+    #[arg(value_name = "APP", conflicts_with_all = ["file", "dir", "image", "release", "detach"])]
     more: Vec<AppName>,
     /// All apps that have a launch file here, as a group
-    #[arg(long, conflicts_with_all = ["app", "more", "file", "dir", "image", "detach"])]
+    #[arg(long, conflicts_with_all = ["app", "more", "file", "dir", "image", "release", "detach"])]
     all: bool,
     #[command(flatten)]
     env: EnvArg,
@@ -81,6 +82,9 @@ pub(crate) struct What {
     /// Run this image
     #[arg(long, value_name = "REF")]
     image: Option<String>,
+    /// Deploy a release that is known, of any environment, with the configuration of this one
+    #[arg(long, value_name = "[ENV:]vN", requires = "app", conflicts_with_all = ["file", "dir", "image"])]
+    release: Option<Known>,
     /// rolling, blue-green, canary or recreate [default: what the launch file says]
     #[arg(long, value_parser = strategy)]
     strategy: Option<Strategy>,
@@ -109,6 +113,13 @@ pub(crate) fn run(args: Args) -> Ended {
         let apps: Vec<AppName> = args.what.app.into_iter().chain(args.more).collect();
         return block_on(group::run(&context, &env, &apps, &wishes));
     }
+    if args.what.is_known() {
+        let env = args.env.get()?;
+        let context = Context::new(&args.asking)?;
+        let (app, mut request) = args.what.known(&env)?;
+        wishes.apply(&mut request);
+        return block_on(asked(&context, &env, &app, &request, args.detach));
+    }
     let out = Output::new(args.asking.shown);
     let launch = args.what.launch()?;
     let definition = judge(&launch, out)?;
@@ -117,12 +128,23 @@ pub(crate) fn run(args: Args) -> Ended {
     block_on(async {
         let mut request = args.what.request(&context, &launch, &definition).await?;
         wishes.apply(&mut request);
-        let view = ask(&context.client, &env, &launch.app, &request).await?;
-        if args.detach {
-            return detached(&context, &view);
-        }
-        follow(&context, view, Ending::Data).await
+        asked(&context, &env, &launch.app, &request, args.detach).await
     })
+}
+
+/// Asks for a deployment, and waits for its end unless nobody wants to.
+async fn asked(
+    context: &Context,
+    env: &EnvName,
+    app: &AppName,
+    request: &DeployRequest,
+    detach: bool,
+) -> Ended {
+    let view = ask(&context.client, env, app, request).await?;
+    match detach {
+        true => detached(context, &view),
+        false => follow(context, view, Ending::Data).await,
+    }
 }
 
 /// How it is to be deployed, beside what the launch file says.
@@ -192,6 +214,29 @@ fn judge_app(launch: &Launch, out: Output) -> Result<Option<Definition>, Failure
     }
 }
 
+/// A release that is known: `v7` of the environment that is deployed to, `staging:v7` of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    env: Option<EnvName>,
+    number: ReleaseNumber,
+}
+
+impl FromStr for Known {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (env, number) = match text.split_once(':') {
+            Some((env, number)) => {
+                let env: EnvName = env.parse().map_err(|_| "v7, or staging:v7".to_owned())?;
+                (Some(env), number)
+            }
+            None => (None, text),
+        };
+        let number = number.parse().map_err(|_| "v7, or staging:v7".to_owned())?;
+        Ok(Self { env, number })
+    }
+}
+
 /// What is sent to be run.
 #[derive(Debug, PartialEq, Eq)]
 enum Source {
@@ -204,6 +249,22 @@ impl What {
     /// The launch file that is meant.
     pub(crate) fn launch(&self) -> Result<Launch, Failure> {
         launch::find(self.file.as_deref(), self.app.clone(), &here()?)
+    }
+
+    /// Whether a known release is meant, for which no launch file is read.
+    pub(crate) fn is_known(&self) -> bool {
+        self.release.is_some()
+    }
+
+    /// The app and the request, when a known release is meant.
+    pub(crate) fn known(&self, env: &EnvName) -> Result<(AppName, DeployRequest), Failure> {
+        let (Some(app), Some(known)) = (&self.app, &self.release) else {
+            let text = "a known release is one of an app: name the app";
+            return Err(Failure::new(ExitCode::Usage, "app-missing", text));
+        };
+        let from_env = known.env.as_ref().unwrap_or(env).clone();
+        let from = Some(ReleaseRef { env: from_env, number: known.number });
+        Ok((app.clone(), DeployRequest { from, strategy: self.strategy, ..Default::default() }))
     }
 
     fn source(&self, launch: &Launch, definition: &Definition) -> Source {
@@ -356,6 +417,25 @@ mod tests {
             ("{}", Source::Nothing),
         ] {
             assert_eq!(of(text), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_known_release_is_one_of_this_environment_or_of_another() {
+        let known = |env: Option<&str>, number| Known {
+            env: env.map(|env| env.parse().unwrap()),
+            number: ReleaseNumber(number),
+        };
+        for (text, expect) in [
+            ("v7", Some(known(None, 7))),
+            ("7", Some(known(None, 7))),
+            ("staging:v12", Some(known(Some("staging"), 12))),
+            ("staging", None),
+            ("Staging:v1", None),
+            ("staging:v1:v2", None),
+            ("", None),
+        ] {
+            assert_eq!(text.parse::<Known>().ok(), expect, "{text}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ark_model::AppName;
 use ark_model::api::{EventsMissed, EventsQuery, Page};
-use ark_model::event::Event;
+use ark_model::event::{Event, EventKind};
 use ark_model::exit::ExitCode;
 
 use crate::cli::block_on;
@@ -22,7 +22,7 @@ const PAGE: u32 = 500;
 /// What `events` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  ark events -e production\n  ark events -f -e production --app web\n  ark events --after 1200 --json"
+    before_help = "Examples:\n  ark events -e production\n  ark events -f -e production --app web\n  ark events --kind instance_lost\n  ark events --after 1200 --json"
 )]
 pub(crate) struct Args {
     /// Go on with new events
@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Only of this app
     #[arg(long)]
     app: Option<AppName>,
+    /// Only of this kind
+    #[arg(long, value_parser = kind)]
+    kind: Option<EventKind>,
     #[command(flatten)]
     env: EnvArg,
     /// Only after the event with this number
@@ -43,6 +46,14 @@ pub(crate) struct Args {
     asking: Asking,
 }
 
+fn kind(text: &str) -> Result<EventKind, String> {
+    serde_json::from_value(text.into()).map_err(|_| {
+        let word = |kind| serde_json::to_value(kind).ok()?.as_str().map(str::to_owned);
+        let all: Vec<String> = EventKind::ALL.into_iter().filter_map(word).collect();
+        format!("one of {}", all.join(", "))
+    })
+}
+
 pub(crate) fn shown(args: &Args) -> Shown {
     args.asking.shown
 }
@@ -53,6 +64,7 @@ pub(crate) fn run(args: Args) -> Ended {
         after: args.after,
         env: args.env.optional()?,
         app: args.app,
+        kind: args.kind,
         deployment: None,
         limit: None,
         ..EventsQuery::default()
@@ -100,6 +112,8 @@ async fn follow(context: &Context, query: &EventsQuery) -> Ended {
     pair("after", query.after.map(|after| after.to_string()));
     pair("env", query.env.as_ref().map(ToString::to_string));
     pair("app", query.app.as_ref().map(ToString::to_string));
+    let kind = serde_json::to_value(query.kind).unwrap_or_default();
+    pair("kind", kind.as_str().map(str::to_owned));
     let mut follow = Follow::new(&context.client, "/v1/events/stream".to_owned(), pairs, PATIENCE);
     loop {
         let message = follow.next().await?;

@@ -15,7 +15,7 @@ use crate::output::{Shown, Style};
 /// What `plan` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  ark plan web -e production\n  ark plan web -e production --json",
+    before_help = "Examples:\n  ark plan web -e production\n  ark plan web -e production --release staging:v7\n  ark plan web -e production --json",
     after_help = "Exit codes: 0 nothing to do, 10 changes, 1 error or the deployment would be refused."
 )]
 pub(crate) struct Args {
@@ -38,12 +38,24 @@ pub(crate) fn run(args: Args) -> Ended {
 
 fn plan(args: Args) -> Ended {
     let context = Context::new(&args.asking)?;
-    let launch = args.what.launch()?;
-    let definition = judge(&launch, context.out)?;
+    let launch = match args.what.is_known() {
+        true => None,
+        false => {
+            let launch = args.what.launch()?;
+            let definition = judge(&launch, context.out)?;
+            Some((launch, definition))
+        }
+    };
     let env = args.env.get()?;
     block_on(async {
-        let request = args.what.request(&context, &launch, &definition).await?;
-        let plan = context.client.plan(&env, &launch.app, &request).await?;
+        let (app, request) = match launch {
+            Some((launch, definition)) => {
+                let request = args.what.request(&context, &launch, &definition).await?;
+                (launch.app, request)
+            }
+            None => args.what.known(&env)?,
+        };
+        let plan = context.client.plan(&env, &app, &request).await?;
         let style = context.out.style;
         context.out.one(&plan, |plan| render(plan, style))?;
         Ok(verdict(&plan))
