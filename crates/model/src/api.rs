@@ -61,7 +61,9 @@ pub use releases::{
     ChangeKind, ConfigChange, DefinitionChange, DiffQuery, ReleaseConfigEntry, ReleaseDetail,
     ReleaseDiff, ReleaseRow, TextChange,
 };
-pub use runs::{AttemptView, CronView, CronsQuery, RunRequest, RunStopRequest, RunView};
+pub use runs::{
+    AttemptView, CronView, CronsQuery, RunLogsQuery, RunRequest, RunStopRequest, RunView,
+};
 pub use schedules::{LastFiring, SchedulePut, ScheduleView};
 pub use server::{
     Capability, CheckOutcome, DoctorCheck, DoctorReport, EngineView, GatewayView, GcReport, Health,

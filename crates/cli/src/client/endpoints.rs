@@ -4,9 +4,10 @@
 use ark_model::api::{
     AbortRequest, AppDetail, AppRow, ArtifactAnswer, ArtifactOffer, ConfigPatch, ConfigView,
     DependenciesView, DeployRequest, DeploymentView, DeploymentsQuery, DiffQuery,
-    EnvironmentCreate, EnvironmentView, FreezePut, InstanceRow, InstancesQuery, LeasePut, Page,
-    PageQuery, PlanView, PromoteRequest, ReceiptView, ReleaseDetail, ReleaseDiff, ReleaseRow,
-    ResolvedEnvironment, RollbackRequest, ScaleRequest, VariablesQuery, WishRequest,
+    EnvironmentCreate, EnvironmentView, FreezePut, InstanceRow, InstancesQuery, LeasePut,
+    PAGE_ITEMS_MAX, Page, PageQuery, PlanView, PromoteRequest, ReceiptView, ReleaseDetail,
+    ReleaseDiff, ReleaseRow, ResolvedEnvironment, RollbackRequest, ScaleRequest, VariablesQuery,
+    WishRequest,
 };
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use reqwest::{Body, Method};
@@ -37,9 +38,26 @@ impl Client {
         self.get(&format!("/v1/environments/{env}"), &NONE).await
     }
 
-    /// Which apps of an environment need which.
-    pub(crate) async fn dependencies(&self, env: &EnvName) -> Result<DependenciesView, Failure> {
-        self.get(&format!("/v1/environments/{env}/dependencies"), &NONE).await
+    /// Which apps of an environment need which: the first so many.
+    pub(crate) async fn dependencies(
+        &self,
+        env: &EnvName,
+        limit: usize,
+    ) -> Result<DependenciesView, Failure> {
+        let path = format!("/v1/environments/{env}/dependencies");
+        let page = |cursor: Option<String>, had: usize| {
+            let most = u32::try_from(limit.saturating_sub(had)).unwrap_or(u32::MAX);
+            PageQuery { cursor, limit: Some(most.min(PAGE_ITEMS_MAX)) }
+        };
+        let mut view: DependenciesView = self.get(&path, &page(None, 0)).await?;
+        while view.items.len() < limit {
+            let Some(next) = view.next.take() else { break };
+            let query = page(Some(next), view.items.len());
+            let more: DependenciesView = self.get(&path, &query).await?;
+            view.items.extend(more.items);
+            (view.next, view.total) = (more.next, more.total);
+        }
+        Ok(view)
     }
 
     /// Makes an environment.

@@ -20,7 +20,7 @@ use crate::client::is_passing;
 use crate::confirm::confirm;
 use crate::context::{Asking, Context};
 use crate::failure::{Ended, Exit, Failure};
-use crate::output::numbers::counted;
+use crate::output::numbers::{count, counted};
 use crate::output::table::Table;
 use crate::output::times::{ago, between_ms, exact, length};
 use crate::output::{Output, Shown, Style};
@@ -28,6 +28,8 @@ use crate::settings::Settings;
 
 /// How long `destroy` waits for the end; the server goes on afterwards.
 const DESTROY_DEADLINE: Duration = Duration::from_secs(600);
+/// The most dependencies that are shown at once: declared ones, and the 20,000 calls that are kept.
+const NEEDS_MAX: i64 = 50_000;
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -68,12 +70,15 @@ enum Action {
     },
     /// Show which apps need which: as they declare it, and as calls were seen
     #[command(
-        before_help = "Examples:\n  ark env dependencies staging\n  ark env dependencies staging --json",
+        before_help = "Examples:\n  ark env dependencies staging\n  ark env dependencies staging --limit 2000 --json",
         after_help = "Declared is what `dependencies` of the live release says; seen are calls through discovery ports\nwithin the last week."
     )]
     Dependencies {
         /// Name
         name: EnvName,
+        /// At most so many
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=NEEDS_MAX))]
+        limit: u32,
         #[command(flatten)]
         common: Asking,
     },
@@ -186,7 +191,9 @@ pub(crate) fn run(args: Args) -> Ended {
         }
         Action::Lease { name, lease, common } => set_lease(&Context::new(&common)?, &name, lease),
         Action::List { common } => list(&Context::new(&common)?),
-        Action::Dependencies { name, common } => dependencies(&Context::new(&common)?, &name),
+        Action::Dependencies { name, limit, common } => {
+            dependencies(&Context::new(&common)?, &name, limit)
+        }
         Action::Destroy { name, yes, detach, common } => {
             let context = &Context::new(&common)?;
             block_on(destroy(context, &name, yes, detach))
@@ -295,9 +302,9 @@ fn render(rows: &[EnvironmentView], now: Timestamp, style: Style) -> String {
     table.render(style)
 }
 
-fn dependencies(context: &Context, name: &EnvName) -> Ended {
+fn dependencies(context: &Context, name: &EnvName, limit: u32) -> Ended {
     block_on(async {
-        let view = context.client.dependencies(name).await?;
+        let view = context.client.dependencies(name, limit as usize).await?;
         let style = context.out.style;
         context.out.one(&view, |view| render_dependencies(name, view, Timestamp::now(), style))?;
         Ok(Exit::DONE)
@@ -330,6 +337,11 @@ fn render_dependencies(
             ]);
         }
         lines.push(table.render(style));
+        let shown = view.items.len() as u64;
+        if view.next.is_some() {
+            let (shown, total) = (count(shown), count(view.total));
+            lines.push(format!("these are the first {shown} of {total}: --limit shows more"));
+        }
     }
     if let Some(since) = view.since {
         lines.push(style.dim(&format!("calls are looked at since {}", exact(since))));

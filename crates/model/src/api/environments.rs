@@ -67,8 +67,14 @@ pub struct EnvironmentView {
 /// Which apps need which: as their launch files say, and as calls through discovery ports were seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DependenciesView {
-    /// From and to the apps of the environment, by the one that needs.
+    /// From and to the apps of the environment, by the one that needs; one page of them.
     pub items: Vec<DependencyView>,
+    /// `cursor` of the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// How many there are on all pages together.
+    #[serde(default)]
+    pub total: u64,
     /// Since when calls are looked at: what was not seen was not seen since then. A week at most;
     /// absent as long as the server has not begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]

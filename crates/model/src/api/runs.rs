@@ -33,6 +33,15 @@ pub struct RunStopRequest {
     pub reason: Option<String>,
 }
 
+/// How much of what a run writes is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunLogsQuery {
+    /// Whether the answer goes on until the run is over; it does when this is absent. Else it is what
+    /// the run has written by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow: Option<bool>,
+}
+
 /// One try of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptView {

@@ -24,7 +24,6 @@ mod parse;
 mod platform;
 mod quantity;
 mod report;
-mod rights;
 mod rules;
 mod run;
 mod schema;
@@ -52,6 +51,5 @@ pub use platform::{
     PodSide, Telemetry,
 };
 pub use quantity::{Bytes, Quantity};
-pub use rights::Rights;
 pub use run::{Architecture, EngineRequirement, Missed, Overlap, Run, RunKind, StopSignal};
 pub use schema::json_schema;

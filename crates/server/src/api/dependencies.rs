@@ -2,9 +2,13 @@
 //! saw.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 
 use ark_engine::Enforcement;
-use ark_model::api::{DependenciesView, DependencyKnown, DependencyView, ProblemCode};
+use ark_model::api::{
+    DependenciesView, DependencyKnown, DependencyView, Page, PageQuery, ProblemCode,
+};
 use ark_model::environment::{AppState, Environment};
 use ark_model::{AppName, EnvName};
 use ark_store::{CallEdge, CallRecord, ReadTx};
@@ -12,7 +16,7 @@ use axum::extract::State;
 use jiff::Timestamp;
 
 use super::error::ApiError;
-use super::extract::{Json, Path};
+use super::extract::{Json, Path, Query, cursor, page, page_limit};
 use super::find;
 use super::operation::{Operation, Shared};
 use crate::tasks::calls::{SINCE, kept_since};
@@ -30,16 +34,67 @@ pub(super) fn operations() -> Vec<Operation> {
              process or the address of its container. Of connections that last a moment only a \
              sample is looked at.",
         )
+        .query::<PageQuery>()
         .answers::<DependenciesView>(200)
-        .problems(&[ProblemCode::EnvironmentNotFound]),
+        .problems(&[ProblemCode::EnvironmentNotFound, ProblemCode::InvalidValue]),
     ]
+}
+
+/// Where a page ends: the dependency that was told last. The parts of its text are names, in which
+/// there is no colon.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(CallEdge);
+
+impl Place {
+    fn of(view: &DependencyView) -> Self {
+        Self(CallEdge {
+            from: (view.from_env.clone(), view.from.clone()),
+            to: (view.to_env.clone(), view.to.clone()),
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CallEdge { from, to } = &self.0;
+        write!(f, "{}:{}:{}:{}", from.0, from.1, to.0, to.1)
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.splitn(4, ':');
+        let mut app = || {
+            let env = parts.next()?.parse().ok()?;
+            Some((env, parts.next()?.parse().ok()?))
+        };
+        let (from, to) = (app().ok_or(())?, app().ok_or(())?);
+        Ok(Self(CallEdge { from, to }))
+    }
+}
+
+/// One page of all of them, which are in the order of their places.
+fn page_of(
+    all: Vec<DependencyView>,
+    after: Option<&Place>,
+    limit: usize,
+) -> (Page<DependencyView>, u64) {
+    let total = all.len() as u64;
+    let beyond = all.into_iter().filter(|view| after.is_none_or(|after| Place::of(view) > *after));
+    let items = beyond.take(limit + 1).collect();
+    (page(items, limit, |view| Place::of(view).to_string(), |view| view), total)
 }
 
 async fn list(
     State(state): State<Shared>,
     Path(env): Path<EnvName>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Json<DependenciesView>, ApiError> {
     let now = Timestamp::now();
+    let limit = page_limit(query.limit)?;
+    let after: Option<Place> = cursor(query.cursor.as_deref())?;
     let blind = match state.engine.capabilities().app_isolation {
         Enforcement::Enforced => None,
         Enforcement::NotEnforced { reason } => Some(reason),
@@ -60,7 +115,8 @@ async fn list(
             Ok((items, since(tx, &environment, now)?))
         })
         .await?;
-    Ok(Json(DependenciesView { items, since, blind }))
+    let (Page { items, next }, total) = page_of(items, after.as_ref(), limit);
+    Ok(Json(DependenciesView { items, next, total, since, blind }))
 }
 
 /// Since when calls of this environment's apps would be known.
@@ -207,5 +263,21 @@ mod tests {
                 "prod/web dev/api Observed seen: api is of another environment",
             ]
         );
+        // Page by page they are the same, and a cursor that was made up is none.
+        let (mut told, mut after) = (Vec::new(), None);
+        loop {
+            let (page, total) = page_of(items.clone(), after.as_ref(), 4);
+            assert_eq!(total, 6);
+            assert!(page.items.len() <= 4);
+            told.extend(page.items);
+            match page.next {
+                Some(next) => after = Some(next.parse().expect("a place")),
+                None => break,
+            }
+        }
+        assert_eq!(told, items);
+        for text in ["", "dev:web", "dev:web:dev", "dev:web:dev:api:x", "Dev:web:dev:api"] {
+            assert!(text.parse::<Place>().is_err(), "{text}");
+        }
     }
 }

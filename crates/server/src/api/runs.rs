@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ark_engine::{EngineError, LogQuery, LogSource};
 use ark_model::api::{
-    AttemptView, LogLine, OutputStream, Page, PageQuery, ProblemCode, RunRequest, RunStopRequest,
-    RunView,
+    AttemptView, LogLine, OutputStream, Page, PageQuery, ProblemCode, RunLogsQuery, RunRequest,
+    RunStopRequest, RunView,
 };
 use ark_model::definition::Overlap;
 use ark_model::event::EventKind;
@@ -100,8 +100,10 @@ pub(super) fn operations() -> Vec<Operation> {
         )
         .about(
             "Server-sent events named `line`; the last is `ended`, with the run as data. A client \
-             that reconnects with `Last-Event-ID` goes on where it was. Logs are kept for a day.",
+             that reconnects with `Last-Event-ID` goes on where it was. With `follow=false` the answer \
+             ends with what was written by now. Logs are kept for a day.",
         )
+        .query::<RunLogsQuery>()
         .streams(200, Content::Events(subschema::<LogLine>))
         .problems(PROBLEMS),
     ]
@@ -321,6 +323,7 @@ async fn stop(
 async fn follow(
     State(state): State<Shared>,
     Path(which): Path<(EnvName, AppName, u64)>,
+    Query(query): Query<RunLogsQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let run = read(&state, which).await?;
@@ -330,7 +333,8 @@ async fn follow(
         })?,
         None => Place::default(),
     };
-    let follower = Follower { state: state.clone(), id: run.id, place: after };
+    let until = if query.follow == Some(false) { Until::Now } else { Until::Over };
+    let follower = Follower { state: state.clone(), id: run.id, place: after, until };
     events(&state, move |outlet| follower.run(outlet))
 }
 
@@ -359,11 +363,21 @@ impl std::str::FromStr for Place {
     }
 }
 
+/// How far a run is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// To what it has written by now.
+    Now,
+    /// To its end.
+    Over,
+}
+
 /// Sends the logs of one attempt after the other, then the run.
 struct Follower {
     state: Shared,
     id: RunId,
     place: Place,
+    until: Until,
 }
 
 impl Follower {
@@ -380,7 +394,7 @@ impl Follower {
                         return;
                     };
                     // The log has ended; the record says whether the attempt has.
-                    if logged && attempt.end.is_some() {
+                    if self.until == Until::Now || logged && attempt.end.is_some() {
                         self.place = Place { attempt: self.place.attempt + 1, lines: 0 };
                         continue;
                     }
@@ -391,6 +405,7 @@ impl Follower {
                     let _ = outlet.send(json_event("ended", id, &view(run)), || None).await;
                     return;
                 }
+                None if self.until == Until::Now => return,
                 None => true,
             };
             let pause = if logged { LOOK_AGAIN } else { LOOK_SOON };
@@ -411,7 +426,7 @@ impl Follower {
         instance: ark_model::InstanceId,
     ) -> Result<bool, super::stream::Over> {
         let over = run.attempts.get(self.place.attempt).is_some_and(|a| a.end.is_some());
-        let query = LogQuery { tail: None, since: None, follow: true };
+        let query = LogQuery { tail: None, since: None, follow: self.until == Until::Over };
         let mut log = match self.state.engine.logs(instance, query).await {
             Ok(log) => log,
             Err(EngineError::Unknown(_)) => return Ok(over),
