@@ -12,6 +12,8 @@ mod harness;
 mod jobs;
 #[path = "console/pages.rs"]
 mod pages;
+#[path = "console/walk.rs"]
+mod walk;
 #[path = "console/workflows.rs"]
 mod workflows;
 
@@ -66,8 +68,20 @@ fn axe() -> Option<String> {
     std::fs::read_to_string(path).ok()
 }
 
-/// Looks at the page in both themes: what axe finds, what is wider than a phone, and screenshots.
+/// What of a page is cut at an edge, to be reached by scrolling sideways only. Drawings may be.
+const CUT: &str = "
+    const scrolls = (e) => getComputedStyle(e).overflowX !== 'visible'
+      && e.scrollWidth > e.clientWidth + 1;
+    const own = (e) => e.closest('svg, .drawing, input, select, textarea, .hidden');
+    return [...document.querySelectorAll('main *')]
+      .filter((e) => e.checkVisibility() && !own(e) && scrolls(e))
+      .map((e) => `${e.tagName}.${e.className} ${e.scrollWidth}: ${e.textContent.trim().slice(0, 90)}`);";
+
+/// Looks at the page in both themes: what axe finds, what is wider than a phone or cut at its edge, and
+/// screenshots.
+#[track_caller]
 fn look(browser: &Browser, name: &str) {
+    walk::check(name, &browser.url());
     let axe = axe();
     for theme in ["light", "dark"] {
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
@@ -90,6 +104,8 @@ fn look(browser: &Browser, name: &str) {
             browser.chromium("Emulation.setDeviceMetricsOverride", size);
             let wide = browser.script("return document.documentElement.scrollWidth;");
             assert!(wide.as_u64() <= Some(width), "{name} is {wide} wide on {width}");
+            let cut = browser.script(CUT);
+            assert_eq!(cut, json!([]), "{name} is cut on {width}");
             shoot(browser, &format!("{name}-{theme}-{width}"));
         }
         browser.chromium("Emulation.clearDeviceMetricsOverride", json!({}));
@@ -160,11 +176,34 @@ fn an_engineer_follows_a_canary_rolls_back_reads_a_log_and_destroys_an_environme
     browser.reads("succeeded");
     browser.reads("served");
     look(&browser, "deployment");
+    // What was measured is kept with it.
+    let url = browser.url();
+    let id = url.rsplit('/').next().expect("an id");
+    let kept = ark.get(&format!("/v1/deployments/{id}/traffic")).expect("its traffic");
+    let slices = kept["slices"].as_array().expect("slices");
+    let served = |release: u64| {
+        let sides = slices.iter().flat_map(|slice| slice["sides"].as_array().expect("sides"));
+        let own = sides.filter(|side| side["release"] == release);
+        own.filter_map(|side| side["served"].as_u64()).sum::<u64>()
+    };
+    assert!(served(1) > 100 && served(2) > 100, "{kept}");
+    let wide = slices.iter().any(|slice| slice["sides"].as_array().is_some_and(|s| s.len() == 2));
+    assert!(wide, "both sides at one time: {kept}");
 
     // Back, after the plan was shown.
     browser.go(&format!("{}/e/{ENV}/{APP}", site(&ark)));
     browser.reads("VERSION");
     look(&browser, "app");
+    browser.click_words("All deployments");
+    browser.reads("0 of");
+    look(&browser, "deployments");
+    browser.go(&format!("{}/e/{ENV}/{APP}/releases", site(&ark)));
+    browser.reads("configuration VERSION");
+    look(&browser, "releases");
+    browser.go(&format!("{}/e/{ENV}/{APP}/diff?from=1&to=2", site(&ark)));
+    browser.reads("configuration VERSION");
+    look(&browser, "diff");
+    browser.go(&format!("{}/e/{ENV}/{APP}", site(&ark)));
     browser.click_words("Roll back");
     browser.reads("What would be done");
     browser.reads("back to v1");

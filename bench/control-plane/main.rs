@@ -179,21 +179,19 @@ async fn pages(server: &Server) {
     executions(server).await;
     let deployments = server.get("/v1/deployments?limit=1").await;
     let id = deployments["items"][0]["id"].as_str().expect("a deployment").to_owned();
-    for (what, path) in [
-        ("overview", "/".to_owned()),
-        ("app", "/e/production/app-7".to_owned()),
-        ("deployment", format!("/d/{id}")),
-        ("environments", "/environments".to_owned()),
-        ("environment", "/environments/production".to_owned()),
-        ("events", "/events".to_owned()),
-        ("server", "/server".to_owned()),
-        ("jobs", "/jobs".to_owned()),
-        ("workflows", "/workflows".to_owned()),
-        ("executions, newest", "/workflows/sorting".to_owned()),
-        ("executions, failed", "/workflows/sorting?status=unresolved".to_owned()),
-        ("executions, by name", "/workflows/sorting?q=nr-05".to_owned()),
-        ("execution", "/workflows/sorting/x/nr-050000".to_owned()),
+    others(server).await;
+    let mut addresses: Vec<String> =
+        ark_console::PAGES.iter().map(|pattern| address(pattern, &id)).collect();
+    // The same pages, asked for something that may take longer.
+    for path in [
+        "/e/production/app-7/deploy?from=production&number=1",
+        "/workflows/sorting?status=unresolved",
+        "/workflows/sorting?q=nr-05",
+        "/workflows/sorting?error=bad",
     ] {
+        addresses.push(path.to_owned());
+    }
+    for path in addresses {
         let mut times = Vec::new();
         let mut bytes = 0;
         for _ in 0..PAGE_READS {
@@ -207,7 +205,7 @@ async fn pages(server: &Server) {
         let first = times[0];
         times.sort_by(f64::total_cmp);
         println!(
-            "page {what}: {:.1} kB, first {first:.1} ms, median {:.1} ms, p95 {:.1} ms",
+            "page {path}: {:.1} kB, first {first:.1} ms, median {:.1} ms, p95 {:.1} ms",
             bytes as f64 / 1_000.0,
             times[times.len() / 2],
             times[times.len() * 95 / 100],
@@ -235,6 +233,39 @@ async fn pages(server: &Server) {
         bytes as f64 / 1e6,
         resident_mb() - before
     );
+}
+
+/// A page of the table, with the names of what there is here.
+fn address(pattern: &str, deployment: &str) -> String {
+    let named = [
+        ("{env}", "production"),
+        ("{app}", "app-7"),
+        ("{id}", deployment),
+        ("{what}", "scale"),
+        ("{run}", "1"),
+        ("{hook}", "shop"),
+        ("{host}", "local"),
+        ("{wish}", "drain"),
+        ("{workflow}", "sorting"),
+        ("{execution}", "nr-050000"),
+        ("{act}", "redrive"),
+        ("{code}", "none"),
+    ];
+    let path = named.iter().fold(pattern.to_owned(), |path, (part, name)| path.replace(part, name));
+    match pattern {
+        "/e/{env}/{app}/diff" => format!("{path}?from=1&to=2"),
+        _ => path,
+    }
+}
+
+/// What some pages are about: a run that waits, and a push hook.
+async fn others(server: &Server) {
+    let run = json!({ "args": ["/bin/true"] });
+    server.make(reqwest::Method::POST, "/v1/environments/production/apps/app-7/runs", &run).await;
+    let hook = json!({
+        "repository": "/srv/git/shop.git", "branch": "main", "secret": "0123456789abcdef0123456789abcdef"
+    });
+    server.make(reqwest::Method::PUT, "/v1/push-hooks/shop", &hook).await;
 }
 
 /// A workflow with 100,000 executions, one of which failed.
@@ -364,6 +395,17 @@ impl Server {
         let request = request.header("x-amz-target", format!("AWSStepFunctions.{operation}"));
         let answer = request.bearer_auth(&self.token).json(input).send().await;
         assert_eq!(answer.expect("an answer").status(), 200, "{operation}");
+    }
+
+    /// Asks for something to be made.
+    async fn make(&self, method: reqwest::Method, path: &str, input: &Value) {
+        let request = self.client.request(method, format!("http://{}{path}", self.address));
+        let answer = request.bearer_auth(&self.token).json(input).send().await.expect("an answer");
+        assert!(
+            answer.status().is_success(),
+            "{path}: {}",
+            answer.text().await.unwrap_or_default()
+        );
     }
 
     async fn get(&self, path: &str) -> Value {

@@ -43,6 +43,13 @@ fn a_job_is_run_and_read_a_schedule_paused_and_strangers_are_told() {
     stranger.click_words("Sign in");
     stranger.reads("That is not known");
     look(&stranger, "sign-in-refused");
+    // A link that another page shows asks for a click.
+    let link = ark.json(&["open", "--console", "--json"]);
+    let link = link["url"].as_str().expect("a link");
+    stranger.script(&format!("location.href = '{link}';"));
+    stranger.reads("This link signs you in once");
+    look(&stranger, "sign-in-link");
+    stranger.go(&format!("{}/jobs", site(&ark)));
     stranger.type_into("#token", made["token"].as_str().expect("a token"));
     stranger.click_words("Sign in");
     stranger.reads("No app runs by a schedule");
@@ -57,6 +64,15 @@ fn a_job_is_run_and_read_a_schedule_paused_and_strangers_are_told() {
     stranger.go(&format!("{}/e/{ENV}/none", site(&ark)));
     stranger.reads("no such app");
     look(&stranger, "error");
+    stranger.go(&format!("{}/nothing/here", site(&ark)));
+    stranger.reads("there is no page at this address");
+    look(&stranger, "nowhere");
+    stranger.go(&format!("{}/e/{ENV}/idle", site(&ark)));
+    stranger.reads("Your role, reader, may look");
+    look(&stranger, "app-reader");
+    stranger.go(&format!("{}/server", site(&ark)));
+    stranger.reads("Tokens are shown to administrators");
+    look(&stranger, "server-reader");
     drop(stranger);
 
     let browser = signed_in(&ark, true);

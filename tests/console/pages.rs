@@ -60,7 +60,7 @@ fn every_other_page_is_looked_at() {
     at("/events?kind=token");
     look(&browser, "events-filtered");
     at("/events?env=No+Such");
-    browser.reads("does not exist");
+    browser.reads("cannot be an environment");
     look(&browser, "events-unknown");
 
     // What needs what, and what failed.
@@ -68,6 +68,10 @@ fn every_other_page_is_looked_at() {
     assert!(output.status.success(), "{}", words(&output));
     let (output, broken) = ark.deploy("mailer", &Sample::version(1).variable("BROKEN", "crash"));
     assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    // The commands that the console shows for a known release do what its buttons do.
+    good(&ark, &["plan", "web", "-e", ENV, "--release", "v1"]);
+    let from = format!("{ENV}:v1");
+    good(&ark, &["deploy", "web", "-e", "eng1-env", "--release", &from]);
     needs(&ark, "search", "web");
     needs(&ark, "shop", "web, search");
     good(&ark, &["env", "freeze", ENV, "always", "--cron", "* * * * *", "--for", "1h"]);

@@ -150,7 +150,7 @@ impl fmt::Display for Chart {
 }
 
 impl Chart {
-    /// The axis of time: four labels, the last is now.
+    /// The axis of time: some labels, the last is now.
     fn instants(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -158,7 +158,9 @@ impl Chart {
         x: &dyn Fn(usize) -> f64,
     ) -> fmt::Result {
         let all = slices - 1;
-        let parts = if all >= 4 { 4 } else { 1 };
+        // Few slices are divided evenly or not at all: labels would stand on each other.
+        let even = [4, 3, 2].into_iter().find(|parts| all >= 12 || all.is_multiple_of(*parts));
+        let parts = even.unwrap_or(1);
         for part in 0..=parts {
             let index = all * part / parts;
             let seconds = i64::try_from(all - index).unwrap_or(0) * i64::from(self.slice_s);
@@ -275,6 +277,23 @@ mod tests {
         assert_eq!(text.matches("<circle class=\"dot new\"").count(), 1, "a value alone is seen");
         assert!(!text.contains("<v1>") && text.contains("&lt;v1&gt;"));
         assert!(!text.contains("NaN") && !text.contains("inf"));
+    }
+
+    #[test]
+    fn labels_of_time_keep_their_distance() {
+        for (slices, expect) in [
+            (7, vec!["−6 min", "−4 min", "−2 min", "now"]),
+            (8, vec!["−7 min", "now"]),
+            (5, vec!["−4 min", "−3 min", "−2 min", "−1 min", "now"]),
+            (14, vec!["−13 min", "−10 min", "−7 min", "−4 min", "now"]),
+            (2, vec!["−1 min", "now"]),
+        ] {
+            let text = chart(vec![Some(1.0); slices]).to_string();
+            let label = |part: &str| Some(part.split_once('>')?.1.split_once('<')?.0.to_owned());
+            let told: Vec<String> =
+                text.split("<text text-anchor=").skip(1).filter_map(label).collect();
+            assert_eq!(told, expect, "{slices}");
+        }
     }
 
     #[test]

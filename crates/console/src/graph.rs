@@ -8,7 +8,8 @@ use ark_model::api::DependencyKnown;
 use askama::filters::HtmlSafe;
 
 use crate::layout::{Layout, Size, layered};
-use crate::svg::{Leads, cut, escape, line};
+use crate::svg::{Leads, escape, line};
+use crate::words::shortened;
 
 const BOX_WIDTH: f64 = 150.0;
 const BOX_HEIGHT: f64 = 44.0;
@@ -88,8 +89,8 @@ impl fmt::Display for Graph {
             let (x, y) = (x + MARGIN, y + MARGIN);
             let (text, below, inside) = (y + 19.0, y + 35.0, x + 10.0);
             let (href, whole) = (escape(&node.href), escape(&node.name));
-            let name = escape(&cut(&node.name, NAME_CHARS));
-            let words = escape(&cut(&node.words, NAME_CHARS));
+            let name = escape(&shortened(&node.name, NAME_CHARS));
+            let words = escape(&shortened(&node.words, NAME_CHARS));
             let class = node.class;
             write!(
                 f,

@@ -45,6 +45,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 
 pub use host::{Credential, Host, Viewer};
+pub use pages::PAGES;
 
 /// The largest form, in bytes.
 const FORM_BYTES_MAX: usize = 1 << 20;
@@ -62,6 +63,16 @@ pub fn router(host: Arc<dyn Host>) -> Router {
         .layer(from_fn_with_state(host.clone(), address::own_host))
         .merge(assets::routes())
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(from_fn(visit::harden))
+        .with_state(host)
+}
+
+/// What a browser is shown at an address where there is nothing, in the frame of every page.
+pub fn nowhere(host: Arc<dyn Host>) -> Router {
+    Router::new()
+        .fallback(pages::fault::nowhere)
+        .layer(from_fn_with_state(host.clone(), visit::enter))
+        .layer(from_fn_with_state(host.clone(), address::own_host))
         .layer(from_fn(visit::harden))
         .with_state(host)
 }

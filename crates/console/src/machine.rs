@@ -10,8 +10,8 @@ use askama::filters::HtmlSafe;
 use serde_json::Value;
 
 use crate::layout::{Layout, Size, layered};
-use crate::svg::{Leads, cut, escape, line};
-use crate::words::Tone;
+use crate::svg::{Leads, escape, line};
+use crate::words::{Tone, shortened};
 
 /// States that are drawn; a machine with more is a list.
 const STATES_MAX: usize = 100;
@@ -290,8 +290,8 @@ fn state(
     size: Size,
     alone: bool,
 ) -> fmt::Result {
-    let (name, whole) = (escape(&cut(&step.name, NAME_CHARS)), escape(&step.name));
-    let kind = escape(&cut(&step.kind, NAME_CHARS));
+    let (name, whole) = (escape(&shortened(&step.name, NAME_CHARS)), escape(&step.name));
+    let kind = escape(&shortened(&step.kind, NAME_CHARS));
     let (class, said) = match mark {
         Some(mark) => (mark.tone.class(), escape(&mark.words)),
         None => ("", String::new()),

@@ -20,14 +20,6 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// At most so many characters of a text.
-pub(crate) fn cut(text: &str, chars: usize) -> String {
-    match text.char_indices().nth(chars) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
 /// Which way lines lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leads {

@@ -146,24 +146,35 @@ fn hostile() -> Table {
     Table::default()
         .with("GET /v1/server", server())
         .with("GET /v1/environments?limit=500", page(made.clone()))
+        .with("GET /v1/environments?limit=100", page(made.clone()))
         .with("GET /v1/environments/production", made)
-        .with("GET /v1/environments/production/dependencies", dependencies())
+        .with("GET /v1/environments/production/dependencies?limit=100", dependencies())
         .with("GET /v1/environments/production/apps?limit=500", page(row))
         .with("GET /v1/environments/production/apps/search", detail.clone())
         .with(&format!("GET {base}"), detail)
         .with(&format!("GET {base}/instances?ended=true"), page(instance))
         .with(&format!("GET {base}/releases?limit=9"), json!({ "items": [release(2), release(1)] }))
         .with(&format!("GET {base}/releases?limit=12"), json!({ "items": [release(2)] }))
+        .with(
+            &format!("GET {base}/releases?limit=20"),
+            json!({ "items": [release(2)], "next": HOSTILE }),
+        )
+        .with_any(&format!("GET {base}/releases?limit=1&cursor="), page(release(1)))
         .with(&format!("GET {base}/diff?from=v1&to=v2"), diff.clone())
         .with(&format!("GET {base}/diff?from=v14&to=v1"), diff)
         .with(&format!("GET {base}/config"), config)
         .with(&format!("GET {base}/traffic?slice_s=60"), history.clone())
-        .with_any(&format!("GET {base}/traffic?slice_s="), history)
+        .with_any(&format!("GET {base}/traffic?slice_s="), history.clone())
         .with(&format!("GET {base}/logs?tail=2000"), line.clone())
         .with(&format!("GET {base}/logs?tail=10000"), line)
         .with(&format!("POST {base}/plan"), plan)
         .with("GET /v1/deployments?env=production&app=web&limit=8", page(deployment()))
+        .with(
+            "GET /v1/deployments?env=production&app=web&limit=50",
+            json!({ "items": vec![deployment(); 50], "next": HOSTILE }),
+        )
         .with(&format!("GET /v1/deployments/{DEPLOYMENT}"), deployment())
+        .with(&format!("GET /v1/deployments/{DEPLOYMENT}/traffic"), history)
         .with(&format!("GET /v1/events?env=production&app=web&{events}=12"), page(event()))
         .with(&format!("GET /v1/events?deployment={DEPLOYMENT}&{events}=40"), page(event()))
         .with(&format!("GET /v1/events?{events}=100"), page(event()))
@@ -200,7 +211,7 @@ fn the_answers_are_answers_of_the_api() {
     check::<ReleaseRow>(release(2));
     check::<AppDetail>(answer(base));
     check::<EnvironmentView>(answer("environments/production"));
-    check::<DependenciesView>(answer("environments/production/dependencies"));
+    check::<DependenciesView>(answer("environments/production/dependencies?limit=100"));
     check::<InstanceRow>(answer(&format!("{base}/instances?ended=true"))["items"][0].clone());
     check::<ReleaseDiff>(answer(&format!("{base}/diff?from=v1&to=v2")));
     check::<PlanView>(table.answer(&format!("POST /v1/{base}/plan")));
@@ -215,6 +226,9 @@ async fn no_text_becomes_markup_and_no_secret_is_shown() {
         "/".to_owned(),
         "/e/production/web".to_owned(),
         "/e/production/web/logs".to_owned(),
+        "/e/production/web/deployments".to_owned(),
+        "/e/production/web/releases".to_owned(),
+        "/e/production/web/diff?from=1&to=2".to_owned(),
         "/e/production/web/deploy".to_owned(),
         "/e/production/web/deploy?from=production&number=2".to_owned(),
         "/e/production/web/rollback".to_owned(),
@@ -237,6 +251,12 @@ async fn no_text_becomes_markup_and_no_secret_is_shown() {
     // What stands in the address comes back on the page.
     for address in [
         format!("/?q={query}"),
+        format!("/?after={query}"),
+        format!("/jobs?after={query}"),
+        format!("/environments?cursor={query}"),
+        format!("/environments/production?cursor={query}"),
+        format!("/e/production/web/deployments?cursor={query}"),
+        format!("/e/production/web/diff?from={query}&to=2"),
         format!("/events?env={query}"),
         format!("/events?kind={query}"),
         format!("/e/production/web/logs?q={query}"),

@@ -67,6 +67,10 @@ fn hostile() -> Table {
             json!({ "items": vec![run("ended"); 50], "next": HOSTILE }),
         )
         .with(&format!("GET {BASE}/runs/7"), run("running"))
+        .with_lines(
+            &format!("GET {BASE}/runs/7/logs?follow=false"),
+            &vec![json!({ "at": AT, "instance": HOSTILE, "stream": "stderr", "text": HOSTILE }); 9],
+        )
         .with(&format!("POST {BASE}/runs"), run("waiting"))
         .with(&format!("POST {BASE}/runs/7/stop"), run("stopping"))
         .with("POST /v1/environments/production/apps/nightly/cron/pause", cron())
@@ -101,6 +105,8 @@ async fn no_text_of_a_run_becomes_markup_and_pages_stay_small() {
             assert!(!page.contains(markup), "{markup} on {address}: {page}");
         }
         assert!(page.len() < 150_000, "{address} has {} bytes", page.len());
+        let wrote = page.matches("<p class=\"err\">").count();
+        assert_eq!(wrote, if address.ends_with("/7") { 9 } else { 0 }, "{address}: {page}");
     }
 }
 

@@ -5,7 +5,7 @@ mod table;
 
 use serde_json::{Value, json};
 
-use table::{Table, get, location, post, text, token_of};
+use table::{Table, app, get, location, post, text, token_of};
 
 const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}$(reboot)";
 const AT: &str = "2026-01-01T00:00:00Z";
@@ -37,9 +37,14 @@ fn summary(status: &str) -> Value {
 fn event(id: u64, chars: usize) -> Value {
     let word = ["TaskStateEntered", "ActivityScheduled", "ActivityStarted", "ActivityFailed"]
         [usize::try_from(id % 4).expect("small")];
+    // The last stay that failed had a worker that is an app of Ark's.
+    let resource = match id {
+        896..=899 => "arn:aws:states:us-east-1:0:activity:production--web",
+        _ => HOSTILE,
+    };
     json!({
         "id": id, "previous": id - u64::from(!id.is_multiple_of(4)), "at": AT, "kind": word,
-        "state": HOSTILE, "index": 1, "resource": HOSTILE, "worker": HOSTILE,
+        "state": HOSTILE, "index": 1, "resource": resource, "worker": HOSTILE,
         "input": long(chars), "output": long(chars), "error": long(chars.min(120)),
         "cause": long(chars)
     })
@@ -79,7 +84,22 @@ fn hostile() -> Table {
         "name": HOSTILE, "ready": 1_000, "working": 0, "waiting": 0, "active_percent": 99.5
     });
     let single = |n: u64| json!({ "items": [event(n, 2_000)] });
+    let mut detail = app("web");
+    for (name, value) in [
+        ("addresses", json!([])),
+        ("scale", Value::Null),
+        ("previous", Value::Null),
+        ("dependencies", json!([])),
+        ("failures", json!(0)),
+        ("start_after", Value::Null),
+        ("config_version", json!(1)),
+    ] {
+        detail[name] = value;
+    }
+    let wrote = json!({ "at": AT, "instance": HOSTILE, "stream": "stderr", "text": HOSTILE });
     let mut table = Table::default()
+        .with("GET /v1/environments/production/apps/web", detail)
+        .with_any("GET /v1/environments/production/apps/web/logs?tail=2000&since=", wrote)
         .with("GET /v1/workflows?limit=100", json!({ "items": [listed], "next": HOSTILE }))
         .with("GET /v1/schedules?limit=200", json!({ "items": [schedule] }))
         .with(
@@ -176,6 +196,9 @@ async fn no_text_of_a_workflow_becomes_markup_and_pages_stay_small() {
             assert!(quoted, "{command} on {address}");
         }
         assert!(page.len() < 150_000, "{address} has {} bytes", page.len());
+        if address == addresses()[4] {
+            assert!(page.contains("<p class=\"err\">"), "what the worker wrote: {page}");
+        }
     }
 }
 

@@ -35,6 +35,147 @@ async fn three_hundred_apps_are_a_small_page() {
 }
 
 #[tokio::test]
+async fn what_has_no_room_is_named_and_what_is_down_comes_first() {
+    // Of more apps than fit, those that are down.
+    let mut rows: Vec<_> = (0..480).map(|n| app(&format!("customer-app-{n}"))).collect();
+    rows[470]["ready"] = json!(0);
+    let apps = "GET /v1/environments/production/apps?limit=500";
+    let (site, _) = world().with(apps, json!({ "items": rows })).site();
+    let page = text(get(&site, "/", "fresh").await).await;
+    assert!(page.len() < 150_000, "{} bytes", page.len());
+    let at = |words: &str| page.find(words).unwrap_or_else(|| panic!("no {words} in {page}"));
+    assert!(at("customer-app-470") < at("customer-app-0<"));
+    assert!(page.contains("307 of 480 apps are shown, those that are down first"), "{page}");
+    assert!(!page.contains("customer-app-479"), "{page}");
+    let found = text(get(&site, "/?q=app-479", "fresh").await).await;
+    assert!(found.contains("customer-app-479") && !found.contains("customer-app-470"), "{found}");
+
+    // Of more environments than fit, each has at least a line, and those beyond a page of their own.
+    let names: Vec<String> = (0..500).map(|n| format!("environment-number-{n:03}")).collect();
+    let all: Vec<_> = names.iter().map(|name| environment(name)).collect();
+    let mut table = Table::default()
+        .with("GET /v1/server", server())
+        .with("GET /v1/environments?limit=500", json!({ "items": all, "next": "last" }))
+        .with(
+            "GET /v1/environments?limit=500&cursor=last",
+            json!({ "items": [environment("one-more")] }),
+        )
+        .with("GET /v1/environments/one-more/apps?limit=500", json!({ "items": [app("late")] }));
+    for name in &names {
+        let mut row = app("web");
+        row["ready"] = json!(if name.ends_with("199") { 1 } else { 3 });
+        let key = format!("GET /v1/environments/{name}/apps?limit=500");
+        table = table.with(&key, json!({ "items": [row, app("worker")] }));
+    }
+    let (site, _) = table.site();
+    let page = text(get(&site, "/", "fresh").await).await;
+    assert!(page.len() < 150_000, "{} bytes", page.len());
+    assert!(page.contains("1 not as wanted") && page.contains("environment-number-199"), "{page}");
+    assert!(page.contains("all environments</a>"), "{page}");
+    assert!(page.contains("href=\"/?after=last\""), "{page}");
+    let next = text(get(&site, "/?after=last", "fresh").await).await;
+    assert!(next.contains("late") && next.contains("First environments"), "{next}");
+}
+
+#[tokio::test]
+async fn environments_and_dependencies_are_turned_page_by_page() {
+    let need = |n: usize| {
+        json!({
+            "from_env": "production", "from": format!("app-{n}"), "to_env": "production", "to": "db",
+            "known": "observed"
+        })
+    };
+    let needs = |from: usize, next: Option<&str>| {
+        let items: Vec<_> = (from..from + 100).map(need).collect();
+        json!({ "items": items, "next": next, "total": 12_345 })
+    };
+    let mut made = environment("production");
+    made["apps"] = json!(["web", "db"]);
+    let listed = json!({ "items": [made.clone()], "next": "production" });
+    let (site, table) = world()
+        .with("GET /v1/environments?limit=100", listed)
+        .with(
+            "GET /v1/environments?limit=100&cursor=production",
+            json!({ "items": [environment("staging")] }),
+        )
+        .with("GET /v1/environments/production", made)
+        .with("GET /v1/environments/production/dependencies?limit=100", needs(0, Some("a:b")))
+        .with("GET /v1/environments/production/dependencies?limit=500", needs(0, Some("a:b")))
+        .with(
+            "GET /v1/environments/production/dependencies?limit=100&cursor=a%3Ab",
+            needs(100, None),
+        )
+        .site();
+    let page = text(get(&site, "/environments", "fresh").await).await;
+    assert!(page.contains("href=\"/environments?cursor=production\""), "{page}");
+    let page = text(get(&site, "/environments?cursor=production", "fresh").await).await;
+    assert!(page.contains("staging") && page.contains("First page"), "{page}");
+
+    let page = text(get(&site, "/environments/production", "fresh").await).await;
+    for words in [
+        "the first 100 of 12,345",
+        "the first 100 of 12,345 dependencies are drawn",
+        "href=\"/environments/production?cursor=a%3Ab#needs\"",
+        "app-99<",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let page = text(get(&site, "/environments/production?cursor=a%3Ab", "fresh").await).await;
+    assert!(page.contains("app-199<") && page.contains("100 of 12,345"), "{page}");
+    assert!(table.asked().iter().all(|(key, _)| key.contains("limit=") || !key.ends_with("ies")));
+}
+
+/// Addresses that are asked with `GET` and are no pages.
+const NO_PAGES: [&str; 6] = [
+    "/assets/{digest}/{name}",
+    "/e/{env}/{app}/logs/stream",
+    "/e/{env}/{app}/runs/{run}/stream",
+    "/favicon.ico",
+    "/live",
+    "/workflows/{workflow}/x/{execution}/live",
+];
+
+#[test]
+fn every_page_is_in_the_list() {
+    let (mut folders, mut found) = (vec![std::path::PathBuf::from("src")], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("the sources").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = std::fs::read_to_string(path).expect("text");
+            for route in source.split(".route(\"").skip(1) {
+                let (address, rest) = route.split_once("\", ").expect("an address");
+                if rest.starts_with("get(") {
+                    found.push(address.to_owned());
+                }
+            }
+        }
+    }
+    found.retain(|address| !NO_PAGES.contains(&address.as_str()));
+    found.sort();
+    assert_eq!(found, ark_console::PAGES, "routes with pages, and `PAGES`");
+}
+
+#[tokio::test]
+async fn where_there_is_nothing_a_page_says_so() {
+    let (_, table) = world().site();
+    let site = ark_console::nowhere(table);
+    let response = get(&site, "/nothing/here", "fresh").await;
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert!(response.headers().contains_key("content-security-policy"));
+    let page = text(response).await;
+    assert!(
+        page.contains("there is no page at this address") && page.contains("Overview"),
+        "{page}"
+    );
+    let response = get(&site, "/nothing/here", "").await;
+    assert_eq!(location(&response), "/sign-in?next=%2Fnothing%2Fhere");
+}
+
+#[tokio::test]
 async fn an_empty_server_says_how_to_begin() {
     let (site, _) = Table::default()
         .with("GET /v1/server", server())
@@ -134,8 +275,8 @@ async fn an_environments_lease_is_shown_renewed_and_lifted_by_forms_of_its_sessi
         .with("GET /v1/environments?limit=500", listed)
         .with("GET /v1/environments/eng1-env", made.clone())
         .with("GET /v1/environments/production", environment("production"))
-        .with("GET /v1/environments/eng1-env/dependencies", json!({ "items": [] }))
-        .with("GET /v1/environments/production/dependencies", json!({ "items": [] }))
+        .with("GET /v1/environments/eng1-env/dependencies?limit=100", json!({ "items": [] }))
+        .with("GET /v1/environments/production/dependencies?limit=100", json!({ "items": [] }))
         .with(&format!("PUT {lease}"), made.clone())
         .with(&format!("DELETE {lease}"), made.clone())
         .with("POST /v1/environments", made)

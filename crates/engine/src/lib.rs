@@ -16,8 +16,7 @@ mod sys;
 
 pub use cluster::{Cluster, ClusterOptions, Node};
 pub use docker::{
-    AddressPool, AppList, DockerEngine, DockerOptions, Registries, Registry, RightsPolicy,
-    SshDaemon, TlsDaemon,
+    AddressPool, DockerEngine, DockerOptions, PrivilegedApps, Registries, Registry, TlsDaemon,
 };
 pub use engine::{
     ArtifactSource, BuildSpec, BuildStream, Built, Capabilities, Enforcement, Engine, EngineError,

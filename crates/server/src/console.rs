@@ -27,6 +27,11 @@ pub(crate) fn router(state: Shared, api: Router) -> Router {
     ark_console::router(Arc::new(ConsoleHost { state, api }))
 }
 
+/// What a browser is shown where there is nothing.
+pub(crate) fn nowhere(state: Shared, api: Router) -> Router {
+    ark_console::nowhere(Arc::new(ConsoleHost { state, api }))
+}
+
 /// What a page may say of an error; the rest is for the log.
 fn public(error: ApiError) -> Problem {
     if error.problem().status >= 500 {

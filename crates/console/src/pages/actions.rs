@@ -23,8 +23,9 @@ use crate::words::{self, When, counted};
 
 /// Releases offered of each environment.
 const OFFERED: usize = 12;
-/// Environments that are looked through for releases.
+/// Environments whose releases are offered, of so many pages of them that are looked through.
 const ENVIRONMENTS: usize = 50;
+const PAGES: usize = 4;
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
@@ -112,8 +113,12 @@ struct From {
 #[template(path = "deploy.html")]
 struct Choice {
     shell: Shell,
+    app: AppName,
     address: String,
-    environments: Vec<(EnvName, Vec<Offer>)>,
+    /// With their newest releases, and whether there are older ones.
+    environments: Vec<(EnvName, Vec<Offer>, bool)>,
+    /// Whether other environments may have releases that are not offered.
+    more: bool,
 }
 
 struct Offer {
@@ -137,6 +142,10 @@ async fn deploy(visit: Visit, Path((env, app)): Place, Query(query): Query<From>
         ..DeployRequest::default()
     };
     let plan: PlanView = visit.post(&format!("{}/plan", base(&env, &app)), &request).await?;
+    let command = match from == env {
+        true => format!("{command} --release v{number}"),
+        false => format!("{command} --release {from}:v{number}"),
+    };
     let shell = shell(&visit, &env, &app, title, command);
     let to = format!("/e/{env}/{app}/deploy");
     let missing = match plan.missing.as_slice() {
@@ -162,18 +171,27 @@ async fn deploy(visit: Visit, Path((env, app)): Place, Query(query): Query<From>
 
 /// Which release: those of this environment, and of the others that have the app.
 async fn choose(visit: &Visit, shell: Shell, env: &EnvName, app: &AppName) -> Answer {
-    let all: Page<EnvironmentView> = visit.get("/v1/environments?limit=500").await?;
-    let mut names: Vec<EnvName> = all
-        .items
-        .into_iter()
-        .filter(|found| found.apps.iter().any(|known| known == app.as_str()))
-        .map(|found| found.name)
-        .collect();
-    names.sort_by_key(|name| name != env);
+    let (mut names, mut cursor, mut more) = (vec![env.clone()], String::new(), true);
+    for _ in 0..PAGES {
+        let all: Page<EnvironmentView> =
+            visit.get(&format!("/v1/environments?limit=500{cursor}")).await?;
+        let others = all.items.into_iter().filter(|found| {
+            found.name != *env && found.apps.iter().any(|known| known == app.as_str())
+        });
+        names.extend(others.map(|found| found.name));
+        match all.next {
+            Some(at) => cursor = format!("&cursor={}", words::part(&at)),
+            None => {
+                more = names.len() > ENVIRONMENTS;
+                break;
+            }
+        }
+    }
     let mut environments = Vec::new();
     for name in names.into_iter().take(ENVIRONMENTS) {
         let address = format!("{}/releases?limit={OFFERED}", base(&name, app));
         let Some(found) = visit.find::<Page<ReleaseRow>>(&address).await? else { continue };
+        let older = found.next.is_some();
         let offers = found.items.into_iter().map(|row| Offer {
             number: row.number.to_string(),
             href: format!("/e/{env}/{app}/deploy?from={name}&number={}", row.number.0),
@@ -183,10 +201,10 @@ async fn choose(visit: &Visit, shell: Shell, env: &EnvName, app: &AppName) -> An
             when: When::ago(row.created_at, visit.now),
             by: row.created_by,
         });
-        environments.push((name.clone(), offers.collect()));
+        environments.push((name.clone(), offers.collect(), older));
     }
     let address = format!("/e/{env}/{app}");
-    visit.page(&Choice { shell, address, environments })
+    visit.page(&Choice { shell, app: app.clone(), address, environments, more })
 }
 
 #[derive(Deserialize)]
@@ -335,11 +353,16 @@ async fn wish(visit: Visit, Path((env, app, what)): Path<(EnvName, AppName, Wish
         ),
         Wish::Stop => (
             format!("Stop {app} on {env}"),
-            vec![
-                format!("let the requests in {} end, then stop all of them", instances(ready)),
-                "requests are answered 503 until it is started again".to_owned(),
-                "a waiting deployment is superseded, a running one ends".to_owned(),
-            ],
+            match detail.addresses.is_empty() {
+                true => vec![format!("stop its {}; each may end what it does", instances(ready))],
+                false => vec![
+                    format!("let the requests in {} end, then stop all of them", instances(ready)),
+                    "requests are answered 503 until it is started again".to_owned(),
+                ],
+            }
+            .into_iter()
+            .chain(["a waiting deployment is superseded, a running one ends".to_owned()])
+            .collect(),
             "Stop",
         ),
         Wish::Start => (

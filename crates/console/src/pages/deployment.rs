@@ -28,8 +28,6 @@ use crate::visit::{Answer, Visit, see};
 use crate::words::{self, Tone, When, count, counted, length};
 
 const EVENTS: usize = 40;
-/// Slices of the charts: longer deployments get longer slices.
-const SLICES: i64 = 90;
 /// The longest id that is looked up.
 const ID_CHARS_MAX: usize = 64;
 
@@ -436,17 +434,10 @@ fn watch_end(end: WatchEnd) -> &'static str {
     }
 }
 
-/// What was measured while it ran; nothing when that is longer ago than is kept.
+/// What was measured while it ran; nothing when there was no request.
 async fn history(visit: &Visit, view: &DeploymentView) -> Result<Option<TrafficHistory>, Fault> {
-    let Some(start) = view.started_at else { return Ok(None) };
-    let end = view.finished_at.unwrap_or(visit.now);
-    let seconds = (end.as_second() - start.as_second()).max(60) + 20;
-    let slice = (seconds / SLICES / 10 + 1) * 10;
-    let address = format!(
-        "/v1/environments/{}/apps/{}/traffic?slice_s={slice}&since={start}&until={end}",
-        view.env, view.app
-    );
-    let found: Option<TrafficHistory> = visit.find(&address).await?;
+    let found: Option<TrafficHistory> =
+        visit.find(&format!("/v1/deployments/{}/traffic", view.id)).await?;
     Ok(found.filter(|history| history.slices.iter().any(|slice| !slice.sides.is_empty())))
 }
 

@@ -10,7 +10,7 @@ use ark_model::freeze::FreezeEffect;
 use ark_model::{AppName, EnvName};
 use askama::Template;
 use axum::Router;
-use axum::extract::{Form, Path};
+use axum::extract::{Form, Path, Query};
 use axum::routing::{get, post};
 use http::Method;
 use serde::Deserialize;
@@ -21,10 +21,17 @@ use crate::fault::Fault;
 use crate::graph::{Graph, Node};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit, see};
-use crate::words::{self, When, counted};
+use crate::words::{self, When, count, counted, part};
 
+/// Environments of one page.
+const ENVIRONMENTS: u32 = 100;
 /// Apps that are drawn; an environment with more is a list.
 const DRAWN_MAX: usize = 60;
+/// Apps that are listed.
+const LISTED_MAX: usize = 500;
+/// Dependencies that are drawn, and those of one page of their list.
+const LINES_DRAWN: u32 = 500;
+const NEEDS: u32 = 100;
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
@@ -40,6 +47,19 @@ struct Environments {
     shell: Shell,
     environments: Vec<EnvironmentLine>,
     terms: &'static [Term],
+    next: Option<String>,
+    first: bool,
+}
+
+/// Where a list goes on.
+#[derive(Deserialize)]
+struct Cursor {
+    cursor: Option<String>,
+}
+
+/// That as a part of a query of the API.
+fn beyond(query: &Cursor) -> String {
+    query.cursor.as_deref().map(|at| format!("&cursor={}", part(at))).unwrap_or_default()
 }
 
 struct EnvironmentLine {
@@ -95,11 +115,18 @@ fn line(visit: &Visit, view: &EnvironmentView) -> EnvironmentLine {
     }
 }
 
-async fn environments(visit: Visit) -> Answer {
-    let found: Page<EnvironmentView> = visit.get("/v1/environments?limit=500").await?;
+async fn environments(visit: Visit, Query(query): Query<Cursor>) -> Answer {
+    let address = format!("/v1/environments?limit={ENVIRONMENTS}{}", beyond(&query));
+    let found: Page<EnvironmentView> = visit.get(&address).await?;
     let environments = found.items.iter().map(|view| line(&visit, view)).collect();
     let shell = visit.shell("Environments", "/environments").live("").command("ark env list");
-    visit.page(&Environments { shell, environments, terms: &TERMS })
+    visit.page(&Environments {
+        shell,
+        environments,
+        terms: &TERMS,
+        next: found.next.map(|at| format!("/environments?cursor={}", part(&at))),
+        first: query.cursor.is_none(),
+    })
 }
 
 #[derive(Deserialize)]
@@ -142,13 +169,21 @@ struct EnvironmentPage {
     leasable: bool,
     terms: &'static [Term],
     apps: Vec<String>,
+    /// Apps that are not listed.
+    more_apps: usize,
     graph: Option<Graph>,
+    /// What of the drawing is missing.
+    undrawn: Option<String>,
     needs: Needs,
 }
 
 /// Which app needs which, in words.
 struct Needs {
     lines: Vec<NeedLine>,
+    /// How many of how many these are; empty when they are all.
+    said: String,
+    next: Option<String>,
+    first: Option<String>,
     /// Since when calls are looked at.
     since: Option<When>,
     /// Why calls of processes cannot be told apart.
@@ -166,7 +201,7 @@ struct NeedLine {
     note: Option<String>,
 }
 
-fn needs(visit: &Visit, env: &EnvName, view: DependenciesView) -> Needs {
+fn needs(visit: &Visit, env: &EnvName, view: DependenciesView, first: bool) -> Needs {
     let name = |of: &EnvName, app: &AppName| match of == env {
         true => app.to_string(),
         false => format!("{app} of {of}"),
@@ -185,7 +220,16 @@ fn needs(visit: &Visit, env: &EnvName, view: DependenciesView) -> Needs {
         last: item.last_seen.map(|at| When::ago(at, visit.now)),
         note: item.note,
     };
+    let here = format!("/environments/{env}");
+    let (shown, total) = (view.items.len() as u64, view.total);
     Needs {
+        said: match (first, shown < total) {
+            (_, false) => String::new(),
+            (true, true) => format!("the first {shown} of {}", count(total)),
+            (false, true) => format!("{shown} of {}", count(total)),
+        },
+        next: view.next.map(|at| format!("{here}?cursor={}#needs", part(&at))),
+        first: (!first).then(|| format!("{here}#needs")),
         lines: view.items.into_iter().map(line).collect(),
         since: view.since.map(|at| When::ago(at, visit.now)),
         blind: view.blind,
@@ -210,14 +254,28 @@ struct LeaseLine {
     soon: bool,
 }
 
-async fn environment(visit: Visit, Path(env): Path<EnvName>) -> Answer {
+async fn environment(
+    visit: Visit,
+    Path(env): Path<EnvName>,
+    Query(query): Query<Cursor>,
+) -> Answer {
     let view: EnvironmentView = visit.get(&format!("/v1/environments/{env}")).await?;
+    let api = format!("/v1/environments/{env}/dependencies");
     let known: DependenciesView =
-        visit.get(&format!("/v1/environments/{env}/dependencies")).await?;
-    let graph = match view.apps.len() {
-        2..=DRAWN_MAX => Some(graph(&visit, &env, &view.apps, &known.items).await?),
-        _ => None,
-    };
+        visit.get(&format!("{api}?limit={NEEDS}{}", beyond(&query))).await?;
+    let (mut drawing, mut undrawn) = (None, None);
+    if matches!(view.apps.len(), 2..=DRAWN_MAX) {
+        let more: Option<DependenciesView> = match (known.items.len() as u64) < known.total {
+            true => Some(visit.get(&format!("{api}?limit={LINES_DRAWN}")).await?),
+            false => None,
+        };
+        let drawn = more.as_ref().unwrap_or(&known);
+        drawing = Some(graph(&visit, &env, &view.apps, &drawn.items).await?);
+        undrawn = drawn.next.is_some().then(|| {
+            let (some, all) = (drawn.items.len() as u64, drawn.total);
+            format!("the first {} of {} dependencies are drawn", count(some), count(all))
+        });
+    }
     let shell = visit
         .shell(env.to_string(), "/environments")
         .crumb("/environments", "Environments")
@@ -236,8 +294,11 @@ async fn environment(visit: Visit, Path(env): Path<EnvName>) -> Answer {
     visit.page(&EnvironmentPage {
         environment: line(&visit, &view),
         frozen: view.frozen.as_ref().map(|frozen| {
-            let none = || "no window that allows is open".to_owned();
-            (frozen.window.clone().unwrap_or_else(none), frozen.until.map(When::date))
+            let why = match &frozen.window {
+                Some(window) => format!("the window {window} is open"),
+                None => "no window that allows them is open".to_owned(),
+            };
+            (why, frozen.until.map(When::date))
         }),
         windows: windows.collect(),
         lease: view.lease.as_ref().map(|lease| LeaseLine {
@@ -248,9 +309,11 @@ async fn environment(visit: Visit, Path(env): Path<EnvName>) -> Answer {
         }),
         leasable: view.kind == EnvKind::Development,
         terms: &TERMS,
-        graph,
-        needs: needs(&visit, &env, known),
-        apps: view.apps,
+        graph: drawing,
+        undrawn,
+        needs: needs(&visit, &env, known, query.cursor.is_none()),
+        more_apps: view.apps.len().saturating_sub(LISTED_MAX),
+        apps: view.apps.into_iter().take(LISTED_MAX).collect(),
         shell,
     })
 }

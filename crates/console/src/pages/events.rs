@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::Shared;
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit};
-use crate::words::{Tone, When};
+use crate::words::{Tone, When, shell};
 
 /// Events of one page.
 const EVENTS: u32 = 100;
@@ -65,7 +65,7 @@ async fn events(visit: Visit, Query(filter): Query<Filter>) -> Answer {
         None => visit.get(&format!("/v1/events?{same}{before}")).await?,
     };
     let older = found.next.as_ref().map(|next| format!("/events?{}", filter.before(next)));
-    let mut shell = visit.shell("Events", "/events").command("ark events");
+    let mut shell = visit.shell("Events", "/events").command(filter.command());
     if filter.before.is_none() && unknown.is_none() {
         shell = shell.live("");
     }
@@ -81,23 +81,34 @@ fn question(filter: &Filter) -> (String, Option<String>) {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("newest", "true").append_pair("limit", &EVENTS.to_string());
     let mut unknown = None;
-    for (name, value, good) in [
-        ("env", &filter.env, filter.env.parse::<EnvName>().is_ok()),
-        ("app", &filter.app, filter.app.parse::<AppName>().is_ok()),
-        ("kind", &filter.kind, kinds().contains(&filter.kind)),
+    for (name, noun, value, good) in [
+        ("env", "an environment", &filter.env, filter.env.parse::<EnvName>().is_ok()),
+        ("app", "an app", &filter.app, filter.app.parse::<AppName>().is_ok()),
+        ("kind", "a kind of event", &filter.kind, kinds().contains(&filter.kind)),
     ] {
         match (value.is_empty(), good) {
             (true, _) => {}
             (false, true) => {
                 query.append_pair(name, value);
             }
-            (false, false) => unknown = Some(format!("{name} “{value}” does not exist")),
+            (false, false) => unknown = Some(format!("“{value}” cannot be {noun}")),
         }
     }
     (query.finish(), unknown)
 }
 
 impl Filter {
+    /// The command that shows the same.
+    fn command(&self) -> String {
+        let mut command = "ark events".to_owned();
+        for (flag, value) in [("-e", &self.env), ("--app", &self.app), ("--kind", &self.kind)] {
+            if !value.is_empty() {
+                command.push_str(&format!(" {flag} {}", shell(value)));
+            }
+        }
+        command
+    }
+
     /// The same filter, before an event.
     fn before(&self, number: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());

@@ -22,11 +22,17 @@ struct FaultPage {
     request: String,
 }
 
+/// Where there is neither a page nor anything else.
+pub(crate) async fn nowhere() -> Fault {
+    Fault::new(ProblemCode::NoSuchOperation, "there is no page at this address")
+}
+
 /// With the frame of the one who looks.
 pub(crate) fn page(visit: &Visit, fault: &Fault) -> Response {
     let problem = &fault.0;
     let title = match fault.code() {
         ProblemCode::Forbidden => "not allowed".to_owned(),
+        ProblemCode::NoSuchOperation => "no such page".to_owned(),
         _ => problem.title.clone(),
     };
     let finding = |found: &ark_model::api::DiagnosticView| {

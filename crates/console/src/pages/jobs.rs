@@ -18,7 +18,7 @@ use crate::Shared;
 use crate::fault::Fault;
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit, see};
-use crate::words::When;
+use crate::words::{When, part};
 
 /// Items asked for at once.
 const AT_ONCE: u32 = 500;
@@ -34,6 +34,8 @@ struct Filter {
     /// Only apps whose name has this in it.
     #[serde(default)]
     q: String,
+    /// Where the list of environments goes on.
+    after: Option<String>,
 }
 
 #[derive(Template)]
@@ -45,6 +47,8 @@ struct Jobs {
     jobs: Vec<JobLine>,
     daemons: Vec<DaemonLine>,
     hidden: usize,
+    /// The page with the jobs and daemons of the environments that follow.
+    next: Option<String>,
 }
 
 struct CronLine {
@@ -78,8 +82,9 @@ struct DaemonLine {
 async fn jobs(visit: Visit, Query(filter): Query<Filter>) -> Answer {
     let q = filter.q.trim().to_lowercase();
     let crons: Page<CronView> = visit.get("/v1/crons").await?;
-    let listed: Page<EnvironmentView> =
-        visit.get(&format!("/v1/environments?limit={AT_ONCE}")).await?;
+    let after = filter.after.as_deref().map(|at| format!("&cursor={}", part(at)));
+    let address = format!("/v1/environments?limit={AT_ONCE}{}", after.unwrap_or_default());
+    let listed: Page<EnvironmentView> = visit.get(&address).await?;
     let (mut jobs, mut daemons) = (Vec::new(), Vec::new());
     for environment in listed.items {
         // It may be gone since it was listed.
@@ -107,8 +112,14 @@ async fn jobs(visit: Visit, Query(filter): Query<Filter>) -> Answer {
         lines.push(JobLine { env: row.env, app: row.app, last });
     }
     let shell = visit.shell("Jobs", "/jobs").live("").command("ark cron list");
+    let next = listed.next.map(|after| {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("q", &filter.q).append_pair("after", &after);
+        format!("/jobs?{}", query.finish())
+    });
     visit.page(&Jobs {
         shell,
+        next,
         q: filter.q,
         crons,
         jobs: lines,

@@ -115,12 +115,16 @@ async fn logs(
         "" => String::new(),
         id => format!(" --instance {}", words::shell(id)),
     };
+    let search = match filter.q.as_str() {
+        "" => String::new(),
+        q => format!(" | grep -iF -- {}", words::shell(q)),
+    };
     let shell = visit
         .shell(format!("Log of {app}"), "/")
         .crumb("/", "Overview")
         .crumb(format!("/environments/{env}"), &env)
         .crumb(format!("/e/{env}/{app}"), &app)
-        .command(format!("ark logs {app} -e {env} --follow{instance}"));
+        .command(format!("ark logs {app} -e {env} --follow{instance}{search}"));
     visit.page(&Logs {
         shell,
         q: filter.q,

@@ -17,12 +17,20 @@ use crate::chart::{Chart, Line};
 use crate::fault::Fault;
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit};
-use crate::words::{self, Tone, When, count};
+use crate::words::{self, Tone, When, count, counted, part};
 
 /// Running deployments that are shown with everything known of them; the others by a line.
 const RUNNING_MAX: usize = 12;
-/// Items asked for at once.
+/// Items asked for at once; environments beyond have a page of their own.
 const AT_ONCE: u32 = 500;
+/// How much fits on a page that stays small, in lines of apps; the frame of an environment is worth
+/// some of them.
+const ROOM: usize = 310;
+const FRAME: usize = 3;
+/// Environments without room that are named by a line.
+const NAMED_MAX: usize = 150;
+/// Characters of what a deployment came to.
+const OUTCOME_CHARS: usize = 160;
 /// With more apps than this a line says less of each.
 const MANY: usize = 150;
 /// Environments with a line in the charts, by their colours.
@@ -41,6 +49,8 @@ struct Filter {
     /// Only apps whose name has this in it.
     #[serde(default)]
     q: String,
+    /// Where the list of environments goes on.
+    after: Option<String>,
 }
 
 #[derive(Template)]
@@ -53,8 +63,14 @@ struct Overview {
     silent: Vec<String>,
     running: Vec<Running>,
     environments: Vec<Environment>,
+    /// Those that the page has no room for, and how many are not even named.
+    others: Vec<Other>,
+    unnamed: usize,
     charts: Vec<Chart>,
     apps: usize,
+    /// The page with the environments that follow, and the first one.
+    next: Option<String>,
+    first: Option<String>,
 }
 
 /// How the gateway is.
@@ -89,8 +105,16 @@ struct Environment {
     requests_per_s: String,
     failed: String,
     failing: bool,
-    /// Whether it has more apps than were asked for.
-    more: bool,
+    /// Which of its apps are not shown: `200 of 500 apps are not shown`; empty when all are.
+    hidden: String,
+}
+
+/// An environment by a line.
+struct Other {
+    name: EnvName,
+    apps: String,
+    tone: Tone,
+    words: String,
 }
 
 struct Row {
@@ -124,11 +148,11 @@ struct Last {
 
 async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
     let server: ServerInfo = visit.get("/v1/server").await?;
-    let listed: Page<EnvironmentView> =
-        visit.get(&format!("/v1/environments?limit={AT_ONCE}")).await?;
+    let after = filter.after.as_deref().map(|at| format!("&cursor={}", part(at)));
+    let address = format!("/v1/environments?limit={AT_ONCE}{}", after.as_deref().unwrap_or(""));
+    let listed: Page<EnvironmentView> = visit.get(&address).await?;
     let q = filter.q.trim().to_lowercase();
-    let (mut running, mut environments, mut busy, mut apps) =
-        (Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut running, mut found, mut busy, mut apps) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for environment in listed.items {
         // It may be gone since it was listed.
         let address = format!("/v1/environments/{}/apps?limit={AT_ONCE}", environment.name);
@@ -148,14 +172,11 @@ async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
         if page.items.is_empty() && !q.is_empty() {
             continue;
         }
-        environments.push(section(&visit, environment, &page));
+        found.push((environment, page));
     }
-    if apps > MANY {
-        // The page stays small: the last deployment says when.
-        environments.iter_mut().flat_map(|env: &mut Environment| &mut env.rows).for_each(|row| {
-            row.since = None;
-        });
-    }
+    let (environments, mut others) = fit(&visit, found, apps > MANY);
+    let unnamed = others.len().saturating_sub(NAMED_MAX);
+    others.truncate(NAMED_MAX);
     running.sort_by_key(|(_, _, d)| std::cmp::Reverse(d.created_at));
     let mut cards = Vec::new();
     for (index, (env, app, summary)) in running.into_iter().enumerate() {
@@ -165,12 +186,65 @@ async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
         };
         cards.push(card(&visit, env, app, &summary, view.as_ref()));
     }
-    let charts = charts(&visit, &busy).await?;
-    let shell = visit.shell("Overview", "/").live("").command("ark status");
-    let gateway = gateway(&visit, &server);
-    let silent = server.silent_hosts.iter().map(ToString::to_string).collect();
-    let page = Overview { shell, q, gateway, silent, running: cards, environments, charts, apps };
-    visit.page(&page)
+    let place = |after: &str| {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in [("q", filter.q.as_str()), ("after", after)] {
+            if !value.is_empty() {
+                query.append_pair(name, value);
+            }
+        }
+        format!("/?{}", query.finish())
+    };
+    visit.page(&Overview {
+        charts: charts(&visit, &busy).await?,
+        shell: visit.shell("Overview", "/").live("").command("ark status"),
+        gateway: gateway(&visit, &server),
+        silent: server.silent_hosts.iter().map(ToString::to_string).collect(),
+        next: listed.next.as_deref().map(place),
+        first: filter.after.as_ref().map(|_| place("")),
+        q: filter.q,
+        running: cards,
+        environments,
+        others,
+        unnamed,
+        apps,
+    })
+}
+
+/// Environments with their apps as long as there is room, the others by a line each. One that has
+/// more apps than fit shows those first that are not well.
+fn fit(
+    visit: &Visit,
+    found: Vec<(EnvironmentView, Page<AppRow>)>,
+    many: bool,
+) -> (Vec<Environment>, Vec<Other>) {
+    let (mut environments, mut others, mut room) = (Vec::new(), Vec::new(), ROOM);
+    for (view, page) in found {
+        let needs = page.items.len() + FRAME;
+        if needs > room && !environments.is_empty() {
+            others.push(other(view.name, &page.items));
+            continue;
+        }
+        let mut environment = section(visit, view, page, room - FRAME);
+        if many {
+            // The page stays small: the last deployment says when.
+            environment.rows.iter_mut().for_each(|row| row.since = None);
+        }
+        environments.push(environment);
+        room = room.saturating_sub(needs);
+    }
+    (environments, others)
+}
+
+fn other(name: EnvName, rows: &[AppRow]) -> Other {
+    let tones = rows.iter().map(|row| health(row).tone);
+    let bad = tones.filter(|tone| *tone == Tone::Bad).count();
+    let (tone, words) = match (bad, rows.is_empty()) {
+        (0, true) => (Tone::Quiet, String::new()),
+        (0, false) => (Tone::Good, "none is down".to_owned()),
+        (bad, _) => (Tone::Bad, format!("{bad} not as wanted")),
+    };
+    Other { name, apps: counted(rows.len() as u64, "app"), tone, words }
 }
 
 /// Requests and errors of the last hour, a line for each of the environments with the most.
@@ -242,13 +316,30 @@ pub(super) fn gateway(visit: &Visit, server: &ServerInfo) -> GatewayLine {
     }
 }
 
-fn section(visit: &Visit, environment: EnvironmentView, page: &Page<AppRow>) -> Environment {
-    let rows = &page.items;
+/// An environment with at most so many of its apps.
+fn section(
+    visit: &Visit,
+    environment: EnvironmentView,
+    page: Page<AppRow>,
+    most: usize,
+) -> Environment {
+    let Page { items: mut rows, next } = page;
     let sum = |of: fn(&ark_model::api::TrafficView) -> u64| {
         rows.iter().filter_map(|row| row.traffic.as_ref()).map(of).sum::<u64>()
     };
     let (served, failed) = (sum(|t| t.served_1h), sum(|t| t.failed_1h));
-    let traffic = rows.iter().filter_map(|row| row.traffic.as_ref());
+    let rate = rows.iter().filter_map(|row| row.traffic.as_ref()).map(|t| t.requests_per_s).sum();
+    let all = rows.len();
+    let mut hidden = String::new();
+    if all > most {
+        // The order by name is kept within both.
+        rows.sort_by_key(|row| health(row).tone != Tone::Bad);
+        rows.truncate(most);
+        let more = if next.is_some() { "more than " } else { "" };
+        hidden = format!("{most} of {more}{all} apps are shown, those that are down first");
+    } else if next.is_some() {
+        hidden = format!("these are the first {all} apps");
+    }
     Environment {
         kind: match environment.kind {
             EnvKind::Permanent => "permanent",
@@ -259,10 +350,10 @@ fn section(visit: &Visit, environment: EnvironmentView, page: &Page<AppRow>) -> 
             .map(|frozen| frozen.window.unwrap_or_else(|| "no window is open".to_owned())),
         destroying: environment.state == EnvState::Destroying,
         rows: rows.iter().map(|row| app_row(visit, row)).collect(),
-        requests_per_s: words::rate(traffic.map(|t| t.requests_per_s).sum()),
+        requests_per_s: words::rate(rate),
         failed: words::failures(failed, served + failed),
         failing: failed > 0,
-        more: page.next.is_some(),
+        hidden,
         name: environment.name,
     }
 }
@@ -319,7 +410,7 @@ fn last_of(visit: &Visit, last: &DeploymentSummary) -> Last {
         release: words::what(last.kind, last.release),
         when: When::ago(last.finished_at.unwrap_or(last.created_at), visit.now),
         by: last.created_by.clone(),
-        outcome: words::outcome(last),
+        outcome: words::shortened(&words::outcome(last), OUTCOME_CHARS),
     }
 }
 

@@ -25,8 +25,7 @@ use crate::visit::{Answer, Visit, see};
 use crate::words::{self, Tone, When, counted, part};
 
 const RUNS: u32 = 50;
-/// A log that goes on is read until nothing comes for so long, and for so long at most.
-const QUIET: Duration = Duration::from_millis(150);
+/// What was written by now is read for so long at most.
 const READ_MAX: Duration = Duration::from_secs(2);
 const READ_BYTES_MAX: usize = 4 << 20;
 
@@ -216,7 +215,7 @@ async fn run(visit: Visit, Path((env, app, number)): Which) -> Answer {
 /// What a run has written by now, and whether there is more of it before that. A log that cannot be
 /// read is not shown: the rest of the page is.
 async fn written(visit: &Visit, address: &str) -> (Vec<Line>, bool) {
-    let response = visit.pass(&format!("{address}/logs"), &HeaderMap::new()).await;
+    let response = visit.pass(&format!("{address}/logs?follow=false"), &HeaderMap::new()).await;
     let streams = response
         .headers()
         .get(header::CONTENT_TYPE)
@@ -233,12 +232,12 @@ async fn written(visit: &Visit, address: &str) -> (Vec<Line>, bool) {
     (lines, hidden)
 }
 
-/// What a stream gives until it ends or falls silent.
+/// What a stream gives until it ends.
 async fn read(body: Body) -> String {
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     let all = async {
-        while let Ok(Some(Ok(chunk))) = tokio::time::timeout(QUIET, stream.next()).await {
+        while let Some(Ok(chunk)) = stream.next().await {
             bytes.extend_from_slice(&chunk);
             if bytes.len() > READ_BYTES_MAX {
                 break;

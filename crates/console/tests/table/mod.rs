@@ -20,6 +20,7 @@ use tower::ServiceExt as _;
 pub(crate) struct Table {
     answers: BTreeMap<String, (u16, Value)>,
     beginnings: Vec<(String, Value)>,
+    streams: BTreeMap<String, String>,
     asked: Mutex<Vec<(String, String)>>,
     ended: Mutex<Vec<String>>,
 }
@@ -57,6 +58,10 @@ impl Host for Table {
         let body = to_bytes(request.into_body(), 1 << 20).await.expect("a body");
         let text = String::from_utf8(body.to_vec()).expect("text");
         self.asked.lock().expect("no panic").push((key.clone(), text));
+        if let Some(events) = self.streams.get(&key) {
+            let kind = [(header::CONTENT_TYPE, "text/event-stream")];
+            return (kind, events.clone()).into_response();
+        }
         let exact = self.answers.get(&key).cloned();
         let begins = || self.beginnings.iter().find(|(begin, _)| key.starts_with(begin.as_str()));
         let found = exact.or_else(|| begins().map(|(_, answer)| (200, answer.clone())));
@@ -79,6 +84,13 @@ impl Table {
     /// Answers everything that begins so.
     pub(crate) fn with_any(mut self, beginning: &str, answer: Value) -> Self {
         self.beginnings.push((beginning.to_owned(), answer));
+        self
+    }
+
+    /// Answers with server-sent events: those of a log, with these lines.
+    pub(crate) fn with_lines(mut self, key: &str, lines: &[Value]) -> Self {
+        let event = |line: &Value| format!("event: line\ndata: {line}\n\n");
+        self.streams.insert(key.to_owned(), lines.iter().map(event).collect());
         self
     }
 
@@ -192,6 +204,7 @@ pub(crate) fn world() -> Table {
     let environments = json!({ "items": [environment("production")] });
     Table::default()
         .with("GET /v1/server", server())
+        .with("GET /v1/environments?limit=100", environments.clone())
         .with("GET /v1/environments?limit=500", environments)
         .with("GET /v1/environments/production/apps?limit=500", json!({ "items": [app("web")] }))
 }

@@ -86,7 +86,6 @@ fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostCon
         ("max-size", spec.log_limits.file_bytes_max.max(1).to_string()),
         ("max-file", spec.log_limits.files_max.max(1).to_string()),
     ];
-    let rights = &spec.rights;
     let writable = ["/tmp", "/run"].map(|path| (path.to_owned(), "mode=1777".to_owned()));
     HostConfig {
         network_mode: Some(network.name.clone()),
@@ -111,12 +110,12 @@ fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostCon
             name: Some(RestartPolicyNameEnum::NO),
             maximum_retry_count: None,
         }),
-        readonly_rootfs: Some(!(options.writable_root || rights.writable_root)),
+        readonly_rootfs: Some(!options.writable_root),
         tmpfs: Some(writable.into()),
-        cap_drop: Some(if rights.privileged { Vec::new() } else { vec!["ALL".to_owned()] }),
-        cap_add: Some(options.capabilities.iter().chain(&rights.capabilities).cloned().collect()),
+        cap_drop: Some(if spec.privileged { Vec::new() } else { vec!["ALL".to_owned()] }),
+        cap_add: Some(options.capabilities.clone()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
-        privileged: Some(rights.privileged),
+        privileged: Some(spec.privileged),
         ..HostConfig::default()
     }
 }

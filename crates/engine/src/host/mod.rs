@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_model::artifact::Artifact;
-use ark_model::definition::Rights;
 use ark_model::ids::{AppName, EnvName, InstanceId};
 use ark_model::instance::ObservedInstance;
 use ark_model::route::ContainerNetwork;
@@ -134,8 +133,8 @@ impl Engine for HostEngines {
         self.containers.engine.remove_images(keep, age).await
     }
 
-    fn refuses(&self, env: &EnvName, app: &AppName, rights: &Rights) -> Option<String> {
-        self.containers.engine.refuses(env, app, rights)
+    fn allows_privileged(&self, env: &EnvName, app: &AppName) -> bool {
+        self.containers.engine.allows_privileged(env, app)
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -65,11 +65,12 @@ use std::sync::OnceLock;
 
 use ark_model::api::ProblemCode;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::put;
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, header};
+use tower::ServiceExt as _;
 
 pub use error::{ApiError, PROBLEM_JSON};
 pub use operation::{Access, Content, Deadline, Operation, SchemaOf, Shared};
@@ -173,12 +174,30 @@ pub fn router(state: Shared) -> Router {
         .with_state(state.clone());
     // What a page asks for may be an operation of either protocol.
     let both = api.clone().merge(wire::router(state.clone()));
+    let nowhere = crate::console::nowhere(state.clone(), both.clone());
+    let outside = Router::new()
+        .fallback(move |request: Request| {
+            let nowhere = nowhere.clone();
+            async move {
+                match asks_for_a_page(&request) {
+                    true => nowhere.oneshot(request).await.into_response(),
+                    false => nothing().await.into_response(),
+                }
+            }
+        })
+        .layer(from_fn_with_state(state.clone(), guard::guard));
     let pages = crate::console::router(state.clone(), both)
         // GET is the console's, POST the other protocol's.
         .route("/", put(nothing).patch(nothing).delete(nothing))
         .method_not_allowed_fallback(other_method)
         .layer(from_fn_with_state(state.clone(), guard::guard));
-    api.merge(pages).merge(wire::router(state))
+    api.merge(pages).merge(wire::router(state)).fallback_service(outside)
+}
+
+/// Whether somebody opened an address in a browser.
+fn asks_for_a_page(request: &Request) -> bool {
+    let accepts = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    request.method() == Method::GET && accepts.is_some_and(|kinds| kinds.contains("text/html"))
 }
 
 /// `GET /openapi.json`.

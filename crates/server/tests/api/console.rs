@@ -188,6 +188,22 @@ async fn a_session_is_no_token_and_a_token_no_session() {
 }
 
 #[tokio::test]
+async fn an_unknown_address_is_a_page_to_a_browser_and_a_problem_to_programs() {
+    let server = Server::start().await;
+    let visitor = Visitor::new(&server);
+    let session = visitor.sign_in(server.token(Role::Reader), "").await;
+    let open = visitor.request(Method::GET, "/nothing/here", &session);
+    let open = open.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+    let answer = open.send().await.expect("an answer");
+    assert_eq!(answer.status(), 404);
+    let page = answer.text().await.expect("a page");
+    assert!(page.contains("there is no page at this address"), "{page}");
+    server.get("/v1/nothing").await.problem("no-such-operation");
+    let form = visitor.form("/nothing/here", &session, "").header("accept", "text/html");
+    assert_eq!(form.send().await.expect("an answer").status(), 404);
+}
+
+#[tokio::test]
 async fn dependencies_are_told_in_words_beside_the_drawing() {
     let server = Server::start().await;
     let visitor = Visitor::new(&server);
@@ -211,6 +227,18 @@ async fn dependencies_are_told_in_words_beside_the_drawing() {
         .map(|item| item["known"].as_str().expect("a word"))
         .collect();
     assert_eq!(known, ["both", "declared", "observed"], "{view}");
+    assert_eq!((&view["total"], &view["next"]), (&json!(3), &json!(null)), "{view}");
+    let first = server.get("/v1/environments/dev/dependencies?limit=2").await.expect(200);
+    let next = first["next"].as_str().expect("a cursor");
+    let path = format!("/v1/environments/dev/dependencies?limit=2&cursor={next}");
+    let second = server.get(&path).await.expect(200);
+    assert_eq!(first["items"].as_array().map(Vec::len), Some(2), "{first}");
+    assert_eq!(second["items"], json!([view["items"][2]]), "{second}");
+    assert_eq!((&second["total"], &second["next"]), (&json!(3), &json!(null)), "{second}");
+    for (query, problem) in [("limit=0", "invalid-value"), ("cursor=dev", "invalid-value")] {
+        let path = format!("/v1/environments/dev/dependencies?{query}");
+        server.get(&path).await.problem(problem);
+    }
     server.get("/v1/environments/none/dependencies").await.problem("environment-not-found");
 
     let session = visitor.sign_in(server.token(Role::Reader), "").await;

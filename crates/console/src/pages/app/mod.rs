@@ -1,6 +1,7 @@
 //! An app in an environment: what runs, its traffic, its releases and what changed between them,
 //! its configuration, what happened. What it can be told is in `actions`, its log in `logs`.
 
+mod history;
 pub(super) mod releases;
 mod traffic;
 
@@ -34,7 +35,11 @@ const EVENTS: usize = 12;
 const FEW_SLICES: usize = 12;
 
 pub(crate) fn routes() -> Router<Shared> {
-    Router::new().route("/e/{env}/{app}", get(app))
+    Router::new()
+        .route("/e/{env}/{app}", get(app))
+        .route("/e/{env}/{app}/deployments", get(history::deployments))
+        .route("/e/{env}/{app}/releases", get(history::releases))
+        .route("/e/{env}/{app}/diff", get(history::diff))
 }
 
 #[derive(Template)]
@@ -69,6 +74,8 @@ struct AppPage {
     charts: Vec<Chart>,
     traffic: Option<Figures>,
     releases: Vec<ReleaseLine>,
+    /// Whether there are older ones.
+    more_releases: bool,
     can_go_back: bool,
     deployments: Vec<DeploymentLine>,
     config_version: u64,
@@ -172,6 +179,7 @@ async fn app(visit: Visit, Path((env, app)): Path<(EnvName, AppName)>) -> Answer
             p99: t.p99_ms.map_or_else(|| "–".to_owned(), |ms| format!("{} ms", count(ms))),
         }),
         can_go_back: lines.len() > 1,
+        more_releases: releases.items.len() > lines.len(),
         releases: lines,
         deployments: deployments.items.iter().map(line).collect(),
         config_version: config.version,

@@ -14,6 +14,8 @@ const VALUE_CHARS_MAX: usize = 80;
 pub(in crate::pages) struct ReleaseLine {
     pub(in crate::pages) number: String,
     pub(in crate::pages) index: u64,
+    /// The one before, with which it is compared.
+    pub(in crate::pages) before: Option<u64>,
     pub(in crate::pages) live: bool,
     pub(in crate::pages) commit: Option<String>,
     pub(in crate::pages) artifact: String,
@@ -62,6 +64,7 @@ pub(super) async fn release_lines(
         lines.push(ReleaseLine {
             number: row.number.to_string(),
             index: row.number.0,
+            before: rows.get(index + 1).map(|older| older.number.0),
             live: row.live,
             commit: row.commit.as_deref().map(|commit| commit.chars().take(12).collect()),
             artifact: words::artifact(&row.artifact),
@@ -88,29 +91,26 @@ pub(in crate::pages) fn of(
     let artifact = artifact.map(|change| Change {
         what: "artifact".to_owned(),
         kind: "changed",
-        from: change.from.as_deref().map(cut),
-        to: change.to.as_deref().map(cut),
+        from: change.from.as_deref().map(short),
+        to: change.to.as_deref().map(short),
     });
     let config = config.iter().map(|change| Change {
         what: format!("{} {}", if change.secret { "secret" } else { "configuration" }, change.name),
         kind: word(change.change),
-        from: change.from.as_deref().map(cut).filter(|_| !change.secret),
-        to: change.to.as_deref().map(cut).filter(|_| !change.secret),
+        from: change.from.as_deref().map(short).filter(|_| !change.secret),
+        to: change.to.as_deref().map(short).filter(|_| !change.secret),
     });
     let definition = definition.iter().map(|change| Change {
         what: change.path.clone(),
         kind: word(change.change),
-        from: change.from.as_ref().map(|value| cut(&value.to_string())),
-        to: change.to.as_ref().map(|value| cut(&value.to_string())),
+        from: change.from.as_ref().map(|value| short(&value.to_string())),
+        to: change.to.as_ref().map(|value| short(&value.to_string())),
     });
     artifact.into_iter().chain(config).chain(definition).collect()
 }
 
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(VALUE_CHARS_MAX) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
+fn short(value: &str) -> String {
+    words::shortened(value, VALUE_CHARS_MAX)
 }
 
 const fn word(change: ChangeKind) -> &'static str {

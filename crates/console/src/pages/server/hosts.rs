@@ -37,9 +37,12 @@ pub(super) async fn ask(visit: Visit, Path((name, wish)): Path<(NodeName, Wish)>
             format!("Empty the host {name}"),
             vec![
                 "place nothing new there".to_owned(),
-                format!(
-                    "move the {there} there to other hosts, new ones first; the old ones drain"
-                ),
+                match host.instances {
+                    0 => "nothing runs there that would be moved".to_owned(),
+                    _ => format!(
+                        "move the {there} there to other hosts, new ones first; the old ones drain"
+                    ),
+                },
                 "keep there what no other host can run: volumes, dependencies, a directory"
                     .to_owned(),
             ],

@@ -17,6 +17,7 @@ use super::workflow::{pretty, took};
 use super::{execution_api, execution_arn, execution_at, named, workflow_at};
 use crate::fault::Fault;
 use crate::machine::Drawing;
+use crate::pages::logs::{Line, last_lines};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit};
 use crate::words::{self, Tone, When, count, counted};
@@ -126,7 +127,7 @@ struct StayCard {
     output: Option<Text>,
     attempts: Vec<AttemptLine>,
     /// Where its worker's log is, whose it is, and its lines meanwhile.
-    log: Option<(String, String, Vec<String>)>,
+    log: Option<(String, String, Vec<Line>)>,
     run: Option<(String, String)>,
 }
 
@@ -381,7 +382,7 @@ fn run_of(said: &EventText) -> Option<(String, String)> {
 async fn log(
     visit: &Visit,
     attempt: &Attempt,
-) -> Result<Option<(String, String, Vec<String>)>, Fault> {
+) -> Result<Option<(String, String, Vec<Line>)>, Fault> {
     let place = || {
         let (env, app) = attempt.resource.rsplit(':').next()?.split_once("--")?;
         Some((env.parse::<EnvName>().ok()?, app.parse::<AppName>().ok()?))
@@ -396,16 +397,12 @@ async fn log(
     let until = until.unwrap_or(Timestamp::MAX);
     let text = visit.lines(&format!("{base}/logs?tail={LINES_READ}&since={begun}")).await?;
     let lines = text.lines().filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
-    let mut lines: Vec<String> = lines
-        .filter(|line| line.at <= until)
-        .map(|line| {
-            let text: String = line.text.chars().take(LINE_CHARS).collect();
-            format!("{} {} {text}", line.at.strftime("%H:%M:%S"), line.instance)
-        })
-        .collect();
-    let older = lines.len().saturating_sub(LINES);
-    lines.drain(..older);
-    Ok(Some((format!("/e/{env}/{app}/logs"), format!("{app} on {env}"), lines)))
+    let lines: Vec<LogLine> = lines.filter(|line| line.at <= until).collect();
+    let newest = &lines[lines.len().saturating_sub(LINES)..];
+    let lines = last_lines(newest)
+        .into_iter()
+        .map(|line| Line { text: line.text.chars().take(LINE_CHARS).collect(), ..line });
+    Ok(Some((format!("/e/{env}/{app}/logs"), format!("{app} on {env}"), lines.collect())))
 }
 
 /// Map Runs in words.
