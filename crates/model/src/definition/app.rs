@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alarm, Aws, Build, Bytes, DataStore, DatabaseRef, DeployConfig, DeployPolicy, Drain, Expose,
-    Lambda, MeshConfig, PodConfig, Run, RunKind, StoreServer, Strategy, Telemetry,
+    Alarm, Aws, Build, Bytes, DataStore, DatabaseRef, DeployConfig, DeployPolicy, Drain,
+    DurationText, Expose, Lambda, MeshConfig, PodConfig, Run, RunKind, StoreServer, Strategy,
+    Telemetry,
 };
 
 /// What one launch file holds.
@@ -180,7 +181,7 @@ pub enum Readiness<'a> {
     RunsFor(Duration),
 }
 
-/// Work without ports counts as ready when it has run for so long.
+/// Work without ports counts as ready when it has run for so long, unless its file says how long.
 const RUNS_FOR: Duration = Duration::from_secs(10);
 
 /// The environment that `deploy_config.canaryInProd` speaks of.
@@ -249,7 +250,8 @@ impl Definition {
     }
 
     /// How Ark knows that an instance works: every declared health check; when none is declared
-    /// a connection to the first port; without ports, running for 10 s.
+    /// a connection to the first port; without ports, running for `deploy.min_healthy_time`, 10 s
+    /// unless the file sets it.
     ///
     /// A second port without a check (a profiler, say) does not hold an instance back.
     pub fn readiness(&self) -> Readiness<'_> {
@@ -258,7 +260,9 @@ impl Definition {
         match (declared.is_empty(), self.expose.first()) {
             (false, _) => Readiness::Checks(declared),
             (true, Some(first)) => Readiness::Checks(vec![first]),
-            (true, None) => Readiness::RunsFor(RUNS_FOR),
+            (true, None) => {
+                Readiness::RunsFor(self.deploy.min_healthy_time.map_or(RUNS_FOR, DurationText::get))
+            }
         }
     }
 

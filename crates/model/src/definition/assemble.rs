@@ -1,6 +1,6 @@
 //! From the parts of a file that are right to the types, with every default filled in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Map as JsonMap, Value as Json};
@@ -64,6 +64,8 @@ struct FileRun {
     timeout: Option<DurationText>,
     keep_warm: Option<DurationText>,
     privileged: bool,
+    writable_root: bool,
+    capabilities: BTreeSet<String>,
     stop_signal: StopSignal,
     stop_grace: Option<DurationText>,
     architecture: Option<Architecture>,
@@ -232,6 +234,8 @@ fn run(file: FileRun, no_ports: bool) -> Run {
         timeout: file.timeout,
         keep_warm: file.keep_warm,
         privileged: file.privileged,
+        writable_root: file.writable_root,
+        capabilities: file.capabilities,
         stop_signal: file.stop_signal,
         stop_grace: file.stop_grace.unwrap_or(STOP_GRACE),
         architecture: file.architecture,

@@ -50,6 +50,16 @@ pub fn not_enforced(definition: &Definition, engine: EngineKind) -> Vec<NotEnfor
         false => "an image is fetched and built for the host's architecture",
     };
     add(definition.run.architecture.is_some(), "run.architecture", architecture);
+    add(
+        definition.run.writable_root && process,
+        "run.writable_root",
+        "a process has no image: its own copy of its files is writable, and the host's as its user may",
+    );
+    add(
+        !definition.run.capabilities.is_empty() && process,
+        "run.capabilities",
+        "a process has those of its user, and no image gives it others",
+    );
     for (index, expose) in definition.expose.iter().enumerate() {
         let path = |key: &str| format!("expose[{index}].{key}");
         let proxy = "the gateway listens for all apps; no port of its own is bound for this one";

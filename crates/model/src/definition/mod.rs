@@ -24,6 +24,7 @@ mod parse;
 mod platform;
 mod quantity;
 mod report;
+mod rights;
 mod rules;
 mod run;
 mod schema;
@@ -51,5 +52,6 @@ pub use platform::{
     PodSide, Telemetry,
 };
 pub use quantity::{Bytes, Quantity};
+pub use rights::Rights;
 pub use run::{Architecture, EngineRequirement, Missed, Overlap, Run, RunKind, StopSignal};
 pub use schema::json_schema;

@@ -1,5 +1,6 @@
 //! How an app runs: the kind of work, its command, its schedule, how it is stopped.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -191,6 +192,13 @@ pub struct Run {
     /// Whether a container may do what the host may; refused unless the server's policy allows it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub privileged: bool,
+    /// Whether a container may write to its image's files; refused where the server's policy says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub writable_root: bool,
+    /// Linux capabilities of a container beside `NET_BIND_SERVICE`, as `NET_ADMIN`; those that reach
+    /// beyond the container are refused unless the server's policy allows them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub capabilities: BTreeSet<String>,
     /// The signal that asks an instance to end.
     #[serde(default)]
     pub stop_signal: StopSignal,
@@ -232,6 +240,8 @@ impl Run {
             timeout: None,
             keep_warm: None,
             privileged: false,
+            writable_root: false,
+            capabilities: BTreeSet::new(),
             stop_signal: StopSignal::default(),
             stop_grace: STOP_GRACE,
             architecture: None,

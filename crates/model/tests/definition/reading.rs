@@ -42,6 +42,8 @@ fn an_empty_definition_has_every_default() {
     assert_eq!(app.drain.requests, DurationText::from_secs(30));
     assert_eq!(app.drain.streams, DurationText::from_secs(300));
     assert_eq!(app.readiness(), Readiness::RunsFor(std::time::Duration::from_secs(10)));
+    let hasty = self::app("deploy: {min_healthy_time: 500ms}");
+    assert_eq!(hasty.readiness(), Readiness::RunsFor(std::time::Duration::from_millis(500)));
     assert_eq!(app.alarms, None);
 }
 
@@ -136,6 +138,8 @@ run:
   missed: skip
   stop_signal: SIGQUIT
   stop_grace: 1m30s
+  writable_root: true
+  capabilities: [SETUID, CHOWN]
   architecture: arm64
 env: [DB_URL]
 env_defaults: {LOG_LEVEL: info, RETRIES: 3, VERSION: 1.10, DEBUG: false}
@@ -166,6 +170,9 @@ volumes: [{name: data, path: /data}]
     assert_eq!((run.overlap, run.missed), (Overlap::Replace, Missed::Skip));
     assert_eq!(run.stop_signal, StopSignal::Quit);
     assert_eq!(run.stop_grace, DurationText::from_secs(90));
+    let rights = run.rights();
+    assert!(rights.writable_root && !rights.privileged);
+    assert_eq!(rights.capabilities.iter().collect::<Vec<_>>(), ["CHOWN", "SETUID"]);
     assert_eq!(run.architecture, Some(Architecture::Arm64));
     let defaults: Vec<_> = app.env_defaults.iter().map(|(k, v)| format!("{k}={v}")).collect();
     assert_eq!(defaults, ["DEBUG=false", "LOG_LEVEL=info", "RETRIES=3", "VERSION=1.10"]);
@@ -365,6 +372,7 @@ fn suggestions_name_what_was_meant() {
         ("deploy: {strategy: Blue_Green}", Some("blue-green")),
         ("run: {type: Docker}", Some("docker")),
         ("run: {architecture: x86-64}", Some("x86_64")),
+        ("run: {capabilities: [net_admin]}", Some("NET_ADMIN")),
         ("autoscaling: {min_count: 2.0}", Some("2")),
         ("zebra: 1", None),
         (
@@ -461,7 +469,7 @@ fn what_the_process_engine_can_run() {
 #[test]
 fn what_no_engine_honours_is_listed() {
     let app = app("
-run: {architecture: arm64}
+run: {architecture: arm64, writable_root: true, capabilities: [CHOWN]}
 expose: [{port: 80, bind: 80}]
 aws: {custom: true}
 use_iam_roles: true
@@ -473,9 +481,10 @@ pod_config: {group: us-west-1}
         list.into_iter().map(|entry| entry.path).collect::<Vec<_>>()
     };
     let everywhere = ["expose[0].bind", "aws", "use_iam_roles", "pod_config", "elbs"];
-    for engine in [EngineKind::Docker, EngineKind::Process] {
-        assert_eq!(paths(engine)[0], "run.architecture", "{engine:?}");
-        assert_eq!(paths(engine)[1..], everywhere, "{engine:?}");
+    let of_images = ["run.writable_root", "run.capabilities"];
+    for (engine, more) in [(EngineKind::Docker, &[][..]), (EngineKind::Process, &of_images)] {
+        let all = [&["run.architecture"], more, &everywhere].concat();
+        assert_eq!(paths(engine), all, "{engine:?}");
     }
     assert_eq!(not_enforced(&Definition::default(), EngineKind::Process), []);
 }

@@ -20,6 +20,8 @@ const fn names(noun: &'static str, rule: TextRule) -> List {
 }
 
 static COMMAND: List = List::of("a program or an argument", Shape::Scalar).filled();
+static CAPABILITIES: List =
+    List::of("a capability", Shape::Word(super::rights::CAPABILITIES)).once();
 static VARIABLES: List = names("the name of a variable", TextRule::Variable);
 static OWNERS: List = names("an address", TextRule::Owner);
 static LABELS: List = names("a name", TextRule::Label);
@@ -103,6 +105,18 @@ static RUN: Map = Map::of(
             "Whether a container may do what the host may; refused unless the server allows it.",
         )
         .default("false"),
+        Key::new(
+            "writable_root",
+            Shape::Bool,
+            "Whether a container may write to its image's files, not only to `/tmp`, `/run` and its volumes.",
+        )
+        .default("false"),
+        Key::new(
+            "capabilities",
+            Shape::List(&CAPABILITIES),
+            "Linux capabilities of a container beside `NET_BIND_SERVICE`; those that reach beyond it are refused unless the server allows them.",
+        )
+        .default("[]"),
         Key::new(
             "stop_signal",
             Shape::Word(&[

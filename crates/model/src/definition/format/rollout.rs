@@ -173,7 +173,7 @@ pub(super) static DEPLOY: Map = Map::of(
         Key::new(
             "min_healthy_time",
             Shape::Duration { min_ms: 0, max_ms: DAY },
-            "How long a new instance must stay ready before it counts; 5 s, and 0 in development environments, when absent.",
+            "How long a new instance must stay ready before it counts; when absent 5 s, 0 in development environments, and 10 s of running for work without ports.",
         ),
         Key::new(
             "ready_timeout",
