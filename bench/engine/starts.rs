@@ -241,7 +241,7 @@ fn specs(
             memory_soft_bytes: None,
             volumes: Vec::new(),
             user: None,
-            privileged: false,
+            rights: ark_model::definition::Rights::default(),
             cpu_cores: Some(1.0),
             pids_max: Some(64),
             stop_signal: ark_model::definition::StopSignal::Term,

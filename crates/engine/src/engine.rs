@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ark_model::artifact::{Artifact, Manifest};
-use ark_model::definition::{StopSignal, Volume};
+use ark_model::definition::{Rights, StopSignal, Volume};
 use ark_model::ids::{AppName, EnvName, InstanceId, NodeName, ReleaseNumber, Sha256};
 use ark_model::instance::{ObservedInstance, PortBinding};
 use ark_model::route::ContainerNetwork;
@@ -67,7 +67,8 @@ pub trait Engine: Send + Sync {
     }
 
     /// Says that somebody is about to use an image that was built here: for [`Engine::remove_images`]
-    /// it is as young as one built now. Answers whether it is there.
+    /// it is as young as one built now. Answers whether it is there. ([`Engine::image_digest`] says so of
+    /// one that was fetched.)
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].
@@ -85,8 +86,9 @@ pub trait Engine: Send + Sync {
         Err(EngineError::Refused { engine: self.kind(), detail: "it builds no images".to_owned() })
     }
 
-    /// Removes images that this Ark built, that are not among `keep` (names or digests), that no
-    /// container has, and that were built, named or kept longer ago than `age`. Answers how many.
+    /// Removes images that this Ark built or fetched, that are not among `keep` (names or digests), that
+    /// no container has, and that were built, fetched, named or kept longer ago than `age`. Answers how
+    /// many.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].
@@ -99,10 +101,10 @@ pub trait Engine: Send + Sync {
         Ok(0)
     }
 
-    /// Whether its policy lets instances of an app be privileged.
-    fn allows_privileged(&self, env: &EnvName, app: &AppName) -> bool {
-        let _ = (env, app);
-        false
+    /// Why its policy does not let containers of an app have these rights; `None` when it does.
+    fn refuses(&self, env: &EnvName, app: &AppName, rights: &Rights) -> Option<String> {
+        let _ = (env, app, rights);
+        None
     }
 
     /// The users of this host that only one app's instances run as, each with its app. Empty where
@@ -328,8 +330,9 @@ pub struct StartSpec {
     /// The user of its image that it runs as, by name; the image's own when absent. A process runs
     /// as its app's user.
     pub user: Option<String>,
-    /// Whether it may do what the host may. Refused unless [`Engine::allows_privileged`].
-    pub privileged: bool,
+    /// What it may do beyond what every container may. Refused when [`Engine::refuses`] it; nothing to a
+    /// process.
+    pub rights: Rights,
     /// Hard limit in cores, fractional; 0 is no limit.
     pub cpu_cores: Option<f64>,
     /// The most processes and threads it may have at once.

@@ -16,7 +16,8 @@ mod sys;
 
 pub use cluster::{Cluster, ClusterOptions, Node};
 pub use docker::{
-    AddressPool, DockerEngine, DockerOptions, PrivilegedApps, Registries, Registry, TlsDaemon,
+    AddressPool, AppList, DockerEngine, DockerOptions, Registries, Registry, RightsPolicy,
+    SshDaemon, TlsDaemon,
 };
 pub use engine::{
     ArtifactSource, BuildSpec, BuildStream, Built, Capabilities, Enforcement, Engine, EngineError,

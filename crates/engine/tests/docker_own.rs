@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ark_engine::{
-    ArtifactSource, BuildSpec, Built, DockerOptions, Engine, EngineError, ExecSpec, LogQuery,
-    StartSpec, StopOptions, blob_path,
+    AppList, ArtifactSource, BuildSpec, Built, DockerOptions, Engine, EngineError, ExecSpec,
+    LogQuery, LogSource, RightsPolicy, StartSpec, StopOptions, blob_path,
 };
 use ark_model::artifact::{Manifest, ManifestEntry, ManifestNode};
-use ark_model::definition::Volume;
+use ark_model::definition::{Rights, Volume};
 use ark_model::ids::Sha256;
 use ark_model::instance::{EngineState, StartFailure};
 use bollard::Docker;
@@ -156,14 +156,17 @@ async fn a_container_is_privileged_only_where_the_policy_says_so() {
     };
     let fixture = DockerFixture::new(socket);
     let script = "grep CapEff /proc/self/status | tr -d '\\t'";
-    let spec =
-        |fixture: &DockerFixture| StartSpec { privileged: true, ..fixture.spec(&shell(script)) };
+    let rights = Rights { privileged: true, ..Rights::default() };
+    let spec = |fixture: &DockerFixture| StartSpec {
+        rights: rights.clone(),
+        ..fixture.spec(&shell(script))
+    };
     let error = fixture.engine().start(&spec(&fixture)).await.unwrap_err();
     let EngineError::Refused { detail, .. } = &error else { panic!("{error:?}") };
     assert!(detail.contains("ARK_ALLOW_PRIVILEGED"), "{detail}");
     assert!(fixture.engine().list().await.unwrap().is_empty());
-    let privileged = "*/*".parse().unwrap();
-    let options = DockerOptions { privileged, ..DockerOptions::default() };
+    let policy = RightsPolicy { privileged: AppList::everybody(), ..RightsPolicy::default() };
+    let options = DockerOptions { policy, ..DockerOptions::default() };
     let fixture = DockerFixture::with(socket, options);
     let engine = fixture.engine();
     let spec = spec(&fixture);
@@ -186,6 +189,49 @@ async fn a_container_is_privileged_only_where_the_policy_says_so() {
     let held = u64::from_str_radix(line.trim_start_matches("CapEff:"), 16).unwrap();
     // Bit 21 is CAP_SYS_ADMIN.
     assert!(held & (1 << 21) != 0, "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_has_the_rights_that_it_asks_for_and_may_have() {
+    let test = "a_container_has_the_rights_that_it_asks_for_and_may_have";
+    let socket = match daemon() {
+        Ok(socket) => socket,
+        Err(reason) => return skip(test, reason),
+    };
+    let fixture = DockerFixture::new(socket);
+    let engine = fixture.engine();
+    let script = "touch /etc/mine && echo written; chown 7 /tmp && echo chowned; \
+                  grep CapEff /proc/self/status | tr -d '\\t'";
+    let asking = |writable_root, capabilities: &[&str]| {
+        let capabilities = capabilities.iter().map(|name| (*name).to_owned()).collect();
+        let rights = Rights { writable_root, capabilities, ..Rights::default() };
+        StartSpec { rights, ..fixture.spec(&shell(script)) }
+    };
+    let said = async |engine: &Arc<dyn Engine>, spec: StartSpec| -> Vec<String> {
+        engine.start(&spec).await.unwrap();
+        until_exited(engine, spec.id).await;
+        let lines = log(engine, spec.id, LogQuery::default()).await.into_iter();
+        lines.filter(|line| line.stream == LogSource::Stdout).map(|line| line.text).collect()
+    };
+    assert_eq!(said(&engine, asking(false, &[])).await, ["CapEff:0000000000000400"]);
+    // Bit 0 is CAP_CHOWN.
+    let own = said(&engine, asking(true, &["CHOWN"])).await;
+    assert_eq!(own, ["written", "chowned", "CapEff:0000000000000401"]);
+
+    let error = engine.start(&asking(false, &["CHOWN", "NET_RAW"])).await.unwrap_err();
+    let EngineError::Refused { detail, .. } = &error else { panic!("{error:?}") };
+    assert!(detail.contains("(NET_RAW)") && detail.contains("ARK_ALLOW_CAPABILITIES"), "{detail}");
+    let policy = RightsPolicy {
+        capabilities: AppList::everybody(),
+        writable_root: AppList::default(),
+        ..RightsPolicy::default()
+    };
+    let strict = DockerFixture::with(socket, DockerOptions { policy, ..DockerOptions::default() });
+    // Bit 13 is CAP_NET_RAW.
+    let raw = said(&strict.engine(), asking(false, &["NET_RAW"])).await;
+    assert_eq!(raw, ["CapEff:0000000000002400"]);
+    let error = strict.engine().start(&asking(true, &[])).await.unwrap_err();
+    assert!(error.to_string().contains("ARK_ALLOW_WRITABLE_ROOT"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use ark_engine::{
     Capabilities, Cluster, DockerEngine, DockerOptions, Enforcement, Engine, EngineError,
-    EngineKind, ExecSession, ExecSpec, LogQuery, LogStream, Node, StartSpec, Stats, StopOptions,
-    TlsDaemon,
+    EngineKind, ExecSession, ExecSpec, LogQuery, LogStream, Node, SshDaemon, StartSpec, Stats,
+    StopOptions, TlsDaemon,
 };
 use ark_model::instance::ObservedInstance;
 use ark_model::{InstanceId, NodeName};
@@ -23,17 +23,25 @@ pub(crate) enum DaemonAddress {
     Socket(PathBuf),
     /// `HOST:PORT`, over TLS.
     Tcp(String),
+    /// By the `ssh` of the server's user.
+    Ssh(SshDaemon),
 }
 
 impl DaemonAddress {
-    /// Reads `tcp://HOST:PORT` or `unix:///PATH`.
+    /// Reads `tcp://HOST:PORT`, `ssh://[USER@]HOST[:PORT]` or `unix:///PATH`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
-            format!("`{text}` is no address of a Docker daemon: tcp://HOST:PORT or unix:///PATH")
+            format!(
+                "`{text}` is no address of a Docker daemon: tcp://HOST:PORT, ssh://USER@HOST or \
+                 unix:///PATH"
+            )
         };
         if let Some(path) = text.strip_prefix("unix://") {
             let path = PathBuf::from(path);
             return if path.is_absolute() { Ok(Self::Socket(path)) } else { Err(wrong()) };
+        }
+        if let Some(place) = text.strip_prefix("ssh://") {
+            return SshDaemon::parse(place).map(Self::Ssh).ok_or_else(wrong);
         }
         let place = text.strip_prefix("tcp://").ok_or_else(wrong)?;
         let (host, port) = place.rsplit_once(':').ok_or_else(wrong)?;
@@ -50,6 +58,7 @@ impl DaemonAddress {
         match self {
             Self::Socket(_) => None,
             Self::Tcp(place) => place.parse::<SocketAddr>().ok().map(|at| at.ip()),
+            Self::Ssh(daemon) => daemon.ip(),
         }
     }
 }
@@ -85,6 +94,7 @@ impl Nodes {
         let mut options = DockerOptions { elsewhere: true, ..self.like.clone() };
         match (DaemonAddress::parse(&record.address)?, &record.credentials) {
             (DaemonAddress::Socket(socket), _) => options.socket = socket,
+            (DaemonAddress::Ssh(daemon), _) => options.ssh = Some(daemon),
             (DaemonAddress::Tcp(place), Some(known)) => {
                 let key = keyring
                     .open_token(&purpose(&record.name), &known.key)
@@ -256,7 +266,8 @@ mod tests {
             "tcp://:2376",
             "tcp://a b:1",
             "unix://x",
-            "ssh://root@10.0.0.5",
+            "ssh://",
+            "ssh://-oProxyCommand=x",
             "http://10.0.0.5:2375",
             "tcp://10.0.0.5:0",
         ] {
@@ -265,6 +276,8 @@ mod tests {
         let ip = |text: &str| DaemonAddress::parse(text).unwrap().ip();
         assert_eq!(ip("tcp://10.0.0.5:2376"), Some([10, 0, 0, 5].into()));
         assert_eq!(ip("tcp://eu-1.test:2376"), None);
+        assert_eq!(ip("ssh://root@10.0.0.5"), Some([10, 0, 0, 5].into()));
+        assert_eq!(ip("ssh://eu-1.test:2222"), None);
     }
 
     #[tokio::test]

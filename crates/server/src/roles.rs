@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ark_engine::{
     Cluster, ClusterOptions, DockerEngine, DockerOptions, Engine, HostEngines, ProcessEngine,
-    Registries, StopOptions,
+    Registries, RightsPolicy, StopOptions,
 };
 use ark_model::api::ShutdownRequest;
 use ark_model::event::{EventKind, NewEvent};
@@ -428,8 +428,6 @@ impl Running {
     }
 }
 
-/// The variable that names the apps that may be privileged.
-const ALLOW_PRIVILEGED: &str = "ARK_ALLOW_PRIVILEGED";
 /// The variable that says where the networks of environments get their addresses.
 const DOCKER_ADDRESSES: &str = "ARK_DOCKER_ADDRESSES";
 
@@ -480,9 +478,15 @@ fn engines(
         let wrong = |detail| ServerError::Setting { name: DOCKER_ADDRESSES, detail };
         options.addresses = pool.parse().map_err(wrong)?;
     }
-    if let Ok(allowed) = std::env::var(ALLOW_PRIVILEGED) {
-        let wrong = |detail| ServerError::Setting { name: ALLOW_PRIVILEGED, detail };
-        options.privileged = allowed.parse().map_err(wrong)?;
+    let policy = &mut options.policy;
+    for (name, list) in [
+        (RightsPolicy::PRIVILEGED, &mut policy.privileged),
+        (RightsPolicy::CAPABILITIES, &mut policy.capabilities),
+        (RightsPolicy::WRITABLE_ROOT, &mut policy.writable_root),
+    ] {
+        if let Ok(allowed) = std::env::var(name) {
+            *list = allowed.parse().map_err(|detail| ServerError::Setting { name, detail })?;
+        }
     }
     let containers = DockerEngine::new(data_dir, options.clone()).map_err(ServerError::Engine)?;
     let joined = HostEngines::new(processes, containers, data_dir.join("docker").join("used"));

@@ -34,12 +34,12 @@ pub(crate) struct Args {
 enum Action {
     /// Add a host by its Docker daemon; replaces what was said of it before
     #[command(
-        before_help = "Examples:\n  ark node add eu-1 tcp://10.0.0.5:2376 --certs ~/.docker/eu-1\n  ark node add eu-2 tcp://eu-2.test:2376 --certs certs --reach 10.0.0.6"
+        before_help = "Examples:\n  ark node add eu-1 tcp://10.0.0.5:2376 --certs ~/.docker/eu-1\n  ark node add eu-2 ssh://ark@eu-2.test --reach 10.0.0.6"
     )]
     Add {
         /// What it is called from now on
         name: NodeName,
-        /// tcp://HOST:PORT, spoken to over TLS, or unix:///PATH
+        /// tcp://HOST:PORT, spoken to over TLS, ssh://[USER@]HOST[:PORT], or unix:///PATH
         address: String,
         /// The folder with ca.pem, cert.pem and key.pem, as Docker's own command has it
         #[arg(long, value_name = "DIR")]

@@ -130,11 +130,36 @@ fn run(service: &Service, daemon: bool, notes: &mut Notes) -> Entries {
     if let Some(grace) = time(service, "stop_grace_period", "stop_grace_period", notes) {
         put(&mut out, "stop_grace", Node::text(grace));
     }
+    rights(service, &mut out, notes);
     let restart = service.get("restart").map(scalar).unwrap_or_default();
     if ["no", "false"].contains(&restart.as_str()) || restart.starts_with("on-failure") {
         notes.add("restart", "what ends is replaced; for work that ends write `run: {type: job}`");
     }
     out
+}
+
+/// What it may do beyond what every container may: whether the server allows it shows when it is deployed.
+fn rights(service: &Service, out: &mut Entries, notes: &mut Notes) {
+    if service.get("privileged") == Some(&Value::Bool(true)) {
+        put(out, "privileged", Node::plain(&true));
+    }
+    if service.get("read_only") == Some(&Value::Bool(false)) {
+        put(out, "writable_root", Node::plain(&true));
+    }
+    let names: Vec<String> = match service.get("cap_add") {
+        Some(Value::Array(names)) => names.iter().map(scalar).collect(),
+        _ => Vec::new(),
+    };
+    let plain = |name: &String| {
+        let name = name.to_ascii_uppercase();
+        name.strip_prefix("CAP_").map_or(name.clone(), str::to_owned)
+    };
+    let mut names: Vec<String> = names.iter().map(plain).collect();
+    if names.iter().any(|name| name == "ALL") {
+        notes.add("cap_add", "name those that are needed, or write `run: {privileged: true}`");
+        names.retain(|name| name != "ALL");
+    }
+    put(out, "capabilities", list(&names));
 }
 
 /// `SIGTERM` of `TERM`, `sigterm` and `15`.
@@ -372,11 +397,13 @@ fn rest(service: &Service, notes: &mut Notes) {
             "image" | "build" | "command" | "entrypoint" | "environment" | "env_file" | "ports"
             | "expose" | "depends_on" | "healthcheck" | "volumes" | "deploy" | "scale"
             | "restart" | "stop_signal" | "stop_grace_period" | "cpus" | "mem_limit"
-            | "mem_reservation" => continue,
+            | "mem_reservation" | "cap_add" => continue,
             key if key.starts_with("x-") => continue,
             // Every container has one.
             "init" => continue,
-            "tty" | "stdin_open" | "privileged" if service[key] == Value::Bool(false) => continue,
+            "privileged" if service[key].is_boolean() => continue,
+            "read_only" if service[key] == Value::Bool(false) => continue,
+            "tty" | "stdin_open" if service[key] == Value::Bool(false) => continue,
             "tty" | "stdin_open" => "an instance has no terminal; ark exec gives one",
             "container_name" | "hostname" => {
                 "instances are named by Ark; apps find each other by `dependencies`"
@@ -387,8 +414,9 @@ fn rest(service: &Service, notes: &mut Notes) {
             "networks" | "network_mode" | "links" | "dns" | "extra_hosts" | "external_links" => {
                 "each environment has one network; apps are found by `dependencies`"
             }
-            "privileged" | "cap_add" | "devices" | "security_opt" | "userns_mode" | "pid"
-            | "ipc" => "a container gets no rights beyond its own",
+            "privileged" | "devices" | "security_opt" | "userns_mode" | "pid" | "ipc" => {
+                "a container gets no rights but those of `run`: capabilities, privileged, writable_root"
+            }
             "cap_drop" | "read_only" => "so it is for every container",
             "tmpfs" => "/tmp and /run are in memory, and nothing else",
             "secrets" | "configs" => "values are variables: ark config set [--secret]",

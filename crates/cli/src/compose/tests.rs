@@ -60,6 +60,10 @@ fn what_has_an_equivalent_is_taken_over() {
         ("restart: unless-stopped", "{}\n"),
         ("init: true\ntty: false\nprivileged: false", "{}\n"),
         (
+            "privileged: true\nread_only: false\ncap_add: [CAP_SYS_PTRACE, net_raw]",
+            "run:\n  privileged: true\n  writable_root: true\n  capabilities: [SYS_PTRACE, NET_RAW]\n",
+        ),
+        (
             "environment: {DB: \"http://other.test/db\", DBA: db}",
             "env_defaults:\n  DB: \"http://other.test/db\"\n  DBA: db\n",
         ),
@@ -102,7 +106,7 @@ fn what_has_an_equivalent_is_taken_over() {
 #[test]
 fn what_has_none_is_named() {
     for (service, keys) in [
-        ("privileged: true\ncap_add: [NET_ADMIN]", vec!["privileged", "cap_add"]),
+        ("cap_add: [ALL]\ndevices: [\"/dev/kvm\"]", vec!["cap_add", "devices"]),
         ("networks: [front]", vec!["networks"]),
         ("profiles: [debug]", vec!["profiles"]),
         ("ports: [\"53:53/udp\"]", vec!["ports"]),

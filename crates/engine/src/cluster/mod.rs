@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use ark_model::artifact::Artifact;
+use ark_model::definition::Rights;
 use ark_model::ids::{AppName, EnvName, InstanceId, NodeName};
 use ark_model::instance::ObservedInstance;
 use ark_model::route::ContainerNetwork;
@@ -274,11 +275,21 @@ impl Engine for Cluster {
         keep: &BTreeSet<String>,
         age: Duration,
     ) -> Result<u64, EngineError> {
-        self.local.remove_images(keep, age).await
+        let others = self.members().into_iter().map(|member| async move {
+            let removing = member.engine.remove_images(keep, age);
+            let removed = member.call(&self.calls, removing).await;
+            // What is left there goes another time.
+            removed.unwrap_or_else(|error| {
+                tracing::warn!(host = %member.name, %error, "images stay");
+                0
+            })
+        });
+        let (local, others) = futures::join!(self.local.remove_images(keep, age), join_all(others));
+        Ok(local? + others.into_iter().sum::<u64>())
     }
 
-    fn allows_privileged(&self, env: &EnvName, app: &AppName) -> bool {
-        self.local.allows_privileged(env, app)
+    fn refuses(&self, env: &EnvName, app: &AppName, rights: &Rights) -> Option<String> {
+        self.local.refuses(env, app, rights)
     }
 
     fn capabilities(&self) -> Capabilities {

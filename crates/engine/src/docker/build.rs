@@ -1,7 +1,7 @@
 //! Images built by the daemon from a directory of blobs, by BuildKit where it has it. The context is
 //! made on the way: nothing of it is kept on disk or whole in memory.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +9,13 @@ use std::time::Duration;
 use ark_model::artifact::ManifestNode;
 use bollard::Docker;
 use bollard::models::BuildInfo;
-use bollard::query_parameters::{
-    BuildImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
-    RemoveImageOptionsBuilder, TagImageOptionsBuilder,
-};
+use bollard::query_parameters::BuildImageOptionsBuilder;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::{Inner, buildkit, config, connection, refused, unavailable};
+use super::{Inner, buildkit, config, connection, refused};
 use crate::engine::{BuildSpec, BuildStream, Built, EngineError, blob_path};
 
 /// The most bytes of files of one context.
@@ -32,8 +28,6 @@ const PIECES: usize = 8;
 const PIECE_BYTES: usize = 256 << 10;
 /// How long a builder may say nothing.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
-/// The most images that are removed at once.
-const REMOVED_MAX: usize = 1_000;
 
 impl Inner {
     pub(super) async fn build(
@@ -150,87 +144,6 @@ impl Inner {
             Err(error) => Some(Built::Failed(connection::words(&error))),
         })
         .boxed()
-    }
-
-    /// See [`crate::Engine::remove_images`].
-    pub(super) async fn remove_images(
-        &self,
-        keep: &BTreeSet<String>,
-        age: Duration,
-    ) -> Result<u64, EngineError> {
-        let docker = self.connection.get().await?;
-        let label = format!("{}={}", config::CLUSTER, self.cluster);
-        let filters = HashMap::from([("label".to_owned(), vec![label])]);
-        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
-        let images = docker.list_images(Some(options)).await;
-        let images = images.map_err(|e| unavailable("list images", e))?;
-        let options = ListContainersOptionsBuilder::default().all(true).build();
-        let containers = docker.list_containers(Some(options)).await;
-        let containers = containers.map_err(|e| unavailable("list containers", e))?;
-        let used: BTreeSet<String> =
-            containers.into_iter().filter_map(|one| one.image_id).collect();
-        let age = SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
-        let newest = Timestamp::now().saturating_sub(age).unwrap_or(Timestamp::MIN).as_second();
-        let mut removed = 0;
-        for image in images.into_iter().take(REMOVED_MAX) {
-            let named = image.repo_tags.iter().any(|tag| keep.contains(tag));
-            let digests = image.repo_digests.iter().filter_map(|one| one.split_once('@'));
-            if named
-                || digests.into_iter().any(|(_, digest)| keep.contains(digest))
-                || keep.contains(&image.id)
-                || used.contains(&image.id)
-                || image.created > newest
-                || self.tagged(&image.id).await?.is_some_and(|at| at > newest)
-            {
-                continue;
-            }
-            // By its names: an image with several is not removed by its id.
-            let names = match image.repo_tags.is_empty() {
-                true => vec![image.id],
-                false => image.repo_tags,
-            };
-            let mut gone = true;
-            for name in names {
-                let options = RemoveImageOptionsBuilder::default().force(false).build();
-                match docker.remove_image(&name, Some(options), None).await {
-                    Ok(_) => {}
-                    Err(error) if connection::status(&error) == Some(404) => {}
-                    // A container or another image needs it since.
-                    Err(error) if connection::status(&error) == Some(409) => gone = false,
-                    Err(error) => return Err(unavailable("remove an image", error)),
-                }
-            }
-            removed += u64::from(gone);
-        }
-        Ok(removed)
-    }
-}
-
-impl Inner {
-    /// When an image was last given a name, in seconds since 1970: a builder that has nothing to do
-    /// names an old image anew.
-    async fn tagged(&self, id: &str) -> Result<Option<i64>, EngineError> {
-        let docker = self.connection.get().await?;
-        match docker.inspect_image(id).await {
-            Ok(image) => {
-                let at = image.metadata.and_then(|metadata| metadata.last_tag_time);
-                Ok(at.and_then(|at| at.parse::<Timestamp>().ok()).map(Timestamp::as_second))
-            }
-            Err(error) if connection::status(&error) == Some(404) => Ok(None),
-            Err(error) => Err(unavailable("look at an image", error)),
-        }
-    }
-
-    /// See [`crate::Engine::keep_image`]: the name that it has is given to it again.
-    pub(super) async fn keep_image(&self, reference: &str) -> Result<bool, EngineError> {
-        let docker = self.connection.get().await?;
-        let Some((name, tag)) = reference.rsplit_once(':') else { return Ok(false) };
-        let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
-        match docker.tag_image(reference, Some(options)).await {
-            Ok(()) => Ok(true),
-            Err(error) if connection::status(&error) == Some(404) => Ok(false),
-            Err(error) => Err(unavailable("name an image", error)),
-        }
     }
 }
 

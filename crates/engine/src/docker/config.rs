@@ -86,6 +86,7 @@ fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostCon
         ("max-size", spec.log_limits.file_bytes_max.max(1).to_string()),
         ("max-file", spec.log_limits.files_max.max(1).to_string()),
     ];
+    let rights = &spec.rights;
     let writable = ["/tmp", "/run"].map(|path| (path.to_owned(), "mode=1777".to_owned()));
     HostConfig {
         network_mode: Some(network.name.clone()),
@@ -110,12 +111,12 @@ fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostCon
             name: Some(RestartPolicyNameEnum::NO),
             maximum_retry_count: None,
         }),
-        readonly_rootfs: Some(!options.writable_root),
+        readonly_rootfs: Some(!(options.writable_root || rights.writable_root)),
         tmpfs: Some(writable.into()),
-        cap_drop: Some(if spec.privileged { Vec::new() } else { vec!["ALL".to_owned()] }),
-        cap_add: Some(options.capabilities.clone()),
+        cap_drop: Some(if rights.privileged { Vec::new() } else { vec!["ALL".to_owned()] }),
+        cap_add: Some(options.capabilities.iter().chain(&rights.capabilities).cloned().collect()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
-        privileged: Some(spec.privileged),
+        privileged: Some(rights.privileged),
         ..HostConfig::default()
     }
 }

@@ -3,13 +3,18 @@
 //! file of this engine.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::errors::Error;
+use bollard::models::{ContainerInspectResponse, ContainerSummary};
+use bollard::query_parameters::ListContainersOptions;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tokio::sync::OnceCell;
 
+use super::DockerOptions;
+use super::ssh::SshDaemon;
 use super::tls::TlsDaemon;
 use super::unavailable;
 use crate::engine::EngineError;
@@ -27,22 +32,38 @@ pub(super) struct MissingLimits {
     pub(super) pids: bool,
 }
 
+/// How a daemon is reached.
+enum Way {
+    Socket(PathBuf),
+    Tls(TlsDaemon),
+    Ssh(SshDaemon),
+}
+
 /// A daemon, known by its socket or its address.
 pub(super) struct Connection {
-    socket: PathBuf,
-    tls: Option<TlsDaemon>,
+    way: Way,
     docker: OnceCell<Docker>,
     missing: Mutex<MissingLimits>,
+    podman: AtomicBool,
 }
 
 impl Connection {
-    pub(super) fn new(socket: PathBuf, tls: Option<TlsDaemon>) -> Self {
-        Self { socket, tls, docker: OnceCell::new(), missing: Mutex::default() }
+    pub(super) fn new(options: &DockerOptions) -> Self {
+        let way = match (&options.tls, &options.ssh) {
+            (Some(tls), _) => Way::Tls(tls.clone()),
+            (None, Some(ssh)) => Way::Ssh(ssh.clone()),
+            (None, None) => Way::Socket(options.socket.clone()),
+        };
+        let (missing, podman) = (Mutex::default(), AtomicBool::new(false));
+        Self { way, docker: OnceCell::new(), missing, podman }
     }
 
     /// Its socket on this host.
     pub(super) fn socket(&self) -> Option<&Path> {
-        Some(&self.socket)
+        match &self.way {
+            Way::Socket(socket) => Some(socket),
+            Way::Tls(_) | Way::Ssh(_) => None,
+        }
     }
 
     /// The client, once the daemon has said which version it speaks.
@@ -51,20 +72,24 @@ impl Connection {
     }
 
     async fn greet(&self) -> Result<Docker, EngineError> {
-        let socket = self.socket.to_string_lossy().into_owned();
-        let place = self.tls.as_ref().map_or(socket.as_str(), TlsDaemon::address);
-        let action = format!("reach the Docker engine at {place}");
-        let docker = match &self.tls {
-            Some(tls) => tls.connect(ANSWER_SECONDS),
-            None => Docker::connect_with_unix(&socket, ANSWER_SECONDS, API_DEFAULT_VERSION),
+        let (place, docker) = match &self.way {
+            Way::Socket(socket) => {
+                let socket = socket.to_string_lossy().into_owned();
+                let docker =
+                    Docker::connect_with_unix(&socket, ANSWER_SECONDS, API_DEFAULT_VERSION);
+                (socket, docker)
+            }
+            Way::Tls(tls) => (tls.address().to_owned(), tls.connect(ANSWER_SECONDS)),
+            Way::Ssh(ssh) => (ssh.to_string(), ssh.connect(ANSWER_SECONDS)),
         };
+        let action = format!("reach the Docker engine at {place}");
         let docker = docker.map_err(|e| unavailable(&action, e))?;
         let greeting = async {
             let docker = docker.negotiate_version().await?;
-            let info = docker.info().await?;
-            Ok::<_, Error>((docker, info))
+            let (info, version) = (docker.info().await?, docker.version().await?);
+            Ok::<_, Error>((docker, info, version))
         };
-        let (docker, info) = tokio::time::timeout(HELLO, greeting)
+        let (docker, info, version) = tokio::time::timeout(HELLO, greeting)
             .await
             .map_err(|e| unavailable(&action, e))?
             .map_err(|e| unavailable(&action, e))?;
@@ -73,13 +98,70 @@ impl Connection {
             cpu: info.cpu_cfs_quota == Some(false),
             pids: info.pids_limit == Some(false),
         };
+        let parts = version.components.unwrap_or_default();
+        let podman = parts.iter().any(|part| part.name.starts_with("Podman"));
+        self.podman.store(podman, Ordering::Relaxed);
         Ok(docker)
+    }
+
+    /// Whether it is Podman's service, as it said when it was first reached.
+    pub(super) fn is_podman(&self) -> bool {
+        self.podman.load(Ordering::Relaxed)
     }
 
     /// As the daemon said when it was first reached; nothing is missing before that.
     pub(super) fn missing_limits(&self) -> MissingLimits {
         *self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How often, and how soon, a question is asked again.
+const ASKED_MAX: usize = 60;
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Whether an answer cannot be read because a container is in a state that is Podman's alone and lasts for
+/// a moment: it has ended, and what it leaves is being cleared away.
+fn is_of_a_moment<T>(answer: &Result<T, Error>) -> bool {
+    matches!(answer, Err(Error::JsonDataError { message, .. }) if message.contains("`stopped`"))
+}
+
+/// What the daemon says of one container.
+pub(super) async fn inspect(
+    docker: &Docker,
+    name: &str,
+) -> Result<ContainerInspectResponse, Error> {
+    let mut answer = docker.inspect_container(name, None).await;
+    for _ in 0..ASKED_MAX {
+        if !is_of_a_moment(&answer) {
+            break;
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+        answer = docker.inspect_container(name, None).await;
+    }
+    answer
+}
+
+/// The containers that it has.
+pub(super) async fn list(
+    docker: &Docker,
+    options: &ListContainersOptions,
+) -> Result<Vec<ContainerSummary>, Error> {
+    let mut answer = docker.list_containers(Some(options.clone())).await;
+    for _ in 0..ASKED_MAX {
+        if !is_of_a_moment(&answer) {
+            break;
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+        answer = docker.list_containers(Some(options.clone())).await;
+    }
+    answer
+}
+
+/// Whether a container cannot be made because there is one of its name.
+pub(super) fn name_is_taken(error: &Error) -> bool {
+    // Podman takes it for a fault of its own.
+    let podmans = || status(error) == Some(500) && words(error).contains("is already in use");
+    status(error) == Some(409) || podmans()
 }
 
 /// The HTTP status of a refusal by the daemon.

@@ -1,7 +1,8 @@
 //! From a spec to a running container: the image is looked for (and fetched), the container is
-//! created, and started. Whatever step a crash interrupts is taken up by the next engine object
-//! over the same place (`events::follow`): a start without a container stands in a file, a
-//! container that was created and not started is started.
+//! created, and started. Whatever step a crash interrupts, or a caller that waits no longer, is taken up
+//! by the next look of an engine object over the same place (`events::follow`): a start stands in a file
+//! before the daemon hears of it and until its container is known to be there, a container that was
+//! created and not started is started.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -14,7 +15,6 @@ use bollard::query_parameters::{CreateContainerOptionsBuilder, CreateImageOption
 use futures::TryStreamExt;
 
 use super::place::{Pending, Stage};
-use super::privileged::PrivilegedApps;
 use super::{Inner, config, connection, container_name, observe, unavailable, within};
 use crate::engine::{ArtifactSource, EngineError, StartSpec};
 
@@ -30,8 +30,8 @@ enum Created {
     Unheard,
 }
 
-/// How long the daemon may take to make a container before the start is recorded, as one whose image
-/// is missing is, and goes on in the background.
+/// How long the daemon may take to make a container before that goes on in the background, as it does
+/// where an image is missing.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// How often and how soon a container is looked for whose name is taken.
@@ -63,26 +63,37 @@ impl Inner {
         if known {
             return Ok(());
         }
+        // Before the daemon hears of it: whatever it does, and whenever, is an instance that is known and
+        // can be stopped, also when nobody waits for this any more.
+        let (reference, digest) = image_of(spec);
+        let pending = Pending::waiting(spec, reference, digest);
+        let written = self.place.write_pending(spec.id, &pending);
+        written.map_err(|e| unavailable("record a start", e))?;
         let made =
             tokio::time::timeout(HAND_OVER.min(self.options.answer), self.create(spec)).await;
-        match made.unwrap_or(Ok(Created::Unheard))? {
-            Created::Never => {
+        match made.unwrap_or(Ok(Created::Unheard)) {
+            Ok(Created::Never) => {
                 self.changed();
                 return Ok(());
             }
             // Created, and perhaps not started: whoever did that may be no more.
-            Created::Now | Created::Before => {}
-            // Whatever the daemon does later is an instance that is known, and can be stopped.
-            Created::NoImage | Created::Unheard => {
-                let (reference, digest) = image_of(spec);
-                let pending = Pending::waiting(spec, reference, digest);
-                let written = self.place.write_pending(spec.id, &pending);
-                written.map_err(|e| unavailable("record a start", e))?;
+            Ok(Created::Now | Created::Before) => self.no_longer_waits(spec.id)?,
+            Ok(Created::NoImage | Created::Unheard) => {}
+            // It was not made, and whoever asked is told so.
+            Err(error) => {
+                self.no_longer_waits(spec.id)?;
+                return Err(error);
             }
         }
         self.changed();
         self.go_on(spec.id);
         Ok(())
+    }
+
+    /// A start that is handed over, or was refused.
+    fn no_longer_waits(&self, id: InstanceId) -> Result<(), EngineError> {
+        let dropped = self.place.drop_pending(id);
+        dropped.map_err(|e| unavailable("delete a pending start", e))
     }
 
     /// Does what is left to do of a start, in the background, unless that goes on already.
@@ -97,57 +108,64 @@ impl Inner {
             for _ in 0..TRIES_MAX {
                 let Err(error) = inner.prepare_and_launch(id).await else { break };
                 tracing::warn!(instance = %id, %error, "an instance is not started yet");
-                if inner.place.pending(id).is_none() {
-                    break;
-                }
                 tokio::time::sleep(TRY_AGAIN).await;
             }
             inner.changed();
         });
     }
 
-    /// Whether it is not privileged, or may be.
-    pub(super) fn may_be(&self, spec: &StartSpec) -> bool {
-        !spec.privileged || self.options.privileged.has(&spec.env, &spec.app)
+    /// Why it may not have the rights it asks for.
+    pub(super) fn refusal(&self, spec: &StartSpec) -> Option<String> {
+        self.options.policy.refusal(&spec.env, &spec.app, &spec.rights)
     }
 
     async fn prepare_and_launch(self: &Arc<Self>, id: InstanceId) -> Result<(), EngineError> {
+        if let Some(spec) = self.waiting(id) {
+            self.prepare(id, &spec).await?;
+        }
+        within(self.options.answer, "start a container", self.launch(id)).await
+    }
+
+    /// The spec of a start that has no container yet.
+    fn waiting(&self, id: InstanceId) -> Option<StartSpec> {
+        self.place.pending(id)?.spec(id)
+    }
+
+    /// Fetches what a start waits for and makes its container, or records why there will be none.
+    async fn prepare(
+        self: &Arc<Self>,
+        id: InstanceId,
+        spec: &StartSpec,
+    ) -> Result<(), EngineError> {
         let answer = self.options.answer;
-        let waiting = || self.place.pending(id).and_then(|pending| pending.spec(id));
-        if let Some(spec) = waiting() {
-            if !self.may_be(&spec) {
-                // Allowed when it was asked for, and no longer.
-                let detail = PrivilegedApps::refusal(&spec.env, &spec.app);
-                return self.fail(id, StartFailure::Other { detail });
-            }
-            let (reference, digest) = image_of(&spec);
-            let have = within(answer, "look for an image", self.have(reference, digest)).await?;
-            let pulled = match have {
-                Some(_) => Ok(()),
-                None => self.pull(&spec).await,
-            };
-            let _held = self.hold(id).await;
-            // It may have been stopped, and removed, meanwhile: the record says so, not this task.
-            let Some(spec) = waiting().filter(|_| self.place.stop(id).is_none()) else {
-                return Ok(());
-            };
-            let created = within(answer, "create a container", self.create(&spec)).await?;
-            match (pulled, created) {
-                (_, Created::Now | Created::Before) => {
-                    let dropped = self.place.drop_pending(id);
-                    dropped.map_err(|e| unavailable("delete a pending start", e))?;
-                }
-                (_, Created::Never) => return Ok(()),
-                (_, Created::Unheard) => {
-                    return Err(unavailable("create a container", "the daemon broke off"));
-                }
-                (pulled, Created::NoImage) => {
-                    let detail = pulled.err().unwrap_or_else(|| "it cannot be had".to_owned());
-                    return self.fail(id, StartFailure::ArtifactMissing { detail });
-                }
+        if let Some(detail) = self.refusal(spec) {
+            // Allowed when it was asked for, and no longer.
+            return self.fail(id, StartFailure::Other { detail });
+        }
+        let (reference, digest) = image_of(spec);
+        let have = within(answer, "look for an image", self.have(reference, digest)).await?;
+        let pulled = match have {
+            Some(_) => Ok(()),
+            None => self.pull(spec).await,
+        };
+        // When its turn comes; until then the instance may be stopped.
+        self.network(&spec.env).await?;
+        let _held = self.hold(id).await;
+        // It may have been stopped, removed, or made by somebody else meanwhile: the records say so, not
+        // this task.
+        let Some(spec) = self.waiting(id).filter(|_| self.place.stop(id).is_none()) else {
+            return Ok(());
+        };
+        let created = within(answer, "create a container", self.create(&spec)).await?;
+        match (pulled, created) {
+            (_, Created::Now | Created::Before) => self.no_longer_waits(id),
+            (_, Created::Never) => Ok(()),
+            (_, Created::Unheard) => Err(unavailable("create a container", "the daemon broke off")),
+            (pulled, Created::NoImage) => {
+                let detail = pulled.err().unwrap_or_else(|| "it cannot be had".to_owned());
+                self.fail(id, StartFailure::ArtifactMissing { detail })
             }
         }
-        within(answer, "start a container", self.launch(id)).await
     }
 
     /// Starts a container that was created, unless it was stopped before.
@@ -166,7 +184,7 @@ impl Inner {
                     && state.error.as_deref().is_none_or(str::is_empty)
             })
         };
-        let look = async || match docker.inspect_container(&name, None).await {
+        let look = async || match connection::inspect(docker, &name).await {
             Ok(found) => Ok(Some(found).filter(untried)),
             Err(error) if connection::status(&error) == Some(404) => Ok(None),
             Err(error) => Err(unavailable("look at a container", error)),
@@ -226,8 +244,8 @@ impl Inner {
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         match docker.create_container(Some(options), body).await {
             Ok(_) => Ok(Created::Now),
+            Err(error) if connection::name_is_taken(&error) => self.made_before(&name).await,
             Err(error) => match connection::status(&error) {
-                Some(409) => self.made_before(&name).await,
                 Some(400..500) => {
                     // It can never be made. Remembered where every failed start is.
                     let reason = observe::failure(&connection::words(&error), None);
@@ -248,7 +266,7 @@ impl Inner {
     async fn made_before(&self, name: &str) -> Result<Created, EngineError> {
         let docker = self.connection.get().await?;
         for _ in 0..LOOKS_MAX {
-            match docker.inspect_container(name, None).await {
+            match connection::inspect(docker, name).await {
                 Ok(_) => return Ok(Created::Before),
                 Err(error) if connection::status(&error) == Some(404) => {}
                 Err(error) => return Err(unavailable("look at a container", error)),
@@ -289,6 +307,20 @@ impl Inner {
         }
     }
 
+    /// Remembers that an image is here because it was fetched, so that it goes when nobody needs it. One
+    /// that is not remembered stays.
+    async fn note(&self, name: &str) {
+        let answer = self.options.answer;
+        let noted = match within(answer, "look for an image", self.image(name)).await {
+            Ok(Some(image)) => self.place.note_fetched(&image, name).map_err(|e| e.to_string()),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = noted {
+            tracing::warn!(name, error, "a fetched image will not be collected");
+        }
+    }
+
     /// Fetches an image from its registry. The daemon's reason, when it cannot.
     async fn pull(&self, spec: &StartSpec) -> Result<(), String> {
         let (reference, digest) = image_of(spec);
@@ -296,11 +328,12 @@ impl Inner {
         let refused = |reason: String| format!("image {reference}: {reason}");
         let docker = self.connection.get().await.map_err(|e| e.to_string())?;
         let fetched = async {
-            let mut answer = Ok(());
+            let mut answer = Ok(None);
             for name in names {
                 let options = CreateImageOptionsBuilder::default().from_image(&name).build();
                 let stream = docker.create_image(Some(options), None, credentials.clone());
-                answer = stream.try_for_each(|_| std::future::ready(Ok(()))).await;
+                let ended = stream.try_for_each(|_| std::future::ready(Ok(()))).await;
+                answer = ended.map(|()| Some(name));
                 match &answer {
                     // Not by this name: perhaps by the next.
                     Err(error) if connection::status(error) == Some(404) => {}
@@ -310,7 +343,12 @@ impl Inner {
             answer
         };
         match tokio::time::timeout(self.options.pull_timeout, fetched).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(name)) => {
+                if let Some(name) = name {
+                    self.note(&name).await;
+                }
+                Ok(())
+            }
             Ok(Err(error)) => Err(refused(connection::words(&error))),
             Err(_) => Err(refused(format!("not fetched within {:?}", self.options.pull_timeout))),
         }

@@ -90,7 +90,7 @@ impl Inner {
             .tail(tail)
             .follow(follow)
             .build();
-        let mut order = Order::default();
+        let mut order = Order { by_the_second: self.connection.is_podman(), ..Order::default() };
         let lines = docker.logs(&container_name(id), Some(options)).filter_map(move |output| {
             let read = match output {
                 Ok(output) => {
@@ -137,6 +137,8 @@ struct Order {
     /// The instant of the last whole line of standard output, and of standard error.
     whole: [Option<Timestamp>; 2],
     latest: Option<Timestamp>,
+    /// Podman tells whole seconds, and reads nothing again.
+    by_the_second: bool,
 }
 
 impl Order {
@@ -144,7 +146,8 @@ impl Order {
     fn admit(&mut self, mut line: LogLine, whole: bool) -> Option<LogLine> {
         let stream = usize::from(line.stream == LogSource::Stderr);
         // No two lines of one stream have the same instant, in nanoseconds.
-        if self.whole[stream].is_some_and(|before| line.at <= before) {
+        let again = self.whole[stream].is_some_and(|before| line.at <= before);
+        if again && !self.by_the_second {
             return None;
         }
         if whole {

@@ -3,9 +3,9 @@
 //! directory and the same daemon sees and rules everything an earlier one started (adoption).
 //!
 //! The daemon is the truth: containers carry who they are in labels, and what the daemon says of
-//! them is what [`Engine::list`] says. Three things a container cannot carry stand in files of
-//! `<data-dir>/docker` (see [`place::Place`]): a start that waits for its image, the instant at
-//! which a stop was asked for, and the log of a container that was removed. Nothing is believed
+//! them is what [`Engine::list`] says. What a container cannot carry stands in files of
+//! `<data-dir>/docker` (see [`place::Place`]): a start whose container is not there yet, the instant at
+//! which a stop was asked for, the log of a container that was removed. Nothing is believed
 //! from memory: what is cached here is dropped at every event of the daemon.
 //!
 //! It never asks the daemon to restart a container: replacing what ended is the planner's work.
@@ -16,14 +16,16 @@ mod config;
 mod connection;
 mod events;
 mod exec;
+mod images;
 mod launch;
 mod logs;
 mod network;
 mod observe;
 mod place;
-mod privileged;
+mod policy;
 mod registry;
 mod remove;
+mod ssh;
 mod stats;
 mod stop;
 mod subnets;
@@ -34,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ark_model::definition::Rights;
 use ark_model::ids::{AppName, EnvName, InstanceId};
 use ark_model::instance::{EngineState, ObservedInstance};
 use ark_model::route::ContainerNetwork;
@@ -44,8 +47,9 @@ use tokio::task::JoinHandle;
 use self::connection::Connection;
 use self::observe::Cache;
 use self::place::Place;
-pub use self::privileged::PrivilegedApps;
+pub use self::policy::{AppList, RightsPolicy};
 pub use self::registry::{Registries, Registry};
+pub use self::ssh::SshDaemon;
 pub use self::subnets::AddressPool;
 pub use self::tls::TlsDaemon;
 use crate::engine::{
@@ -60,6 +64,8 @@ pub struct DockerOptions {
     pub socket: PathBuf,
     /// The daemon over TCP, instead of its socket.
     pub tls: Option<TlsDaemon>,
+    /// The daemon by SSH, instead of its socket.
+    pub ssh: Option<SshDaemon>,
     /// Whether the daemon is another host's: its processes and networks are not this host's, and ports
     /// are published there.
     pub elsewhere: bool,
@@ -80,8 +86,8 @@ pub struct DockerOptions {
     pub addresses: AddressPool,
     /// Registries to fetch images from and to send built ones to.
     pub registries: Registries,
-    /// Which apps may be privileged; no other is ever started so.
-    pub privileged: PrivilegedApps,
+    /// Which apps may have which rights; no other is ever started with them.
+    pub policy: RightsPolicy,
     /// How often everything is looked at without an event.
     pub look_every: Duration,
 }
@@ -91,6 +97,7 @@ impl Default for DockerOptions {
         Self {
             socket: PathBuf::from("/var/run/docker.sock"),
             tls: None,
+            ssh: None,
             elsewhere: false,
             log_retention: Duration::from_secs(24 * 3_600),
             removed_max: 500,
@@ -100,7 +107,7 @@ impl Default for DockerOptions {
             writable_root: false,
             addresses: AddressPool::default(),
             registries: Registries::default(),
-            privileged: PrivilegedApps::default(),
+            policy: RightsPolicy::default(),
             look_every: Duration::from_secs(30),
         }
     }
@@ -151,7 +158,7 @@ impl DockerEngine {
         let cluster = place.cluster().map_err(failed)?;
         let seen = Mutex::new(place.networks());
         let inner = Arc::new(Inner {
-            connection: Connection::new(options.socket.clone(), options.tls.clone()),
+            connection: Connection::new(&options),
             place,
             cluster,
             options,
@@ -307,14 +314,14 @@ impl Engine for DockerEngine {
                 ));
             }
         }
-        if !self.inner.may_be(spec) {
-            return Err(refused(PrivilegedApps::refusal(&spec.env, &spec.app)));
+        if let Some(why) = self.inner.refusal(spec) {
+            return Err(refused(why));
         }
         Inner::start(&self.inner, spec).await
     }
 
-    fn allows_privileged(&self, env: &EnvName, app: &AppName) -> bool {
-        self.inner.options.privileged.has(env, app)
+    fn refuses(&self, env: &EnvName, app: &AppName, rights: &Rights) -> Option<String> {
+        self.inner.options.policy.refusal(env, app, rights)
     }
 
     async fn stop(&self, id: InstanceId, options: StopOptions) -> Result<(), EngineError> {

@@ -27,8 +27,14 @@ pub(super) struct Network {
 }
 
 impl Inner {
-    /// The network of an environment, made when it is not there.
+    /// The network of an environment, made when it is not there: one after the other, each within the time
+    /// that the daemon has for an answer, which does not begin before its turn.
     pub(super) async fn network(self: &Arc<Self>, env: &EnvName) -> Result<Network, EngineError> {
+        let answer = self.options.answer;
+        let known = within(answer, "look for the environment's network", self.known_network(env));
+        if let Some(known) = known.await? {
+            return Ok(known);
+        }
         // The daemon makes a second network of the same name without a word. So one is made at a time,
         // and to its end also when who asked for it waits no longer.
         let making = Arc::clone(&self.networks).lock_owned().await;
@@ -39,6 +45,16 @@ impl Inner {
             within(answer, "make the environment's network", inner.have_network(&env)).await
         });
         made.await.unwrap_or_else(|e| Err(unavailable("make the environment's network", e)))
+    }
+
+    /// The network of an environment, where it was seen before and is there, by a name that says which.
+    async fn known_network(&self, env: &EnvName) -> Result<Option<Network>, EngineError> {
+        let Some(before) = self.seen_networks().get(env).copied() else { return Ok(None) };
+        let docker = self.connection.get().await?;
+        let name = format!("ark-{}-{env}", &self.cluster[..8]);
+        let found = docker.inspect_network(&name, None).await.ok();
+        let now = found.and_then(|found| seen(found.ipam.as_ref()));
+        Ok(now.filter(|now| *now == before).map(|now| Network { name, seen: Some(now) }))
     }
 
     async fn have_network(&self, env: &EnvName) -> Result<Network, EngineError> {

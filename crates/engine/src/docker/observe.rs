@@ -92,8 +92,7 @@ impl Inner {
         // Before the containers: a start that gets its container in between is seen twice, not
         // missed.
         let mut all = self.pending()?;
-        let listed = docker
-            .list_containers(Some(options))
+        let listed = connection::list(docker, &options)
             .await
             .map_err(|e| unavailable("list containers", e))?;
         let present: Vec<&str> = listed.iter().filter_map(|one| one.id.as_deref()).collect();
@@ -113,7 +112,8 @@ impl Inner {
     ) -> Result<Option<ObservedInstance>, EngineError> {
         let docker = self.connection.get().await?;
         let pending = self.pending()?.remove(&id);
-        match docker.inspect_container(&container_name(id), None).await {
+        let name = container_name(id);
+        match connection::inspect(docker, &name).await {
             Ok(mut found) => {
                 let mut told = Told::of(&mut found);
                 self.ask_init(id, &mut told.state).await?;
@@ -139,7 +139,7 @@ impl Inner {
             Some(told) => told,
             None => {
                 let docker = self.connection.get().await?;
-                let mut told = match docker.inspect_container(container, None).await {
+                let mut told = match connection::inspect(docker, container).await {
                     Ok(mut found) => Told::of(&mut found),
                     // Removed since it was listed.
                     Err(error) if connection::status(&error) == Some(404) => return Ok(None),

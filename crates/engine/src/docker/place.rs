@@ -3,8 +3,9 @@
 //! | file of `<data-dir>/docker` | holds |
 //! | --- | --- |
 //! | `cluster` | the id that this Ark's containers are labelled with |
-//! | `pending/<id>.json` | a start that waits for its image, with all it needs (mode 0600: it holds secrets), or why it failed (then without them), where its container does not say so |
+//! | `pending/<id>.json` | a start whose container is not known to be there, with all it needs (mode 0600: it holds secrets), or why it failed (then without them), where its container does not say so |
 //! | `stops/<id>.json` | when a stop was asked for and when its grace ends |
+//! | `fetched/<digest>.json` | an image that was fetched: by which names; its time is when it was last asked for |
 //! | `removed/<id>.jsonl` | the log of a removed container |
 //! | `networks.json` | the environments' networks as last seen: the gateway listens in them, also while the daemon is away |
 //!
@@ -17,7 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use ark_model::definition::Volume;
+use ark_model::definition::{Rights, Volume};
 use ark_model::ids::{AppName, EnvName, InstanceId, ReleaseNumber};
 use ark_model::instance::{PortBinding, StartFailure};
 use ark_model::route::ContainerNetwork;
@@ -71,8 +72,8 @@ pub(super) struct PendingSpec {
     volumes: Vec<Volume>,
     #[serde(default)]
     user: Option<String>,
-    #[serde(default)]
-    privileged: bool,
+    #[serde(flatten)]
+    rights: Rights,
     cpu_cores: Option<f64>,
     pids_max: Option<u64>,
     stop_signal: ark_model::definition::StopSignal,
@@ -99,7 +100,7 @@ impl Pending {
                 memory_soft_bytes: spec.memory_soft_bytes,
                 volumes: spec.volumes.clone(),
                 user: spec.user.clone(),
-                privileged: spec.privileged,
+                rights: spec.rights.clone(),
                 cpu_cores: spec.cpu_cores,
                 pids_max: spec.pids_max,
                 stop_signal: spec.stop_signal,
@@ -142,7 +143,7 @@ impl Pending {
             memory_soft_bytes: kept.memory_soft_bytes,
             volumes: kept.volumes.clone(),
             user: kept.user.clone(),
-            privileged: kept.privileged,
+            rights: kept.rights.clone(),
             cpu_cores: kept.cpu_cores,
             pids_max: kept.pids_max,
             stop_signal: kept.stop_signal,
@@ -166,6 +167,23 @@ pub(super) struct AskedStop {
     pub(super) told: bool,
 }
 
+/// An image that was fetched.
+pub(super) struct Fetched {
+    /// Its id at the daemon.
+    pub(super) image: String,
+    /// The names by which it was.
+    pub(super) names: Vec<String>,
+    /// When it was last asked for.
+    pub(super) at: Timestamp,
+}
+
+/// [`Fetched`] as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    image: String,
+    names: Vec<String>,
+}
+
 /// Before it was written down, nothing was told again.
 fn told() -> bool {
     true
@@ -173,7 +191,7 @@ fn told() -> bool {
 
 impl Place {
     pub(super) fn open(root: &Path) -> io::Result<Self> {
-        for folder in ["pending", "stops", "removed"] {
+        for folder in ["pending", "stops", "removed", "fetched"] {
             DirBuilder::new().recursive(true).mode(0o700).create(root.join(folder))?;
         }
         Ok(Self { root: root.to_owned() })
@@ -249,6 +267,45 @@ impl Place {
 
     pub(super) fn write_removed_log(&self, id: InstanceId, lines: &[u8]) -> io::Result<()> {
         replace(&self.removed_log(id), lines)
+    }
+
+    fn note_of(&self, image: &str) -> PathBuf {
+        let digest = image.rsplit_once(':').map_or(image, |(_, digest)| digest);
+        self.root.join("fetched").join(format!("{digest}.json"))
+    }
+
+    /// Notes that an image was fetched by this name.
+    pub(super) fn note_fetched(&self, image: &str, name: &str) -> io::Result<()> {
+        let path = self.note_of(image);
+        let note = Note { image: image.to_owned(), names: vec![name.to_owned()] };
+        let mut note: Note = read(&path).unwrap_or(note);
+        if !note.names.iter().any(|known| known == name) {
+            note.names.push(name.to_owned());
+        }
+        replace(&path, &serde_json::to_vec(&note)?)
+    }
+
+    /// Somebody is about to use an image; nothing when it was not fetched.
+    pub(super) fn touch_fetched(&self, image: &str) -> io::Result<()> {
+        let path = self.note_of(image);
+        match read::<Note>(&path) {
+            Some(note) => replace(&path, &serde_json::to_vec(&note)?),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn forget_fetched(&self, image: &str) -> io::Result<()> {
+        delete(&self.note_of(image))
+    }
+
+    /// The images that were fetched.
+    pub(super) fn all_fetched(&self) -> io::Result<Vec<Fetched>> {
+        let fetched = |entry: fs::DirEntry| {
+            let Note { image, names } = read(&entry.path())?;
+            let at = entry.metadata().ok()?.modified().ok()?.try_into().ok()?;
+            Some(Fetched { image, names, at })
+        };
+        Ok(fs::read_dir(self.root.join("fetched"))?.flatten().filter_map(fetched).collect())
     }
 
     /// The networks as last seen.

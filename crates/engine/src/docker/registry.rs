@@ -113,6 +113,10 @@ impl Inner {
             Err(error) if connection::status(&error) == Some(404) => None,
             Err(error) => return Err(unavailable("look for an image", error)),
         };
+        if let Some(id) = here.as_ref().and_then(|image| image.id.as_deref()) {
+            let touched = self.place.touch_fetched(id);
+            touched.map_err(|e| unavailable("note that an image is asked for", e))?;
+        }
         let Some(registry) = self.options.registries.of(reference) else {
             return Ok(here.and_then(|image| image.id));
         };

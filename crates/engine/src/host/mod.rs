@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ark_model::artifact::Artifact;
+use ark_model::definition::Rights;
 use ark_model::ids::{AppName, EnvName, InstanceId};
 use ark_model::instance::ObservedInstance;
 use ark_model::route::ContainerNetwork;
@@ -133,8 +134,8 @@ impl Engine for HostEngines {
         self.containers.engine.remove_images(keep, age).await
     }
 
-    fn allows_privileged(&self, env: &EnvName, app: &AppName) -> bool {
-        self.containers.engine.allows_privileged(env, app)
+    fn refuses(&self, env: &EnvName, app: &AppName, rights: &Rights) -> Option<String> {
+        self.containers.engine.refuses(env, app, rights)
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -99,7 +99,7 @@ pub(crate) fn plain_spec(command: Vec<String>) -> StartSpec {
         memory_soft_bytes: None,
         volumes: Vec::new(),
         user: None,
-        privileged: false,
+        rights: ark_model::definition::Rights::default(),
         cpu_cores: None,
         pids_max: None,
         stop_signal: ark_model::definition::StopSignal::Term,

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod daemon;
+pub(crate) mod podman;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 

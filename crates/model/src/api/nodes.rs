@@ -13,7 +13,7 @@ use crate::ids::NodeName;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodePut {
-    /// `tcp://HOST:PORT`, spoken to over TLS, or `unix:///PATH`.
+    /// `tcp://HOST:PORT`, spoken to over TLS, `ssh://[USER@]HOST[:PORT]`, or `unix:///PATH`.
     pub address: String,
     /// The host's private address, at which the gateway reaches its instances; needed when `address`
     /// does not hold it.

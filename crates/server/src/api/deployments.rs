@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ark_engine::{EngineKind, PrivilegedApps};
+use ark_engine::EngineKind;
 use ark_model::api::{
     AbortRequest, DeployRequest, DeploymentView, DeploymentsQuery, Page, PlanView, ProblemCode,
     ReceiptView, RollbackRequest, TrafficHistory,
@@ -155,7 +155,7 @@ async fn create(
     // Held until the release that names the blobs is recorded.
     let _blobs_stay = state.blobs_in_use.clone().read_owned().await;
     let wanted = judged(&state, &env, &app, &request).await?;
-    check_privileged(&state, &env, &app, &wanted)?;
+    check_rights(&state, &env, &app, &wanted)?;
     check_complete(&state, &wanted.artifact).await?;
     let act = Act { by: caller.name, now: Timestamp::now() };
     let terms = Terms {
@@ -230,21 +230,23 @@ async fn pinned(state: &Shared, reference: &str) -> Result<Option<String>, ApiEr
 }
 
 /// Refuses an app that wants more of its host than the policy allows.
-fn check_privileged(
+fn check_rights(
     state: &Shared,
     env: &EnvName,
     app: &AppName,
     wanted: &Wanted,
 ) -> Result<(), ApiError> {
-    if !wanted.definition.run.privileged {
-        return Ok(());
-    }
-    let detail = match state.engine.kind_for(&wanted.artifact) {
-        EngineKind::Process => "`run.privileged` is for containers; leave it out".to_owned(),
-        _ if state.engine.allows_privileged(env, app) => return Ok(()),
-        _ => PrivilegedApps::refusal(env, app),
+    let rights = wanted.definition.run.rights();
+    let refusal = match state.engine.kind_for(&wanted.artifact) {
+        // What else is asked for is listed as not enforced.
+        EngineKind::Process if !rights.privileged => None,
+        EngineKind::Process => Some("`run.privileged` is for containers; leave it out".to_owned()),
+        _ => state.engine.refuses(env, app, &rights),
     };
-    Err(ApiError::new(ProblemCode::NotRunnable, detail))
+    match refusal {
+        None => Ok(()),
+        Some(detail) => Err(ApiError::new(ProblemCode::NotRunnable, detail)),
+    }
 }
 
 /// Refuses an artifact of which files are missing.

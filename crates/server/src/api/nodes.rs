@@ -163,9 +163,9 @@ fn record(
             .remedy("say it", format!("ark node add {name} {} --reach IP", request.address))
     })?;
     let credentials = match (place, request.authority, request.certificate, request.key) {
-        (DaemonAddress::Socket(_), None, None, None) => None,
-        (DaemonAddress::Socket(_), ..) => {
-            return Err(invalid("a socket takes no certificates".to_owned()));
+        (DaemonAddress::Socket(_) | DaemonAddress::Ssh(_), None, None, None) => None,
+        (DaemonAddress::Socket(_) | DaemonAddress::Ssh(_), ..) => {
+            return Err(invalid("certificates are for a daemon over TCP".to_owned()));
         }
         (DaemonAddress::Tcp(place), Some(authority), Some(certificate), Some(key)) => {
             if [&authority, &certificate, &key].iter().any(|pem| pem.len() > PEM_BYTES_MAX) {

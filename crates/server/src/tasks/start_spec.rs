@@ -88,7 +88,7 @@ pub(super) async fn build(
         memory_soft_bytes: definition.resources.soft_mem_limit.map(|bytes| bytes.0),
         volumes: definition.volumes.clone(),
         user: definition.data_store.map(|server| server.product.user().to_owned()),
-        privileged: definition.run.privileged,
+        rights: definition.run.rights(),
         cpu_cores: definition.resources.cpu.filter(|cores| *cores > 0.0),
         pids_max: Some(PIDS_MAX),
         stop_signal: definition.run.stop_signal,
