@@ -1,4 +1,5 @@
-//! A Podman service of the tests' own, which ends with them. What it needs to run in a machine like
+//! A Podman service of the tests' own, which ends with them; where it is asked for ([`ASKED`]), because not
+//! everything holds there (`docs/engines.md`). What it needs to run in a machine like
 //! the one this was made on (control groups of version 1 beside 2, a bounded number of open files) is
 //! said to it in a file, because its defaults ask for more than a container may have there.
 
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::daemon::{ROOT, answers, make_image, sweep};
 
+/// The variable that asks for it.
+const ASKED: &str = "ARK_TEST_PODMAN";
 const UP_DEADLINE: Duration = Duration::from_secs(30);
 /// Soft and hard limits alike: Podman 4.3's API confuses the two.
 const LIMITS: &str =
@@ -21,6 +24,9 @@ pub(crate) fn podman() -> Result<&'static Path, &'static str> {
 }
 
 fn start() -> Result<PathBuf, String> {
+    if std::env::var_os(ASKED).is_none() {
+        return Err(format!("it is run where {ASKED}=1 asks for it"));
+    }
     for program in ["podman", "runc", "docker"] {
         let there = Command::new(program).arg("--version").output();
         there.map_err(|error| format!("`{program}` cannot be run: {error}"))?;
