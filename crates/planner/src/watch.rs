@@ -3,7 +3,9 @@
 //!
 //! There is no old side beside the new one any more: it is compared with what was measured of the
 //! old one during the deployment. Latencies change with the load, so only errors and the mix of
-//! answers lead back.
+//! answers lead back; and answers from 400 to 499 do so only as far as they take the place of others.
+//! A release that refuses what it answered before has as many requests as before. A crawler that asks
+//! for what never was comes on top, and when it leaves the app has fewer.
 
 use ark_model::deployment::{DeploymentKind, Watch};
 use ark_model::judgement::{Judgement, Measure, Outcome, Verdict};
@@ -16,7 +18,7 @@ use std::time::Duration;
 use crate::judge::{Look, Settings, SideWindow, early_look_due, verdict};
 use crate::observed::window;
 use crate::rollout::Input;
-use crate::time::after;
+use crate::time::{after, since};
 
 /// How often measurements are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -82,7 +84,8 @@ pub(crate) fn plan(input: &Input<'_>, watch: &Watch) -> (Option<Move>, Timestamp
     let old = of(base, watch.measured_from, watch.since);
     let look = if over { Look::Last } else { Look::Early { before: watch.looks } };
     let judgement = verdict(&new, &old, look, &settings, now);
-    let bad = judgement.verdict == Verdict::Fail && leads_back(&judgement);
+    let callers = callers(input, watch);
+    let bad = judgement.verdict == Verdict::Fail && leads_back(&judgement, callers);
     let what = match (bad, over) {
         (true, _) if input.app.good.contains(&base) || was_good(&old) => {
             Move::End(ended(watch, Some(judgement), WatchEnd::RolledBack))
@@ -106,10 +109,64 @@ fn ended(watch: &Watch, judgement: Option<Judgement>, end: WatchEnd) -> Watch {
     }
 }
 
-/// Whether what is worse is more than slowness.
-fn leads_back(judgement: &Judgement) -> bool {
+/// Who asks the app, beside who did before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Callers {
+    /// The same, as far as can be told.
+    AsBefore,
+    /// Some came, or some left, whose requests are refused: there are so many requests more, or fewer.
+    Others,
+}
+
+/// What an app was asked in some time.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    requests: u64,
+    client_errors: u64,
+    time: Duration,
+}
+
+/// Compares the app's requests in the window with those during the deployment, both sides together.
+fn callers(input: &Input<'_>, watch: &Watch) -> Callers {
+    let asked = |from: Timestamp, before: Timestamp| {
+        let (mut requests, mut client_errors) = (0, 0);
+        for release in watch.base.into_iter().chain([watch.release]) {
+            let sum = window(input.measured, release, from, before).sum();
+            requests += sum.requests();
+            client_errors += sum.client_errors;
+        }
+        Asked { requests, client_errors, time: since(from, before) }
+    };
+    tell_callers(asked(watch.measured_from, watch.since), asked(watch.since, input.now))
+}
+
+/// Others ask when at least half of what there is more of refused requests, or less, is so of all; and
+/// when the answers to everybody else go on, by at least half: who is refused may ask again and again.
+fn tell_callers(before: Asked, now: Asked) -> Callers {
+    if before.time.is_zero() || now.time.is_zero() {
+        return Callers::AsBefore;
+    }
+    let rates = |asked: Asked| {
+        let seconds = asked.time.as_secs_f64();
+        (asked.requests as f64 / seconds, asked.client_errors as f64 / seconds)
+    };
+    let ((all_before, refused_before), (all, refused)) = (rates(before), rates(now));
+    let more = refused - refused_before;
+    let explained = (all - all_before) * more.signum() >= more.abs() / 2.0;
+    let go_on = all - refused >= (all_before - refused_before) / 2.0;
+    match more != 0.0 && explained && go_on {
+        true => Callers::Others,
+        false => Callers::AsBefore,
+    }
+}
+
+/// Whether what is worse is more than slowness, and the release's own doing.
+fn leads_back(judgement: &Judgement, callers: Callers) -> bool {
     judgement.findings.iter().any(|f| match f.measure {
-        Measure::Errors | Measure::ClientErrors | Measure::StatusMix => f.outcome == Outcome::Worse,
+        Measure::Errors => f.outcome == Outcome::Worse,
+        Measure::ClientErrors | Measure::StatusMix => {
+            f.outcome == Outcome::Worse && callers == Callers::AsBefore
+        }
         Measure::Requests
         | Measure::ClientGone
         | Measure::LatencyP50
@@ -123,4 +180,36 @@ fn leads_back(judgement: &Judgement) -> bool {
 fn was_good(old: &SideWindow) -> bool {
     let sum = old.sum();
     (sum.errors() as f64) <= sum.requests() as f64 * GOOD_ERRORS_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_requests_on_top_are_others_and_in_place_of_answers_are_not() {
+        let asked = |requests: u64, client_errors: u64| Asked {
+            requests: requests * 60,
+            client_errors: client_errors * 60,
+            time: Duration::from_secs(60),
+        };
+        let cases = [
+            ("nothing changed", (100, 5), (100, 5), Callers::AsBefore),
+            ("all is refused", (100, 5), (100, 100), Callers::AsBefore),
+            ("one in ten is refused", (100, 5), (103, 15), Callers::AsBefore),
+            ("it is refused and asked again", (100, 0), (120, 60), Callers::AsBefore),
+            ("all is refused and asked again and again", (100, 0), (250, 250), Callers::AsBefore),
+            ("a crawler", (100, 5), (180, 85), Callers::Others),
+            ("a crawler in the evening", (100, 5), (160, 85), Callers::Others),
+            ("a crawler has left", (180, 85), (100, 5), Callers::Others),
+            ("all is let in", (100, 40), (100, 0), Callers::AsBefore),
+            ("a quiet hour, and all is refused", (100, 5), (40, 40), Callers::AsBefore),
+        ];
+        for (name, before, now, expected) in cases {
+            let (before, now) = (asked(before.0, before.1), asked(now.0, now.1));
+            assert_eq!(tell_callers(before, now), expected, "{name}");
+        }
+        let never = Asked { time: Duration::ZERO, ..asked(0, 0) };
+        assert_eq!(tell_callers(never, asked(100, 90)), Callers::AsBefore);
+    }
 }

@@ -57,6 +57,8 @@ struct World {
     /// Whether instances of the new release pass their check.
     healthy: bool,
     rates: Rates,
+    /// Requests a second to the new release that it answers with 404, beside these.
+    not_found: u64,
     measured: Vec<Arc<Measured>>,
     next: u128,
     log: Vec<String>,
@@ -93,6 +95,7 @@ impl World {
             acks: true,
             healthy: true,
             rates: Rates::new(),
+            not_found: 0,
             measured: Vec::new(),
             next: 1,
             log: Vec::new(),
@@ -326,12 +329,12 @@ impl World {
                     break;
                 }
             }
-            let slice = |(served, failed): &(u64, u64)| Slice {
-                served: *served,
-                failed: *failed,
-                ..Slice::default()
+            let slice = |release, (served, failed): (u64, u64)| {
+                let client_errors = if release == NEW { self.not_found } else { 0 };
+                let served = served + client_errors;
+                Slice { served, failed, client_errors, ..Slice::default() }
             };
-            let sides = self.rates.iter().map(|(release, rate)| (*release, slice(rate)));
+            let sides = self.rates.iter().map(|(release, rate)| (*release, slice(*release, *rate)));
             let measured = Measured { from: at(self.now), sides: sides.collect() };
             self.measured.push(Arc::new(measured));
             self.now += 1;
@@ -836,6 +839,20 @@ fn a_watch_window_ends_good_or_leads_back() {
     assert_eq!((bad.ended_watches, bad.app.good), (vec![WatchEnd::RolledBack], vec![]));
     let both_bad = after_deploying((15, 5), (10, 10));
     assert_eq!(both_bad.ended_watches, [WatchEnd::FoundBad], "there is nothing good to go back to");
+    // What is not found: of nobody's doing when it is asked for beside the rest, and of the release's
+    // when it was found before.
+    let not_found = |served: u64, not_found: u64| {
+        let mut world = World::deploying(Strategy::BlueGreen, vec![]);
+        world.rates = judged((0, 0), (20, 0));
+        world.pass(80);
+        world.rates = judged((served, 0), (0, 0));
+        world.not_found = not_found;
+        world.pass(305);
+        (world.ended_watches, world.app.good)
+    };
+    assert_eq!(not_found(20, 30), (vec![WatchEnd::Completed], vec![NEW]), "a crawler");
+    assert_eq!(not_found(14, 6), (vec![WatchEnd::RolledBack], vec![]));
+    assert_eq!(not_found(0, 50), (vec![WatchEnd::RolledBack], vec![]), "asked again and again");
     // A restart in the middle of the window changes nothing of that: what turned bad before it counts,
     // and so does the old side that nobody measures again.
     let mut restarted = World::deploying(Strategy::BlueGreen, vec![]);
