@@ -154,6 +154,9 @@ const IDLE_FOR: Duration = Duration::from_secs(15);
 /// An instance on a host that has been silent for this long is started elsewhere too.
 pub const SUBSTITUTE_AFTER: Duration = Duration::from_secs(60);
 
+/// How far the clocks of server, engine and gateway differ at most where they are kept.
+const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(10);
+
 /// Time beyond the streams' deadline that the gateway has for closing and reporting.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 
@@ -319,7 +322,10 @@ impl Step<'_> {
                 },
             };
             let due = after(since, hold);
-            if self.now >= due || (s.has_ports && progress.serving == 0) {
+            // The clock was set back since: for how long nobody knows, and nobody waits until it says
+            // again what it said then.
+            let since_then = since > after(self.now, CLOCKS_DIFFER_MAX);
+            if self.now >= due || since_then || (s.has_ports && progress.serving == 0) {
                 self.actions.push(Action::Activate(s.id));
             } else {
                 self.wake(due);

@@ -10,4 +10,10 @@ pub enum Planted {
     PromoteWithoutHealth,
     /// A newer deployment leaves the instances of an abandoned canary where they are.
     ForgetTheAbandonedCanary,
+    /// A call of the engine is waited for without a deadline.
+    WaitForTheEngine,
+    /// A plan is recorded although what it was made from has changed meanwhile.
+    WriteOverWhatChanged,
+    /// An instance is started by the newest release there is, and not by its own.
+    StartTheNewest,
 }

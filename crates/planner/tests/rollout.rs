@@ -257,6 +257,18 @@ fn rolling_is_start_first_and_never_below_the_count() {
 }
 
 #[test]
+fn what_became_ready_before_the_clock_was_set_back_is_not_waited_for_again() {
+    // Ready at 3 600 by a clock that says 10 now: nobody knows since when, and it is an hour to then.
+    let case = |since| Case::deploying(1, vec![old(1), starting(2, Some(since))]).at(10);
+    let activates = |plan: &Plan| plan.actions.contains(&Action::Activate(id(2)));
+    assert!(activates(&case(3_600).plan()));
+    // A gateway whose clock is a little ahead has only just seen it become ready.
+    let ahead = case(12).plan();
+    assert!(!activates(&ahead));
+    assert_eq!(ahead.wake_at, Some(at(17)));
+}
+
+#[test]
 fn a_deployment_is_live_when_the_old_side_left_the_table_and_over_when_it_is_gone() {
     let draining = instance(1, OLD, InstanceState::Draining);
     let busy = Seen { in_flight: Some(1), ..draining.clone() };

@@ -105,7 +105,8 @@ impl Routes {
         let networks = world.engine.networks();
         let moved = networks != self.networks;
         self.networks = networks;
-        let all = asked || moved || self.all_due.is_none_or(|due| due <= now);
+        let due = |due: Timestamp| due <= now || due > after(now, REBUILD_ALL);
+        let all = asked || moved || self.all_due.is_none_or(due);
         if all {
             // What was asked for is taken: should the read fail, all of it is still to be done.
             self.all_due = None;

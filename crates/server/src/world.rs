@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use ark_engine::Engine;
 use ark_model::{DeploymentId, InstanceId, RunId};
@@ -26,6 +26,8 @@ use crate::webhooks::Webhooks;
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The wall clock.
     fn now(&self) -> Timestamp;
+    /// How much time has passed since some beginning. Nobody sets it; it stands while the machine sleeps.
+    fn passed(&self) -> Duration;
     /// Returns at that instant, or later.
     async fn sleep_until(&self, at: Timestamp);
 }
@@ -142,6 +144,11 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    fn passed(&self) -> Duration {
+        static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+        BEGINNING.elapsed()
     }
 
     async fn sleep_until(&self, at: Timestamp) {

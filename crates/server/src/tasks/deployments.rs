@@ -23,7 +23,7 @@ use jiff::Timestamp;
 
 use super::hosts::Hosts;
 use super::reconcile::{ReleaseFacts, reconcile};
-use super::round::{self, TaskError};
+use super::round::{self, Looking, TaskError};
 use crate::observations::AppKey;
 use crate::world::World;
 
@@ -86,7 +86,7 @@ pub struct Deployments {
     /// As they were last seen; `None` before the first look that came to something.
     hosts: Option<Arc<Hosts>>,
     all_due: Option<Timestamp>,
-    since: Option<Timestamp>,
+    looking: Looking,
     facts: Facts,
     /// Apps of which a record cannot be read: said once.
     unreadable: BTreeSet<AppKey>,
@@ -100,7 +100,7 @@ impl Deployments {
     /// apps are retried by later rounds and do not end this one.
     pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
         let now = world.clock.now();
-        let since = *self.since.get_or_insert(now);
+        let since = self.looking.since(world.clock.as_ref());
         let (listed, observed) = self.look(world, now).await?;
         let dirty = self.dirty(world, &observed, now).await?;
         let (listed, facts) = (&listed, &self.facts);
@@ -221,7 +221,8 @@ impl Deployments {
         let since = &mut self.silent_since;
         since.retain(|name, _| nodes.iter().any(|n| n.name == *name && n.silent.is_some()));
         for node in nodes.iter().filter(|node| node.silent.is_some()) {
-            since.entry(node.name.clone()).or_insert(now);
+            let since = since.entry(node.name.clone()).or_insert(now);
+            *since = now.min(*since);
         }
         let hosts = Arc::new(Hosts::new(nodes, &silent, since));
         if self.hosts.as_ref() != Some(&hosts) {
@@ -255,7 +256,9 @@ impl Deployments {
         dirty.extend(self.timers.iter().filter(|(_, at)| **at <= now).map(|(k, _)| k.clone()));
         // A halt is no record, so no event tells whom it concerns.
         let halting = world.halt.load(Ordering::Relaxed);
-        let all = halting || self.all_due.is_none_or(|due| due <= now);
+        // Set back, the clock would put all timers off by as much.
+        let due = |due: Timestamp| due <= now || due > after(now, LOOK_AT_ALL);
+        let all = halting || self.all_due.is_none_or(due);
         let more = self.new_events(world).await?;
         match more {
             Some(keys) if !all => dirty.extend(keys),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ark_engine::{EngineError, StopOptions};
 use ark_model::ReleaseNumber;
 use ark_model::instance::{EngineState, InstanceRecord, InstanceState};
+use ark_planner::Planted;
 use ark_planner::time::{after, since};
 use futures::future::{Either, FutureExt, select};
 use futures::stream::{self, StreamExt};
@@ -45,7 +46,11 @@ async fn one(
     if listed.hosts.is_silent(&record.node) {
         return false;
     }
-    let facts = releases.get(&record.release);
+    let own = match world.planted {
+        Some(Planted::StartTheNewest) => releases.keys().max().unwrap_or(&record.release),
+        _ => &record.release,
+    };
+    let facts = releases.get(own);
     let state = listed.state(record, engine_of(world, facts));
     let call = match (record.state, state, facts) {
         (InstanceState::Starting, Some(EngineState::Gone), Some(facts)) => {
@@ -102,6 +107,9 @@ pub(super) async fn bounded(
     world: &World,
     call: impl Future<Output = Result<(), EngineError>>,
 ) -> Result<(), String> {
+    if world.planted == Some(Planted::WaitForTheEngine) {
+        return call.await.map_err(|error| words(&error));
+    }
     let deadline = world.clock.sleep_until(after(world.clock.now(), CALL_DEADLINE));
     match select(Box::pin(call), deadline).await {
         Either::Left((Ok(()), _)) => Ok(()),

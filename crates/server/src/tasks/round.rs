@@ -1,5 +1,5 @@
-//! What the loops share: why a round comes to nothing, and when the next one is due after that.
-//! Called by the loops beside it; must not sleep or read a clock.
+//! What the loops share: why a round comes to nothing, when the next one is due after that, and since
+//! when a loop looks. Called by the loops beside it; must not sleep.
 
 use std::error::Error;
 use std::time::Duration;
@@ -7,6 +7,39 @@ use std::time::Duration;
 use ark_planner::time::after;
 use ark_store::StoreError;
 use jiff::Timestamp;
+
+use crate::world::Clock;
+
+/// How far the wall clock and the time that passes may differ between two rounds, unless it was set.
+const DRIFT_MAX: Duration = Duration::from_secs(1);
+
+/// Since when a loop looks. What is patient with others counts from then: a time in which nobody looked,
+/// because the clock was set forth or the machine slept, tried nobody's patience.
+#[derive(Debug, Default)]
+pub(super) struct Looking {
+    last: Option<Look>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    since: Timestamp,
+    at: Timestamp,
+    passed: Duration,
+}
+
+impl Looking {
+    /// One look more. Answers since when there are any, by a clock that nobody set meanwhile.
+    pub(super) fn since(&mut self, clock: &dyn Clock) -> Timestamp {
+        let (at, passed) = (clock.now(), clock.passed());
+        let went_on = |last: &Look| {
+            let due = after(last.at, passed.saturating_sub(last.passed));
+            at.duration_since(due).unsigned_abs() <= DRIFT_MAX
+        };
+        let since = self.last.filter(went_on).map_or(at, |last| last.since);
+        self.last = Some(Look { since, at, passed });
+        since
+    }
+}
 
 /// What failed, or what the engine did not do, is looked at again after this time.
 pub(super) const RETRY: Duration = Duration::from_millis(500);

@@ -24,7 +24,7 @@ use jiff::Timestamp;
 
 use super::crons::{Crons, event, fenced};
 use super::reconcile::ReleaseFacts;
-use super::round::{self, RETRY, TaskError};
+use super::round::{self, Looking, RETRY, TaskError};
 use super::start_spec::{self, SpecError};
 use crate::world::World;
 
@@ -55,7 +55,7 @@ struct Loaded {
 #[derive(Debug, Default)]
 pub struct Runs {
     crons: Crons,
-    since: Option<Timestamp>,
+    looking: Looking,
 }
 
 impl Runs {
@@ -65,7 +65,7 @@ impl Runs {
     /// When the store cannot be read, or another controller has taken over.
     pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
         let halting = world.halt.load(Ordering::Relaxed);
-        let since = *self.since.get_or_insert_with(|| world.clock.now());
+        let since = self.looking.since(world.clock.as_ref());
         let fires = match halting {
             true => None,
             // Runs go on whatever becomes of the schedules.

@@ -146,6 +146,9 @@ impl Clock for Time {
     fn now(&self) -> Timestamp {
         self.epoch + SignedDuration::try_from(self.begun.elapsed()).unwrap()
     }
+    fn passed(&self) -> Duration {
+        self.begun.elapsed()
+    }
     async fn sleep_until(&self, at: Timestamp) {
         let wait = at.duration_since(self.now());
         tokio::time::sleep(wait.try_into().unwrap_or_default()).await;

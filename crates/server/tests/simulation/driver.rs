@@ -1,12 +1,20 @@
 //! The scheduler: decides with seeded dice who runs next, what breaks, and what users ask for; at
-//! the end lets everything heal and looks whether everything ended well (I1, no orphans). Work that
-//! ends, by hand and by schedule, is in `driver/jobs.rs`; wishes that change while the server is away
-//! are in `driver/away.rs`.
+//! the end lets everything heal and looks whether everything ended well.
+//!
+//! ```text
+//! users    what users ask for, at any time
+//! away     wishes that change while the server is away
+//! jobs     work that ends, by hand and by schedule
+//! ends     what must hold in the end
+//! scene    scenes in which little is left to the dice
+//! ```
 
 mod away;
+mod ends;
 mod jobs;
 #[cfg(test)]
 pub(crate) mod scene;
+mod users;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -15,38 +23,28 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use ark_model::artifact::Artifact;
-use ark_model::definition::{
-    Definition, DurationText, Expose, HeaderStep, HookStage, Hooks, Step, Strategy, Webhook,
-};
-use ark_model::deployment::{DeploymentKind, FAILURES_MAX};
-use ark_model::environment::{AppState, EnvKind, EnvState, Environment};
-use ark_model::event::{EventKind, NewEvent};
+use ark_model::definition::Strategy;
+use ark_model::environment::{EnvKind, EnvState, Environment};
 use ark_model::gateway::FromGateway;
-use ark_model::hook::{HookRun, HookState, HookWhat};
-use ark_model::instance::EngineState;
-use ark_model::release::ReleaseContent;
-use ark_model::rollout::{JUDGEMENTS_MAX, Said, WatchEnd};
 use ark_model::route::RouteTable;
-use ark_model::{AppName, Deployment, DeploymentState, Diagnosis, EnvName, ReleaseNumber, Verdict};
+use ark_model::{AppName, Deployment, DeploymentState, EnvName};
 use ark_planner::Planted;
-use ark_planner::queue::{Running, enqueue};
-use ark_planner::watch::GOOD_MAX;
-use ark_planner::wishes::{self, Wish};
+use ark_planner::wishes::Wish;
 use ark_server::gateway_link::{RouteChanges, Routes, take_report};
 use ark_server::observations::Observations;
 use ark_server::tasks::deployments::Deployments;
 use ark_server::tasks::hooks::Hooks as HooksLoop;
 use ark_server::tasks::housekeeping::Housekeeping;
 use ark_server::tasks::runs::Runs;
-use ark_server::world::{CONTROLLER_LEASE, Clock, Fence, Ids, Settings, World};
-use ark_store::{Blobs, EventFilter, Keyring, NewRelease, Store, StoreError, WriteTx};
+use ark_server::world::{CONTROLLER_LEASE, Clock, Fence, Settings, World};
+use ark_store::{Blobs, EventFilter, Keyring, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::chance::{Dice, SimHost, SimIds};
 use super::clock::SimClock;
-use super::universe::{Behaviour, DRAIN, SimEngine, SimWebhooks, Universe};
+use super::universe::{SimEngine, SimWebhooks, Universe};
+use users::Answered;
 
 /// What a run gave.
 pub(crate) struct Outcome {
@@ -95,6 +93,10 @@ struct Simulation {
     pauses: Vec<(Timestamp, Timestamp)>,
     /// An app that was stopped and is soon to be deployed again.
     stopped: Option<(&'static str, Timestamp)>,
+    /// What users were told is done.
+    answered: Answered,
+    /// How far the clock was set back, in all.
+    set_back: SignedDuration,
     calm: bool,
     planted: Option<Planted>,
     trace: VecDeque<String>,
@@ -172,6 +174,8 @@ impl Simulation {
             late: Vec::new(),
             pauses: Vec::new(),
             stopped: None,
+            answered: Answered::default(),
+            set_back: SignedDuration::ZERO,
             calm: false,
             planted: None,
             trace: VecDeque::new(),
@@ -328,7 +332,7 @@ impl Simulation {
             60..=79 => self.gateway(),
             80..=89 => self.report(),
             _ if self.calm => self.poll(),
-            90..=91 if self.dice.one_in(4) => self.user(),
+            90..=91 if self.dice.one_in(3) => self.user(),
             92 if self.dice.one_in(8) => self.crash(),
             93 if self.dice.one_in(12) => {
                 let ids = self.ids.clone();
@@ -337,13 +341,18 @@ impl Simulation {
             }
             94 if self.dice.one_in(6) => self.universe.lock().unwrap().kill_instance(),
             95 if self.dice.one_in(20) => {
-                let until = self.clock.now() + SignedDuration::from_secs(8);
+                let until = self.clock.steady() + SignedDuration::from_secs(8);
                 self.universe.lock().unwrap().engine_down_until = Some(until);
                 self.cover("engine away for a while");
             }
             96 if self.dice.one_in(8) => self.lose_connection(),
             97 if self.dice.one_in(6) => self.universe.lock().unwrap().lose_hook(),
             98 if self.dice.one_in(3) => self.user_of_jobs(),
+            99 => match self.dice.below(120) {
+                0..=2 => self.hang_engine(),
+                3..=4 => self.set_clock(),
+                _ => self.poll(),
+            },
             _ => self.poll(),
         }
     }
@@ -384,12 +393,39 @@ impl Simulation {
     /// The server is not started again for minutes.
     fn away(&mut self) {
         self.cover("server away for long");
-        let until = self.clock.now() + SignedDuration::from_secs(self.dice.below(400) as i64);
-        while self.clock.now() < until {
-            self.clock.advance(SignedDuration::from_millis(500));
-            let now = self.clock.now();
-            self.universe.lock().unwrap().advance(now);
+        let until = self.clock.steady() + SignedDuration::from_secs(self.dice.below(400) as i64);
+        while self.clock.steady() < until {
+            self.pass(SignedDuration::from_millis(500));
         }
+    }
+
+    /// Time passes, for the world too.
+    fn pass(&self, time: SignedDuration) {
+        self.clock.advance(time);
+        self.universe.lock().unwrap().advance(&self.clock);
+    }
+
+    /// No call of the engine is answered for a while; half of them are carried out all the same.
+    fn hang_engine(&mut self) {
+        self.cover("engine hangs for a while");
+        let time = SignedDuration::from_secs(2 + self.dice.below(28) as i64);
+        self.universe.lock().unwrap().engine_hangs_until = Some(self.clock.steady() + time);
+    }
+
+    /// Somebody sets the clock of this machine.
+    fn set_clock(&mut self) {
+        let by = if self.dice.one_in(2) {
+            self.cover("clock set forth");
+            SignedDuration::from_secs(1 + self.dice.below(300) as i64)
+        } else {
+            self.cover("clock set back");
+            let by = SignedDuration::from_secs(1 + self.dice.below(120) as i64);
+            self.set_back += by;
+            -by
+        };
+        self.note(&format!("the clock is set by {by}"));
+        self.clock.set(by);
+        self.universe.lock().unwrap().advance(&self.clock);
     }
 
     fn advance(&mut self) {
@@ -398,9 +434,7 @@ impl Simulation {
             1..=4 => self.dice.below(1_000),
             _ => self.dice.below(30),
         };
-        self.clock.advance(SignedDuration::from_millis(ms as i64));
-        let now = self.clock.now();
-        self.universe.lock().unwrap().advance(now);
+        self.pass(SignedDuration::from_millis(ms as i64));
     }
 
     /// The gateway takes the next table that was sent to it.
@@ -449,75 +483,6 @@ impl Simulation {
         block(self.store.read(ark_store::ReadTx::unfinished_deployments)).unwrap().deployments
     }
 
-    fn user(&mut self) {
-        let name = APPS[self.dice.below(APPS.len() as u64) as usize];
-        match self.dice.below(16) {
-            0..=5 => self.deploy(name),
-            6 => self.scale(name),
-            7 => self.abort(name),
-            8 => self.restart(name),
-            9 => self.stop_for_a_while(name),
-            10..=11 => self.wish(name, Wish::Promote { full: self.calm }),
-            12 => self.wish(name, Wish::Promote { full: true }),
-            13 => self.wish(name, Wish::Pause),
-            14 => self.wish(name, Wish::Resume),
-            _ => self.wish(name, Wish::Approve),
-        }
-    }
-
-    /// Somebody speaks to the running deployment; a refusal is as good as any answer.
-    fn wish(&mut self, name: &str, wish: Wish) {
-        let now = self.clock.now();
-        self.change(name, move |tx, state| {
-            let Some(id) = state.running else { return Ok(format!("{wish:?}: nothing runs")) };
-            let Some(d) = tx.deployment(id)? else { return Ok("is confused".into()) };
-            let said = Said { by: "ana".into(), at: now, reason: None };
-            match wishes::apply(&d, wish, said) {
-                Ok((after, words)) => {
-                    tx.put_deployment(&after, d.state)?;
-                    Ok(words)
-                }
-                Err(refusal) => Ok(format!("{wish:?}: {refusal}")),
-            }
-        });
-        self.cover(match wish {
-            Wish::Promote { full: false } => "somebody promotes",
-            Wish::Promote { full: true } => "somebody promotes to the end",
-            Wish::Pause => "somebody pauses",
-            Wish::Resume => "somebody resumes",
-            Wish::Approve => "somebody approves",
-        });
-    }
-
-    fn change(
-        &mut self,
-        name: &str,
-        change: impl FnOnce(&mut WriteTx, AppState) -> Result<String, StoreError> + Send + 'static,
-    ) {
-        let (key, now) = (app(name), self.clock.now());
-        let done = block(self.store.write(move |tx| {
-            let state = match tx.app_state(&env(), &key)? {
-                Some(state) => state,
-                None => AppState::new(env(), key.clone(), now),
-            };
-            let text = change(tx, state)?;
-            tx.append_event(NewEvent {
-                at: now,
-                kind: EventKind::AppChanged,
-                by: "ana".into(),
-                env: Some(env()),
-                app: Some(key),
-                deployment: None,
-                instance: None,
-                text: text.clone(),
-            })?;
-            Ok::<_, StoreError>(text)
-        }))
-        .unwrap();
-        self.note(&format!("user: {name}: {done}"));
-        self.floor(name);
-    }
-
     /// Tells the universe how much capacity must not be taken away.
     fn floor(&mut self, name: &str) {
         let key = app(name);
@@ -559,207 +524,6 @@ impl Simulation {
         }
     }
 
-    fn deploy(&mut self, name: &'static str) {
-        let behaviour = match self.dice.below(12) {
-            0 => Behaviour::Crashes,
-            1 => Behaviour::NeverReady,
-            2 => Behaviour::Flaps,
-            3 => Behaviour::IgnoresStop,
-            4 => Behaviour::CannotStart,
-            5..=6 => Behaviour::Errs,
-            _ => Behaviour::Good,
-        };
-        let strategy = match self.dice.below(8) {
-            0..=2 => Strategy::Canary,
-            3..=4 => Strategy::BlueGreen,
-            5 => Strategy::Recreate,
-            _ => Strategy::Rolling,
-        };
-        let mut definition = self.definition(behaviour);
-        definition.deploy.strategy = strategy;
-        definition.deploy.hooks = self.hooks();
-        let on_running = if self.dice.one_in(3) { Running::GivesWay } else { Running::Finishes };
-        self.deploy_as(name, definition, behaviour, on_running);
-    }
-
-    fn deploy_as(
-        &mut self,
-        name: &'static str,
-        definition: Definition,
-        behaviour: Behaviour,
-        on_running: Running,
-    ) {
-        let strategy = definition.deploy.strategy;
-        let guarded = definition.deploy.hooks.pre_deploy.is_some();
-        let (id, now, key) = (self.ids.deployment(), self.clock.now(), app(name));
-        let number = Arc::new(Mutex::new(ReleaseNumber(0)));
-        let told = number.clone();
-        self.change(name, move |tx, mut state| {
-            let release = tx
-                .insert_release(NewRelease {
-                    env: env(),
-                    app: key.clone(),
-                    content: ReleaseContent {
-                        artifact: Artifact::None,
-                        definition,
-                        config: BTreeMap::new(),
-                    },
-                    config_version: 0,
-                    created_at: now,
-                    created_by: "ana".into(),
-                    commit: None,
-                })?
-                .into_release();
-            *told.lock().unwrap() = release.number;
-            let deployment = Deployment::queued(
-                id,
-                (env(), key),
-                DeploymentKind::Deploy,
-                release.number,
-                strategy,
-                ("ana".into(), now),
-            );
-            let get = |id: Option<_>| match id {
-                Some(id) => tx.deployment(id),
-                None => Ok(None),
-            };
-            let (running, waiting) = (get(state.running)?, get(state.waiting)?);
-            let queued =
-                enqueue(&state, &deployment, running.as_ref(), waiting.as_ref(), on_running);
-            tx.insert_deployment(&deployment)?;
-            if let Some(d) = queued.superseded {
-                tx.put_deployment(&d, DeploymentState::Queued)?;
-            }
-            if let Some(d) = queued.giving_way {
-                tx.put_deployment(&d, d.state)?;
-            }
-            state = queued.app;
-            tx.put_app_state(&state)?;
-            Ok(format!("deploys {} by {strategy} ({behaviour:?}, {on_running:?})", release.number))
-        });
-        let number = *number.lock().unwrap();
-        let key = (env(), app(name), number);
-        let mut u = self.universe.lock().unwrap();
-        u.behaviours.insert(key, behaviour);
-        if guarded {
-            u.hooks.guarded.insert((app(name), number));
-        }
-    }
-
-    fn definition(&mut self, behaviour: Behaviour) -> Definition {
-        let seconds = DurationText::from_secs;
-        let expose = vec![Expose::new("default", 80)];
-        let mut definition = Definition { expose, ..Definition::default() };
-        definition.run.command = Some(vec!["./web".into()]);
-        definition.run.stop_grace = seconds(5);
-        definition.autoscaling.min_count = Some(1 + self.dice.below(5) as u32);
-        definition.deploy.min_healthy_time = Some(seconds(self.dice.below(3)));
-        definition.deploy.ready_timeout = seconds(20);
-        definition.deploy.progress_deadline = seconds(60);
-        definition.deploy.deadline = seconds(300);
-        definition.drain.requests = seconds(DRAIN.as_secs().unsigned_abs());
-        definition.drain.streams = seconds(10);
-        definition.deploy.steps = self.steps();
-        definition.deploy.keep_old = match self.dice.below(3) {
-            0 => None,
-            n => Some(seconds(n * n * 50)),
-        };
-        definition.deploy.watch = seconds(self.dice.below(3) * 20);
-        // Every behaviour is a release of its own.
-        definition.team = Some(format!("{behaviour:?}-{}", self.dice.below(1 << 40)));
-        definition
-    }
-
-    /// Hooks of a release, if it has any.
-    fn hooks(&mut self) -> Hooks {
-        let mut command = || self.dice.one_in(10).then(|| vec!["./hook".to_owned()]);
-        let (pre_deploy, post_deploy) = (command(), command());
-        let webhook = |at| Webhook {
-            url: "https://gate.example.test/".into(),
-            at,
-            timeout: Some(DurationText::from_secs(30)),
-            token: None,
-        };
-        let webhooks = match self.dice.below(12) {
-            0 => vec![webhook(HookStage::PreDeploy)],
-            1 => vec![webhook(HookStage::PostDeploy)],
-            _ => Vec::new(),
-        };
-        Hooks { pre_deploy, post_deploy, timeout: Some(DurationText::from_secs(20)), webhooks }
-    }
-
-    /// Steps of a canary, if it is to be one.
-    fn steps(&mut self) -> Vec<Step> {
-        let seconds = DurationText::from_secs;
-        let mut weight = 0;
-        let mut steps = Vec::new();
-        for _ in 0..self.dice.below(6) {
-            steps.push(match self.dice.below(9) {
-                0..=3 => {
-                    weight += self.dice.below(40) as u8;
-                    Step::Weight(weight.min(99))
-                }
-                4..=5 => Step::Pause(Some(seconds(self.dice.below(20)))),
-                6 => Step::Analysis {},
-                7 => Step::Approval {},
-                _ => Step::Header(HeaderStep {
-                    name: Some("x-canary".into()),
-                    ..HeaderStep::default()
-                }),
-            });
-        }
-        steps
-    }
-
-    fn scale(&mut self, name: &str) {
-        let count = self.dice.below(6) as u32;
-        self.change(name, move |tx, mut state| {
-            state.scale = Some(count);
-            tx.put_app_state(&state)?;
-            Ok(format!("scales to {count}"))
-        });
-    }
-
-    fn restart(&mut self, name: &str) {
-        let now = self.clock.now();
-        self.change(name, move |tx, mut state| {
-            state.restart_before = Some(now);
-            tx.put_app_state(&state)?;
-            Ok("restarts".into())
-        });
-    }
-
-    fn stop(&mut self, name: &str) {
-        let key = app(name);
-        let active = |run: &HookRun| run.state.is_active();
-        if self.unfinished().iter().any(|d| d.app == key && d.hooks.iter().any(active)) {
-            self.cover("stopped while a hook runs");
-        }
-        self.change(name, move |tx, mut state| {
-            state.stopped = true;
-            tx.put_app_state(&state)?;
-            Ok("stops".into())
-        });
-    }
-
-    fn abort(&mut self, name: &str) {
-        self.change(name, move |tx, state| {
-            let Some(id) = state.running else { return Ok("has nothing to abort".into()) };
-            let Some(mut d) = tx.deployment(id)? else { return Ok("is confused".into()) };
-            if d.state.is_terminal() || d.abort.is_some() {
-                return Ok("has nothing to abort".into());
-            }
-            d.abort = Some(ark_model::deployment::Abort {
-                by: "ana".into(),
-                reason: None,
-                superseded: false,
-            });
-            let state = d.state;
-            tx.put_deployment(&d, state)?;
-            Ok(format!("aborts {}", d.release))
-        });
-    }
-
     /// Nothing breaks any more; everything must come to its end.
     fn settle(&mut self) {
         self.calm = true;
@@ -767,12 +531,14 @@ impl Simulation {
         {
             let mut u = self.universe.lock().unwrap();
             u.engine_down_until = None;
+            u.engine_hangs_until = None;
         }
         self.pause();
-        let until = self.clock.now() + SETTLE;
+        // What is to last until an instant lasts longer when the clock was set back.
+        let until = self.clock.steady() + SETTLE + self.set_back;
         let mut quiet = 0;
         let mut round = 0u64;
-        while self.clock.now() < until && quiet < QUIET {
+        while self.clock.steady() < until && quiet < QUIET {
             self.step();
             round += 1;
             // Whoever is asked comes at last.
@@ -800,188 +566,8 @@ impl Simulation {
             self.universe.lock().unwrap().violations.push(format!("{at} I1: {what}"));
         }
         self.count_states();
+        self.check_answers();
         self.check_runs();
-    }
-
-    /// What has not come to its end.
-    fn unsettled(&self) -> Vec<String> {
-        let mut left: Vec<String> = self
-            .unfinished()
-            .iter()
-            .map(|d| format!("{} {} is still {:?}", d.app, d.release, d.state))
-            .collect();
-        left.extend(self.unsettled_runs());
-        if !left.is_empty() {
-            return left;
-        }
-        let states = block(self.store.read(ark_store::ReadTx::app_states)).unwrap();
-        let u = self.universe.lock().unwrap();
-        for state in states.into_iter().filter(|s| APPS.contains(&s.app.as_str())) {
-            if state.watch.is_some() {
-                left.push(format!("{} is still watched", state.app));
-            }
-            let key = state.app.clone();
-            assert!(state.good.len() <= GOOD_MAX, "I9");
-            let release = state.live.and_then(|n| {
-                block(self.store.read(move |tx| tx.release(&env(), &key, n))).unwrap()
-            });
-            let wanted = match &release {
-                Some(r) if !state.stopped => {
-                    state.scale.unwrap_or_else(|| r.content.definition.count())
-                }
-                _ => 0,
-            };
-            let of = |live_only: bool| {
-                u.instances
-                    .values()
-                    .filter(|i| i.app == state.app)
-                    .filter(|i| {
-                        !matches!(
-                            i.state,
-                            EngineState::Exited { .. } | EngineState::StartFailed { .. }
-                        )
-                    })
-                    .filter(|i| !live_only || Some(i.release) == state.live)
-                    .count() as u32
-            };
-            let flaky = state.live.is_some_and(|n| {
-                u.behaviours.get(&(env(), state.app.clone(), n)).is_some_and(|b| {
-                    !matches!(b, Behaviour::Good | Behaviour::IgnoresStop | Behaviour::Errs)
-                })
-            });
-            // What flaps or crashes while live is replaced for ever, one beyond the count.
-            if flaky {
-                continue;
-            }
-            if of(false) != of(true) {
-                left.push(format!("{} has orphans of other releases", state.app));
-            } else if of(true) != wanted {
-                left.push(format!("{} has {} instances of {wanted}", state.app, of(true)));
-            }
-        }
-        left
-    }
-
-    fn count_states(&mut self) {
-        let all = block(
-            self.store
-                .read(|tx| tx.deployments(&ark_store::DeploymentFilter::default(), None, 1_000)),
-        )
-        .unwrap();
-        for d in all {
-            if d.failures.iter().any(|f| matches!(f, Diagnosis::NoCapacity { .. })) {
-                self.cover("deployment without room");
-            }
-            self.cover_steps(&d);
-            let judged = d.rollout.as_ref().map_or(0, |r| r.judgements.len());
-            if d.failures.len() > FAILURES_MAX || judged > JUDGEMENTS_MAX {
-                let what = format!("I9: {} {} has a list without limit", d.app, d.release);
-                self.universe.lock().unwrap().violations.push(what);
-            }
-            self.cover(match d.state {
-                DeploymentState::Succeeded => "deployment Succeeded",
-                DeploymentState::RolledBack => "deployment RolledBack",
-                DeploymentState::Failed => "deployment Failed",
-                DeploymentState::TimedOut => "deployment TimedOut",
-                DeploymentState::Superseded => "deployment Superseded",
-                _ => "deployment not ended",
-            });
-            self.check_held(&d);
-            if d.receipt.is_none() && d.started_at.is_some() {
-                let what = format!("{} {} ended without a receipt", d.app, d.release);
-                self.universe.lock().unwrap().violations.push(what);
-            }
-        }
-    }
-
-    /// What a deployment made wait before it was live has ended when it has, unless its notes say
-    /// otherwise: its receipt has it all.
-    fn check_held(&self, d: &Deployment) {
-        let (Some(started), Some(live), Some(finished)) = (d.started_at, d.live_at, d.finished_at)
-        else {
-            return;
-        };
-        let key = (d.env.clone(), d.app.clone());
-        let mut universe = self.universe.lock().unwrap();
-        let flaps = universe.behaviours.iter().any(|((env, app, _), behaviour)| {
-            (env, app) == (&key.0, &key.1) && *behaviour == Behaviour::Flaps
-        });
-        let whole = d.strategy == Strategy::Recreate && d.state == DeploymentState::Succeeded;
-        if !whole || flaps || !d.notes.is_empty() {
-            return;
-        }
-        let made_wait: Vec<Timestamp> = universe
-            .held_over
-            .iter()
-            .filter(|(app, since, _)| *app == key && *since > started && *since < live)
-            .map(|(_, _, ended)| *ended)
-            .collect();
-        if !made_wait.is_empty() {
-            universe.cover("receipt with requests that were held");
-        }
-        if let Some(late) = made_wait.into_iter().find(|ended| *ended > finished) {
-            let what =
-                format!("{} {}: held and ended at {late}, after {finished}", d.app, d.release);
-            universe.violations.push(what);
-        }
-    }
-
-    /// What deployments in steps came through.
-    fn cover_steps(&mut self, d: &Deployment) {
-        for run in &d.hooks {
-            if run.state.is_active() {
-                let what = format!("hooks: {} of a deployment that ended is active", run.name);
-                self.universe.lock().unwrap().violations.push(what);
-            }
-            match (run.state, run.stage, &run.what) {
-                (HookState::Failed, HookStage::PreDeploy, _) => self.cover("pre_deploy failed"),
-                (HookState::Failed, HookStage::PostDeploy, _) => self.cover("post_deploy failed"),
-                (HookState::Cancelled, ..) => self.cover("hook cancelled"),
-                (HookState::Succeeded, _, HookWhat::Webhook { .. }) => {
-                    self.cover("webhook succeeded");
-                }
-                (HookState::Succeeded, ..) => self.cover("hook succeeded"),
-                _ => {}
-            }
-            let again = matches!(run.what, HookWhat::Command { .. }) && run.attempts > 1;
-            if again {
-                self.cover("hook run again");
-            }
-        }
-        match (d.strategy, d.state) {
-            (Strategy::Canary, DeploymentState::Succeeded) => self.cover("canary succeeded"),
-            (Strategy::Canary, DeploymentState::RolledBack) => self.cover("canary rolled back"),
-            (Strategy::Canary, DeploymentState::Superseded) => self.cover("canary superseded"),
-            (Strategy::BlueGreen, DeploymentState::Succeeded) => self.cover("blue-green succeeded"),
-            (Strategy::BlueGreen, DeploymentState::RolledBack) => {
-                self.cover("blue-green rolled back");
-            }
-            (Strategy::Recreate, DeploymentState::Succeeded) => self.cover("recreate succeeded"),
-            (Strategy::Recreate, DeploymentState::RolledBack) => {
-                self.cover("recreate rolled back");
-            }
-            _ => {}
-        }
-        for judged in d.rollout.iter().flat_map(|r| &r.judgements) {
-            self.cover(match judged.judgement.verdict {
-                Verdict::Pass => "verdict pass",
-                Verdict::Fail => "verdict fail",
-                Verdict::Inconclusive => "verdict inconclusive",
-            });
-        }
-        match d.watch.as_ref().and_then(|watch| watch.end) {
-            Some(WatchEnd::Completed) => self.cover("watch completed"),
-            Some(WatchEnd::RolledBack) => self.cover("watch rolled back"),
-            Some(WatchEnd::FoundBad) => self.cover("watch found it bad"),
-            Some(WatchEnd::CutShort) => self.cover("watch cut short"),
-            None => {}
-        }
-        if d.kind == DeploymentKind::Rollback && d.created_by == "ark" {
-            self.cover("rolled back by the watch");
-        }
-        if d.rollout.as_ref().is_some_and(|r| r.released_at.is_some()) {
-            self.cover("old side let go");
-        }
     }
 
     fn outcome(mut self) -> Outcome {

@@ -188,7 +188,7 @@ impl Scene {
                 return self.clock.now().duration_since(begin);
             }
             self.clock.advance(SignedDuration::from_millis(20));
-            self.universe.lock().unwrap().advance(self.clock.now());
+            self.universe.lock().unwrap().advance(&self.clock);
         }
         panic!("it never came to that");
     }

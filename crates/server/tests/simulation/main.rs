@@ -1,6 +1,7 @@
 //! Deterministic simulation: the real deployment loop, route table, planner and store logic against
 //! a simulated engine, gateway, clock and users, under one seeded scheduler that crashes the server
-//! at any await and commit, kills gateways and instances, loses messages and lets the engine fail.
+//! at any await and commit, kills gateways and instances, loses messages, lets the engine fail or hang,
+//! and sets the clock.
 //!
 //! A failing seed prints itself; `ARK_SIM_SEED=n` replays it alone, `ARK_SIM_SEEDS=n` runs more. For
 //! long runs: `cargo run --release -p ark-server --example simulate -- --seeds 100000`.
@@ -14,7 +15,7 @@ mod universe;
 
 use ark_planner::Planted;
 use ark_planner::queue::Running;
-use driver::scene::stopped_in_mid_canary;
+use driver::scene::{set_back_in_mid_deployment, stopped_in_mid_canary};
 use driver::simulate;
 use jiff::SignedDuration;
 use runner::run;
@@ -54,6 +55,21 @@ fn invariants_hold_for_hundreds_of_seeds() {
         "instance killed",
         "engine call failed",
         "connection lost",
+        "engine hangs for a while",
+        "engine call hung",
+        "clock set forth",
+        "clock set back",
+        "rolled back",
+        "rolled back to a named release",
+        "rolled back in the middle",
+        "a release is deployed again",
+        "deployed again in the middle",
+        "scaled in the middle",
+        "somebody interferes in Replacing",
+        "somebody interferes in Stepping",
+        "somebody interferes in Keeping",
+        "somebody interferes in Draining",
+        "somebody interferes in Returning",
         "stale table refused",
         "deployment Succeeded",
         "deployment RolledBack",
@@ -135,14 +151,24 @@ fn a_stop_that_is_carried_out_after_an_outage_is_no_loss_of_capacity() {
     }
 }
 
+#[test]
+fn a_clock_that_is_set_back_by_an_hour_holds_nobody_up() {
+    let outcome = set_back_in_mid_deployment(SignedDuration::from_hours(1));
+    assert_eq!(outcome.violations, Vec::<String>::new());
+}
+
 /// Bugs planted on purpose: what the simulation is worth.
 #[test]
 #[allow(clippy::print_stdout, reason = "how soon each was found is the result")]
 fn planted_bugs_are_found() {
     for (planted, expected) in [
-        (Planted::StopBeforeAcknowledgement, "I2"),
+        // Whoever is stopped too early has requests inside.
+        (Planted::StopBeforeAcknowledgement, "I4"),
         (Planted::PromoteWithoutHealth, "I3"),
         (Planted::ForgetTheAbandonedCanary, "I1"),
+        (Planted::WaitForTheEngine, "I1"),
+        (Planted::WriteOverWhatChanged, "I6"),
+        (Planted::StartTheNewest, "I5"),
     ] {
         let summary = run(1..=SEEDS_PLANTED, Some(planted));
         let (seed, outcome) = summary.failed.unwrap_or_else(|| panic!("{planted:?} was not found"));

@@ -4,25 +4,28 @@
 //! - I2: no request is admitted to an instance that is not ready; no instance is stopped while the
 //!   gateway's table admits requests to it, or with requests inside before its drain deadline.
 //! - I3: no table takes serving capacity below what the strategy allows.
+//! - I4: no request inside an instance is cut because somebody asked that instance to stop.
+//! - I5: nothing is started but what its release says.
 //! - I6: a table with a lower generation is never applied.
+//!
+//! Instances and requests live in time that passes; what is reported of them, and what tables say, is
+//! by the wall clock, which may be set.
+
+mod engine;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
 
-use ark_engine::{
-    Capabilities, Enforcement, Engine, EngineError, EngineKind, ExecSession, ExecSpec, LogQuery,
-    LogStream, StartSpec, Stats, StopOptions,
-};
+use ark_engine::StartSpec;
 use ark_model::gateway::{Counters, Readiness, Report, RouteReport, TargetReport};
-use ark_model::instance::{EngineState, Exit, ObservedInstance, ProcessIdentity};
+use ark_model::instance::{EngineState, Exit, ProcessIdentity};
 use ark_model::route::{Route, RouteKey, RouteTable, Target, TargetState};
 use ark_model::{AppName, BootId, EnvName, InstanceId, ReleaseNumber};
-use ark_server::webhooks::{Question, Reply, Webhooks};
-use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::chance::{Dice, SimIds};
+use super::clock::SimClock;
+pub(crate) use engine::{SimEngine, SimWebhooks};
 
 /// A wish or a loss this recent may not be in the plan that is carried out now.
 const RECENT: SignedDuration = SignedDuration::from_secs(60);
@@ -133,11 +136,16 @@ pub(crate) struct SimGateway {
 /// Everything outside the server, behind one lock.
 #[derive(Debug)]
 pub(crate) struct Universe {
+    /// Time that passes.
     pub now: Timestamp,
+    /// From when on the wall clock was how far ahead of it.
+    set: Vec<(Timestamp, SignedDuration)>,
     pub dice: Dice,
     pub instances: BTreeMap<InstanceId, SimInstance>,
     pub removed: BTreeSet<InstanceId>,
     pub behaviours: HashMap<(EnvName, AppName, ReleaseNumber), Behaviour>,
+    /// What each release runs, as it was when the release was made.
+    pub commands: HashMap<(AppName, ReleaseNumber), Vec<String>>,
     pub gateway: SimGateway,
     /// What was wanted of each app, and when: the floor of I3 is the least of the last while, since
     /// a table may have been planned just before a wish changed.
@@ -148,6 +156,8 @@ pub(crate) struct Universe {
     /// Instances that ended without being asked: capacity that no plan took away.
     lost: Vec<(Timestamp, EnvName, AppName)>,
     pub engine_down_until: Option<Timestamp>,
+    /// Until then no call of the engine is answered.
+    pub engine_hangs_until: Option<Timestamp>,
     pub hooks: SimHooks,
     pub jobs: SimJobs,
     pub violations: Vec<String>,
@@ -166,15 +176,18 @@ impl Universe {
     pub(crate) fn new(now: Timestamp, dice: Dice, ids: &SimIds) -> Self {
         Self {
             now,
+            set: vec![(now, SignedDuration::ZERO)],
             dice,
             instances: BTreeMap::new(),
             removed: BTreeSet::new(),
             behaviours: HashMap::new(),
+            commands: HashMap::new(),
             gateway: SimGateway::new(BootId(ids.next())),
             floors: HashMap::new(),
             returning: HashMap::new(),
             lost: Vec::new(),
             engine_down_until: None,
+            engine_hangs_until: None,
             hooks: SimHooks::default(),
             jobs: SimJobs::default(),
             violations: Vec::new(),
@@ -192,12 +205,45 @@ impl Universe {
     }
 
     fn violate(&mut self, what: &str) {
-        self.violations.push(format!("{} {what}", self.now));
+        self.violations.push(format!("{} {what}", self.wall()));
     }
 
-    /// Lets the world go on until `now`.
-    pub(crate) fn advance(&mut self, now: Timestamp) {
-        self.now = now;
+    /// What the clock on the wall says.
+    fn wall(&self) -> Timestamp {
+        self.now + self.set.last().map_or(SignedDuration::ZERO, |(_, ahead)| *ahead)
+    }
+
+    /// Whether the clock was ever set.
+    pub(crate) fn clock_was_set(&self) -> bool {
+        self.set.len() > 1
+    }
+
+    /// The first moment at which the clock on the wall may have shown this.
+    fn shown_at(&self, wall: Timestamp) -> Timestamp {
+        let ends = self.set.iter().skip(1).map(|(from, _)| Some(*from)).chain([None]);
+        let mut stretches = self.set.iter().zip(ends);
+        let found = stretches.find_map(|((from, ahead), end)| {
+            let at = wall - *ahead;
+            end.is_none_or(|end| at < end).then(|| at.max(*from))
+        });
+        found.unwrap_or(self.now)
+    }
+
+    /// The latest that the clock on the wall has shown since it showed this.
+    fn latest_since(&self, wall: Timestamp) -> Timestamp {
+        let begin = self.shown_at(wall);
+        let ends = self.set.iter().skip(1).map(|(from, _)| *from).chain([self.now]);
+        let shown = self.set.iter().zip(ends).filter(|(_, end)| *end >= begin);
+        shown.map(|((_, ahead), end)| end + *ahead).max().unwrap_or(wall)
+    }
+
+    /// Lets the world go on until now.
+    pub(crate) fn advance(&mut self, clock: &SimClock) {
+        let ahead = clock.ahead();
+        if self.set.last().is_none_or(|(_, known)| *known != ahead) {
+            self.set.push((clock.steady(), ahead));
+        }
+        self.now = clock.steady();
         let ids: Vec<InstanceId> = self.instances.keys().copied().collect();
         for id in ids {
             let of = |u: &Self| u.instances.get(&id).map(|i| std::mem::discriminant(&i.state));
@@ -219,10 +265,16 @@ impl Universe {
     }
 
     fn live(&mut self, id: InstanceId) {
-        let now = self.now;
+        let (now, wall) = (self.now, self.wall());
         let Some(i) = self.instances.get_mut(&id) else { return };
         let exit = |code: i32, requested: bool| EngineState::Exited {
-            exit: Exit { code: Some(code), signal: None, out_of_memory: false, requested, at: now },
+            exit: Exit {
+                code: Some(code),
+                signal: None,
+                out_of_memory: false,
+                requested,
+                at: wall,
+            },
         };
         match (&i.state, i.behaviour) {
             (EngineState::Preparing, Behaviour::CannotStart) if now >= i.starts_at => {
@@ -235,7 +287,7 @@ impl Universe {
             (EngineState::Preparing, _) if now >= i.starts_at => {
                 let low = (id.0.as_u128() & 0xffff) as i32;
                 let process = Some(ProcessIdentity { pid: low + 2, start_ticks: 1 });
-                i.state = EngineState::Running { since: now, process, address: None };
+                i.state = EngineState::Running { since: wall, process, address: None };
             }
             (EngineState::Running { .. }, Behaviour::Crashes) if now >= i.ready_at => {
                 i.state = exit(1, false);
@@ -290,17 +342,17 @@ impl Universe {
         let targets: Vec<InstanceId> = self.gateway.targets().map(|t| t.0).collect();
         for id in &targets {
             let healthy = self.healthy(*id);
-            let now = self.now;
+            let since = self.wall();
             let probed = self.gateway.probed.entry(*id).or_default();
             if probed.ready != healthy || probed.since == Timestamp::default() {
-                *probed = Probed { ready: healthy, since: now, ever: probed.ever || healthy };
+                *probed = Probed { ready: healthy, since, ever: probed.ever || healthy };
             }
         }
         self.gateway.probed.retain(|id, _| targets.contains(id));
     }
 
     fn finish_requests(&mut self) {
-        let now = self.now;
+        let (now, wall) = (self.now, self.wall());
         let requests = std::mem::take(&mut self.gateway.requests);
         for request in requests {
             let before = self.served + self.cut;
@@ -311,6 +363,7 @@ impl Universe {
             }) {
                 counters.cut += 1;
                 self.cut += 1;
+                self.check_cut(request.instance);
             } else if now >= request.until {
                 let errs = self
                     .instances
@@ -329,7 +382,7 @@ impl Universe {
             }
             if let Some(held) = held.filter(|_| self.served + self.cut > before) {
                 let app = (held.route.env, held.route.app);
-                self.held_over.push((app, held.since, now));
+                self.held_over.push((app, held.since, wall));
                 self.cover("held request ended");
             }
         }
@@ -341,7 +394,7 @@ impl Universe {
             .gateway
             .targets()
             .filter(|(_, state)| match state {
-                TargetState::Draining { streams_until, .. } => self.now >= *streams_until,
+                TargetState::Draining { streams_until, .. } => self.wall() >= *streams_until,
                 TargetState::Candidate | TargetState::Active { .. } => false,
             })
             .map(|t| t.0)
@@ -378,7 +431,7 @@ impl Universe {
                 if ready.is_empty() && route.limits.hold_empty {
                     let waiting = self.gateway.waiting.iter().filter(|w| w.route == route.key);
                     if waiting.count() < HELD_MAX {
-                        let held = Held { route: route.key.clone(), since: self.now };
+                        let held = Held { route: route.key.clone(), since: self.wall() };
                         self.gateway.waiting.push(held);
                     }
                     continue;
@@ -428,7 +481,8 @@ impl Universe {
             let app = (route.key.env.clone(), route.key.app.clone());
             // What was decided long ago is carried out only now when the server was away meanwhile:
             // whoever stops an app and deploys it again has the stop that was recorded in between.
-            let planned = self.drains_newly(route).min().unwrap_or(self.now);
+            let planned = self.drains_newly(route).map(|wall| self.shown_at(wall)).min();
+            let planned = planned.unwrap_or(self.now);
             let since = planned.min(self.now - RECENT);
             if planned < self.now - RECENT {
                 self.cover("drain carried out long after it was recorded");
@@ -463,10 +517,9 @@ impl Universe {
         let Some(split) = route.split.as_ref().filter(|s| s.percent > 0 && closes(s.canary)) else {
             return self.capable_in(route);
         };
-        let waited = self
-            .returning
-            .get(&(env.clone(), app.clone(), split.canary))
-            .is_some_and(|(since, patience)| self.now.duration_since(*since) >= *patience);
+        let waited = self.returning.get(&(env.clone(), app.clone(), split.canary)).is_some_and(
+            |(since, patience)| self.latest_since(*since).duration_since(*since) >= *patience,
+        );
         if !waited {
             return self.capable_in(route);
         }
@@ -632,12 +685,12 @@ impl Universe {
             return;
         }
         let id = running[self.dice.below(running.len() as u64) as usize];
-        let at = self.now;
+        let at = self.wall();
         if let Some(i) = self.instances.get_mut(&id) {
             let exit =
                 Exit { code: None, signal: Some(9), out_of_memory: false, requested: false, at };
             i.state = EngineState::Exited { exit };
-            self.lost.push((at, i.env.clone(), i.app.clone()));
+            self.lost.push((self.now, i.env.clone(), i.app.clone()));
             self.tell();
         }
         if self.hooks.keys.contains_key(&id) {
@@ -727,6 +780,18 @@ impl Universe {
         }
     }
 
+    /// I4: a request is inside an instance that is no more. Whoever dies by itself, or is killed, takes
+    /// its requests along; who was asked to end has none.
+    fn check_cut(&mut self, id: InstanceId) {
+        let asked = match self.instances.get(&id).map(|i| &i.state) {
+            Some(EngineState::Exited { exit }) => exit.requested,
+            Some(_) | None => true,
+        };
+        if asked {
+            self.violate(&format!("I4: {id} was asked to end, and that cut a request inside it"));
+        }
+    }
+
     /// I2 at the moment of stopping.
     fn check_stop(&mut self, id: InstanceId) {
         let admission = self.gateway.targets().find(|t| t.0 == id).map(|t| t.1.clone());
@@ -738,7 +803,7 @@ impl Universe {
                 ));
             }
             Some(TargetState::Draining { streams_until, .. }) => {
-                if inside > 0 && self.now < streams_until {
+                if inside > 0 && self.wall() < streams_until {
                     self.violate(&format!("I2: {id} is stopped with {inside} requests inside"));
                 }
             }
@@ -783,189 +848,5 @@ impl SimGateway {
 
     fn inside(&self, id: InstanceId) -> u32 {
         self.requests.iter().filter(|r| r.instance == id).count() as u32
-    }
-}
-
-/// Webhooks of the world: they answer, fail, go on for a while, or never answer.
-#[derive(Debug)]
-pub(crate) struct SimWebhooks(pub Arc<Mutex<Universe>>);
-
-#[async_trait]
-impl Webhooks for SimWebhooks {
-    async fn ask(&self, _: Question) -> Result<Reply, String> {
-        let rolled = {
-            let mut u = self.0.lock().unwrap();
-            u.cover("webhook asked");
-            u.dice.below(12)
-        };
-        let said = |status, body: &str| Ok(Reply { status, body: body.into() });
-        match rolled {
-            0 => std::future::pending().await,
-            1 => Err("connection refused".to_owned()),
-            2 => said(503, ""),
-            3 => said(200, r#"{"status": "FAILED", "reason": "not today"}"#),
-            4..=7 => said(200, r#"{"status": "IN_PROGRESS", "retry_after_s": 3}"#),
-            _ => said(200, r#"{"status": "SUCCEEDED"}"#),
-        }
-    }
-}
-
-/// The engine as the server sees it: every call takes a moment, and may fail.
-#[derive(Debug, Clone)]
-pub(crate) struct SimEngine {
-    pub universe: Arc<Mutex<Universe>>,
-    changes: watch::Receiver<u64>,
-}
-
-impl SimEngine {
-    pub(crate) fn new(universe: Arc<Mutex<Universe>>) -> Self {
-        let changes = universe.lock().unwrap().version.subscribe();
-        Self { universe, changes }
-    }
-
-    async fn moment(&self) -> Result<(), EngineError> {
-        let mut yielded = false;
-        std::future::poll_fn(|context| {
-            if std::mem::replace(&mut yielded, true) {
-                return std::task::Poll::Ready(());
-            }
-            context.waker().wake_by_ref();
-            std::task::Poll::Pending
-        })
-        .await;
-        let mut universe = self.universe.lock().unwrap();
-        let down = universe.engine_down_until.is_some_and(|until| universe.now < until);
-        if down || universe.dice.one_in(200) {
-            universe.cover("engine call failed");
-            return Err(EngineError::Unavailable {
-                engine: EngineKind::Fake,
-                action: "simulated call".into(),
-                source: std::io::Error::other("simulated"),
-            });
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Engine for SimEngine {
-    fn kind(&self) -> EngineKind {
-        EngineKind::Fake
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            memory_limit: Enforcement::Enforced,
-            cpu_limit: Enforcement::Enforced,
-            pids_limit: Enforcement::Enforced,
-            kill_everything: Enforcement::Enforced,
-            app_isolation: Enforcement::Enforced,
-        }
-    }
-
-    async fn start(&self, spec: &StartSpec) -> Result<(), EngineError> {
-        self.moment().await?;
-        let mut u = self.universe.lock().unwrap();
-        if u.instances.contains_key(&spec.id) || u.removed.contains(&spec.id) {
-            u.cover("start repeated");
-            return Ok(());
-        }
-        let hook = spec.variables.iter().find(|(name, _)| name == "ARK_HOOK_KEY");
-        let hook = hook.map(|(_, key)| key.clone());
-        u.check_start(spec, hook.as_ref());
-        let key = (spec.env.clone(), spec.app.clone(), spec.release);
-        let behaviour = match hook {
-            Some(key) => {
-                u.hooks.keys.insert(spec.id, key);
-                u.hook_behaviour()
-            }
-            None => match u.jobs.apps.get(&spec.app).copied() {
-                Some(once) if !u.behaviours.contains_key(&key) => {
-                    u.check_job(spec, once);
-                    u.job_behaviour()
-                }
-                Some(_) | None => u.behaviours.get(&key).copied().unwrap_or(Behaviour::Good),
-            },
-        };
-        let ms = |n: u64| SignedDuration::from_millis(n as i64);
-        let starts_at = u.now + ms(10 + u.dice.clone().below(300));
-        let ready_at = starts_at + ms(50 + u.dice.below(3_000));
-        let instance = SimInstance {
-            env: spec.env.clone(),
-            app: spec.app.clone(),
-            release: spec.release,
-            state: EngineState::Preparing,
-            behaviour,
-            starts_at,
-            ready_at,
-            ends_at: None,
-        };
-        u.instances.insert(spec.id, instance);
-        u.tell();
-        Ok(())
-    }
-
-    async fn stop(&self, id: InstanceId, options: StopOptions) -> Result<(), EngineError> {
-        self.moment().await?;
-        let mut u = self.universe.lock().unwrap();
-        let now = u.now;
-        let Some(i) = u.instances.get(&id).cloned() else { return Ok(()) };
-        match i.state {
-            EngineState::Running { .. } | EngineState::Preparing => {}
-            _ => return Ok(()),
-        }
-        u.check_stop(id);
-        let wait = match i.behaviour {
-            Behaviour::IgnoresStop | Behaviour::HookHangs => {
-                SignedDuration::try_from(options.grace).unwrap()
-            }
-            _ => SignedDuration::from_millis(20 + u.dice.below(500) as i64),
-        };
-        if let Some(i) = u.instances.get_mut(&id) {
-            i.state = EngineState::Stopping { since: now };
-            i.ends_at = Some(now + wait);
-        }
-        u.tell();
-        Ok(())
-    }
-
-    async fn remove(&self, id: InstanceId) -> Result<(), EngineError> {
-        self.moment().await?;
-        let mut u = self.universe.lock().unwrap();
-        u.instances.remove(&id);
-        u.removed.insert(id);
-        u.tell();
-        Ok(())
-    }
-
-    async fn list(&self) -> Result<Vec<ObservedInstance>, EngineError> {
-        self.moment().await?;
-        let mut u = self.universe.lock().unwrap();
-        u.cover("engine asked what runs");
-        let observed = |(id, i): (&InstanceId, &SimInstance)| ObservedInstance {
-            id: *id,
-            env: i.env.clone(),
-            app: i.app.clone(),
-            release: i.release,
-            state: i.state.clone(),
-        };
-        Ok(u.instances.iter().map(observed).collect())
-    }
-
-    async fn logs(&self, _: InstanceId, _: LogQuery) -> Result<LogStream, EngineError> {
-        self.moment().await?;
-        Ok(Box::pin(futures::stream::empty()))
-    }
-
-    async fn exec(&self, id: InstanceId, _: &ExecSpec) -> Result<ExecSession, EngineError> {
-        Err(EngineError::NotRunning(id))
-    }
-
-    async fn stats(&self, id: InstanceId) -> Result<Stats, EngineError> {
-        Err(EngineError::NotRunning(id))
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.clone()
     }
 }

@@ -2,7 +2,6 @@
 //! has done what was asked. The plan of the stop may stand in the records while the table that drains
 //! has not reached the gateway; it is carried out minutes later, when something else is wanted.
 
-use ark_server::world::Clock;
 use jiff::SignedDuration;
 
 use super::Simulation;
@@ -13,13 +12,13 @@ impl Simulation {
         self.stop(name);
         if self.dice.one_in(2) {
             let ms = self.dice.below(8_000) as i64;
-            self.stopped = Some((name, self.clock.now() + SignedDuration::from_millis(ms)));
+            self.stopped = Some((name, self.clock.steady() + SignedDuration::from_millis(ms)));
         }
     }
 
     /// Whoever stopped an app deploys it again, often while the server is gone.
     pub(super) fn change_of_mind(&mut self) {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let Some((name, _)) = self.stopped.filter(|(_, at)| *at <= now) else { return };
         self.stopped = None;
         let gone = self.dice.one_in(2);

@@ -79,8 +79,7 @@ pub(crate) fn stopped_in_mid_canary(away: SignedDuration, on_running: Running) -
     let pass = |s: &mut Simulation, time: SignedDuration| {
         let until = s.clock.now() + time;
         while s.clock.now() < until {
-            s.clock.advance(SignedDuration::from_millis(500));
-            s.universe.lock().unwrap().advance(s.clock.now());
+            s.pass(SignedDuration::from_millis(500));
         }
     };
     pass(&mut s, SignedDuration::from_secs(4));
@@ -93,6 +92,28 @@ pub(crate) fn stopped_in_mid_canary(away: SignedDuration, on_running: Running) -
         let filter = DeploymentFilter::default();
         let all = block(s.store.read(move |tx| tx.deployments(&filter, None, 1)));
         assert_eq!(all.unwrap()[0].state, DeploymentState::Succeeded);
+    }
+    s.outcome()
+}
+
+/// The clock is set back by so much while a new release is ready and has to stay so for a while; then
+/// another is deployed. Neither waits until the clock says again what it said.
+pub(crate) fn set_back_in_mid_deployment(by: SignedDuration) -> Outcome {
+    let mut s = Simulation::new(12);
+    s.start();
+    s.deploys(Strategy::Rolling, Vec::new(), Running::Finishes);
+    s.until("the first is live", |s| s.unsettled().is_empty());
+    for clock_is_set in [true, false] {
+        s.deploys(Strategy::Rolling, Vec::new(), Running::Finishes);
+        let begin = s.clock.steady();
+        s.until("the next one has begun", |s| s.states(APPS[1]).contains(&InstanceState::Starting));
+        if clock_is_set {
+            s.clock.set(-by);
+            s.universe.lock().unwrap().advance(&s.clock);
+        }
+        s.until("the next one is live", |s| s.unsettled().is_empty());
+        let took = s.clock.steady().duration_since(begin);
+        assert!(took < SignedDuration::from_mins(10), "it took {took}");
     }
     s.outcome()
 }
