@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0012_calls.sql"),
     include_str!("../migrations/0013_measures.sql"),
     include_str!("../migrations/0014_deployment_traffic.sql"),
+    include_str!("../migrations/0015_workflow_items_logs.sql"),
 ];
 
 /// `ArkD`: says that the file is Ark's, to `file(1)` and to ourselves.

@@ -64,7 +64,7 @@ pub(super) fn view(
         _ => None,
     };
     let item_count = match &facts.parent {
-        Some(Parent::Item { .. }) => Some(1),
+        Some(Parent::Item { items, .. }) => Some(*items),
         Some(Parent::Task { .. }) | None => None,
     };
     Ok(ExecutionView {

@@ -18,8 +18,16 @@ const REFERENCE: char = '\u{1}';
 const TOKEN_CHARS_MAX: usize = 2_048;
 const TAG_BYTES: usize = 16;
 
-fn is_zero(number: &u64) -> bool {
+pub(super) fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+fn one_item() -> u64 {
+    1
+}
+
+fn is_one_item(items: &u64) -> bool {
+    *items == 1
 }
 
 fn is_zero_signed(number: &i64) -> bool {
@@ -94,6 +102,9 @@ pub(super) enum Parent {
         label: String,
         /// Whether its history is kept.
         express: bool,
+        /// Items in its input.
+        #[serde(default = "one_item", skip_serializing_if = "is_one_item")]
+        items: u64,
     },
 }
 

@@ -5,7 +5,7 @@
 
 use ark_model::workflow::ExecutionStatus;
 use ark_states::machine::{MapRunEvent, MapRunStatus};
-use ark_store::{ExecutionKind, ExecutionRow, MapRunRow, ReadTx};
+use ark_store::{ExecutionKind, ExecutionRow, ItemPhase, MapRunRow, ReadTx};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
@@ -278,7 +278,24 @@ fn map_run_view(
     let parent = view(tx, programs, &row, row.started_at)?;
     let program = programs.get(tx, row.revision)?;
     let (machine, label) = (program.name.clone(), body.label.clone());
-    let counts = body.state.counts();
+    let (counts, items) = (body.state.counts(), body.state.items());
+    // What runs is known by the inputs, which are kept until the results are there.
+    let running_items = match items.open() {
+        0 => 0,
+        open => tx.map_items_in(run.id, ItemPhase::Running)?.min(open),
+    };
+    let items = MapRunCounts {
+        pending: items.open() - running_items,
+        running: running_items,
+        succeeded: items.succeeded,
+        failed: items.failed,
+        timed_out: items.timed_out,
+        aborted: items.aborted,
+        total: items.total,
+        results_written: body.items_written.max(body.results_written),
+        failures_not_redrivable: 0,
+        pending_redrive: 0,
+    };
     let counts = MapRunCounts {
         pending: counts.pending + body.to_start,
         running: counts.running.saturating_sub(body.to_start),
@@ -309,7 +326,7 @@ fn map_run_view(
         max_concurrency: u64::from(body.state.max_concurrency()),
         tolerated_failure_percentage: body.state.tolerated_failure_percentage(),
         tolerated_failure_count: body.state.tolerated_failure_count(),
-        items: counts,
+        items,
         executions: counts,
         redrive_count: u64::from(body.state.redrive_count()),
         redriven_at: body.redriven_at,

@@ -15,7 +15,7 @@ use ark_states::error::{Failure, names};
 use ark_states::item_formats::items;
 use ark_states::machine::{
     ChildInputs, Env, ExecutionInfo, Host, InputsProgress, ItemSelection, MapItems, MapRunEvent,
-    ReaderRequest, TaskId,
+    MapRunRequest, ReaderRequest, TaskId,
 };
 use ark_states::resource::Resource;
 use ark_states::{Document, Fuel, Value};
@@ -80,6 +80,8 @@ fn listed_item(object: Listed) -> Value {
 struct Selecting {
     program: Arc<Program>,
     selection: ItemSelection,
+    /// The request, without its items.
+    request: MapRunRequest,
     info: ExecutionInfo,
     items: std::vec::IntoIter<Value>,
     progress: InputsProgress,
@@ -89,7 +91,8 @@ struct Selecting {
 
 /// Some inputs of a run.
 struct Page {
-    inputs: Vec<Document>,
+    /// Each with the number of items in it.
+    inputs: Vec<(Document, u64)>,
     /// Whether they are the last ones.
     last: bool,
 }
@@ -123,6 +126,11 @@ impl Selecting {
             true => made.extend(inputs.finish()?),
             false => self.progress = inputs.pause(),
         }
+        let counted = made.into_iter().map(|input| {
+            let items = self.request.items_in(&input);
+            (input, items)
+        });
+        let made = counted.collect();
         self.fuel_left -= fuel.spent();
         self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or_else(|| {
             let why =
@@ -260,6 +268,9 @@ impl Workflows {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkflowError> {
+        if self.shared.inline.load(Ordering::Relaxed) {
+            return Ok(work());
+        }
         let broken = |why: String| WorkflowError::Internal(format!("work beside: {why}"));
         let place = self.shared.beside.clone().acquire_owned().await;
         let place = place.map_err(|error| broken(error.to_string()))?;
@@ -271,9 +282,9 @@ impl Workflows {
     async fn read_items(&self, row: &MapRunRow) -> Result<(), WorkflowError> {
         let (id, execution) = (row.id, row.execution);
         let gone = move || WorkflowError::Internal(format!("map run {id} has no items to read"));
-        let MapItems::Reader(reader, selection) = request_of(row)?.items else {
-            return Err(gone());
-        };
+        let mut request = request_of(row)?;
+        let items = std::mem::replace(&mut request.items, MapItems::Inputs(Vec::new()));
+        let MapItems::Reader(reader, selection) = items else { return Err(gone()) };
         let found = self
             .transact(move |step| {
                 let Some(reading) = step.run(id)?.reading() else { return Ok(None) };
@@ -289,6 +300,7 @@ impl Workflows {
                 let selecting = Selecting {
                     program,
                     selection,
+                    request,
                     info,
                     items: items.into_iter(),
                     progress: InputsProgress::default(),

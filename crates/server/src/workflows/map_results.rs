@@ -46,6 +46,14 @@ impl From<String> for Stopped {
     }
 }
 
+/// Whose results were written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Written {
+    pub(super) children: u64,
+    /// The items they worked on.
+    pub(super) items: u64,
+}
+
 /// Where the results of a run go.
 struct Place {
     bucket: String,
@@ -181,13 +189,13 @@ impl Workflows {
     }
 
     /// Writes objects of what failed and of what succeeded, and a manifest that names them. Answers
-    /// the output of the Map state, and how many results there are.
+    /// the output of the Map state, and how much was written.
     async fn results(
         &self,
         arn: &str,
         run: &MapRunRow,
         writer: &WriterRequest,
-    ) -> Result<(Document, u64), Stopped> {
+    ) -> Result<(Document, Written), Stopped> {
         let prefix = text(&writer.parameters, "Prefix").trim_end_matches('/');
         let uuid = run.uuid.as_str();
         let place = Place {
@@ -199,7 +207,7 @@ impl Workflows {
         let now = self.world.clock.now();
         let mut failed = Part::new("FAILED", place.lines);
         let mut succeeded = Part::new("SUCCEEDED", place.lines);
-        let (id, mut from, mut count) = (run.id, 0, 0);
+        let (id, mut from, mut count) = (run.id, 0, Written::default());
         loop {
             let (shared, kind) = (self.shared.clone(), transformation.to_owned());
             let read = move |tx: &ReadTx| page(tx, &shared.programs, id, from, &kind, now);
@@ -209,7 +217,8 @@ impl Workflows {
             }
             let Some((last, _)) = items.last() else { break };
             from = last.index + 1;
-            count += items.len() as u64;
+            count.children += items.len() as u64;
+            count.items += items.iter().map(|(item, _)| item.items).sum::<u64>();
             let transformation = transformation.to_owned();
             let made = self.beside(move || texts(items, &transformation)).await?;
             for (phase, entries) in made {

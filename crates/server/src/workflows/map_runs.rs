@@ -19,7 +19,7 @@ use super::arn::{Arn, Resource};
 use super::error::WorkflowError;
 use super::facts::{Parent, kept_text};
 use super::map_files::text;
-use super::map_results::{entries, is_told, told};
+use super::map_results::{Written, entries, is_told, told};
 use super::step::{Loaded, StartSpec, Stepper, kind_of_child};
 use super::types::StartTarget;
 
@@ -51,8 +51,11 @@ pub(super) struct MapBody {
     /// Children that may be started and are not yet.
     pub(super) to_start: u64,
     pub(super) label: String,
+    /// Children whose results were written, and the items they worked on.
     #[serde(default)]
     pub(super) results_written: u64,
+    #[serde(default)]
+    pub(super) items_written: u64,
     #[serde(default)]
     pub(super) redriven_at: Option<Timestamp>,
 }
@@ -131,8 +134,15 @@ impl Stepper<'_> {
             MapItems::Reader(..) => None,
         };
         let work = if inputs.is_some() { Work::Running } else { Work::Reading };
-        let body =
-            MapBody { state, work, to_start: 0, label, results_written: 0, redriven_at: None };
+        let body = MapBody {
+            state,
+            work,
+            to_start: 0,
+            label,
+            results_written: 0,
+            items_written: 0,
+            redriven_at: None,
+        };
         let mut row = MapRunRow {
             id: 0,
             execution,
@@ -152,12 +162,15 @@ impl Stepper<'_> {
         }
         match inputs {
             Some(inputs) => {
-                let mut children = 0;
+                let (mut children, mut items) = (0, 0);
                 for input in &inputs {
-                    self.tx.insert_map_item(id, children, input.text())?;
+                    let of_child = request.items_in(input);
+                    self.tx.insert_map_item(id, children, input.text(), of_child)?;
                     children += 1;
+                    items += of_child;
                 }
-                self.map_inbox.push_back((id, MapRunEvent::ItemsReady { children, last: true }));
+                let ready = MapRunEvent::ItemsReady { children, items, last: true };
+                self.map_inbox.push_back((id, ready));
             }
             None => self.shared.hub.outbound.notify_one(),
         }
@@ -199,7 +212,7 @@ impl Stepper<'_> {
     ) -> Result<(), WorkflowError> {
         let Some(row) = self.tx.map_run_of(execution, num)? else { return Ok(()) };
         let now = self.now;
-        let unfinished = self.tx.map_items_unfinished(row.id)?;
+        let (unfinished, unfinished_items) = self.tx.map_items_unfinished(row.id)?;
         let has_items = !self.tx.map_items_from(row.id, 0, 1)?.is_empty();
         let run = self.run(row.id)?;
         let state = &run.body.state;
@@ -215,7 +228,8 @@ impl Stepper<'_> {
         run.touched = true;
         run.row.stopped_at = None;
         run.body.redriven_at = Some(now);
-        self.map_inbox.push_back((row.id, MapRunEvent::Redrive { unfinished }));
+        let redrive = MapRunEvent::Redrive { unfinished, unfinished_items };
+        self.map_inbox.push_back((row.id, redrive));
         Ok(())
     }
 
@@ -400,14 +414,15 @@ impl Stepper<'_> {
                 let run = self.run(id)?;
                 run.touched = true;
                 run.body.to_start = run.body.to_start.saturating_sub(1);
-                self.start_item(id, item.index, &item.input)?;
+                self.start_item(id, &item)?;
                 started = true;
             }
         }
         Ok(started)
     }
 
-    fn start_item(&mut self, id: u64, index: u64, input: &str) -> Result<(), WorkflowError> {
+    fn start_item(&mut self, id: u64, item: &MapItemRow) -> Result<(), WorkflowError> {
+        let index = item.index;
         let run = self.run(id)?;
         let (execution, label) = (run.row.execution, run.body.label.clone());
         let request = request_of(&run.row)?;
@@ -426,7 +441,7 @@ impl Stepper<'_> {
             target,
             kind: kind_of_child(request.express),
             name: None,
-            input: input.into(),
+            input: item.input.as_str().into(),
             trace_header: None,
             priority: parent.facts.priority,
             namespace: parent.facts.namespace.clone(),
@@ -436,6 +451,7 @@ impl Stepper<'_> {
                 scope: request.processor.0,
                 label,
                 express: request.express,
+                items: item.items,
             }),
         };
         let child = self.begin(spec)?;
@@ -483,12 +499,10 @@ impl Stepper<'_> {
             }
         };
         // A child that was started again, or a run that is gone, has nothing to tell.
-        let current = self.tx.map_item(map_run, index)?.and_then(|item| item.execution);
-        if current != Some(child) {
-            return Ok(());
-        }
+        let item = self.tx.map_item(map_run, index)?;
+        let Some(item) = item.filter(|item| item.execution == Some(child)) else { return Ok(()) };
         self.tx.set_map_item(map_run, index, phase, Some(child), Some(&result))?;
-        self.map_inbox.push_back((map_run, MapRunEvent::ChildEnded(status)));
+        self.map_inbox.push_back((map_run, MapRunEvent::ChildEnded { status, items: item.items }));
         Ok(())
     }
 
@@ -517,43 +531,46 @@ impl Stepper<'_> {
     pub(super) fn results_written(
         &mut self,
         id: u64,
-        outcome: Result<(Document, u64), Failure>,
+        outcome: Result<(Document, Written), Failure>,
     ) -> Result<(), WorkflowError> {
         let run = self.run(id)?;
         if run.body.work != Work::Writing {
             return Ok(());
         }
         let outcome = outcome.map(|(answer, written)| {
-            run.body.results_written = written;
+            run.body.results_written = written.children;
+            run.body.items_written = written.items;
             answer
         });
         self.completed(id, outcome)?;
         self.drain()
     }
 
-    /// Items were read: the next ones, and whether they are the last. Answers whether the run still
+    /// Items were read: the next inputs, with the number of items in each, and whether they are the last. Answers whether the run still
     /// wanted them: after a redrive another reading has begun, and `reading` is no longer its count.
     pub(super) fn items_read(
         &mut self,
         id: u64,
         reading: u32,
         first: u64,
-        inputs: &[Document],
+        inputs: &[(Document, u64)],
         last: bool,
     ) -> Result<bool, WorkflowError> {
         if self.run(id)?.reading() != Some(reading) {
             return Ok(false);
         }
         let mut index = first;
-        for input in inputs {
-            self.tx.insert_map_item(id, index, input.text())?;
+        for (input, items) in inputs {
+            self.tx.insert_map_item(id, index, input.text(), *items)?;
             index += 1;
         }
         if last {
             let run = self.run(id)?;
             run.touched = true;
             run.body.work = Work::Running;
-            self.map_inbox.push_back((id, MapRunEvent::ItemsReady { children: index, last: true }));
+            let (children, items) = (index, self.tx.map_items_count(id)?);
+            let ready = MapRunEvent::ItemsReady { children, items, last: true };
+            self.map_inbox.push_back((id, ready));
         }
         self.drain()?;
         Ok(true)

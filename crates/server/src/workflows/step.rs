@@ -72,6 +72,8 @@ pub(super) struct Shared {
     pub(super) trial_fuel: AtomicU64,
     /// Units of fuel that the selection of a map run's items may cost.
     pub(super) items_fuel: AtomicU64,
+    /// Whether long work is done where it is asked for, as simulations want it.
+    pub(super) inline: std::sync::atomic::AtomicBool,
     /// Places of those who do long work on other threads.
     pub(super) beside: Arc<tokio::sync::Semaphore>,
     /// The most open executions.
@@ -91,6 +93,7 @@ impl Shared {
             last_execution: AtomicU64::new(0),
             trial_fuel: AtomicU64::new(TRIAL_FUEL),
             items_fuel: AtomicU64::new(ITEMS_FUEL),
+            inline: std::sync::atomic::AtomicBool::new(false),
             beside: Arc::new(tokio::sync::Semaphore::new(thinking::threads())),
             open_max: AtomicU64::new(OPEN_MAX),
             full: std::sync::atomic::AtomicBool::new(false),

@@ -490,3 +490,55 @@ async fn many_items_are_selected_page_by_page() {
     let items = batches.iter().flat_map(|batch| batch["Items"].as_array().unwrap().clone());
     assert_eq!(items.collect::<Vec<_>>(), (0..1_203).map(|n| json!(n)).collect::<Vec<_>>());
 }
+
+/// A child that works on several items ends all of them.
+#[tokio::test]
+async fn items_of_batches_are_counted_and_tolerated_one_by_one() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let task = json!({"Type": "Task", "Resource": activity, "End": true});
+    let more = json!({"ItemBatcher": {"MaxItemsPerBatch": 3}, "MaxConcurrency": 2,
+        "ToleratedFailurePercentage": 35});
+    let machine = f.machine("m", distributed(task, more)).await;
+    let arn = f.start(&machine, json!({"items": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]})).await;
+    f.settle().await;
+    let run = the_run(&f, &arn).await;
+    let (items, children_) = (run.items, run.executions);
+    assert_eq!((items.total, items.running, items.pending), (10, 6, 4));
+    assert_eq!((children_.total, children_.running, children_.pending), (4, 2, 2));
+    let seen = children(&f, &run.arn).await;
+    assert!(seen.iter().all(|child| child.item_count == Some(3)), "{seen:?}");
+
+    // Three of ten are tolerated, and the fourth child has one item only.
+    let fail = async || {
+        let (token, _) = f.take(&activity).await.unwrap();
+        f.wf.task_failed(&token, Some("E".into()), None).await.unwrap();
+        f.settle().await;
+    };
+    fail().await;
+    let (token, input) = f.take(&activity).await.unwrap();
+    f.succeed(&token, input).await;
+    f.settle().await;
+    let items = the_run(&f, &arn).await.items;
+    assert_eq!((items.failed, items.succeeded, items.running, items.pending), (3, 3, 4, 0));
+    fail().await;
+    let run = the_run(&f, &arn).await;
+    assert_eq!(run.status, ExecutionStatus::Failed);
+    let items = run.items;
+    assert_eq!((items.failed, items.succeeded, items.aborted, items.total), (6, 3, 1, 10));
+    assert_eq!((run.executions.failed, run.executions.aborted), (2, 1));
+
+    f.wf.redrive_execution(&arn, None).await.unwrap();
+    f.settle().await;
+    let items = the_run(&f, &arn).await.items;
+    assert_eq!((items.succeeded, items.failed, items.aborted), (3, 0, 0));
+    assert_eq!((items.running + items.pending, items.total), (7, 10));
+    for _ in 0..3 {
+        let (token, input) = f.take(&activity).await.unwrap();
+        f.succeed(&token, input).await;
+        f.settle().await;
+    }
+    assert_eq!(f.status(&arn).await, ExecutionStatus::Succeeded);
+    let run = the_run(&f, &arn).await;
+    assert_eq!((run.items.succeeded, run.executions.succeeded), (10, 4));
+}

@@ -97,6 +97,9 @@ pub struct TaskRequest {
     pub input: Document,
     /// Seconds from now until [`super::Event::TaskTimedOut`]; time in the queue counts.
     pub timeout_seconds: Option<i64>,
+    /// Number of the event that says that it was scheduled.
+    #[serde(default)]
+    pub scheduled: u64,
     /// Seconds from start and from each heartbeat until [`super::Event::TaskTimedOut`].
     pub heartbeat_seconds: Option<i64>,
     /// `Credentials`, evaluated.
@@ -120,14 +123,25 @@ pub struct MapRunRequest {
     pub express: bool,
     /// Children at once; 0 means the default.
     pub max_concurrency: u32,
-    /// Failed children that are allowed, in number.
+    /// Failed items that are allowed, in number.
     pub tolerated_failure_count: u64,
-    /// Failed children that are allowed, 0.0 to 100.0.
+    /// Failed items that are allowed, 0.0 to 100.0.
     pub tolerated_failure_percentage: f64,
+    /// Whether a child may have several items (`ItemBatcher`).
+    #[serde(default)]
+    pub batched: bool,
     /// Where the children's inputs come from.
     pub items: MapItems,
     /// Where the results go; none: they come back as the result.
     pub writer: Option<WriterRequest>,
+}
+
+impl MapRunRequest {
+    /// The items that a child with this input works on.
+    pub fn items_in(&self, input: &Document) -> u64 {
+        let items = input.value().get("Items").filter(|_| self.batched);
+        items.and_then(Value::as_array).map_or(1, |items| items.len() as u64)
+    }
 }
 
 /// Where the children's inputs come from.

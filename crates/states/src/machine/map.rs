@@ -90,6 +90,7 @@ impl Run<'_> {
             max_concurrency,
             tolerated_failure_count: tolerance.count.unwrap_or(0),
             tolerated_failure_percentage: tolerance.percentage.unwrap_or(0.0),
+            batched: map.batcher.is_some(),
             items,
             writer,
         })));

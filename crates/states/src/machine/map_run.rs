@@ -35,6 +35,26 @@ pub struct MapRunCounts {
     pub total: u64,
 }
 
+/// Items of the children, as far as their end is known: a child may have several (`ItemBatcher`), and
+/// they end as it does. Those of `total` that are in no other counter wait or are worked on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "AWS's names")]
+pub struct MapRunItems {
+    pub succeeded: u64,
+    pub failed: u64,
+    pub timed_out: u64,
+    pub aborted: u64,
+    pub total: u64,
+}
+
+impl MapRunItems {
+    /// Items whose end is not known yet.
+    pub fn open(&self) -> u64 {
+        let ended = self.succeeded + self.failed + self.timed_out + self.aborted;
+        self.total.saturating_sub(ended)
+    }
+}
+
 /// `DescribeMapRun`'s `status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MapRunStatus {
@@ -55,13 +75,20 @@ pub enum MapRunEvent {
     ItemsReady {
         /// Children added.
         children: u64,
+        /// Items that they work on.
+        items: u64,
         /// Whether reading is over.
         last: bool,
     },
     /// Reading failed (`States.ItemReaderFailed`), or making inputs did.
     ItemsFailed(Failure),
     /// One child ended.
-    ChildEnded(ChildStatus),
+    ChildEnded {
+        /// How.
+        status: ChildStatus,
+        /// Items that it worked on.
+        items: u64,
+    },
     /// The results were gathered or written.
     Completed,
     /// They could not be (`States.ResultWriterFailed`).
@@ -81,6 +108,8 @@ pub enum MapRunEvent {
     Redrive {
         /// Children of those read that did not succeed, as they are kept.
         unfinished: u64,
+        /// Their items.
+        unfinished_items: u64,
     },
 }
 
@@ -108,6 +137,9 @@ pub enum MapRunEffect {
 pub struct MapRunState {
     status: MapRunStatus,
     counts: MapRunCounts,
+    /// Fewer than children in runs kept by an earlier version, which counted children only.
+    #[serde(default)]
+    items: MapRunItems,
     /// No more children will be added.
     all_read: bool,
     /// All children are done: what is left are the results.
@@ -125,6 +157,7 @@ impl MapRunState {
         Self {
             status: MapRunStatus::Running,
             counts: MapRunCounts::default(),
+            items: MapRunItems::default(),
             all_read: false,
             all_done: false,
             max_concurrency: request.max_concurrency,
@@ -142,6 +175,21 @@ impl MapRunState {
     /// Its counters.
     pub fn counts(&self) -> MapRunCounts {
         self.counts
+    }
+
+    /// Its items. Of a run kept by an earlier version, its children.
+    pub fn items(&self) -> MapRunItems {
+        let counts = self.counts;
+        if self.items.total >= counts.total {
+            return self.items;
+        }
+        MapRunItems {
+            succeeded: counts.succeeded,
+            failed: counts.failed,
+            timed_out: counts.timed_out,
+            aborted: counts.aborted,
+            total: counts.total,
+        }
     }
 
     /// `maxConcurrency` in force; 0 means the default.
@@ -167,22 +215,29 @@ impl MapRunState {
     /// Takes one event. Events that come after the end have no effect, but a redrive.
     pub fn next(&mut self, event: MapRunEvent) -> Vec<MapRunEffect> {
         match (self.status, event) {
-            (MapRunStatus::Running, MapRunEvent::ItemsReady { children, last }) => {
+            (MapRunStatus::Running, MapRunEvent::ItemsReady { children, items, last }) => {
                 self.counts.pending += children;
                 self.counts.total += children;
+                self.items.total += items;
                 self.all_read = last;
             }
             (MapRunStatus::Running, MapRunEvent::ItemsFailed(failure)) => {
                 return self.fail(failure);
             }
-            (MapRunStatus::Running, MapRunEvent::ChildEnded(status)) => {
+            (MapRunStatus::Running, MapRunEvent::ChildEnded { status, items }) => {
                 self.counts.running = self.counts.running.saturating_sub(1);
-                *match status {
-                    ChildStatus::Succeeded => &mut self.counts.succeeded,
-                    ChildStatus::Failed => &mut self.counts.failed,
-                    ChildStatus::TimedOut => &mut self.counts.timed_out,
-                    ChildStatus::Aborted => &mut self.counts.aborted,
-                } += 1;
+                let (child, of_items) = match status {
+                    ChildStatus::Succeeded => {
+                        (&mut self.counts.succeeded, &mut self.items.succeeded)
+                    }
+                    ChildStatus::Failed => (&mut self.counts.failed, &mut self.items.failed),
+                    ChildStatus::TimedOut => {
+                        (&mut self.counts.timed_out, &mut self.items.timed_out)
+                    }
+                    ChildStatus::Aborted => (&mut self.counts.aborted, &mut self.items.aborted),
+                };
+                *child += 1;
+                *of_items += items;
             }
             (
                 MapRunStatus::Running,
@@ -211,26 +266,31 @@ impl MapRunState {
             }
             (
                 MapRunStatus::Failed | MapRunStatus::Aborted,
-                MapRunEvent::ChildEnded(ChildStatus::Succeeded),
+                MapRunEvent::ChildEnded { status: ChildStatus::Succeeded, items },
             ) => {
                 // It was faster than its abort, with which it was counted.
                 if self.counts.aborted > 0 {
                     self.counts.aborted -= 1;
                     self.counts.succeeded += 1;
+                    self.items.aborted = self.items.aborted.saturating_sub(items);
+                    self.items.succeeded += items;
                 }
                 return Vec::new();
             }
-            (MapRunStatus::Failed | MapRunStatus::Aborted, MapRunEvent::Redrive { unfinished }) => {
-                return self.redrive(unfinished);
+            (
+                MapRunStatus::Failed | MapRunStatus::Aborted,
+                MapRunEvent::Redrive { unfinished, unfinished_items },
+            ) => {
+                return self.redrive(unfinished, unfinished_items);
             }
             // Runs kept by an earlier version succeeded before their results were written.
             (MapRunStatus::Succeeded, MapRunEvent::CompletionFailed(failure)) => {
                 self.all_done = true;
                 return self.fail(failure);
             }
-            (MapRunStatus::Succeeded, MapRunEvent::Redrive { unfinished }) => {
+            (MapRunStatus::Succeeded, MapRunEvent::Redrive { unfinished, unfinished_items }) => {
                 self.all_done = true;
-                return self.redrive(unfinished);
+                return self.redrive(unfinished, unfinished_items);
             }
             (MapRunStatus::Running, MapRunEvent::Redrive { .. })
             | (MapRunStatus::Succeeded | MapRunStatus::Failed | MapRunStatus::Aborted, _) => {
@@ -265,16 +325,18 @@ impl MapRunState {
         if start == 0 { Vec::new() } else { vec![MapRunEffect::StartChildren(start)] }
     }
 
-    /// Of both tolerances the one passed first decides; while items are still being read only the
-    /// number does, for the share of an unknown whole is unknown.
-    #[expect(clippy::cast_precision_loss, reason = "counts of children fit")]
+    /// Items are what is tolerated, not children. Of both tolerances the one passed first decides;
+    /// while items are still being read only the number does, for the share of an unknown whole is
+    /// unknown.
+    #[expect(clippy::cast_precision_loss, reason = "counts of items fit")]
     fn beyond_tolerance(&self) -> bool {
-        let failed = self.counts.failed + self.counts.timed_out;
+        let items = self.items();
+        let failed = items.failed + items.timed_out;
         if failed == 0 {
             return false;
         }
         let by_share = self.all_read
-            && failed as f64 * 100.0 > self.tolerated_failure_percentage * self.counts.total as f64;
+            && failed as f64 * 100.0 > self.tolerated_failure_percentage * items.total as f64;
         let by_number = failed > self.tolerated_failure_count;
         match (self.tolerated_failure_count, self.tolerated_failure_percentage > 0.0) {
             (0, true) => by_share,
@@ -295,16 +357,18 @@ impl MapRunState {
 
     fn end(&mut self, status: MapRunStatus) {
         self.status = status;
+        self.items.aborted += self.items.open();
         self.counts.aborted += self.counts.running + self.counts.pending;
         self.counts.running = 0;
         self.counts.pending = 0;
     }
 
-    fn redrive(&mut self, unfinished: u64) -> Vec<MapRunEffect> {
+    fn redrive(&mut self, unfinished: u64, unfinished_items: u64) -> Vec<MapRunEffect> {
         self.status = MapRunStatus::Running;
         self.redrive_count += 1;
         if !self.all_read {
             self.counts = MapRunCounts::default();
+            self.items = MapRunItems::default();
             return vec![MapRunEffect::ReadItems];
         }
         if self.all_done {
@@ -317,6 +381,9 @@ impl MapRunState {
         self.counts.failed = 0;
         self.counts.timed_out = 0;
         self.counts.aborted = 0;
+        let total = self.items.total;
+        let succeeded = total.saturating_sub(unfinished_items);
+        self.items = MapRunItems { succeeded, total, ..MapRunItems::default() };
         let mut effects = vec![MapRunEffect::ResetChildren];
         effects.extend(self.go_on());
         effects

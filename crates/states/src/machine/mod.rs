@@ -42,7 +42,7 @@ pub use effect::{
 pub use event::{Event, MapRunEnd, TaskTimeout, context_time};
 pub use map::{ChildInputs, InputsProgress};
 pub use map_run::{
-    ChildStatus, MapRunCounts, MapRunEffect, MapRunEvent, MapRunState, MapRunStatus,
+    ChildStatus, MapRunCounts, MapRunEffect, MapRunEvent, MapRunItems, MapRunState, MapRunStatus,
 };
 
 /// What never changes about an execution; kept beside the state, not in it.

@@ -123,6 +123,7 @@ impl Run<'_> {
             state: name,
             resource: task.resource.clone(),
             input,
+            scheduled: event,
             timeout_seconds: timeout,
             heartbeat_seconds: heartbeat,
             credentials,

@@ -237,8 +237,11 @@ fn map_run_end(
     let mut map_run = MapRunState::new(request);
     let mut results: Vec<Value> = Vec::new();
     let mut started = 0;
-    let mut events =
-        VecDeque::from([MapRunEvent::ItemsReady { children: inputs.len() as u64, last: true }]);
+    let mut events = VecDeque::from([MapRunEvent::ItemsReady {
+        children: inputs.len() as u64,
+        items: inputs.iter().map(|input| request.items_in(input)).sum(),
+        last: true,
+    }]);
     while let Some(event) = events.pop_front() {
         for effect in map_run.next(event) {
             match effect {
@@ -247,7 +250,7 @@ fn map_run_end(
                         let info = ExecutionInfo { input: input.text().clone(), ..info.clone() };
                         let child = ExecutionState::new_child(request.processor);
                         let (_, ended) = run(definition, child, &info, world, depth + 1);
-                        events.push_back(MapRunEvent::ChildEnded(match ended.end {
+                        let status = match ended.end {
                             End::Succeeded(output) => {
                                 results.push(output.value().clone());
                                 ChildStatus::Succeeded
@@ -255,7 +258,9 @@ fn map_run_end(
                             End::Failed(_) => ChildStatus::Failed,
                             End::TimedOut(_) => ChildStatus::TimedOut,
                             End::Aborted(_) => ChildStatus::Aborted,
-                        }));
+                        };
+                        let items = request.items_in(input);
+                        events.push_back(MapRunEvent::ChildEnded { status, items });
                     }
                     started += count as usize;
                 }

@@ -17,17 +17,22 @@ fn run(max_concurrency: u32, count: u64, percentage: f64) -> MapRunState {
         max_concurrency,
         tolerated_failure_count: count,
         tolerated_failure_percentage: percentage,
+        batched: false,
         items: MapItems::Inputs(Vec::new()),
         writer: None,
     })
 }
 
 fn ready(children: u64) -> MapRunEvent {
-    MapRunEvent::ItemsReady { children, last: true }
+    MapRunEvent::ItemsReady { children, items: children, last: true }
+}
+
+fn ended(status: ChildStatus) -> MapRunEvent {
+    MapRunEvent::ChildEnded { status, items: 1 }
 }
 
 fn redrive(unfinished: u64) -> MapRunEvent {
-    MapRunEvent::Redrive { unfinished }
+    MapRunEvent::Redrive { unfinished, unfinished_items: unfinished }
 }
 
 fn threshold() -> Failure {
@@ -46,21 +51,15 @@ fn no_item_is_done_at_once() {
 fn never_more_children_than_allowed() {
     let mut map_run = run(2, 0, 0.0);
     assert_eq!(map_run.next(ready(3)), [MapRunEffect::StartChildren(2)]);
-    assert_eq!(
-        map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded)),
-        [MapRunEffect::StartChildren(1)]
-    );
-    assert_eq!(map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded)), []);
-    assert_eq!(
-        map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded)),
-        [MapRunEffect::Complete]
-    );
+    assert_eq!(map_run.next(ended(ChildStatus::Succeeded)), [MapRunEffect::StartChildren(1)]);
+    assert_eq!(map_run.next(ended(ChildStatus::Succeeded)), []);
+    assert_eq!(map_run.next(ended(ChildStatus::Succeeded)), [MapRunEffect::Complete]);
     assert_eq!(map_run.counts().succeeded, 3);
 }
 
 #[test]
 fn beyond_the_tolerance_nothing_more_is_started() {
-    let failed = || MapRunEvent::ChildEnded(ChildStatus::Failed);
+    let failed = || ended(ChildStatus::Failed);
     // (count, percentage, failures that are tolerated of four)
     for (count, percentage, tolerated) in [
         (0, 0.0, 0),
@@ -101,34 +100,27 @@ fn an_update_takes_hold_while_running() {
         tolerated_failure_percentage: None,
     };
     assert_eq!(map_run.next(update), [MapRunEffect::StartChildren(3)]);
-    assert_eq!(
-        map_run.next(MapRunEvent::ChildEnded(ChildStatus::TimedOut)),
-        [MapRunEffect::StartChildren(1)]
-    );
+    assert_eq!(map_run.next(ended(ChildStatus::TimedOut)), [MapRunEffect::StartChildren(1)]);
 }
 
 #[test]
 fn a_redrive_starts_what_did_not_succeed() {
     let mut map_run = run(0, 0, 0.0);
     map_run.next(ready(3));
-    map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded));
-    map_run.next(MapRunEvent::ChildEnded(ChildStatus::Failed));
+    map_run.next(ended(ChildStatus::Succeeded));
+    map_run.next(ended(ChildStatus::Failed));
     assert_eq!(map_run.status(), MapRunStatus::Failed);
     assert_eq!(
         map_run.next(redrive(2)),
         [MapRunEffect::ResetChildren, MapRunEffect::StartChildren(2)]
     );
-    map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded));
-    assert_eq!(
-        map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded)),
-        [MapRunEffect::Complete]
-    );
+    map_run.next(ended(ChildStatus::Succeeded));
+    assert_eq!(map_run.next(ended(ChildStatus::Succeeded)), [MapRunEffect::Complete]);
     assert_eq!((map_run.redrive_count(), map_run.counts().succeeded), (1, 3));
 }
 
 #[test]
 fn a_child_can_succeed_before_its_abort() {
-    let ended = |status| MapRunEvent::ChildEnded(status);
     let mut map_run = run(0, 0, 0.0);
     map_run.next(ready(3));
     map_run.next(ended(ChildStatus::Failed));
@@ -156,10 +148,7 @@ fn a_redrive_starts_no_more_children_than_are_kept() {
         map_run.next(redrive(1)),
         [MapRunEffect::ResetChildren, MapRunEffect::StartChildren(1)]
     );
-    assert_eq!(
-        map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded)),
-        [MapRunEffect::Complete]
-    );
+    assert_eq!(map_run.next(ended(ChildStatus::Succeeded)), [MapRunEffect::Complete]);
     assert_eq!(map_run.counts().succeeded, 3);
     map_run.next(MapRunEvent::CompletionFailed(threshold()));
     assert_eq!(map_run.next(redrive(0)), [MapRunEffect::Complete]);
@@ -172,8 +161,8 @@ fn an_earlier_version_s_run_that_succeeded_too_early_is_failed_and_redriven() {
     let kept = || -> MapRunState {
         let mut map_run = run(0, 1, 0.0);
         map_run.next(ready(2));
-        map_run.next(MapRunEvent::ChildEnded(ChildStatus::Failed));
-        map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded));
+        map_run.next(ended(ChildStatus::Failed));
+        map_run.next(ended(ChildStatus::Succeeded));
         let mut kept = serde_json::to_value(&map_run).unwrap();
         kept["status"] = "Succeeded".into();
         kept.as_object_mut().unwrap().remove("all_done").unwrap();
@@ -216,8 +205,8 @@ fn a_redrive_writes_again_what_was_not_written() {
     let failure = || Failure::new("States.ResultWriterFailed", "no such bucket");
     let mut map_run = run(0, 1, 0.0);
     map_run.next(ready(2));
-    map_run.next(MapRunEvent::ChildEnded(ChildStatus::Failed));
-    map_run.next(MapRunEvent::ChildEnded(ChildStatus::Succeeded));
+    map_run.next(ended(ChildStatus::Failed));
+    map_run.next(ended(ChildStatus::Succeeded));
     assert_eq!(map_run.status(), MapRunStatus::Running, "the results are still to be written");
     assert_eq!(
         map_run.next(MapRunEvent::CompletionFailed(failure())),

@@ -34,6 +34,7 @@ mod workflow_map_runs;
 mod workflow_runs;
 mod workflow_schedules;
 mod workflow_tags;
+mod workflow_task_logs;
 mod workflow_tasks;
 mod workflow_versions;
 

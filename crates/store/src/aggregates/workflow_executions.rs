@@ -411,6 +411,7 @@ impl WriteTx {
             "DELETE FROM workflow_history WHERE execution = ?1",
             "DELETE FROM workflow_payloads WHERE execution = ?1",
             "DELETE FROM workflow_inbox WHERE execution = ?1",
+            "DELETE FROM workflow_task_logs WHERE execution = ?1",
             "DELETE FROM workflow_timers WHERE execution = ?1",
             "DELETE FROM workflow_tasks WHERE execution = ?1",
             "DELETE FROM workflow_map_items WHERE map_run IN (

@@ -66,6 +66,8 @@ pub struct MapItemRow {
     pub phase: ItemPhase,
     /// Its child, once there was one.
     pub execution: Option<u64>,
+    /// Items in that input: several where they are batched.
+    pub items: u64,
     /// The input's text.
     pub input: String,
     /// The output's text, or JSON of the failure.
@@ -97,6 +99,7 @@ fn item(row: &Row<'_>) -> rusqlite::Result<MapItemRow> {
         execution: row.get::<_, Option<i64>>(2)?.map(unsigned),
         input: row.get(3)?,
         result: row.get(4)?,
+        items: unsigned(row.get(5)?),
     })
 }
 
@@ -160,7 +163,7 @@ impl ReadTx {
         phase: ItemPhase,
         limit: usize,
     ) -> Result<Vec<MapItemRow>, StoreError> {
-        let sql = "SELECT idx, phase, execution, input, result FROM workflow_map_items
+        let sql = "SELECT idx, phase, execution, input, result, items FROM workflow_map_items
             WHERE map_run = ?1 AND phase = ?2 ORDER BY idx LIMIT ?3";
         self.rows(sql, params![signed(run), phase.as_str(), page(limit)], item)
     }
@@ -172,21 +175,37 @@ impl ReadTx {
         from: u64,
         limit: usize,
     ) -> Result<Vec<MapItemRow>, StoreError> {
-        let sql = "SELECT idx, phase, execution, input, result FROM workflow_map_items
+        let sql = "SELECT idx, phase, execution, input, result, items FROM workflow_map_items
             WHERE map_run = ?1 AND idx >= ?2 ORDER BY idx LIMIT ?3";
         self.rows(sql, params![signed(run), signed(from), page(limit)], item)
     }
 
-    /// How many items of a map run did not succeed: pending, running or failed.
-    pub fn map_items_unfinished(&self, run: u64) -> Result<u64, StoreError> {
-        let sql = "SELECT count(*) FROM workflow_map_items
+    /// How many inputs of a map run did not succeed (pending, running or failed), and the items in
+    /// them.
+    pub fn map_items_unfinished(&self, run: u64) -> Result<(u64, u64), StoreError> {
+        let sql = "SELECT count(*), coalesce(sum(items), 0) FROM workflow_map_items
             WHERE map_run = ?1 AND phase <> 'succeeded'";
+        let both =
+            self.row(sql, [signed(run)], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?))))?;
+        Ok(both.unwrap_or_default())
+    }
+
+    /// The items in all inputs of a map run.
+    pub fn map_items_count(&self, run: u64) -> Result<u64, StoreError> {
+        let sql = "SELECT coalesce(sum(items), 0) FROM workflow_map_items WHERE map_run = ?1";
         self.number(sql, [signed(run)])
+    }
+
+    /// The items in the inputs of a map run that are in one phase.
+    pub fn map_items_in(&self, run: u64, phase: ItemPhase) -> Result<u64, StoreError> {
+        let sql = "SELECT coalesce(sum(items), 0) FROM workflow_map_items
+            WHERE map_run = ?1 AND phase = ?2";
+        self.number(sql, params![signed(run), phase.as_str()])
     }
 
     /// One item.
     pub fn map_item(&self, run: u64, index: u64) -> Result<Option<MapItemRow>, StoreError> {
-        let sql = "SELECT idx, phase, execution, input, result FROM workflow_map_items
+        let sql = "SELECT idx, phase, execution, input, result, items FROM workflow_map_items
             WHERE map_run = ?1 AND idx = ?2";
         self.row(sql, params![signed(run), signed(index)], item)
     }
@@ -224,11 +243,18 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Adds an item, pending.
-    pub fn insert_map_item(&mut self, run: u64, index: u64, input: &str) -> Result<(), StoreError> {
-        let sql = "INSERT INTO workflow_map_items (map_run, idx, phase, input)
-            VALUES (?1, ?2, 'pending', ?3)";
-        self.insert("map item", &index, sql, params![signed(run), signed(index), input])
+    /// Adds an input with so many items in it, pending.
+    pub fn insert_map_item(
+        &mut self,
+        run: u64,
+        index: u64,
+        input: &str,
+        items: u64,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO workflow_map_items (map_run, idx, phase, input, items)
+            VALUES (?1, ?2, 'pending', ?3, ?4)";
+        let params = params![signed(run), signed(index), input, signed(items)];
+        self.insert("map item", &index, sql, params)
     }
 
     /// Says what became of an item.
