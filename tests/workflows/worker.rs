@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::harness::{Ark, eventually};
+use crate::harness::{Ark, eventually, words};
 
 /// What the worker runs; `kind` in the input says what to do.
 const SCRIPT: &str = r#"
@@ -15,6 +15,8 @@ case "$1" in
 *'"kind":"empty"'*) ;;
 *'"kind":"text"'*) echo '{}'; echo no json ;;
 *'"kind":"own"'*) echo '{"error":"Mine","cause":"why"}'; exit 3 ;;
+*'"kind":"talks"'*) echo "reading row 7"; echo "signed in with $API_TOKEN" >&2
+    echo '{"error":"Mine","cause":"why"}'; exit 3 ;;
 *'"kind":"nonzero"'*) echo oops >&2; exit 1 ;;
 *'"kind":"big"'*) head -c 100000 /dev/zero | tr '\0' x >&2; echo end >&2; exit 1 ;;
 *'"kind":"killed"'*) kill -9 $$ ;;
@@ -32,6 +34,7 @@ fn worker(ark: &Ark, activity: &str, command: &[&str]) -> Child {
     ark.command(&[&args, command].concat())
         .env("ENVIRONMENT", "test")
         .env("_TEAM_OWNER", "eng")
+        .env("API_TOKEN", "hush-hush-42")
         .env("MARKS", dir)
         .env("WORK_DIR", dir)
         .stdout(Stdio::null())
@@ -146,6 +149,69 @@ async fn the_worker_keeps_its_contract() {
     eventually("its share is seen", || shown()["active_percent"].as_f64() > Some(0.0));
     terminate(&process);
     assert_eq!(end(&client, &long).await["error"], "sfncli.CommandTerminated");
+    assert!(process.wait().expect("an end").success());
+}
+
+/// People see the last lines of the command beside its failure; AWS's clients see what they know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_command_wrote_last_is_shown_with_its_failure() {
+    let ark = Ark::up();
+    let client = Client::of(&ark, "deployer");
+    machine(&client, "m", "test--work").await;
+    let mut process = worker(&ark, "test--work", &["sh", "-c", SCRIPT, "sh"]);
+    let input = r#"{"kind":"talks"}"#;
+    let submitted = ["submit", "m", input, "--follow"];
+    let followed = tokio::task::block_in_place(|| words(&ark.run(&submitted)));
+    for line in
+        ["log    ", "reading row 7", "signed in with [API_TOKEN]", "why", r#""kind":"talks""#]
+    {
+        assert!(followed.contains(line), "{line}: {followed}");
+    }
+    let list = json!({ "stateMachineArn":
+        "arn:aws:states:us-east-1:000000000000:stateMachine:m" });
+    let list = client.good("ListExecutions", list).await;
+    let arn = list["executions"][0]["executionArn"].as_str().expect("an ARN").to_owned();
+    let id = arn.split(":execution:").last().expect("an id").to_owned();
+    let shown = |args: &[&str]| tokio::task::block_in_place(|| words(&ark.run(args)));
+    let status = tokio::task::block_in_place(|| ark.json(&["workflow", "status", &id, "--json"]));
+    let failed = &status["failedState"];
+    assert_eq!((&failed["state"], &failed["error"]), (&json!("T"), &json!("Mine")));
+    let log = failed["log"].as_str().expect("the lines");
+    assert!(log.contains("reading row 7") && log.contains("[API_TOKEN]"), "{log}");
+    for args in [&["workflow", "status", &id][..], &["workflow", "history", &id]] {
+        assert!(shown(args).contains("reading row 7"), "{args:?}: {}", shown(args));
+    }
+    let (workflow, name) = id.split_once(':').expect("both names");
+    let events = format!("/v1/workflows/{workflow}/executions/{name}/events");
+    let events = ark.get(&events).expect("events");
+    let logged = events["items"].as_array().expect("a list").iter();
+    let logged: Vec<&Value> = logged.filter(|event| event.get("log").is_some()).collect();
+    assert_eq!(logged.len(), 1, "{events}");
+    assert_eq!(logged[0]["kind"], "ActivityFailed");
+
+    let history = client.good("GetExecutionHistory", json!({ "executionArn": arn })).await;
+    assert!(!history.to_string().contains("reading row 7"), "{history}");
+    assert!(!followed.contains("hush-hush") && !events.to_string().contains("hush-hush"));
+    // Of a worker that knows of no such lines nothing is kept, and odd ones harm nobody.
+    for (log, kept) in [(json!(null), None), (json!(7), None), (json!("a\u{7}\nb"), Some("a\nb"))] {
+        let once = json!({ "stateMachineArn":
+            "arn:aws:states:us-east-1:000000000000:stateMachine:by-hand" });
+        if client.call("DescribeStateMachine", &once).await.is_err() {
+            machine(&client, "by-hand", "by-hand").await;
+        }
+        let arn =
+            start(&client, once["stateMachineArn"].as_str().expect("an ARN"), &json!({})).await;
+        let poll =
+            json!({ "activityArn": "arn:aws:states:us-east-1:000000000000:activity:by-hand" });
+        let token = client.good("GetActivityTask", poll).await["taskToken"].clone();
+        let failure = json!({ "taskToken": token, "error": "E", "log": log });
+        client.good("SendTaskFailure", failure).await;
+        let id = arn.split(":execution:").last().expect("an id").to_owned();
+        let status =
+            tokio::task::block_in_place(|| ark.json(&["workflow", "status", &id, "--json"]));
+        assert_eq!(status["failedState"]["log"].as_str(), kept, "{log}");
+    }
+    terminate(&process);
     assert!(process.wait().expect("an end").success());
 }
 

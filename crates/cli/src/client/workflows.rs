@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use ark_model::api::{
-    ExecutionSummary, ExecutionsQuery, Page, SchedulePut, ScheduleView, Workflow, WorkflowActivity,
-    WorkflowQueue, WorkflowQueuePut, WorkflowsQuery,
+    ExecutionEvent, ExecutionEventsQuery, ExecutionSummary, ExecutionsQuery, Page, SchedulePut,
+    ScheduleView, Workflow, WorkflowActivity, WorkflowQueue, WorkflowQueuePut, WorkflowsQuery,
 };
 use ark_model::exit::ExitCode;
 use reqwest::Method;
@@ -68,6 +68,17 @@ impl Client {
         query: &ExecutionsQuery,
     ) -> Result<Page<ExecutionSummary>, Failure> {
         self.get(&format!("/v1/workflows/{}/executions", segment(workflow)), query).await
+    }
+
+    /// Events of an execution, with what its workers wrote last: one page.
+    pub(crate) async fn execution_events(
+        &self,
+        workflow: &str,
+        execution: &str,
+        query: &ExecutionEventsQuery,
+    ) -> Result<Page<ExecutionEvent>, Failure> {
+        let (workflow, execution) = (segment(workflow), segment(execution));
+        self.get(&format!("/v1/workflows/{workflow}/executions/{execution}/events"), query).await
     }
 
     /// Workflows of a definition, as many as `query` asks for: a page may be shorter.

@@ -4,6 +4,7 @@
 //! ([`verdict`]); [`task`] runs one command; this file polls and reports.
 
 mod ring;
+mod tail;
 mod task;
 mod verdict;
 
@@ -23,7 +24,8 @@ use crate::context::Context;
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::{Output, Shown};
 
-use task::{Told, is_lost, perform};
+use tail::Secrets;
+use task::{Outcome, Told, is_lost, perform};
 use verdict::{Verdict, expand, read_input};
 
 /// Between two polls of which the first brought nothing.
@@ -91,6 +93,8 @@ pub(super) struct Worker {
     program: String,
     arguments: Vec<String>,
     work_dir: Option<PathBuf>,
+    /// What is left out of the lines that are sent with a failure.
+    secrets: Secrets,
 }
 
 impl Worker {
@@ -120,7 +124,12 @@ pub(crate) fn run(args: Args) -> Ended {
         forward_signals(tell.clone(), stop.clone())?;
         let activity_arn = make_activity(&client, &activity).await?;
         let arguments = command.collect();
-        let worker = Worker { client, out, activity_arn, name, program, arguments, work_dir };
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        let secrets = Secrets::among(variables);
+        let worker =
+            Worker { client, out, activity_arn, name, program, arguments, work_dir, secrets };
         worker.warn(&format!("{} works on {activity}", worker.name));
         let slots = (0..args.parallel).map(|_| slot(&worker, &tell, &stop, stopping.clone()));
         let ended: Vec<_> = futures::future::join_all(slots).await;
@@ -256,25 +265,27 @@ async fn work(
     let token = task["taskToken"].as_str().unwrap_or_default();
     // Listening begins before the look, so that no word falls in between.
     let told = tell.subscribe();
-    let verdict = match read_input(task["input"].as_str().unwrap_or_default()) {
-        Err(verdict) => Some(verdict),
-        Ok(_) if *stopping.borrow() => Some(Verdict::terminated("")),
+    let outcome = match read_input(task["input"].as_str().unwrap_or_default()) {
+        Err(verdict) => Some(verdict.into()),
+        Ok(_) if *stopping.borrow() => Some(Verdict::terminated("").into()),
         Ok(input) => perform(worker, token, &input, told).await,
     };
-    if let Some(verdict) = verdict {
-        report(worker, token, &verdict, stopping).await;
+    if let Some(outcome) = outcome {
+        report(worker, token, &outcome, stopping).await;
     }
 }
 
 /// Tells the server, again while it is away.
-async fn report(worker: &Worker, token: &str, verdict: &Verdict, stopping: &watch::Receiver<bool>) {
-    let (operation, input) = match verdict {
+async fn report(worker: &Worker, token: &str, outcome: &Outcome, stopping: &watch::Receiver<bool>) {
+    let (operation, input) = match &outcome.verdict {
         Verdict::Succeeded { output } => {
             ("SendTaskSuccess", json!({ "taskToken": token, "output": output }))
         }
         Verdict::Failed { error, cause } => {
             worker.warn(&format!("a task failed: {error}"));
-            ("SendTaskFailure", json!({ "taskToken": token, "error": error, "cause": cause }))
+            let log = outcome.log.as_str();
+            let failure = json!({ "taskToken": token, "error": error, "cause": cause, "log": log });
+            ("SendTaskFailure", failure)
         }
     };
     let begun = Instant::now();

@@ -1,6 +1,7 @@
 //! `ark workflow`: definitions, their versions, and executions of them.
 
 pub(crate) mod activities;
+mod failing;
 pub(crate) mod follow;
 pub(crate) mod queue;
 pub(crate) mod schedule;
@@ -457,10 +458,20 @@ async fn resolve(context: &Context, id: &str) -> Ended {
 
 pub(crate) async fn status(context: &Context, id: &str) -> Ended {
     let arn = execution_arn(&context.client, id).await?;
-    let execution =
-        context.client.states("DescribeExecution", &json!({ "executionArn": arn })).await?;
+    let execution = described(&context.client, &arn).await?;
     context.out.one(&execution, |execution| render_execution(execution, context.out.style))?;
     Ok(Exit::DONE)
+}
+
+/// An execution; one that failed with the state in which it did.
+pub(crate) async fn described(client: &Client, arn: &str) -> Result<Value, Failure> {
+    let mut execution = client.states("DescribeExecution", &json!({ "executionArn": arn })).await?;
+    if execution["status"] == "FAILED"
+        && let Some(failed) = failing::failed_state(client, arn).await?
+    {
+        execution["failedState"] = failed;
+    }
+    Ok(execution)
 }
 
 /// An execution, for people.
@@ -476,10 +487,24 @@ pub(crate) fn render_execution(execution: &Value, style: Style) -> String {
     let id = execution_id(&text(execution, "executionArn"));
     let took = length(between_ms(begun, until));
     let mut out = format!("{mark} {id}   {}   {took}", status.to_lowercase());
-    for name in ["error", "cause", "input", "output"] {
-        for (number, line) in text(execution, name).lines().enumerate() {
+    out.push_str(&labelled("  ", execution, &["error", "cause", "input", "output"]));
+    if let Some(failed) = execution.get("failedState") {
+        out.push_str(&format!("\n  {} {}", style.bad("✗"), text(failed, "state")));
+        // Error and cause are said above, unless something else became of them on the way.
+        let differs = |name: &&str| failed[*name] != execution[*name];
+        let names: Vec<&str> = ["error", "cause"].into_iter().filter(differs).collect();
+        out.push_str(&labelled("    ", failed, &[&names[..], &["input", "log"]].concat()));
+    }
+    out
+}
+
+/// Texts with their names before them, line by line.
+fn labelled(indent: &str, of: &Value, names: &[&str]) -> String {
+    let mut out = String::new();
+    for name in names {
+        for (number, line) in text(of, name).lines().enumerate() {
             let label = if number == 0 { name } else { "" };
-            out.push_str(&format!("\n  {label:<6}  {line}"));
+            out.push_str(&format!("\n{indent}{label:<6}  {line}"));
         }
     }
     out
@@ -488,7 +513,10 @@ pub(crate) fn render_execution(execution: &Value, style: Style) -> String {
 async fn history(context: &Context, id: &str) -> Ended {
     let arn = execution_arn(&context.client, id).await?;
     let input = json!({ "executionArn": arn, "maxResults": 500 });
-    let events = pages(&context.client, "GetExecutionHistory", input, "events").await?;
+    let mut events = pages(&context.client, "GetExecutionHistory", input, "events").await?;
+    for event in &mut events {
+        follow::add_log(&context.client, &arn, event).await?;
+    }
     context.out.list(&events, |events| {
         let mut table = Table::new(["event", "after", "at", "type", "what"]);
         for event in events {
@@ -504,7 +532,14 @@ async fn history(context: &Context, id: &str) -> Ended {
                 what.join(": ").replace('\n', " "),
             ]);
         }
-        table.render(context.out.style)
+        let mut out = table.render(context.out.style);
+        for event in events.iter().filter(|event| event.get("workerLog").is_some()) {
+            out.push_str(&format!("\nlast lines of the worker's log at event {}:", event["id"]));
+            for line in text(event, "workerLog").lines() {
+                out.push_str(&format!("\n  {line}"));
+            }
+        }
+        out
     })?;
     Ok(Exit::DONE)
 }

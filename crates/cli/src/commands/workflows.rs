@@ -1,10 +1,8 @@
 //! `ark workflows`: one execution, now or until its end.
 
-use serde_json::json;
-
 use super::workflow::follow::{exit_of, follow};
-use super::workflow::render_execution;
 use super::workflow::target::execution_arn;
+use super::workflow::{described, render_execution};
 use crate::cli::block_on;
 use crate::context::{Asking, Context};
 use crate::failure::Ended;
@@ -38,8 +36,7 @@ pub(crate) fn run(args: Args) -> Ended {
         if args.follow {
             return follow(&context, &arn).await;
         }
-        let input = json!({ "executionArn": arn });
-        let execution = context.client.states("DescribeExecution", &input).await?;
+        let execution = described(&context.client, &arn).await?;
         context.out.one(&execution, |e| render_execution(e, context.out.style))?;
         Ok(exit_of(&execution))
     })

@@ -154,6 +154,9 @@ pub struct ExecutionEvent {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<EventText>,
+    /// The last lines that the worker's command wrote before its task failed, where `ark worker` ran it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<EventText>,
 }
 
 /// That an execution is not where it was.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arn::Arn;
 use super::error::{Refusal, WorkflowError};
-use super::facts::{Parent, Token, TokenUse};
+use super::facts::{Parent, Token, TokenUse, is_zero};
 use super::resources::{ChildWait, SendTask, Work, function_name, work};
 use super::step::{StartSpec, Stepper, after, kind_of, timers};
 use super::versions::resolve;
@@ -41,6 +41,9 @@ pub(super) struct TaskBody {
     /// Until when a child is waited for, while it is not started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) wait: Option<u8>,
+    /// Number of the event that says that it was scheduled; 0 for tasks kept by an earlier version.
+    #[serde(rename = "e", default, skip_serializing_if = "is_zero")]
+    pub(super) scheduled: u64,
     /// The run that is waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) run: Option<ark_model::RunId>,
@@ -158,8 +161,11 @@ impl Stepper<'_> {
             input: String::new(),
             body: String::new(),
         };
-        let mut body =
-            TaskBody { timeout: request.timeout_seconds.is_some(), ..TaskBody::default() };
+        let mut body = TaskBody {
+            timeout: request.timeout_seconds.is_some(),
+            scheduled: request.scheduled,
+            ..TaskBody::default()
+        };
         let mut input = request.input.text().clone();
         match work.clone() {
             Work::Activity { queue } => row.queue = Some(queue),

@@ -18,6 +18,7 @@ use super::Workflows;
 use super::error::{Refusal, WorkflowError};
 use super::facts::{Facts, kept_beginning};
 use super::history;
+use super::task_logs;
 use super::types::Page;
 
 /// Characters of a cause in a list.
@@ -179,7 +180,15 @@ impl Workflows {
                 };
                 let next = found.get(which.limit).map(|event| event.id.to_string());
                 found.truncate(which.limit);
-                let items = found.iter().map(|event| event_of(tx, row.id, event, which.chars));
+                let logged = tx.has_task_logs(row.id)?;
+                let items = found.iter().map(|event| {
+                    let mut seen = event_of(tx, row.id, event, which.chars)?;
+                    if logged {
+                        let log = task_logs::log_of(tx, row.id, event)?;
+                        seen.log = log.map(|whole| cut(&whole, which.chars));
+                    }
+                    Ok(seen)
+                });
                 Ok(Page { items: items.collect::<Result<_, WorkflowError>>()?, next_token: next })
             })
             .await
@@ -359,10 +368,6 @@ fn event_of(
         let (text, bytes) = kept_beginning(tx, execution, kept, chars)?;
         Ok(Some(EventText { cut: (text.len() as u64) < bytes, bytes, text }))
     };
-    let error = d.error.as_deref().map(|whole| {
-        let text: String = whole.chars().take(chars).collect();
-        EventText { cut: text.len() < whole.len(), bytes: whole.len() as u64, text }
-    });
     Ok(ExecutionEvent {
         id: event.id,
         previous: event.previous_event_id,
@@ -376,9 +381,16 @@ fn event_of(
         input: shown(d.input.as_ref().or(d.parameters.as_ref()))?,
         output: shown(d.output.as_ref())?,
         // Errors are kept whole, whatever they begin with.
-        error,
+        error: d.error.as_deref().map(|whole| cut(whole, chars)),
         cause: shown(d.cause.as_ref())?,
+        log: None,
     })
+}
+
+/// The beginning of a text that is here whole.
+fn cut(whole: &str, chars: usize) -> EventText {
+    let text: String = whole.chars().take(chars).collect();
+    EventText { cut: text.len() < whole.len(), bytes: whole.len() as u64, text }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@
 //! | `wire` | AWS's API in front of all of it |
 //! | `manager` | what the workflow manager's REST API does with it |
 //! | `executions`, `lists`, `history` | start, describe, stop, redrive; list; history |
-//! | `tasks` | handing work to workers and taking their answers |
+//! | `tasks`, `task_logs` | handing work to workers and taking their answers; what workers wrote last |
 //! | `step`, `effects`, `map_runs` | the step: one transaction of the interpreter and its effects |
 //! | `map_files`, `map_results` | items of map runs from objects, results to objects |
 //! | `thinking` | steps that cost too much for the writer, taken beside it |
@@ -66,6 +66,7 @@ pub mod s3;
 mod schedules;
 mod step;
 mod tags;
+mod task_logs;
 mod tasks;
 mod thinking;
 mod versions;
@@ -163,6 +164,13 @@ impl Workflows {
     #[must_use]
     pub fn with_items_fuel(self, units: u64) -> Self {
         self.shared.items_fuel.store(units, std::sync::atomic::Ordering::Relaxed);
+        self
+    }
+
+    /// Does long work where it is asked for instead of on other threads: a simulation has one thread.
+    #[must_use]
+    pub fn with_work_inline(self) -> Self {
+        self.shared.inline.store(true, std::sync::atomic::Ordering::Relaxed);
         self
     }
 

@@ -152,9 +152,26 @@ impl Workflows {
         error: Option<String>,
         cause: Option<String>,
     ) -> Result<(), WorkflowError> {
+        self.task_failed_with_log(token, error, cause, None).await
+    }
+
+    /// The same; `log` is what its worker wrote last (8 KiB and 50 lines of it are kept).
+    ///
+    /// # Errors
+    /// As [`Self::task_failed`].
+    pub async fn task_failed_with_log(
+        &self,
+        token: &str,
+        error: Option<String>,
+        cause: Option<String>,
+        log: Option<String>,
+    ) -> Result<(), WorkflowError> {
         let token = token.to_owned();
         let failure = Failure { error: error.map(Into::into), cause: cause.map(Into::into) };
         self.transact(move |step| {
+            if let Some(log) = &log {
+                step.keep_log(&token, log)?;
+            }
             step.task_answered(&token, |task| Ok(Event::TaskFailed { task, failure }))
         })
         .await

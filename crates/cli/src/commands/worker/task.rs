@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Worker;
 use super::ring::Ring;
+use super::tail::{Lines, Tail};
 use super::verdict::{EXECUTION_NAME, End, Input, Verdict, judge};
 
 /// Between two heartbeats.
@@ -45,19 +46,34 @@ pub(super) fn is_lost(code: &str) -> bool {
     matches!(code, "TaskDoesNotExist" | "TaskTimedOut" | "InvalidToken")
 }
 
+/// What became of a task.
+pub(super) struct Outcome {
+    pub(super) verdict: Verdict,
+    /// The last lines that the command wrote.
+    pub(super) log: String,
+}
+
+impl From<Verdict> for Outcome {
+    /// Of a task whose command was never run.
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, log: String::new() }
+    }
+}
+
 /// Runs the command of a task. `None`: the task was lost, and nothing is to be told.
 pub(super) async fn perform(
     worker: &Worker,
     token: &str,
     input: &Input,
     mut told: broadcast::Receiver<Told>,
-) -> Option<Verdict> {
+) -> Option<Outcome> {
     let (mut child, _dir) = match start(worker, input) {
         Ok(started) => started,
-        Err(verdict) => return Some(verdict),
+        Err(verdict) => return Some(verdict.into()),
     };
-    let stdout = Kept::follow(child.stdout.take(), tokio::io::stdout());
-    let stderr = Kept::follow(child.stderr.take(), tokio::io::stderr());
+    let tail = Arc::new(Mutex::new(Tail::default()));
+    let stdout = Kept::follow(child.stdout.take(), tokio::io::stdout(), tail.clone());
+    let stderr = Kept::follow(child.stderr.take(), tokio::io::stderr(), tail.clone());
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let (mut stopping, mut lost) = (false, false);
     let mut kill_at: Option<Instant> = None;
@@ -97,10 +113,11 @@ pub(super) async fn perform(
     if lost {
         return None;
     }
-    Some(match status {
+    let verdict = match status {
         Ok(status) => judge(ended(status), stopping, &stdout, &stderr, &input.execution),
         Err(error) => Verdict::failed("sfncli.Unknown", error.to_string()),
-    })
+    };
+    Some(Outcome { verdict, log: worker.secrets.left_out_of(&locked(&tail).text()) })
 }
 
 fn ended(status: ExitStatus) -> End {
@@ -170,6 +187,10 @@ async fn heartbeats(worker: &Worker, token: &str) {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A stream that is passed on, and the end of it that is kept.
 struct Kept {
     ring: Arc<Mutex<Ring>>,
@@ -180,18 +201,21 @@ impl Kept {
     fn follow(
         from: Option<impl AsyncRead + Unpin + Send + 'static>,
         mut to: impl AsyncWrite + Unpin + Send + 'static,
+        tail: Arc<Mutex<Tail>>,
     ) -> Self {
         let ring = Arc::new(Mutex::new(Ring::default()));
         let kept = ring.clone();
         let reader = tokio::spawn(async move {
             let Some(mut from) = from else { return };
-            let mut bytes = vec![0; READ_BYTES];
+            let (mut bytes, mut lines) = (vec![0; READ_BYTES], Lines::default());
             while let Ok(read @ 1..) = from.read(&mut bytes).await {
-                kept.lock().unwrap_or_else(PoisonError::into_inner).push(&bytes[..read]);
+                locked(&kept).push(&bytes[..read]);
+                lines.push(&bytes[..read], &mut locked(&tail));
                 // A stream of this process that is gone does not stop the command.
                 let _ = to.write_all(&bytes[..read]).await;
                 let _ = to.flush().await;
             }
+            lines.end(&mut locked(&tail));
         });
         Self { ring, reader }
     }
@@ -200,6 +224,6 @@ impl Kept {
         if timeout(STREAMS_END, &mut self.reader).await.is_err() {
             self.reader.abort();
         }
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner).text()
+        locked(&self.ring).text()
     }
 }

@@ -7,6 +7,7 @@ use ark_model::exit::ExitCode;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::failing::{is_of_worker, worker_log};
 use super::target::execution_id;
 use super::{instant, render_execution};
 use crate::client::{Client, is_passing};
@@ -71,7 +72,8 @@ pub(crate) fn exit_of(execution: &Value) -> Exit {
 async fn look(context: &Context, arn: &str, seen: &mut Seen) -> Result<Option<Value>, Failure> {
     let execution =
         context.client.states("DescribeExecution", &json!({ "executionArn": arn })).await?;
-    for event in newer(&context.client, arn, seen.last).await? {
+    for mut event in newer(&context.client, arn, seen.last).await? {
+        add_log(&context.client, arn, &mut event).await?;
         if context.out.json {
             context.out.value(&event)?;
         }
@@ -81,6 +83,17 @@ async fn look(context: &Context, arn: &str, seen: &mut Seen) -> Result<Option<Va
     }
     let over = !matches!(execution["status"].as_str(), Some("RUNNING" | "PENDING_REDRIVE"));
     Ok(over.then_some(execution))
+}
+
+/// Adds to the failure of a task what its worker wrote last: `workerLog`, where there is any.
+pub(crate) async fn add_log(client: &Client, arn: &str, event: &mut Value) -> Result<(), Failure> {
+    let id = event["id"].as_u64().unwrap_or_default();
+    if is_of_worker(event["type"].as_str().unwrap_or_default())
+        && let Some(log) = worker_log(client, arn, id).await?
+    {
+        event["workerLog"] = log.into();
+    }
+    Ok(())
 }
 
 /// Events after number `last`, oldest first.
@@ -133,7 +146,8 @@ impl Seen {
         }
         let (name, input) = self.state_of(before).unwrap_or_default();
         let mut out = format!("{} {name}   {}", style.bad("✗"), text("error"));
-        for (label, text) in [("cause", text("cause")), ("input", input)] {
+        let log = shortened(event.get("workerLog"));
+        for (label, text) in [("cause", text("cause")), ("input", input), ("log", log)] {
             for (number, line) in text.lines().enumerate() {
                 let label = if number == 0 { label } else { "" };
                 out.push_str(&format!("\n    {label:<6} {line}"));
@@ -183,12 +197,15 @@ mod tests {
         let scheduled = json!({ "id": 3, "previousEventId": 2, "type": "ActivityScheduled" });
         assert_eq!(seen.note(&scheduled, style), None);
         let failed = json!({ "id": 4, "previousEventId": 3, "type": "ActivityFailed",
-            "activityFailedEventDetails": { "error": "E", "cause": "one\ntwo" } });
+            "activityFailedEventDetails": { "error": "E", "cause": "one\ntwo" },
+            "workerLog": "reading\noops" });
         insta::assert_snapshot!(seen.note(&failed, style).unwrap(), @r#"
         ✗ Work   E
             cause  one
                    two
             input  {"a":1}
+            log    reading
+                   oops
         "#);
         assert_eq!(seen.last, 4);
     }

@@ -330,6 +330,7 @@ mod tests {
                     output: None,
                     error: text(word.filter(|_| failed)),
                     cause: None,
+                    log: None,
                 }
             })
             .collect();

@@ -29,9 +29,11 @@ pub(super) async fn success(call: Call) -> Answered {
     nothing()
 }
 
+/// `log` is not AWS's: `ark worker` sends the last lines that its command wrote.
 pub(super) async fn failure(call: Call) -> Answered {
-    let (error, cause) = (call.owned("error"), call.owned("cause"));
-    call.workflows().task_failed(call.needed("taskToken"), error, cause).await?;
+    let (error, cause, log) = (call.owned("error"), call.owned("cause"), call.owned("log"));
+    let token = call.needed("taskToken");
+    call.workflows().task_failed_with_log(token, error, cause, log).await?;
     nothing()
 }
 
