@@ -1,6 +1,7 @@
 //! The one source of chance of the simulation.
 
 /// xorshift64*.
+#[derive(Debug)]
 pub(crate) struct Dice(u64);
 
 impl Dice {

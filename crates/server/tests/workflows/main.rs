@@ -17,6 +17,8 @@ mod redrive;
 mod replay;
 mod s3;
 mod schedules;
+mod simulated_end;
+mod simulated_maps;
 mod simulation;
 mod tasks;
 mod thinking;

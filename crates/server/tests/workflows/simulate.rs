@@ -15,6 +15,8 @@ mod clock;
 mod dice;
 mod fixture;
 mod replay;
+mod simulated_end;
+mod simulated_maps;
 mod simulation;
 
 use std::collections::BTreeMap;
