@@ -22,6 +22,9 @@ const KEY_DIGEST: &str = "master-key-digest";
 pub struct ServerFile {
     /// Base address of the API: `http://127.0.0.1:7070`.
     pub api: String,
+    /// The same of the workflow manager's API, where it is served at the root of an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow_manager: Option<String>,
     /// Base address of the gateway, when there is one.
     pub http: Option<String>,
     /// The same over TLS.

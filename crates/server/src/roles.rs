@@ -99,6 +99,8 @@ pub struct UpOptions {
     pub data_dir: PathBuf,
     /// Where the API listens. Port 0 is any port.
     pub api: SocketAddr,
+    /// Where the workflow manager's API is served at the root, if anywhere. Port 0 is any port.
+    pub workflow_manager: Option<SocketAddr>,
     /// Whether a gateway belongs to it.
     pub gateway: WithGateway,
     /// The `ark` program, to be run as gateway and as shim.
@@ -164,6 +166,13 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
         address: options.api,
         source,
     })?;
+    let manager = match options.workflow_manager {
+        Some(address) => {
+            Some(listen("workflow manager's API", address, "--workflow-manager").await?)
+        }
+        None => None,
+    };
+    let manager_at = manager.as_ref().and_then(|listener| listener.local_addr().ok());
     let gateway = match &options.gateway {
         WithGateway::Kept { doors } => {
             Some(gateway_process::ensure(&options.exe, &data_dir, doors).await?)
@@ -223,8 +232,19 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
         tracing::error!(error = &why as &dyn std::error::Error, "pushes are no longer followed");
         "the loop of pushes"
     });
+    if let Some(listener) = manager {
+        let served = state.clone();
+        tasks.spawn(async move {
+            match api::serve_manager(listener, served).await {
+                Ok(()) => tracing::info!("the workflow manager's API ended"),
+                Err(error) => tracing::error!(%error, "the workflow manager's API ended"),
+            }
+            "the workflow manager's API"
+        });
+    }
     let file = ServerFile {
         api: format!("http://{api}"),
+        workflow_manager: manager_at.map(|at| format!("http://{at}")),
         http: http.map(|http| format!("http://{http}")),
         https: https.map(|https| format!("https://{https}")),
         token_file,

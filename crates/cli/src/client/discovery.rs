@@ -194,6 +194,7 @@ mod tests {
         std::fs::write(&token_file, "secret\n").unwrap();
         let file = ServerFile {
             api: api.to_owned(),
+            workflow_manager: None,
             http: None,
             https: None,
             token_file,

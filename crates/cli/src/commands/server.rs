@@ -22,6 +22,10 @@ pub(crate) struct Args {
     /// Where the API listens; port 0 is any
     #[arg(long, value_name = "ADDR", default_value_t = up::API)]
     api: SocketAddr,
+    /// Also serve the workflow manager's API at the root of this address, for clients that know that API
+    /// alone. On a loopback address it asks for no token
+    #[arg(long, value_name = "ADDR")]
+    workflow_manager: Option<SocketAddr>,
     /// Print one line of JSON when it is up
     #[arg(long)]
     json: bool,
@@ -33,5 +37,6 @@ pub(crate) fn shown(args: &Args) -> Shown {
 
 pub(crate) fn run(args: Args) -> Ended {
     let out = Output::new(shown(&args));
-    up::serve(out, up::data_dir(args.data_dir)?, args.api, WithGateway::Found)
+    let addresses = (args.api, args.workflow_manager);
+    up::serve(out, up::data_dir(args.data_dir)?, addresses, WithGateway::Found)
 }

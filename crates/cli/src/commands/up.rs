@@ -44,6 +44,10 @@ pub(crate) struct Args {
     /// Where the API listens; port 0 is any
     #[arg(long, value_name = "ADDR", default_value_t = API)]
     api: SocketAddr,
+    /// Also serve the workflow manager's API at the root of this address, for clients that know that API
+    /// alone. On a loopback address it asks for no token
+    #[arg(long, value_name = "ADDR")]
+    workflow_manager: Option<SocketAddr>,
     /// Where apps are reached; port 0 is any [default: where a running gateway is, else 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
@@ -89,7 +93,7 @@ pub(crate) fn run(args: Args) -> Ended {
         proxy_protocol: args.doors.proxy_protocol.iter().map(|kind| kind.name()).collect(),
         more: [args.log.arguments(), args.acme.arguments()].concat(),
     };
-    serve(out, data_dir, args.api, WithGateway::Kept { doors })
+    serve(out, data_dir, (args.api, args.workflow_manager), WithGateway::Kept { doors })
 }
 
 /// The data directory that is meant.
@@ -123,11 +127,11 @@ fn store_of_objects(
     }))
 }
 
-/// Runs a server until it is told to end.
+/// Runs a server until it is told to end. `api` is where the API listens, and the workflow manager's.
 pub(crate) fn serve(
     out: Output,
     data_dir: PathBuf,
-    api: SocketAddr,
+    (api, workflow_manager): (SocketAddr, Option<SocketAddr>),
     gateway: WithGateway,
 ) -> Ended {
     log_to_stderr();
@@ -140,7 +144,8 @@ pub(crate) fn serve(
     })?;
     runtime.block_on(async {
         let s3 = store_of_objects(|name| std::env::var(name).ok())?;
-        let options = UpOptions { data_dir: data_dir.clone(), api, gateway, exe, s3 };
+        let options =
+            UpOptions { data_dir: data_dir.clone(), api, workflow_manager, gateway, exe, s3 };
         let running = ark_server::up(options).await.map_err(|error| not_up(&error))?;
         out.one(&running.file, |file| words(file, &data_dir, FOREGROUND, out.style))?;
         let shutdown = running.shutdown();
@@ -197,11 +202,15 @@ const DETACHED: &str = "it goes on in the background. stop all: ark down";
 fn words(file: &ServerFile, data_dir: &Path, ends: &str, style: Style) -> String {
     let apps = file.http.as_ref().map_or_else(String::new, |http| format!("   apps {http}"));
     let apps = file.https.as_ref().map_or_else(|| apps.clone(), |https| format!("{apps} {https}"));
+    let manager = file
+        .workflow_manager
+        .as_ref()
+        .map_or_else(String::new, |at| format!("   workflow manager {at}"));
     let gateway = file
         .gateway_pid
         .map_or_else(|| "no gateway".to_owned(), |pid| format!("gateway process {pid}"));
     format!(
-        "{} ark is up   api {}{apps}\n  data {} · server process {} · {gateway}\n  \
+        "{} ark is up   api {}{manager}{apps}\n  data {} · server process {} · {gateway}\n  \
          deploy: ark deploy APP -e ENV     look: ark doctor\n  \
          {ends}",
         style.good("✓"),
@@ -226,9 +235,13 @@ pub(crate) fn log_to_stderr() {
 
 async fn detach(out: Output, data_dir: &Path, args: &Args) -> Ended {
     let https = args.https.map(|https| https.to_string());
+    let manager = args.workflow_manager.map(|manager| manager.to_string());
     let mut more = vec!["--own-session"];
     if let Some(https) = &https {
         more.extend(["--https", https]);
+    }
+    if let Some(manager) = &manager {
+        more.extend(["--workflow-manager", manager]);
     }
     if args.doors.redirect {
         more.push("--redirect");

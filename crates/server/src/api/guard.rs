@@ -71,7 +71,7 @@ fn loggable(path: &str) -> &str {
     path.find(CODE_FOLLOWS).map_or(path, |at| &path[..at + CODE_FOLLOWS.len()])
 }
 
-fn enter(state: &Shared, request: &Request) -> Result<OwnedSemaphorePermit, ApiError> {
+pub(super) fn enter(state: &Shared, request: &Request) -> Result<OwnedSemaphorePermit, ApiError> {
     let (hosts, headers) = (&state.settings.allowed_hosts, request.headers());
     match is_visit(request) {
         true => check_host(hosts, request.uri(), headers)?,

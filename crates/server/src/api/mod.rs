@@ -39,6 +39,7 @@ mod intents;
 mod judge;
 mod kept_apps;
 mod logs;
+mod manager_port;
 mod nodes;
 pub mod openapi;
 mod operation;
@@ -74,7 +75,7 @@ use tower::ServiceExt as _;
 
 pub use error::{ApiError, PROBLEM_JSON};
 pub use operation::{Access, Content, Deadline, Operation, SchemaOf, Shared};
-pub use serve::serve;
+pub use serve::{serve, serve_manager};
 
 pub(crate) use kept_apps::KeptApps;
 pub(crate) use registries::tell as tell_registries;
@@ -145,8 +146,18 @@ pub fn operations() -> Vec<Operation> {
     sections.into_iter().flat_map(tagged).collect()
 }
 
-/// The whole API.
-pub fn router(state: Shared) -> Router {
+/// Whoever asks for what is not there.
+async fn nothing() -> ApiError {
+    ApiError::new(ProblemCode::NoSuchOperation, "no operation has this address")
+        .remedy("all operations", "GET /openapi.json")
+}
+
+async fn other_method() -> ApiError {
+    ApiError::new(ProblemCode::MethodNotAllowed, "the address allows other methods only")
+}
+
+/// Ark's own operations.
+fn own(state: &Shared) -> Router {
     let mut router = Router::new();
     for operation in operations() {
         let rules = guard::Rules {
@@ -160,18 +171,21 @@ pub fn router(state: Shared) -> Router {
             .layer(from_fn(move |request, next| guard::gate(rules.clone(), request, next)));
         router = router.route(operation.path, handler);
     }
-    let nothing = async || {
-        ApiError::new(ProblemCode::NoSuchOperation, "no operation has this address")
-            .remedy("all operations", "GET /openapi.json")
-    };
-    let other_method = async || {
-        ApiError::new(ProblemCode::MethodNotAllowed, "the address allows other methods only")
-    };
-    let api = router
+    router
         .fallback(nothing)
         .method_not_allowed_fallback(other_method)
         .layer(from_fn_with_state(state.clone(), guard::guard))
-        .with_state(state.clone());
+        .with_state(state.clone())
+}
+
+/// The workflow manager's API alone, at the root of this address.
+fn manager_router(state: &Shared, address: std::net::SocketAddr) -> Router {
+    manager_port::router(state.clone(), own(state), address)
+}
+
+/// The whole API.
+pub fn router(state: Shared) -> Router {
+    let api = own(&state);
     // What a page asks for may be an operation of either protocol.
     let both = api.clone().merge(wire::router(state.clone()));
     let nowhere = crate::console::nowhere(state.clone(), both.clone());

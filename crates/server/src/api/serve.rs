@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::operation::Shared;
-use super::router;
+use super::{manager_router, router};
 
 /// The most connections at once; more wait to be accepted. Each worker of a workflow holds one.
 const CONNECTIONS_MAX: usize = 8_192;
@@ -35,7 +35,25 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// When the listener's address cannot be read, which means that it is none.
 pub async fn serve(listener: TcpListener, state: Shared) -> io::Result<()> {
     listener.local_addr()?;
-    let service = TowerToHyperService::new(router(state.clone()));
+    let router = router(state.clone());
+    serve_router(listener, state, router).await
+}
+
+/// The same for the workflow manager's API alone, at the root of the listener's address.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_manager(listener: TcpListener, state: Shared) -> io::Result<()> {
+    let router = manager_router(&state, listener.local_addr()?);
+    serve_router(listener, state, router).await
+}
+
+async fn serve_router(
+    listener: TcpListener,
+    state: Shared,
+    router: axum::Router,
+) -> io::Result<()> {
+    let service = TowerToHyperService::new(router);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let ending = state.shutdown.requested();

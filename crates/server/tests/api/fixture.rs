@@ -33,7 +33,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) blobs: Blobs,
     tokens: [String; 3],
-    client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
     heard: Mutex<String>,
     _data_dir: TempDir,
 }

@@ -467,3 +467,41 @@ async fn a_queue_with_a_priority_is_served_first() {
     }
     assert_eq!(order, [3, 5, 1, 2, 0, 4].map(Value::from));
 }
+
+/// Clients that know only that API: its paths at the root, no token, nothing else behind it.
+#[tokio::test]
+async fn the_root_of_an_address_serves_clients_without_tokens() {
+    let server = Server::start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let at = format!("http://{}", listener.local_addr().expect("its address"));
+    tokio::spawn(ark_server::api::serve_manager(listener, server.state.clone()));
+    let ask = |method: Method, path: &str| server.client.request(method, format!("{at}{path}"));
+    assert_eq!(server.send(ask(Method::GET, "/_health")).await.status, 200);
+    let body = json!({ "name": "m", "manager": "step-functions",
+        "stateMachine": one(json!({ "Type": "Pass", "End": true })) });
+    let define = ask(Method::POST, "/workflow-definitions").json(&body);
+    server.send(define).await.expect(201);
+    let body = json!({ "workflowDefinition": { "name": "m", "version": -1 }, "input": "{}" });
+    let started = server.send(ask(Method::POST, "/workflows").json(&body)).await.expect(200);
+    let id = started["id"].as_str().expect("an id");
+    let shown = server.get(&format!("{WORKFLOWS}/{id}")).await.expect(200);
+    assert_eq!(shown["status"], "succeeded");
+    for _ in 0..2 {
+        server.send(ask(Method::POST, "/workflows").json(&body)).await.expect(200);
+    }
+    // The way to the next page is good there, too.
+    let list = "/workflows?workflowDefinitionName=m&limit=2";
+    let page = server.send(ask(Method::GET, list)).await;
+    let next = page.headers["x-next-page-path"].to_str().expect("a path").to_owned();
+    let rest = server.send(ask(Method::GET, &next)).await.expect(200);
+    assert_eq!(rest.as_array().map(Vec::len), Some(1));
+
+    for path in ["/v1/environments", "/../v1/environments", "/%2e%2e/v1/tokens", "/", "/wm/_health"]
+    {
+        assert_eq!(server.send(ask(Method::GET, path)).await.status, 404, "{path}");
+    }
+    let foreign = ask(Method::POST, "/workflows").header("origin", "http://evil.example");
+    assert_eq!(server.send(foreign.json(&body)).await.status, 403);
+    let forged = ask(Method::GET, "/workflow-definitions").bearer_auth("wrong");
+    assert_eq!(server.send(forged).await.status, 401);
+}
