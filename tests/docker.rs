@@ -28,6 +28,8 @@ const APP: &str = "web";
 const ROLLOVERS: u32 = 3;
 /// And how many requests there are in a second meanwhile.
 const RATE: f64 = 300.0;
+/// Of how many instances a client sees a rollover: what it sees of one more is the same.
+const INSTANCES: u32 = 1;
 /// What a deployment needs besides its file to run the shell.
 const SHELL: [&str; 2] = ["--image", daemon::IMAGE];
 

@@ -62,6 +62,8 @@ fn daemons_that_hang_hold_up_nobody() {
 
     let held = other.hold();
     deploys_processes(&ark, "2");
+    // What is placed there before that is noticed is made up for after a minute, and that is not waited for.
+    eventually_within(BACK, "it is noticed", || silent(&ark, "eu-1"));
     let id = TWO.begun(&ark, "2");
     let over = ark.wait_over(&id, Duration::from_secs(160));
     assert_eq!(state(&over), "succeeded", "{over}");

@@ -1,7 +1,8 @@
 //! Images from a project's `build` sections: built once for all who share them, named by their
 //! commit, never overwritten, left alone when nothing of them changed; a build that fails says why
 //! and works once the cause is gone. What a push deploys, volumes that outlive instances; a registry,
-//! and pushes that a Git hosting service tells of. Every image is made from scratch.
+//! and pushes that a Git hosting service tells of; what is collected, and what a rollback keeps. Every
+//! image is made from scratch.
 
 #[path = "../crates/engine/tests/docker_fixture/daemon.rs"]
 mod daemon;
@@ -443,4 +444,85 @@ fn a_push_is_done_by_the_next_server_when_one_is_killed() {
 
 fn told_lines(output: &Output) -> usize {
     String::from_utf8_lossy(&output.stdout).lines().count()
+}
+
+#[test]
+fn gc_removes_what_was_fetched_and_keeps_what_a_rollback_needs() {
+    let test = "gc_removes_what_was_fetched_and_keeps_what_a_rollback_needs";
+    let Some((socket, ark)) = engine(test) else { return };
+    let peer = Registry::start();
+    let host = peer.host();
+    let run = |arguments: &[&str]| {
+        let output = docker(socket).args(arguments).output().expect("docker");
+        assert!(output.status.success(), "{arguments:?}: {}", words(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let publish = |name: &str| {
+        let image = format!("{host}/{name}");
+        let script = format!(
+            "printf 'FROM {from}\\nENV PAGE={name}\\n' | docker build -q -t {image} - && \
+             docker push -q {image} && docker rmi {image}",
+            from = daemon::IMAGE
+        );
+        let at = format!("unix://{}", socket.display());
+        let made = Command::new("sh").args(["-c", &script]).env("DOCKER_HOST", at).output();
+        let made = made.expect("sh");
+        assert!(made.status.success(), "{}", words(&made));
+        image
+    };
+    let known = ark.run(&["registry", "set", &host]);
+    assert!(known.status.success(), "{}", words(&known));
+    let file = ark.dir.path().join("page.yml");
+    let text = format!(
+        "run: {{command: [sh, -c, \"echo $PAGE; trap 'exit 0' TERM; sleep 1000 & wait\"]}}\n\
+         autoscaling: {{min_count: 1, max_count: 1}}\ndeploy: {{min_healthy_time: 100ms}}\n\
+         env_defaults: {{MARK: \"{}\"}}\n",
+        ark.mark
+    );
+    std::fs::write(&file, text).expect("a file");
+    let file = file.to_string_lossy();
+    let deploy = |env: &str, app: &str, image: &str| {
+        let output = ark.run(&["deploy", app, "-e", env, "--file", &file, "--image", image]);
+        assert!(output.status.success(), "{}", words(&output));
+    };
+    let gc = || ark.json(&["gc", "--json"])["images"].as_u64().expect("how many");
+    let here = || run(&["images", "-q", "--no-trunc", "--filter", &format!("reference={host}/*")]);
+
+    let known = ark.run(&["env", "create", "trial"]);
+    assert!(known.status.success(), "{}", words(&known));
+    deploy("trial", "page", &publish("tried:1"));
+    for version in 1..=3 {
+        deploy(ENV, "page", &publish(&format!("page:{version}")));
+    }
+    // One that somebody else fetched is none of Ark's business.
+    let other = publish("other:1");
+    run(&["pull", "-q", &other]);
+    assert_eq!(here().lines().count(), 5, "{}", here());
+
+    let destroyed = ark.run(&["env", "destroy", "trial", "--yes"]);
+    assert!(destroyed.status.success(), "{}", words(&destroyed));
+    assert_eq!(gc(), 0, "what was fetched just now may be about to be used");
+    let notes = ark.data_dir().join("docker/fetched");
+    for note in std::fs::read_dir(&notes).expect("notes").flatten() {
+        let old = Command::new("touch").args(["-d", "2 hours ago"]).arg(note.path()).status();
+        assert!(old.is_ok_and(|status| status.success()));
+    }
+    assert_eq!(gc(), 1, "nobody needs what was tried");
+    assert_eq!(here().lines().count(), 4, "{}", here());
+
+    // The way back needs no registry.
+    peer.set_broken(true);
+    for (to, page) in
+        [(&[][..], "page:2"), (&["--to", "v1"], "page:1"), (&["--to", "v3"], "page:3")]
+    {
+        let output = ark.run(&[&["rollback", "page", "-e", ENV], to].concat());
+        assert!(output.status.success(), "{}", words(&output));
+        let shown = ark.run(&["exec", "page", "-e", ENV, "--", "sh", "-c", "echo $PAGE"]);
+        assert_eq!(String::from_utf8_lossy(&shown.stdout).trim(), page, "{}", words(&shown));
+    }
+    drop(ark);
+    let left: Vec<String> = here().lines().map(str::to_owned).collect();
+    for id in left {
+        let _ = docker(socket).args(["rmi", "-f", &id]).output();
+    }
 }

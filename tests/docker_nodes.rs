@@ -1,11 +1,13 @@
-//! A cluster of three real Docker daemons on one machine, one of them over TLS: instances are spread
-//! over them and serve, that one is killed in the middle of a deployment, which ends all the same and names it; what is
+//! A cluster of three real Docker daemons on one machine, one of them over TLS and one by SSH (with a
+//! stand-in for `ssh` itself, which there is nobody to answer): instances are spread over them and serve,
+//! the one over TLS is killed in the middle of a deployment, which ends all the same and names it; what is
 //! left to do is done when it is back. A host that drains is emptied, one that is empty is removed.
 
 mod containers;
 mod harness;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,6 +55,22 @@ fn daemons(authority: &Authority, certificates: &Path) -> Result<([OwnDaemon; 3]
     one.load_from(&here)?;
     other.load_from(&here)?;
     Ok(([here, one, other], format!("tcp://127.0.0.1:{port}")))
+}
+
+/// An `ssh` in this folder that reaches a daemon of this machine where it knows the host; and what it was
+/// told each time, in the file `told`.
+fn ssh(folder: &Path, daemon: &OwnDaemon) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let script = format!(
+        "#!/bin/sh\necho \"$*\" >> {told}\ncase \"$*\" in\n\
+         *' -- eu-1.test docker system dial-stdio') exec docker --host unix://{socket} system dial-stdio;;\n\
+         *) echo 'ark@locked.test: Permission denied (publickey).' >&2; exit 255;;\nesac\n",
+        told = folder.join("told").display(),
+        socket = daemon.socket.display()
+    );
+    let path = folder.join("ssh");
+    std::fs::write(&path, script).expect("a file");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
 }
 
 /// Adds a host with certificates that do not do; answers what is said of it.
@@ -118,13 +136,22 @@ fn three_daemons_of_which_one_is_killed_in_the_middle() {
             return skip("three_daemons_of_which_one_is_killed_in_the_middle", &reason);
         }
     };
-    let ark = Ark::up_with(&[("DOCKER_HOST", &at(&here.socket))]);
+    let programs = dir.path().join("bin");
+    ssh(&programs, &one);
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", programs.display());
+    let ark = Ark::up_with(&[("DOCKER_HOST", &at(&here.socket)), ("PATH", &path)]);
     wrong_certificates(&ark, &over_tls, &authority, dir.path());
     authority.client(&dir.path().join("client"));
     let certs = dir.path().join("client").to_string_lossy().into_owned();
-    let (by_socket, reach) = (at(&one.socket), ["--reach", "127.0.0.1"]);
+    let reach = ["--reach", "127.0.0.1"];
+    let locked =
+        ark.run(&[&["node", "add", "locked", "ssh://ark@locked.test"], &reach[..]].concat());
+    let text = words(&locked);
+    assert!(text.contains("(publickey)") && text.contains("authorized keys"), "{text}");
+    assert!(ark.run(&["node", "remove", "locked"]).status.success());
     for (name, address, more) in
-        [("eu-1", &by_socket, reach), ("zz-2", &over_tls, ["--certs", &certs])]
+        [("eu-1", "ssh://ark@eu-1.test:2222", reach), ("zz-2", &over_tls, ["--certs", &certs])]
     {
         let output = ark.run(&[&["node", "add", name, address][..], &more].concat());
         let text = words(&output);
@@ -138,6 +165,11 @@ fn three_daemons_of_which_one_is_killed_in_the_middle() {
     assert_eq!(active(&ark), hosts(&[("eu-1", 1), ("local", 1), ("zz-2", 1)]), "one on each");
     assert_eq!([&here, &one, &other].map(OwnDaemon::running), [1, 1, 1]);
     is_reached_everywhere(&ark);
+    let told = std::fs::read_to_string(programs.join("told")).expect("what `ssh` was told");
+    assert!(
+        told.contains("BatchMode=yes") && told.contains("-l ark -p 2222 -- eu-1.test"),
+        "{told}"
+    );
     for _ in 0..6 {
         assert_eq!(answer(&ark).as_deref(), Some("1"), "the gateway reaches all of them");
     }

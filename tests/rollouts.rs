@@ -27,6 +27,8 @@ use harness::Ark;
 const ROLLOVERS: u32 = 20;
 /// And how many requests there are in a second meanwhile.
 const RATE: f64 = 500.0;
+/// Of how many instances a client sees a rollover.
+const INSTANCES: u32 = 2;
 /// What a deployment needs besides its file to run the shell.
 const SHELL: [&str; 0] = [];
 

@@ -69,7 +69,7 @@ fn a_receipt_agrees_with_the_client_to_the_request() {
         ark.deployment(&id).is_some_and(|d| state(&d) == "replacing")
     });
     let load = Load::builder(ark.http, &ark.host("agrees"))
-        .rate(400.0)
+        .rate(RATE.min(400.0))
         .mix([(Driver::KeepAlive, 2), (Driver::NewConnection, 1)])
         .strict()
         .start()
@@ -131,7 +131,7 @@ fn rolling_on_the_defaults_fails_nothing() {
     };
     assert_eq!(state(&deploy(1)), "succeeded");
     let load = Load::builder(ark.http, &ark.host("defaults"))
-        .rate(300.0)
+        .rate(RATE.min(300.0))
         .mix([(Driver::KeepAlive, 2), (Driver::NewConnection, 1)])
         .strict()
         .start()
@@ -158,7 +158,7 @@ fn agrees_under_load(ark: &Ark, app: &str, strategy: &str, more: &str) -> serde_
     let state_of = |wanted: &str| ark.deployment(&id).is_some_and(|d| state(&d) == wanted);
     eventually("the deployment begins", || state_of("stepping"));
     let load = Load::builder(ark.http, &ark.host(app))
-        .rate(400.0)
+        .rate(RATE.min(400.0))
         .mix([(Driver::KeepAlive, 2), (Driver::NewConnection, 1)])
         .strict()
         .start()

@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 use ark_load::{Class, Driver, Load};
 
 use crate::harness::{Ark, Raw, Sample, eventually, state, words};
-use crate::suite;
+use crate::{INSTANCES, suite};
+
+fn release(version: u32) -> Sample {
+    Sample::version(version).count(INSTANCES)
+}
 
 /// Deploys and must succeed.
 fn deploys(ark: &Ark, app: &str, sample: &Sample) -> serde_json::Value {
@@ -59,24 +63,24 @@ fn t02_one_replica_only() {
 #[test]
 fn t03_a_keep_alive_client_pinned_to_the_old_side() {
     let Some(ark) = suite("t03_a_keep_alive_client_pinned_to_the_old_side") else { return };
-    deploys(&ark, "t03", &Sample::version(1));
+    deploys(&ark, "t03", &release(1));
     let mut pinned = Raw::open(&ark, "t03");
     let mut ask = || {
         pinned.send("GET /version HTTP/1.1\r\nhost: HOST\r\n\r\n");
         pinned.answer()
     };
     assert_eq!(ask(), (200, "1".to_owned()));
-    deploys(&ark, "t03", &Sample::version(2));
+    deploys(&ark, "t03", &release(2));
     assert_eq!(ask(), (200, "2".to_owned()), "the same connection, the new side");
 }
 
 #[test]
 fn t04_an_answer_that_outlives_sigterm() {
     let Some(ark) = suite("t04_an_answer_that_outlives_sigterm") else { return };
-    deploys(&ark, "t04", &Sample::version(1));
+    deploys(&ark, "t04", &release(1));
     let mut slow = Raw::open(&ark, "t04");
     slow.send("GET /slow?ms=5000 HTTP/1.1\r\nhost: HOST\r\n\r\n");
-    let id = ark.deploy_detached("t04", &Sample::version(2));
+    let id = ark.deploy_detached("t04", &release(2));
     let (status, _) = slow.answer();
     assert_eq!(status, 200, "the old side finished it");
     let d = ark.wait_over(&id, Duration::from_secs(60));
@@ -89,10 +93,10 @@ fn t05_an_upload_in_progress_is_finished_and_never_retried() {
     let Some(ark) = suite("t05_an_upload_in_progress_is_finished_and_never_retried") else {
         return;
     };
-    deploys(&ark, "t05", &Sample::version(1));
+    deploys(&ark, "t05", &release(1));
     let mut upload = Raw::open(&ark, "t05");
     upload.send("POST /echo HTTP/1.1\r\nhost: HOST\r\ncontent-length: 10\r\n\r\nhello");
-    let id = ark.deploy_detached("t05", &Sample::version(2));
+    let id = ark.deploy_detached("t05", &release(2));
     eventually("the new side has the traffic", || {
         ark.deployment(&id).is_some_and(|d| state(&d) == "draining")
     });
@@ -108,7 +112,7 @@ fn t05_an_upload_in_progress_is_finished_and_never_retried() {
 fn t06_a_websocket_gets_a_close_frame_and_grace() {
     let Some(ark) = suite("t06_a_websocket_gets_a_close_frame_and_grace") else { return };
     let load = load(&ark, "t06").websockets(4);
-    let report = under(&ark, "t06", load, &Sample::version(1), &Sample::version(2));
+    let report = under(&ark, "t06", load, &release(1), &release(2));
     // Those of the old side are closed with it, in order; those of the new side with the load.
     let sockets = report.driver(Driver::Ws);
     let in_order = sockets.count(Class::Ok) + sockets.count(Class::Ended);
@@ -119,7 +123,7 @@ fn t06_a_websocket_gets_a_close_frame_and_grace() {
 fn t07_sse_not_buffered_drained() {
     let Some(ark) = suite("t07_sse_not_buffered_drained") else { return };
     let load = load(&ark, "t07").sse_streams(4);
-    let report = under(&ark, "t07", load, &Sample::version(1), &Sample::version(2));
+    let report = under(&ark, "t07", load, &release(1), &release(2));
     let streams = report.driver(Driver::Sse);
     // Those of the old side ended with it, in order; those of the new side end with the load.
     let in_order = streams.count(Class::Ok) + streams.count(Class::Ended);
@@ -132,32 +136,32 @@ fn t07_sse_not_buffered_drained() {
 #[test]
 fn t08_an_app_that_ignores_sigterm() {
     let Some(ark) = suite("t08_an_app_that_ignores_sigterm") else { return };
-    let stubborn = Sample::version(1).variable("IGNORE_SIGTERM", 1).stop_grace("1s");
-    under(&ark, "t08", plain(&ark, "t08"), &stubborn, &Sample::version(2));
+    let stubborn = release(1).variable("IGNORE_SIGTERM", 1).stop_grace("1s");
+    under(&ark, "t08", plain(&ark, "t08"), &stubborn, &release(2));
 }
 
 #[test]
 fn t09_an_app_that_exits_at_once_on_sigterm() {
     let Some(ark) = suite("t09_an_app_that_exits_at_once_on_sigterm") else { return };
-    let hasty = Sample::version(1).variable("EXIT_AT_ONCE", 1);
+    let hasty = release(1).variable("EXIT_AT_ONCE", 1);
     let load = plain(&ark, "t09").mix([(Driver::KeepAlive, 2), (Driver::Slow, 1)]);
-    under(&ark, "t09", load, &hasty, &Sample::version(2));
+    under(&ark, "t09", load, &hasty, &release(2));
 }
 
 #[test]
 fn t10_a_slow_start() {
     let Some(ark) = suite("t10_a_slow_start") else { return };
-    let slow = Sample::version(2).variable("START_DELAY_MS", 2_000);
-    let report = under(&ark, "t10", plain(&ark, "t10"), &Sample::version(1), &slow);
+    let slow = release(2).variable("START_DELAY_MS", 2_000);
+    let report = under(&ark, "t10", plain(&ark, "t10"), &release(1), &slow);
     assert!(report.versions.contains_key("2"), "{report}");
 }
 
 #[test]
 fn t11_healthy_then_dead_within_min_healthy_time() {
     let Some(ark) = suite("t11_healthy_then_dead_within_min_healthy_time") else { return };
-    deploys(&ark, "t11", &Sample::version(1));
+    deploys(&ark, "t11", &release(1));
     let load = plain(&ark, "t11").strict().start().expect("load");
-    let mut dies = Sample::version(2).variable("BROKEN", "crash-after-ms:700");
+    let mut dies = release(2).variable("BROKEN", "crash-after-ms:700");
     dies.min_healthy = "3s";
     let (output, d) = ark.deploy("t11", &dies);
     let report = load.stop_blocking();
@@ -170,8 +174,8 @@ fn t11_healthy_then_dead_within_min_healthy_time() {
 #[test]
 fn t13_held_requests_are_served_in_the_end() {
     let Some(ark) = suite("t13_held_requests_are_served_in_the_end") else { return };
-    let slow = Sample::version(2).variable("START_DELAY_MS", 1_000).deploy("strategy: recreate");
-    deploys(&ark, "t13", &Sample::version(1));
+    let slow = release(2).variable("START_DELAY_MS", 1_000).deploy("strategy: recreate");
+    deploys(&ark, "t13", &release(1));
     let id = ark.deploy_detached("t13", &slow);
     eventually("it has begun", || ark.deployment(&id).is_some_and(|d| state(&d) == "replacing"));
     let begun = Instant::now();
