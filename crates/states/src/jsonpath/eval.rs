@@ -66,7 +66,12 @@ impl Walk {
     }
 
     fn visit(&mut self) -> Result<(), PathError> {
-        match self.visits_left.checked_sub(1) {
+        self.visits(1)
+    }
+
+    /// Counts what is looked at beside the steps of the path.
+    pub(super) fn visits(&mut self, count: usize) -> Result<(), PathError> {
+        match self.visits_left.checked_sub(count) {
             Some(left) => {
                 self.visits_left = left;
                 Ok(())
@@ -263,8 +268,32 @@ impl Walk {
                 }
             });
         }
+        self.visits(breadth(&value) + read.iter().map(breadth).sum::<usize>())?;
         function.apply(value, read)
     }
+}
+
+/// Bytes of a text that count as one visit.
+const TEXT_PER_VISIT: usize = 64;
+
+/// What going through a value costs without what is within its parts.
+fn breadth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.len(),
+        Value::Object(members) => members.len(),
+        Value::String(text) => text.len() / TEXT_PER_VISIT,
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}
+
+/// What going through all of a value costs.
+pub(super) fn weight(value: &Value) -> usize {
+    let within = match value {
+        Value::Array(items) => items.iter().map(weight).sum(),
+        Value::Object(members) => members.values().map(weight).sum(),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    breadth(value) + within
 }
 
 impl Here {

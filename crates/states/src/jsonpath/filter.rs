@@ -1,6 +1,6 @@
 //! Filters, `[?(...)]`: what they are and how they judge one element.
 
-use super::eval::Walk;
+use super::eval::{Walk, weight};
 use super::{Path, PathError, Root};
 use crate::value::Value;
 use regex::{Regex, RegexBuilder};
@@ -149,10 +149,13 @@ impl Filter {
             Self::Compare(left, compare, right) => {
                 if let Operand::Regex(pattern) = right {
                     let left = left.read(element, root, walk)?;
+                    // A byte that is matched costs more than one that is compared.
+                    walk.visits(16 * left.as_ref().map_or(0, weight))?;
                     return Ok(*compare == Compare::Matches && matches(pattern, left.as_ref()));
                 }
                 let left = left.read(element, root, walk)?;
                 let right = right.read(element, root, walk)?;
+                walk.visits(cost(left.as_ref(), *compare, right.as_ref()))?;
                 Ok(holds(left.as_ref(), *compare, right.as_ref()))
             }
         }
@@ -180,6 +183,20 @@ impl Operand {
             Err(PathError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What a comparison looks at.
+fn cost(left: Option<&Value>, compare: Compare, right: Option<&Value>) -> usize {
+    let (Some(left), Some(right)) = (left, right) else { return 0 };
+    match compare {
+        Compare::In | Compare::NotIn => weight(right),
+        Compare::Contains | Compare::Size | Compare::Empty => weight(left),
+        Compare::AllOf => list(Some(right)).map_or(0, <[Value]>::len).saturating_mul(weight(left)),
+        Compare::SubsetOf | Compare::AnyOf | Compare::NoneOf => {
+            list(Some(left)).map_or(0, <[Value]>::len).saturating_mul(weight(right))
+        }
+        _ => weight(left).min(weight(right)),
     }
 }
 

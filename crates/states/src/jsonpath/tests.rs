@@ -212,3 +212,25 @@ fn a_path_that_multiplies_is_stopped() {
     assert!(matches!(many, Err(EvalError::Failed { .. })), "{many:?}");
     let _ = read_from(&format!("${}", "..*".repeat(40)), &input, &Object::new());
 }
+
+#[test]
+fn a_filter_that_compares_too_much_is_stopped() {
+    let many: Vec<Value> = (0..20_000).map(|n| json!(n)).collect();
+    let text = json!("a".repeat(200_000));
+    let input = Value::object([("l", Value::array(many)), ("s", text)]);
+    for path in [
+        "$.l[?(@ in $.l)]",
+        "$.l[?($.l == $.l)]",
+        "$.l[?($.l subsetof $.l)]",
+        "$.l[?($.l contains 'x')]",
+        "$.l[?($.s =~ /(a*)*b/)]",
+        "$.l[?($.s == $.s)]",
+        "$.l[?($.s.length() == @)]",
+        "$.l[?($.l.sum() == @)]",
+    ] {
+        let many = read_from(path, &input, &Object::new());
+        assert!(matches!(many, Err(EvalError::Failed { .. })), "{path}");
+    }
+    let few = read_from("$.l[?(@ in [1,2] || @ == 7)]", &input, &Object::new());
+    assert_eq!(few.map(|found| found.to_json()), Ok("[1,2,7]".to_owned()));
+}
