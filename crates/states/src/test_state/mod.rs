@@ -150,6 +150,9 @@ const STATE_NAME: &str = "StateName";
 
 /// Tests a state.
 pub fn run(request: &Request<'_>) -> Result<Answer, TestStateError> {
+    if request.context.is_some() && request.mock.is_none() {
+        return Err(validation("A Context object can only be specified together with a mock"));
+    }
     let (definition, id) = definition(request)?;
     let invalid =
         || TestStateError::InvalidDefinition("the state is not part of the definition".into());
@@ -200,6 +203,11 @@ fn definition(
     };
     let value = Value::parse(request.definition).map_err(|error| invalid(error.to_string()))?;
     if value.get("States").is_none() {
+        if request.state_name.is_some() {
+            return Err(validation(
+                "A stateName can only be specified with the definition of a state machine",
+            ));
+        }
         let definition = Definition::of_single_state(STATE_NAME, &value)
             .map_err(|error| invalid(error.to_string()))?;
         return Ok((definition, crate::definition::StateId(0)));
@@ -247,6 +255,9 @@ fn mock(
         )));
     }
     let text = match mock {
+        Mock::Error(failure) if failure.error.is_none() => {
+            return Err(validation("A mocked errorOutput must have an error"));
+        }
         Mock::Error(failure) => return Ok(Some(Err(failure.clone()))),
         Mock::Result(text) => text,
     };

@@ -22,15 +22,25 @@ fn info() -> ExecutionInfo {
 
 /// The answer's wire form, or why the request is refused.
 fn ask(state: &serde_json::Value, mock: Mock, configuration: Configuration) -> serde_json::Value {
+    ask_with(state, Some(mock), configuration, None, None)
+}
+
+fn ask_with(
+    state: &serde_json::Value,
+    mock: Option<Mock>,
+    configuration: Configuration,
+    state_name: Option<&str>,
+    context: Option<&str>,
+) -> serde_json::Value {
     let (definition, execution) = (state.to_string(), info());
     let answer = run(&Request {
         definition: &definition,
-        state_name: None,
+        state_name,
         input: "{}",
         variables: None,
-        context: None,
+        context,
         level: InspectionLevel::Debug,
-        mock: Some(mock),
+        mock,
         field_validation: FieldValidation::default(),
         configuration,
         execution: &execution,
@@ -91,4 +101,22 @@ fn an_error_comes_from_an_inner_state() {
     assert_eq!(asked("I")["error"], "E");
     let refused = asked("J");
     assert!(refused.as_str().is_some_and(|why| why.contains("'J'")), "{refused}");
+}
+
+#[test]
+fn what_belongs_together_is_given_together() {
+    let pass = json!({"Type": "Pass", "End": true});
+    let task = json!({"Type": "Task", "Resource": "w", "End": true});
+    let plain = Configuration::default;
+    let failure = Failure { error: None, cause: Some("c".into()) };
+    for (refused, why) in [
+        (ask_with(&pass, None, plain(), None, Some("{}")), "together with a mock"),
+        (ask_with(&pass, None, plain(), Some("S"), None), "definition of a state machine"),
+        (ask(&task, Mock::Error(failure), plain()), "must have an error"),
+    ] {
+        assert!(refused.as_str().is_some_and(|text| text.contains(why)), "{refused}");
+    }
+    let mocked = Mock::Result("{}".into());
+    let answer = ask_with(&task, Some(mocked), plain(), None, Some("{}"));
+    assert_eq!(answer["status"], "SUCCEEDED");
 }
