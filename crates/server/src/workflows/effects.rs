@@ -9,11 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::arn::Arn;
 use super::error::{Refusal, WorkflowError};
+use super::executions::redrivable;
 use super::facts::{Parent, Token, TokenUse, is_zero};
 use super::resources::{ChildWait, SendTask, Work, function_name, work};
 use super::step::{StartSpec, Stepper, after, kind_of, timers};
+use super::types::Redrivable;
 use super::versions::resolve;
 
+/// What the states API says its answers are.
+const STATES_TYPE: &str = "application/x-amz-json-1.0";
 /// `kind` of a task's row.
 pub(super) mod kinds {
     pub(crate) const ACTIVITY: &str = "activity";
@@ -177,7 +181,8 @@ impl Stepper<'_> {
                 let named = name.or_else(|| Some(value.get("FunctionName")?.as_str()?.to_owned()));
                 let name = named.as_deref().map(function_name).unwrap_or_default().to_owned();
                 if invocation {
-                    input = value.get("Payload").map_or("{}".into(), |p| p.to_json().into());
+                    let payload = value.get("Payload").filter(|payload| !payload.is_null());
+                    input = payload.map_or("{}".into(), |payload| payload.to_json().into());
                 }
                 match self.tx.activity_by_name(&name)? {
                     Some(activity) => row.queue = Some(activity.id),
@@ -267,7 +272,7 @@ impl Stepper<'_> {
         ];
         let bytes = Value::object(answer.clone()).to_json().len();
         if wait != ChildWait::StartedBySdk {
-            answer.extend(self.call_metadata(bytes, "application/x-amz-json-1.0", &[]));
+            answer.extend(self.call_metadata(bytes, STATES_TYPE, &[]));
         }
         let output = Document::new(sorted(answer));
         match wait {
@@ -313,7 +318,7 @@ impl Stepper<'_> {
         let draw = self.shared.entropy.bits();
         let target = resolve(self.tx, &arn, draw)?;
         let text = match arguments.get("Input") {
-            None => "{}".into(),
+            None | Some(Value::Null) => "{}".into(),
             Some(Value::String(text)) => text.clone(),
             Some(value) => value.to_json().into(),
         };
@@ -354,6 +359,7 @@ impl Stepper<'_> {
     ) -> Result<Event, WorkflowError> {
         let task = TaskId(task);
         let gone = || WorkflowError::Internal(format!("execution {id} is gone at its end"));
+        let now = self.now;
         let l = self.load(id)?.ok_or_else(gone)?;
         let (input, kept) = (l.info.input.clone(), l.facts.output.clone());
         let text = |text: &str| match json {
@@ -366,10 +372,18 @@ impl Stepper<'_> {
             ("Input", text(&input)),
             ("InputDetails", included()),
             ("Name", Value::from(&*l.info.name)),
+            ("RedriveCount", Value::from(i64::try_from(l.facts.redrive_count).unwrap_or(i64::MAX))),
             ("StartDate", Value::from(l.row.started_at.as_millisecond())),
             ("StateMachineArn", Value::from(&*l.info.state_machine_arn)),
             ("Status", Value::from(l.row.status.as_str())),
         ];
+        let (redrivable, reason) = match redrivable(&l.row, &l.facts, now) {
+            Redrivable::Yes => ("REDRIVABLE", None),
+            Redrivable::ByMapRun => ("REDRIVABLE_BY_MAP_RUN", None),
+            Redrivable::No(reason) => ("NOT_REDRIVABLE", Some(reason)),
+        };
+        members.push(("RedriveStatus", redrivable.into()));
+        members.extend(reason.map(|reason| ("RedriveStatusReason", reason.into())));
         if let Some(at) = l.row.stopped_at {
             members.push(("StopDate", Value::from(at.as_millisecond())));
         }
@@ -383,11 +397,11 @@ impl Stepper<'_> {
                 let output = super::facts::kept_text(self.tx, id, &kept)?;
                 members.push(("Output", text(&output)));
                 members.push(("OutputDetails", included()));
-                let output = Document::new(Value::object(members));
+                let output = Document::new(sorted(members));
                 Ok(Event::TaskSucceeded { task, output })
             }
             None => {
-                let cause = Value::object(members).to_json();
+                let cause = sorted(members).to_json();
                 Ok(Event::TaskFailed { task, failure: Failure::new(names::TASK_FAILED, cause) })
             }
         }
@@ -520,8 +534,10 @@ impl Stepper<'_> {
     ) -> [(&'static str, Value); 2] {
         let request = self.shared.entropy.uuid().to_string();
         let date = self.now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        // The states API writes this one small, functions write it large.
+        let connection = if content_type == STATES_TYPE { "connection" } else { "Connection" };
         let mut headers = vec![
-            ("Connection", "keep-alive".to_owned()),
+            (connection, "keep-alive".to_owned()),
             ("Content-Length", bytes.to_string()),
             ("Content-Type", content_type.to_owned()),
             ("Date", date),

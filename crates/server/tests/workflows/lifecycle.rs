@@ -216,6 +216,10 @@ async fn a_child_execution_is_waited_for_and_stopped_with_its_parent() {
     assert_eq!(output["Output"], json!({"y": 2}));
     assert_eq!(output["Status"], "SUCCEEDED");
     assert_eq!(output["Name"], "c1");
+    assert_eq!(
+        (&output["RedriveCount"], &output["RedriveStatus"]),
+        (&json!(0), &json!("NOT_REDRIVABLE"))
+    );
     let types = f.types(&arn).await;
     let task: Vec<_> =
         types.iter().filter(|t| t.starts_with("Task") && !t.contains("State")).collect();
@@ -259,7 +263,8 @@ async fn an_execution_that_starts_another_sees_its_arn() {
     let child = f.machine("child", pass()).await;
     for (service, shows_call) in [("states", true), ("aws-sdk:sfn", false)] {
         let resource = format!("arn:aws:states:::{service}:startExecution");
-        let arguments = json!({"Parameters": {"StateMachineArn": child}});
+        // No input and an input of null are an empty object.
+        let arguments = json!({"Parameters": {"StateMachineArn": child, "Input": null}});
         let parent = f.machine("parent", one_task(&resource, arguments)).await;
         let arn = f.start(&parent, json!({})).await;
         f.settle().await;

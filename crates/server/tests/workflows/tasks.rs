@@ -328,6 +328,12 @@ async fn a_function_is_served_by_the_activity_of_its_name() {
     assert_eq!(request.as_str().unwrap().len(), 36);
     assert_eq!(&http["HttpHeaders"]["x-amzn-RequestId"], request);
     assert_eq!(http["AllHttpHeaders"]["x-amzn-RequestId"], json!([request]));
+
+    // A function that is given null, or nothing, gets an empty object.
+    let arguments = json!({"Parameters": {"FunctionName": function, "Payload": null}});
+    let invoke = f.machine("null", one_task(resource, arguments)).await;
+    f.start(&invoke, json!({})).await;
+    assert_eq!(f.take(&activity).await.unwrap().1, json!({}));
 }
 
 #[tokio::test]
