@@ -9,7 +9,11 @@ mod aws_clients;
 mod client;
 #[path = "workflows/commands.rs"]
 mod commands;
+#[path = "workflows/exceptions.rs"]
+mod exceptions;
 mod harness;
+#[path = "workflows/lambda_cases.rs"]
+mod lambda_cases;
 #[path = "workflows/recorded.rs"]
 mod recorded;
 #[path = "workflows/same.rs"]

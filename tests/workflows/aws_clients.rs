@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::harness::Ark;
 use crate::recorded;
 
-fn clients() -> Option<PathBuf> {
+pub(crate) fn clients() -> Option<PathBuf> {
     let bin = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/aws-clients/bin"));
     if bin.join("python").exists() && bin.join("aws").exists() {
         return Some(bin);
@@ -17,7 +17,7 @@ fn clients() -> Option<PathBuf> {
     None
 }
 
-fn python(bin: &std::path::Path, client: &Client, args: &[&str]) -> Output {
+pub(crate) fn python(bin: &std::path::Path, client: &Client, args: &[&str]) -> Output {
     Command::new(bin.join("python"))
         .args(args)
         .env("AWS_ACCESS_KEY_ID", &client.key)
@@ -30,7 +30,7 @@ fn python(bin: &std::path::Path, client: &Client, args: &[&str]) -> Output {
         .expect("python runs")
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     let (out, err) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     format!("{out}{err}")

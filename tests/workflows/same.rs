@@ -2,83 +2,123 @@
 //! 111111111111, `snf_role_arn`, ...) stand for any text; instants for any number; JSON inside of a
 //! string is compared as JSON.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Members that AWS added to answers after some of the recordings were made: they may be there when
 /// the recording has none.
-const LATER: [&str; 6] = [
+const LATER: [&str; 9] = [
     "encryptionConfiguration",
     "variableReferences",
     "redriveCount",
     "redriveStatus",
     "redriveStatusReason",
+    "RedriveCount",
+    "RedriveStatus",
+    "RedriveStatusReason",
     "__type",
 ];
 /// Words that stand for an instant.
 const INSTANTS: [&str; 7] =
     ["datetime", "timestamp", "date", "start-date", "stop-date", "start-time", "entered-time"];
 
-/// Where two differ, as a path and what was expected and found there.
-pub(crate) fn difference(expected: &Value, got: &Value, names: &[String]) -> Option<String> {
-    differ(expected, got, names, "")
+/// Where two differ: each place with what was expected and found there. Of a list only the first item
+/// that differs is gone into, since the others may be shifted by it.
+pub(crate) fn differences(expected: &Value, got: &Value, names: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    differ(expected, got, names, "", &mut found);
+    found
 }
 
-fn differ(expected: &Value, got: &Value, names: &[String], at: &str) -> Option<String> {
+fn differ(expected: &Value, got: &Value, names: &[String], at: &str, found: &mut Vec<String>) {
     let differs = || {
         let cut = |value: &Value| value.to_string().chars().take(400).collect::<String>();
-        Some(format!("{at}: expected {} got {}", cut(expected), cut(got)))
+        format!("{at}: expected {} got {}", cut(expected), cut(got))
     };
     match (expected, got) {
-        (Value::String(word), Value::Number(_)) if INSTANTS.contains(&word.as_str()) => None,
-        (Value::String(word), Value::String(_)) if INSTANTS.contains(&word.as_str()) => None,
+        (Value::String(word), Value::Number(_) | Value::String(_))
+            if INSTANTS.contains(&word.as_str()) => {}
         (Value::String(expected), Value::String(got)) => {
-            if matches(expected, got, names) {
-                return None;
+            if fits_text(expected, got, names) {
+                return;
             }
             // AWS hands some texts through as they came; Ark writes JSON without spaces.
             match (container(expected), container(got)) {
-                (Some(expected), Some(got)) => differ(&expected, &got, names, at),
-                _ => differs(),
+                (Some(expected), Some(got)) => differ(&expected, &got, names, at, found),
+                _ => found.push(differs()),
             }
         }
-        (Value::String(expected), _) if is_name(expected, names) => None,
+        (Value::String(expected), _) if is_name(expected, names) => {}
         (_, Value::String(text)) if !expected.is_string() => {
             match serde_json::from_str::<Value>(text) {
-                Ok(inner) if !inner.is_string() => differ(expected, &inner, names, at),
-                _ => differs(),
+                Ok(inner) if !inner.is_string() => differ(expected, &inner, names, at, found),
+                _ => found.push(differs()),
             }
         }
-        (Value::Number(a), Value::Number(b)) if a.as_f64() == b.as_f64() => None,
+        (Value::Number(a), Value::Number(b)) if a.as_f64() == b.as_f64() => {}
         (Value::Array(a), Value::Array(b)) => {
             if a.len() != b.len() {
-                return differs();
+                found.push(format!("{at}: expected {} items got {}", a.len(), b.len()));
             }
-            let mut pairs = a.iter().zip(b).enumerate();
-            pairs.find_map(|(i, (a, b))| differ(a, b, names, &format!("{at}[{i}]")))
-        }
-        (Value::Object(a), Value::Object(b)) => {
-            for (key, value) in a.iter().filter(|(key, _)| *key != "ResponseMetadata") {
-                let found = b.get(key).or_else(|| {
-                    // The key itself may hold a placeholder.
-                    b.iter().find(|(k, _)| matches(key, k, names)).map(|(_, v)| v)
-                });
-                let Some(found) = found else {
-                    return Some(format!("{at}.{key}: expected {value}, got nothing in {got}"));
-                };
-                if let Some(difference) = differ(value, found, names, &format!("{at}.{key}")) {
-                    return Some(difference);
+            let before = found.len();
+            for (i, (a, b)) in a.iter().zip(b).enumerate() {
+                differ(a, b, names, &format!("{at}[{i}]"), found);
+                if found.len() > before {
+                    return;
                 }
             }
-            let more = b.keys().find(|key| {
-                !a.contains_key(*key)
-                    && !LATER.contains(&key.as_str())
-                    && !a.keys().any(|k| matches(k, key, names))
-            });
-            more.map(|key| format!("{at}.{key}: expected nothing got {}", b[key]))
         }
-        (a, b) if a == b => None,
-        _ => differs(),
+        (Value::Object(a), Value::Object(b)) => members_differ(a, b, names, at, found),
+        (a, b) if a == b => {}
+        _ => found.push(differs()),
     }
+}
+
+fn members_differ(
+    a: &Map<String, Value>,
+    b: &Map<String, Value>,
+    names: &[String],
+    at: &str,
+    found: &mut Vec<String>,
+) {
+    for (key, value) in a.iter().filter(|(key, _)| *key != "ResponseMetadata") {
+        let other = b.get(key).or_else(|| {
+            // The key itself may hold a placeholder.
+            b.iter().find(|(k, _)| fits_text(key, k, names)).map(|(_, v)| v)
+        });
+        match other {
+            None => found.push(format!("{at}.{key}: expected {value} got nothing")),
+            Some(_) if stands_for_itself(key, value) => {}
+            Some(other) if key == "Content-Length" && is_length(value) && is_length(other) => {}
+            Some(other) => differ(value, other, names, &format!("{at}.{key}"), found),
+        }
+    }
+    for (key, value) in b {
+        let known = a.contains_key(key) || LATER.contains(&key.as_str());
+        if !known && !a.keys().any(|k| fits_text(k, key, names)) {
+            found.push(format!("{at}.{key}: expected nothing got {value}"));
+        }
+    }
+}
+
+/// Whether the recorder put a member's own name in place of its text: `"RequestId": "RequestId"`,
+/// `"StateMachineArn": "state-machine-arn"`.
+fn stands_for_itself(key: &str, value: &Value) -> bool {
+    let Some(word) = value.as_str() else { return false };
+    let mut dashed = String::new();
+    for (index, c) in key.chars().enumerate() {
+        if c.is_ascii_uppercase() && index > 0 {
+            dashed.push('-');
+        }
+        dashed.push(c.to_ascii_lowercase());
+    }
+    word == key || word == dashed
+}
+
+/// The length of a body, as a text or as the one text of a list. It goes with the length of the names
+/// that the recorder made up.
+fn is_length(value: &Value) -> bool {
+    let text = value.get(0).unwrap_or(value);
+    text.as_str().is_some_and(|text| text.parse::<u32>().is_ok())
 }
 
 /// The array, object or string a text holds.
@@ -92,7 +132,7 @@ fn is_name(text: &str, names: &[String]) -> bool {
 }
 
 /// Whether a text fits one with placeholders.
-fn matches(expected: &str, got: &str, names: &[String]) -> bool {
+pub(crate) fn fits_text(expected: &str, got: &str, names: &[String]) -> bool {
     expected == got || fits(&parts(expected, names), got)
 }
 
@@ -154,7 +194,7 @@ fn bracketed(text: &str) -> usize {
 fn placeholders_stand_for_any_text_and_nothing_else_does() {
     use serde_json::json;
     let names = vec!["snf_role_arn".to_owned()];
-    let same = |a: Value, b: Value| difference(&a, &b, &names).is_none();
+    let same = |a: Value, b: Value| differences(&a, &b, &names).is_empty();
     assert!(same(json!("arn:<partition>:x:111111111111:<a>"), json!("arn:aws:x:0:n")));
     assert!(!same(json!("arn:<partition>:x:111111111111:<a>"), json!("arn:aws:y:0:n")));
     assert!(same(json!({"at": "datetime"}), json!({"at": 1.5})));
@@ -166,4 +206,14 @@ fn placeholders_stand_for_any_text_and_nothing_else_does() {
     assert!(!same(json!(["a", "b"]), json!(["b", "a"])));
     assert!(!same(json!("a < b"), json!("a < c")));
     assert!(same(json!("[1, 2]"), json!("[1,2]")) && !same(json!("[1, 2]"), json!("[1,3]")));
+    assert!(same(json!({"ExecutionArn": "execution-arn"}), json!({"ExecutionArn": "arn:x"})));
+    assert!(!same(json!({"ExecutionArn": "execution-arn"}), json!({})));
+    assert!(!same(json!({"Name": "execution-arn"}), json!({"Name": "arn:x"})));
+    assert!(same(json!({"Content-Length": ["2"]}), json!({"Content-Length": ["12"]})));
+    assert!(!same(json!({"Content-Length": "2"}), json!({"Content-Length": "two"})));
+    let found =
+        differences(&json!({"a": [1, 2, 3], "b": 1}), &json!({"a": [1, 3], "b": 2}), &names);
+    let expected =
+        [".a: expected 3 items got 2", ".a[1]: expected 2 got 3", ".b: expected 1 got 2"];
+    assert_eq!(found, expected);
 }
