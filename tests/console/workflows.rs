@@ -35,7 +35,7 @@ fn sorting() -> Value {
                     "Note": { "Type": "Pass", "End": true }
                 }}
             },
-            "Rest": { "Type": "Wait", "Seconds": 3, "Next": "Look" },
+            "Rest": { "Type": "Wait", "SecondsPath": "$.rest", "Next": "Look" },
             "Look": { "Type": "Choice", "Default": "Done", "Choices": [
                 { "Variable": "$.bad", "IsPresent": true, "Next": "Refuse" }
             ]},
@@ -84,7 +84,7 @@ fn a_workflow_is_started_and_watched_to_its_end() {
     browser.click("table a[href=\"/workflows/sorting\"]");
     browser.reads("It was never started");
     browser.click_words("Start…");
-    browser.type_into("#input", r#"{"words": ["b", "a"], "color": "green"}"#);
+    browser.type_into("#input", r#"{"words": ["b", "a"], "color": "green", "rest": 3}"#);
     look(&browser, "workflow-start");
     browser.click_words("Start");
 
@@ -109,7 +109,8 @@ fn a_workflow_is_started_and_watched_to_its_end() {
     browser.click_words("Start another like it");
     let example = browser.script("return document.getElementById('input').value;");
     assert!(example.as_str().is_some_and(|text| text.contains("green")), "{example}");
-    browser.type_into("#input", r#"{"words": [], "bad": "<img src=x onerror=alert(1)>"}"#);
+    browser
+        .type_into("#input", r#"{"words": [], "rest": 1, "bad": "<img src=x onerror=alert(1)>"}"#);
     browser.click_words("Start");
     browser.until("its end", || head(&browser).contains("failed"));
     browser.reads("the word is bad");
@@ -124,9 +125,9 @@ fn a_workflow_is_started_and_watched_to_its_end() {
     browser.click_words("Redrive");
     browser.until("it to go on and fail again", || head(&browser).contains("redriven 1 times"));
 
-    // One that is stopped, with a reason.
+    // One that is stopped, with a reason, long before it would end by itself.
     browser.go(&format!("{}/workflows/sorting/start", site(&ark)));
-    browser.type_into("#input", r#"{"words": []}"#);
+    browser.type_into("#input", r#"{"words": [], "rest": 600}"#);
     browser.click_words("Start");
     browser.click_words("Stop…");
     browser.type_into("#reason", "wrong words");
