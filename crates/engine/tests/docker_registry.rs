@@ -1,6 +1,6 @@
 //! Images and registries: what is built is sent there, what is not here is fetched by its digest and
-//! with a password, a start that is stopped while its image is fetched never runs, and an image that
-//! was just asked for is not collected.
+//! with a password, a start that is stopped while its image is fetched never runs, an image that
+//! was just asked for is not collected, and none that Ark did not fetch.
 
 mod conformance;
 mod docker_fixture;
@@ -250,4 +250,57 @@ async fn an_image_is_as_old_as_its_last_name() {
     old().await;
     assert_eq!(engine.remove_images(&none, age).await.unwrap(), 1);
     assert_eq!(engine.image_digest("ark-test/aged:1").await.unwrap(), None);
+}
+
+/// An image of its own in a registry, and not on the daemon.
+fn publish_page(socket: &Path, peer: &Peer, name: &str) -> String {
+    let image = format!("{}/{name}", peer.host());
+    let script = format!(
+        "set -e; printf 'FROM {IMAGE}\\nENV PAGE={name}\\n' | docker build -q -t {image} -; \
+         docker push -q {image}; docker rmi {image}"
+    );
+    let at = format!("unix://{}", socket.display());
+    let made = Command::new("sh").args(["-c", &script]).env("DOCKER_HOST", at).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    image
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_fetched_goes_and_takes_no_other_image_of_its_name_along() {
+    let socket = socket!("what_was_fetched_goes_and_takes_no_other_image_of_its_name_along");
+    let peer = Peer::start();
+    let fixture = DockerFixture::new(socket);
+    let engine = fixture.engine();
+    let id_of = |name: &str| run(socket, &["image", "inspect", "-f", "{{.Id}}", name]);
+    let is_here = |name: &str| {
+        docker(socket).args(["image", "inspect", name]).output().unwrap().status.success()
+    };
+    let [moved, plain, named] =
+        ["moved:1", "plain:1", "named:1"].map(|name| publish_page(socket, &peer, name));
+    for image in [&moved, &plain, &named] {
+        let id = run_up(&engine, &of(image, None)).await;
+        engine.kill(id).await.unwrap();
+        until_exited(&engine, id).await;
+        engine.remove(id).await.unwrap();
+    }
+    let keep = BTreeSet::from([moved.clone(), plain.clone(), named.clone()]);
+    assert_eq!(engine.remove_images(&keep, Duration::ZERO).await.unwrap(), 0, "all are needed");
+    // Somebody fetches what a name means now, and gives another image a name that Ark did not.
+    let before = id_of(&moved);
+    publish_page(socket, &peer, "moved:2");
+    peer.retag("moved/2", "moved/1");
+    run(socket, &["pull", "-q", &moved]);
+    let now = id_of(&moved);
+    assert_ne!(now, before);
+    let other = format!("ark-test/named-{}:1", std::process::id());
+    run(socket, &["tag", &named, &other]);
+
+    let keep = BTreeSet::from([moved.clone(), now.clone()]);
+    let removed = engine.remove_images(&keep, Duration::ZERO).await.unwrap();
+    assert_eq!(removed, 2, "what a name meant before, and the plain one");
+    assert!(!is_here(&before) && !is_here(&plain) && !is_here(&named));
+    assert_eq!(id_of(&moved), now, "a release needs it");
+    assert_eq!(engine.remove_images(&BTreeSet::new(), Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(id_of(&moved), now, "Ark did not fetch it");
+    run(socket, &["rmi", &moved, &other]);
 }

@@ -5,12 +5,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use bollard::Docker;
+use bollard::models::ImageInspect;
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
     TagImageOptionsBuilder,
 };
 use jiff::{SignedDuration, Timestamp};
 
+use super::place::Fetched;
 use super::{Inner, config, connection, unavailable};
 use crate::engine::EngineError;
 
@@ -25,6 +27,15 @@ struct Needs<'a> {
     used: BTreeSet<String>,
     /// In seconds since 1970; whatever is younger may be about to be used.
     newest: i64,
+}
+
+/// What becomes of an image that was fetched.
+enum Fate {
+    /// It is needed, or something has it still.
+    Stays,
+    Removed,
+    /// It is not here, or only by names that Ark did not give it.
+    NotOurs,
 }
 
 impl Needs<'_> {
@@ -88,39 +99,56 @@ impl Inner {
         let failed = |e| unavailable("read the notes of fetched images", e);
         let mut removed = 0;
         for fetched in self.place.all_fetched().map_err(failed)?.into_iter().take(REMOVED_MAX) {
-            match docker.inspect_image(&fetched.image).await {
-                Ok(image) => {
-                    let tags = image.repo_tags.unwrap_or_default();
-                    let digests = image.repo_digests.unwrap_or_default();
-                    if needs.have(&fetched.image, &tags, &digests, fetched.at.as_second()) {
-                        continue;
-                    }
-                    // By the names that it was fetched by: others are somebody else's.
-                    if !unname(docker, &fetched.names).await? {
-                        continue;
-                    }
-                    removed += 1;
-                }
-                Err(error) if connection::status(&error) == Some(404) => {}
-                Err(error) => return Err(unavailable("look at an image", error)),
+            match self.let_go(docker, needs, &fetched).await? {
+                Fate::Stays => continue,
+                Fate::Removed => removed += 1,
+                Fate::NotOurs => {}
             }
             self.place.forget_fetched(&fetched.image).map_err(failed)?;
         }
         Ok(removed)
     }
 
+    /// Takes the names away by which an image was fetched, and with the last one the image.
+    async fn let_go(
+        &self,
+        docker: &Docker,
+        needs: &Needs<'_>,
+        fetched: &Fetched,
+    ) -> Result<Fate, EngineError> {
+        let id = &fetched.image;
+        let Some(image) = look(docker, id).await? else { return Ok(Fate::NotOurs) };
+        let (tags, digests) = (image.repo_tags, image.repo_digests.unwrap_or_default());
+        if needs.have(id, &tags.unwrap_or_default(), &digests, fetched.at.as_second()) {
+            return Ok(Fate::Stays);
+        }
+        let mut names = Vec::new();
+        for name in &fetched.names {
+            // By now it may be the name of another image, which is somebody else's.
+            if self.image(name).await?.as_ref() == Some(id) {
+                names.push(name.clone());
+            }
+        }
+        if !unname(docker, &names).await? {
+            return Ok(Fate::Stays);
+        }
+        let Some(left) = look(docker, id).await? else { return Ok(Fate::Removed) };
+        if left.repo_tags.is_some_and(|tags| !tags.is_empty()) {
+            return Ok(Fate::NotOurs);
+        }
+        // It lost its name to another one.
+        match unname(docker, std::slice::from_ref(id)).await? {
+            true => Ok(Fate::Removed),
+            false => Ok(Fate::Stays),
+        }
+    }
+
     /// When an image was last given a name, in seconds since 1970: a builder that has nothing to do
     /// names an old image anew.
     async fn tagged(&self, id: &str) -> Result<Option<i64>, EngineError> {
-        let docker = self.connection.get().await?;
-        match docker.inspect_image(id).await {
-            Ok(image) => {
-                let at = image.metadata.and_then(|metadata| metadata.last_tag_time);
-                Ok(at.and_then(|at| at.parse::<Timestamp>().ok()).map(Timestamp::as_second))
-            }
-            Err(error) if connection::status(&error) == Some(404) => Ok(None),
-            Err(error) => Err(unavailable("look at an image", error)),
-        }
+        let image = look(self.connection.get().await?, id).await?;
+        let at = image.and_then(|image| image.metadata?.last_tag_time);
+        Ok(at.and_then(|at| at.parse::<Timestamp>().ok()).map(Timestamp::as_second))
     }
 
     /// See [`crate::Engine::keep_image`]: the name that it has is given to it again.
@@ -133,6 +161,15 @@ impl Inner {
             Err(error) if connection::status(&error) == Some(404) => Ok(false),
             Err(error) => Err(unavailable("name an image", error)),
         }
+    }
+}
+
+/// What the daemon says of an image; nothing when it has none.
+async fn look(docker: &Docker, id: &str) -> Result<Option<ImageInspect>, EngineError> {
+    match docker.inspect_image(id).await {
+        Ok(image) => Ok(Some(image)),
+        Err(error) if connection::status(&error) == Some(404) => Ok(None),
+        Err(error) => Err(unavailable("look at an image", error)),
     }
 }
 
