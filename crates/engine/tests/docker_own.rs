@@ -1,5 +1,6 @@
 //! What is the Docker engine's own: images that cannot be had, what a container may do, networks,
-//! graces and starts that outlive the engine object, containers that somebody else removes.
+//! graces and starts that outlive the engine object, containers that somebody else removes, daemons
+//! reached by SSH.
 
 mod conformance;
 mod docker_fixture;
@@ -21,6 +22,7 @@ use bollard::models::NetworkCreateRequest;
 use conformance::{
     DEADLINE, Fixture, Program, log, run, run_up, state, until, until_exited, until_logged,
 };
+use docker_fixture::ssh::Ssh;
 use docker_fixture::{DockerFixture, IMAGE, daemon, docker, image_spec, skip};
 use futures::StreamExt;
 
@@ -544,4 +546,24 @@ async fn a_volume_of_before_is_used_again_by_its_app_alone() {
     let lines = log(&engine, next.id, LogQuery::default()).await;
     let lines: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
     assert_eq!(lines, ["of-web", "more", "mine"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn by_ssh_input_has_an_end_and_few_log_in_at_once() {
+    let socket = match daemon() {
+        Ok(socket) => socket,
+        Err(reason) => return skip("by_ssh_input_has_an_end_and_few_log_in_at_once", reason),
+    };
+    let ssh = Ssh::to(socket);
+    let options = DockerOptions { ssh: Some(ssh.daemon()), ..DockerOptions::default() };
+    let mut fixture = DockerFixture::with(socket, DockerOptions { elsewhere: true, ..options });
+    // A command that reads its input to the end has one.
+    conformance::programs::an_exec_is_in_the_same_place_as_its_instance(&mut fixture).await;
+    fixture.restart();
+    let engine = fixture.engine();
+    let asked = futures::future::join_all((0..24).map(|_| engine.list())).await;
+    assert!(asked.iter().all(Result::is_ok), "{asked:?}");
+    let seen = ssh.seen();
+    assert!(seen.iter().any(|one| *one > 1), "they do not log in one by one: {seen:?}");
+    assert!(seen.iter().all(|one| *one <= 4), "an SSH server would turn some away: {seen:?}");
 }

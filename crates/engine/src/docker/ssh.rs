@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +18,9 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt as _, Join};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::Semaphore;
 
 /// How an `ssh` is told to behave: it asks nobody, gives up soon, and notices that the other side is gone.
 const OPTIONS: [&str; 4] =
@@ -26,8 +28,16 @@ const OPTIONS: [&str; 4] =
 /// What runs there.
 const THERE: [&str; 3] = ["docker", "system", "dial-stdio"];
 /// How many connections wait for the next call, and for how long: each takes its time to make.
-const IDLE_MAX: usize = 2;
+const IDLE_MAX: usize = 8;
 const IDLE: Duration = Duration::from_secs(60);
+/// How many are made at once: beyond ten that have not shown yet who they are, OpenSSH's server turns
+/// some away unless it is set otherwise (`MaxStartups`).
+const MADE_AT_ONCE: usize = 4;
+/// How long it may take to make one, once it is its turn.
+const MADE_WITHIN: Duration = Duration::from_secs(10);
+/// What a daemon is asked first, and the most bytes of its answer, which has no body.
+const GREETING: &[u8] = b"HEAD /_ping HTTP/1.1\r\nHost: docker\r\n\r\n";
+const GREETING_BYTES_MAX: usize = 8 << 10;
 /// The most bytes of what an `ssh` says against something.
 const WORDS_BYTES_MAX: u64 = 2 << 10;
 /// How long it may take to have said it once its connection has ended.
@@ -39,6 +49,8 @@ pub struct SshDaemon {
     user: Option<String>,
     host: String,
     port: Option<u16>,
+    /// What is run as `ssh`.
+    program: PathBuf,
 }
 
 impl SshDaemon {
@@ -70,7 +82,14 @@ impl SshDaemon {
             user: user.map(str::to_owned),
             host: host.to_owned(),
             port,
+            program: PathBuf::from("ssh"),
         })
+    }
+
+    /// The same daemon by another program than the `ssh` that is found by `PATH`.
+    #[must_use]
+    pub fn with_program(self, program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), ..self }
     }
 
     /// The host's address, where it is said.
@@ -81,9 +100,18 @@ impl SshDaemon {
     pub(super) fn connect(&self, answer_seconds: u64) -> Result<Docker, Error> {
         let said = Arc::new(Mutex::new(String::new()));
         let (daemon, words) = (self.clone(), said.clone());
+        let turns = Arc::new(Semaphore::new(MADE_AT_ONCE));
         let connector = tower::service_fn(move |_: hyper::Uri| {
-            let tunnel = daemon.tunnel(&words);
-            Box::pin(std::future::ready(tunnel))
+            let (daemon, words, turns) = (daemon.clone(), words.clone(), turns.clone());
+            Box::pin(async move {
+                let _turn = turns.acquire().await;
+                let made = tokio::time::timeout(MADE_WITHIN, daemon.tunnel(&words)).await;
+                made.unwrap_or_else(|_| {
+                    Err(io::Error::other(format!(
+                        "the daemon did not answer within {MADE_WITHIN:?}"
+                    )))
+                })
+            })
         });
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(IDLE_MAX)
@@ -118,9 +146,9 @@ impl SshDaemon {
         }
     }
 
-    /// One connection; what its `ssh` says against it is left in `words`.
-    fn tunnel(&self, words: &Arc<Mutex<String>>) -> io::Result<Tunnel> {
-        let mut command = Command::new("ssh");
+    /// One connection on which the daemon answers; what its `ssh` says against it is left in `words`.
+    async fn tunnel(&self, words: &Arc<Mutex<String>>) -> io::Result<Tunnel> {
+        let mut command = Command::new(&self.program);
         command.arg("-T");
         for option in OPTIONS {
             command.args(["-o", option]);
@@ -136,13 +164,14 @@ impl SshDaemon {
         let mut ssh = command.kill_on_drop(true).spawn().map_err(|error| {
             io::Error::new(error.kind(), format!("`ssh` cannot be run: {error}"))
         })?;
-        let (Some(input), Some(output), Some(errors)) =
+        let (Some(mut input), Some(mut output), Some(errors)) =
             (ssh.stdin.take(), ssh.stdout.take(), ssh.stderr.take())
         else {
             return Err(io::Error::other("`ssh` has no pipes"));
         };
         tokio::spawn(listen(errors, words.clone()));
-        Ok(Tunnel { io: TokioIo::new(tokio::io::join(output, input)), _ssh: ssh })
+        greet(&mut input, &mut output).await?;
+        Ok(Tunnel { output: TokioIo::new(output), input: Some(TokioIo::new(input)), _ssh: ssh })
     }
 }
 
@@ -152,6 +181,22 @@ impl std::fmt::Display for SshDaemon {
         let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
         write!(f, "ssh://{user}{}{port}", self.bracketed())
     }
+}
+
+/// Waits until the daemon answers.
+async fn greet(input: &mut ChildStdin, output: &mut ChildStdout) -> io::Result<()> {
+    let ended = || io::Error::other("it ended before the daemon answered");
+    input.write_all(GREETING).await.map_err(|_| ended())?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        if answer.len() > GREETING_BYTES_MAX {
+            return Err(io::Error::other("what answers there is no Docker daemon"));
+        }
+        if output.read_buf(&mut answer).await? == 0 {
+            return Err(ended());
+        }
+    }
+    Ok(())
 }
 
 /// Keeps the beginning of what an `ssh` says, and lets it say the rest to nobody.
@@ -192,7 +237,9 @@ fn told(error: &dyn std::error::Error, said: &str) -> String {
 
 /// The pipes of an `ssh`, which ends with them.
 struct Tunnel {
-    io: TokioIo<Join<ChildStdout, ChildStdin>>,
+    output: TokioIo<ChildStdout>,
+    /// `None` once all is said: the other side learns that by this pipe's end.
+    input: Option<TokioIo<ChildStdin>>,
     _ssh: Child,
 }
 
@@ -208,7 +255,7 @@ impl Read for Tunnel {
         context: &mut Context<'_>,
         into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, into)
+        Pin::new(&mut self.output).poll_read(context, into)
     }
 }
 
@@ -218,15 +265,23 @@ impl Write for Tunnel {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        match &mut self.input {
+            Some(input) => Pin::new(input).poll_write(context, bytes),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+        match &mut self.input {
+            Some(input) => Pin::new(input).poll_flush(context),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A pipe is closed by being let go, and by nothing else.
+        self.input = None;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -237,7 +292,8 @@ mod tests {
     #[test]
     fn addresses_are_read_or_refused() {
         let daemon = |user: Option<&str>, host: &str, port| {
-            Some(SshDaemon { user: user.map(str::to_owned), host: host.to_owned(), port })
+            let (user, program) = (user.map(str::to_owned), PathBuf::from("ssh"));
+            Some(SshDaemon { user, host: host.to_owned(), port, program })
         };
         for (text, expected) in [
             ("eu-1", daemon(None, "eu-1", None)),

@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod podman;
 pub(crate) mod proxy;
 pub(crate) mod registry;
+pub(crate) mod ssh;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
