@@ -1,5 +1,6 @@
 //! A daemon that accepts connections and answers none, behind a proxy: no call is waited for longer
-//! than said, what was asked for is known, and when it answers again nothing was done twice.
+//! than said, what was asked for is known, and when it answers again nothing was done twice, nor left
+//! undone.
 
 mod conformance;
 mod docker_fixture;
@@ -108,4 +109,28 @@ async fn every_call_has_an_end_and_nothing_is_started_twice() {
     }
     // Whatever the daemon made of it after it was removed does not run.
     assert_eq!(containers(&fixture, unwanted.id, "--no-trunc"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_was_given_up_goes_on_when_it_is_asked_for_again() {
+    let socket = match daemon() {
+        Ok(socket) => socket,
+        Err(reason) => {
+            return skip("a_start_that_was_given_up_goes_on_when_it_is_asked_for_again", reason);
+        }
+    };
+    let proxy = Proxy::to(socket);
+    // Nothing is taken up by a look of its own.
+    let look_every = Duration::from_secs(3_600);
+    let fixture = DockerFixture::with(&proxy.socket, DockerOptions { look_every, ..options() });
+    let engine = fixture.engine();
+    run_up(&engine, &fixture.spec(&Program::Obeys)).await;
+    let held = proxy.hold_after("/containers/create");
+    let spec = fixture.spec(&Program::Obeys);
+    let given_up = tokio::time::timeout(Duration::from_secs(1), engine.start(&spec)).await;
+    assert!(given_up.is_err(), "{given_up:?}");
+    drop(held);
+    engine.start(&spec).await.unwrap();
+    until_logged(&engine, spec.id, "up").await;
+    assert_eq!(containers(&fixture, spec.id, "-a"), 1);
 }

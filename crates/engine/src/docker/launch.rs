@@ -58,10 +58,17 @@ impl Inner {
     /// Makes a container, or a record of what it waits for, and goes on in the background.
     pub(super) async fn start(self: &Arc<Self>, spec: &StartSpec) -> Result<(), EngineError> {
         let _held = self.hold(spec.id).await;
-        let known =
-            self.place.removed_log(spec.id).exists() || self.place.pending(spec.id).is_some();
-        if known {
+        if self.place.removed_log(spec.id).exists() {
             return Ok(());
+        }
+        match self.place.pending(spec.id).map(|pending| pending.stage) {
+            // Whoever asked before may have given up, and then nobody goes on with it.
+            Some(Stage::Waiting(_)) => {
+                self.go_on(spec.id);
+                return Ok(());
+            }
+            Some(Stage::Failed(_)) => return Ok(()),
+            None => {}
         }
         // Before the daemon hears of it: whatever it does, and whenever, is an instance that is known and
         // can be stopped, also when nobody waits for this any more.
