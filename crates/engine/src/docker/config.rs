@@ -111,7 +111,7 @@ fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostCon
             name: Some(RestartPolicyNameEnum::NO),
             maximum_retry_count: None,
         }),
-        readonly_rootfs: Some(!(options.writable_root || rights.writable_root)),
+        readonly_rootfs: Some(!rights.writable_root),
         tmpfs: Some(writable.into()),
         cap_drop: Some(if rights.privileged { Vec::new() } else { vec!["ALL".to_owned()] }),
         cap_add: Some(options.capabilities.iter().chain(&rights.capabilities).cloned().collect()),

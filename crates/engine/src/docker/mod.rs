@@ -80,8 +80,6 @@ pub struct DockerOptions {
     pub pull_timeout: Duration,
     /// Linux capabilities that an instance keeps; all others are dropped.
     pub capabilities: Vec<String>,
-    /// Whether an instance may write to its image's files. `/tmp` and `/run` it may always use.
-    pub writable_root: bool,
     /// Where the networks of environments get their addresses.
     pub addresses: AddressPool,
     /// Registries to fetch images from and to send built ones to.
@@ -104,7 +102,6 @@ impl Default for DockerOptions {
             answer: Duration::from_secs(20),
             pull_timeout: Duration::from_secs(600),
             capabilities: vec!["NET_BIND_SERVICE".to_owned()],
-            writable_root: false,
             addresses: AddressPool::default(),
             registries: Registries::default(),
             policy: RightsPolicy::default(),
