@@ -32,7 +32,7 @@ const GIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// What `deploy` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  ark deploy web -e production\n  ark deploy web -e staging --dir build --reason \"try the new cache\"\n  ark deploy web -e production --release staging:v7\n  ark deploy --all -e staging",
+    before_help = "Examples:\n  ark deploy web -e staging --dir build --reason \"try the new cache\"\n  ark deploy web -e production --release staging:v7\n  ark deploy --all -e staging",
     after_help = "Several apps, or --all launch files here, are deployed in the order of their dependencies. When\n\
                   one fails, those before it are rolled back; the exit code is that of the one that failed.\n\n\
                   What is sent, unless --dir or --image says otherwise: when run.command names a program of the\n\
