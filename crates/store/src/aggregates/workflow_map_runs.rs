@@ -74,6 +74,19 @@ pub struct MapItemRow {
     pub result: Option<String>,
 }
 
+/// The planner of SQLite rather walks over all children that are done than use the index.
+const IN_PHASE: &str = "SELECT idx, phase, execution, input, result, items
+    FROM workflow_map_items INDEXED BY workflow_map_items_phase
+    WHERE map_run = ?1 AND phase = ?2 ORDER BY idx LIMIT ?3";
+// Inputs and results stand before `items` in the table, and are long: the index has all that is counted.
+const UNFINISHED: &str = "SELECT count(*), coalesce(sum(items), 0)
+    FROM workflow_map_items INDEXED BY workflow_map_items_phase
+    WHERE map_run = ?1 AND phase <> 'succeeded'";
+const COUNT: &str = "SELECT coalesce(sum(items), 0)
+    FROM workflow_map_items INDEXED BY workflow_map_items_phase WHERE map_run = ?1";
+const COUNT_IN: &str = "SELECT coalesce(sum(items), 0)
+    FROM workflow_map_items INDEXED BY workflow_map_items_phase WHERE map_run = ?1 AND phase = ?2";
+
 const COLUMNS: &str = "id, execution, num, uuid, started_at, stopped_at, busy, request, body";
 
 fn map_run(row: &Row<'_>) -> rusqlite::Result<MapRunRow> {
@@ -163,9 +176,7 @@ impl ReadTx {
         phase: ItemPhase,
         limit: usize,
     ) -> Result<Vec<MapItemRow>, StoreError> {
-        let sql = "SELECT idx, phase, execution, input, result, items FROM workflow_map_items
-            WHERE map_run = ?1 AND phase = ?2 ORDER BY idx LIMIT ?3";
-        self.rows(sql, params![signed(run), phase.as_str(), page(limit)], item)
+        self.rows(IN_PHASE, params![signed(run), phase.as_str(), page(limit)], item)
     }
 
     /// Items of a map run whatever became of them, in order, from index `from` on.
@@ -183,24 +194,19 @@ impl ReadTx {
     /// How many inputs of a map run did not succeed (pending, running or failed), and the items in
     /// them.
     pub fn map_items_unfinished(&self, run: u64) -> Result<(u64, u64), StoreError> {
-        let sql = "SELECT count(*), coalesce(sum(items), 0) FROM workflow_map_items
-            WHERE map_run = ?1 AND phase <> 'succeeded'";
-        let both =
-            self.row(sql, [signed(run)], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?))))?;
+        let both = |row: &Row<'_>| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)));
+        let both = self.row(UNFINISHED, [signed(run)], both)?;
         Ok(both.unwrap_or_default())
     }
 
     /// The items in all inputs of a map run.
     pub fn map_items_count(&self, run: u64) -> Result<u64, StoreError> {
-        let sql = "SELECT coalesce(sum(items), 0) FROM workflow_map_items WHERE map_run = ?1";
-        self.number(sql, [signed(run)])
+        self.number(COUNT, [signed(run)])
     }
 
     /// The items in the inputs of a map run that are in one phase.
     pub fn map_items_in(&self, run: u64, phase: ItemPhase) -> Result<u64, StoreError> {
-        let sql = "SELECT coalesce(sum(items), 0) FROM workflow_map_items
-            WHERE map_run = ?1 AND phase = ?2";
-        self.number(sql, params![signed(run), phase.as_str()])
+        self.number(COUNT_IN, params![signed(run), phase.as_str()])
     }
 
     /// One item.
@@ -289,5 +295,96 @@ impl WriteTx {
     pub fn delete_map_items(&mut self, run: u64) -> Result<(), StoreError> {
         self.change("DELETE FROM workflow_map_items WHERE map_run = ?1", [signed(run)])?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{Connection, StatementStatus};
+
+    use super::*;
+    use crate::connection::open_memory;
+
+    const CHILDREN: u64 = 500;
+
+    /// Children of the run 1, each of three items, with long inputs.
+    fn many() -> WriteTx {
+        let mut tx = WriteTx::new(open_memory(Timestamp::UNIX_EPOCH).expect("a store"));
+        let input = "x".repeat(10_000);
+        for index in 0..CHILDREN {
+            tx.insert_map_item(1, index, &input, 3).expect("a row");
+        }
+        tx.insert_map_item(2, 0, &input, 9).expect("a row");
+        tx
+    }
+
+    fn plan(tx: &ReadTx, sql: &str, params: impl rusqlite::Params) -> String {
+        let lines =
+            tx.rows(&format!("EXPLAIN QUERY PLAN {sql}"), params, |row| row.get::<_, String>(3));
+        lines.expect("a plan").join("\n")
+    }
+
+    #[test]
+    fn items_are_counted_without_a_look_at_inputs_and_results() {
+        let mut tx = many();
+        let long = "y".repeat(10_000);
+        for (index, phase) in (0..).zip([ItemPhase::Running, ItemPhase::Succeeded]) {
+            tx.set_map_item(1, index, phase, Some(7), Some(&long)).expect("a row");
+        }
+        assert_eq!(tx.map_items_count(1).expect("a count"), 3 * CHILDREN);
+        assert_eq!(tx.map_items_in(1, ItemPhase::Running).expect("a count"), 3);
+        assert_eq!(tx.map_items_in(1, ItemPhase::Failed).expect("a count"), 0);
+        let unfinished = (CHILDREN - 1, 3 * (CHILDREN - 1));
+        assert_eq!(tx.map_items_unfinished(1).expect("counts"), unfinished);
+        let covering = "USING COVERING INDEX workflow_map_items_phase (map_run=?";
+        for plan in [
+            plan(&tx, COUNT, [1]),
+            plan(&tx, UNFINISHED, [1]),
+            plan(&tx, COUNT_IN, params![1, "running"]),
+        ] {
+            assert!(plan.contains(covering), "{plan}");
+        }
+    }
+
+    #[test]
+    fn children_to_start_are_found_past_those_that_are_done() {
+        let mut tx = many();
+        let found = |tx: &ReadTx| -> (Vec<u64>, i32) {
+            let items = tx.map_items(1, ItemPhase::Pending, 5).expect("items");
+            let statement = tx.conn().prepare_cached(IN_PHASE).expect("a statement");
+            let steps = statement.reset_status(StatementStatus::VmStep);
+            (items.into_iter().map(|item| item.index).collect(), steps)
+        };
+        let (first, early) = found(&tx);
+        assert_eq!(first, [0, 1, 2, 3, 4]);
+        for index in 0..CHILDREN - 5 {
+            tx.set_map_item(1, index, ItemPhase::Succeeded, Some(7), Some("{}")).expect("a row");
+        }
+        let (last, late) = found(&tx);
+        assert_eq!(last, [495, 496, 497, 498, 499]);
+        assert!(
+            early > 0 && late <= early + 5,
+            "{late} steps at the end, {early} at the beginning"
+        );
+    }
+
+    /// Runs of earlier versions go on: those before batches were counted have one item a child.
+    #[test]
+    fn children_kept_by_earlier_versions_are_counted() {
+        let mut conn = Connection::open_in_memory().expect("a database");
+        crate::migrate::migrate_to(&mut conn, 14).expect("an old one");
+        let insert = "INSERT INTO workflow_map_items (map_run, idx, phase, input) VALUES ";
+        conn.execute_batch(&format!("{insert} (1, 0, 'running', 'a'), (1, 1, 'pending', 'b')"))
+            .expect("rows");
+        crate::migrate::migrate_to(&mut conn, 15).expect("an old one");
+        let insert = "INSERT INTO workflow_map_items (map_run, idx, phase, input, items) VALUES ";
+        conn.execute_batch(&format!("{insert} (1, 2, 'pending', 'c', 4)")).expect("rows");
+        crate::migrate::migrate(&mut conn).expect("this version's");
+        let tx = WriteTx::new(conn);
+        assert_eq!(tx.map_items_count(1).expect("a count"), 6);
+        assert_eq!(tx.map_items_in(1, ItemPhase::Pending).expect("a count"), 5);
+        let kept: Vec<_> =
+            tx.map_items_from(1, 0, 9).expect("rows").into_iter().map(|row| row.input).collect();
+        assert_eq!(kept, ["a", "b", "c"]);
     }
 }
