@@ -7,7 +7,7 @@ use crate::value::{Number, Object, Value};
 /// Reads `path` from `root`.
 pub(super) fn eval(path: &Path, root: &Value, fuel: &Fuel) -> Result<Value, PathError> {
     let visits = usize::try_from(fuel.left()).unwrap_or(usize::MAX).min(MAX_VISITS);
-    let mut walk = Walk { visits_left: visits, results_left: MAX_RESULTS };
+    let mut walk = Walk { visits_left: visits, compared: 0, results_left: MAX_RESULTS };
     let found = walk.nested(path, root, root);
     match &found {
         // It might have been enough with more fuel.
@@ -20,6 +20,8 @@ pub(super) fn eval(path: &Path, root: &Value, fuel: &Fuel) -> Result<Value, Path
 /// The budget of one evaluation, shared with the paths inside its filters.
 pub(super) struct Walk {
     visits_left: usize,
+    /// Comparisons that do not make up a visit yet.
+    compared: usize,
     results_left: usize,
 }
 
@@ -78,6 +80,14 @@ impl Walk {
             }
             None => Err(PathError::TooMuch("the path looks at too many values")),
         }
+    }
+
+    /// Counts the comparison of two values.
+    pub(super) fn compares(&mut self, left: &Value, right: &Value) -> Result<(), PathError> {
+        self.compared += comparisons(left, right);
+        let visits = self.compared / COMPARED_PER_VISIT;
+        self.compared %= COMPARED_PER_VISIT;
+        self.visits(visits)
     }
 
     fn go(
@@ -276,12 +286,40 @@ impl Walk {
 /// Bytes of a text that count as one visit.
 const TEXT_PER_VISIT: usize = 64;
 
+/// Values that are compared with others in one visit.
+const COMPARED_PER_VISIT: usize = 16;
+
+/// How many values are compared when two are. What differs in kind or size is told apart at once,
+/// but a text beside a number is read as one.
+fn comparisons(left: &Value, right: &Value) -> usize {
+    1 + match (left, right) {
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            left.iter().zip(right.iter()).map(|(left, right)| comparisons(left, right)).sum()
+        }
+        (Value::Object(left), Value::Object(right)) if left.len() == right.len() => {
+            left.len() + left.values().map(weight).sum::<usize>()
+        }
+        (Value::String(left), Value::String(right)) => {
+            breadth_of_text(if left.len() < right.len() { left } else { right })
+        }
+        (Value::String(text), Value::Number(_)) | (Value::Number(_), Value::String(text)) => {
+            COMPARED_PER_VISIT * (1 + breadth_of_text(text))
+        }
+        _ => 0,
+    }
+}
+
+/// What going through a text costs.
+pub(super) fn breadth_of_text(text: &str) -> usize {
+    text.len() / TEXT_PER_VISIT
+}
+
 /// What going through a value costs without what is within its parts.
 fn breadth(value: &Value) -> usize {
     match value {
         Value::Array(items) => items.len(),
         Value::Object(members) => members.len(),
-        Value::String(text) => text.len() / TEXT_PER_VISIT,
+        Value::String(text) => breadth_of_text(text),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
 }

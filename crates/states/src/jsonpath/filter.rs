@@ -1,6 +1,6 @@
 //! Filters, `[?(...)]`: what they are and how they judge one element.
 
-use super::eval::{Walk, weight};
+use super::eval::{Walk, breadth_of_text, weight};
 use super::{Path, PathError, Root};
 use crate::value::Value;
 use regex::{Regex, RegexBuilder};
@@ -150,13 +150,12 @@ impl Filter {
                 if let Operand::Regex(pattern) = right {
                     let left = left.read(element, root, walk)?;
                     // A byte that is matched costs more than one that is compared.
-                    walk.visits(16 * left.as_ref().map_or(0, weight))?;
+                    walk.visits(16 * left.as_ref().map_or(0, |left| 1 + weight(left)))?;
                     return Ok(*compare == Compare::Matches && matches(pattern, left.as_ref()));
                 }
                 let left = left.read(element, root, walk)?;
                 let right = right.read(element, root, walk)?;
-                walk.visits(cost(left.as_ref(), *compare, right.as_ref()))?;
-                Ok(holds(left.as_ref(), *compare, right.as_ref()))
+                holds(left.as_ref(), *compare, right.as_ref(), walk)
             }
         }
     }
@@ -186,20 +185,6 @@ impl Operand {
     }
 }
 
-/// What a comparison looks at.
-fn cost(left: Option<&Value>, compare: Compare, right: Option<&Value>) -> usize {
-    let (Some(left), Some(right)) = (left, right) else { return 0 };
-    match compare {
-        Compare::In | Compare::NotIn => weight(right),
-        Compare::Contains | Compare::Size | Compare::Empty => weight(left),
-        Compare::AllOf => list(Some(right)).map_or(0, <[Value]>::len).saturating_mul(weight(left)),
-        Compare::SubsetOf | Compare::AnyOf | Compare::NoneOf => {
-            list(Some(left)).map_or(0, <[Value]>::len).saturating_mul(weight(right))
-        }
-        _ => weight(left).min(weight(right)),
-    }
-}
-
 fn matches(pattern: &Pattern, value: Option<&Value>) -> bool {
     match value {
         Some(Value::String(text)) => pattern.0.is_match(text),
@@ -209,40 +194,49 @@ fn matches(pattern: &Pattern, value: Option<&Value>) -> bool {
     }
 }
 
-fn holds(left: Option<&Value>, compare: Compare, right: Option<&Value>) -> bool {
+fn holds(
+    left: Option<&Value>,
+    compare: Compare,
+    right: Option<&Value>,
+    walk: &mut Walk,
+) -> Result<bool, PathError> {
     use std::cmp::Ordering;
-    let order = match (left, right) {
-        (Some(left), Some(right)) => order(left, right),
-        _ => None,
-    };
-    match compare {
+    if let (Some(left), Some(right)) = (left, right) {
+        walk.compares(left, right)?;
+    }
+    let order = || order(left?, right?);
+    Ok(match compare {
         Compare::Equal => equal(left, right),
         Compare::NotEqual => !equal(left, right),
         Compare::SameType => same_kind(left, right) && equal(left, right),
         Compare::NotSameType => !(same_kind(left, right) && equal(left, right)),
-        Compare::Less => order == Some(Ordering::Less),
-        Compare::AtMost => matches!(order, Some(Ordering::Less | Ordering::Equal)),
-        Compare::More => order == Some(Ordering::Greater),
-        Compare::AtLeast => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
+        Compare::Less => order() == Some(Ordering::Less),
+        Compare::AtMost => matches!(order(), Some(Ordering::Less | Ordering::Equal)),
+        Compare::More => order() == Some(Ordering::Greater),
+        Compare::AtLeast => matches!(order(), Some(Ordering::Greater | Ordering::Equal)),
         Compare::Matches => false,
-        Compare::In => list(right).is_some_and(|items| contains(items, left)),
-        Compare::NotIn => !list(right).is_some_and(|items| contains(items, left)),
+        Compare::In => is_in(left, right, walk)?,
+        Compare::NotIn => !is_in(left, right, walk)?,
         Compare::Contains => match left {
-            Some(Value::Array(items)) => contains(items, right),
+            Some(Value::Array(items)) => contains(items, right, walk)?,
             Some(Value::String(text)) => {
+                walk.visits(breadth_of_text(text))?;
                 right.and_then(Value::as_str).is_some_and(|part| text.contains(part))
             }
             _ => false,
         },
-        Compare::AllOf => both(left, right, |l, r| r.iter().all(|item| contains(l, Some(item)))),
-        Compare::SubsetOf => both(left, right, |l, r| l.iter().all(|item| contains(r, Some(item)))),
-        Compare::AnyOf => both(left, right, |l, r| l.iter().any(|item| contains(r, Some(item)))),
-        Compare::NoneOf => both(left, right, |l, r| !l.iter().any(|item| contains(r, Some(item)))),
+        Compare::AllOf => both(left, right, |l, r| all(r, l, true, walk))?,
+        Compare::SubsetOf => both(left, right, |l, r| all(l, r, true, walk))?,
+        Compare::AnyOf => both(left, right, |l, r| Ok(!all(l, r, false, walk)?))?,
+        Compare::NoneOf => both(left, right, |l, r| all(l, r, false, walk))?,
         Compare::Size => {
             let size = match left {
                 Some(Value::Array(items)) => items.len(),
-                Some(Value::String(text)) => text.chars().count(),
-                _ => return false,
+                Some(Value::String(text)) => {
+                    walk.visits(breadth_of_text(text))?;
+                    text.chars().count()
+                }
+                _ => return Ok(false),
             };
             right.and_then(Value::as_i64).is_some_and(|wanted| usize::try_from(wanted) == Ok(size))
         }
@@ -250,11 +244,11 @@ fn holds(left: Option<&Value>, compare: Compare, right: Option<&Value>) -> bool 
             let empty = match left {
                 Some(Value::Array(items)) => items.is_empty(),
                 Some(Value::String(text)) => text.is_empty(),
-                _ => return false,
+                _ => return Ok(false),
             };
             right.and_then(Value::as_bool).is_some_and(|wanted| wanted == empty)
         }
-    }
+    })
 }
 
 fn list(value: Option<&Value>) -> Option<&[Value]> {
@@ -264,16 +258,40 @@ fn list(value: Option<&Value>) -> Option<&[Value]> {
 fn both(
     left: Option<&Value>,
     right: Option<&Value>,
-    judge: impl Fn(&[Value], &[Value]) -> bool,
-) -> bool {
+    judge: impl FnOnce(&[Value], &[Value]) -> Result<bool, PathError>,
+) -> Result<bool, PathError> {
     match (list(left), list(right)) {
         (Some(left), Some(right)) => judge(left, right),
-        _ => false,
+        _ => Ok(false),
     }
 }
 
-fn contains(items: &[Value], value: Option<&Value>) -> bool {
-    items.iter().any(|item| equal(Some(item), value))
+fn is_in(value: Option<&Value>, items: Option<&Value>, walk: &mut Walk) -> Result<bool, PathError> {
+    match list(items) {
+        Some(items) => contains(items, value, walk),
+        None => Ok(false),
+    }
+}
+
+/// Whether all values are among the items (`among`), or none is.
+fn all(values: &[Value], items: &[Value], among: bool, walk: &mut Walk) -> Result<bool, PathError> {
+    for value in values {
+        if contains(items, Some(value), walk)? != among {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn contains(items: &[Value], value: Option<&Value>, walk: &mut Walk) -> Result<bool, PathError> {
+    let Some(value) = value else { return Ok(false) };
+    for item in items {
+        walk.compares(item, value)?;
+        if equal(Some(item), Some(value)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn same_kind(left: Option<&Value>, right: Option<&Value>) -> bool {

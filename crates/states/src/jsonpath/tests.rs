@@ -231,6 +231,23 @@ fn a_filter_that_compares_too_much_is_stopped() {
         let many = read_from(path, &input, &Object::new());
         assert!(matches!(many, Err(EvalError::Failed { .. })), "{path}");
     }
+    // Lists as long as they are in practice.
+    let id = |n: u32| Value::from(format!("{n:08x}-2f4b-4d0e-9c1a-7b3d5e6f8a90"));
+    let items = (0..2_000).map(|n| Value::object([("id", id(n))]));
+    let input_of_ids =
+        Value::object([("items", Value::array(items)), ("ids", Value::array((0..1_000).map(id)))]);
+    for (path, expected) in [
+        ("$.items[?(@.id in $.ids)]", 1_000),
+        ("$.items[?(@.id nin $.ids)]", 1_000),
+        ("$.items[?($.ids contains @.id)]", 1_000),
+    ] {
+        let found = read_from(path, &input_of_ids, &Object::new());
+        assert_eq!(
+            found.map(|found| found.as_array().map(<[_]>::len)),
+            Ok(Some(expected)),
+            "{path}"
+        );
+    }
     let few = read_from("$.l[?(@ in [1,2] || @ == 7)]", &input, &Object::new());
     assert_eq!(few.map(|found| found.to_json()), Ok("[1,2,7]".to_owned()));
 }
