@@ -17,6 +17,7 @@ use super::ast::{Kind, Node, Operator};
 use super::closure::{Env, Frame, Func};
 use super::error::{Error, Result};
 use super::functions::{self, Native};
+use super::regexp::Searches;
 use super::value::{Array, Val, same_leaf};
 use super::{BYTES_MAX, CALLS_MAX, ITEMS_MAX, STEPS_MAX};
 use crate::scope::StatesBinding;
@@ -26,6 +27,8 @@ pub(super) use self::operators::numeric;
 
 /// Bytes that an evaluation may allocate for one unit of fuel.
 const BYTES_PER_UNIT: u64 = 64;
+/// Items of an array that a scalar is held against in a step.
+const SCALARS_PER_STEP: usize = 16;
 /// When less than this is left of the stack a new piece is taken, in bytes.
 const STACK_RED_ZONE: usize = 256 << 10;
 /// Size of such a piece, in bytes.
@@ -47,6 +50,7 @@ pub(super) struct Run<'a> {
     depth: Cell<usize>,
     /// Frames that functions hold, to be emptied at the end.
     captured: RefCell<Vec<Weak<Frame>>>,
+    searches: RefCell<Searches>,
 }
 
 /// Runs with more stack when little is left.
@@ -80,7 +84,8 @@ impl<'a> Run<'a> {
             bytes_left: Cell::new(budget.1),
             budget,
             depth: Cell::new(0),
-            captured: RefCell::new(Vec::new()),
+            captured: RefCell::default(),
+            searches: RefCell::default(),
         }
     }
 
@@ -414,11 +419,14 @@ impl<'a> Run<'a> {
                 if left.is_undefined() || right.is_undefined() {
                     return Ok(Val::Bool(false));
                 }
-                self.steps(right.len())?;
                 if !right.is_array() {
                     return Ok(Val::Bool(same_scalar(&left, &right)));
                 }
-                for item in (0..right.len()).filter_map(|index| right.item(index)) {
+                for index in 0..right.len() {
+                    if index % SCALARS_PER_STEP == 0 {
+                        self.steps(1)?;
+                    }
+                    let Some(item) = right.item(index) else { continue };
                     self.compares(&left, &item)?;
                     if same_scalar(&left, &item) {
                         return Ok(Val::Bool(true));

@@ -97,9 +97,10 @@ impl Expression {
     }
 
     /// Its value. [`EvalError::Undefined`] when it gives nothing, [`EvalError::Thrown`] when it
-    /// throws.
+    /// throws or costs more than it may.
     pub fn eval(&self, states: &StatesBinding<'_>) -> Result<Value, EvalError> {
-        states.fuel.afford()?;
+        // As of an expression that is too costly by itself: `States.ALL` takes that.
+        states.fuel.afford().map_err(|error| EvalError::Thrown(format!("D1012: {error}")))?;
         let run = eval::Run::new(states, &self.inner.labels, self.inner.sees_context);
         match run.evaluate(&self.inner.tree) {
             Ok(Some(value)) => Ok(value),

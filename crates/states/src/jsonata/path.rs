@@ -277,7 +277,6 @@ impl Run<'_> {
         }
         if verdict.is_array() && verdict.len() > 0 {
             self.steps(verdict.len())?;
-            self.steps(verdict.len())?;
             let numbers: Option<Vec<f64>> = (0..verdict.len())
                 .map(|at| verdict.item(at).and_then(|item| item.as_f64()))
                 .collect();

@@ -4,6 +4,8 @@
 //! search: finding all matches may search the rest of the text for each of them, and a pattern of many
 //! states takes as much longer. So what a search costs is measured before it is made ([`Meter`]).
 
+use std::sync::Arc;
+
 use regex::{Regex, RegexBuilder};
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson;
@@ -14,6 +16,12 @@ use regex_automata::{Anchored, Input};
 const COMPILED_BYTES_MAX: usize = 1 << 20;
 /// Groups within each other.
 const NESTING_MAX: u32 = 100;
+/// What the lazy automata keep of a pattern, the matcher's own and the meter's, in bytes.
+const CACHE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of such an automaton that are built in a step.
+const BUILT_PER_STEP: usize = 64;
+/// Patterns whose automata one evaluation keeps.
+const PATTERNS_KEPT: usize = 16;
 /// How often the meter may begin anew with the states it has met, for want of memory, before a search
 /// counts as one that follows all states of the pattern at once.
 const RESETS_MAX: usize = 3;
@@ -36,7 +44,10 @@ impl Pattern {
     pub(super) fn compile(pattern: &str, flags: &str) -> Result<Self, String> {
         let translated = translate(pattern);
         let mut builder = RegexBuilder::new(&translated);
-        builder.size_limit(COMPILED_BYTES_MAX).dfa_size_limit(1 << 20).nest_limit(NESTING_MAX);
+        builder
+            .size_limit(COMPILED_BYTES_MAX)
+            .dfa_size_limit(CACHE_BYTES_MAX)
+            .nest_limit(NESTING_MAX);
         let mut syntax = syntax::Config::new().nest_limit(NESTING_MAX);
         for flag in flags.chars() {
             match flag {
@@ -59,17 +70,13 @@ impl Pattern {
             .ok_or_else(|| "the pattern is not supported".to_owned())?;
         Ok(Self { regex, text: format!("/{pattern}/{flags}"), meter })
     }
-
-    /// What finding the next match in a text costs, in steps.
-    pub(super) fn metered<'a>(&'a self, text: &'a str) -> Metered<'a> {
-        Metered { meter: &self.meter, text, cache: None }
-    }
 }
 
 /// Follows a search byte by byte, without its captures: how far it has to look.
 #[derive(Debug)]
 struct Meter {
-    dfa: DFA,
+    /// `None` for a pattern so large that the matcher has no such automaton either.
+    dfa: Option<DFA>,
     states: usize,
 }
 
@@ -82,52 +89,77 @@ impl Meter {
             .ok()?;
         let states = nfa.states().len();
         let config = DFA::config()
-            .cache_capacity(1 << 20)
-            .skip_cache_capacity_check(true)
+            .cache_capacity(CACHE_BYTES_MAX)
             .minimum_cache_clear_count(Some(RESETS_MAX))
             .unicode_word_boundary(true);
-        let dfa = DFA::builder().configure(config).build_from_nfa(nfa).ok()?;
+        let dfa = DFA::builder().configure(config).build_from_nfa(nfa).ok();
         Some(Self { dfa, states })
     }
 
-    /// How many bytes a search from a place looks at; `None` when it would not be said in linear time.
-    fn looks_at(&self, cache: &mut Cache, text: &str, from: usize) -> Option<usize> {
-        let input = Input::new(text).range(from..).anchored(Anchored::No);
-        let mut state = self.dfa.start_state_forward(cache, &input).ok()?;
-        for (count, byte) in text.as_bytes()[from..].iter().enumerate() {
-            state = self.dfa.next_state(cache, state, *byte).ok()?;
-            if state.is_dead() {
-                return Some(count + 1);
-            }
-            if state.is_quit() {
-                return None;
-            }
-        }
-        Some(text.len() - from)
+    /// Steps of whatever goes through all states once.
+    fn whole(&self) -> usize {
+        1 + self.states / STATES_PER_STEP
     }
-}
 
-/// The searches of one text.
-pub(super) struct Metered<'a> {
-    meter: &'a Meter,
-    text: &'a str,
-    cache: Option<Cache>,
-}
-
-impl Metered<'_> {
     /// The steps of a search from a byte on.
-    pub(super) fn steps(&mut self, from: usize) -> usize {
-        let Self { meter, text, cache } = self;
-        let cache = cache.get_or_insert_with(|| meter.dfa.create_cache());
-        match meter.looks_at(cache, text, from) {
-            Some(bytes) => 1 + bytes / BYTES_PER_STEP,
-            None => (text.len() - from).saturating_mul(1 + meter.states / STATES_PER_STEP),
+    fn steps(&self, cache: Option<&mut Cache>, text: &str, from: usize) -> usize {
+        let at_once = (1 + text.len() - from).saturating_mul(self.whole());
+        let (Some(dfa), Some(cache)) = (&self.dfa, cache) else { return at_once };
+        let (built, cleared) = (cache.memory_usage(), cache.clear_count());
+        let looked = looks_at(dfa, cache, text, from);
+        let cleared = (cache.clear_count() - cleared).saturating_mul(CACHE_BYTES_MAX);
+        let built = (cleared + cache.memory_usage()).saturating_sub(built) / BUILT_PER_STEP;
+        built + looked.map_or(at_once, |bytes| 1 + bytes / BYTES_PER_STEP)
+    }
+}
+
+/// How many bytes a search from a place looks at; `None` when it would not be said in linear time.
+fn looks_at(dfa: &DFA, cache: &mut Cache, text: &str, from: usize) -> Option<usize> {
+    let input = Input::new(text).range(from..).anchored(Anchored::No);
+    let mut state = dfa.start_state_forward(cache, &input).ok()?;
+    for (count, byte) in text.as_bytes()[from..].iter().enumerate() {
+        state = dfa.next_state(cache, state, *byte).ok()?;
+        if state.is_dead() {
+            return Some(count + 1);
+        }
+        if state.is_quit() {
+            return None;
+        }
+    }
+    Some(text.len() - from)
+}
+
+/// The searches of one evaluation. What a pattern's meter has built is kept for the next search, but
+/// not beyond the evaluation: it must cost the same whatever was evaluated before it.
+#[derive(Debug, Default)]
+pub(super) struct Searches {
+    /// The latest last.
+    known: Vec<(Arc<Pattern>, Option<Cache>)>,
+}
+
+impl Searches {
+    /// The steps of finding the next match in a text from a byte on.
+    pub(super) fn steps(&mut self, pattern: &Arc<Pattern>, text: &str, from: usize) -> usize {
+        let meter = &pattern.meter;
+        let mut steps = 0;
+        let at = self.known.iter().position(|(known, _)| Arc::ptr_eq(known, pattern));
+        let at = at.unwrap_or_else(|| {
+            steps = meter.whole();
+            if self.known.len() >= PATTERNS_KEPT {
+                self.known.remove(0);
+            }
+            self.known.push((pattern.clone(), meter.dfa.as_ref().map(DFA::create_cache)));
+            self.known.len() - 1
+        });
+        match self.known.get_mut(at) {
+            Some((_, cache)) => steps + meter.steps(cache.as_mut(), text, from),
+            None => steps,
         }
     }
 }
 
-/// JavaScript's syntax as this matcher reads it: `\d`, `\w` and `\b` mean ASCII, brackets and
-/// ampersands inside a class mean themselves, a brace that opens no count means itself.
+/// JavaScript's syntax as this matcher reads it: `\d`, `\w`, `\b` and `\B` mean ASCII, brackets
+/// and ampersands inside a class mean themselves, a brace that opens no count means itself.
 fn translate(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut in_class = false;
@@ -149,6 +181,7 @@ fn translate(pattern: &str) -> String {
                     'W' => out.push_str("[^0-9A-Za-z_]"),
                     'b' if in_class => out.push_str("\\x08"),
                     'b' => out.push_str("(?-u:\\b)"),
+                    'B' if !in_class => out.push_str("(?-u:\\B)"),
                     '/' => out.push('/'),
                     '<' | '>' => out.push(next),
                     next => {

@@ -8,6 +8,10 @@ macro_rules! json {
 }
 
 fn eval(text: &str) -> Result<Value, EvalError> {
+    eval_with(text, &Fuel::ample())
+}
+
+fn eval_with(text: &str, fuel: &Fuel) -> Result<Value, EvalError> {
     let expression =
         Expression::parse(text).map_err(|error| EvalError::Thrown(error.to_string()))?;
     let input = json!({
@@ -26,7 +30,7 @@ fn eval(text: &str) -> Result<Value, EvalError> {
         context: &Context::new(&build),
         variables: &Variables::new(vec![&variables]),
         random: &Random::new(7),
-        fuel: &Fuel::ample(),
+        fuel,
         now: "2026-01-02T03:04:05.678Z".parse().unwrap(),
     })
 }
@@ -73,6 +77,20 @@ fn expressions_give_what_the_language_says() {
             json!(200_010_000),
         ),
         ("$replace('abc', /(b)(c)/, '$2$1')", json!("acb")),
+        // Boundaries of words are ASCII's, as in JavaScript.
+        ("$replace('éx', /\\Bx/, '')", json!("éx")),
+        ("$replace('ax', /\\Bx/, '')", json!("a")),
+        ("$replace('éx', /\\bx/, '')", json!("é")),
+        (
+            "$distinct([1, '1', 1.0, null, true, [1], [1], [2], 0, -0, null])",
+            json!([1, "1", null, true, [1], [2], 0]),
+        ),
+        (
+            "$distinct([{'a': 1, 'b': [2]}, {'b': [2], 'a': 1}, {'a': 1, 'b': [3]}])",
+            json!([{"a": 1, "b": [2]}, {"a": 1, "b": [3]}]),
+        ),
+        ("$distinct([[[[[1]]]], [[[[2]]]], [[[[1]]]]])", json!([[[[[1]]]], [[[[2]]]]])),
+        ("$count($distinct([$states.input.big, 9007199254740992, $states.input.big]))", json!(2)),
         ("$contains(\"hello$world\", /^hello\\$/)", json!(true)),
         ("$contains('hello$world', /^hello\\ /)", json!(false)),
         ("$formatNumber(12345.6, '#,###.00')", json!("12,345.60")),
@@ -140,6 +158,10 @@ fn hostile_expressions_are_stopped() {
         format!("({double}; $a.**)"),
         format!("({double}; $states.input ~> |$|{{'x': $a}}|)"),
     ];
+    // More patterns in turn than an evaluation keeps at hand.
+    let many_patterns: String =
+        (500..520).map(|n| format!("$contains('a', /(a?){{{n}}}b/),")).collect();
+    let many_patterns = format!("$map([1..3000], function() {{ [{many_patterns} 1] }})");
     let hostile = [
         "($f := function($n) { 1 + $f($n + 1) }; $f(0))",
         "($f := function() { $f() }; $f())",
@@ -171,6 +193,9 @@ fn hostile_expressions_are_stopped() {
         "($a := $map([1..10000], function() { '' }); $map([1..1000], function() { $join($a) }))",
         "($a := $parse('[' & $pad('', 100000, '0,') & '0]'); $map([1..1000], function() { $a ? 1 : 2 }))",
         "($a := [0..10000]; $a[$a])",
+        // Short texts, patterns of many states.
+        "$map([1..1000000], function() { $contains('a', /(a?){5000}b/) })",
+        &many_patterns,
         "($o := $merge($map([1..3000], function($i) { {$string($i): $i} })); $map([1..1000], function() { $o = $o }))",
     ];
     for text in hostile.into_iter().chain(nested.iter().map(String::as_str)) {
@@ -185,4 +210,39 @@ fn hostile_expressions_are_stopped() {
     // What only looks hostile.
     assert_eq!(eval("$count($split($pad('', 20000, 'a,'), /,\\s*/))"), Ok(Value::from(10_001)));
     assert_eq!(eval("$trim($pad('', 1000000))"), Ok("".into()));
+}
+
+#[test]
+fn a_pattern_of_many_states_is_paid_for_once() {
+    let spent = |times: usize| {
+        let fuel = Fuel::ample();
+        let text = format!("$map([1..{times}], function() {{ $contains('a', /(a?){{5000}}b/) }})");
+        assert!(eval_with(&text, &fuel).is_ok(), "{times}");
+        fuel.spent()
+    };
+    let (once, often) = (spent(1), spent(1_001));
+    assert!(once > 10_000 / 16, "{once}");
+    assert!(often - once < 1_000 * 30, "{once} {often}");
+    // It does not matter what was evaluated before.
+    assert_eq!(spent(1), once);
+}
+
+#[test]
+fn lists_of_thousands_are_within_the_budget() {
+    for (text, expected) in [
+        ("$count($distinct($map([1..4000], function($n) { $string($n) })))", 4_000),
+        ("$count($distinct([1..4000].{'id': $}))", 4_000),
+        ("($ids := [1..1000]; $count([1..2000][$ in $ids]))", 1_000),
+    ] {
+        assert_eq!(eval(text), Ok(Value::from(expected)), "{text}");
+    }
+}
+
+#[test]
+fn what_the_state_may_not_spend_any_more_is_the_expressions_error() {
+    let fuel = Fuel::ample();
+    fuel.burn(crate::limits::FUEL_SPENT_MAX + 1);
+    let refused = eval_with("1", &fuel).unwrap_err();
+    assert!(matches!(refused, EvalError::Thrown(_)), "{refused:?}");
+    assert_eq!(refused.name(), crate::error::names::QUERY_EVALUATION_ERROR);
 }

@@ -1,9 +1,12 @@
 //! What an evaluation may use up, taken before it is used: steps, bytes, items.
 
+use std::sync::Arc;
+
 use super::{BYTES_PER_UNIT, NESTING_MAX, Run, nested, too_deep};
 use crate::jsonata::closure::{Env, Frame};
 use crate::jsonata::error::{Error, Result};
 use crate::jsonata::functions;
+use crate::jsonata::regexp::Pattern;
 use crate::jsonata::value::{Array, Map, Members, Val};
 use crate::jsonata::{BYTES_MAX, ITEMS_MAX, STEPS_MAX};
 
@@ -52,6 +55,17 @@ impl Run<'_> {
             (Val::Str(left), Val::Str(right)) => self.reads(left.len().min(right.len())),
             _ => Ok(()),
         }
+    }
+
+    /// Takes steps for finding the next match of a pattern in a text from a byte on.
+    pub(in crate::jsonata) fn searches(
+        &self,
+        pattern: &Arc<Pattern>,
+        text: &str,
+        from: usize,
+    ) -> Result<()> {
+        let steps = self.searches.borrow_mut().steps(pattern, text, from);
+        self.steps(steps)
     }
 
     /// The truth of a value, which in an array of the data may stand at its end.

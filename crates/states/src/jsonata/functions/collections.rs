@@ -1,5 +1,7 @@
 //! Functions of arrays and objects, and those that take functions.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use super::super::error::{Error, Result};
@@ -239,18 +241,66 @@ pub(super) fn shuffle(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     run.array(items)
 }
 
+/// How far [`digest`] looks into a value.
+const DIGEST_DEPTH: usize = 3;
+
+/// A number that is the same for values that are, so that only few of many must be compared.
+fn digest(run: &Run<'_>, value: &Val, seeds: &RandomState, depth: usize) -> Result<u64> {
+    run.steps(1)?;
+    let within = |part: &Val| {
+        if depth == 0 { Ok(0) } else { digest(run, part, seeds, depth - 1) }
+    };
+    if value.is_array() {
+        let mut all = seeds.hash_one(('a', value.len()));
+        if depth > 0 {
+            for item in (0..value.len()).filter_map(|index| value.item(index)) {
+                all = seeds.hash_one((all, within(&item)?));
+            }
+        }
+        return Ok(all);
+    }
+    if value.is_object() {
+        let mut all = seeds.hash_one(('o', value.members()));
+        if depth > 0 {
+            for (key, member) in value.entries() {
+                run.reads(key.len())?;
+                // In any order.
+                all = all.wrapping_add(seeds.hash_one((&*key, within(&member)?)));
+            }
+        }
+        return Ok(all);
+    }
+    Ok(match value {
+        Val::Str(text) => {
+            run.reads(text.len())?;
+            seeds.hash_one(&**text)
+        }
+        // Whole numbers that only differ beyond a float's digits are left to the comparison.
+        Val::Num(number) => match number.as_f64() {
+            0.0 => seeds.hash_one(0_u64),
+            float => seeds.hash_one(float.to_bits()),
+        },
+        other => seeds.hash_one(other.type_name()),
+    })
+}
+
 pub(super) fn distinct(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     let array = argument(arguments, 0);
     if !array.is_array() || array.len() <= 1 {
         return Ok(array.clone());
     }
     let mut out: Vec<Val> = Vec::new();
+    let seeds = RandomState::new();
+    let mut alike: HashMap<u64, Vec<usize>> = HashMap::new();
     for item in array.items() {
+        let places = alike.entry(digest(run, &item, &seeds, DIGEST_DEPTH)?).or_default();
         let mut known = false;
-        for other in &out {
+        for other in places.iter().filter_map(|place| out.get(*place)) {
             known = known || run.same(other, &item)?;
         }
         if !known {
+            run.bytes(2 * size_of::<usize>())?;
+            places.push(out.len());
             out.push(item);
         }
     }

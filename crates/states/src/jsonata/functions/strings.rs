@@ -192,8 +192,7 @@ impl Matcher<'_> {
         match self {
             Self::Pattern(pattern) => {
                 run.steps(text.len() / 4)?;
-                let mut metered = pattern.metered(text);
-                run.steps(metered.steps(0))?;
+                run.searches(pattern, text, 0)?;
                 for captures in pattern.regex.captures_iter(text) {
                     let Some(whole) = captures.get(0) else { continue };
                     run.steps(1 + captures.len())?;
@@ -216,7 +215,7 @@ impl Matcher<'_> {
                         return Ok(());
                     }
                     // Of the search that comes now.
-                    run.steps(metered.steps(end))?;
+                    run.searches(pattern, text, end)?;
                 }
                 Ok(())
             }
@@ -279,7 +278,7 @@ pub(in super::super) fn next_match(
     from: usize,
 ) -> Result<Val> {
     run.steps(1 + text.len() / 16)?;
-    run.steps(pattern.metered(text).steps(from))?;
+    run.searches(pattern, text, from)?;
     let Some(captures) = pattern.regex.captures_at(text, from) else { return Ok(Val::Undefined) };
     let Some(whole) = captures.get(0) else { return Ok(Val::Undefined) };
     if whole.is_empty() {
@@ -343,7 +342,7 @@ pub(super) fn contains(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     }
     match matcher(token) {
         Some(Matcher::Pattern(pattern)) => {
-            run.steps(pattern.metered(text).steps(0))?;
+            run.searches(pattern, text, 0)?;
             match pattern.regex.find(text) {
                 Some(found) if found.is_empty() => Err(Error::new("D1004").text(&pattern.text)),
                 found => Ok(Val::Bool(found.is_some())),
