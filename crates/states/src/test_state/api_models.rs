@@ -4,7 +4,8 @@
 //! not pass on an answer that the API would never give. The shapes stand in `api_models.txt`, which
 //! `api_models.py` makes of botocore's service models: whole services, or the operations that Step
 //! Functions integrates by name. What is not in the table is not judged, nor is a result that is not
-//! the API's answer (`.sync`, `.waitForTaskToken`, activities, functions by ARN).
+//! the API's answer (`.sync`, `.waitForTaskToken`, activities, functions by ARN). The licence and the
+//! notice of botocore stand beside it, `api_models.LICENSE` and `api_models.NOTICE`.
 //!
 //! ```text
 //! @sqs sqs SendMessage=3 PurgeQueue=-     names of the service, optimised and SDK; output shapes by line
