@@ -71,6 +71,24 @@ fn steps(deploy: &DeployPolicy, strategy: Strategy) -> Vec<Step> {
     }
 }
 
+/// Waiting for an instance to count is no progress, and must not be given up on alone: should it take
+/// as long as the deadline, the deadline begins after it. New launch files may not say so; releases made
+/// before that was judged may, and defaults of ours next to a short deadline.
+fn progress_deadline(
+    deploy: &DeployPolicy,
+    readiness: ReadyBy,
+    min_healthy_time: Duration,
+) -> Duration {
+    let counts_after = match readiness {
+        ReadyBy::Probe => min_healthy_time,
+        ReadyBy::Running(time) => time,
+    };
+    match deploy.progress_deadline.get() {
+        deadline if counts_after >= deadline => deadline.saturating_add(counts_after),
+        deadline => deadline,
+    }
+}
+
 /// How it is known that an instance is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadyBy {
@@ -119,7 +137,7 @@ impl Policy {
             alone,
             min_healthy_time,
             ready_timeout: deploy.ready_timeout.get(),
-            progress_deadline: deploy.progress_deadline.get(),
+            progress_deadline: progress_deadline(deploy, readiness, min_healthy_time),
             deadline: deploy.deadline.get(),
             drain_requests: definition.drain.requests.get(),
             drain_streams: definition.drain.streams.get(),
@@ -154,7 +172,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ark_model::definition::Run;
+    use ark_model::definition::{DurationText, Expose, Run};
 
     #[test]
     fn a_daemon_goes_before_the_next_one_comes() {
@@ -168,5 +186,35 @@ mod tests {
         let worker = Definition::of_run(Run::of_kind(RunKind::Worker));
         let policy = Policy::of(&worker, EnvKind::Permanent, Strategy::Rolling);
         assert_eq!((policy.surge(1), policy.wanted(Some(5))), (1, 5));
+    }
+
+    #[test]
+    fn an_instance_has_time_to_count_before_the_deployment_is_given_up() {
+        let of = |ports: bool, healthy: Option<u64>, progress: u64| {
+            let mut definition = Definition::of_run(Run::of_kind(RunKind::Worker));
+            if ports {
+                definition.expose = vec![Expose::new("http", 80)];
+            }
+            definition.deploy.min_healthy_time = healthy.map(DurationText::from_secs);
+            definition.deploy.progress_deadline = DurationText::from_secs(progress);
+            let policy = Policy::of(&definition, EnvKind::Permanent, Strategy::Rolling);
+            policy.progress_deadline.as_secs()
+        };
+        for ports in [false, true] {
+            for (healthy, progress, expected) in [
+                (None, 300, 300),
+                (Some(299), 300, 300),
+                (Some(300), 300, 600),
+                (Some(360), 300, 660),
+            ] {
+                assert_eq!(
+                    of(ports, healthy, progress),
+                    expected,
+                    "{ports} {healthy:?} {progress}"
+                );
+            }
+        }
+        // 10 s of running for work without ports, 5 s of being ready with them.
+        assert_eq!((of(false, None, 8), of(true, None, 8), of(true, None, 5)), (18, 8, 10));
     }
 }

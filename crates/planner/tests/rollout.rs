@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ark_model::definition::{DataStore, Definition, DurationText, Expose, Quantity, Strategy};
+use ark_model::definition::{
+    DataStore, Definition, DurationText, Expose, Quantity, Run, RunKind, Strategy,
+};
 use ark_model::deployment::{Abort, DeploymentKind};
 use ark_model::environment::{AppState, EnvKind};
 use ark_model::instance::{EngineState, Exit, InstanceState, StartFailure, StopCause};
@@ -141,15 +143,18 @@ impl Case {
     }
 
     fn plan(&self) -> Plan {
-        let policy = policy(self.count);
+        self.plan_by(&policy(self.count))
+    }
+
+    fn plan_by(&self, policy: &Policy) -> Plan {
         plan(&Input {
             now: at(self.now),
             app: &self.app,
             ending: None,
             running: self.running.as_ref(),
             waiting: None,
-            new_policy: Some(&policy),
-            live_policy: Some(&policy),
+            new_policy: Some(policy),
+            live_policy: Some(policy),
             seen: &self.seen,
             share: ShareSeen::Even,
             measured: &[],
@@ -718,5 +723,23 @@ fn what_passed_while_no_server_looked_was_no_patience() {
     for (now, expected) in [(900, ""), (1_199, ""), (1_200, "x1")] {
         (case.since, case.now) = (900, now);
         assert_eq!(short(&case.plan()), expected, "at {now}");
+    }
+}
+
+/// A release made before its launch file would have been refused.
+#[test]
+fn a_worker_that_counts_later_than_the_progress_deadline_gets_there() {
+    let mut definition = Definition::of_run(Run::of_kind(RunKind::Worker));
+    definition.deploy.min_healthy_time = Some(DurationText::from_secs(360));
+    let policy = Policy::of(&definition, EnvKind::Permanent, Strategy::Rolling);
+    let mut new = instance(1, NEW, InstanceState::Starting);
+    new.has_ports = false;
+    new.probe = None;
+    // It began two seconds after the deployment.
+    new.engine = Some(EngineState::Running { since: at(2), process: None, address: None });
+    for (second, expected) in [(300, None), (361, None), (362, Some(Action::Activate(id(1))))] {
+        let plan = Case::deploying(1, vec![new.clone()]).at(second).plan_by(&policy);
+        assert_eq!(plan.transition, None, "{second}");
+        assert_eq!(plan.actions.first(), expected.as_ref(), "{second}");
     }
 }

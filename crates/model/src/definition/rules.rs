@@ -244,6 +244,18 @@ impl Rules<'_, '_, '_> {
                 self.add(Code::Contradiction, path, message);
             }
         }
+        // Waiting for an instance to count is no progress. A shorter default of ours is made room for.
+        if let Some(time) = deploy.min_healthy_time
+            && (deploy.progress_deadline..=deploy.deadline).contains(&time)
+        {
+            let message = format!(
+                "`deploy.min_healthy_time` ({time}) is not shorter than `deploy.progress_deadline` \
+                 ({}): the deployment would be given up before an instance counts; raise \
+                 `deploy.progress_deadline`",
+                deploy.progress_deadline
+            );
+            self.add(Code::Contradiction, "deploy.min_healthy_time", message);
+        }
     }
 
     fn steps(&mut self) {

@@ -321,6 +321,15 @@ fn rules_over_several_values() {
         ("deploy: {max_surge: 0, strategy: recreate}", &[]),
         ("deploy: {deadline: 10s}", &[]),
         ("deploy: {deadline: 10s, ready_timeout: 11s}", &[(Contradiction, "deploy.ready_timeout")]),
+        ("deploy: {min_healthy_time: 299s}", &[]),
+        ("deploy: {min_healthy_time: 5m}", &[(Contradiction, "deploy.min_healthy_time")]),
+        (
+            "deploy: {min_healthy_time: 20s, progress_deadline: 15s}",
+            &[(Contradiction, "deploy.min_healthy_time")],
+        ),
+        ("deploy: {min_healthy_time: 20s, progress_deadline: 21s}", &[]),
+        // Beyond both deadlines it is said once.
+        ("deploy: {min_healthy_time: 31m}", &[(Contradiction, "deploy.min_healthy_time")]),
         (
             "deploy: {strategy: canary, steps: [{weight: 50}, {weight: 5}]}",
             &[(Contradiction, "deploy.steps[1].weight")],
