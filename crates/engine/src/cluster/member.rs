@@ -6,6 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ark_model::ids::NodeName;
 use ark_model::instance::ObservedInstance;
@@ -134,7 +135,26 @@ impl Member {
     ) -> Result<T, EngineError> {
         self.answers()?;
         let _permits = self.permits(all).await;
-        let (patience, deadline) = (self.options.patience, self.options.call_deadline);
+        self.bounded(self.options.call_deadline, call).await
+    }
+
+    /// Work that may take long and is rare: as [`Self::call`], with a deadline of its own and without
+    /// taking the place of a call.
+    pub(super) async fn work<T>(
+        self: &Arc<Self>,
+        deadline: Duration,
+        work: impl Future<Output = Result<T, EngineError>> + Send,
+    ) -> Result<T, EngineError> {
+        self.answers()?;
+        self.bounded(deadline, work).await
+    }
+
+    async fn bounded<T>(
+        self: &Arc<Self>,
+        deadline: Duration,
+        call: impl Future<Output = Result<T, EngineError>> + Send,
+    ) -> Result<T, EngineError> {
+        let patience = self.options.patience;
         let call = async {
             let mut call = std::pin::pin!(call);
             if let Ok(answer) = tokio::time::timeout(patience, &mut call).await {

@@ -51,6 +51,8 @@ pub struct ClusterOptions {
     /// How long any other call may take. One that takes longer than `patience` is a reason to ask its host
     /// what it runs.
     pub call_deadline: Duration,
+    /// How long it may take to remove images.
+    pub images_deadline: Duration,
     /// What a host said is believed for so long, as long as it tells of no change.
     pub believe: Duration,
     /// The first pause before a silent host is asked again; each further one is twice as long.
@@ -66,6 +68,7 @@ impl Default for ClusterOptions {
             per_node: 4,
             patience: Duration::from_secs(4),
             call_deadline: Duration::from_secs(8),
+            images_deadline: Duration::from_secs(100),
             believe: Duration::from_secs(5),
             retry_first: Duration::from_secs(1),
             retry_max: Duration::from_secs(15),
@@ -277,7 +280,7 @@ impl Engine for Cluster {
     ) -> Result<u64, EngineError> {
         let others = self.members().into_iter().map(|member| async move {
             let removing = member.engine.remove_images(keep, age);
-            let removed = member.call(&self.calls, removing).await;
+            let removed = member.work(self.options.images_deadline, removing).await;
             // What is left there goes another time.
             removed.unwrap_or_else(|error| {
                 tracing::warn!(host = %member.name, %error, "images stay");
