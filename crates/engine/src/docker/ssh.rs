@@ -323,6 +323,18 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_connection_that_cannot_be_made_says_why() {
+        for (program, why) in [
+            ("false", "it ended before the daemon answered"),
+            ("/nowhere/ssh", "`ssh` cannot be run"),
+        ] {
+            let daemon = SshDaemon::parse("eu-1.test").unwrap().with_program(program);
+            let error = daemon.connect(5).unwrap().version().await.unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
     #[test]
     fn what_ssh_says_is_told_with_what_helps() {
         let error = io::Error::other("connection closed");
