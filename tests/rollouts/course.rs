@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Ark, ENV, Sample, eventually, is_over, state, words};
+use crate::harness::{Ark, ENV, Raw, Sample, eventually, is_over, state, words};
 use crate::shared;
 
 const OVER: Duration = Duration::from_secs(120);
@@ -89,6 +89,65 @@ fn t16_abort_racing_promote_and_abort_after_a_full_promote() {
     assert_eq!(code(&ark, &["abort", "t16", "-e", ENV]), Some(0));
     assert_eq!(state(&ark.wait_over(&third, OVER)), "rolled_back");
     assert_eq!(app(&ark, "t16")["live"], 1);
+}
+
+/// The steps that no weight stands for: requests with a header, copies of requests, more instances.
+#[test]
+fn a_canary_by_header_mirror_and_scale() {
+    let ark = shared();
+    deploys(&ark, "steps", &Sample::version(1));
+    let steps = "strategy: canary, steps: [{header: {name: x-canary, value: \"1\"}}, {pause: {}}, \
+                 {mirror: {percent: 100}}, {pause: {}}, {scale: 3}, {pause: {}}]";
+    let new = Sample::version(2).variable("LOG_REQUESTS", 1).deploy(steps);
+    let id = ark.deploy_detached("steps", &new);
+    let asks_at = |step: u32| {
+        eventually(&format!("it waits at step {step}"), || {
+            let d = ark.deployment(&id).unwrap_or_default();
+            d["rollout"]["step"] == step && d["rollout"]["asks"]["what"] == "promotion"
+        });
+    };
+    let promote = || assert_eq!(code(&ark, &["promote", "steps", "-e", ENV]), Some(0));
+    let ask = |head: &str| {
+        let mut raw = Raw::open(&ark, "steps");
+        raw.send(&format!("{head}\r\n\r\n"));
+        raw.answer()
+    };
+    asks_at(1);
+    for _ in 0..10 {
+        assert_eq!(ask("GET /version HTTP/1.1\r\nhost: HOST"), (200, "1".to_owned()));
+        let marked = "GET /version HTTP/1.1\r\nhost: HOST\r\nx-canary: 1";
+        assert_eq!(ask(marked), (200, "2".to_owned()));
+        let other = "GET /version HTTP/1.1\r\nhost: HOST\r\nx-canary: 2";
+        assert_eq!(ask(other), (200, "1".to_owned()));
+    }
+    let said = |what: &str| {
+        let logs = ark.run(&["logs", "steps", "-e", ENV]);
+        words(&logs).contains(what)
+    };
+    assert!(!said("request: GET /copied"));
+    promote();
+    asks_at(3);
+    // Version 1 answers; version 2 gets a copy of what changes nothing.
+    let post = "POST /echo HTTP/1.1\r\nhost: HOST\r\ncontent-length: 0";
+    assert_eq!(ask(post).0, 200);
+    assert_eq!(ask("GET /copied HTTP/1.1\r\nhost: HOST").0, 404);
+    assert_eq!(ask("GET /version HTTP/1.1\r\nhost: HOST"), (200, "1".to_owned()));
+    eventually("the copy has arrived", || said("request: GET /copied"));
+    assert!(!said("request: POST"), "what may change something is not copied");
+    promote();
+    asks_at(5);
+    let alive = |release: u32| {
+        let output = ark.run(&["ps", "steps", "-e", ENV, "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let all = text.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+        all.filter(|i| i["state"] != "stopped" && i["release"] == release).count()
+    };
+    assert_eq!((alive(1), alive(2)), (2, 3));
+    promote();
+    let d = ark.wait_over(&id, OVER);
+    assert_eq!(state(&d), "succeeded", "{d}");
+    assert_eq!(d["receipt"]["failed"], 0, "{d}");
+    eventually("two instances of the new side are left", || (alive(1), alive(2)) == (0, 2));
 }
 
 #[test]
@@ -262,6 +321,10 @@ fn t37_a_rollback_restores_configuration_and_secret_versions() {
     deploys(&ark, "t37", &with_keys(1));
     colour("COLOUR=red");
     secret("two");
+    // t50: what is set waits for a deployment, also when an instance is replaced meanwhile.
+    let output = ark.run(&["restart", "t37", "-e", ENV]);
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(environment().contains("COLOUR=blue") && environment().contains("SECRET_WORD=one"));
     deploys(&ark, "t37", &with_keys(2));
     assert!(environment().contains("COLOUR=red") && environment().contains("SECRET_WORD=two"));
     let (code, said) = rollback(&ark, "t37", &[]);
@@ -270,6 +333,43 @@ fn t37_a_rollback_restores_configuration_and_secret_versions() {
         let now = environment();
         now.contains("COLOUR=blue") && now.contains("SECRET_WORD=one")
     });
+}
+
+/// A hook that hangs and then fails, an app that does not stop, and one that depends on it: all go, and
+/// to be asked twice does no harm.
+#[test]
+fn t46_an_environment_is_destroyed_with_all_that_hangs_in_it() {
+    const OTHER: &str = "t46";
+    let ark = shared();
+    let created = ark.run(&["env", "create", OTHER, "--kind", "permanent"]);
+    assert!(created.status.success(), "{}", words(&created));
+    let deploy = |app: &str, sample: &Sample, more: &[&str]| {
+        let file = ark.launch(app, sample);
+        let file = file.to_string_lossy();
+        ark.json(&[&["deploy", app, "-e", OTHER, "--file", &file, "--json"], more].concat())
+    };
+    let stubborn = Sample::version(1).count(1).variable("IGNORE_SIGTERM", 1).stop_grace("2s");
+    assert_eq!(state(&deploy("t46-db", &stubborn, &[])), "succeeded");
+    let mut caller = Sample::version(1).count(1);
+    caller.more = "dependencies: [t46-db]\n".to_owned();
+    assert_eq!(state(&deploy("t46-web", &caller, &[])), "succeeded");
+    let hangs = "hooks: {pre_deploy: [sh, -c, \"trap 'exit 1' TERM; sleep 300 & wait\"]}";
+    let second = Sample { version: "2".to_owned(), ..caller }.deploy(hangs);
+    let second = deploy("t46-web", &second, &["--detach"]);
+    let id = second["id"].as_str().expect("an id").to_owned();
+    eventually("its hook runs", || {
+        ark.deployment(&id).is_some_and(|d| d["hooks"].to_string().contains("running"))
+    });
+    for _ in 0..2 {
+        let output = ark.run(&["env", "destroy", OTHER, "--yes", "--detach"]);
+        assert!(output.status.success(), "{}", words(&output));
+    }
+    eventually("the environment is gone", || {
+        ark.get("/v1/environments?limit=50").is_some_and(|e| !e.to_string().contains(OTHER))
+    });
+    assert_eq!(code(&ark, &["env", "destroy", OTHER, "--yes"]), Some(6));
+    let events = ark.get(&format!("/v1/events?deployment={id}&limit=50")).unwrap_or_default();
+    assert!(events.to_string().contains("deployment_finished"), "{events}");
 }
 
 #[test]
