@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Ark, ENV, Raw, Sample, eventually, is_over, state, words};
+use crate::harness::{Ark, ENV, Sample, eventually, is_over, state, words};
 use crate::shared;
 
 const OVER: Duration = Duration::from_secs(120);
@@ -89,65 +89,6 @@ fn t16_abort_racing_promote_and_abort_after_a_full_promote() {
     assert_eq!(code(&ark, &["abort", "t16", "-e", ENV]), Some(0));
     assert_eq!(state(&ark.wait_over(&third, OVER)), "rolled_back");
     assert_eq!(app(&ark, "t16")["live"], 1);
-}
-
-/// The steps that no weight stands for: requests with a header, copies of requests, more instances.
-#[test]
-fn a_canary_by_header_mirror_and_scale() {
-    let ark = shared();
-    deploys(&ark, "steps", &Sample::version(1));
-    let steps = "strategy: canary, steps: [{header: {name: x-canary, value: \"1\"}}, {pause: {}}, \
-                 {mirror: {percent: 100}}, {pause: {}}, {scale: 3}, {pause: {}}]";
-    let new = Sample::version(2).variable("LOG_REQUESTS", 1).deploy(steps);
-    let id = ark.deploy_detached("steps", &new);
-    let asks_at = |step: u32| {
-        eventually(&format!("it waits at step {step}"), || {
-            let d = ark.deployment(&id).unwrap_or_default();
-            d["rollout"]["step"] == step && d["rollout"]["asks"]["what"] == "promotion"
-        });
-    };
-    let promote = || assert_eq!(code(&ark, &["promote", "steps", "-e", ENV]), Some(0));
-    let ask = |head: &str| {
-        let mut raw = Raw::open(&ark, "steps");
-        raw.send(&format!("{head}\r\n\r\n"));
-        raw.answer()
-    };
-    asks_at(1);
-    for _ in 0..10 {
-        assert_eq!(ask("GET /version HTTP/1.1\r\nhost: HOST"), (200, "1".to_owned()));
-        let marked = "GET /version HTTP/1.1\r\nhost: HOST\r\nx-canary: 1";
-        assert_eq!(ask(marked), (200, "2".to_owned()));
-        let other = "GET /version HTTP/1.1\r\nhost: HOST\r\nx-canary: 2";
-        assert_eq!(ask(other), (200, "1".to_owned()));
-    }
-    let said = |what: &str| {
-        let logs = ark.run(&["logs", "steps", "-e", ENV]);
-        words(&logs).contains(what)
-    };
-    assert!(!said("request: GET /copied"));
-    promote();
-    asks_at(3);
-    // Version 1 answers; version 2 gets a copy of what changes nothing.
-    let post = "POST /echo HTTP/1.1\r\nhost: HOST\r\ncontent-length: 0";
-    assert_eq!(ask(post).0, 200);
-    assert_eq!(ask("GET /copied HTTP/1.1\r\nhost: HOST").0, 404);
-    assert_eq!(ask("GET /version HTTP/1.1\r\nhost: HOST"), (200, "1".to_owned()));
-    eventually("the copy has arrived", || said("request: GET /copied"));
-    assert!(!said("request: POST"), "what may change something is not copied");
-    promote();
-    asks_at(5);
-    let alive = |release: u32| {
-        let output = ark.run(&["ps", "steps", "-e", ENV, "--json"]);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let all = text.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-        all.filter(|i| i["state"] != "stopped" && i["release"] == release).count()
-    };
-    assert_eq!((alive(1), alive(2)), (2, 3));
-    promote();
-    let d = ark.wait_over(&id, OVER);
-    assert_eq!(state(&d), "succeeded", "{d}");
-    assert_eq!(d["receipt"]["failed"], 0, "{d}");
-    eventually("two instances of the new side are left", || (alive(1), alive(2)) == (0, 2));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{map_request, map_response};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::stream;
@@ -26,7 +26,6 @@ const PIECE_BYTES: usize = 26 * 1024;
 /// All endpoints. Every answer carries the version, errors included.
 pub(super) fn router(app: Arc<App>) -> Router {
     let version = app.settings.identity.version_header.clone();
-    let log_requests = app.settings.log_requests;
     Router::new()
         .route("/", get(index))
         .route("/_health", get(health))
@@ -37,13 +36,6 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/sse", get(streams::events))
         .route("/ws", get(streams::websocket))
         .fallback(async || (StatusCode::NOT_FOUND, "nothing here\n"))
-        .layer(map_request(move |request: Request| {
-            let path = request.uri().path();
-            if log_requests && path != "/_health" {
-                log(&format!("request: {} {path}", request.method()));
-            }
-            async { request }
-        }))
         .layer(map_response(move |mut response: Response| {
             response.headers_mut().insert("x-ark-sample-version", version.clone());
             async { response }

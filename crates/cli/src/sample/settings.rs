@@ -9,7 +9,6 @@
 //! | `START_DELAY_MS` | not ready for so long |
 //! | `IGNORE_SIGTERM=1` | goes on when told to stop |
 //! | `EXIT_AT_ONCE=1` | stops without finishing requests |
-//! | `LOG_REQUESTS=1` | writes a line for each request but health checks |
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,7 +25,6 @@ pub(super) struct Settings {
     pub(super) broken: Broken,
     pub(super) start_delay: Duration,
     pub(super) on_sigterm: OnSigterm,
-    pub(super) log_requests: bool,
 }
 
 /// Who this instance is.
@@ -88,9 +86,7 @@ impl Settings {
             None => Duration::ZERO,
         };
         let broken = Broken::read(get("BROKEN").as_deref().unwrap_or_default())?;
-        let log_requests = flag("LOG_REQUESTS");
-        let identity = Identity::read(&get)?;
-        Ok(Self { address, identity, broken, start_delay, on_sigterm, log_requests })
+        Ok(Self { address, identity: Identity::read(&get)?, broken, start_delay, on_sigterm })
     }
 }
 
