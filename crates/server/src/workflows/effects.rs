@@ -377,7 +377,7 @@ impl Stepper<'_> {
             ("StateMachineArn", Value::from(&*l.info.state_machine_arn)),
             ("Status", Value::from(l.row.status.as_str())),
         ];
-        let (redrivable, reason) = match redrivable(&l.row, &l.facts, now) {
+        let (redrivable, reason) = match redrivable(&l.row_to_be(), &l.facts, now) {
             Redrivable::Yes => ("REDRIVABLE", None),
             Redrivable::ByMapRun => ("REDRIVABLE_BY_MAP_RUN", None),
             Redrivable::No(reason) => ("NOT_REDRIVABLE", Some(reason)),

@@ -370,12 +370,7 @@ impl Stepper<'_> {
         let now = self.now;
         let told = match item.execution.filter(|_| is_told(item.phase, kind)) {
             Some(child) => {
-                let told_of = |l: &mut Loaded| {
-                    let mut row = l.row.clone();
-                    // A row in hand gets its state when it is written.
-                    row.state = row.state.or(l.state.is_redrivable().then(String::new));
-                    told(&l.program, &row, &l.facts, now)
-                };
+                let told_of = |l: &mut Loaded| told(&l.program, &l.row_to_be(), &l.facts, now);
                 self.load(child)?.map(told_of).unwrap_or_default()
             }
             None => Vec::new(),

@@ -92,7 +92,7 @@ pub use machines::{
 };
 pub use types::{
     Ended, ExecutionView, HandedTask, HistoryPage, ListExecutions, MapRunView, Page, PageRequest,
-    RedriveFilter, StartExecution, StartTarget, Started, UpdateMapRun,
+    Redrivable, RedriveFilter, StartExecution, StartTarget, Started, UpdateMapRun,
 };
 pub use versions::{AliasView, Route, VersionView};
 

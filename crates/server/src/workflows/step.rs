@@ -208,6 +208,37 @@ impl Loaded {
     pub(super) fn touch(&mut self) {
         self.touched = true;
     }
+
+    /// Whether its events are kept, and what it could be redriven from.
+    fn is_recorded(&self) -> bool {
+        self.row.kind == ExecutionKind::Standard
+            && !matches!(&self.facts.parent, Some(Parent::Item { express: true, .. }))
+    }
+
+    /// Whether its state is kept when it is written.
+    fn keeps_state(&self) -> bool {
+        match self.row.status {
+            ExecutionStatus::Running | ExecutionStatus::PendingRedrive => true,
+            ExecutionStatus::Succeeded => false,
+            // What an execution is redriven from.
+            ExecutionStatus::Failed | ExecutionStatus::TimedOut | ExecutionStatus::Aborted => {
+                self.is_recorded() && self.state.status() != machine::ExecutionStatus::Running
+            }
+        }
+    }
+
+    /// Its row as it will stand once it is written, as far as a redrive asks: state (here an empty
+    /// text) and number of events get into the row in hand only then.
+    pub(super) fn row_to_be(&self) -> ExecutionRow {
+        let mut row = self.row.clone();
+        if self.touched {
+            row.state = self.keeps_state().then(String::new);
+            if let (true, Some(last)) = (self.is_recorded(), self.history.last()) {
+                row.events = last.id;
+            }
+        }
+        row
+    }
 }
 
 impl<'a> Stepper<'a> {
@@ -457,9 +488,7 @@ impl<'a> Stepper<'a> {
             }
             return Ok(());
         }
-        let recorded = l.row.kind == ExecutionKind::Standard
-            && !matches!(&l.facts.parent, Some(Parent::Item { express: true, .. }));
-        if let (true, Some(first)) = (recorded, l.history.first()) {
+        if let (true, Some(first)) = (l.is_recorded(), l.history.first()) {
             let seq = first.id;
             if seq != l.row.events + 1 {
                 let text = format!(
@@ -485,15 +514,8 @@ impl<'a> Stepper<'a> {
         let body = serde_json::to_string(&l.facts)
             .map_err(|e| WorkflowError::Internal(format!("the facts of {id}: {e}")))?;
         l.row.body = body;
-        let goes_on = match l.row.status {
-            ExecutionStatus::Running | ExecutionStatus::PendingRedrive => true,
-            ExecutionStatus::Succeeded => false,
-            // What an execution is redriven from.
-            ExecutionStatus::Failed | ExecutionStatus::TimedOut | ExecutionStatus::Aborted => {
-                recorded && l.state.status() != machine::ExecutionStatus::Running
-            }
-        };
-        l.row.state = goes_on
+        l.row.state = l
+            .keeps_state()
             .then(|| String::from_utf8(l.state.to_bytes()))
             .transpose()
             .map_err(|_| WorkflowError::Internal(format!("the state of {id} is no text")))?;

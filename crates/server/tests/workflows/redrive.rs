@@ -1,9 +1,9 @@
 //! 28: executions that go on after they failed.
 
 use ark_model::workflow::ExecutionStatus;
-use ark_server::workflows::Refusal;
+use ark_server::workflows::{ListExecutions, Redrivable, Refusal};
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, one_task, pass};
 
@@ -70,4 +70,47 @@ async fn a_stopped_execution_goes_on_after_a_restart() {
     f.succeed(&token, json!({})).await;
     assert_eq!(f.status(&arn).await, ExecutionStatus::Succeeded);
     f.history(&arn).await;
+}
+
+/// A child may end in the transaction that began it, and with more events than its row knows of.
+#[tokio::test]
+async fn who_waits_for_a_child_is_told_of_its_redrive_what_is_so() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let fail = json!({"Type": "Fail", "Error": "E"});
+    let at_once = json!({"StartAt": "P", "States": {
+        "P": {"Type": "Pass", "Next": "F"}, "F": fail}});
+    let later = json!({"StartAt": "T", "States": {
+        "T": {"Type": "Task", "Resource": activity, "Next": "F"}, "F": fail}});
+    let endless = json!({"StartAt": "A", "States": {
+        "A": {"Type": "Pass", "Next": "B"}, "B": {"Type": "Pass", "Next": "A"}}});
+    let full = Redrivable::No("Execution history event limit exceeded".to_owned());
+    for (name, definition, so) in [
+        ("at_once", at_once, Redrivable::Yes),
+        ("later", later, Redrivable::Yes),
+        ("endless", endless, full),
+    ] {
+        let machine_arn = Some(f.machine(name, definition).await);
+        let arguments = json!({"Parameters": {"StateMachineArn": machine_arn}});
+        let sync = "arn:aws:states:::states:startExecution.sync:2";
+        let parent = f.machine(&format!("p-{name}"), one_task(sync, arguments)).await;
+        let arn = f.start(&parent, json!({})).await;
+        if let Some((token, _)) = f.take(&activity).await {
+            f.succeed(&token, json!({})).await;
+        }
+        f.settle().await;
+        let list = ListExecutions { machine_arn, ..ListExecutions::default() };
+        let child = f.wf.list_executions(list).await.unwrap().items.remove(0);
+        assert_eq!(f.view(&child.arn).await.redrivable, so, "{name}");
+        let cause = f.view(&arn).await.cause.expect("a cause");
+        let told: Value = serde_json::from_str(&cause).expect("JSON");
+        let (status, reason) = match so {
+            Redrivable::Yes | Redrivable::ByMapRun => ("REDRIVABLE", Value::Null),
+            Redrivable::No(reason) => ("NOT_REDRIVABLE", Value::from(reason)),
+        };
+        assert_eq!(
+            (&told["RedriveStatus"], &told["RedriveStatusReason"]),
+            (&json!(status), &reason)
+        );
+    }
 }
