@@ -245,6 +245,7 @@ async fn listed(wire: &Wire, of: &str, arn: &str) -> BTreeSet<String> {
 
 /// Looks at everything there is against what was acknowledged.
 async fn judge(wire: &Wire, made: &Made) {
+    look_for_wrong_answers(wire);
     let started = wire.ledger.lock().unwrap().started.clone();
     let mut all = listed(wire, "stateMachineArn", &made.inline).await;
     all.extend(listed(wire, "stateMachineArn", &made.distributed).await);
@@ -256,6 +257,7 @@ async fn judge(wire: &Wire, made: &Made) {
     for effect in looks.collect::<Vec<_>>().await.into_iter().flatten() {
         assert!(seen.insert(effect), "effect {effect} counts twice");
     }
+    look_for_wrong_answers(wire);
     // Every effect is in an output, and every piece of work was one effect.
     let ledger = wire.ledger.lock().unwrap();
     assert_eq!(seen.len(), ledger.effects.len(), "effects that count nowhere");
@@ -264,6 +266,11 @@ async fn judge(wire: &Wire, made: &Made) {
     let twice = ledger.acknowledged.values().filter(|times| **times > 1).count();
     assert_eq!(twice, 0, "results acknowledged twice");
     assert_eq!(ledger.wrongly_refused, Vec::<String>::new());
+}
+
+/// A server that lives may refuse, or say that it is not there; nothing else was tried again.
+fn look_for_wrong_answers(wire: &Wire) {
+    assert_eq!(wire.ledger.lock().unwrap().wrongly_answered, Vec::<String>::new());
 }
 
 /// Looks at one execution; answers the effects that are in its output.

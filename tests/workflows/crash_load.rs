@@ -53,6 +53,8 @@ pub(crate) struct Ledger {
     pub(crate) starts_in_doubt: u64,
     /// Results refused although none was in doubt and nobody else had the task.
     pub(crate) wrongly_refused: Vec<String>,
+    /// Answers that a server gave although it lived, and must not give.
+    pub(crate) wrongly_answered: Vec<String>,
     /// Tokens that were handed out more than once.
     pub(crate) handed_again: BTreeSet<String>,
 }
@@ -62,6 +64,53 @@ pub(crate) struct Ledger {
 pub(crate) struct UnderWay {
     pub(crate) starts: AtomicU64,
     pub(crate) results: AtomicU64,
+}
+
+/// What a call that was answered came to.
+#[derive(Debug, PartialEq)]
+enum Came {
+    Answer(Answer),
+    /// The server goes down or comes up: who asks again gets an answer.
+    Down,
+    /// What no death excuses.
+    Wrong(String),
+}
+
+impl Came {
+    fn of(status: u16, text: &str) -> Self {
+        if status == 503 {
+            return Self::Down;
+        }
+        let answer = serde_json::from_str::<Value>(text);
+        match (status, answer) {
+            (200, Ok(answer)) => Self::Answer(Ok(answer)),
+            (400..=499, Ok(answer)) => {
+                let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
+                Self::Answer(Err((text("__type"), text("message"))))
+            }
+            (_, Ok(_) | Err(_)) => Self::Wrong(format!("{status} {text}")),
+        }
+    }
+}
+
+#[test]
+fn only_a_server_that_is_gone_is_excused() {
+    let refused = r#"{"__type":"TaskTimedOut","message":"late"}"#;
+    let broken = r#"{"__type":"InternalFailure"}"#;
+    let refusal = || Err(("TaskTimedOut".to_owned(), "late".to_owned()));
+    let wrong = |text: &str| Came::Wrong(text.to_owned());
+    for (status, text, came) in [
+        (200, "{}", Came::Answer(Ok(json!({})))),
+        (400, refused, Came::Answer(refusal())),
+        (503, refused, Came::Down),
+        (503, "", Came::Down),
+        (500, broken, wrong(&format!("500 {broken}"))),
+        (504, "", wrong("504 ")),
+        (200, "{", wrong("200 {")),
+        (400, "", wrong("400 ")),
+    ] {
+        assert_eq!(Came::of(status, text), came, "{status} {text}");
+    }
 }
 
 /// The server at whatever address it has now.
@@ -96,17 +145,23 @@ impl Wire {
         self.begun.load(Ordering::Relaxed).saturating_sub(finished)
     }
 
-    /// One operation; `None` when the server died over it.
+    /// One operation; `None` when the server died over it or is not up, and for what no live server
+    /// may answer, which is written down.
     pub(crate) async fn attempt(&self, operation: &str, input: &Value) -> Option<Answer> {
         let client = self.client.lock().unwrap().clone();
-        let sent = client.attempt(operation, &input.to_string(), &client.secret).await;
-        let (status, text) = sent.ok()?;
-        let answer: Value = serde_json::from_str(&text).ok()?;
-        let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
-        match status {
-            200 => Some(Ok(answer)),
-            500.. => None,
-            _ => Some(Err((text("__type"), text("message")))),
+        let came = match client.attempt(operation, &input.to_string(), &client.secret).await {
+            Ok((status, text)) => Came::of(status, &text),
+            // A connection to a server that was killed breaks at once.
+            Err(error) if error.is_timeout() => Came::Wrong("no answer in time".to_owned()),
+            Err(_) => Came::Down,
+        };
+        match came {
+            Came::Answer(answer) => Some(answer),
+            Came::Down => None,
+            Came::Wrong(what) => {
+                self.ledger.lock().unwrap().wrongly_answered.push(format!("{operation}: {what}"));
+                None
+            }
         }
     }
 
