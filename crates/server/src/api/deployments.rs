@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ark_engine::EngineKind;
 use ark_model::api::{
     AbortRequest, DeployRequest, DeploymentView, DeploymentsQuery, Page, PlanView, ProblemCode,
     ReceiptView, RollbackRequest, TrafficHistory,
@@ -26,7 +25,7 @@ use super::error::ApiError;
 use super::extract::{Json, Path, Query, cursor, page, page_limit};
 use super::idempotency::{Key, once, replay};
 use super::intents::{self, Act, Terms, words};
-use super::judge::{Wanted, judge};
+use super::judge::{Wanted, check_rights, judge};
 use super::operation::{Operation, Shared};
 use super::unenforced::definition_engine;
 use super::{data_store, find, plan};
@@ -155,7 +154,7 @@ async fn create(
     // Held until the release that names the blobs is recorded.
     let _blobs_stay = state.blobs_in_use.clone().read_owned().await;
     let wanted = judged(&state, &env, &app, &request).await?;
-    check_rights(&state, &env, &app, &wanted)?;
+    check_rights(state.engine.as_ref(), &env, &app, &wanted)?;
     check_complete(&state, &wanted.artifact).await?;
     let act = Act { by: caller.name, now: Timestamp::now() };
     let terms = Terms {
@@ -226,26 +225,6 @@ async fn pinned(state: &Shared, reference: &str) -> Result<Option<String>, ApiEr
         Ok(Ok(digest)) => Ok(digest),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed(format!("the engine did not answer within {ENGINE_DEADLINE:?}"))),
-    }
-}
-
-/// Refuses an app that wants more of its host than the policy allows.
-fn check_rights(
-    state: &Shared,
-    env: &EnvName,
-    app: &AppName,
-    wanted: &Wanted,
-) -> Result<(), ApiError> {
-    let rights = wanted.definition.run.rights();
-    let refusal = match state.engine.kind_for(&wanted.artifact) {
-        // What else is asked for is listed as not enforced.
-        EngineKind::Process if !rights.privileged => None,
-        EngineKind::Process => Some("`run.privileged` is for containers; leave it out".to_owned()),
-        _ => state.engine.refuses(env, app, &rights),
-    };
-    match refusal {
-        None => Ok(()),
-        Some(detail) => Err(ApiError::new(ProblemCode::NotRunnable, detail)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Judging what a request wants to run, before anything is recorded: its launch file, its artifact,
 //! its strategy. Called for plans and for deployments; reads and writes no store.
 
+use ark_engine::{Engine, EngineKind};
 use ark_model::api::{DeployRequest, DiagnosticView, ProblemCode};
 use ark_model::artifact::Artifact;
 use ark_model::definition::{
@@ -120,6 +121,31 @@ fn check_artifact(
                 .remedy("deploy a directory", format!("ark deploy {app} --dir PATH")))
         }
         _ => Ok(()),
+    }
+}
+
+/// Refuses an app that wants more of its host than the policy allows.
+///
+/// # Errors
+/// `not-runnable`.
+pub(super) fn check_rights(
+    engine: &dyn Engine,
+    env: &EnvName,
+    app: &AppName,
+    wanted: &Wanted,
+) -> Result<(), ApiError> {
+    let rights = wanted.definition.run.rights();
+    let refusal = match engine.kind_for(&wanted.artifact) {
+        // What else is asked for is listed as not enforced.
+        EngineKind::Process if !rights.privileged => None,
+        EngineKind::Process => Some("`run.privileged` is for containers; leave it out".to_owned()),
+        EngineKind::Docker | EngineKind::Kubernetes | EngineKind::Fake => {
+            engine.refuses(env, app, &rights)
+        }
+    };
+    match refusal {
+        None => Ok(()),
+        Some(detail) => Err(ApiError::new(ProblemCode::NotRunnable, detail)),
     }
 }
 

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use super::error::ApiError;
 use super::intents::{default_kind, frozen_problem};
-use super::judge::{Wanted, strategy};
+use super::judge::{Wanted, check_rights, strategy};
 use super::resolve::{missing_config, resolve};
 use super::unenforced::Asked;
 use super::{data_store, diff, find};
@@ -58,6 +58,9 @@ pub(super) fn plan(
         refusals.push(refused(frozen_problem(env, app, &frozen)));
     }
     if let Err(error) = data_store::check_place(tx, env, app, wanted) {
+        refusals.push(refused(error));
+    }
+    if let Err(error) = check_rights(engine, env, app, wanted) {
         refusals.push(refused(error));
     }
     let strategy = strategy(asked, &wanted.definition, env);

@@ -8,8 +8,9 @@ use ark_engine::{
     BuildSpec, BuildStream, Built, Capabilities, Enforcement, Engine, EngineError, EngineKind,
     ExecSession, ExecSpec, LogLine, LogQuery, LogSource, LogStream, StartSpec, Stats, StopOptions,
 };
-use ark_model::InstanceId;
+use ark_model::definition::Rights;
 use ark_model::instance::ObservedInstance;
+use ark_model::{AppName, EnvName, InstanceId};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -65,6 +66,10 @@ impl Engine for TestEngine {
             kill_everything: Enforcement::Enforced,
             app_isolation: Enforcement::Enforced,
         }
+    }
+
+    fn refuses(&self, _: &EnvName, app: &AppName, rights: &Rights) -> Option<String> {
+        rights.privileged.then(|| format!("`run.privileged` of {app} is not allowed in this test"))
     }
 
     async fn start(&self, _: &StartSpec) -> Result<(), EngineError> {

@@ -173,3 +173,26 @@ async fn a_word_for_which_a_deployment_does_not_wait_is_a_conflict() {
     let path = "/v1/deployments/ffffffff/promote";
     server.post(path, &json!({"full": true})).await.problem("deployment-not-found");
 }
+
+#[tokio::test]
+async fn a_plan_refuses_the_rights_that_a_deployment_refuses() {
+    let launch = |privileged| {
+        format!(
+            "run: {{type: docker, command: [./web], privileged: {privileged}}}\nexpose: [{{name: default, port: 80}}]\n"
+        )
+    };
+    for (kind, why) in [
+        (EngineKind::Process, "`run.privileged` is for containers; leave it out"),
+        (EngineKind::Fake, "`run.privileged` of web is not allowed in this test"),
+    ] {
+        let server = Server::with_engine(kind).await;
+        let plan = async |privileged| {
+            let body = deploy_body(&launch(privileged));
+            server.post("/v1/environments/dev/apps/web/plan", &body).await.expect(200)
+        };
+        assert_eq!(plan(true).await["refusals"], json!([why]), "{kind:?}");
+        assert_eq!(plan(false).await["refusals"], json!([]), "{kind:?}");
+        let refused = server.deploy("dev", &launch(true)).await.problem("not-runnable");
+        assert_eq!(refused["detail"], why, "{kind:?}");
+    }
+}
