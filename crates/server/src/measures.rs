@@ -55,7 +55,6 @@ pub(crate) struct Measures {
 struct Unsaved {
     /// Everything; what was written before is no longer true.
     anew: bool,
-    head: bool,
     slices: BTreeSet<Timestamp>,
     seen: HashSet<Place>,
     gone: HashSet<Place>,
@@ -74,10 +73,13 @@ impl Measures {
         }
     }
 
-    /// From now on for the sake of this deployment.
-    pub(crate) fn go_on_for(&mut self, of: DeploymentId) {
-        self.unsaved.head |= self.of != of;
-        self.of = of;
+    /// From now on for the sake of this deployment. Another one's slices would be too long for it: its
+    /// own begin here, and the counters go on.
+    pub(crate) fn go_on_for(&mut self, of: DeploymentId, now: Timestamp) {
+        if self.of != of {
+            let seen = std::mem::take(&mut self.seen);
+            *self = Self { seen, ..Self::new(of, now) };
+        }
     }
 
     /// From when on nothing is missing.
@@ -142,6 +144,11 @@ impl Measures {
         let length = SignedDuration::from_millis(self.slice_ms);
         let is_whole = |m: &&Arc<Measured>| now.duration_since(m.from) >= length;
         self.slices.iter().filter(is_whole).cloned().collect()
+    }
+
+    /// All slices, oldest first; the newest is still filling.
+    pub(crate) fn so_far(&self) -> Vec<Arc<Measured>> {
+        self.slices.iter().cloned().collect()
     }
 
     /// What a release did since an instant.
@@ -224,5 +231,37 @@ mod tests {
         assert_eq!(sum(&measures), 53, "another one counts from zero");
         measures.gone(&place(2));
         assert!(measures.seen.is_empty());
+    }
+
+    #[test]
+    fn the_next_deployment_has_short_slices_of_its_own_and_the_counters_go_on() {
+        let place = Place {
+            boot: BootId(Uuid::from_u128(1)),
+            expose: "default".into(),
+            instance: InstanceId(Uuid::from_u128(7)),
+        };
+        let served = |served| Counters { served, ..Counters::default() };
+        let (mut measures, release) = (measures(), ReleaseNumber(2));
+        // A watch window of hours: a slice is a minute and more.
+        for second in 0..20_000 {
+            let all = served(u64::try_from(second).expect("a small number"));
+            measures.take(place.clone(), (release, &all), Some(&served(0)), at(second));
+        }
+        assert!(measures.slice_ms > 60_000, "{}", measures.slice_ms);
+        let next = DeploymentId(Uuid::from_u128(2));
+        measures.go_on_for(next, at(20_000));
+        for second in 20_000..=20_030 {
+            let all = served(u64::try_from(second).expect("a small number"));
+            measures.take(place.clone(), (release, &all), None, at(second));
+            measures.go_on_for(next, at(second));
+        }
+        let history = |all: &[Arc<Measured>]| {
+            let found = crate::deployment_traffic::history(all, at(20_000), at(20_030));
+            let sides = found.slices.iter().flat_map(|slice| &slice.sides);
+            (found.slices.len(), sides.map(|side| side.served).sum::<u64>())
+        };
+        assert_eq!(history(&measures.so_far()), (16, 31), "to the end");
+        assert_eq!(history(&measures.whole(at(20_030))), (16, 30));
+        assert_eq!((measures.since(), measures.slice_ms), (at(20_000), SLICE_MS));
     }
 }

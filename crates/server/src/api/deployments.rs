@@ -120,7 +120,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .about(
             "At most 90 slices of equal length from its beginning on; the last may be shorter. As long \
              as it goes on, up to now; what was measured is kept with the deployment. Empty for one \
-             that never began.",
+             that never began, or of which nothing was kept.",
         )
         .answers::<TrafficHistory>(200)
         .problems(&[ProblemCode::DeploymentNotFound, ProblemCode::Ambiguous]),
@@ -373,7 +373,7 @@ async fn traffic(
         (Some(kept), _) => kept,
         (None, Some(began)) if !d.state.is_terminal() => {
             let now = Timestamp::now();
-            let measured = state.observations.measured(&(d.env, d.app), now);
+            let measured = state.observations.measured_so_far(&(d.env, d.app));
             deployment_traffic::history(&measured, began, now)
         }
         (None, _) => TrafficHistory { slice_s: 1, slices: Vec::new() },

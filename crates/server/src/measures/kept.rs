@@ -78,8 +78,8 @@ fn seen_name(boot: BootId, instance: InstanceId, expose: &str) -> String {
 impl Measures {
     /// What is to be written down, once; `None` when all is.
     pub(crate) fn take_unsaved(&mut self) -> Option<MeasuresChange> {
-        let Unsaved { anew, head, slices, seen, gone } = std::mem::take(&mut self.unsaved);
-        let head = (anew || head).then(|| Part::head(self));
+        let Unsaved { anew, slices, seen, gone } = std::mem::take(&mut self.unsaved);
+        let head = anew.then(|| Part::head(self));
         let slices = self.slices.iter().filter(|m| anew || slices.contains(&m.from));
         let seen = self.seen.iter().filter(|(place, _)| anew || seen.contains(*place));
         let parts = head

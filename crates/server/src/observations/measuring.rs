@@ -30,7 +30,7 @@ impl Observations {
         let inner = &mut *inner;
         inner.unmeasured.remove(key);
         if let Some(measures) = inner.measures.get_mut(key) {
-            measures.go_on_for(of);
+            measures.go_on_for(of, now);
             return;
         }
         let mut measures = Measures::read(kept, of).unwrap_or_else(|| Measures::new(of, now));
@@ -93,7 +93,12 @@ impl Observations {
         }
     }
 
-    /// What was measured of an app since it is measured, oldest first.
+    /// What was measured of an app since it is measured, up to now, oldest first.
+    pub(crate) fn measured_so_far(&self, key: &AppKey) -> Vec<Arc<Measured>> {
+        self.inner().measures.get(key).map(Measures::so_far).unwrap_or_default()
+    }
+
+    /// The same without the slice that is still filling.
     pub fn measured(&self, key: &AppKey, now: Timestamp) -> Vec<Arc<Measured>> {
         self.inner().measures.get(key).map(|m| m.whole(now)).unwrap_or_default()
     }

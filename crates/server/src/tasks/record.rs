@@ -98,7 +98,7 @@ fn traffic_of_the_ended(
     let ends = matches!(plan.transition, Some(Transition::End { .. }));
     let began = loaded.running.as_ref().filter(|_| ends)?.started_at?;
     let now = world.clock.now();
-    Some(deployment_traffic::history(&world.observations.measured(key, now), began, now))
+    Some(deployment_traffic::history(&world.observations.measured_so_far(key), began, now))
 }
 
 async fn write(
