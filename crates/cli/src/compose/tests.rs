@@ -274,6 +274,16 @@ fn a_value_beyond_the_limits_costs_its_key_alone() {
             "deploy:\n  strategy: rolling\n",
             Some("deploy.min_healthy_time"),
         ),
+        (
+            "deploy: {update_config: {order: start-first, delay: 6m}}",
+            "deploy:\n  strategy: rolling\n  min_healthy_time: \"6m\"\n  progress_deadline: \"11m\"\n",
+            None,
+        ),
+        (
+            "deploy: {update_config: {order: start-first, delay: 26m}}",
+            "deploy:\n  strategy: rolling\n",
+            Some("deploy.min_healthy_time"),
+        ),
         ("healthcheck: {test: [NONE]}\nstop_grace_period: 48h", "{}\n", Some("run.stop_grace")),
     ] {
         let (launch, left) = imported(service);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Notes;
 use super::health;
-use super::service::{Entries, Service, count, put, scalar, time};
+use super::service::{Entries, Service, count, length, put, scalar, time};
 use super::yaml::Node;
 
 /// The section `deploy`.
@@ -16,7 +16,8 @@ pub(super) fn section(service: &Service, deploy: &Service, notes: &mut Notes) ->
     if let Some(update) = deploy.get("update_config").and_then(Value::as_object) {
         update_config(&mut out, update, notes);
     }
-    beginning(&mut out, service, notes);
+    let delay = deploy.get("update_config").and_then(|update| update.get("delay")).map(scalar);
+    beginning(&mut out, service, delay.and_then(|text| length(&text)), notes);
     for key in deploy.keys() {
         let why = match key.as_str() {
             "replicas" | "update_config" | "resources" | "mode" => continue,
@@ -80,17 +81,20 @@ fn update_config(out: &mut Entries, update: &Service, notes: &mut Notes) {
 }
 
 /// How long an instance may take to become ready, where that is more than what holds by itself. What
-/// waits for it is given the time too.
-fn beginning(out: &mut Entries, service: &Service, notes: &mut Notes) {
-    let Some(ready) = health::patience(service, notes) else { return };
+/// waits for it, or for `delay` after it, is given the time too.
+fn beginning(out: &mut Entries, service: &Service, delay: Option<Duration>, notes: &mut Notes) {
     let usual = DeployPolicy::default();
-    if ready <= usual.ready_timeout.get() {
-        return;
-    }
     let text = |time: Duration| Node::text(DurationText::from(time).to_string());
-    put(out, "ready_timeout", text(ready));
-    if ready > usual.progress_deadline.get() {
-        put(out, "progress_deadline", text(ready));
+    let ready = health::patience(service, notes).unwrap_or_default();
+    if ready > usual.ready_timeout.get() {
+        put(out, "ready_timeout", text(ready));
+    }
+    let progress = usual.progress_deadline.get();
+    let delayed = delay.filter(|delay| *delay >= progress).map(|delay| delay + progress);
+    // A delay that leaves no room within the whole deadline is not kept.
+    let delayed = delayed.filter(|all| *all <= usual.deadline.get()).unwrap_or_default();
+    if ready.max(delayed) > progress {
+        put(out, "progress_deadline", text(ready.max(delayed)));
     }
     if ready > usual.deadline.get() {
         put(out, "deadline", text(ready.saturating_add(usual.deadline.get())));
