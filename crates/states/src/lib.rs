@@ -29,6 +29,7 @@ pub mod jsonata;
 pub mod jsonpath;
 pub mod limits;
 pub mod machine;
+mod patterns;
 pub mod resource;
 pub mod scope;
 pub mod test_state;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::patterns;
 use crate::value::{ParseError, Value};
 
 pub use fields::{NumberField, PathField, ResultPath, TextField, TimeField};
@@ -93,13 +94,13 @@ impl Definition {
 
     /// Parses a definition already read.
     pub fn from_value(root: &Value) -> Result<Self, DefinitionError> {
-        Ok(Self { inner: Arc::new(parse::machine(root)?) })
+        Ok(Self { inner: Arc::new(patterns::bounded(|| parse::machine(root))?) })
     }
 
     /// Parses one state alone, for TestState: a machine whose only state it is. Its targets need not
     /// exist.
     pub fn of_single_state(name: &str, state: &Value) -> Result<Self, DefinitionError> {
-        Ok(Self { inner: Arc::new(parse::single_state(name, state)?) })
+        Ok(Self { inner: Arc::new(patterns::bounded(|| parse::single_state(name, state))?) })
     }
 
     /// `TimeoutSeconds` of the whole machine.

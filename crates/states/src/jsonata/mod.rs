@@ -38,6 +38,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{EvalError, SyntaxError};
+use crate::patterns;
 use crate::scope::StatesBinding;
 use crate::value::Value;
 
@@ -76,7 +77,7 @@ impl Expression {
     /// Parses what stands between `{%` and `%}`, surrounding white space removed.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
         let text = text.trim();
-        let (tree, labels) = parser::parse(text)
+        let (tree, labels) = patterns::bounded(|| parser::parse(text))
             .and_then(resolve::resolve)
             .map_err(|error| SyntaxError::new(error.to_string()))?;
         let labels = labels.into_iter().map(|label| format!("!{label}").into()).collect();

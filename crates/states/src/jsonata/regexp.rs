@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
 use regex_automata::hybrid::dfa::{Cache, DFA};
-use regex_automata::nfa::thompson;
+use regex_automata::nfa::thompson::NFA;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
 
-/// Bytes of a compiled pattern.
-const COMPILED_BYTES_MAX: usize = 1 << 20;
+use crate::patterns::{self, PATTERN_BYTES_MAX};
+
 /// Groups within each other.
 const NESTING_MAX: u32 = 100;
 /// What the lazy automata keep of a pattern, the matcher's own and the meter's, in bytes.
@@ -45,7 +45,7 @@ impl Pattern {
         let translated = translate(pattern);
         let mut builder = RegexBuilder::new(&translated);
         builder
-            .size_limit(COMPILED_BYTES_MAX)
+            .size_limit(PATTERN_BYTES_MAX)
             .dfa_size_limit(CACHE_BYTES_MAX)
             .nest_limit(NESTING_MAX);
         let mut syntax = syntax::Config::new().nest_limit(NESTING_MAX);
@@ -62,12 +62,12 @@ impl Pattern {
                 _ => return Err(format!("unknown flag '{flag}'")),
             }
         }
+        let nfa = patterns::nfa(&translated, syntax)?;
         let regex = builder.build().map_err(|error| match error {
             regex::Error::CompiledTooBig(_) => "the pattern is too large".to_owned(),
             _ => "the pattern is not supported".to_owned(),
         })?;
-        let meter = Meter::of(&translated, syntax)
-            .ok_or_else(|| "the pattern is not supported".to_owned())?;
+        let meter = Meter::of(nfa);
         Ok(Self { regex, text: format!("/{pattern}/{flags}"), meter })
     }
 }
@@ -81,19 +81,14 @@ struct Meter {
 }
 
 impl Meter {
-    fn of(translated: &str, syntax: syntax::Config) -> Option<Self> {
-        let nfa = thompson::Compiler::new()
-            .syntax(syntax)
-            .configure(thompson::Config::new().nfa_size_limit(Some(4 * COMPILED_BYTES_MAX)))
-            .build(translated)
-            .ok()?;
+    fn of(nfa: NFA) -> Self {
         let states = nfa.states().len();
         let config = DFA::config()
             .cache_capacity(CACHE_BYTES_MAX)
             .minimum_cache_clear_count(Some(RESETS_MAX))
             .unicode_word_boundary(true);
         let dfa = DFA::builder().configure(config).build_from_nfa(nfa).ok();
-        Some(Self { dfa, states })
+        Self { dfa, states }
     }
 
     /// Steps of whatever goes through all states once.

@@ -9,6 +9,7 @@ mod transitions;
 
 use crate::definition::{Definition, DefinitionError};
 use crate::limits::DEFINITION_BYTES_MAX;
+use crate::patterns;
 use crate::value::Value;
 
 /// What a machine is to be.
@@ -58,7 +59,7 @@ pub fn validate(text: &str, kind: MachineKind) -> Vec<Finding> {
     let Some(members) = root.as_object() else {
         return whole(SCHEMA, "Definition must be a valid JSON object".to_owned());
     };
-    let mut findings = schema::check(members, kind);
+    let mut findings = patterns::bounded(|| schema::check(members, kind));
     if findings.is_empty() {
         findings = transitions::check(members);
     }

@@ -11,6 +11,25 @@ fn shown(text: &str, kind: MachineKind) -> Vec<String> {
 }
 
 #[test]
+fn patterns_have_a_size_together() {
+    let machine = |count: usize| {
+        let states: Vec<String> = (0..count)
+            .map(|n| {
+                format!(r#"'k{n}': '{{% $contains("a", /(a?){{4000}}b/) %}}'"#).replace('\'', "\"")
+            })
+            .map(|text| text.replace(r#""a""#, "'a'"))
+            .collect();
+        format!(
+            r#"{{"StartAt":"P","QueryLanguage":"JSONata","States":{{"P":{{"Type":"Pass","End":true,"Output":{{{}}}}}}}}}"#,
+            states.join(",")
+        )
+    };
+    assert_eq!(validate(&machine(3), MachineKind::Standard), []);
+    let findings = validate(&machine(120), MachineKind::Standard);
+    assert!(findings.iter().any(|one| one.message.contains("too large together")), "{findings:?}");
+}
+
+#[test]
 fn findings_are_told_in_the_recorded_words() {
     for (text, expected) in [
         (r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#, vec![]),
