@@ -22,7 +22,7 @@ const PAGE: u32 = 500;
 /// What `events` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  ark events -e production\n  ark events -f -e production --app web\n  ark events --kind instance_lost\n  ark events --after 1200 --json"
+    before_help = "Examples:\n  ark events -f -e production --app web\n  ark events --kind instance_lost\n  ark events --after 1200 --json"
 )]
 pub(crate) struct Args {
     /// Go on with new events
