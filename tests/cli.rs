@@ -4,7 +4,8 @@
 mod harness;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read as _, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -29,6 +30,19 @@ fn expect(output: &Output, exit: i32, said: &str) {
     assert_eq!(code(output), exit, "{}", words(output));
     let text = stdout(output) + &stderr(output);
     assert!(text.contains(said), "{said:?} was not said: {}", words(output));
+}
+
+/// What the server answers to a request without a token that names this host.
+fn asked_by(ark: &Ark, host: &str) -> String {
+    let file = fs::read(ark.data_dir().join("server.json")).expect("where the server is");
+    let file: Value = serde_json::from_slice(&file).expect("JSON");
+    let address = file["api"].as_str().expect("an address").trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).expect("the server accepts");
+    let request = format!("GET /v1/server HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
 }
 
 /// A command without any server, in a home of its own.
@@ -285,7 +299,19 @@ fn deployments_end_with_the_exit_codes_of_the_contract() {
             assert!(place[key].is_u64(), "{key}: {receipt}");
         }
     }
+    // Where it leads is said before, and changes nothing; twice in a row it says the same.
+    for _ in 0..2 {
+        let output = ark.run(&["rollback", "web", "-e", ENV, "--plan"]);
+        expect(&output, 10, "v5 → v3");
+        assert!(stdout(&output).contains("VERSION"), "{}", words(&output));
+    }
+    let named = ark.run(&["rollback", "web", "-e", ENV, "--plan", "--to", "v99"]);
+    expect(&named, 1, "does not exist");
     expect(&ark.run(&["rollback", "web", "-e", ENV]), 0, "undo: ark rollback web");
+    let app = ark.get(&format!("/v1/environments/{ENV}/apps/web")).expect("the app");
+    assert_eq!(app["live"], 3, "it led where it was said");
+    // There is nothing before it: no plan either.
+    expect(&ark.run(&["rollback", "web", "-e", ENV, "--plan"]), 1, "no release");
     expect(&ark.run(&["diff", "--app", "web", "-e", ENV]), 0, "VERSION");
 }
 
@@ -543,8 +569,15 @@ fn up_and_down() {
     expect(&local(&["down", "--yes"]), 0, "no ark runs");
     // And up again, in the background: the apps come back.
     let http = ark.http.to_string();
-    let output = local(&["up", "--detach", "--api", "127.0.0.1:0", "--http", &http]);
+    let up = ["up", "--detach", "--api", "127.0.0.1:0", "--http", &http, "--allow-host"];
+    expect(&local(&[&up[..], &["http://ark.test"]].concat()), 2, "without scheme and port");
+    let output = local(&[&up[..], &["ark.test"]].concat());
     expect(&output, 0, "ark is up");
+    // By the name that was allowed, and by no other.
+    for (host, status) in [("ark.test", "401"), ("ark.test:80", "401"), ("other.test", "403")] {
+        let answer = asked_by(&ark, host);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{host}: {answer}");
+    }
     eventually("the app runs again", || {
         last_json(&local(&["status", "-e", ENV, "--json"]))["ready"] == 2
     });

@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ark_load::{Driver, Load};
-use harness::{Ark, ENV, Sample, eventually, is_over, kill, state, words};
+use harness::lacking::{Lack, skip};
+use harness::{Ark, ENV, Raw, Sample, eventually, is_over, kill, state, words};
 use jiff::Timestamp;
 
 const APP: &str = "web";
@@ -66,18 +67,53 @@ fn finished_at(over: &serde_json::Value) -> Timestamp {
 /// How often a state is tried for.
 const REACH_MAX: u32 = 3;
 
-/// The shim of any instance of the app: the parent of its process.
-fn shim_of_any(ark: &Ark) -> i32 {
+/// The rows of `ark ps` for processes of the app, the newest first.
+fn rows(ark: &Ark) -> Vec<serde_json::Value> {
     let output = ark.run(&["ps", APP, "-e", ENV, "--json"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let pid = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|i| i["pid"].as_i64().filter(|pid| *pid > 1))
-        .unwrap_or_else(|| panic!("no process in {}", words(&output)));
+    let all = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    all.filter(|row| row["pid"].as_i64().is_some_and(|pid| pid > 1)).collect()
+}
+
+/// The processes of a release that take traffic, or would.
+fn active(ark: &Ark, release: u32) -> Vec<i64> {
+    let of = |row: &serde_json::Value| row["release"] == release && row["state"] == "active";
+    rows(ark).iter().filter(|row| of(row)).filter_map(|row| row["pid"].as_i64()).collect()
+}
+
+/// The shim of a process of the app: its parent.
+fn shim_of(pid: i64) -> i32 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let after = stat.rsplit_once(')').expect("stat").1;
     after.split_whitespace().nth(1).and_then(|p| p.parse().ok()).expect("a parent")
+}
+
+/// Kills a shim of this release and waits until so many instances of it are left or there again.
+fn kill_shim_of(ark: &Ark, release: u32, then: usize) {
+    let before = active(ark, release);
+    kill(shim_of(before[0]));
+    eventually(&format!("{then} instances of v{release}"), || {
+        let now = active(ark, release);
+        now.len() == then && !now.contains(&before[0])
+    });
+}
+
+fn asks_for_promotion(ark: &Ark, id: &str) {
+    eventually("it waits for a person", || {
+        ark.deployment(id).is_some_and(|d| d["rollout"]["asks"]["what"] == "promotion")
+    });
+}
+
+/// New connections, so that each is dealt to a side.
+fn load_of(ark: &Ark) -> ark_load::Running {
+    let load = Load::builder(ark.http, &ark.host(APP)).rate(150.0);
+    load.mix([(Driver::NewConnection, 1)]).start().expect("load")
+}
+
+fn short_load(ark: &Ark) -> ark_load::Report {
+    let load = load_of(ark);
+    std::thread::sleep(Duration::from_millis(300));
+    load.stop_blocking()
 }
 
 #[test]
@@ -110,7 +146,10 @@ fn kill_9_in_every_state_of_a_deployment() {
                     ark.start_server();
                 }
                 Victim::Gateway => ark.kill_gateway(),
-                Victim::Shim => kill(shim_of_any(&ark)),
+                Victim::Shim => {
+                    let rows = rows(&ark);
+                    kill(shim_of(rows[0]["pid"].as_i64().expect("a process")));
+                }
             }
             let killed_at = Timestamp::now();
             hit.insert((victim, wanted));
@@ -150,6 +189,141 @@ fn kill_9_in_every_state_of_a_deployment() {
         let d = ark.deployment(&id).unwrap_or_else(|| panic!("acknowledged and lost: {id}"));
         assert!(is_over(state(&d)), "{d}");
     }
+}
+
+/// Half way through a canary and while its old side is kept: whoever is killed, the shares stay what they
+/// are, what died is replaced, and a person's word ends it well (rollouts.md, tests 12, 21 and 25).
+#[test]
+fn kill_9_while_a_canary_steps_and_while_its_old_side_is_kept() {
+    let mut ark = Ark::up();
+    let (output, _) = ark.deploy(APP, &Sample::version(1));
+    assert!(output.status.success(), "{}", words(&output));
+    let steps = "strategy: canary, keep_old: 10m, steps: [{weight: 50}, {scale: 2}, {pause: {}}], watch: 0s";
+    let id = ark.deploy_detached(APP, &Sample::version(2).deploy(steps));
+    asks_for_promotion(&ark, &id);
+    let goes_on = |ark: &Ark, wanted: &str, killed: &str| {
+        // Whoever is started anew divides the traffic as before.
+        let mut last = String::new();
+        eventually(&format!("{wanted} goes on after the death of {killed}"), || {
+            let report = short_load(ark);
+            last = format!("{report}");
+            let sides: Vec<&String> = report.versions.keys().collect();
+            let right = if wanted == "stepping" { sides == ["1", "2"] } else { sides == ["2"] };
+            right && report.failed() == 0
+        });
+        let d = ark.deployment(&id).expect("it is on record");
+        assert_eq!(state(&d), wanted, "after the death of {killed}: {d}");
+        let percent = if wanted == "stepping" { 50 } else { 100 };
+        assert_eq!(d["rollout"]["percent"], percent, "after the death of {killed}: {d}");
+        println!("{killed} killed in {wanted}: {last}");
+    };
+    for wanted in ["stepping", "keeping"] {
+        let during = load_of(&ark);
+        ark.kill_server();
+        ark.start_server();
+        let report = during.stop_blocking();
+        assert_eq!(report.failed(), 0, "{wanted}: {:#?}", report.failures);
+        goes_on(&ark, wanted, "the server");
+        ark.kill_gateway();
+        goes_on(&ark, wanted, "the gateway");
+        kill_shim_of(&ark, 2, 2);
+        goes_on(&ark, wanted, "a shim of the new side");
+        assert_eq!(active(&ark, 1).len(), 2, "the old side is as it was");
+        if wanted == "keeping" {
+            // What is kept is kept as it is: nothing is started for an old side without traffic.
+            kill_shim_of(&ark, 1, 1);
+            goes_on(&ark, wanted, "a shim of the old side");
+            assert_eq!(active(&ark, 1).len(), 1, "nothing was started in its place");
+            continue;
+        }
+        kill_shim_of(&ark, 1, 2);
+        goes_on(&ark, wanted, "a shim of the old side");
+        // Started anew as planned, a gateway loses nothing at all.
+        let during = load_of(&ark);
+        let output = ark.run(&["gateway", "restart"]);
+        assert!(output.status.success(), "{}", words(&output));
+        std::thread::sleep(Duration::from_millis(300));
+        let report = during.stop_blocking();
+        assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+        let output = ark.run(&["promote", APP, "-e", ENV]);
+        assert!(output.status.success(), "{}", words(&output));
+        eventually("all of the traffic is on the new side", || {
+            ark.deployment(&id).is_some_and(|d| state(&d) == "keeping")
+        });
+    }
+    // The way back makes the old side whole first.
+    let during = load_of(&ark);
+    let output = ark.run(&["abort", APP, "-e", ENV]);
+    assert!(output.status.success(), "{}", words(&output));
+    let over = ark.wait_over(&id, OVER);
+    let report = during.stop_blocking();
+    assert_eq!(state(&over), "rolled_back", "{over}");
+    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+    assert_eq!((active(&ark, 1).len(), ark.marked().len()), (2, 2), "nothing is left over");
+
+    // Server and gateway come back to a target that died while they were dead.
+    ark.kill_server();
+    let before = ark.marked();
+    kill(before[0]);
+    ark.kill_gateway();
+    let during = load_of(&ark);
+    std::thread::sleep(Duration::from_secs(1));
+    ark.start_server();
+    eventually("the dead instance is replaced", || {
+        let now = ark.marked();
+        now.len() == 2 && !now.contains(&before[0])
+    });
+    let report = during.stop_blocking();
+    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+}
+
+/// All that a canary has of the new side is one instance: its death is a verdict. The share goes first,
+/// and nobody notices but who was inside.
+#[test]
+fn a_canary_of_one_that_is_killed_goes_back() {
+    let ark = Ark::up();
+    let (output, _) = ark.deploy(APP, &Sample::version(1));
+    assert!(output.status.success(), "{}", words(&output));
+    let steps = "strategy: canary, \
+                 steps: [{header: {name: x-canary, value: \"1\"}}, {weight: 50}, {pause: {}}]";
+    let file = ark.launch(APP, &Sample::version(2).deploy(steps));
+    let file = file.to_string_lossy().into_owned();
+    let mut deploy = ark.command(&["deploy", APP, "-e", ENV, "--file", &file, "--json"]);
+    let deploy = deploy.stdout(std::process::Stdio::piped()).spawn().expect("ark runs");
+    let mut id = String::new();
+    eventually("it begins", || {
+        let all = ark.get(&format!("/v1/deployments?env={ENV}&app={APP}&limit=1"));
+        let newest = all.map(|all| all["items"][0].clone()).unwrap_or_default();
+        newest["id"].as_str().unwrap_or_default().clone_into(&mut id);
+        newest["release"] == 2
+    });
+    asks_for_promotion(&ark, &id);
+    let old = ark.marked();
+    // An upload that is never finished, and so is never repeated: inside when it dies.
+    let mut inside = Raw::open(&ark, APP);
+    let head = "POST /echo HTTP/1.1\r\nhost: HOST\r\nx-canary: 1\r\ncontent-length: 10\r\n\r\n";
+    inside.send(&format!("{head}hello"));
+    let during = load_of(&ark);
+    std::thread::sleep(Duration::from_millis(500));
+    kill(shim_of(active(&ark, 2)[0]));
+    let output = deploy.wait_with_output().expect("it ends");
+    let after = short_load(&ark);
+    let report = during.stop_blocking();
+    let over = ark.deployment(&id).expect("it is on record");
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    assert_eq!(state(&over), "rolled_back", "{over}");
+    assert_eq!(over["diagnosis"]["kind"], "crashed", "{over}");
+    assert!(over["diagnosis_words"].to_string().contains("signal 9"), "{over}");
+    assert_eq!(report.versions.len(), 2, "it had half of the traffic: {report}");
+    assert_eq!(after.versions.keys().collect::<Vec<_>>(), ["1"], "{after}");
+    // What was inside is counted as cut, and the client's own count is the receipt's.
+    let receipt = &over["receipt"];
+    println!("{report}\n{receipt}");
+    assert_eq!(receipt["cut"], report.failed() + 1, "{receipt}\n{:#?}", report.failures);
+    assert_eq!(receipt["failed"], 0, "{receipt}");
+    let now = ark.marked();
+    assert_eq!((now.len(), active(&ark, 1).len()), (2, 2), "the old side and nothing else");
+    assert!(now.iter().all(|pid| old.contains(pid)), "it was never touched");
 }
 
 #[test]
@@ -200,11 +374,9 @@ fn fill(disk: &mut std::fs::File) {
 /// What was acknowledged is kept, what cannot be kept is refused in words, the app serves on, and all
 /// of it goes on by itself when there is room again (rollouts.md, test 23).
 #[test]
-#[allow(clippy::print_stderr, reason = "a skip is said by name")]
 fn t23_a_full_disk() {
     let Some(mut ark) = Ark::up_on_small_disk(96) else {
-        eprintln!("skipped: t23_a_full_disk (no file system can be mounted here)");
-        return;
+        return skip("t23_a_full_disk", Lack::Mount, "no file system can be mounted here");
     };
     let (output, _) = ark.deploy(APP, &Sample::version(1));
     assert!(output.status.success(), "{}", words(&output));

@@ -3,8 +3,6 @@
 //! and what was written is there. As processes, and PostgreSQL in a container too: its image holds
 //! this machine's programs, because no registry can be asked for its makers' one.
 
-#![allow(clippy::print_stderr, reason = "a skip is said by name")]
-
 #[path = "../crates/engine/tests/docker_fixture/daemon.rs"]
 mod daemon;
 mod harness;
@@ -14,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use daemon::{daemon, docker, skip};
+use daemon::{daemon, docker};
+use harness::lacking::{Lack, skip};
 use harness::{Ark, eventually_within, kill, words};
 use serde_json::Value;
 
@@ -121,7 +120,7 @@ fn hidden(ark: &Ark, store: &str, password: &str) {
 fn what_is_written_to_postgres_outlives_everything_that_ends_it() {
     const TEST: &str = "what_is_written_to_postgres_outlives_everything_that_ends_it";
     let Some((bin, version)) = postgres_here() else {
-        return skip(TEST, "PostgreSQL is not installed");
+        return skip(TEST, Lack::Postgres, "PostgreSQL is not installed");
     };
     let ark = Ark::up();
     write(&ark, "db", "type: postgres\nteam: eng-data\n");
@@ -223,7 +222,7 @@ fn what_is_written_to_redis_outlives_its_server() {
     const TEST: &str = "what_is_written_to_redis_outlives_its_server";
     let here = |program: &str| Path::new("/usr/bin").join(program).exists();
     if !here("redis-server") || !here("redis-cli") {
-        return skip(TEST, "Redis is not installed");
+        return skip(TEST, Lack::Redis, "Redis is not installed");
     }
     let ark = Ark::up();
     write(&ark, "cache", "type: redis\n");
@@ -284,11 +283,11 @@ fn postgres_in_a_container_keeps_its_data_in_a_volume() {
     const TEST: &str = "postgres_in_a_container_keeps_its_data_in_a_volume";
     const IMAGE: &str = "ark-test/postgres:1";
     let Some((bin, version)) = postgres_here() else {
-        return skip(TEST, "PostgreSQL is not installed");
+        return skip(TEST, Lack::Postgres, "PostgreSQL is not installed");
     };
     let socket = match daemon() {
         Ok(socket) => socket,
-        Err(reason) => return skip(TEST, reason),
+        Err(reason) => return skip(TEST, Lack::Docker, reason),
     };
     make_image(socket, &bin, &version, IMAGE);
     let ark = Ark::up_with(&[("DOCKER_HOST", &format!("unix://{}", socket.display()))]);

@@ -4,9 +4,11 @@
 mod harness;
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 
-use harness::{Ark, ENV, Sample, eventually, words};
+use harness::lacking::{Lack, skip};
+use harness::{Ark, ENV, Sample, eventually, last_json, words};
 use nix::unistd::geteuid;
 use serde_json::Value;
 
@@ -50,7 +52,6 @@ fn told(view: &Value) -> Vec<String> {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "a skip is said by name")]
 fn who_calls_through_a_discovery_port_is_seen_whether_it_is_declared_or_not() {
     let mut ark = Ark::up();
     let (output, _) = ark.deploy("api", &Sample::version("1").count(1));
@@ -75,8 +76,8 @@ fn who_calls_through_a_discovery_port_is_seen_whether_it_is_declared_or_not() {
     if !geteuid().is_root() {
         let view = dependencies(&ark);
         assert!(view["blind"].is_string(), "{view}");
-        eprintln!("skipped: apps have users of their own only where Ark is root");
-        return;
+        let test = "who_calls_through_a_discovery_port_is_seen";
+        return skip(test, Lack::Root, "apps have users of their own only where Ark is root");
     }
     let all = ["quiet api declared unseen", "sneak api observed seen", "web api both seen"];
     eventually("both callers are seen", || told(&dependencies(&ark)) == all);
@@ -99,4 +100,135 @@ fn who_calls_through_a_discovery_port_is_seen_whether_it_is_declared_or_not() {
     let view = dependencies(&ark);
     assert_eq!(told(&view), all);
     assert!(last_seen(&view).as_str() >= before.as_str(), "{view}");
+}
+
+/// What an app needs and is not there is said before, in the record of the deployment, and refused where
+/// the app asks for the variable itself.
+#[test]
+fn an_app_that_is_not_there_is_no_silent_matter() {
+    let ark = Ark::up();
+    let file = launch(&ark, "web", "api, queue", "sleep 3600");
+    let file = file.to_string_lossy();
+    let plan = ark.run(&["plan", "web", "-e", ENV, "--file", &file]);
+    let text = words(&plan);
+    assert!(text.contains("needs api, queue, which are not deployed in production"), "{text}");
+
+    let strict = ark.dir.path().join("launch/strict.yml");
+    let asks = fs::read_to_string(&*file).expect("a file") + "env: [SERVICE_API_DEFAULT_PORT]\n";
+    fs::write(&strict, asks).expect("a file");
+    let strict = strict.to_string_lossy();
+    let refused = ark.run(&["deploy", "strict", "-e", ENV, "--file", &strict]);
+    let text = words(&refused);
+    assert_eq!(refused.status.code(), Some(7), "{text}");
+    assert!(text.contains("SERVICE_API_DEFAULT_PORT"), "{text}");
+    assert!(text.contains("ark deploy api -e production"), "{text}");
+
+    let deployed = ark.run(&["deploy", "web", "-e", ENV, "--file", &file, "--json"]);
+    let text = words(&deployed);
+    assert!(deployed.status.success(), "{text}");
+    assert!(text.contains("which are not deployed in production"), "{text}");
+
+    let (output, _) = ark.deploy("api", &Sample::version("1").count(1));
+    assert!(output.status.success(), "{}", words(&output));
+    let plan = ark.run(&["plan", "web", "-e", ENV, "--file", &file]);
+    assert!(words(&plan).contains("needs queue, which is not deployed"), "{}", words(&plan));
+    let deployed = ark.run(&["deploy", "strict", "-e", ENV, "--file", &strict]);
+    assert!(deployed.status.success(), "{}", words(&deployed));
+    let told = ["exec", "strict", "-e", ENV, "--", "sh", "-c", "echo $SERVICE_API_DEFAULT_PORT"];
+    let port = ark.run(&told);
+    let port = String::from_utf8_lossy(&port.stdout).trim().parse::<u16>();
+    let port = port.expect("the variable is there");
+
+    // As it would be written for Compose, where an app is at its own port under its name.
+    let named = |port: u16| {
+        let text = fs::read_to_string(&*file).expect("a file");
+        let url = format!("env_defaults: {{API_URL: \"http://api:{port}/v1\", ");
+        let path = ark.dir.path().join("launch/named.yml");
+        fs::write(&path, text.replace("env_defaults: {", &url)).expect("a file");
+        path.to_string_lossy().into_owned()
+    };
+    let says = "API_URL names api:8080, where nothing listens: api is reached at \
+                SERVICE_API_DEFAULT_HOST and SERVICE_API_DEFAULT_PORT";
+    let wrong = named(8080);
+    let plan = ark.run(&["plan", "named", "-e", ENV, "--file", &wrong, "--json"]);
+    assert!(words(&plan).contains(says), "{}", words(&plan));
+    let deployed = ark.run(&["deploy", "named", "-e", ENV, "--file", &wrong, "--json"]);
+    assert!(words(&deployed).contains(says), "{}", words(&deployed));
+    let plan = ark.run(&["plan", "named", "-e", ENV, "--file", &named(port), "--json"]);
+    assert!(!words(&plan).contains("nothing listens"), "{}", words(&plan));
+}
+
+/// A release that crashes while what it needs is down says so: the app and since when, and the addresses
+/// of its variables at which nothing listens. A secret one is not told.
+#[test]
+fn a_failure_names_what_was_down_meanwhile() {
+    let ark = Ark::up();
+    let (output, _) = ark.deploy("api", &Sample::version("1").count(1));
+    assert!(output.status.success(), "{}", words(&output));
+    let listener = || TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = |of: &TcpListener| of.local_addr().expect("an address").port();
+    let (database, queue) = (listener(), listener());
+    let (database_port, queue_port) = (port(&database), port(&queue));
+    let secret = ark.dir.path().join("queue");
+    fs::write(&secret, format!("amqp://app:hidden@127.0.0.1:{queue_port}/")).expect("a file");
+    let mut set = ark.command(&["config", "set", "web", "-e", ENV, "--secret", "QUEUE_URL"]);
+    let set = set.stdin(fs::File::open(&secret).expect("a file")).output().expect("it runs");
+    assert!(set.status.success(), "{}", words(&set));
+    deploy(&ark, "web", "api", "sleep 3600");
+
+    let broken = launch(&ark, "web", "api", "echo cannot go on; exit 1");
+    let text = fs::read_to_string(&broken).expect("a file").replace(
+        "env_defaults: {",
+        &format!("env: [QUEUE_URL]\nenv_defaults: {{DATABASE_URL: \"postgres://127.0.0.1:{database_port}/x\", "),
+    );
+    fs::write(&broken, text).expect("a file");
+    let broken = broken.to_string_lossy();
+    let fails = |json: bool| {
+        let mut args = vec!["deploy", "web", "-e", ENV, "--file", &broken];
+        args.extend(json.then_some("--json"));
+        let output = ark.run(&args);
+        assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+        output
+    };
+    let d = last_json(&fails(true));
+    assert_eq!(d["diagnosis"]["kind"], "crashed", "all of it is up: {d}");
+
+    let before = jiff::Timestamp::now();
+    let stopped = ark.run(&["stop", "api", "-e", ENV]);
+    assert!(stopped.status.success(), "{}", words(&stopped));
+    drop((database, queue));
+    let output = fails(true);
+    assert!(!words(&output).contains("hidden"), "{}", words(&output));
+    let d = last_json(&output);
+    let why = &d["diagnosis"];
+    assert_eq!(why["kind"], "dependency_down", "{d}");
+    assert_eq!(why["failure"]["kind"], "crashed", "{d}");
+    assert!(why["failure"]["log"].to_string().contains("cannot go on"), "{d}");
+    let down = why["down"].as_array().expect("what is down");
+    assert_eq!((&down[0]["app"], &down[0]["seen"]), (&"api".into(), &"stopped".into()), "{d}");
+    let since: jiff::Timestamp =
+        down[0]["since"].as_str().and_then(|at| at.parse().ok()).expect("a time");
+    assert!((before..jiff::Timestamp::now()).contains(&since), "{since}");
+    let address = format!("127.0.0.1:{database_port}");
+    assert_eq!(down[1]["variable"], "DATABASE_URL", "{d}");
+    assert_eq!(
+        (&down[1]["address"], &down[1]["seen"]),
+        (&address.into(), &"connection refused".into())
+    );
+    assert_eq!((&down[2]["variable"], &down[2]["address"]), (&"QUEUE_URL".into(), &Value::Null));
+    assert_eq!(down.len(), 3, "{d}");
+
+    // In words: of the command, and of its receipt.
+    let text = words(&fails(false));
+    for part in ["v2 crashed", "ended with exit 1", "dependency down: api (stopped; nothing of it"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(
+        text.contains("dependency down: the address in QUEUE_URL (connection refused)"),
+        "{text}"
+    );
+    let id = d["id"].as_str().expect("an id");
+    let receipt = words(&ark.run(&["receipt", id]));
+    assert!(receipt.contains("why: dependency down: api (stopped"), "{receipt}");
 }

@@ -1,7 +1,8 @@
 //! A cluster of three real Docker daemons on one machine, one of them over TLS and one by SSH (with a
 //! stand-in for `ssh` itself, which there is nobody to answer): instances are spread over them and serve,
 //! the one over TLS is killed in the middle of a deployment, which ends all the same and names it; what is
-//! left to do is done when it is back. A host that drains is emptied, one that is empty is removed.
+//! left to do is done when it is back. A host that drains is emptied, one that is empty is removed. Beside
+//! all that a daemon has one instance on each of them.
 
 mod containers;
 mod harness;
@@ -12,28 +13,67 @@ use std::path::Path;
 use std::time::Duration;
 
 use containers::authority::Authority;
-use containers::daemon::{OwnDaemon, skip};
+use containers::daemon::{IMAGE, OwnDaemon, skip};
 use containers::{BACK, WEB, Web, answer, at};
-use harness::{Ark, ENV, eventually_within, state, words};
+use harness::{Ark, ENV, eventually_within, last_json, state, words};
 use serde_json::Value;
 
 /// Without firewall rules and a bridge of its own, so that several do not get into each other's way.
 const ALONE: [&str; 3] = ["--bridge=none", "--iptables=false", "--ip6tables=false"];
+/// The app that is a daemon.
+const AGENT: &str = "agent";
 const THREE: Web = Web {
     count: 3,
     deploy: "min_healthy_time: 2s, max_surge: 1, max_unavailable: 0, ready_timeout: 30s, \
              progress_deadline: 100s, deadline: 150s",
 };
 
-/// Active instances by host.
+/// Active instances of the web server by host.
 fn active(ark: &Ark) -> BTreeMap<String, usize> {
-    let page = ark.get(&format!("/v1/environments/{ENV}/apps/{WEB}/instances"));
-    let rows = page.expect("instances")["items"].as_array().cloned().unwrap_or_default();
     let mut by_host = BTreeMap::new();
-    for row in rows.iter().filter(|row| row["state"] == "active") {
+    for row in instances(ark, WEB).iter().filter(|row| row["state"] == "active") {
         *by_host.entry(row["node"].as_str().unwrap_or("?").to_owned()).or_default() += 1;
     }
     by_host
+}
+
+fn instances(ark: &Ark, app: &str) -> Vec<Value> {
+    let page = ark.get(&format!("/v1/environments/{ENV}/apps/{app}/instances"));
+    page.expect("instances")["items"].as_array().cloned().unwrap_or_default()
+}
+
+/// Deploys a version of a daemon; answers how it ended.
+fn deploys_agents(ark: &Ark, version: u32) -> Value {
+    let path = ark.dir.path().join("launch").join(format!("{AGENT}.yml"));
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    let text = format!(
+        "run: {{type: daemon, stop_grace: 1s, command: [sh, -c, \"trap 'exit 0' TERM; sleep 1000 & wait\"]}}\n\
+         deploy: {{min_healthy_time: 100ms, ready_timeout: 30s, progress_deadline: 60s, deadline: 100s}}\n\
+         env_defaults: {{VERSION: \"{version}\", MARK: \"{}\"}}\n",
+        ark.mark
+    );
+    std::fs::write(&path, text).expect("a file");
+    let file = path.to_string_lossy();
+    let deploy = ["deploy", AGENT, "-e", ENV, "--file", &file, "--image", IMAGE, "--json"];
+    let output = ark.run(&deploy);
+    assert!(output.status.success(), "{}", words(&output));
+    last_json(&output)
+}
+
+/// The releases of the daemon's instances that run, with their hosts, sorted.
+fn agents(ark: &Ark) -> Vec<(String, u64)> {
+    let of = |row: &Value| {
+        let host = row["node"].as_str().unwrap_or("?").to_owned();
+        (host, row["release"].as_u64().unwrap_or_default())
+    };
+    let rows = instances(ark, AGENT);
+    let mut all: Vec<_> = rows.iter().filter(|row| row["state"] == "active").map(of).collect();
+    all.sort();
+    all
+}
+
+fn on(hosts: &[(&str, u64)]) -> Vec<(String, u64)> {
+    hosts.iter().map(|(host, release)| ((*host).to_owned(), *release)).collect()
 }
 
 fn hosts(counts: &[(&str, usize)]) -> BTreeMap<String, usize> {
@@ -114,8 +154,7 @@ fn wrong_certificates(ark: &Ark, address: &str, authority: &Authority, dir: &Pat
 
 /// A command beside an instance, and a log, of each host.
 fn is_reached_everywhere(ark: &Ark) {
-    let page = ark.get(&format!("/v1/environments/{ENV}/apps/{WEB}/instances"));
-    for row in page.expect("instances")["items"].as_array().expect("a list") {
+    for row in instances(ark, WEB) {
         let name = row["id"].as_str().expect("an id");
         let exec = ["exec", WEB, "-e", ENV, "--instance", name, "--", "cat", "/tmp/index.html"];
         let output = ark.run(&exec);
@@ -165,6 +204,13 @@ fn three_daemons_of_which_one_is_killed_in_the_middle() {
     assert_eq!(active(&ark), hosts(&[("eu-1", 1), ("local", 1), ("zz-2", 1)]), "one on each");
     assert_eq!([&here, &one, &other].map(OwnDaemon::running), [1, 1, 1]);
     is_reached_everywhere(&ark);
+    deploys_agents(&ark, 1);
+    assert_eq!(agents(&ark), on(&[("eu-1", 1), ("local", 1), ("zz-2", 1)]));
+    let of_agents = || [&here, &one, &other].map(|daemon| daemon.running_of(AGENT));
+    assert_eq!(of_agents(), [1, 1, 1]);
+    deploys_agents(&ark, 2);
+    assert_eq!(agents(&ark), on(&[("eu-1", 2), ("local", 2), ("zz-2", 2)]));
+    assert_eq!(of_agents(), [1, 1, 1], "the old one is gone from each");
     let told = std::fs::read_to_string(programs.join("told")).expect("what `ssh` was told");
     assert!(
         told.contains("BatchMode=yes") && told.contains("-l ark -p 2222 -- eu-1.test"),
@@ -188,9 +234,18 @@ fn three_daemons_of_which_one_is_killed_in_the_middle() {
     let by_host = active(&ark);
     assert!(by_host.get("eu-1").copied() >= Some(1) && by_host.get("local").copied() >= Some(1));
 
+    // A daemon's next release does not wait for the host that is away either.
+    let over = deploys_agents(&ark, 3);
+    assert!(over.to_string().contains("1 host does not answer: zz-2"), "{over}");
+    let there: Vec<_> = agents(&ark).into_iter().filter(|(host, _)| host != "zz-2").collect();
+    assert_eq!(there, on(&[("eu-1", 3), ("local", 3)]));
+
     other.again();
+    eventually_within(BACK, "the daemon of the host that was away is brought up to date", || {
+        agents(&ark) == on(&[("eu-1", 3), ("local", 3), ("zz-2", 3)]) && of_agents() == [1, 1, 1]
+    });
     eventually_within(BACK, "the rest is done when it is back", || {
-        let [here, one, other] = [&here, &one, &other].map(OwnDaemon::running);
+        let [here, one, other] = [&here, &one, &other].map(|daemon| daemon.running_of(WEB));
         let answers = node(&ark, "zz-2").get("silent").is_none_or(Value::is_null);
         answers && here + one + other == 3 && active(&ark).values().sum::<usize>() == 3
     });
@@ -207,10 +262,13 @@ fn three_daemons_of_which_one_is_killed_in_the_middle() {
         one.running() == 0 && node(&ark, "eu-1")["instances"] == 0
     });
     assert_eq!(active(&ark).values().sum::<usize>(), 3);
+    assert_eq!(agents(&ark), on(&[("local", 3), ("zz-2", 3)]), "its daemon too");
     let output = ark.run(&["node", "remove", "eu-1"]);
     assert!(output.status.success(), "{}", words(&output));
-    let output = ark.run(&["stop", WEB, "-e", ENV, "--json"]);
-    assert!(output.status.success(), "{}", words(&output));
+    for app in [WEB, AGENT] {
+        let output = ark.run(&["stop", app, "-e", ENV, "--json"]);
+        assert!(output.status.success(), "{}", words(&output));
+    }
     eventually_within(BACK, "no container is left", || {
         [&here, &one, &other].map(OwnDaemon::running) == [0, 0, 0]
     });

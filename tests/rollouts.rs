@@ -10,8 +10,14 @@ mod harness;
 mod address;
 #[path = "rollouts/course.rs"]
 mod course;
+#[path = "rollouts/defaults.rs"]
+mod defaults;
+#[path = "rollouts/group.rs"]
+mod group;
 #[path = "rollouts/hooks.rs"]
 mod hooks;
+#[path = "rollouts/judged.rs"]
+mod judged;
 #[path = "rollouts/rollovers.rs"]
 mod rollovers_of_processes;
 #[path = "rollouts/traffic.rs"]

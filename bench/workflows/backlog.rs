@@ -4,53 +4,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ark_model::workflow::MachineType;
 use ark_server::workflows::{StartExecution, Workflows};
-use ark_server::world::{Clock, SystemClock};
 use ark_store::StoreError;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::handle::{ARN, define, open, process, runtime, start};
+use crate::handle::{ARN, Driven, define, open, process, runtime, start, start_many, work};
 
-const STARTERS: u64 = 64;
 const WORKERS: usize = 8;
 /// Tasks that are handed out to measure how long it takes.
 const MEASURED: usize = 2_000;
 /// Executions of the definition that comes late, and of the queue with priority.
 const LATE: u64 = 100;
-
-async fn fill(workflows: &Workflows, many: u64) {
-    let mut starters = JoinSet::new();
-    for n in 0..STARTERS {
-        let workflows = workflows.clone();
-        let share = many / STARTERS + u64::from(n < many % STARTERS);
-        starters.spawn(async move {
-            for _ in 0..share {
-                let start = start("task", "\"many\"".into());
-                workflows.start_execution(start).await.expect("a start");
-            }
-        });
-    }
-    starters.join_all().await;
-}
-
-/// Takes and answers one task; answers its input and how long the hand-out took.
-async fn work(workflows: &Workflows) -> (String, Duration) {
-    let begun = Instant::now();
-    let deadline = SystemClock.now() + SignedDuration::from_secs(60);
-    let activity = format!("{ARN}:activity:a");
-    let task = workflows.poll_activity(&activity, None, deadline).await.expect("a poll");
-    let task = task.expect("a task");
-    let took = begun.elapsed();
-    let (token, input) = (task.token.clone(), task.input.clone());
-    task.delivered();
-    workflows.task_succeeded(&token, "{}".into()).await.expect("a result");
-    (input, took)
-}
 
 async fn measure(workflows: &Workflows, waiting: u64) {
     let mut times = Vec::new();
@@ -112,17 +81,16 @@ pub(crate) fn run(many: u64) {
             })
             .await;
         made.expect("a machine");
-        let driven = workflows.clone();
-        let driver = tokio::spawn(async move { driven.run().await });
+        let driven = Driven::begin(&workflows);
+        let usual = || start("task", "\"many\"".into());
         let few = 1_000 + MEASURED as u64;
-        fill(&workflows, few).await;
+        start_many(&workflows, few, usual).await;
         measure(&workflows, few).await;
-        fill(&workflows, many).await;
+        start_many(&workflows, many, usual).await;
         measure(&workflows, many).await;
         late(&workflows, "of another definition", || start("late", "\"late\"".into())).await;
         let first = || StartExecution { priority: 10, ..start("task", "\"late\"".into()) };
         late(&workflows, "of a queue with priority", first).await;
-        workflows.close();
-        driver.await.expect("the driver");
+        driven.end().await;
     });
 }

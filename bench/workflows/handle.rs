@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ark_model::workflow::MachineType;
-use ark_server::workflows::{StartExecution, SystemEntropy, WorkflowWorld, Workflows};
+use ark_server::workflows::{
+    StartExecution, SystemEntropy, WorkflowError, WorkflowWorld, Workflows,
+};
 use ark_server::world::{CONTROLLER_LEASE, Clock, Fence, SystemClock};
 use ark_store::{Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 pub(crate) const ARN: &str = "arn:aws:states:us-east-1:000000000000";
 const STARTERS: usize = 64;
@@ -68,6 +70,58 @@ pub(crate) fn start(machine: &str, input: String) -> StartExecution {
         machine_arn: format!("{ARN}:stateMachine:{machine}"),
         input: Some(input),
         ..StartExecution::default()
+    }
+}
+
+/// Starts so many executions, `STARTERS` at a time.
+pub(crate) async fn start_many(
+    workflows: &Workflows,
+    many: u64,
+    how: impl Fn() -> StartExecution + Clone + Send + 'static,
+) {
+    let mut starters = JoinSet::new();
+    for n in 0..STARTERS as u64 {
+        let (workflows, how) = (workflows.clone(), how.clone());
+        let share = many / STARTERS as u64 + u64::from(n < many % STARTERS as u64);
+        starters.spawn(async move {
+            for _ in 0..share {
+                workflows.start_execution(how()).await.expect("a start");
+            }
+        });
+    }
+    starters.join_all().await;
+}
+
+/// Takes and answers one task; answers its input and how long the hand-out took.
+pub(crate) async fn work(workflows: &Workflows) -> (String, Duration) {
+    let begun = Instant::now();
+    let deadline = SystemClock.now() + SignedDuration::from_secs(60);
+    let activity = format!("{ARN}:activity:a");
+    let task = workflows.poll_activity(&activity, None, deadline).await.expect("a poll");
+    let task = task.expect("a task");
+    let took = begun.elapsed();
+    let (token, input) = (task.token.clone(), task.input.clone());
+    task.delivered();
+    workflows.task_succeeded(&token, "{}".into()).await.expect("a result");
+    (input, took)
+}
+
+/// The runtime, going on until [`Driven::end`].
+pub(crate) struct Driven {
+    workflows: Workflows,
+    driver: JoinHandle<WorkflowError>,
+}
+
+impl Driven {
+    pub(crate) fn begin(workflows: &Workflows) -> Self {
+        let driven = workflows.clone();
+        let driver = tokio::spawn(async move { driven.run().await });
+        Self { workflows: workflows.clone(), driver }
+    }
+
+    pub(crate) async fn end(self) {
+        self.workflows.close();
+        self.driver.await.expect("the driver");
     }
 }
 
@@ -226,49 +280,34 @@ pub(crate) fn run(time: Duration, many: u64) {
     first.block_on(async {
         let (store, workflows) = open(dir.path()).await;
         define(&store).await;
-        let driven = workflows.clone();
-        let driver = tokio::spawn(async move { driven.run().await });
+        let driven = Driven::begin(&workflows);
         five_states(dir.path(), &workflows, time).await;
         for tasks in [1, 3] {
             let most = activities(dir.path(), &workflows, time, tasks, None).await;
             activities(dir.path(), &workflows, time, tasks, Some(most / 2.0)).await;
         }
         let begun = Instant::now();
-        let mut starters = JoinSet::new();
-        for _ in 0..STARTERS as u64 {
-            let workflows = workflows.clone();
-            starters.spawn(async move {
-                for n in 0..many / STARTERS as u64 {
-                    workflows.start_execution(start("task", n.to_string())).await.expect("a start");
-                }
-            });
-        }
-        starters.join_all().await;
+        start_many(&workflows, many, || start("task", "1".into())).await;
         println!(
             "{many} executions opened in {:.1} s, {} MB resident",
             begun.elapsed().as_secs_f64(),
             process().0
         );
-        workflows.close();
-        driver.await.expect("the driver");
+        driven.end().await;
     });
     first.shutdown_timeout(Duration::from_secs(10));
     let begun = Instant::now();
     runtime().block_on(async {
         let (_store, workflows) = open(dir.path()).await;
         let opened = begun.elapsed();
-        let driven = workflows.clone();
-        tokio::spawn(async move { driven.run().await });
-        let deadline = SystemClock.now() + SignedDuration::from_secs(60);
-        let arn = format!("{ARN}:activity:a");
-        let task = workflows.poll_activity(&arn, None, deadline).await.expect("a poll").expect("a task");
-        workflows.task_succeeded(&task.token, "{}".into()).await.expect("a result");
-        task.delivered();
+        let driven = Driven::begin(&workflows);
+        work(&workflows).await;
         println!(
             "recovery with {many} open: store open after {:.2} s, first task handed out and ended after {:.2} s, {} MB resident",
             opened.as_secs_f64(),
             begun.elapsed().as_secs_f64(),
             process().0
         );
+        driven.end().await;
     });
 }

@@ -10,7 +10,7 @@ use ark_server::world::{Clock, SystemClock};
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
 
-use crate::handle::{ARN, define, file_bytes, open, process, runtime, start};
+use crate::handle::{ARN, Driven, define, file_bytes, open, process, runtime, start};
 
 const WORKERS: usize = 100;
 const STARTERS: u64 = 64;
@@ -56,8 +56,7 @@ pub(crate) fn run(many: u64) {
     runtime().block_on(async {
         let (store, workflows) = open(dir.path()).await;
         define(&store).await;
-        let driven = workflows.clone();
-        let driver = tokio::spawn(async move { driven.run().await });
+        let driven = Driven::begin(&workflows);
         let counts = Arc::new(Counts {
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -97,7 +96,6 @@ pub(crate) fn run(many: u64) {
             "{many} executions of one activity, {WORKERS} workers: {took:.0} s, {rate:.0} a second, {each:.2} ms CPU each, {most} MB resident at most, {} MB on disk, {open} still open",
             file_bytes(dir.path()) >> 20
         );
-        workflows.close();
-        driver.await.expect("the driver");
+        driven.end().await;
     });
 }

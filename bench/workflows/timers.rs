@@ -12,11 +12,9 @@ use ark_server::world::{Clock, SystemClock};
 use ark_store::{Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use tokio::task::JoinSet;
 
-use crate::handle::{ARN, define, open, process, runtime, start};
+use crate::handle::{Driven, define, open, process, runtime, start, start_many, work};
 
-const STARTERS: u64 = 64;
 /// Between two looks whether all have ended.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long others are watched before the waits are due.
@@ -48,25 +46,13 @@ async fn start_waits(workflows: &Workflows, many: u64) -> Timestamp {
     let a_year = SystemClock.now() + SignedDuration::from_hours(24 * 360);
     let begun = Instant::now();
     let trial = (many / 20).max(1);
-    for _ in 0..trial.min(200) {
-        workflows.start_execution(start("five", "{\"n\":1}".into())).await.expect("a start");
-    }
-    // One after the other is slower than all together: time enough.
-    let each = begun.elapsed().div_f64(trial.min(200) as f64);
-    let lead = each.mul_f64(many as f64) + AT_REST + Duration::from_secs(2);
+    start_many(workflows, trial, || start("five", "{\"n\":1}".into())).await;
+    // Twice the time that they should take together.
+    let all = begun.elapsed().mul_f64(2.0 * many as f64 / trial as f64);
+    let lead = all + AT_REST + Duration::from_secs(2);
     let due = SystemClock.now() + SignedDuration::try_from(lead).expect("a short time");
     workflows.start_execution(until(a_year)).await.expect("a start");
-    let mut starters = JoinSet::new();
-    for n in 0..STARTERS {
-        let workflows = workflows.clone();
-        let share = many / STARTERS + u64::from(n < many % STARTERS);
-        starters.spawn(async move {
-            for _ in 0..share {
-                workflows.start_execution(until(due)).await.expect("a start");
-            }
-        });
-    }
-    starters.join_all().await;
+    start_many(workflows, many, move || until(due)).await;
     println!(
         "{many} waits opened in {:.1} s, {} MB resident",
         begun.elapsed().as_secs_f64(),
@@ -93,7 +79,6 @@ impl Times {
 /// What somebody notices who starts and looks at executions and works on a task, again and again.
 async fn bystander(workflows: Workflows, over: Arc<AtomicBool>) -> String {
     let (mut starts, mut looks, mut tasks) = (Times::default(), Times::default(), Times::default());
-    let activity = format!("{ARN}:activity:a");
     while !over.load(Ordering::Relaxed) {
         let begun = Instant::now();
         let started = workflows.start_execution(start("task", "{}".into())).await.expect("a start");
@@ -102,12 +87,7 @@ async fn bystander(workflows: Workflows, over: Arc<AtomicBool>) -> String {
         workflows.describe_execution(&started.execution_arn).await.expect("an execution");
         looks.0.push(begun.elapsed().as_micros());
         let begun = Instant::now();
-        let deadline = SystemClock.now() + SignedDuration::from_secs(60);
-        let task = workflows.poll_activity(&activity, None, deadline).await.expect("a poll");
-        let task = task.expect("a task");
-        let token = task.token.clone();
-        task.delivered();
-        workflows.task_succeeded(&token, "{}".into()).await.expect("a result");
+        work(&workflows).await;
         tasks.0.push(begun.elapsed().as_micros());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -170,8 +150,7 @@ async fn while_it_runs(dir: &Path, many: u64) {
     let (store, workflows) = open(dir).await;
     define(&store).await;
     define_waits(&store).await;
-    let driven = workflows.clone();
-    let driver = tokio::spawn(async move { driven.run().await });
+    let driven = Driven::begin(&workflows);
     let due = start_waits(&workflows, many).await;
     let ((), rest) = beside(&workflows, tokio::time::sleep(AT_REST)).await;
     println!("at rest: {rest}");
@@ -184,8 +163,7 @@ async fn while_it_runs(dir: &Path, many: u64) {
     );
     println!("meanwhile: {busy}");
     judge(&store, many).await;
-    workflows.close();
-    driver.await.expect("the driver");
+    driven.end().await;
 }
 
 /// Answers when they are due.
@@ -193,19 +171,16 @@ async fn opened(dir: &Path, many: u64) -> Timestamp {
     let (store, workflows) = open(dir).await;
     define(&store).await;
     define_waits(&store).await;
-    let driven = workflows.clone();
-    let driver = tokio::spawn(async move { driven.run().await });
+    let driven = Driven::begin(&workflows);
     let due = start_waits(&workflows, many).await;
-    workflows.close();
-    driver.await.expect("the driver");
+    driven.end().await;
     due
 }
 
 async fn after_it_was_down(dir: &Path, many: u64) {
     let begun = Instant::now();
     let (store, workflows) = open(dir).await;
-    let driven = workflows.clone();
-    let driver = tokio::spawn(async move { driven.run().await });
+    let driven = Driven::begin(&workflows);
     let ((took, most), busy) = beside(&workflows, all_ended(&store, begun)).await;
     println!(
         "due while no server ran: all ended {:.1} s after its start, {most} MB resident at most",
@@ -213,8 +188,7 @@ async fn after_it_was_down(dir: &Path, many: u64) {
     );
     println!("meanwhile: {busy}");
     judge(&store, many).await;
-    workflows.close();
-    driver.await.expect("the driver");
+    driven.end().await;
 }
 
 pub(crate) fn run(many: u64) {

@@ -149,6 +149,17 @@ impl Browser {
         self.answer(request).as_str().unwrap_or_default().to_owned()
     }
 
+    /// What is read in each element that a selector finds.
+    pub(crate) fn texts(&self, css: &str) -> Vec<String> {
+        let found = self.post("/elements", &json!({ "using": "css selector", "value": css }));
+        let ids = found.as_array().into_iter().flatten().filter_map(|one| one[ELEMENT].as_str());
+        let text = |id| {
+            let request = self.client.get(format!("{}/element/{id}/text", self.session));
+            self.answer(request).as_str().unwrap_or_default().to_owned()
+        };
+        ids.map(text).collect()
+    }
+
     /// Waits until these words are read on the page.
     pub(crate) fn reads(&self, words: &str) {
         self.until(&format!("the page to read “{words}”"), || self.text().contains(words));

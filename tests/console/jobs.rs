@@ -6,10 +6,11 @@ use std::fs;
 use serde_json::Value;
 
 use super::browser::{Browser, is_installed};
+use super::harness::lacking::{Lack, skip};
 use super::harness::{Ark, ENV, words};
 use super::{check_quiet, look, signed_in, site};
 
-fn deploy(ark: &Ark, app: &str, run: &str, script: &str) {
+pub(super) fn deploy(ark: &Ark, app: &str, run: &str, script: &str) {
     let folder = ark.dir.path().join("launch");
     fs::create_dir_all(&folder).expect("a folder");
     let path = folder.join(format!("{app}.yml"));
@@ -25,15 +26,22 @@ fn deploy(ark: &Ark, app: &str, run: &str, script: &str) {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "a skip is said by name")]
 fn a_job_is_run_and_read_a_schedule_paused_and_strangers_are_told() {
     if !is_installed() {
-        eprintln!("skipped: chromium or chromedriver is not installed");
-        return;
+        return skip(
+            "a_job_is_run_and_read_a_schedule_paused_and_strangers_are_told",
+            Lack::Browser,
+            "chromium or chromedriver is not installed",
+        );
     }
     let ark = Ark::up();
     let made = ark.json(&["token", "create", "rita", "--role", "reader", "--json"]);
     let stranger = Browser::start(true);
+    // By a name that nobody told the server of.
+    stranger.go(&format!("http://other.localhost:{}/jobs", ark.api.port()));
+    stranger.reads("the request names a host that is not this server");
+    stranger.reads("ark open --console");
+    look(&stranger, "refused");
     // By the documented address and by the one where apps answer too.
     stranger.go(&format!("http://127.0.0.1:{}/jobs", ark.api.port()));
     stranger.reads("Sign in");

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 use super::browser::{Browser, is_installed};
+use super::harness::lacking::{Lack, skip};
 use super::harness::{Ark, ENV, Sample, words};
 use super::{check_quiet, look, signed_in, site};
 
@@ -30,13 +31,13 @@ fn needs(ark: &Ark, app: &str, dependencies: &str) {
 }
 
 #[track_caller]
-fn good(ark: &Ark, args: &[&str]) {
+pub(super) fn good(ark: &Ark, args: &[&str]) {
     let output = ark.run(args);
     assert!(output.status.success(), "ark {args:?}: {}", words(&output));
 }
 
 /// A push hook, whose secret comes from standard input.
-fn hook(ark: &Ark) {
+pub(super) fn hook(ark: &Ark) {
     let mut command = ark.command(&["hook", "set", "shop", "--repo", "/srv/git/shop.git"]);
     let mut child = command.stdin(Stdio::piped()).spawn().expect("ark starts");
     let mut input = child.stdin.take().expect("a pipe");
@@ -46,11 +47,13 @@ fn hook(ark: &Ark) {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "a skip is said by name")]
 fn every_other_page_is_looked_at() {
     if !is_installed() {
-        eprintln!("skipped: chromium or chromedriver is not installed");
-        return;
+        return skip(
+            "every_other_page_is_looked_at",
+            Lack::Browser,
+            "chromium or chromedriver is not installed",
+        );
     }
     let ark = Ark::up();
     let browser = signed_in(&ark, true);
@@ -138,12 +141,14 @@ fn every_other_page_is_looked_at() {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "a skip is said by name")]
 fn a_data_store_says_what_it_is() {
     let here = std::process::Command::new("redis-server").arg("--version").output();
     if !is_installed() || !here.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: chromium, chromedriver or redis-server is not installed");
-        return;
+        return skip(
+            "a_data_store_says_what_it_is",
+            Lack::Browser,
+            "chromium, chromedriver or redis-server is not installed",
+        );
     }
     let ark = Ark::up();
     let path = write(&ark, "cache", "type: redis\n");

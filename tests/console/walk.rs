@@ -45,6 +45,7 @@ const PICTURES: &[(&str, &str)] = &[
     ("overview-failed", "/"),
     ("overview-running", "/"),
     ("overview-silent-host", "/"),
+    ("refused", ""),
     ("releases", "/e/{env}/{app}/releases"),
     ("restart", "/e/{env}/{app}/do/{what}"),
     ("rollback", "/e/{env}/{app}/rollback"),
@@ -79,12 +80,18 @@ const SOURCES: [&str; 4] = [
 pub(super) fn check(name: &str, url: &str) {
     let found = PICTURES.iter().find(|(known, _)| *known == name);
     let (_, pattern) = found.unwrap_or_else(|| panic!("{name} is no picture of the list"));
-    let path = url.splitn(4, '/').nth(3).unwrap_or_default();
-    let path = format!("/{}", path.split(['?', '#']).next().unwrap_or_default());
+    let path = path_of(url);
     assert!(pattern.is_empty() || fits(pattern, &path), "{name} is taken of {path}");
 }
 
-fn fits(pattern: &str, path: &str) -> bool {
+/// The path of an address.
+pub(super) fn path_of(url: &str) -> String {
+    let path = url.splitn(4, '/').nth(3).unwrap_or_default();
+    format!("/{}", path.split(['?', '#']).next().unwrap_or_default())
+}
+
+/// Whether a path is one of a pattern's.
+pub(super) fn fits(pattern: &str, path: &str) -> bool {
     let (pattern, path): (Vec<&str>, Vec<&str>) =
         (pattern.split('/').collect(), path.split('/').collect());
     let same = |(wanted, part): (&&str, &&str)| wanted.starts_with('{') || wanted == part;

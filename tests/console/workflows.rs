@@ -9,6 +9,7 @@ use ark_store::{ExecutionRow, Store, StoreError};
 use serde_json::{Value, json};
 
 use super::browser::{Browser, is_installed};
+use super::harness::lacking::{Lack, skip};
 use super::harness::{Ark, words};
 use super::{check_quiet, look, signed_in, site};
 
@@ -52,11 +53,13 @@ fn head(browser: &Browser) -> String {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "a skip is said by name")]
 fn a_workflow_is_started_and_watched_to_its_end() {
     if !is_installed() {
-        eprintln!("skipped: chromium or chromedriver is not installed");
-        return;
+        return skip(
+            "a_workflow_is_started_and_watched_to_its_end",
+            Lack::Browser,
+            "chromium or chromedriver is not installed",
+        );
     }
     let ark = Ark::up();
     let browser = signed_in(&ark, true);
@@ -186,8 +189,11 @@ fn fill(ark: &Ark, good: &str, bad: &str) {
 #[allow(clippy::print_stderr, reason = "a skip is said by name, and how long pages took")]
 fn one_that_failed_is_found_among_a_hundred_thousand() {
     if !is_installed() {
-        eprintln!("skipped: chromium or chromedriver is not installed");
-        return;
+        return skip(
+            "one_that_failed_is_found_among_a_hundred_thousand",
+            Lack::Browser,
+            "chromium or chromedriver is not installed",
+        );
     }
     let mut ark = Ark::up();
     let machine = json!({ "StartAt": "Look", "States": {
@@ -228,7 +234,7 @@ fn one_that_failed_is_found_among_a_hundred_thousand() {
     browser.type_into("#error", "WORD is bad");
     browser.click_words("Show");
     browser.reads("nr-050000");
-    browser.reads("--error 'WORD is bad'");
+    browser.reads("ark workflow search --error='WORD is bad' sorting");
     browser.type_into("#error", "another word");
     browser.click_words("Show");
     browser.reads("No execution fits");
@@ -244,6 +250,11 @@ fn one_that_failed_is_found_among_a_hundred_thousand() {
     browser.reads("nr-050000");
     browser.go(&format!("{}/workflows/sorting?q=nr-0", site(&ark)));
     browser.reads("nr-000049");
+    // The command beside the form finds the same.
+    browser.reads("ark workflow search --name=nr-0 sorting");
+    let by_name = ark.run(&["workflow", "search", "--name=nr-05000", "--limit", "3", "sorting"]);
+    let told = words(&by_name);
+    assert!(told.contains("nr-050002") && !told.contains("nr-050003"), "{told}");
     browser.click_words("More");
     browser.reads("nr-000050");
     browser.go(&format!("{}/workflows/sorting", site(&ark)));

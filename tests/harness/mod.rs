@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+pub(crate) mod lacking;
 mod raw;
 #[allow(unused_imports, reason = "each suite uses a part of it")]
 pub(crate) use raw::Raw;
@@ -395,6 +396,7 @@ pub(crate) struct Sample {
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) min_healthy: &'static str,
     pub(crate) ready_timeout: &'static str,
+    pub(crate) drain_requests: &'static str,
     pub(crate) drain_streams: &'static str,
     pub(crate) stop_grace: &'static str,
     pub(crate) deploy: String,
@@ -411,6 +413,7 @@ impl Sample {
             variables: BTreeMap::new(),
             min_healthy: "300ms",
             ready_timeout: "40s",
+            drain_requests: "10s",
             drain_streams: "3s",
             stop_grace: "5s",
             deploy: String::new(),
@@ -479,11 +482,12 @@ impl Sample {
              {resources}autoscaling: {{min_count: {count}, max_count: {count}}}\n\
              deploy: {{min_healthy_time: {healthy}, ready_timeout: {ready}, \
              progress_deadline: 60s, deadline: 120s{deploy}}}\n\
-             drain: {{requests: 10s, streams: {streams}}}\n\
+             drain: {{requests: {requests}, streams: {streams}}}\n\
              env_defaults:\n{variables}{more}",
             grace = self.stop_grace,
             healthy = self.min_healthy,
             ready = self.ready_timeout,
+            requests = self.drain_requests,
             streams = self.drain_streams,
             deploy = self.deploy,
         )

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::harness::{ENV, Raw, Sample, eventually, kill, words};
+use ark_load::{Driver, Load};
+
+use crate::harness::{Ark, ENV, Raw, Sample, eventually, kill, state, words};
 use crate::shared;
 
 #[test]
@@ -56,4 +58,50 @@ fn t45_a_reused_address_never_receives_the_apps_requests() {
     eventually("another instance at another address", || {
         row().is_some_and(|now| now["address"] != before["address"] && now["ready"] == true)
     });
+}
+
+/// Who has a port without listening on it is seen by nobody before the port is wanted.
+#[test]
+fn t31_a_port_that_is_taken_is_another_ports_turn() {
+    let ark = Ark::up();
+    let address = |row: &serde_json::Value| -> Option<std::net::SocketAddr> {
+        row["address"].as_str().and_then(|address| address.parse().ok())
+    };
+    let rows = || -> Vec<serde_json::Value> {
+        let output = ark.run(&["ps", "t31", "-e", ENV, "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
+    };
+    let (output, _) = ark.deploy("t31", &Sample::version(1).count(1));
+    assert!(output.status.success(), "{}", words(&output));
+    // Ports are given one after the other: these are the next.
+    let first = rows().iter().find_map(address).expect("an address");
+    let taken: Vec<tokio::net::TcpSocket> = (1..=3)
+        .filter_map(|n| {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind((first.ip(), first.port() + n).into()).ok().map(|()| socket)
+        })
+        .collect();
+    assert!(!taken.is_empty(), "all ports after {first} are somebody's");
+    let load = Load::builder(ark.http, &ark.host("t31"))
+        .rate(60.0)
+        .mix([(Driver::NewConnection, 1)])
+        .strict()
+        .start()
+        .expect("load");
+    let (output, d) = ark.deploy("t31", &Sample::version(2).count(1));
+    let report = load.stop_blocking();
+    assert!(output.status.success(), "{}", words(&output));
+    assert_eq!(state(&d), "succeeded", "{d}");
+    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+    let failures = d["failures"].as_array().expect("failures");
+    assert_eq!(failures.len(), taken.len(), "each of them was met once: {d}");
+    for socket in &taken {
+        let port = socket.local_addr().expect("an address").port();
+        let met = |f: &serde_json::Value| f["kind"] == "port_taken" && f["port"] == port;
+        assert!(failures.iter().any(met), "{port} was not met: {d}");
+    }
+    let id = d["id"].as_str().expect("an id");
+    let events = ark.get(&format!("/v1/events?deployment={id}&limit=200")).unwrap_or_default();
+    assert!(events.to_string().contains("is taken by another process"), "{events}");
 }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Ark, ENV, Sample, eventually, is_over, state, words};
+use ark_load::{Driver, Load};
+
+use crate::harness::{Ark, ENV, Raw, Sample, eventually, is_over, state, words};
 use crate::shared;
 
 const OVER: Duration = Duration::from_secs(120);
@@ -89,6 +91,113 @@ fn t16_abort_racing_promote_and_abort_after_a_full_promote() {
     assert_eq!(code(&ark, &["abort", "t16", "-e", ENV]), Some(0));
     assert_eq!(state(&ark.wait_over(&third, OVER)), "rolled_back");
     assert_eq!(app(&ark, "t16")["live"], 1);
+}
+
+/// The steps that no weight stands for: requests with a header or a cookie, copies of requests, more
+/// instances.
+#[test]
+fn a_canary_by_header_mirror_and_scale() {
+    let ark = shared();
+    deploys(&ark, "steps", &Sample::version(1));
+    let steps = "strategy: canary, steps: [{header: {name: x-canary, value: \"1\"}}, \
+                 {header: {cookie: beta}}, {pause: {}}, {mirror: {percent: 100}}, {pause: {}}, \
+                 {scale: 3}, {pause: {}}]";
+    let new = Sample::version(2).variable("LOG_REQUESTS", 1).deploy(steps);
+    let id = ark.deploy_detached("steps", &new);
+    let asks_at = |step: u32| {
+        eventually(&format!("it waits at step {step}"), || {
+            let d = ark.deployment(&id).unwrap_or_default();
+            d["rollout"]["step"] == step && d["rollout"]["asks"]["what"] == "promotion"
+        });
+    };
+    let promote = || assert_eq!(code(&ark, &["promote", "steps", "-e", ENV]), Some(0));
+    let ask = |head: &str| {
+        let mut raw = Raw::open(&ark, "steps");
+        raw.send(&format!("{head}\r\n\r\n"));
+        raw.answer()
+    };
+    asks_at(3);
+    for _ in 0..10 {
+        for (field, version) in [
+            ("accept: */*", "1"),
+            ("x-canary: 1", "2"),
+            ("x-canary: 2", "1"),
+            ("cookie: a=b; beta=yes", "2"),
+            ("cookie: alpha=beta", "1"),
+        ] {
+            let head = format!("GET /version HTTP/1.1\r\nhost: HOST\r\n{field}");
+            assert_eq!(ask(&head), (200, version.to_owned()), "{field}");
+        }
+    }
+    let said = |what: &str| {
+        let logs = ark.run(&["logs", "steps", "-e", ENV]);
+        words(&logs).contains(what)
+    };
+    assert!(!said("request: GET /copied"));
+    promote();
+    asks_at(5);
+    // Version 1 answers; version 2 gets a copy of what changes nothing.
+    let post = "POST /echo HTTP/1.1\r\nhost: HOST\r\ncontent-length: 0";
+    assert_eq!(ask(post).0, 200);
+    assert_eq!(ask("GET /copied HTTP/1.1\r\nhost: HOST").0, 404);
+    assert_eq!(ask("GET /version HTTP/1.1\r\nhost: HOST"), (200, "1".to_owned()));
+    eventually("the copy has arrived", || said("request: GET /copied"));
+    assert!(!said("request: POST"), "what may change something is not copied");
+    promote();
+    asks_at(7);
+    let alive = |release: u32| {
+        let output = ark.run(&["ps", "steps", "-e", ENV, "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let all = text.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+        all.filter(|i| i["state"] != "stopped" && i["release"] == release).count()
+    };
+    assert_eq!((alive(1), alive(2)), (2, 3));
+    promote();
+    let d = ark.wait_over(&id, OVER);
+    assert_eq!(state(&d), "succeeded", "{d}");
+    assert_eq!(d["receipt"]["failed"], 0, "{d}");
+    eventually("two instances of the new side are left", || (alive(1), alive(2)) == (0, 2));
+}
+
+/// What goes through a `tcp` expose is nothing but bytes to the gateway: held all the same.
+#[test]
+fn connections_to_a_tcp_expose_wait_while_all_is_recreated() {
+    let ark = shared();
+    let file = ark.dir.path().join("launch").join("bytes.yml");
+    std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+    let release = |version: u32, delay_ms: u32| {
+        let text = format!(
+            "run: {{command: [\"{ark}\", sample], stop_grace: 5s}}\n\
+             expose: [{{name: line, port: 80, protocol: tcp, \
+             health_check: {{type: http, path: /_health, interval: 100ms}}}}]\n\
+             autoscaling: {{min_count: 2, max_count: 2}}\n\
+             deploy: {{strategy: recreate, min_healthy_time: 300ms}}\n\
+             drain: {{requests: 10s, streams: 3s}}\n\
+             env_defaults: {{VERSION: \"{version}\", MARK: \"{mark}\", START_DELAY_MS: \"{delay_ms}\"}}\n",
+            ark = crate::harness::ark(),
+            mark = ark.mark
+        );
+        std::fs::write(&file, text).expect("a file");
+        ark.json(&["deploy", "bytes", "-e", ENV, "--file", &file.to_string_lossy(), "--json"])
+    };
+    release(1, 0);
+    let url = app(&ark, "bytes")["addresses"][0]["url"].as_str().map(str::to_owned);
+    let address = url.as_deref().and_then(|url| url.strip_prefix("tcp://")?.parse().ok());
+    let load = Load::builder(address.unwrap_or_else(|| panic!("no address: {url:?}")), "bytes")
+        .rate(50.0)
+        .mix([(Driver::NewConnection, 1)])
+        .request_timeout(Duration::from_secs(60))
+        .strict()
+        .start()
+        .expect("load");
+    let d = release(2, 1_500);
+    std::thread::sleep(Duration::from_millis(500));
+    let report = load.stop_blocking();
+    println!("tcp: {report}");
+    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+    assert_eq!(report.versions.keys().collect::<Vec<_>>(), ["1", "2"], "{report}");
+    let stall = d["receipt"]["longest_stall_ms"].as_u64();
+    assert!(stall >= Some(1_000), "they must have waited for the new side: {d}");
 }
 
 #[test]
@@ -181,6 +290,44 @@ fn t31_a_command_that_is_not_there() {
     let d = crate::harness::last_json(&output);
     assert_eq!(d["diagnosis"]["kind"], "command_not_found", "{d}");
     assert_eq!(app(&ark, "t31")["live"], 1);
+}
+
+#[test]
+fn t33_a_rollback_keeps_all_of_its_capacity() {
+    const COUNT: u32 = 3;
+    let ark = shared();
+    deploys(&ark, "t33", &Sample::version(1).count(COUNT));
+    deploys(&ark, "t33", &Sample::version(2).count(COUNT));
+    let load = Load::builder(ark.http, &ark.host("t33"))
+        .rate(150.0)
+        .mix([(Driver::KeepAlive, 2), (Driver::NewConnection, 1)])
+        .strict()
+        .start()
+        .expect("load");
+    std::thread::sleep(Duration::from_millis(300));
+    let ready = || {
+        let output = ark.run(&["ps", "t33", "-e", ENV, "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let all = text.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+        all.filter(|i| i["state"] == "active" && i["ready"] == true).count()
+    };
+    // What serves is counted again and again while it goes back.
+    let (looks, least, d) = std::thread::scope(|scope| {
+        let back = scope.spawn(|| ark.json(&["rollback", "t33", "-e", ENV, "--json"]));
+        let (mut looks, mut least) = (0, ready());
+        while !back.is_finished() {
+            (looks, least) = (looks + 1, least.min(ready()));
+        }
+        (looks, least, back.join().expect("it ends"))
+    });
+    let report = load.stop_blocking();
+    println!("t33: {looks} looks, {least} serving at least; {report}");
+    assert_eq!(state(&d), "succeeded", "{d}");
+    assert!(looks >= 5 && least >= COUNT as usize, "{least} at least in {looks} looks");
+    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+    assert_eq!(d["receipt"]["failed"], 0, "{d}");
+    assert_eq!(d["receipt"]["cut"], 0, "{d}");
+    assert_eq!(app(&ark, "t33")["live"], 1, "{d}");
 }
 
 #[test]

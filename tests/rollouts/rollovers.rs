@@ -15,7 +15,10 @@ fn counts(receipt: &serde_json::Value, key: &str) -> u64 {
 #[test]
 fn rollovers_in_a_row_under_mixed_load_fail_nothing() {
     let Some(ark) = suite("rollovers_in_a_row_under_mixed_load_fail_nothing") else { return };
-    let (output, first) = ark.deploy("row", &Sample::version(0));
+    // An upload of this load takes 17 s where others have the machine, and one that outlasts its drain is cut
+    // by agreement: that is no loss of the rollover.
+    let release = |version| Sample { drain_requests: "60s", ..Sample::version(version) };
+    let (output, first) = ark.deploy("row", &release(0));
     assert!(output.status.success(), "{}", words(&output));
     assert_eq!(state(&first), "succeeded");
 
@@ -33,14 +36,15 @@ fn rollovers_in_a_row_under_mixed_load_fail_nothing() {
         .strict()
         .start()
         .expect("load");
-    let (mut served, mut stall) = (0, 0);
+    let (mut served, mut stall, mut lost) = (0, 0, Vec::new());
     for version in 1..=ROLLOVERS {
-        let (output, d) = ark.deploy("row", &Sample::version(version));
+        let (output, d) = ark.deploy("row", &release(version));
         assert!(output.status.success(), "rollover {version}: {}", words(&output));
         assert_eq!(state(&d), "succeeded");
         let receipt = &d["receipt"];
-        assert_eq!(counts(receipt, "failed"), 0, "rollover {version}: {receipt}");
-        assert_eq!(counts(receipt, "cut"), 0, "rollover {version}: {receipt}");
+        if counts(receipt, "failed") + counts(receipt, "cut") > 0 {
+            lost.push(format!("rollover {version}: {receipt}"));
+        }
         served += counts(receipt, "served");
         stall = stall.max(counts(receipt, "longest_stall_ms"));
     }
@@ -48,7 +52,8 @@ fn rollovers_in_a_row_under_mixed_load_fail_nothing() {
     println!("{report}");
     println!("receipts: {served} served, longest stall {stall} ms");
     assert!(report.is_balanced(), "{report:?}");
-    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
+    // Both sides of it, so that one that is lost is known by how it ended.
+    assert!(report.failed() == 0 && lost.is_empty(), "{lost:#?}\n{:#?}", report.failures);
     assert_eq!(report.overflow, 0, "the load itself was too slow");
     assert!(served > 0 && served <= report.totals.started, "{served} of {}", report.totals.started);
     for version in 0..=ROLLOVERS {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ark_load::{Class, Driver, Load};
 
-use crate::harness::{Ark, Raw, Sample, eventually, state, words};
+use crate::harness::{Ark, ENV, Raw, Sample, eventually, state, words};
 use crate::{INSTANCES, suite};
 
 fn release(version: u32) -> Sample {
@@ -154,6 +154,43 @@ fn t10_a_slow_start() {
     let slow = release(2).variable("START_DELAY_MS", 2_000);
     let report = under(&ark, "t10", plain(&ark, "t10"), &release(1), &slow);
     assert!(report.versions.contains_key("2"), "{report}");
+}
+
+/// Ready, then not for a while, then ready again: no failure, and its time of being healthy begins anew.
+/// When it does so again while it has all the traffic, that serves on: a check alone takes nothing down.
+#[test]
+fn t10_health_that_flaps_once() {
+    let Some(ark) = suite("t10_health_that_flaps_once") else { return };
+    let before = release(1).count(1);
+    let flaps = |version: u32, between: &str| {
+        let broken = format!("ill-between-ms:{between}");
+        Sample { min_healthy: "2s", ..release(version).count(1).variable("BROKEN", broken) }
+    };
+    let report = under(&ark, "t10f", plain(&ark, "t10f"), &before, &flaps(2, "500-2500"));
+    assert_eq!(report.versions.keys().collect::<Vec<_>>(), ["1", "2"], "{report}");
+    let row = || {
+        let output = ark.run(&["ps", "t10f", "-e", ENV, "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let all = text.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+        all.into_iter().find(|i| i["state"] == "active").unwrap_or_default()
+    };
+    let time = |row: &serde_json::Value, key: &str| -> jiff::Timestamp {
+        row[key].as_str().and_then(|at| at.parse().ok()).unwrap_or_else(|| panic!("{key}: {row}"))
+    };
+    let second = row();
+    assert_eq!(second["release"], 2, "{second}");
+    let waited = time(&second, "since").duration_since(time(&second, "created_at"));
+    assert!(waited.as_millis() >= 2_500 + 2_000, "active after {waited}: {second}");
+
+    let deployed = deploys(&ark, "t10f", &flaps(3, "7000-9000"));
+    assert_eq!(deployed["failures"], serde_json::json!([]), "{deployed}");
+    let load = plain(&ark, "t10f").strict().start().expect("load");
+    eventually("it is seen ill", || row()["ready"] == false);
+    eventually("it is well again", || row()["ready"] == true);
+    let third = row();
+    assert_eq!(third["release"], 3, "{third}");
+    let report = load.stop_blocking();
+    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use crate::client::Client;
 use crate::harness::Ark;
+use crate::harness::lacking::{Lack, skip};
 use crate::recorded;
 
 pub(crate) fn clients() -> Option<PathBuf> {
@@ -13,7 +14,7 @@ pub(crate) fn clients() -> Option<PathBuf> {
     if bin.join("python").exists() && bin.join("aws").exists() {
         return Some(bin);
     }
-    eprintln!("skipped: AWS's clients are not in {}", bin.display());
+    skip("AWS's clients", Lack::AwsClients, &format!("they are not in {}", bin.display()));
     None
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::harness::lacking::{Lack, skip};
+
 /// A file of recorded cases.
 pub(crate) fn file(name: &str) -> Option<PathBuf> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/states-language");
@@ -12,7 +14,7 @@ pub(crate) fn file(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    eprintln!("skipped: {} is not there", path.display());
+    skip(name, Lack::SharedData, &format!("{} is not there", path.display()));
     None
 }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 use ark_model::AppName;
 use ark_model::api::BuildRequest;
 use ark_model::artifact::Artifact;
-use ark_model::definition::{Definition, EngineRequirement, LaunchFile, RunKind, parse};
+use ark_model::definition::{
+    DataStoreKind, Definition, EngineRequirement, LaunchFile, RunKind, parse,
+};
 use ark_model::exit::ExitCode;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Serialize;
@@ -108,8 +110,12 @@ impl Project {
             let name = file.display().to_string();
             let definition = match parse(&name, &launch.text).into_result() {
                 Err(found) => return Err(validate::refusal(&name, &found)),
-                Ok((LaunchFile::DataStore(_), _)) => {
-                    without.push((launch.app, "a data store"));
+                Ok((LaunchFile::DataStore(store), _)) => {
+                    let what = match store.kind {
+                        DataStoreKind::Library => "a library",
+                        _ => "a data store",
+                    };
+                    without.push((launch.app, what));
                     continue;
                 }
                 Ok((LaunchFile::App(definition), _)) => *definition,
@@ -137,9 +143,16 @@ impl Project {
             return Err(Failure::usage(format!("no image is built for {unknown}"))
                 .detail(format!("Apps with images here: {}", known.join(", "))));
         }
-        let wanted = |app: &AppName| wanted.is_empty() || wanted.contains(app);
-        let definitions = self.apps.iter().filter(|(app, _)| wanted(app));
-        shared(definitions.map(|(app, (_, definition))| (app, definition)))
+        let all = self.apps.iter().map(|(app, (_, definition))| (app, definition));
+        if wanted.is_empty() {
+            return shared(all);
+        }
+        // How an artifact is made may be said by an app that is not wanted.
+        let of_wanted = all.clone().filter(|(app, _)| wanted.contains(app));
+        let names: BTreeSet<String> = of_wanted.map(|(app, of)| artifact(app, of)).collect();
+        let mut images = shared(all.filter(|(app, of)| names.contains(&artifact(app, of))))?;
+        images.iter_mut().for_each(|image| image.apps.retain(|app| wanted.contains(app)));
+        Ok(images)
     }
 
     /// Sees to it that an image is there. `say` hears of each line of its build.
@@ -264,42 +277,83 @@ impl Image {
     }
 }
 
+/// How an artifact is made, as far as one app says it.
+#[derive(Debug, Default)]
+struct Recipe {
+    apps: Vec<AppName>,
+    dockerfile: Option<String>,
+    command: Option<String>,
+    dependencies: BTreeSet<String>,
+    /// One says how it is made and not from what.
+    from_anything: bool,
+}
+
+impl Recipe {
+    /// Takes what another app says of the same artifact, which may be described once for all of them.
+    /// Answers the key of which they say two different things.
+    fn join(&mut self, other: Self) -> Result<(), &'static str> {
+        join(&mut self.dockerfile, other.dockerfile).map_err(|()| "docker.file")?;
+        join(&mut self.command, other.command).map_err(|()| "artifact.command")?;
+        self.apps.extend(other.apps);
+        self.dependencies.extend(other.dependencies);
+        self.from_anything |= other.from_anything;
+        Ok(())
+    }
+}
+
+fn join(known: &mut Option<String>, new: Option<String>) -> Result<(), ()> {
+    match (&*known, new) {
+        (Some(known), Some(new)) if *known != new => Err(()),
+        (None, new) => {
+            *known = new;
+            Ok(())
+        }
+        (Some(_), _) => Ok(()),
+    }
+}
+
+/// What an app's artifact is called.
+fn artifact(app: &AppName, definition: &Definition) -> String {
+    let said = definition.build.as_ref().and_then(|build| build.artifact.as_ref());
+    let name = said.and_then(|artifact| artifact.name.as_deref());
+    name.unwrap_or(app.as_str()).to_ascii_lowercase()
+}
+
 /// The images of several apps: one artifact is built once.
 fn shared<'a>(
     apps: impl Iterator<Item = (&'a AppName, &'a Definition)>,
 ) -> Result<Vec<Image>, Failure> {
-    let mut images: BTreeMap<String, Image> = BTreeMap::new();
+    let mut recipes: BTreeMap<String, Recipe> = BTreeMap::new();
     for (app, definition) in apps {
         let build = definition.build.clone().unwrap_or_default();
         let artifact = build.artifact.unwrap_or_default();
+        let name = self::artifact(app, definition);
         let dockerfile = build.docker.and_then(|docker| docker.file);
-        let new = Image {
-            name: artifact.name.unwrap_or_else(|| app.to_string()).to_ascii_lowercase(),
+        let says_how = artifact.command.is_some() || dockerfile.is_some();
+        let new = Recipe {
             apps: vec![app.clone()],
-            dockerfile: dockerfile.unwrap_or_else(|| DOCKERFILE.to_owned()),
+            from_anything: says_how && artifact.dependencies.is_empty(),
+            dockerfile,
             command: artifact.command,
             dependencies: artifact.dependencies.into_iter().collect(),
         };
-        let Some(known) = images.get_mut(&new.name) else {
-            images.insert(new.name.clone(), new);
-            continue;
-        };
-        if known.dockerfile != new.dockerfile || known.command != new.command {
-            return Err(Failure::usage(format!(
-                "{} and {app} share artifact {} and say differently how it is built",
-                known.apps[0], known.name
+        let known = recipes.entry(name.clone()).or_default();
+        known.join(new).map_err(|key| {
+            Failure::usage(format!(
+                "{} and {app} share artifact {name} and say differently how it is built: `build.{key}`",
+                known.apps.first().map_or("another", AppName::as_str)
             ))
-            .remedy("", "give both the same `build`, or each an artifact of its own"));
-        }
-        known.apps.push(app.clone());
-        // Said by one: made from that. Not said by another: made from anything.
-        if known.dependencies.is_empty() || new.dependencies.is_empty() {
-            known.dependencies.clear();
-        } else {
-            known.dependencies.extend(new.dependencies);
-        }
+            .remedy("", "say it once, or give each an artifact of its own")
+        })?;
     }
-    Ok(images.into_values().collect())
+    let image = |(name, recipe): (String, Recipe)| Image {
+        name,
+        apps: recipe.apps,
+        dockerfile: recipe.dockerfile.unwrap_or_else(|| DOCKERFILE.to_owned()),
+        command: recipe.command,
+        dependencies: if recipe.from_anything { BTreeSet::new() } else { recipe.dependencies },
+    };
+    Ok(recipes.into_iter().map(image).collect())
 }
 
 /// Why an app runs no image that could be built here: a process never does, and a function only where
@@ -415,7 +469,31 @@ mod tests {
             assert_eq!(globs.is_match(path), of_it, "{path}");
         }
         let other = "build: {artifact: {name: goods, command: make all}}";
-        assert!(images(&[("api", common), ("web", other)]).is_err());
+        let refused = images(&[("api", common), ("web", other)]).unwrap_err();
+        assert!(format!("{refused:?}").contains("build.artifact.command"), "{refused:?}");
+        let other = "build: {artifact: {name: goods}, docker: {file: a}}";
+        let another = "build: {artifact: {name: goods}, docker: {file: b}}";
+        assert!(images(&[("api", other), ("web", another)]).is_err());
+    }
+
+    #[test]
+    fn a_shared_artifact_may_be_described_by_one_of_its_apps() {
+        let whole = "build: {artifact: {name: goods, command: make, dependencies: [src/**]}, \
+                     docker: {file: goods.Dockerfile}}";
+        let name = "build: {artifact: {name: goods}}";
+        for texts in [[("api", whole), ("web", name)], [("api", name), ("web", whole)]] {
+            let all = images(&texts).unwrap();
+            assert_eq!(all.len(), 1);
+            let apps: Vec<&str> = all[0].apps.iter().map(AppName::as_str).collect();
+            assert_eq!(apps, ["api", "web"]);
+            assert_eq!(all[0].dockerfile, "goods.Dockerfile");
+            assert_eq!(all[0].command.as_deref(), Some("make"));
+            assert!(all[0].dependencies.contains("src/**"));
+        }
+        let how = "build: {artifact: {name: goods, command: make}}";
+        let from = "build: {artifact: {name: goods, dependencies: [src/**]}}";
+        let all = images(&[("api", how), ("web", from)]).unwrap();
+        assert!(all[0].dependencies.is_empty(), "one says how, and not from what");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod tests;
 use std::future::Future;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -42,7 +43,7 @@ const WEBSOCKETS_FAREWELL: Duration = Duration::from_secs(5);
 pub(crate) async fn run() -> anyhow::Result<()> {
     let settings = Settings::read(|name| std::env::var(name).ok())?;
     match settings.broken {
-        Broken::No | Broken::NeverReady => {}
+        Broken::No | Broken::NeverReady | Broken::IllBetween(..) | Broken::FailsOneIn(_) => {}
         Broken::Crash => exit(1, "error: crash on purpose (BROKEN=crash)"),
         Broken::CrashAfter(delay) => {
             tokio::spawn(async move {
@@ -66,6 +67,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 struct App {
     settings: Settings,
     started: Instant,
+    /// Requests so far, counted when one in so many is to fail.
+    requests: AtomicU64,
     /// Its sender lives as long as the listener. Streams end themselves when it is gone, and
     /// not before: a client that comes back at once must find the port closed.
     listening: watch::Receiver<()>,
@@ -85,6 +88,7 @@ async fn serve(
     let app = Arc::new(App {
         settings,
         started: Instant::now(),
+        requests: AtomicU64::new(0),
         listening,
         websockets: websockets.clone(),
     });

@@ -5,6 +5,7 @@
 use std::fmt::{self, Write as _};
 
 use askama::filters::HtmlSafe;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::svg::escape;
 
@@ -16,6 +17,8 @@ const LEFT: f64 = 46.0;
 const RIGHT: f64 = 10.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
+/// About how wide a label of time is.
+const LABEL: f64 = 40.0;
 /// The most labels of the upright axis.
 const TICKS: f64 = 4.0;
 
@@ -40,6 +43,8 @@ pub(crate) struct Chart {
     /// The length of a slice, in seconds.
     pub(crate) slice_s: u32,
     pub(crate) lines: Vec<Line>,
+    /// When the last slice begins.
+    pub(crate) last: Option<Timestamp>,
     /// What the right end is called: `now`, `end`.
     pub(crate) end: &'static str,
     /// The least upper end of the upright axis.
@@ -75,6 +80,13 @@ impl Chart {
     }
 }
 
+/// Bytes of charts with their frames in markup.
+pub(crate) fn bytes(charts: &[Chart]) -> usize {
+    const FRAME: usize = 260;
+    let legend = |chart: &Chart| chart.lines.iter().map(|line| line.name.len() + 40).sum::<usize>();
+    charts.iter().map(|chart| FRAME + chart.to_string().len() + legend(chart)).sum()
+}
+
 /// A step of the upright axis that people can count in: 1, 2 or 5 times a power of ten.
 fn step(top: f64) -> f64 {
     let rough = (top / TICKS).max(f64::MIN_POSITIVE);
@@ -106,10 +118,26 @@ fn short(value: f64) -> String {
     }
 }
 
+/// Steps of the axis of time that people count in, in seconds.
+const TIME_STEPS: [i64; 20] = [
+    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200,
+    86_400, 172_800, 604_800,
+];
+/// The most labels beside the last.
+const TIMES: i64 = 4;
+
+/// The step for so many seconds in slices of so many.
+fn time_step(seconds: i64, slice_s: i64) -> i64 {
+    let least = ((seconds + TIMES - 1) / TIMES).max(slice_s).max(1);
+    TIME_STEPS.into_iter().find(|step| *step >= least).unwrap_or(least)
+}
+
 /// How long before the end of the chart an instant lies.
 fn before(seconds: i64, end: &str) -> String {
     match seconds {
         0 => end.to_owned(),
+        s if s % 86_400 == 0 => format!("−{} d", s / 86_400),
+        s if s % 3_600 == 0 => format!("−{} h", s / 3_600),
         s if s % 60 == 0 => format!("−{} min", s / 60),
         s => format!("−{s} s"),
     }
@@ -140,7 +168,7 @@ impl fmt::Display for Chart {
             )?;
             value += step;
         }
-        self.instants(f, slices, &x)?;
+        self.instants(f, slices)?;
         for line in &self.lines {
             self.line(f, line, &x, &y)?;
         }
@@ -150,27 +178,20 @@ impl fmt::Display for Chart {
 }
 
 impl Chart {
-    /// The axis of time: some labels, the last is now.
-    fn instants(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        slices: usize,
-        x: &dyn Fn(usize) -> f64,
-    ) -> fmt::Result {
-        let all = slices - 1;
-        // Few slices are divided evenly or not at all: labels would stand on each other.
-        let even = [4, 3, 2].into_iter().find(|parts| all >= 12 || all.is_multiple_of(*parts));
-        let parts = even.unwrap_or(1);
-        for part in 0..=parts {
-            let index = all * part / parts;
-            let seconds = i64::try_from(all - index).unwrap_or(0) * i64::from(self.slice_s);
-            let anchor = match part {
-                0 => "start",
-                last if last == parts => "end",
+    /// The axis of time: some labels at whole steps before the end, which is the last.
+    fn instants(&self, f: &mut fmt::Formatter<'_>, slices: usize) -> fmt::Result {
+        let slice_s = i64::from(self.slice_s).max(1);
+        let seconds = i64::try_from(slices - 1).unwrap_or(0) * slice_s;
+        let step = time_step(seconds, slice_s);
+        for times in (0..=seconds / step).rev() {
+            let ago = times * step;
+            let at = WIDTH - RIGHT - (WIDTH - LEFT - RIGHT) * ago as f64 / seconds as f64;
+            let anchor = match ago {
+                0 => "end",
+                _ if at < LEFT + LABEL / 2.0 => "start",
                 _ => "middle",
             };
-            let (at, below) = (x(index), HEIGHT - 6.0);
-            let text = before(seconds, self.end);
+            let (below, text) = (HEIGHT - 6.0, before(ago, self.end));
             write!(f, "<text text-anchor=\"{anchor}\" x=\"{at:.1}\" y=\"{below}\">{text}</text>")?;
         }
         Ok(())
@@ -229,7 +250,11 @@ impl Chart {
             }
             let seconds = i64::try_from(slices - 1 - index).unwrap_or(0) * i64::from(self.slice_s);
             let (at, high) = (x(index) - width / 2.0, HEIGHT - TOP - BOTTOM);
-            let said = escape(&format!("{}: {}", before(seconds, self.end), said.join(", ")));
+            let begun =
+                self.last.and_then(|at| at.checked_sub(SignedDuration::from_secs(seconds)).ok());
+            let exact = begun.map(|at| at.strftime(" (%Y-%m-%d %H:%M:%S UTC)").to_string());
+            let (relative, exact) = (before(seconds, self.end), exact.unwrap_or_default());
+            let said = escape(&format!("{relative}{exact}: {}", said.join(", ")));
             write!(
                 f,
                 "<rect class=\"hover\" x=\"{at:.1}\" y=\"{TOP}\" width=\"{width:.1}\" \
@@ -251,6 +276,7 @@ mod tests {
             title: "Requests".into(),
             unit: "per second",
             slice_s: 60,
+            last: "2026-01-01T00:30:00Z".parse().ok(),
             end: "now",
             lines: vec![Line { name: "<v1>".into(), class: "new", values }],
             top_at_least: 1.0,
@@ -276,6 +302,8 @@ mod tests {
         assert_eq!(text.matches('M').count() - text.matches("class=\"grid\"").count(), 3, "{text}");
         assert_eq!(text.matches("<circle class=\"dot new\"").count(), 1, "a value alone is seen");
         assert!(!text.contains("<v1>") && text.contains("&lt;v1&gt;"));
+        let exact = "<title>−6 min (2026-01-01 00:24:00 UTC): &lt;v1&gt; 1</title>";
+        assert!(text.contains(exact), "a pointer finds the instant: {text}");
         assert!(!text.contains("NaN") && !text.contains("inf"));
     }
 
@@ -283,9 +311,11 @@ mod tests {
     fn labels_of_time_keep_their_distance() {
         for (slices, expect) in [
             (7, vec!["−6 min", "−4 min", "−2 min", "now"]),
-            (8, vec!["−7 min", "now"]),
+            (8, vec!["−6 min", "−4 min", "−2 min", "now"]),
             (5, vec!["−4 min", "−3 min", "−2 min", "−1 min", "now"]),
-            (14, vec!["−13 min", "−10 min", "−7 min", "−4 min", "now"]),
+            (14, vec!["−10 min", "−5 min", "now"]),
+            (61, vec!["−1 h", "−45 min", "−30 min", "−15 min", "now"]),
+            (600, vec!["−9 h", "−6 h", "−3 h", "now"]),
             (2, vec!["−1 min", "now"]),
         ] {
             let text = chart(vec![Some(1.0); slices]).to_string();
@@ -293,6 +323,24 @@ mod tests {
             let told: Vec<String> =
                 text.split("<text text-anchor=").skip(1).filter_map(label).collect();
             assert_eq!(told, expect, "{slices}");
+        }
+    }
+
+    #[test]
+    fn time_is_counted_in_whole_steps() {
+        for (seconds, slice_s, expect) in [
+            (78, 2, 30),
+            (330, 10, 120),
+            (230, 10, 60),
+            (60, 60, 60),
+            (2, 1, 1),
+            (0, 1, 1),
+            (9 * 3_600, 64, 10_800),
+            (28 * 86_400, 3_600, 604_800),
+        ] {
+            let step = time_step(seconds, slice_s);
+            assert!(seconds / step <= TIMES, "{seconds} by {step}");
+            assert_eq!(step, expect, "{seconds}");
         }
     }
 

@@ -28,10 +28,13 @@ mod chart;
 mod fault;
 mod graph;
 mod host;
+mod json;
 mod layout;
 mod live;
 mod machine;
 mod pages;
+mod refusal;
+mod room;
 mod shell;
 mod sign_in;
 mod svg;
@@ -46,6 +49,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 
 pub use host::{Credential, Host, Viewer};
 pub use pages::PAGES;
+pub use refusal::{Asked, refusal};
 
 /// The largest form, in bytes.
 const FORM_BYTES_MAX: usize = 1 << 20;

@@ -4,6 +4,7 @@
 use askama::Template;
 use axum::Router;
 use axum::extract::{Form, Path, Query, State};
+use axum::middleware::from_fn;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use http::request::Parts;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 
 use crate::Shared;
 use crate::host::Credential;
-use crate::pages::fault;
+use crate::refusal::{Asked, of_forms, refusal};
 use crate::shell::Theme;
 use crate::visit::{Answer, SESSION_COOKIE, Visit, cookie, see};
 
@@ -26,6 +27,7 @@ pub(crate) fn routes() -> Router<Shared> {
     Router::new()
         .route("/sign-in", get(form).post(with_token))
         .route("/sign-in/{code}", get(link).post(with_link))
+        .layer(from_fn(of_forms))
 }
 
 /// For those who are signed in.
@@ -70,9 +72,17 @@ pub(crate) fn local(address: &str) -> &str {
     if good { address } else { "/" }
 }
 
+/// Whether a page's script asks, and not a person: for its page again, or for a stream. The address
+/// says nothing of that: an app or a workflow may be named as a stream is.
+fn asks_by_script(headers: &HeaderMap) -> bool {
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    headers.contains_key("x-live")
+        || accepts.flat_map(|value| value.split(',')).any(|one| one.trim() == "text/event-stream")
+}
+
 /// What somebody without a session is answered.
 pub(crate) fn ask(parts: &Parts) -> Response {
-    if parts.headers.contains_key("x-live") || parts.uri.path().ends_with("/live") {
+    if asks_by_script(&parts.headers) {
         // The page's script: it loads the page anew, which then asks.
         return StatusCode::UNAUTHORIZED.into_response();
     }
@@ -143,7 +153,7 @@ async fn begin(
     let session = match host.begin(credential).await {
         Ok(Some(session)) => session,
         Ok(None) => return page(headers, refused, true),
-        Err(problem) => return fault::plain(&problem, Theme::of(headers)),
+        Err(problem) => return refusal(&problem, &Asked::reader(headers)),
     };
     if let Some(before) = cookie(headers, SESSION_COOKIE) {
         // One that was known is over; an answer must not wait on whether it was.

@@ -21,6 +21,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::fault::Fault;
 use crate::host::Viewer;
+use crate::refusal::{Asked, bare, refusal};
 use crate::shell::{Shell, Theme};
 use crate::{FORM_BYTES_MAX, Shared, pages, sign_in};
 
@@ -247,7 +248,7 @@ pub(crate) async fn enter(State(host): State<Shared>, request: Request, next: Ne
     let viewer = match host.viewer(&session).await {
         Ok(Some(viewer)) => viewer,
         Ok(None) => return sign_in::ask(&parts),
-        Err(problem) => return pages::fault::plain(&problem, Theme::of(&parts.headers)),
+        Err(problem) => return refusal(&problem, &Asked::reader(&parts.headers)),
     };
     let address = parts.uri.path_and_query().map_or("/", |at| at.as_str()).to_owned();
     let visit = Visit {
@@ -263,20 +264,10 @@ pub(crate) async fn enter(State(host): State<Shared>, request: Request, next: Ne
         Ok(body) => next.run(Request::from_parts(parts, body)).await,
         Err(fault) => fault.into_response(),
     };
-    match response.extensions_mut().remove::<Fault>().or_else(|| bare_refusal(&response)) {
+    match response.extensions_mut().remove::<Fault>().or_else(|| bare(&response).map(Fault::from)) {
         Some(fault) => pages::fault::page(&visit, &fault),
         None => response,
     }
-}
-
-/// What the extractors of a page refuse as plain text: a name in the address that cannot be one.
-fn bare_refusal(response: &Response) -> Option<Fault> {
-    let kind = response.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
-    if !response.status().is_client_error() || !kind.starts_with("text/plain") {
-        return None;
-    }
-    let detail = "the address or the form names something that cannot exist";
-    Some(Fault::new(ProblemCode::InvalidValue, detail))
 }
 
 /// The token of a session's forms. It cannot be turned back into the session, and nobody without
@@ -316,16 +307,21 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 pub(crate) async fn harden(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "same-origin"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-    ] {
+    // A page that stands alone has said its own.
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
+    harden_headers(headers);
+    response
+}
+
+/// Those of them that do not differ.
+pub(crate) fn harden_headers(headers: &mut HeaderMap) {
+    for (name, value) in
+        [(header::REFERRER_POLICY, "same-origin"), (header::X_FRAME_OPTIONS, "DENY")]
+    {
         headers.insert(name, HeaderValue::from_static(value));
     }
     headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
-    response
 }
 
 #[cfg(test)]

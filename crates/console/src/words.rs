@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ark_model::api::DeploymentSummary;
+pub(crate) use ark_model::address::{segment, value};
 use ark_model::artifact::Artifact;
 use ark_model::deployment::DeploymentKind;
 use ark_model::workflow::ExecutionStatus;
@@ -138,6 +138,11 @@ impl When {
         Self { at, words: at.strftime("%H:%M:%S.%3f").to_string(), anew: "clock" }
     }
 
+    /// `3 m`: how long it is until then.
+    pub(crate) fn until(at: Timestamp, now: Timestamp) -> Self {
+        Self { at, words: between(now, at), anew: "" }
+    }
+
     /// `3 m`: for how long.
     pub(crate) fn since(at: Timestamp, now: Timestamp) -> Self {
         Self { at, words: between(at, now), anew: "" }
@@ -159,20 +164,22 @@ impl fmt::Display for When {
 
 impl HtmlSafe for When {}
 
-/// A word as a shell takes it, whatever is in it: commands on pages are copied and run.
+/// A name among the words of a command, whatever is in it: commands on pages are copied and run. One
+/// that begins as an option does stands behind the sign that there are no more of them.
+pub(crate) fn operand(word: &str) -> String {
+    match word.starts_with('-') {
+        true => format!("-- {}", shell(word)),
+        false => shell(word),
+    }
+}
+
+/// A word as a shell takes it, whatever is in it.
 pub(crate) fn shell(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@+,%".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', "'\\''")),
     }
-}
-
-/// A name as a part of an address.
-pub(crate) fn part(name: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
-    let each = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
-    name.bytes().map(each).collect()
 }
 
 /// A state of an execution as a colour, and in words.
@@ -252,16 +259,11 @@ pub(crate) fn deployment_state(state: DeploymentState) -> &'static str {
     }
 }
 
-/// What a deployment that has ended did: `0 of 18,204 failed`, or why it failed. Empty when there
-/// was nothing to serve.
-pub(crate) fn outcome(last: &DeploymentSummary) -> String {
-    let traffic = match (last.served, last.failed) {
-        (Some(served), Some(failed)) if served > 0 || failed > 0 => {
-            Some(format!("{} of {} failed", count(failed), count(served + failed)))
-        }
-        (Some(_), Some(_)) | (None, _) | (_, None) => None,
-    };
-    let parts: Vec<String> = last.diagnosis.iter().cloned().chain(traffic).collect();
+/// What a deployment that has ended did: `0 of 18,204 failed`, or why it failed, or both. Empty when
+/// there was nothing to serve.
+pub(crate) fn outcome(diagnosis: Option<&str>, lost: Option<(u64, u64)>) -> String {
+    let traffic = lost.map(|(lost, all)| format!("{} of {} failed", count(lost), count(all)));
+    let parts: Vec<String> = diagnosis.map(str::to_owned).into_iter().chain(traffic).collect();
     parts.join("; ")
 }
 
@@ -307,7 +309,8 @@ mod tests {
         ] {
             assert_eq!(shell(word), expect);
         }
-        assert_eq!(part("wf:a/b ?é"), "wf%3Aa%2Fb%20%3F%C3%A9");
+        assert_eq!(operand("--help"), "-- --help");
+        assert_eq!(operand("it's"), "'it'\\''s'");
     }
 
     #[test]

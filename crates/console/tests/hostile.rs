@@ -7,7 +7,7 @@ mod table;
 
 use serde_json::{Value, json};
 
-use table::{Table, app, environment, get, location, post, server, text, token_of};
+use table::{Table, app, environment, get, location, post, receipt, server, text, token_of};
 
 const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}";
 const DEPLOYMENT: &str = "0197a1b2-0000-7000-8000-000000000001";
@@ -21,12 +21,6 @@ fn deployment() -> Value {
         "findings": [{ "measure": "errors", "outcome": "worse", "p_value": 0.01, "words": HOSTILE }]
     });
     let said = json!({ "by": HOSTILE, "at": AT, "reason": HOSTILE });
-    let counts = json!({
-        "served": 5, "failed": 1, "cut": 0, "retried": 0, "client_gone": 0, "longest_stall_ms": 3
-    });
-    let mut receipt = counts.clone();
-    receipt["old"] = counts.clone();
-    receipt["new"] = counts;
     let crashed = json!({
         "kind": "crashed", "instance": HOSTILE, "log": [HOSTILE],
         "exit": { "code": 1, "signal": null, "out_of_memory": false, "requested": false, "at": AT }
@@ -34,6 +28,12 @@ fn deployment() -> Value {
     let never = json!({
         "kind": "never_ready", "instance": HOSTILE, "last": HOSTILE, "waited_ms": 1, "log": [HOSTILE]
     });
+    let address =
+        json!({ "kind": "address", "variable": HOSTILE, "address": HOSTILE, "seen": HOSTILE });
+    let app = json!({
+        "kind": "app", "app": "search", "data_store": false, "seen": HOSTILE, "since": AT
+    });
+    let down = json!({ "kind": "dependency_down", "down": [app, address], "failure": never });
     let progress = json!({ "starting": 0, "active": 1, "draining": 1, "stopping": 0,
         "draining_in_flight": 3, "draining_since": AT });
     json!({
@@ -41,9 +41,9 @@ fn deployment() -> Value {
         "base": 1, "strategy": "canary", "state": "stepping", "exit_code": null,
         "created_at": AT, "created_by": HOSTILE, "reason": HOSTILE, "commit": HOSTILE,
         "started_at": AT, "live_at": null, "returning_at": null, "finished_at": null,
-        "diagnosis": crashed, "diagnosis_words": HOSTILE, "failures": [never],
+        "diagnosis": crashed, "diagnosis_words": HOSTILE, "failures": [down],
         "abort": { "by": HOSTILE, "reason": HOSTILE, "superseded": false },
-        "receipt": receipt, "notes": [HOSTILE], "artifact": HOSTILE, "config_version": 1,
+        "receipt": receipt(), "notes": [HOSTILE], "artifact": HOSTILE, "config_version": 1,
         "config_changed": [HOSTILE],
         "progress": { "wanted": 2, "new": progress.clone(), "old": progress },
         "rollout": {
@@ -100,6 +100,7 @@ fn hostile() -> Table {
         ("addresses", json!([{ "expose": HOSTILE, "url": HOSTILE }])),
         ("scale", json!(2)),
         ("previous", json!(1)),
+        ("rollback_to", json!(1)),
         ("dependencies", json!([HOSTILE])),
         ("failures", json!(0)),
         ("start_after", Value::Null),
@@ -160,14 +161,14 @@ fn hostile() -> Table {
             json!({ "items": [release(2)], "next": HOSTILE }),
         )
         .with_any(&format!("GET {base}/releases?limit=1&cursor="), page(release(1)))
-        .with(&format!("GET {base}/diff?from=v1&to=v2"), diff.clone())
-        .with(&format!("GET {base}/diff?from=v14&to=v1"), diff)
+        .with(&format!("GET {base}/diff?from=v1&to=v2"), diff)
         .with(&format!("GET {base}/config"), config)
         .with(&format!("GET {base}/traffic?slice_s=60"), history.clone())
         .with_any(&format!("GET {base}/traffic?slice_s="), history.clone())
         .with(&format!("GET {base}/logs?tail=2000"), line.clone())
         .with(&format!("GET {base}/logs?tail=10000"), line)
-        .with(&format!("POST {base}/plan"), plan)
+        .with(&format!("POST {base}/plan"), plan.clone())
+        .with(&format!("POST {base}/rollback/plan"), plan)
         .with("GET /v1/deployments?env=production&app=web&limit=8", page(deployment()))
         .with(
             "GET /v1/deployments?env=production&app=web&limit=50",
@@ -270,6 +271,38 @@ async fn no_text_becomes_markup_and_no_secret_is_shown() {
             assert!(!page.contains(markup), "{markup} on {address}: {page}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_was_not_kept_is_not_called_unmeasured_and_readers_are_told_who_may() {
+    let at = format!("GET /v1/deployments/{DEPLOYMENT}/traffic");
+    let empty = json!({ "at": AT, "sides": [], "p50_ms": null, "p95_ms": null, "p99_ms": null });
+    let mut over = deployment();
+    over["state"] = json!("succeeded");
+    over["finished_at"] = json!(AT);
+    for (slices, says) in [
+        (json!([]), "What was measured while it ran was not kept."),
+        (json!([empty]), "No request was measured while it ran."),
+    ] {
+        let (site, _) = hostile()
+            .with(&at, json!({ "slice_s": 60, "slices": slices }))
+            .with(&format!("GET /v1/deployments/{DEPLOYMENT}"), over.clone())
+            .site();
+        let page = text(get(&site, &format!("/d/{DEPLOYMENT}"), "fresh").await).await;
+        assert!(page.contains(says), "{says}: {page}");
+    }
+    let (site, _) = hostile().site();
+    for address in ["/environments", "/environments/production"] {
+        let page = text(get(&site, address, "reader").await).await;
+        assert!(page.contains("Your role, reader, may look;"), "{address}: {page}");
+    }
+    // What was down when an instance failed stands with its failure.
+    let page = text(get(&site, &format!("/d/{DEPLOYMENT}"), "fresh").await).await;
+    assert!(page.contains("dependency down: search ("), "{page}");
+    assert!(page.contains("nothing of it serves since 2026-01-01 00:00:00 UTC"), "{page}");
+    // What kind of event it was is read, not only pointed at.
+    let page = text(get(&site, "/events", "fresh").await).await;
+    assert!(page.contains("<small>deployment progress, by"), "{page}");
 }
 
 #[tokio::test]

@@ -111,6 +111,19 @@ async fn no_text_of_a_run_becomes_markup_and_pages_stay_small() {
 }
 
 #[tokio::test]
+async fn readers_are_told_who_may_and_later_pages_do_not_say_that_it_never_ran() {
+    let (site, _) = hostile()
+        .with(&format!("GET {BASE}/runs?limit=50&cursor=7"), json!({ "items": [] }))
+        .site();
+    for address in ["/jobs", "/e/production/import/runs"] {
+        let page = text(get(&site, address, "reader").await).await;
+        assert!(page.contains("Your role, reader, may look;"), "{address}: {page}");
+    }
+    let page = text(get(&site, "/e/production/import/runs?cursor=7", "fresh").await).await;
+    assert!(page.contains("There are no older ones") && !page.contains("It never ran"), "{page}");
+}
+
+#[tokio::test]
 async fn no_form_of_a_run_works_without_its_sessions_token() {
     let (site, table) = hostile().site();
     let foreign = token_of(&text(get(&site, "/jobs", "reader").await).await);

@@ -46,7 +46,8 @@ fn event(id: u64, chars: usize) -> Value {
         "id": id, "previous": id - u64::from(!id.is_multiple_of(4)), "at": AT, "kind": word,
         "state": HOSTILE, "index": 1, "resource": resource, "worker": HOSTILE,
         "input": long(chars), "output": long(chars), "error": long(chars.min(120)),
-        "cause": long(chars)
+        "cause": long(chars),
+        "log": { "text": "the worker's own last line", "bytes": 26, "cut": false }
     })
 }
 
@@ -196,9 +197,61 @@ async fn no_text_of_a_workflow_becomes_markup_and_pages_stay_small() {
             assert!(quoted, "{command} on {address}");
         }
         assert!(page.len() < 150_000, "{address} has {} bytes", page.len());
+        if address == addresses()[3] {
+            assert!(page.contains("too long for this form: <code class=\"command\">ark"), "{page}");
+            assert!(!page.contains("this is what"), "the example is nobody's: {page}");
+        }
         if address == addresses()[4] {
             assert!(page.contains("<p class=\"err\">"), "what the worker wrote: {page}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_is_a_sentence_on_the_page_of_what_failed() {
+    let logs = "GET /v1/environments/production/apps/web/logs?tail=2000&since=2026-01-01T00:00:00Z\
+                &until=2026-01-01T00:00:01Z";
+    let problem = ark_model::api::Problem::new(
+        ark_model::api::ProblemCode::Internal,
+        "the engine did not answer <b>in time</b>",
+    );
+    let (site, _) = hostile().refusing(logs, &problem).site();
+    let page = text(get(&site, &addresses()[4], "fresh").await).await;
+    for words in [
+        "It could not be read: the engine did not answer &#60;b&#62;in time",
+        // What the worker kept does not depend on it.
+        "The last lines its worker wrote",
+        "the worker&#39;s own last line",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn readers_are_told_who_may_and_later_pages_do_not_say_that_there_is_nothing() {
+    let empty = json!({ "items": [] });
+    let (site, _) = hostile().with("GET /v1/workflows?limit=100&cursor=z", empty).site();
+    for address in [&addresses()[0], &addresses()[1], &addresses()[4]] {
+        let page = text(get(&site, address, "reader").await).await;
+        assert!(page.contains("Your role, reader, may look;"), "{address}: {page}");
+    }
+    let page = text(get(&site, "/workflows?cursor=z", "fresh").await).await;
+    assert!(page.contains("There are no more.") && page.contains("First page"), "{page}");
+}
+
+#[tokio::test]
+async fn an_example_is_what_was_given_and_the_command_sends_it() {
+    let given = r#"{"z": 12345678901234567890, "_EXECUTION_NAME": "x", "a": 1.0}"#;
+    let machine = "STATES DescribeExecution";
+    let told = json!({ "status": "SUCCEEDED", "input": given });
+    let (site, _) = hostile().with(machine, told).site();
+    let page = text(get(&site, &addresses()[3], "fresh").await).await;
+    for words in [
+        "&#34;z&#34;: 12345678901234567890,\n  &#34;a&#34;: 1.0",
+        "this is what",
+        "&#39;{&#34;z&#34;: 12345678901234567890, &#34;a&#34;: 1.0}&#39;</code>",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
     }
 }
 

@@ -25,6 +25,18 @@ async fn the_overview_says_what_runs_and_what_the_last_deployment_did() {
 }
 
 #[tokio::test]
+async fn requests_that_were_cut_are_lost_on_every_page() {
+    let mut row = app("web");
+    for (name, number) in [("served", 97), ("failed", 1), ("cut", 2)] {
+        row["last_deployment"][name] = json!(number);
+    }
+    let apps = "GET /v1/environments/production/apps?limit=500";
+    let (site, _) = world().with(apps, json!({ "items": [row] })).site();
+    let page = text(get(&site, "/", "fresh").await).await;
+    assert!(page.contains("3 of 100 failed"), "{page}");
+}
+
+#[tokio::test]
 async fn three_hundred_apps_are_a_small_page() {
     let rows: Vec<_> = (0..300).map(|n| app(&format!("customer-app-{n}"))).collect();
     let apps = "GET /v1/environments/production/apps?limit=500";
@@ -40,14 +52,22 @@ async fn what_has_no_room_is_named_and_what_is_down_comes_first() {
     let mut rows: Vec<_> = (0..480).map(|n| app(&format!("customer-app-{n}"))).collect();
     rows[470]["ready"] = json!(0);
     let apps = "GET /v1/environments/production/apps?limit=500";
-    let (site, _) = world().with(apps, json!({ "items": rows })).site();
+    // One that the first 500 of an environment do not have is found by the server.
+    let found = json!({ "items": [app("customer-app-479")] });
+    let (site, _) = world()
+        .with(apps, json!({ "items": rows }))
+        .with(&format!("{apps}&name=app-479"), found)
+        .site();
     let page = text(get(&site, "/", "fresh").await).await;
     assert!(page.len() < 150_000, "{} bytes", page.len());
     let at = |words: &str| page.find(words).unwrap_or_else(|| panic!("no {words} in {page}"));
     assert!(at("customer-app-470") < at("customer-app-0<"));
-    assert!(page.contains("307 of 480 apps are shown, those that are down first"), "{page}");
+    let (shown, _) =
+        page.split_once(" of 480 apps are shown, those that are down first").expect("so");
+    let shown: usize = shown.rsplit('>').next().and_then(|n| n.parse().ok()).expect("a number");
+    assert!(page.len() > 120_000 && shown > 250, "{shown} of them on {} bytes", page.len());
     assert!(!page.contains("customer-app-479"), "{page}");
-    let found = text(get(&site, "/?q=app-479", "fresh").await).await;
+    let found = text(get(&site, "/?q=App-479", "fresh").await).await;
     assert!(found.contains("customer-app-479") && !found.contains("customer-app-470"), "{found}");
 
     // Of more environments than fit, each has at least a line, and those beyond a page of their own.
@@ -206,7 +226,17 @@ async fn without_a_session_there_is_only_the_way_to_sign_in() {
         assert_eq!(response.status(), StatusCode::SEE_OTHER);
         assert_eq!(location(&response), "/sign-in?next=%2F%3Fq%3Dwe");
     }
-    assert_eq!(get(&site, "/live", "unknown").await.status(), StatusCode::UNAUTHORIZED);
+    // Whatever an app or a workflow is named, a person is led to sign in; a script is told.
+    for name in ["/live", "/e/production/live", "/workflows/live", "/workflows/w/x/live"] {
+        let response = get(&site, name, "unknown").await;
+        assert_eq!(response.status(), StatusCode::SEE_OTHER, "{name}");
+        for (header, value) in [("accept", "text/event-stream"), ("x-live", "1")] {
+            let request = Request::get(name).header(header, value).body(Body::empty());
+            let response = site.clone().oneshot(request.expect("a request")).await;
+            let status = response.expect("an answer").status();
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{name}, {header}");
+        }
+    }
     assert!(table.asked().is_empty(), "the API was asked for a stranger");
 }
 

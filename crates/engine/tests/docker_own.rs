@@ -19,10 +19,12 @@ use ark_model::ids::Sha256;
 use ark_model::instance::{EngineState, StartFailure};
 use bollard::Docker;
 use bollard::models::NetworkCreateRequest;
+use conformance::lacking;
 use conformance::{
     DEADLINE, Fixture, Program, log, run, run_up, state, until, until_exited, until_logged,
 };
 use docker_fixture::ssh::Ssh;
+use docker_fixture::sshd::{Knows, Sshd};
 use docker_fixture::{DockerFixture, IMAGE, daemon, docker, image_spec, skip};
 use futures::StreamExt;
 
@@ -566,4 +568,42 @@ async fn by_ssh_input_has_an_end_and_few_log_in_at_once() {
     let seen = ssh.seen();
     assert!(seen.iter().any(|one| *one > 1), "they do not log in one by one: {seen:?}");
     assert!(seen.iter().all(|one| *one <= 4), "an SSH server would turn some away: {seen:?}");
+}
+
+/// The machine's own `ssh` and a real server: it turns away whoever is the sixth to log in, and is not
+/// believed when it is another one than was known. When it is gone that is said, and nothing waits for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_behind_a_real_ssh_server() {
+    let test = "a_daemon_behind_a_real_ssh_server";
+    let socket = match daemon() {
+        Ok(socket) => socket,
+        Err(reason) => return skip(test, reason),
+    };
+    let mut sshd = match Sshd::start(socket) {
+        Ok(sshd) => sshd,
+        Err((lack, reason)) => return lacking::skip(test, lack, &reason),
+    };
+    let by = |knows: Knows, sshd: &Sshd| DockerOptions {
+        ssh: Some(sshd.daemon(knows)),
+        elsewhere: true,
+        ..DockerOptions::default()
+    };
+    let mut fixture = DockerFixture::with(socket, by(Knows::This, &sshd));
+    conformance::programs::an_exec_is_in_the_same_place_as_its_instance(&mut fixture).await;
+    fixture.restart();
+    let engine = fixture.engine();
+    let asked = futures::future::join_all((0..24).map(|_| engine.list())).await;
+    assert!(asked.iter().all(Result::is_ok), "{asked:?}: {}", sshd.log());
+
+    let mistaken = DockerFixture::with(socket, by(Knows::Another, &sshd));
+    let error = mistaken.engine().list().await.expect_err("another server");
+    let EngineError::Unavailable { source, .. } = &error else { panic!("{error:?}") };
+    let words = source.to_string().to_lowercase();
+    assert!(words.contains("host key") || words.contains("host identification"), "{words}");
+
+    sshd.kill();
+    let begun = Instant::now();
+    let error = engine.list().await.expect_err("nobody listens");
+    assert!(matches!(error, EngineError::Unavailable { .. }), "{error:?}");
+    assert!(begun.elapsed() < DEADLINE, "it is said in time: {:?}", begun.elapsed());
 }

@@ -5,6 +5,7 @@ mod conformance;
 mod process_fixture;
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,8 +14,9 @@ use std::time::Instant;
 use ark_engine::{CgroupUse, Engine, EngineError, LogQuery, StopOptions};
 use ark_model::definition::Volume;
 use ark_model::ids::InstanceId;
-use ark_model::instance::{EngineState, StartFailure};
-use conformance::programs::{is_alive, skip};
+use ark_model::instance::{EngineState, PortBinding, StartFailure};
+use conformance::lacking::{Lack, skip};
+use conformance::programs::is_alive;
 use conformance::{
     Blobs, DEADLINE, Fixture, Program, log, run, run_up, state, until, until_exited, until_logged,
 };
@@ -227,6 +229,34 @@ async fn a_damaged_blob_never_runs() {
     }
 }
 
+/// Nobody can give a port to a process: between the look at it and the application's own, another
+/// may take it. An application that is killed, or ends well, has not given up for want of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_lost_to_another_while_the_application_began_is_named() {
+    let fixture = ProcessFixture::new(CgroupUse::Auto);
+    let engine = fixture.engine();
+    for (end, lost) in [("exit 1", true), ("exit 0", false), ("kill -9 $$", false)] {
+        let go = fixture.data_dir().join("go");
+        let wait = format!("while [ ! -e {} ]; do sleep 0.02; done", go.display());
+        let mut spec = fixture.spec(&shell(&format!("echo up; {wait}; {end}")));
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        spec.ports = vec![PortBinding { expose: "default".into(), address }];
+        engine.start(&spec).await.unwrap();
+        until_logged(&engine, spec.id, "up").await;
+        let _stranger = TcpListener::bind(address).unwrap();
+        fs::write(&go, "").unwrap();
+        let ended = |state: &EngineState| {
+            matches!(state, EngineState::StartFailed { .. } | EngineState::Exited { .. })
+        };
+        let found = until(&engine, spec.id, "ended", ended).await;
+        let reason = StartFailure::PortTaken { port: address.port() };
+        assert_eq!(found == EngineState::StartFailed { reason }, lost, "{end}: {found:?}");
+        fs::remove_file(&go).unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_the_copying_of_files() {
     let fixture = ProcessFixture::new(CgroupUse::Auto);
@@ -275,6 +305,7 @@ async fn an_app_reads_neither_another_apps_files_nor_arks_own() {
     if !engine.capabilities().app_isolation.is_enforced() {
         return skip(
             "an_app_reads_neither_another_apps_files_nor_arks_own",
+            Lack::Root,
             "isolation needs root",
         );
     }

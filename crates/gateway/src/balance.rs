@@ -109,6 +109,7 @@ pub(crate) fn ejection(before: u32, returned_for: Duration) -> (Duration, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lacking;
 
     /// The cases of Envoy's documentation; `None` (said aloud) where they are not at hand.
     fn cases() -> Option<serde_json::Value> {
@@ -119,10 +120,8 @@ mod tests {
         match std::fs::read(path) {
             Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap()),
             Err(_) => {
-                #[expect(clippy::print_stderr, reason = "a skip must be seen")]
-                {
-                    eprintln!("skipped: {path} is not there");
-                }
+                let why = format!("{path} is not there");
+                lacking::skip("panic of priorities", lacking::Lack::SharedData, &why);
                 None
             }
         }

@@ -1,6 +1,9 @@
 //! The control thread's loop: puts tables in force, makes reports and checkpoints, and ends the
 //! gateway in order. It alone owns the registry; everyone else sends it requests. It must not be
-//! waited for by anything that serves.
+//! waited for by anything that serves. How it takes the place of another, and gives up its own, stands in
+//! `succession`.
+
+mod succession;
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -8,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ark_model::gateway::{FromGateway, LostBoot, Report};
+use ark_model::gateway::{LostBoot, Report, RouteReport, TargetReport};
 use ark_model::ids::{BootId, Generation};
 use ark_model::route::{ContainerNetwork, RouteTable};
 use jiff::Timestamp;
@@ -43,19 +46,18 @@ const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
 /// How long a discovery port that is taken is left before it is tried again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
-/// The least time a gateway takes to retire.
-const RETIRE_MIN: Duration = Duration::from_secs(1);
+/// What tells a supervisor what it must know of its gateway.
+pub(crate) type Observer = Box<dyn FnMut(News<'_>) + Send>;
 
-/// What tells a supervisor about discovery ports: it keeps their sockets over a restart.
-pub(crate) type PortObserver = Box<dyn FnMut(PortChange<'_>) + Send>;
-
-/// A change of a discovery port.
+/// What a supervisor must know.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum PortChange<'a> {
-    /// It is listened on with this socket.
-    Opened(SocketAddr, &'a TcpListener),
-    /// It is no longer.
-    Closed(SocketAddr),
+pub(crate) enum News<'a> {
+    /// A discovery port is listened on with this socket: it is kept over a restart.
+    PortOpened(SocketAddr, &'a TcpListener),
+    /// It is no longer listened on.
+    PortClosed(SocketAddr),
+    /// Another gateway has taken over: nothing is accepted here any more.
+    Retired,
 }
 
 /// See the module.
@@ -69,7 +71,7 @@ pub(crate) struct Conductor {
     pub(crate) requests: mpsc::Receiver<Request>,
     /// Listening sockets of discovery ports, those taken over from a gateway before included.
     pub(crate) ports: HashMap<SocketAddr, Port>,
-    pub(crate) on_port: PortObserver,
+    pub(crate) observer: Observer,
     pub(crate) applied: Option<Arc<RouteTable>>,
     pub(crate) seq: u64,
     /// Sums for who asks for metrics; brought up to date once a second.
@@ -79,6 +81,8 @@ pub(crate) struct Conductor {
     pub(crate) lost_told: Option<u64>,
     /// The gateway that this one replaces, until it has ended.
     pub(crate) predecessor: Option<Predecessor>,
+    /// Of the last report what was measured here alone.
+    pub(crate) own: Option<(Vec<TargetReport>, Vec<RouteReport>)>,
     /// Whether another gateway has taken over: files and ports are its.
     pub(crate) retired: bool,
     /// Ports wanted by the table that are taken by someone else.
@@ -159,7 +163,7 @@ impl Conductor {
                     Some(Request::Shutdown { grace_ms }) => break grace_ms,
                     None => break 0,
                 },
-                said = hear(&mut self.predecessor) => self.heard(said).await,
+                said = succession::hear(&mut self.predecessor) => self.heard(said).await,
                 () = shared.readiness_changed.notified() => {
                     self.report();
                     sleep(REPORT_PAUSE).await;
@@ -215,95 +219,9 @@ impl Conductor {
         if let Some(predecessor) = &mut self.predecessor
             && !predecessor.apply(&table).await
         {
-            // Ended, or broken: then nothing says what it admits, and it must not go on.
-            self.heard(None).await;
+            self.lose_predecessor().await;
         }
         Ok(())
-    }
-
-    /// Takes over from the gateway before: follows a table that came there meanwhile. Returns the
-    /// ports that are wanted.
-    async fn take_over(
-        &mut self,
-        predecessor: Predecessor,
-        ports: HashMap<SocketAddr, PortUse>,
-    ) -> HashMap<SocketAddr, PortUse> {
-        tracing::info!(boot = %predecessor.boot, "taking over from the gateway before");
-        let newer = predecessor.applied > self.applied.as_ref().map(|table| table.generation);
-        // Its checkpoint looks like that of one that was killed.
-        self.lost.retain(|lost| lost.boot != predecessor.boot);
-        self.predecessor = Some(predecessor);
-        let data_dir = self.data_dir.clone();
-        let read = || saved::read_table(&data_dir);
-        match newer.then(read).flatten() {
-            Some(table) => self.begin_with(table).await,
-            None => ports,
-        }
-    }
-
-    /// What the gateway before said; `None` when it has ended.
-    async fn heard(&mut self, said: Option<FromGateway>) {
-        let Some(predecessor) = &mut self.predecessor else { return };
-        let counted = match said {
-            Some(FromGateway::Report(report)) => {
-                predecessor.take_in(report).await;
-                predecessor.counted(false)
-            }
-            Some(
-                FromGateway::Hello { .. } | FromGateway::Ack { .. } | FromGateway::Refused { .. },
-            ) => return,
-            None => {
-                tracing::info!("the gateway before has ended");
-                let counted = predecessor.counted(true);
-                self.predecessor = None;
-                counted
-            }
-        };
-        let known = self.lost.iter().find(|lost| lost.boot == counted.boot);
-        let same = known.is_some_and(|known| {
-            known.targets == counted.targets && known.routes == counted.routes
-        });
-        if !same {
-            self.lost.retain(|lost| lost.boot != counted.boot);
-            self.lost.push(counted);
-            self.lost_told = None;
-        }
-    }
-
-    /// Another gateway has taken over: lets connections end, and says what was counted to it.
-    async fn retire(mut self, grace_ms: u64) {
-        tracing::info!(grace_ms, "another gateway has taken over");
-        self.retired = true;
-        let now_ms = self.shared.clock.now_ms();
-        let mut until_ms = now_ms.saturating_add(grace_ms).min(NEVER - 1);
-        tell_all(&self.shared, || Message::Retire { until_ms });
-        let mut ticks = interval(REPORT_EVERY);
-        let shared = self.shared.clone();
-        // A connection may be on its way from one worker to another.
-        let not_before_ms = now_ms + crate::clock::millis(RETIRE_MIN);
-        while (shared.connections() > 0 || shared.clock.now_ms() < not_before_ms)
-            && shared.clock.now_ms() < until_ms
-        {
-            tokio::select! {
-                _ = ticks.tick() => self.report(),
-                () = shared.readiness_changed.notified() => {}
-                request = self.requests.recv() => match request {
-                    Some(Request::Stored { seq }) => self.stored(seq),
-                    Some(Request::Apply { table, answer }) => {
-                        let applied = self.apply(*table).await;
-                        self.report();
-                        let _ = answer.send(applied);
-                    }
-                    Some(Request::Shutdown { grace_ms }) => {
-                        until_ms = until_ms.min(shared.clock.now_ms().saturating_add(grace_ms));
-                        tell_all(&shared, || Message::Retire { until_ms });
-                    }
-                    Some(Request::Retire { .. }) => {}
-                    None => break,
-                },
-            }
-        }
-        self.end_now().await;
     }
 
     async fn install(&mut self, table: Arc<RouteTable>) -> Result<Compiled, String> {
@@ -367,7 +285,7 @@ impl Conductor {
         }
         for address in gone {
             self.ports.remove(&address);
-            (self.on_port)(PortChange::Closed(address));
+            (self.observer)(News::PortClosed(address));
         }
         self.missing = wanted;
         self.listen_again();
@@ -382,7 +300,7 @@ impl Conductor {
             };
             match listen::bind(address, presence) {
                 Ok(listener) => {
-                    (self.on_port)(PortChange::Opened(address, &listener));
+                    (self.observer)(News::PortOpened(address, &listener));
                     serve_port(&self.shared, &listener, serves);
                     self.ports.insert(address, Port { listener, serves: Some(serves) });
                 }
@@ -399,9 +317,11 @@ impl Conductor {
 
     fn report(&mut self) {
         self.seq += 1;
-        let (mut targets, routes) = self.registry.report(self.seq);
+        let (mut targets, mut routes) = self.registry.report(self.seq);
+        self.own = None;
         if let Some(predecessor) = &self.predecessor {
-            predecessor.add_inside(&mut targets);
+            self.own = Some((targets.clone(), routes.clone()));
+            predecessor.add_inside(&mut targets, &mut routes);
         }
         if !self.lost.is_empty() {
             self.lost_told.get_or_insert(self.seq);
@@ -446,15 +366,13 @@ impl Conductor {
         if self.retired {
             return;
         }
-        let latest = self.reports.borrow().clone();
-        let checkpoint = Checkpoint {
-            boot: self.boot,
-            at: Timestamp::now(),
-            ended,
-            targets: latest.targets.clone(),
-            routes: latest.routes.clone(),
-            lost: self.lost.clone(),
-        };
+        // What is inside the gateway before is not lost with this one.
+        let (targets, routes) = self.own.clone().unwrap_or_else(|| {
+            let latest = self.reports.borrow().clone();
+            (latest.targets.clone(), latest.routes.clone())
+        });
+        let (boot, at, lost) = (self.boot, Timestamp::now(), self.lost.clone());
+        let checkpoint = Checkpoint { boot, at, ended, targets, routes, lost };
         let data_dir = self.data_dir.clone();
         let written = tokio::task::spawn_blocking(move || checkpoint.write(&data_dir)).await;
         if let Ok(Err(error)) = written {
@@ -510,14 +428,6 @@ impl Conductor {
         if self.reports.receiver_count() > 1 {
             let _ = timeout(REPORT_EVERY, stored).await;
         }
-    }
-}
-
-/// What the gateway before says next; for ever nothing when there is none.
-async fn hear(predecessor: &mut Option<Predecessor>) -> Option<FromGateway> {
-    match predecessor {
-        Some(predecessor) => predecessor.hear().await,
-        None => std::future::pending().await,
     }
 }
 

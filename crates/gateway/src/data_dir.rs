@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 
 /// The gateway's socket.
 pub(crate) const SOCKET: &str = "gateway.sock";
+/// A second name of the socket of a gateway that is being replaced, as long as it lives.
+pub(crate) const SOCKET_BEFORE: &str = "gateway-before.sock";
 /// Who serves: pid, boot, addresses.
 pub(crate) const IDENTITY: &str = "gateway.json";
 /// Held by the supervisor.

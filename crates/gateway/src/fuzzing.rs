@@ -23,6 +23,22 @@ pub fn chunked(bytes: &[u8], piece: usize) {
     wire::chunked(bytes, piece);
 }
 
+/// A request's head that came over HTTP/2 (in lines: method, authority, path, fields): an HTTP/1.1 target
+/// gets exactly one head that says the same.
+pub fn crossing(text: &[u8], ended: bool) {
+    wire::crossing(text, ended);
+}
+
+/// The header of the PROXY protocol: no byte after it is taken, and its client is the one it names.
+pub fn proxy_header(bytes: &[u8]) {
+    wire::proxy_header(bytes);
+}
+
+/// WebSocket frames, gRPC messages and events: where one ends does not depend on how it arrives.
+pub fn boundaries(bytes: &[u8], piece: usize) {
+    wire::boundaries(bytes, piece);
+}
+
 /// Host and path of a request find the same route as the plain definition says.
 pub fn routing(host: &str, path: &str) {
     let places = [("a.test", "/"), ("a.test", "/api"), ("a.test", "/api/v2/"), ("::1", "/x")];

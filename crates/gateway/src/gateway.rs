@@ -17,14 +17,14 @@ use crate::access_log::{AccessLog, Sink};
 use crate::acme::{self, Acme};
 use crate::adopt::IdentityFile;
 use crate::clock::millis;
-use crate::conductor::{Beginning, Conductor, Port, PortObserver};
+use crate::conductor::{Beginning, Conductor, Observer, Port};
 use crate::control::{self, Desk, Request};
 use crate::data_dir;
 use crate::error::{Error, Result};
 use crate::health::Probes;
 use crate::listen::Door;
 use crate::metrics::Totals;
-use crate::predecessor::{self, Predecessor};
+use crate::predecessor;
 use crate::registry::Registry;
 use crate::role::Config;
 use crate::worker::{Shared, Tls, Worker};
@@ -97,7 +97,7 @@ impl Gateway {
         Self::start_observed(options, Box::new(|_| {}))
     }
 
-    pub(crate) fn start_observed(options: Options, on_port: PortObserver) -> Result<Self> {
+    pub(crate) fn start_observed(options: Options, observer: Observer) -> Result<Self> {
         let Options { data_dir, doors, ports, workers, supervisor, access_log, acme } = options;
         let count = workers.max(1);
         let addresses = |tls: bool| -> Result<Vec<SocketAddr>> {
@@ -150,7 +150,7 @@ impl Gateway {
                 .into_iter()
                 .map(|(address, listener)| (address, Port { listener, serves: None }))
                 .collect(),
-            on_port,
+            observer,
             applied: None,
             seq: 0,
             totals: totals.clone(),
@@ -158,6 +158,7 @@ impl Gateway {
             lost_told: None,
             missing: HashMap::new(),
             predecessor: None,
+            own: None,
             retired: false,
             data_dir: data_dir.clone(),
         };
@@ -302,7 +303,7 @@ fn start_control(
                 let socket = control::bind(&data_dir)?;
                 identity.write(&data_dir)?;
                 let before = match before {
-                    Some(stream) => Predecessor::take_over(stream).await,
+                    Some(before) => before.take_over().await?,
                     None => None,
                 };
                 let _ = took_over.send(before);

@@ -46,6 +46,8 @@ pub(crate) enum Note {
     },
     /// Gateway to supervisor: connections are accepted.
     Ready,
+    /// Gateway to supervisor: another gateway has taken over, and this one accepts nothing.
+    Retired,
     /// Gateway to supervisor: this discovery port is no longer listened on.
     PortClosed {
         port: u16,

@@ -36,6 +36,9 @@ pub mod fuzzing;
 pub mod gateway;
 mod handoff;
 mod health;
+#[cfg(test)]
+#[path = "../../../tests/harness/lacking.rs"]
+mod lacking;
 mod lazy_histogram;
 mod limiter;
 pub mod link;

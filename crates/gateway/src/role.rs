@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use crate::access_log::{AccessLog, AccessLogTo};
 use crate::acme;
 pub use crate::acme::{Challenge, LETS_ENCRYPT, Options as Acme};
-use crate::conductor::PortChange;
+use crate::conductor::News;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, Options, default_workers};
 use crate::handoff::{self, Note};
@@ -100,12 +100,13 @@ pub fn run_worker(data_dir: &Path) -> Result<()> {
         std::io::stdin().as_fd().try_clone_to_owned().map_err(|source| Error::Socket { source })?;
     let options = receive_options(&from_supervisor, data_dir)?;
     let to_supervisor = Arc::new(from_supervisor);
-    let ports = to_supervisor.clone();
+    let observed = to_supervisor.clone();
     let gateway = Gateway::start_observed(
         options,
-        Box::new(move |change| match change {
-            PortChange::Opened(at, listener) => tell(&ports, &Note::port(at), Some(listener)),
-            PortChange::Closed(at) => tell(&ports, &Note::port_closed(at), None),
+        Box::new(move |news| match news {
+            News::PortOpened(at, listener) => tell(&observed, &Note::port(at), Some(listener)),
+            News::PortClosed(at) => tell(&observed, &Note::port_closed(at), None),
+            News::Retired => tell(&observed, &Note::Retired, None),
         }),
     )?;
     tell(&to_supervisor, &Note::Ready, None);

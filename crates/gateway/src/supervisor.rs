@@ -5,7 +5,8 @@
 //!
 //! On SIGHUP it starts a second gateway on the same sockets. When that one accepts connections it has
 //! taken over from the first (see `predecessor`), which ends when its connections have; one that is
-//! not ready in time is killed, and the first goes on.
+//! not ready in time is killed, and the first goes on under its names, unless it was told to retire
+//! already: then another one is started at once.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -29,6 +30,7 @@ use crate::data_dir;
 use crate::error::{Error, Result};
 use crate::handoff::{self, Note};
 use crate::listen::Door;
+use crate::predecessor::Names;
 use crate::role::Config;
 use crate::{adopt, process};
 
@@ -42,6 +44,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const REPLACE_MAX: Duration = Duration::from_secs(30);
 /// How often gateways that were replaced are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// When another successor is started for a gateway that was told to retire by one that died.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// A gateway that lived so long did not die of its beginning: the pause is short again.
 const LIVED_LONG: Duration = Duration::from_secs(10);
 
@@ -56,6 +60,7 @@ pub struct Program {
 
 /// See the module.
 struct Supervisor {
+    data_dir: PathBuf,
     program: Program,
     doors: Vec<(TcpListener, Door)>,
     /// Discovery ports the gateway opened.
@@ -67,6 +72,8 @@ struct Supervisor {
     hangup: Signal,
     /// Gateways that were replaced and are ending.
     retiring: Vec<Child>,
+    /// Whether the one that is followed was told to retire, by a successor that was never ready.
+    is_retired: bool,
     /// Locked for as long as this supervisor lives.
     _lock: File,
 }
@@ -80,6 +87,7 @@ pub(crate) async fn run(config: &Config, program: Program) -> Result<()> {
     }
     let watch = |kind| signal(kind).map_err(Error::start("signal handler"));
     let supervisor = Supervisor {
+        data_dir: data_dir.to_owned(),
         program,
         doors: config.open_doors()?,
         ports: HashMap::new(),
@@ -89,6 +97,7 @@ pub(crate) async fn run(config: &Config, program: Program) -> Result<()> {
         interrupt: watch(SignalKind::interrupt())?,
         hangup: watch(SignalKind::hangup())?,
         retiring: Vec::new(),
+        is_retired: false,
         _lock: lock,
     };
     supervisor.supervise().await
@@ -129,25 +138,29 @@ impl Supervisor {
         loop {
             let began = Instant::now();
             let (child, socket) = self.start()?;
+            self.is_retired = false;
             match self.follow(child, socket).await? {
-                Ended::InOrder | Ended::Told => {
-                    for old in &mut self.retiring {
-                        end(old).await?;
-                    }
-                    return Ok(());
-                }
+                Ended::InOrder | Ended::Told => return self.end_retiring().await,
                 Ended::Died(status) => {
                     if began.elapsed() >= LIVED_LONG {
                         pause = PAUSE_MIN;
                     }
                     tracing::error!(%status, again_in = ?pause, "gateway died");
                     if self.told_to_end_within(pause).await {
-                        return Ok(());
+                        return self.end_retiring().await;
                     }
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
         }
+    }
+
+    async fn end_retiring(&mut self) -> Result<()> {
+        self.retiring.iter().for_each(tell_to_end);
+        for old in &mut self.retiring {
+            end(old).await?;
+        }
+        Ok(())
     }
 
     /// Starts the gateway's process and hands it all listening sockets.
@@ -186,22 +199,17 @@ impl Supervisor {
         let mut is_open = true;
         loop {
             self.retiring.retain_mut(|old| matches!(old.try_wait(), Ok(None)));
-            tokio::select! {
-                _ = self.hangup.recv() => {
-                    if !self.retiring.is_empty() {
-                        // Three at once would be one too many to hand tables through.
-                        tracing::warn!("a gateway that was replaced is still ending; not again yet");
-                    } else if let Some((next, its_socket)) = self.replace().await? {
-                        self.retiring.push(std::mem::replace(&mut child, next));
-                        (socket, is_open) = (its_socket, true);
-                    }
-                }
+            let wants_successor = tokio::select! {
+                _ = self.hangup.recv() => true,
+                () = sleep(AGAIN_AFTER), if self.is_retired => true,
                 // Only to look at those that are ending.
-                () = sleep(LOOK_EVERY), if !self.retiring.is_empty() => {}
+                () = sleep(LOOK_EVERY), if !self.retiring.is_empty() => false,
                 status = child.wait() => {
                     let status = status.map_err(Error::start("waiting for the gateway"))?;
                     self.take_in_all(&socket);
-                    return Ok(if status.success() { Ended::InOrder } else { Ended::Died(status) });
+                    // One that retired has ended because another one was to serve.
+                    let in_order = status.success() && !self.is_retired;
+                    return Ok(if in_order { Ended::InOrder } else { Ended::Died(status) });
                 }
                 readable = socket.readable(), if is_open => {
                     let received = readable.and_then(|()| receive(&socket));
@@ -210,15 +218,24 @@ impl Supervisor {
                         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                         Ok(None) | Err(_) => is_open = false,
                     }
+                    false
                 }
                 _ = self.terminate.recv() => return self.end_all(&mut child).await,
                 _ = self.interrupt.recv() => return self.end_all(&mut child).await,
+            };
+            if wants_successor && !self.retiring.is_empty() {
+                // Three at once would be one too many to hand tables through.
+                tracing::warn!("a gateway that was replaced is still ending; not again yet");
+            } else if wants_successor && let Some((next, its_socket)) = self.replace().await? {
+                self.retiring.push(std::mem::replace(&mut child, next));
+                (socket, is_open, self.is_retired) = (its_socket, true, false);
             }
         }
     }
 
     /// Starts a second gateway and waits until it accepts connections. `None` when it does not.
     async fn replace(&mut self) -> Result<Option<(Child, UnixDatagram)>> {
+        let names = Names::take_down(&self.data_dir);
         let (mut next, socket) = self.start()?;
         let socket = UnixDatagram::from_std(socket.into()).map_err(Error::start("socket pair"))?;
         let ready = async {
@@ -236,8 +253,11 @@ impl Supervisor {
             tracing::info!("gateway is replaced");
             return Ok(Some((next, socket)));
         }
-        tracing::error!("the new gateway was not ready in time; the one before goes on");
+        tracing::error!("the new gateway did not become ready; the one before goes on");
         next.kill().await.map_err(Error::start("killing the new gateway"))?;
+        if let Some(Err(error)) = names.map(Names::give_back) {
+            tracing::error!(%error, "the gateway before cannot be found any more");
+        }
         Ok(None)
     }
 
@@ -262,6 +282,7 @@ impl Supervisor {
                 self.ports.remove(&(*address, *port).into());
             }
             (Note::Ready, _) => tracing::info!("gateway is ready"),
+            (Note::Retired, _) => self.is_retired = true,
             (Note::Http { .. } | Note::Port { .. } | Note::Begin { .. }, _) => {
                 tracing::warn!(?note, "gateway said what it should not");
             }

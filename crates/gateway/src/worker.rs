@@ -60,6 +60,8 @@ pub(crate) struct Worker {
     pub(crate) buffers: Buffers,
     /// The clock as of the last tick.
     now_ms: Cell<u64>,
+    /// Whether the last tick came late, and told nothing.
+    spared: Cell<bool>,
     table: RefCell<Arc<Table>>,
     locals: RefCell<Vec<Option<Rc<LocalTarget>>>>,
     /// By a route's number: made when a request first needs it, dropped with its table.
@@ -98,6 +100,7 @@ impl Worker {
             shared,
             buffers: Buffers::default(),
             now_ms: Cell::new(now_ms),
+            spared: Cell::new(false),
             table: RefCell::default(),
             locals: RefCell::default(),
             routes: RefCell::default(),

@@ -2,6 +2,8 @@
 //! with a name server that sends every name here. Skipped by name where it is not installed
 //! (`.ci/run` installs it).
 
+#[path = "../../../tests/harness/lacking.rs"]
+mod lacking;
 mod support;
 #[path = "support/tls.rs"]
 mod tls;
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use ark_gateway::acme::{Challenge, Options, failing};
 use ark_gateway::role::Config;
+use lacking::{Lack, skip};
 use rustls::pki_types::CertificateDer;
 use support::{Ark, Backend, PATIENCE, route};
 use tls::connect_unchecked;
@@ -202,14 +205,11 @@ fn readable_by_others(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[allow(clippy::print_stderr)] // A skip is said by name.
 async fn certificates_are_got_in_both_ways_renewed_and_swapped_under_a_kept_connection() {
     let Some(tool) = tool() else {
-        eprintln!(
-            "skipped: certificates_are_got_in_both_ways_renewed_and_swapped_under_a_kept_connection \
-             (pebble is not installed)"
-        );
-        return;
+        const TEST: &str =
+            "certificates_are_got_in_both_ways_renewed_and_swapped_under_a_kept_connection";
+        return skip(TEST, Lack::Pebble, "pebble is not installed");
     };
     for challenge in [Challenge::Http01, Challenge::TlsAlpn01] {
         let authority = Authority::new(tool.clone()).await;
@@ -250,14 +250,10 @@ async fn certificates_are_got_in_both_ways_renewed_and_swapped_under_a_kept_conn
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[allow(clippy::print_stderr)] // A skip is said by name.
 async fn an_authority_that_is_away_or_not_convinced_leaves_what_is_served() {
     let Some(tool) = tool() else {
-        eprintln!(
-            "skipped: an_authority_that_is_away_or_not_convinced_leaves_what_is_served \
-             (pebble is not installed)"
-        );
-        return;
+        const TEST: &str = "an_authority_that_is_away_or_not_convinced_leaves_what_is_served";
+        return skip(TEST, Lack::Pebble, "pebble is not installed");
     };
     let authority = Authority::new(tool).await;
     let mut ark = gateway(authority.options(Some(Challenge::Http01))).await;

@@ -1,5 +1,7 @@
 //! Who calls which route through its own port, over real sockets and processes.
 
+#[path = "../../../tests/harness/lacking.rs"]
+mod lacking;
 mod support;
 
 use std::net::SocketAddr;
@@ -9,6 +11,7 @@ use std::time::Duration;
 
 use ark_model::gateway::CallerSeen;
 use ark_model::route::{ContainerNetwork, Route, RouteKey};
+use lacking::{Lack, skip};
 use support::{Ark, Backend, Client, Known, key, route};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
@@ -123,11 +126,10 @@ async fn somebody_in_a_network_of_containers_is_told_by_address_and_its_host_by_
 }
 
 #[tokio::test]
-#[allow(clippy::print_stderr, reason = "a skip is said by name")]
 async fn one_that_stays_is_told_however_many_come_with_it() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can be another user");
-        return;
+        let test = "one_that_stays_is_told_however_many_come_with_it";
+        return skip(test, Lack::Root, "only root can be another user");
     }
     let backend = Backend::echo("found").await;
     let mut ark = Ark::start().await;

@@ -4,8 +4,8 @@ mod support;
 
 use std::time::Duration;
 
-use ark_model::route::{ContainerNetwork, RouteProtocol, TargetState};
-use support::{Ark, Backend, Client, draining, ends, route};
+use ark_model::route::{ContainerNetwork, Route, RouteProtocol, Target, TargetState};
+use support::{Ark, Backend, Client, Peer, draining, ends, route};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
@@ -193,6 +193,28 @@ async fn event_streams_end_between_two_events_and_look_whole() {
     assert_eq!(ends(&report.counters), (1, 0, 0, 0));
 }
 
+/// A gateway that did not run for a while, or was told late, finds the time of streams over before it
+/// told them anything.
+#[tokio::test]
+async fn streams_whose_time_was_over_before_they_were_told_end_in_order() {
+    let backend = app().await;
+    let (mut ark, _) = Ark::with(&[&backend]).await;
+    let mut events = ark.client().await;
+    events.say("GET /sse HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    events.head().await.unwrap();
+    let mut socket = upgrade(&ark).await;
+    ark.server.until_target(backend.instance, "streams", |t| t.streams == 2).await;
+    ark.server.push(&[route(vec![backend.target_in(draining(60_000, -1))])]).await;
+    let body = events.chunks().await.expect("the last chunk");
+    assert!(body.ends_with("data: 1\n\n"), "{body:?}");
+    while socket.bytes(2).await == [0x81, 5] {
+        assert_eq!(socket.bytes(5).await, b"hello");
+    }
+    assert_eq!(socket.bytes(2).await, 1001_u16.to_be_bytes());
+    let report = ark.server.until_ended(backend.instance, 2).await;
+    assert_eq!(ends(&report.counters), (2, 0, 0, 0));
+}
+
 #[tokio::test]
 async fn a_gateway_that_ends_ends_its_streams_in_order() {
     let backend = app().await;
@@ -266,19 +288,30 @@ async fn other_upgrades_pass_bytes_both_ways() {
     assert_eq!(ends(&report.counters), (1, 0, 0, 0));
 }
 
-#[tokio::test]
-async fn a_tcp_route_is_reached_on_its_port_and_cut_when_its_time_is_over() {
-    let backend = Backend::start(|mut peer| async move {
+/// Says all it is told.
+async fn echo() -> Backend {
+    let say_again = |mut peer: Peer| async move {
         let (mut read, mut write) = peer.stream.split();
         let _ = tokio::io::copy(&mut read, &mut write).await;
-    })
-    .await;
+    };
+    Backend::start(say_again).await
+}
+
+fn tcp_route(port: u16, targets: Vec<Target>) -> Route {
+    Route {
+        protocol: RouteProtocol::Tcp,
+        hosts: Vec::new(),
+        discovery_port: Some(port),
+        ..route(targets)
+    }
+}
+
+#[tokio::test]
+async fn a_tcp_route_is_reached_on_its_port_and_cut_when_its_time_is_over() {
+    let backend = echo().await;
     let mut ark = Ark::start().await;
     let port = free_port();
-    let mut live = route(vec![backend.target()]);
-    live.protocol = RouteProtocol::Tcp;
-    live.hosts.clear();
-    live.discovery_port = Some(port);
+    let mut live = tcp_route(port, vec![backend.target()]);
     ark.server.push(std::slice::from_ref(&live)).await;
     ark.server.until_ready(&[backend.instance]).await;
     let mut client = Client::connect(([127, 0, 0, 1], port).into()).await;
@@ -293,6 +326,47 @@ async fn a_tcp_route_is_reached_on_its_port_and_cut_when_its_time_is_over() {
     ark.server.push(&[]).await;
     sleep(Duration::from_millis(100)).await;
     assert!(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_of_a_tcp_route_waits_for_a_target_as_a_request_does() {
+    let backend = echo().await;
+    let mut ark = Ark::start().await;
+    let port = free_port();
+    let mut live = tcp_route(port, vec![]);
+    (live.limits.hold_ms, live.limits.hold_empty) = (10_000, true);
+    ark.server.push(std::slice::from_ref(&live)).await;
+    let address = ([127, 0, 0, 1], port).into();
+    let mut held = Client::connect(address).await;
+    held.say("said before ").await;
+    let mut silent = Client::connect(address).await;
+    // One does not wait for it.
+    drop(Client::connect(address).await);
+    ark.server.until_route("a client gone", |c| c.client_gone == 1).await;
+    live.targets = vec![backend.target()];
+    live.limits.hold_empty = false;
+    ark.server.push(std::slice::from_ref(&live)).await;
+    assert_eq!(held.bytes(12).await, b"said before ");
+    held.say("and after").await;
+    assert_eq!(held.bytes(9).await, b"and after");
+    silent.say("at last").await;
+    assert_eq!(silent.bytes(7).await, b"at last");
+    drop((held, silent));
+    let report = ark.server.until_ended(backend.instance, 2).await;
+    assert!(report.counters.stall_max_ms > 0, "a stall was not noticed");
+
+    // The hold ends; a stopped app is not waited for.
+    live.targets[0].state = TargetState::Candidate;
+    live.limits.hold_ms = 100;
+    ark.server.push(std::slice::from_ref(&live)).await;
+    Client::connect(address).await.until_closed().await;
+    live.targets.clear();
+    live.limits.hold_ms = 60_000;
+    ark.server.push(&[live]).await;
+    // The reset may come while the client still connects.
+    if let Ok(mut refused) = tokio::net::TcpStream::connect(address).await {
+        assert!(!matches!(refused.read(&mut [0]).await, Ok(1..)));
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,15 @@
 //! h2spec's cases against the gateway, without and with TLS. Skipped by name where the tool is not
 //! installed (`.ci/run` installs it).
 
+#[path = "../../../tests/harness/lacking.rs"]
+mod lacking;
 mod support;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ark_gateway::role::Config;
+use lacking::{Lack, skip};
 use support::{Ark, Backend, route};
 
 /// Cases that do not pass without TLS, with the reason why they need not. With TLS all pass.
@@ -48,11 +51,9 @@ async fn run(tool: PathBuf, address: SocketAddr, tls: bool) -> (Vec<String>, usi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[allow(clippy::print_stderr)] // A skip is said by name.
 async fn h2spec_passes() {
     let Some(tool) = tool() else {
-        eprintln!("skipped: h2spec_passes (h2spec is not installed)");
-        return;
+        return skip("h2spec_passes", Lack::H2spec, "h2spec is not installed");
     };
     let dir = tempfile::tempdir().unwrap();
     let any = || vec!["127.0.0.1:0".parse().unwrap()];

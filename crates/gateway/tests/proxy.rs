@@ -239,6 +239,12 @@ async fn body_limits_hold_for_both_framings() {
         assert_eq!((answer.status, answer.field("x-ark-error")), (413, Some("body_too_large")));
         assert!(client.until_closed().await);
     }
+    // What announces its length, or brings a chunk that is too large with its head, reaches no target; the
+    // third is counted at its own. None is a failure: it was the client's doing.
+    let refused = ark.server.until_route("two refused", |c| c.by_class[3] == 2).await;
+    assert_eq!((refused.served, refused.failed), (2, 0));
+    let report = ark.server.until_ended(backend.instance, 1).await;
+    assert_eq!((report.counters.by_class[3], report.counters.failed), (1, 0));
 }
 
 #[tokio::test]

@@ -6,10 +6,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use ark_model::gateway::TargetReport;
 use ark_model::ids::ReleaseNumber;
 use ark_model::route::{Probe, ProbeCheck, Route, RouteLimits, RouteProtocol, Target, TargetState};
 use ark_model::traffic::{
-    Maintenance, Mirror, RateLimit, RequestPart, RequestRule, RetryBudget, Split, Sticky,
+    Adaptive, Maintenance, Mirror, RateLimit, RequestPart, RequestRule, RetryBudget, Split, Sticky,
 };
 use h2_support::{H2, H2Backend, whole};
 use support::{Answer, Ark, Backend, Client, route};
@@ -326,6 +327,57 @@ async fn more_than_the_limit_is_shed_but_health_checks_and_operators_pass() {
     assert_eq!(client.get("/").await.status, 200);
     let counted = ark.server.until_route("two shed", |c| c.shed == 2).await;
     assert_eq!(counted.failed, 2);
+}
+
+/// What an adaptive limit is nobody can ask: it is seen by how many are let in beside each other.
+#[tokio::test]
+async fn an_adaptive_limit_follows_what_the_app_bears() {
+    let (answer, answered) = tokio::sync::watch::channel(0_usize);
+    let app = Backend::start(move |mut peer| {
+        let mut answered = answered.clone();
+        async move {
+            while let Some(head) = peer.head().await {
+                let round = head.strip_prefix("GET /held/").and_then(|rest| rest.split_once(' '));
+                match round.and_then(|(round, _)| round.parse::<usize>().ok()) {
+                    Some(round) => drop(answered.wait_for(|now| *now >= round).await),
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+                peer.answer("done").await;
+            }
+        }
+    })
+    .await;
+    let (mut ark, mut route) = Ark::with(&[&app]).await;
+    let limits = RouteLimits { adaptive: Adaptive::Aimd, ..RouteLimits::default() };
+    let hasty = RouteLimits { response_header_ms: 1_000, ..limits.clone() };
+    // It begins at twenty, grows by one in a second in which it was needed, and falls by a tenth, to no
+    // less than twenty, when answers do not come.
+    for (round, limit, limits, status) in
+        [(1, 20, &limits, 200), (2, 21, &limits, 200), (3, 22, &hasty, 504), (4, 20, &limits, 200)]
+    {
+        route.limits = limits.clone();
+        ark.server.push(std::slice::from_ref(&route)).await;
+        let mut inside = Vec::new();
+        for _ in 0..limit {
+            let mut client = ark.client().await;
+            client.say(&format!("GET /held/{round} HTTP/1.1\r\nHost: a.test\r\n\r\n")).await;
+            inside.push(client);
+        }
+        if status == 200 {
+            let all = |t: &TargetReport| t.in_flight == limit;
+            ark.server.until_target(app.instance, "all are inside", all).await;
+            let shed = ark.client().await.get("/").await;
+            assert_eq!((shed.status, shed.field("x-ark-error")), (503, Some("overloaded")));
+            answer.send_replace(round);
+        }
+        for mut client in inside {
+            assert_eq!(client.answer().await.status, status, "round {round}");
+        }
+        // The next answer after a second ends what was measured in it.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        assert_eq!(ark.client().await.get("/").await.status, 200);
+    }
+    ark.server.until_route("three shed", |c| c.shed == 3).await;
 }
 
 #[tokio::test]

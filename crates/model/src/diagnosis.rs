@@ -1,9 +1,14 @@
 //! Diagnoses: why a deployment failed, in words a person can act on.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ids::AppName;
 use crate::instance::Exit;
+
+/// How many things that were down stand with one diagnosis.
+pub const DOWN_MAX: usize = 8;
 
 /// Why a deployment failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +68,13 @@ pub enum Diagnosis {
         /// Its last log lines.
         log: Vec<String>,
     },
+    /// It failed while something that it needs was down, which may be why.
+    DependencyDown {
+        /// What was down: at least one, at most [`DOWN_MAX`].
+        down: Vec<Down>,
+        /// How it failed itself.
+        failure: Box<Diagnosis>,
+    },
     /// No step forward within the progress deadline.
     NoProgress {
         /// For how long, in milliseconds.
@@ -98,7 +110,83 @@ pub enum Diagnosis {
     },
 }
 
+/// Something that an app needs and that was down when the app failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Down {
+    /// An app of the same environment, of which no instance served.
+    App {
+        /// Which.
+        app: AppName,
+        /// Whether it is a data store.
+        data_store: bool,
+        /// What was seen of it: `its last instance ended with exit 1`.
+        seen: String,
+        /// Since when nothing of it served; `None` when nothing ever did, or that is not known.
+        since: Option<Timestamp>,
+    },
+    /// The address that a variable of the app holds, where nothing accepted connections.
+    Address {
+        /// The variable.
+        variable: String,
+        /// `10.0.0.7:5432`; `None` when the variable is a secret.
+        address: Option<String>,
+        /// What became of the connection: `connection refused`.
+        seen: String,
+    },
+}
+
+impl Down {
+    /// `api (its last instance ended with exit 1, nothing of it serves since …)`.
+    pub fn words(&self) -> String {
+        match self {
+            Self::App { app, data_store, seen, since } => {
+                let what = if *data_store { "data store " } else { "" };
+                match since {
+                    Some(at) => {
+                        let at = at.strftime("%Y-%m-%d %H:%M:%S");
+                        format!("{what}{app} ({seen}; nothing of it serves since {at} UTC)")
+                    }
+                    None => format!("{what}{app} ({seen})"),
+                }
+            }
+            Self::Address { variable, address: Some(address), seen } => {
+                format!("{address} of {variable} ({seen})")
+            }
+            Self::Address { variable, address: None, seen } => {
+                format!("the address in {variable} ({seen})")
+            }
+        }
+    }
+}
+
 impl Diagnosis {
+    /// What happened itself, without what was down meanwhile.
+    pub fn failure(&self) -> &Self {
+        match self {
+            Self::DependencyDown { failure, .. } => failure.failure(),
+            itself => itself,
+        }
+    }
+
+    /// What the app needs and was down meanwhile.
+    pub fn down(&self) -> &[Down] {
+        match self {
+            Self::DependencyDown { down, .. } => down,
+            _ => &[],
+        }
+    }
+
+    /// The same failure, with what was down meanwhile, if anything was.
+    #[must_use]
+    pub fn while_down(self, mut down: Vec<Down>) -> Self {
+        if down.is_empty() {
+            return self;
+        }
+        down.truncate(DOWN_MAX);
+        Self::DependencyDown { down, failure: Box::new(self) }
+    }
+
     /// Two failures with the same key are the same failure: two of them end a deployment.
     pub fn key(&self) -> String {
         match self {
@@ -110,6 +198,8 @@ impl Diagnosis {
             Self::NoCapacity { .. } => "no capacity".to_owned(),
             Self::StartFailed { .. } => "start failed".to_owned(),
             Self::HookFailed { .. } => "hook failed".to_owned(),
+            // What was down may be up at the next failure, which is the same all the same.
+            Self::DependencyDown { failure, .. } => failure.key(),
             Self::NoProgress { .. } => "no progress".to_owned(),
             Self::DeadlinePassed { .. } => "deadline passed".to_owned(),
             Self::Judged { .. } => "judged".to_owned(),
@@ -135,6 +225,10 @@ impl Diagnosis {
             Self::NoCapacity { detail } => format!("no capacity: {detail}"),
             Self::StartFailed { detail } => format!("start failed: {detail}"),
             Self::HookFailed { hook, how, .. } => format!("hook failed: {hook}: {how}"),
+            Self::DependencyDown { down, failure } => {
+                let down: Vec<String> = down.iter().map(Down::words).collect();
+                format!("dependency down: {}; {}", down.join(", "), failure.words())
+            }
             Self::NoProgress { waited_ms, waiting_for } => {
                 format!("no progress for {}: waiting for {waiting_for}", seconds(*waited_ms))
             }
@@ -156,6 +250,7 @@ impl Diagnosis {
             Self::Crashed { log, .. }
             | Self::NeverReady { log, .. }
             | Self::HookFailed { log, .. } => log,
+            Self::DependencyDown { failure, .. } => failure.log(),
             Self::ArtifactMissing { .. }
             | Self::CommandNotFound { .. }
             | Self::PortTaken { .. }
@@ -173,6 +268,7 @@ impl Diagnosis {
     pub fn instance(&self) -> Option<&str> {
         match self {
             Self::Crashed { instance, .. } | Self::NeverReady { instance, .. } => Some(instance),
+            Self::DependencyDown { failure, .. } => failure.instance(),
             Self::HookFailed { .. }
             | Self::ArtifactMissing { .. }
             | Self::CommandNotFound { .. }
@@ -194,5 +290,71 @@ fn seconds(ms: u64) -> String {
         1_000..120_000 if ms.is_multiple_of(1_000) => format!("{} s", ms / 1_000),
         1_000..120_000 => format!("{:.1} s", ms as f64 / 1_000.0),
         _ => format!("{} m", ms / 60_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crashed() -> Diagnosis {
+        let exit = Exit {
+            code: Some(1),
+            signal: None,
+            out_of_memory: false,
+            requested: false,
+            at: Timestamp::UNIX_EPOCH,
+        };
+        Diagnosis::Crashed { instance: "web-7f3a9c".into(), exit, log: vec!["no api".into()] }
+    }
+
+    fn api(since: Option<Timestamp>) -> Down {
+        let app = "api".parse().expect("a name");
+        Down::App { app, data_store: false, seen: "stopped".into(), since }
+    }
+
+    #[test]
+    fn what_was_down_comes_first_and_the_failure_stays_what_it_is() {
+        let address = |address: Option<&str>| Down::Address {
+            variable: "DATABASE_URL".into(),
+            address: address.map(str::to_owned),
+            seen: "connection refused".into(),
+        };
+        let end = "crashed: instance web-7f3a9c ended with exit 1";
+        for (down, expect) in [
+            (vec![], end.to_owned()),
+            (vec![api(None)], format!("dependency down: api (stopped); {end}")),
+            (
+                vec![api(Some(Timestamp::UNIX_EPOCH))],
+                format!(
+                    "dependency down: api (stopped; nothing of it serves since 1970-01-01 \
+                     00:00:00 UTC); {end}"
+                ),
+            ),
+            (
+                vec![address(Some("db:5432")), address(None)],
+                format!(
+                    "dependency down: db:5432 of DATABASE_URL (connection refused), \
+                     the address in DATABASE_URL (connection refused); {end}"
+                ),
+            ),
+        ] {
+            let diagnosis = crashed().while_down(down.clone());
+            assert_eq!(diagnosis.words(), expect);
+            assert_eq!(diagnosis.down(), down);
+            assert_eq!(diagnosis.failure(), &crashed());
+            // With and without it, it is the same failure.
+            assert_eq!(diagnosis.key(), crashed().key());
+            assert_eq!(diagnosis.log(), crashed().log());
+            assert_eq!(diagnosis.instance(), Some("web-7f3a9c"));
+            let text = serde_json::to_string(&diagnosis).expect("json");
+            assert_eq!(serde_json::from_str::<Diagnosis>(&text).expect("a diagnosis"), diagnosis);
+        }
+    }
+
+    #[test]
+    fn only_so_many_are_named() {
+        let diagnosis = crashed().while_down(vec![api(None); 100]);
+        assert_eq!(diagnosis.down().len(), DOWN_MAX);
     }
 }

@@ -3,6 +3,7 @@
 //! Every other crate imports this one; it imports none of them. It must not know tokio, HTTP or
 //! SQL, and it reads neither clock nor randomness: time and ids are passed in (invariant I10).
 
+pub mod address;
 pub mod api;
 pub mod artifact;
 pub mod definition;

@@ -24,8 +24,8 @@ pub struct Rollout {
     pub since: Timestamp,
     /// The share the new side is to have. The gateway's acknowledgement is an observation.
     pub share: Share,
-    /// When the traffic was last changed and that was acknowledged: what is measured from then on
-    /// is judged.
+    /// When the traffic was last divided in another way (by percent or by a header) and that was
+    /// acknowledged: what is measured from then on is judged.
     pub judged_from: Option<Timestamp>,
     /// So many instances of the new side, when a step said so.
     pub scale: Option<u32>,
@@ -187,6 +187,9 @@ pub enum WatchEnd {
     RolledBack,
     /// The judge found it bad, and there is no better release to go back to.
     FoundBad,
+    /// Its time passed, but too much of what was measured was lost, or never said by the gateway: whether
+    /// the release is good is not known.
+    Unjudged,
     /// A newer deployment began, or the app was stopped.
     CutShort,
 }

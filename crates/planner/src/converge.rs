@@ -62,8 +62,12 @@ pub struct Beside<'a> {
 pub enum Hold {
     /// So many: what is lost is replaced.
     At(u32),
-    /// Those that serve: nothing is started, nothing is taken away.
+    /// Those that serve: nothing is started, nothing is let in, nothing is taken away.
     AsIs,
+    /// The same, but what was starting is let in.
+    Kept,
+    /// None: no traffic is given to it any more, so none of them stands in for another's.
+    Leaving,
 }
 
 /// Whose instance it is.
@@ -195,9 +199,12 @@ impl Step<'_> {
         let fresh = fresh && s.host != HostSeen::Draining;
         match (self.side(s), &self.target.beside) {
             (Side::Target, _) => self.target.count > 0 && fresh,
-            (Side::Beside, Some(Beside { hold: Hold::At(count), .. })) => *count > 0 && fresh,
-            (Side::Beside, _) => true,
-            (Side::Neither, _) => false,
+            (Side::Beside, Some(beside)) => match beside.hold {
+                Hold::At(count) => count > 0 && fresh,
+                Hold::AsIs | Hold::Kept => true,
+                Hold::Leaving => false,
+            },
+            (Side::Beside, None) | (Side::Neither, _) => false,
         }
     }
 
@@ -402,7 +409,7 @@ impl Step<'_> {
                 let floor = floor(beside.policy, count);
                 (floor, floor, is_not_target_side)
             }
-            Hold::AsIs => (0, target, is_not_beside_side),
+            Hold::AsIs | Hold::Kept | Hold::Leaving => (0, target, is_not_beside_side),
         };
         let groups: [(u32, Belongs, Belongs); 3] = [
             (target, is_target_side, is_target_side),
@@ -518,7 +525,7 @@ impl Step<'_> {
 }
 
 /// Instances that must serve of `count`.
-fn floor(policy: &Policy, count: u32) -> u32 {
+pub(crate) fn floor(policy: &Policy, count: u32) -> u32 {
     count.saturating_sub(policy.unavailable(count))
 }
 

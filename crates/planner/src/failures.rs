@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ark_model::deployment::FAILURES_MAX;
-use ark_model::instance::StopCause;
+use ark_model::instance::{StartFailure, StopCause};
 use ark_model::{Deployment, Diagnosis, InstanceId, ReleaseNumber};
 
 use crate::converge::Action;
@@ -84,17 +84,29 @@ pub(crate) fn new_failures(
     actions.iter().filter_map(failure).filter(|f| own(&f.id)).take(FAILURES_MAX).collect()
 }
 
-/// A failure is the release's own fault unless a port was taken, which another port cures.
-fn counts(cause: &StopCause) -> bool {
-    !matches!(
-        cause,
-        StopCause::StartFailed { reason: ark_model::instance::StartFailure::PortTaken { .. } }
-    )
+/// A failure is the release's own fault unless a port was taken, which another port cures, or another
+/// host could not have the image, which Ark's own or a third may have.
+fn counts(input: &Input<'_>, failure: &InstanceFailure) -> bool {
+    let StopCause::StartFailed { reason } = &failure.cause else { return true };
+    match reason {
+        StartFailure::PortTaken { .. } => false,
+        StartFailure::ArtifactMissing { .. } => {
+            !input.seen.iter().any(|seen| seen.id == failure.id && seen.elsewhere)
+        }
+        StartFailure::CommandNotFound { .. }
+        | StartFailure::NoCapacity { .. }
+        | StartFailure::Other { .. } => true,
+    }
 }
 
 /// Whether the failures so far end the deployment: two of one kind, or one when one instance is
 /// all there is to start, or too many of any kind.
-pub(crate) fn fatal(d: &Deployment, found: &[InstanceFailure], wanted: u32) -> Option<Reason> {
+pub(crate) fn fatal(
+    input: &Input<'_>,
+    d: &Deployment,
+    found: &[InstanceFailure],
+    wanted: u32,
+) -> Option<Reason> {
     let recorded = d.failures.iter().map(Diagnosis::key);
     let earlier: Vec<String> = recorded.filter(|key| key != "port taken").collect();
     // What found no room never was an instance: it is known only by its record.
@@ -105,7 +117,7 @@ pub(crate) fn fatal(d: &Deployment, found: &[InstanceFailure], wanted: u32) -> O
         return Some(Reason::Recorded(last));
     }
     let mut keys = earlier.clone();
-    for f in found.iter().filter(|f| counts(&f.cause)) {
+    for f in found.iter().filter(|f| counts(input, f)) {
         let key = cause_key(&f.cause);
         let same = keys.iter().filter(|k| **k == key).count() + 1;
         keys.push(key);
@@ -125,7 +137,6 @@ pub(crate) fn fatal(d: &Deployment, found: &[InstanceFailure], wanted: u32) -> O
 
 /// The [`Diagnosis::key`] that a cause will get.
 pub fn cause_key(cause: &StopCause) -> String {
-    use ark_model::instance::StartFailure;
     match cause {
         StopCause::Exited { exit } => format!("crashed: {}", exit.words()),
         StopCause::NeverReady { .. } => "never ready".to_owned(),

@@ -42,6 +42,8 @@ pub struct Seen {
     pub in_flight: Option<u32>,
     /// How its host stands.
     pub host: HostSeen,
+    /// Whether that is another one than Ark's own, which may have images that no other can have.
+    pub elsewhere: bool,
 }
 
 /// How the host of an instance stands.
@@ -171,6 +173,7 @@ impl Seen {
             admission,
             in_flight,
             host: HostSeen::Answers,
+            elsewhere: !record.node.is_local(),
         }
     }
 

@@ -96,8 +96,55 @@ pub fn rollback_targets(
     running: Option<&Deployment>,
     history: &[Deployment],
 ) -> Vec<ReleaseNumber> {
+    let Known { leaving, base, rejected, mut targets } = known(app, running, history);
+    // Known good, even when the deployment that made it so is no longer in the history.
+    if let Some(previous) = app.previous
+        && Some(previous) != leaving
+        && !rejected.contains(&previous)
+        && !targets.contains(&previous)
+    {
+        targets.push(previous);
+    }
+    // Of a deployment half way, what was live before it comes first whatever was seen of it.
+    let first = usize::from(base.is_some());
+    targets[first..].sort_by_key(|release| std::cmp::Reverse(rank(app, *release)));
+    targets
+}
+
+/// Whether the first of [`rollback_targets`] is the same however much older history follows: what is
+/// newer has judged every release that could rank above it. So nobody reads a long history for it.
+pub fn first_target_is_settled(
+    app: &AppState,
+    running: Option<&Deployment>,
+    history: &[Deployment],
+) -> bool {
+    let Known { leaving, base, rejected, targets } = known(app, running, history);
+    if base.is_some() {
+        return true;
+    }
+    let Some(best) = targets.iter().map(|release| rank(app, *release)).max() else { return false };
+    let judged = |good: &ReleaseNumber| Some(*good) == leaving || rejected.contains(good);
+    let above = best.map_or(0, |best| best + 1);
+    app.good.iter().skip(above).all(judged)
+}
+
+/// How good a release is known to be: later in the list is better, outside of it worst.
+fn rank(app: &AppState, release: ReleaseNumber) -> Option<usize> {
+    app.good.iter().rposition(|good| *good == release)
+}
+
+/// What a piece of history says about where a rollback may lead.
+struct Known {
+    leaving: Option<ReleaseNumber>,
+    /// What is live and yet to be left: a deployment runs, and this is where it started from.
+    base: Option<ReleaseNumber>,
+    rejected: BTreeSet<ReleaseNumber>,
+    /// In the order of the history, the base first.
+    targets: Vec<ReleaseNumber>,
+}
+
+fn known(app: &AppState, running: Option<&Deployment>, history: &[Deployment]) -> Known {
     let leaving = running.map(|d| d.release).or(app.live);
-    // Live and yet to be left: a deployment runs, and this is where it started from.
     let base = app.live.filter(|live| running.is_some() && Some(*live) != leaving);
     let mut rejected = BTreeSet::new();
     let mut targets: Vec<ReleaseNumber> = base.into_iter().collect();
@@ -112,19 +159,7 @@ pub fn rollback_targets(
             rejected.extend(d.base);
         }
     }
-    // Known good, even when the deployment that made it so is no longer in the history.
-    if let Some(previous) = app.previous
-        && Some(previous) != leaving
-        && !rejected.contains(&previous)
-        && !targets.contains(&previous)
-    {
-        targets.push(previous);
-    }
-    // Of a deployment half way, what was live before it comes first whatever was seen of it.
-    let first = usize::from(base.is_some());
-    let rank = |release: &ReleaseNumber| app.good.iter().rposition(|good| good == release);
-    targets[first..].sort_by_key(|release| std::cmp::Reverse(rank(release)));
-    targets
+    Known { leaving, base, rejected, targets }
 }
 
 /// Whether a release was live not long ago.
@@ -171,6 +206,7 @@ mod tests {
     use ark_model::DeploymentId;
     use ark_model::definition::Strategy;
     use proptest::prelude::*;
+    use proptest::strategy::Strategy as _;
 
     use super::*;
 
@@ -387,6 +423,16 @@ mod tests {
         assert_eq!(found, [3, 2, 1].map(ReleaseNumber));
     }
 
+    /// Deployments of a release by how they ended: well, badly, or a rollback from a base that did.
+    fn history(releases: &[(u64, u8, u64)]) -> Vec<Deployment> {
+        let ended = |(i, (release, how, base)): (usize, &(u64, u8, u64))| match how {
+            0 => deployment(i as u128, *release, DeploymentState::Succeeded),
+            1 => deployment(i as u128, *release, DeploymentState::Failed),
+            _ => rollback(i as u128, *release, *base, DeploymentState::Succeeded),
+        };
+        releases.iter().enumerate().map(ended).collect()
+    }
+
     proptest! {
         /// Twenty queued: coalesced, none lost, none stuck.
         #[test]
@@ -413,19 +459,52 @@ mod tests {
             releases in proptest::collection::vec((1u64..6, 0u8..3, 1u64..6), 0..12),
             live in 1u64..6,
         ) {
-            let history: Vec<_> = releases
-                .iter()
-                .enumerate()
-                .map(|(i, (release, how, base))| match how {
-                    0 => deployment(i as u128, *release, DeploymentState::Succeeded),
-                    1 => deployment(i as u128, *release, DeploymentState::Failed),
-                    _ => rollback(i as u128, *release, *base, DeploymentState::Succeeded),
-                })
-                .collect();
+            let history = history(&releases);
             let found = rollback_targets(&app(Some(live)), None, &history);
             prop_assert!(!found.contains(&ReleaseNumber(live)));
             let distinct: BTreeSet<_> = found.iter().collect();
             prop_assert_eq!(distinct.len(), found.len());
         }
+
+        /// Whoever reads the history page by page and stops when it is settled finds what is found
+        /// by the whole of it.
+        #[test]
+        fn what_is_settled_is_not_changed_by_older_history(
+            releases in proptest::collection::vec((1u64..6, 0u8..3, 1u64..6), 0..12),
+            live in 1u64..6,
+            previous in proptest::option::of(1u64..6),
+            running in proptest::option::of(1u64..7),
+            good in proptest::sample::subsequence(vec![1u64, 2, 3, 4, 5], 0..=5).prop_shuffle(),
+        ) {
+            let history = history(&releases);
+            let mut state = app(Some(live));
+            state.previous = previous.map(ReleaseNumber);
+            state.good = good.into_iter().map(ReleaseNumber).collect();
+            let running = running.map(|r| deployment(99, r, DeploymentState::Replacing));
+            let whole = rollback_targets(&state, running.as_ref(), &history);
+            for read in 0..=history.len() {
+                let part = &history[..read];
+                if first_target_is_settled(&state, running.as_ref(), part) {
+                    let found = rollback_targets(&state, running.as_ref(), part);
+                    prop_assert_eq!(found.first(), whole.first(), "after {} of the history", read);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_long_history_only_the_newest_is_read() {
+        use DeploymentState::Succeeded;
+        let history: Vec<_> = (1..=9).rev().map(|n| deployment(n.into(), n, Succeeded)).collect();
+        let mut state = app(Some(9));
+        state.good = (1..=9).map(ReleaseNumber).collect();
+        let settled =
+            |state: &AppState, read: usize| first_target_is_settled(state, None, &history[..read]);
+        assert_eq!([0, 1, 2].map(|read| settled(&state, read)), [false, false, true]);
+        // Nobody knows of a good one how new it is until it was met.
+        state.good = vec![ReleaseNumber(2), ReleaseNumber(9)];
+        assert_eq!([2, 7, 8].map(|read| settled(&state, read)), [false, false, true]);
+        state.good.clear();
+        assert_eq!([1, 2].map(|read| settled(&state, read)), [false, true]);
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn replacing(input: &Input<'_>, d: &Deployment) -> Plan {
         plan.transition = Some(Transition::Live { keeping: false });
         plan.wake_at = Some(input.now);
         return plan;
-    } else if let Some(reason) = fatal(d, &plan.failures, t.count) {
+    } else if let Some(reason) = fatal(input, d, &plan.failures, t.count) {
         Some(reason)
     } else if input.now >= due {
         Some(Reason::Diagnosis(Diagnosis::DeadlinePassed {

@@ -11,9 +11,10 @@ use ark_model::instance::StopCause;
 use ark_model::rollout::Share;
 use ark_model::{Deployment, DeploymentState, Diagnosis};
 
-use crate::converge::{Action, Beside, Convergence, Hold, STOP_MARGIN, Target, converge};
+use crate::converge::{Action, Beside, Convergence, Hold, STOP_MARGIN, Target, converge, floor};
 use crate::failures::backoff;
 use crate::hooks;
+use crate::policy::Policy;
 use crate::replacing::emptied_first;
 use crate::rollout::{
     HELD, Input, Plan, Transition, aborted, earliest, fallback, held_note, held_until, new_plan,
@@ -35,12 +36,18 @@ struct Closing {
     rollout: Rollout,
     /// Whether it is certain that the new side gets no traffic.
     closed: bool,
+    /// How many of the old side serve, and of how many.
+    carried_by: (u32, u32),
 }
 
-fn capacity_patience(d: &Deployment) -> Duration {
-    match &d.abort {
-        Some(abort) if abort.superseded => CAPACITY_PATIENCE_NEWER,
-        Some(_) | None => CAPACITY_PATIENCE,
+fn capacity_patience(d: &Deployment, base: &Policy) -> Duration {
+    let comes_within = base.ready_timeout.saturating_add(base.min_healthy_time);
+    match (&d.abort, &d.diagnosis) {
+        (Some(abort), _) if abort.superseded => CAPACITY_PATIENCE_NEWER,
+        // Somebody wants it so, and nothing says that the new side does not serve well: it goes on as long
+        // as the old one may need to be whole.
+        (Some(_), None | Some(Diagnosis::Aborted { .. })) => CAPACITY_PATIENCE.max(comes_within),
+        (Some(_) | None, _) => CAPACITY_PATIENCE,
     }
 }
 
@@ -48,13 +55,13 @@ fn closing(input: &Input<'_>, d: &Deployment, rollout: &Rollout, base: &Target<'
     let mut rollout = rollout.clone();
     let serving = input.seen.iter().filter(|s| Some(s.release) == d.base && s.is_serving());
     let serving = serving.count() as u32;
-    let floor = base.count.saturating_sub(base.policy.unavailable(base.count));
+    let floor = floor(base.policy, base.count);
     let began = d.returning_at.unwrap_or(input.now);
-    let patient = input.now < after(began, capacity_patience(d));
+    let patient = input.now < after(began, capacity_patience(d, base.policy));
     // A hook failed after the old side was let go: the new side serves well meanwhile, and the old
     // one is whole before it takes over.
-    let serves_well =
-        d.live_at.is_some() && matches!(d.diagnosis, Some(Diagnosis::HookFailed { .. }));
+    let failure = d.diagnosis.as_ref().map(Diagnosis::failure);
+    let serves_well = d.live_at.is_some() && matches!(failure, Some(Diagnosis::HookFailed { .. }));
     // What is left of the old side after the patience carries it better than a bad new side.
     if serving >= floor || (!patient && !serves_well && serving > 0) {
         rollout.share = Share::default();
@@ -62,7 +69,19 @@ fn closing(input: &Input<'_>, d: &Deployment, rollout: &Rollout, base: &Target<'
     // A table that is built now may still divide as the record says now.
     let recorded = d.rollout.as_ref().is_some_and(|r| r.share == Share::default());
     let closed = recorded && input.share.is(d.release, &Share::default());
-    Closing { rollout, closed }
+    Closing { rollout, closed, carried_by: (serving, base.count) }
+}
+
+/// The new side beside the old one. As long as the gateway may give it traffic it stays; then it goes, and
+/// is no capacity any more: nothing else may go for its sake (I3).
+fn left<'a>(input: &Input<'a>, d: &Deployment, closing: &Closing) -> Option<Beside<'a>> {
+    let hold = if closing.closed { Hold::Leaving } else { Hold::AsIs };
+    (d.base != Some(d.release)).then(|| Beside {
+        release: d.release,
+        hold,
+        policy: input.new_policy.unwrap_or_else(|| fallback()),
+        start_after: None,
+    })
 }
 
 pub(crate) fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
@@ -73,14 +92,7 @@ pub(crate) fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
     t.start_after = input.app.start_after;
     let closing = d.rollout.as_ref().map(|r| closing(input, d, r, &t));
     let closed = closing.as_ref().is_none_or(|c| c.closed);
-    if !closed {
-        t.beside = Some(Beside {
-            release: d.release,
-            hold: Hold::AsIs,
-            policy: input.new_policy.unwrap_or_else(|| fallback()),
-            start_after: None,
-        });
-    }
+    t.beside = closing.as_ref().and_then(|c| left(input, d, c));
     let c = converge(&emptied_first(input, d, t.clone()), input.seen, input.now);
     let missing = t.count.saturating_sub(c.progress.wanted_serving);
     let words = match d.base {
@@ -120,10 +132,16 @@ pub(crate) fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
     }
     if let Some(closing) = closing {
         if d.rollout.as_ref() != Some(&closing.rollout) {
-            plan.said.push(format!("{} gets no more traffic", d.release));
+            plan.said.push(match (closing.carried_by, d.base) {
+                ((serving, wanted), Some(base)) if serving < wanted => format!(
+                    "{} gets no more traffic; {serving} of {wanted} instances of {base} carry it",
+                    d.release
+                ),
+                _ => format!("{} gets no more traffic", d.release),
+            });
             plan.rollout = Some(closing.rollout);
         } else if !closed {
-            let patience = after(began, capacity_patience(d));
+            let patience = after(began, capacity_patience(d, t.policy));
             plan.wake_at =
                 earliest(plan.wake_at, [patience].into_iter().filter(|at| *at > input.now));
         }
@@ -161,18 +179,17 @@ pub(crate) fn returning(input: &Input<'_>, d: &Deployment) -> Plan {
 /// A newer deployment takes over from where this one stands. One in steps has first lost its
 /// traffic, and its instances drain from now on: the newer one does not know them.
 pub(crate) fn superseded(input: &Input<'_>, d: &Deployment, abort: &Abort) -> Plan {
-    let base = target(input, d.base, input.live_policy, StopCause::Returned);
+    let mut base = target(input, d.base, input.live_policy, StopCause::Returned);
     let began = d.returning_at.unwrap_or(input.now);
     let patience = after(began, NEWER_PATIENCE);
-    if let Some(rollout) = &d.rollout
-        && !closing(input, d, rollout, &base).closed
-        && input.now < patience
-    {
+    let closing = d.rollout.as_ref().map(|rollout| closing(input, d, rollout, &base));
+    if closing.as_ref().is_some_and(|c| !c.closed) && input.now < patience {
         let mut plan = returning(input, d);
         plan.transition = None;
         plan.wake_at = earliest(plan.wake_at, [patience]);
         return plan;
     }
+    base.beside = closing.filter(|c| c.closed).and_then(|c| left(input, d, &c));
     let c = converge(&base, input.seen, input.now);
     let mut actions = c.actions;
     match d.rollout {

@@ -35,7 +35,7 @@ use ark_model::instance::{InstanceState, StopCause};
 use ark_model::{Deployment, DeploymentState, Diagnosis, InstanceId, ReleaseNumber};
 use jiff::Timestamp;
 
-use crate::converge::{Action, Convergence, Progress, Target, converge};
+use crate::converge::{Action, Convergence, Progress, Target, converge, floor};
 use crate::failures::backoff;
 use crate::hooks::{self, Stage};
 use crate::observed::{Measured, Seen, ShareSeen};
@@ -78,6 +78,8 @@ pub struct Input<'a> {
     pub measured: &'a [Arc<Measured>],
     /// From when on nothing is missing in it.
     pub measured_since: Timestamp,
+    /// Up to when nothing is missing in it: what the gateway has counted since is still to come.
+    pub measured_until: Timestamp,
     /// A bug, in the simulator's tests; otherwise `None`.
     pub planted: Option<Planted>,
 }
@@ -215,7 +217,10 @@ fn next_step(input: &Input<'_>) -> Plan {
         (_, true) => stop_everything(input),
         (None, false) => {
             let mut plan = steady(input);
-            if let Some(waiting) = input.waiting {
+            if let Some(until) = input.waiting.and_then(|waiting| held_back(input, waiting)) {
+                plan.waiting_for = "the old side to be whole".to_owned();
+                plan.wake_at = earliest(plan.wake_at, [until]);
+            } else if let Some(waiting) = input.waiting {
                 plan.begin_waiting = Some(beginning(input, waiting));
                 plan.watch = input.app.watch.as_ref().map(watch::cut_short);
                 // Nothing is begun, or taken away, for the sake of a release that is about to be
@@ -291,6 +296,26 @@ fn next_step(input: &Input<'_>) -> Plan {
             }
         },
     }
+}
+
+/// How long a deployment that goes in steps is held back for its old side, from when it was asked for.
+const HELD_BACK_MAX: Duration = Duration::from_secs(60);
+
+/// Until when a waiting deployment does not begin: one that goes in steps takes the traffic of its
+/// release away first, and an earlier deployment of the same release, ended half way, may have left most
+/// of what serves to it. The old side is made whole before that (I3). Before the gateway has said what
+/// serves, what was let in may.
+fn held_back(input: &Input<'_>, waiting: &Deployment) -> Option<Timestamp> {
+    let in_steps = beginning(input, waiting).state == DeploymentState::Stepping;
+    let serving = |s: &&Seen| Some(s.release) == input.app.live && s.is_serving();
+    let old = target(input, input.app.live, input.live_policy, StopCause::Replaced);
+    let whole = floor(old.policy, old.count);
+    let lacks = (input.seen.iter().filter(serving).count() as u32) < whole;
+    let let_in = |s: &Seen| s.release == waiting.release && s.state == InstanceState::Active;
+    let may_serve = input.seen.iter().any(let_in);
+    let until = after(waiting.created_at.max(input.since), HELD_BACK_MAX);
+    let holds = in_steps && lacks && may_serve && input.now < until;
+    holds.then_some(until)
 }
 
 /// How a waiting deployment begins: in steps only when there is an old side to compare with.

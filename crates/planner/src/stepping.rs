@@ -34,6 +34,8 @@ pub const PERSON_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub const UNDECIDED_MAX: Duration = Duration::from_secs(5 * 60);
 /// Time between two looks of a judge that could not say.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// Time between two looks whether the gateway has said what it counted.
+const STILL_TO_COME: Duration = Duration::from_secs(1);
 /// How often measurements are looked at while they are judged.
 const MEASURED_EVERY: Duration = Duration::from_secs(5);
 
@@ -105,7 +107,7 @@ pub(crate) fn stepping(input: &Input<'_>, d: &Deployment) -> Plan {
         plan.transition = Some(Transition::Live { keeping });
         plan.wake_at = Some(input.now);
         return plan;
-    } else if let Some(reason) = fatal(d, &plan.failures, t.count) {
+    } else if let Some(reason) = fatal(input, d, &plan.failures, t.count) {
         Some(reason)
     } else {
         limits.passed(&plan, input.now).map(Reason::Diagnosis)
@@ -138,7 +140,7 @@ impl Walk<'_> {
         let since = self.input.measured_since;
         let Some(from) = self.rollout.judged_from.filter(|from| *from < since) else { return };
         let judged = |s: &Step| matches!(s, Step::Analysis {});
-        let sets_share = matches!(self.rollout.current(), Some(Step::Weight(_)));
+        let sets_share = matches!(self.rollout.current(), Some(Step::Weight(_) | Step::Header(_)));
         if sets_share || !self.rollout.steps.iter().skip(self.rollout.step).any(judged) {
             return;
         }
@@ -207,9 +209,13 @@ impl Walk<'_> {
                 if self.serving >= self.count() && !self.rollout.share.headers.contains(rule) {
                     self.rollout.share.headers.push(rule.clone());
                 }
-                let set = self.rollout.share.headers.contains(rule);
-                self.done_when(set && self.in_force())
+                if !self.rollout.share.headers.contains(rule) || !self.in_force() {
+                    return Outcome::Waits;
+                }
+                self.judge_from_now();
+                Outcome::Done
             }
+            // Copies are in no count that is judged: what was measured before counts on.
             Step::Mirror(mirror) => {
                 let wanted = (mirror.percent > 0).then(|| mirror.clone());
                 if self.serving >= self.count() {
@@ -235,13 +241,18 @@ impl Walk<'_> {
         if self.rollout.share != share || !self.in_force() {
             return Outcome::Waits;
         }
-        self.rollout.judged_from = Some(self.input.now);
-        self.end_looks();
+        self.judge_from_now();
         self.said.push(match percent {
             100 => format!("all of the traffic goes to {}", self.d.release),
             percent => format!("{percent} % of the traffic goes to {}", self.d.release),
         });
         Outcome::Done
+    }
+
+    /// The traffic is divided in another way from now on.
+    fn judge_from_now(&mut self) {
+        self.rollout.judged_from = Some(self.input.now);
+        self.end_looks();
     }
 
     fn analysis(&mut self) -> Outcome {
@@ -264,6 +275,12 @@ impl Walk<'_> {
         let next = last.map(|at| after(at, LOOK_EVERY));
         if let Some(next) = next.filter(|at| self.input.now < *at) {
             self.wake(next);
+            return waits;
+        }
+        // The server was away in the pause before, say, and what the gateway counted meanwhile is still
+        // to come: a verdict without it would rest on less time than promised.
+        if self.input.measured_until < self.rollout.since {
+            self.wake(after(self.input.now, STILL_TO_COME));
             return waits;
         }
         self.wake(after(self.input.now, LOOK_EVERY));
@@ -526,7 +543,7 @@ pub(crate) fn keeping(input: &Input<'_>, d: &Deployment) -> Plan {
     if let (Some(base), true) = (kept, newer.is_none() || back) {
         t.beside = Some(Beside {
             release: base,
-            hold: Hold::AsIs,
+            hold: Hold::Kept,
             policy: input.live_policy.unwrap_or_else(|| fallback()),
             start_after: None,
         });

@@ -6,6 +6,10 @@
 //! answers lead back; and answers from 400 to 499 do so only as far as they take the place of others.
 //! A release that refuses what it answered before has as many requests as before. A crawler that asks
 //! for what never was comes on top, and when it leaves the app has fewer.
+//!
+//! The last look is at the whole window: what the gateway has counted and not yet said (the server was
+//! away at the end, say) is waited for. A release of which too much is missing for a verdict is not known
+//! good, however quiet its window was.
 
 use ark_model::deployment::{DeploymentKind, Watch};
 use ark_model::judgement::{Judgement, Measure, Outcome, Verdict};
@@ -22,6 +26,12 @@ use crate::time::{after, since};
 
 /// How often measurements are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long what is missing of a window is waited for after its end, and after the server's start.
+const MISSING_MAX: Duration = Duration::from_secs(60);
+/// Time between two looks whether it has come.
+const MISSING_EVERY: Duration = Duration::from_secs(1);
+/// A deployment is measured from its first round on, which comes so soon after its beginning.
+const FIRST_ROUND: Duration = Duration::from_secs(5);
 /// The most releases remembered as good.
 pub const GOOD_MAX: usize = 50;
 /// A release with fewer errors than this share was good, even if it never completed a window.
@@ -74,6 +84,11 @@ pub(crate) fn plan(input: &Input<'_>, watch: &Watch) -> (Option<Move>, Timestamp
         let end = over.then(|| Move::End(ended(watch, None, WatchEnd::Completed)));
         return (end, watch.until.max(now));
     };
+    let evidence = evidence(input, watch);
+    let over = match evidence {
+        Evidence::StillToCome if over => return (None, after(now, MISSING_EVERY)),
+        Evidence::StillToCome | Evidence::Short | Evidence::Lost | Evidence::Whole => over,
+    };
     let settings = Settings::default();
     let of = |release: ReleaseNumber, from, before| window(input.measured, release, from, before);
     let new = of(watch.release, watch.since, Timestamp::MAX);
@@ -91,7 +106,14 @@ pub(crate) fn plan(input: &Input<'_>, watch: &Watch) -> (Option<Move>, Timestamp
             Move::End(ended(watch, Some(judgement), WatchEnd::RolledBack))
         }
         (true, _) => Move::End(ended(watch, Some(judgement), WatchEnd::FoundBad)),
-        (false, true) => Move::End(ended(watch, Some(judgement), WatchEnd::Completed)),
+        (false, true) => {
+            let end = match (evidence, judgement.verdict) {
+                (Evidence::Short | Evidence::StillToCome, _) => WatchEnd::Unjudged,
+                (Evidence::Lost, Verdict::Inconclusive) => WatchEnd::Unjudged,
+                (Evidence::Lost | Evidence::Whole, _) => WatchEnd::Completed,
+            };
+            Move::End(ended(watch, Some(judgement), end))
+        }
         (false, false) => Move::Open(Watch {
             looks: watch.looks + 1,
             judgement: Some(judgement),
@@ -99,6 +121,32 @@ pub(crate) fn plan(input: &Input<'_>, watch: &Watch) -> (Option<Move>, Timestamp
         }),
     };
     (Some(what), wake_at)
+}
+
+/// What there is of the measurements that a watch window is judged by, at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Evidence {
+    /// All of it. It may still be too little for a verdict: an app that is hardly asked for anything.
+    Whole,
+    /// Some was lost with a server, on one side or the other.
+    Lost,
+    /// The gateway has not yet said what it counted up to the end.
+    StillToCome,
+    /// It never said it.
+    Short,
+}
+
+fn evidence(input: &Input<'_>, watch: &Watch) -> Evidence {
+    let portless = !input.seen.is_empty() && input.seen.iter().all(|s| !s.has_ports);
+    let patience = after(watch.until.max(input.since), MISSING_MAX);
+    match input.measured_until >= watch.until {
+        // Nothing is ever counted of it.
+        _ if portless => Evidence::Whole,
+        false if input.now < patience => Evidence::StillToCome,
+        false => Evidence::Short,
+        true if input.measured_since > after(watch.measured_from, FIRST_ROUND) => Evidence::Lost,
+        true => Evidence::Whole,
+    }
 }
 
 fn ended(watch: &Watch, judgement: Option<Judgement>, end: WatchEnd) -> Watch {

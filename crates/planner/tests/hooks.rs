@@ -88,6 +88,7 @@ fn step(d: &Deployment, wish: Wish, now: Timestamp) -> ark_planner::Plan {
         share: ShareSeen::Unrouted,
         measured: &[],
         measured_since: Timestamp::UNIX_EPOCH,
+        measured_until: Timestamp::MAX,
         held: Some(0),
         since: at(0),
         planted: None,

@@ -80,6 +80,7 @@ fn instance(n: u128, release: ReleaseNumber, state: InstanceState) -> Seen {
         },
         in_flight: Some(0),
         host: HostSeen::Answers,
+        elsewhere: false,
     }
 }
 
@@ -159,6 +160,7 @@ impl Case {
             share: ShareSeen::Even,
             measured: &[],
             measured_since: Timestamp::UNIX_EPOCH,
+            measured_until: Timestamp::MAX,
             held: Some(0),
             since: at(self.since),
             planted: None,
@@ -551,6 +553,7 @@ fn a_release_about_to_be_replaced_is_not_started() {
             share: ShareSeen::Even,
             measured: &[],
             measured_since: Timestamp::UNIX_EPOCH,
+            measured_until: Timestamp::MAX,
             held: Some(0),
             since: start(),
             planted: None,
@@ -618,6 +621,7 @@ fn without_surge_a_sick_old_side_makes_room() {
             share: ShareSeen::Even,
             measured: &[],
             measured_since: Timestamp::UNIX_EPOCH,
+            measured_until: Timestamp::MAX,
             held: Some(0),
             since: start(),
             planted: None,
@@ -649,6 +653,7 @@ fn the_server_of_a_data_store_begins_when_the_one_before_has_ended() {
             share: ShareSeen::Even,
             measured: &[],
             measured_since: Timestamp::UNIX_EPOCH,
+            measured_until: Timestamp::MAX,
             held: Some(0),
             since: start(),
             planted: None,

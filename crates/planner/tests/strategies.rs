@@ -60,6 +60,10 @@ struct World {
     /// Requests a second to the new release that it answers with 404, beside these.
     not_found: u64,
     measured: Vec<Arc<Measured>>,
+    /// Up to when the gateway has said what it counted, when it says no more; what it counts since then
+    /// comes in one slice when it is heard again.
+    unheard_since: Option<i64>,
+    unheard: BTreeMap<ReleaseNumber, Slice>,
     next: u128,
     log: Vec<String>,
     ended_watches: Vec<WatchEnd>,
@@ -97,6 +101,8 @@ impl World {
             rates: Rates::new(),
             not_found: 0,
             measured: Vec::new(),
+            unheard_since: None,
+            unheard: BTreeMap::new(),
             next: 1,
             log: Vec::new(),
             ended_watches: Vec::new(),
@@ -150,6 +156,7 @@ impl World {
             admission: Admission::Candidate,
             in_flight: Some(0),
             host: HostSeen::Answers,
+            elsewhere: false,
         });
     }
 
@@ -167,6 +174,7 @@ impl World {
             held: self.held,
             measured: &self.measured,
             measured_since: at(self.measured_since),
+            measured_until: at(self.unheard_since.unwrap_or(self.now)),
             since: at(self.since),
             planted: None,
         })
@@ -329,16 +337,44 @@ impl World {
                     break;
                 }
             }
-            let slice = |release, (served, failed): (u64, u64)| {
-                let client_errors = if release == NEW { self.not_found } else { 0 };
-                let served = served + client_errors;
-                Slice { served, failed, client_errors, ..Slice::default() }
-            };
-            let sides = self.rates.iter().map(|(release, rate)| (*release, slice(*release, *rate)));
-            let measured = Measured { from: at(self.now), sides: sides.collect() };
-            self.measured.push(Arc::new(measured));
+            self.count();
             self.now += 1;
         }
+    }
+
+    /// The server is away for a time: nothing is planned, and the gateway counts on.
+    fn away(&mut self, seconds: i64) {
+        self.unheard_since = Some(self.now);
+        for _ in 0..seconds {
+            self.count();
+            self.now += 1;
+        }
+        self.restart();
+    }
+
+    /// The gateway is heard again: what it counted meanwhile comes at once.
+    fn heard(&mut self) {
+        self.unheard_since = None;
+        let measured = Measured { from: at(self.now), sides: std::mem::take(&mut self.unheard) };
+        self.measured.push(Arc::new(measured));
+    }
+
+    /// What the gateway counts in a second.
+    fn count(&mut self) {
+        let slice = |release, (served, failed): (u64, u64)| {
+            let client_errors = if release == NEW { self.not_found } else { 0 };
+            let served = served + client_errors;
+            Slice { served, failed, client_errors, ..Slice::default() }
+        };
+        let sides = self.rates.iter().map(|(release, rate)| (*release, slice(*release, *rate)));
+        if self.unheard_since.is_some() {
+            for (release, slice) in sides.collect::<Vec<_>>() {
+                self.unheard.entry(release).or_default().add(&slice);
+            }
+            return;
+        }
+        let measured = Measured { from: at(self.now), sides: sides.collect() };
+        self.measured.push(Arc::new(measured));
     }
 
     /// The server is killed and started again.
@@ -465,6 +501,17 @@ fn a_step_counts_from_the_acknowledgement() {
 }
 
 #[test]
+fn of_a_kept_old_side_what_was_still_starting_is_let_in() {
+    let mut world = World::deploying(Strategy::BlueGreen, vec![]);
+    world.pass(20);
+    assert_eq!(world.state(), Some(DeploymentState::Keeping));
+    let kept = world.seen.iter_mut().find(|s| s.release == OLD).expect("an old one");
+    (kept.state, kept.active_at) = (InstanceState::Starting, None);
+    world.pass(5);
+    assert_eq!((world.serving(OLD), world.serving(NEW)), (4, 4), "{:?}", world.log);
+}
+
+#[test]
 fn blue_green_switches_once_and_keeps_the_old_side() {
     let mut world = World::deploying(Strategy::BlueGreen, vec![]);
     world.pass(2);
@@ -497,6 +544,58 @@ fn a_kept_old_side_takes_over_at_once() {
     assert_eq!(world.ended[0].state, DeploymentState::RolledBack);
     assert_eq!(world.app.live, Some(OLD));
     assert_eq!((world.serving(NEW), world.serving(OLD)), (0, 4));
+}
+
+/// Half of the kept side is lost, and somebody goes back: the new side serves until the old one is whole.
+#[test]
+fn a_way_back_that_a_person_wants_takes_no_capacity_away() {
+    let aborted = |judged: bool| {
+        let mut world = World::deploying(Strategy::BlueGreen, vec![]);
+        world.pass(10);
+        assert_eq!(world.state(), Some(DeploymentState::Keeping));
+        let old = world.seen.iter().filter(|s| s.release == OLD).map(|s| s.id);
+        let lost: Vec<InstanceId> = old.take(2).collect();
+        world.seen.retain(|s| !lost.contains(&s.id));
+        assert_eq!((world.serving(OLD), world.serving(NEW)), (2, 4));
+        world.abort(false);
+        world.pass(1);
+        if judged {
+            let d = world.running.as_mut().expect("a deployment");
+            d.diagnosis = Some(ark_model::Diagnosis::Judged { reasons: vec!["5xx".into()] });
+        }
+        world
+    };
+    // Those that are started take their time.
+    let pass = |world: &mut World, seconds: i64| {
+        for _ in 0..seconds {
+            let since = at(world.now);
+            for seen in world.seen.iter_mut().filter(|s| s.state == InstanceState::Starting) {
+                seen.probe = Some(ProbeSeen { ready: false, since, last_failure: None });
+            }
+            world.pass(1);
+        }
+    };
+    let mut world = aborted(false);
+    pass(&mut world, 60);
+    assert_eq!((world.share().percent, world.serving(NEW), world.serving(OLD)), (100, 4, 2));
+    let now = at(world.now);
+    for seen in world.seen.iter_mut().filter(|s| s.release == OLD) {
+        seen.probe = Some(ProbeSeen { ready: true, since: now, last_failure: None });
+    }
+    world.pass(10);
+    assert_eq!((world.serving(NEW), world.serving(OLD)), (0, 4));
+    assert_eq!(world.ended[0].state, DeploymentState::RolledBack);
+    assert!(world.transcript().contains(&"v2 gets no more traffic".to_owned()));
+    // They do not come within the time that an instance has: there is no room for them, say.
+    let mut never = aborted(false);
+    pass(&mut never, 125);
+    assert_eq!((never.share().percent, never.serving(OLD)), (0, 2));
+    let said = "v2 gets no more traffic; 2 of 4 instances of v1 carry it".to_owned();
+    assert!(never.transcript().contains(&said));
+    // What is known to be bad does not serve as long.
+    let mut bad = aborted(true);
+    pass(&mut bad, 35);
+    assert_eq!((bad.share().percent, bad.serving(OLD)), (0, 2));
 }
 
 #[test]
@@ -627,6 +726,76 @@ fn what_an_earlier_deployment_left_serves_until_the_old_side_is_whole_again() {
     }
     assert_eq!(world.running.as_ref().map(|d| (d.release, d.base)), Some((NEWER, Some(OLD))));
     assert_eq!((world.serving(left), world.serving(OLD)), (0, 4));
+}
+
+/// The canary without a share is no capacity: nothing that serves may go because it is there.
+#[test]
+fn a_canary_that_never_had_traffic_stands_in_for_nobody_on_the_way_back() {
+    let left = ReleaseNumber(9);
+    let mut world = World::deploying(Strategy::Canary, vec![Step::Approval {}, Step::Weight(100)]);
+    world.pass(10);
+    assert_eq!((world.asks(), world.serving(NEW)), (Some(AsksFor::Approval), 1));
+    for seen in world.seen.iter_mut().filter(|s| s.release == OLD).take(3) {
+        seen.release = left;
+    }
+    world.abort(false);
+    for second in 0..60 {
+        world.pass(1);
+        let serving = world.serving(OLD) + world.serving(left);
+        assert!(serving >= 4, "{serving} serve after {second} s: {:?}", world.log);
+    }
+    assert_eq!(world.ended[0].state, DeploymentState::RolledBack);
+    assert_eq!((world.serving(NEW), world.serving(left), world.serving(OLD)), (0, 0, 4));
+}
+
+/// What an ended rolling deployment of the release left serves three quarters of the requests.
+fn again_in_steps() -> World {
+    let mut world = World::deploying(Strategy::Canary, vec![Step::Approval {}, Step::Weight(100)]);
+    for seen in world.seen.iter_mut().filter(|s| s.release == OLD).take(3) {
+        seen.release = NEW;
+    }
+    world
+}
+
+#[test]
+fn a_release_that_serves_already_gives_its_traffic_to_a_whole_old_side() {
+    let mut world = again_in_steps();
+    for second in 0..30 {
+        world.pass(1);
+        let old = world.serving(OLD);
+        match world.state() {
+            None => assert!(old + world.serving(NEW) >= 4, "{second} s: {:?}", world.log),
+            Some(_) => assert!(old >= 4, "{old} after {second} s: {:?}", world.log),
+        }
+    }
+    assert_eq!(world.asks(), Some(AsksFor::Approval), "{:?}", world.log);
+}
+
+/// A server that has just begun has not heard from the gateway what serves.
+#[test]
+fn who_may_serve_already_counts_before_the_gateway_says_so() {
+    let mut world = again_in_steps();
+    world.acks = false;
+    for seen in &mut world.seen {
+        (seen.admission, seen.probe) = (Admission::Unknown, None);
+    }
+    world.pass(5);
+    assert_eq!(world.state(), None, "{:?}", world.log);
+}
+
+#[test]
+fn an_old_side_that_cannot_be_made_whole_is_not_waited_for_without_end() {
+    let mut world = again_in_steps();
+    for _ in 0..59 {
+        world.pass(1);
+        assert_eq!(world.state(), None, "{:?}", world.log);
+        for seen in world.seen.iter_mut().filter(|s| s.state == InstanceState::Starting) {
+            seen.probe =
+                Some(ProbeSeen { ready: false, since: seen.created_at, last_failure: None });
+        }
+    }
+    world.pass(3);
+    assert_eq!(world.state(), Some(DeploymentState::Stepping), "{:?}", world.log);
 }
 
 #[test]
@@ -785,6 +954,61 @@ fn a_restart_takes_nothing_from_the_time_on_which_a_verdict_rests() {
     assert!(world.said_at("all of the traffic").is_some_and(|at| at <= began + 62));
 }
 
+/// Testers are let in by a header, and what they meet is judged from then on, not from the analysis on.
+#[test]
+fn a_canary_by_header_is_judged_by_what_its_testers_met() {
+    let rule = || HeaderStep { name: Some("x-canary".into()), cookie: None, value: None };
+    let steps = || vec![Step::Header(rule()), Step::Pause(Some(seconds(600))), Step::Analysis {}];
+    let run = |new: (u64, u64), time: i64| {
+        let mut world = World::deploying(Strategy::Canary, steps());
+        world.pass(5);
+        assert_eq!((world.share().percent, world.share().headers), (0, vec![rule()]));
+        world.rates = judged(new, (100, 0));
+        world.pass(time);
+        world
+    };
+    let bad = run((5, 5), 60);
+    assert_eq!(bad.ended[0].state, DeploymentState::RolledBack, "in the pause");
+    let good = run((1, 0), 620);
+    let judgements = &good.ended[0].rollout.as_ref().expect("steps").judgements;
+    let passed = judgements.last().expect("a judgement");
+    assert_eq!((passed.step, passed.judgement.verdict), (2, Verdict::Pass));
+    let requests = passed.judgement.new.requests;
+    assert!((595..=605).contains(&requests), "those of the pause: {requests}");
+    // A second rule lets in others: what is judged begins anew, and early looks with it.
+    let beta = HeaderStep { name: None, cookie: Some("beta".into()), value: None };
+    let mut steps = steps();
+    steps.insert(2, Step::Header(beta));
+    let mut world = World::deploying(Strategy::Canary, steps);
+    world.pass(5);
+    world.rates = judged((1, 0), (100, 0));
+    world.pass(650);
+    assert_eq!((world.state(), world.asks()), (Some(DeploymentState::Stepping), None));
+    let rollout = world.running.as_ref().and_then(|d| d.rollout.as_ref()).expect("steps");
+    assert!(rollout.judged_from.is_some_and(|from| from > at(600)), "{rollout:?}");
+    assert_eq!(rollout.looks, 0);
+    assert!(rollout.looks_before >= 1);
+}
+
+/// The pause passed while the server was away: before it has heard what was counted meanwhile it knows
+/// of the first seconds only.
+#[test]
+fn no_verdict_before_all_of_the_pause_is_known() {
+    let steps = vec![Step::Weight(50), Step::Pause(Some(seconds(60))), Step::Analysis {}];
+    let mut world = World::deploying(Strategy::Canary, steps);
+    world.rates = judged((100, 0), (100, 0));
+    world.pass(12);
+    world.rates = judged((50, 50), (100, 0));
+    world.away(90);
+    world.pass(5);
+    assert_eq!(world.said_at("the judge passes"), None, "of a few seconds");
+    assert_eq!((world.state(), world.asks()), (Some(DeploymentState::Stepping), None));
+    world.heard();
+    world.pass(20);
+    assert_eq!(world.ended[0].state, DeploymentState::RolledBack);
+    assert_eq!(world.said_at("the judge passes"), None);
+}
+
 #[test]
 fn a_first_deployment_and_a_stopped_app_have_no_steps() {
     for live in [None, Some(OLD)] {
@@ -870,4 +1094,50 @@ fn a_watch_window_ends_good_or_leads_back() {
     cut.ask(NEWER, Strategy::Rolling);
     cut.pass(1);
     assert_eq!(cut.ended_watches, [WatchEnd::CutShort]);
+}
+
+/// What is missing at a window's end is waited for. A window of which nothing, or too little, is known
+/// makes nothing known good; one in which hardly anybody asked does.
+#[test]
+fn a_watch_window_of_which_nothing_is_known_makes_nothing_known_good() {
+    let watched = || {
+        let mut world = World::deploying(Strategy::BlueGreen, vec![]);
+        world.rates = judged((0, 0), (20, 0));
+        world.pass(80);
+        assert!(world.app.watch.is_some() && world.ended_watches.is_empty());
+        world
+    };
+    // The server is killed as the window begins, and started again when it is over.
+    let away = |new: (u64, u64)| {
+        let mut world = watched();
+        world.rates = judged(new, (0, 0));
+        world.away(400);
+        world.pass(10);
+        assert_eq!(world.ended_watches, [], "what was counted is still to come");
+        world
+    };
+    let mut good = away((20, 0));
+    good.heard();
+    good.pass(5);
+    assert_eq!((good.ended_watches, good.app.good), (vec![WatchEnd::Completed], vec![NEW]));
+    let mut bad = away((10, 10));
+    bad.heard();
+    bad.pass(5);
+    assert_eq!((bad.ended_watches, bad.app.good), (vec![WatchEnd::RolledBack], vec![]));
+    // The gateway is not heard again.
+    let mut silent = away((20, 0));
+    silent.pass(60);
+    assert_eq!((silent.ended_watches, silent.app.good), (vec![WatchEnd::Unjudged], vec![]));
+    // What was measured cannot be read: there is nothing to hold the release against.
+    let mut lost = watched();
+    lost.rates = judged((20, 0), (0, 0));
+    lost.pass(20);
+    lost.restart_without_measures();
+    lost.pass(300);
+    assert_eq!((lost.ended_watches, lost.app.good), (vec![WatchEnd::Unjudged], vec![]));
+    // Nobody asked.
+    let mut quiet = watched();
+    quiet.rates = judged((0, 0), (0, 0));
+    quiet.pass(305);
+    assert_eq!((quiet.ended_watches, quiet.app.good), (vec![WatchEnd::Completed], vec![NEW]));
 }

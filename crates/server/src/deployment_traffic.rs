@@ -5,12 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ark_model::ReleaseNumber;
-use ark_model::api::{SideSlice, TrafficHistory, TrafficSlice};
-use ark_model::histogram::Histogram;
+use ark_model::api::TrafficHistory;
 use ark_planner::Measured;
-use ark_planner::judge::Slice;
 use jiff::{SignedDuration, Timestamp};
+
+use crate::recent_traffic::{Flows, slice};
 
 /// The most slices; those of a longer deployment are longer.
 const SLICES_MAX: i64 = 90;
@@ -27,12 +26,12 @@ pub(crate) fn history(
     let seconds = (until.as_second() - from.as_second()).max(0) + 1;
     let slice_s = (seconds as u64).div_ceil(SLICES_MAX as u64).max(SLICE_S_MIN as u64) as i64;
     let number = |at: Timestamp| (at.as_second() - from.as_second()).div_euclid(slice_s);
-    let mut slices: BTreeMap<i64, BTreeMap<ReleaseNumber, Slice>> = BTreeMap::new();
+    let mut slices: BTreeMap<i64, Flows> = BTreeMap::new();
     let within = measured.iter().filter(|m| (0..=number(until)).contains(&number(m.from)));
     for one in within {
         let sides = slices.entry(number(one.from)).or_default();
         for (release, side) in &one.sides {
-            sides.entry(*release).or_default().add(side);
+            sides.entry(Some(*release)).or_default().add(&side.into());
         }
     }
     let at = |n: i64| from.checked_add(SignedDuration::from_secs(n * slice_s)).unwrap_or(until);
@@ -42,30 +41,12 @@ pub(crate) fn history(
     }
 }
 
-fn slice(at: Timestamp, sides: Option<&BTreeMap<ReleaseNumber, Slice>>) -> TrafficSlice {
-    let ms = |latency: &Histogram, q: f64| latency.quantile(q).map(|us| us / 1_000.0);
-    let mut all = Histogram::default();
-    let side = |(release, side): (&ReleaseNumber, &Slice)| {
-        all.merge(&side.latency_us);
-        SideSlice {
-            release: Some(*release),
-            served: side.served,
-            failed: side.failed + side.cut,
-            p99_ms: ms(&side.latency_us, 0.99),
-        }
-    };
-    let sides = sides.into_iter().flatten().map(side).collect();
-    TrafficSlice {
-        at,
-        sides,
-        p50_ms: ms(&all, 0.5),
-        p95_ms: ms(&all, 0.95),
-        p99_ms: ms(&all, 0.99),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use ark_model::ReleaseNumber;
+    use ark_model::api::SideSlice;
+    use ark_planner::judge::Slice;
+
     use super::*;
 
     fn at(second: i64) -> Timestamp {

@@ -67,6 +67,8 @@ struct Inner {
     measures: HashMap<AppKey, Measures>,
     /// Apps that are no longer judged, and whose measurements the store still keeps.
     unmeasured: BTreeSet<AppKey>,
+    /// When the gateway last said what it had counted.
+    reported: Option<Timestamp>,
     /// When measurements were last written down.
     measures_saved: Option<Timestamp>,
     /// By instance and `expose` entry.
@@ -278,6 +280,8 @@ impl Observations {
             let place = (report.boot, route.route.clone(), None);
             inner.count((key, None), place, &route.counters, now);
         }
+        inner.reported = Some(now);
+        inner.measures.values_mut().for_each(|measures| measures.reported(now));
         for call in &report.calls {
             inner.hear(call, now);
         }

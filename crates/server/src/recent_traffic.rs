@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use ark_model::ReleaseNumber;
+use ark_model::api::{SideSlice, TrafficSlice};
 use ark_model::histogram::Histogram;
+use ark_planner::judge::Slice;
 use jiff::Timestamp;
 
 /// Seconds of one bucket of recent traffic.
@@ -109,8 +111,39 @@ impl Flow {
     }
 }
 
+impl From<&Slice> for Flow {
+    /// What was cut failed, too.
+    fn from(side: &Slice) -> Self {
+        let failed = side.failed + side.cut;
+        Self { served: side.served, failed, latency_us: side.latency_us.clone() }
+    }
+}
+
 /// What ended, by release.
 pub(crate) type Flows = BTreeMap<Option<ReleaseNumber>, Flow>;
+
+/// A slice of a history, as the API answers it.
+pub(crate) fn slice(at: Timestamp, flows: Option<&Flows>) -> TrafficSlice {
+    let ms = |flow: &Flow, q: f64| flow.latency_us.quantile(q).map(|us| us / 1_000.0);
+    let mut all = Flow::default();
+    let side = |(release, flow): (&Option<ReleaseNumber>, &Flow)| {
+        all.add(flow);
+        SideSlice {
+            release: *release,
+            served: flow.served,
+            failed: flow.failed,
+            p99_ms: ms(flow, 0.99),
+        }
+    };
+    let sides = flows.into_iter().flatten().map(side).collect();
+    TrafficSlice {
+        at,
+        sides,
+        p50_ms: ms(&all, 0.5),
+        p95_ms: ms(&all, 0.95),
+        p99_ms: ms(&all, 0.99),
+    }
+}
 
 fn p99<'a>(buckets: impl Iterator<Item = &'a Bucket>) -> Option<u64> {
     let mut sum = Histogram::default();

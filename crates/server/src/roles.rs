@@ -99,6 +99,8 @@ pub struct UpOptions {
     pub data_dir: PathBuf,
     /// Where the API listens. Port 0 is any port.
     pub api: SocketAddr,
+    /// Host names by which the API may be addressed, beside `localhost` and IP addresses.
+    pub allowed_hosts: Vec<String>,
     /// Where the workflow manager's API is served at the root, if anywhere. Port 0 is any port.
     pub workflow_manager: Option<SocketAddr>,
     /// Whether a gateway belongs to it.
@@ -206,7 +208,7 @@ pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
         api,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: now,
-        allowed_hosts: AllowedHosts::default(),
+        allowed_hosts: AllowedHosts(options.allowed_hosts.clone()),
     };
     let workflows = Workflows::new(WorkflowWorld {
         store: store.clone(),

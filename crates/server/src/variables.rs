@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use ark_model::definition::Definition;
+use ark_model::definition::{Definition, RunKind};
 use ark_model::instance::PortBinding;
 use ark_model::{AppName, EnvName, InstanceId};
 
@@ -95,7 +95,25 @@ fn identity(who: Identity<'_>, definition: &Definition) -> Vec<(String, String)>
         ("_IS_LOCAL", local.to_string()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
-    .into()
+    .into_iter()
+    .chain(of_function(who, definition))
+    .collect()
+}
+
+/// A function of other platforms may have no name that begins with an underscore: written for one, it
+/// knows itself by these.
+fn of_function(who: Identity<'_>, definition: &Definition) -> Vec<(String, String)> {
+    match definition.run.kind {
+        RunKind::Lambda => {
+            vec![
+                ("DEPLOY_ENV".to_owned(), who.env.to_string()),
+                ("APP_NAME".to_owned(), who.app.to_string()),
+            ]
+        }
+        RunKind::Service | RunKind::Worker | RunKind::Daemon | RunKind::Cron | RunKind::Job => {
+            Vec::new()
+        }
+    }
 }
 
 /// A name as part of a variable's: `district-authorizations` -> `DISTRICT_AUTHORIZATIONS`.
@@ -160,6 +178,16 @@ mod tests {
                 "_TRACING_ENABLED",
             ]
         );
+        // A function's have no underscore: those of other platforms may have none.
+        let mut function = Definition::default();
+        function.run.kind = RunKind::Lambda;
+        let who = Identity { env: &env, app: &app, instance: Some(id) };
+        let of_function = assemble(who, &function, BTreeMap::new(), &[], &[]);
+        for (name, value) in [("DEPLOY_ENV", "dev"), ("APP_NAME", "who-is-who")] {
+            assert!(!all.contains_key(name), "{name}");
+            assert_eq!(of_function[name], value);
+            assert_eq!(of_function[&format!("_{name}")], value);
+        }
         assert_eq!(all["PORT"], "20000");
         assert_eq!(all["PORT_PPROF"], "20001");
         assert_eq!(all["SERVICE_DISTRICT_AUTHORIZATIONS_HTTP_PORT"], "17001");

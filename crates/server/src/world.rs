@@ -2,12 +2,13 @@
 //! simulator replaces (`decisions.md` 23). No task spawns, sleeps or reads a clock but through it.
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use ark_engine::Engine;
 use ark_model::{DeploymentId, InstanceId, RunId};
@@ -45,9 +46,19 @@ pub trait Ids: Send + Sync + fmt::Debug {
 }
 
 /// The machine the instances run on.
+#[async_trait]
 pub trait Host: Send + Sync + fmt::Debug {
     /// Ports on which anything listens now: not to be given to an instance.
     fn listening_ports(&self) -> BTreeSet<u16>;
+
+    /// The addresses of a name as this machine knows them; empty when it knows none.
+    async fn resolve(&self, name: &str) -> Vec<IpAddr>;
+
+    /// Connects and says nothing.
+    ///
+    /// # Errors
+    /// The system's.
+    async fn connect(&self, to: SocketAddr) -> io::Result<()>;
 }
 
 /// Settings that do not change while the server runs.
@@ -175,7 +186,17 @@ impl Ids for SystemIds {
 #[derive(Debug)]
 pub struct SystemHost;
 
+#[async_trait]
 impl Host for SystemHost {
+    async fn resolve(&self, name: &str) -> Vec<IpAddr> {
+        let found = tokio::net::lookup_host((name, 0)).await;
+        found.map(|all| all.map(|address| address.ip()).collect()).unwrap_or_default()
+    }
+
+    async fn connect(&self, to: SocketAddr) -> io::Result<()> {
+        tokio::net::TcpStream::connect(to).await.map(drop)
+    }
+
     fn listening_ports(&self) -> BTreeSet<u16> {
         // Where there is no /proc nothing is avoided; a port that turns out to be taken is
         // diagnosed by the engine and replaced by another.

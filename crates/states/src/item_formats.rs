@@ -1,5 +1,9 @@
-//! Items in the texts of objects: JSON, JSON Lines and CSV. Called by the runtime for what it has read,
-//! and by TestState for what it is given.
+//! Items in the texts of objects: JSON, JSON Lines and CSV, and which objects a manifest names. Called
+//! by the runtime for what it has read, and by TestState for what it is given.
+
+mod manifest;
+
+pub use manifest::{DataFile, Manifest, manifest, names_files};
 
 use crate::value::Value;
 
@@ -22,7 +26,10 @@ pub fn items(bytes: &[u8], config: &Value, most: usize) -> Result<Vec<Value>, St
             .map(|(line, n)| Value::parse(line).map_err(|e| format!("line {n}: {e}")))
             .collect(),
         "CSV" => csv(text, config, most),
-        other => Err(format!("InputType {other} is not served by Ark: JSON, JSONL and CSV are")),
+        "MANIFEST" => Err("the items of a MANIFEST are in the objects that it names".to_owned()),
+        other => Err(format!(
+            "InputType {other} is not served by Ark: JSON, JSONL, CSV and MANIFEST are"
+        )),
     }
 }
 
@@ -61,20 +68,31 @@ fn csv(text: &str, config: &Value, most: usize) -> Result<Vec<Value>, String> {
         Some(names) => names,
         None => rows.next().unwrap_or_default(),
     };
+    // Cells beyond the header are left out, missing ones are empty.
     let object = |row: Vec<String>| {
-        Value::object(header.iter().zip(row).map(|(name, cell)| (name.as_str(), Value::from(cell))))
+        let cells = row.into_iter().chain(std::iter::repeat(String::new()));
+        Value::object(
+            header.iter().zip(cells).map(|(name, cell)| (name.as_str(), Value::from(cell))),
+        )
     };
     Ok(rows.take(most).map(object).collect())
 }
 
-/// Rows of cells (RFC 4180); empty lines are passed over.
+/// Rows of cells, by the rules of the guide's page "How Step Functions parses input CSV files"; empty
+/// lines are passed over. Quotation marks enclose a cell that begins with one, and two of them are one,
+/// in cells that are not enclosed, too. A backslash takes away the meaning of a backslash, a quotation
+/// mark or the delimiter behind it; before anything else it is left out.
 fn rows(text: &str, delimiter: char) -> Result<Vec<Vec<String>>, String> {
     let (mut rows, mut row, mut cell) = (Vec::new(), Vec::new(), String::new());
     let mut quoted = false;
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            '"' if quoted && chars.peek() == Some(&'"') => {
+            '\\' => {
+                let escaped = |next: &char| matches!(next, '\\' | '"') || *next == delimiter;
+                cell.extend(chars.next_if(escaped));
+            }
+            '"' if (quoted || !cell.is_empty()) && chars.peek() == Some(&'"') => {
                 chars.next();
                 cell.push('"');
             }
@@ -131,7 +149,80 @@ mod tests {
         check(
             "",
             r#"{"InputType":"PARQUET"}"#,
-            "InputType PARQUET is not served by Ark: JSON, JSONL and CSV are",
+            "InputType PARQUET is not served by Ark: JSON, JSONL, CSV and MANIFEST are",
         );
+    }
+
+    /// The guide's page "How Step Functions parses input CSV files", line by line.
+    #[test]
+    fn csv_is_read_as_the_guide_says() {
+        let with = |delimiter: &str| {
+            format!(
+                r#"{{"InputType":"CSV","CSVHeaderLocation":"FIRST_ROW","CSVDelimiter":"{delimiter}"}}"#
+            )
+        };
+        for (rule, delimiter, text, expect) in [
+            (
+                "the delimiter is the one of CSVDelimiter",
+                "PIPE",
+                "a|b\n1,2|3",
+                r#"[{"a":"1,2","b":"3"}]"#,
+            ),
+            ("or a tab", "TAB", "a\tb\n1 2\t3", r#"[{"a":"1 2","b":"3"}]"#),
+            ("or a space", "SPACE", "a b\n1 2", r#"[{"a":"1","b":"2"}]"#),
+            ("or a semicolon", "SEMICOLON", "a;b\n1,;2", r#"[{"a":"1,","b":"2"}]"#),
+            ("newlines part records", "COMMA", "a\n1\r\n2\n", r#"[{"a":"1"},{"a":"2"}]"#),
+            (
+                "fields are strings",
+                "COMMA",
+                "a,b,c\n1,true,null",
+                r#"[{"a":"1","b":"true","c":"null"}]"#,
+            ),
+            ("strings need no quotation marks", "COMMA", "a\nx y", r#"[{"a":"x y"}]"#),
+            (
+                "enclosed ones may hold commas and newlines",
+                "COMMA",
+                "a,b\n\"x,y\",\"1\n2\"",
+                r#"[{"a":"x,y","b":"1\n2"}]"#,
+            ),
+            ("repeated quotation marks are kept", "COMMA", "a\n\"x\"\"y\"", r#"[{"a":"x\"y"}]"#),
+            (
+                "in strings that are not enclosed, too (the page's own example)",
+                "COMMA",
+                "a,b\n{\"\"MyKey\"\":\"\"MyValue\"\"},\"[1,2,3]\"",
+                r#"[{"a":"{\"MyKey\":\"MyValue\"}","b":"[1,2,3]"}]"#,
+            ),
+            (
+                "backslashes are kept by repeating them (its other example)",
+                "COMMA",
+                "path,size\nC:\\\\Program Files\\\\MyApp.exe,6534512",
+                r#"[{"path":"C:\\Program Files\\MyApp.exe","size":"6534512"}]"#,
+            ),
+            (
+                "a backslash escapes the separator",
+                "COMMA",
+                "a,b\n1\\,2,3",
+                r#"[{"a":"1,2","b":"3"}]"#,
+            ),
+            ("the one of this file", "PIPE", "a|b\n1\\|2|3\\,4", r#"[{"a":"1|2","b":"3,4"}]"#),
+            (
+                "and quotation marks, in pairs",
+                "COMMA",
+                "a,b\n\"x \\\"y\\\" z\",\\\"w\\\"",
+                r#"[{"a":"x \"y\" z","b":"\"w\""}]"#,
+            ),
+            ("before another character it is left out", "COMMA", "a\nx\\qy\\", r#"[{"a":"xqy"}]"#),
+            (
+                "missing fields are empty strings",
+                "COMMA",
+                "a,b,c\n1\n2,3",
+                r#"[{"a":"1","b":"","c":""},{"a":"2","b":"3","c":""}]"#,
+            ),
+            ("additional fields are skipped", "COMMA", "a\n1,2,3", r#"[{"a":"1"}]"#),
+        ] {
+            let config = Value::parse(&with(delimiter)).unwrap();
+            let items = items(text.as_bytes(), &config, 10).unwrap();
+            assert_eq!(Value::array(items).to_json(), expect, "{rule}: {text}");
+        }
     }
 }

@@ -25,10 +25,11 @@ mod tx;
 
 pub use aggregates::{
     ActivityRow, AliasRecord, AliasRoute, AppTraffic, ArtifactRecord, AwsKey, CallEdge, CallRecord,
-    ConfigSummary, ConfigValue, ConfigVersion, DamagedRecord, DeploymentFilter, EventFilter,
-    ExecutionKind, ExecutionRow, InsertedRelease, Lease, MachineRow, MeasuresChange, NewRelease,
-    NodeCredentials, NodeRecord, PortRequest, PushHookRecord, PushRecord, RegistryRecord,
-    RevisionRow, SessionKind, StoredAnswer, TokenRecord, TrafficLine, Unfinished, VersionRow,
+    ConfigSetter, ConfigSummary, ConfigValue, ConfigVersion, DamagedRecord, DeploymentFilter,
+    EventFilter, EventsFrom, EventsPage, ExecutionKind, ExecutionRow, InsertedRelease, Lease,
+    MachineRow, MeasuresChange, NewRelease, NodeCredentials, NodeRecord, PortRequest,
+    PushHookRecord, PushRecord, RegistryRecord, RevisionRow, SessionKind, StoredAnswer,
+    TokenRecord, TrafficLine, Unfinished, VersionRow,
 };
 pub use aggregates::{
     ItemPhase, MapItemRow, MapRunRow, RunFilter, RunRow, ScheduleRow, StateResourceRow, TaskPhase,

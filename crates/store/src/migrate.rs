@@ -28,6 +28,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0014_deployment_traffic.sql"),
     include_str!("../migrations/0015_workflow_items_logs.sql"),
     include_str!("../migrations/0016_workflow_items_by_index.sql"),
+    include_str!("../migrations/0017_lists_by_index.sql"),
+    include_str!("../migrations/0018_config_setters.sql"),
 ];
 
 /// `ArkD`: says that the file is Ark's, to `file(1)` and to ourselves.

@@ -91,6 +91,7 @@ backends! {
         deployments::ports_are_not_given_twice_nor_within_the_hold
         deployments::a_route_keeps_its_discovery_port
         ledgers::events_are_followed_from_a_resume_point
+        ledgers::a_list_of_rare_events_says_how_far_it_looked
         ledgers::events_are_pruned_and_their_numbers_are_not_given_again
         ledgers::an_idempotency_key_gives_the_same_answer_until_it_expires
         ledgers::a_stale_lease_is_refused

@@ -1,6 +1,7 @@
 //! One method per operation of the API on environments and apps; the server's own are in `server`, those
 //! of workflows in `workflows`. The addresses stand there and nowhere else.
 
+use ark_model::address::segment;
 use ark_model::api::{
     AbortRequest, AppDetail, AppRow, ArtifactAnswer, ArtifactOffer, ConfigPatch, ConfigView,
     DependenciesView, DeployRequest, DeploymentView, DeploymentsQuery, DiffQuery,
@@ -226,6 +227,16 @@ impl Client {
         self.post_once(&format!("{}/rollback", app_path(env, app)), request).await
     }
 
+    /// What going back would do.
+    pub(crate) async fn plan_rollback(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        request: &RollbackRequest,
+    ) -> Result<PlanView, Failure> {
+        self.post(&format!("{}/rollback/plan", app_path(env, app)), request).await
+    }
+
     /// Deployments, newest first, at most `limit`.
     pub(crate) async fn deployments(
         &self,
@@ -341,12 +352,4 @@ impl Client {
         }
         Ok(items)
     }
-}
-
-/// What a user typed, as one segment of an address.
-pub(super) fn segment(text: &str) -> String {
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    text.bytes()
-        .map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") })
-        .collect()
 }

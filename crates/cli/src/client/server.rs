@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ark_model::NodeName;
+use ark_model::address::segment;
 use ark_model::api::{
     BuildEvent, BuildRequest, ConsoleLink, DoctorReport, GatewayView, GcReport, ImagesFind,
     ImagesFound, NodeDraining, NodePut, NodeView, PushHookPut, PushHookView, PushView, RegistryPut,
@@ -10,7 +11,7 @@ use ark_model::api::{
 };
 use reqwest::Method;
 
-use super::endpoints::{NONE, segment};
+use super::endpoints::NONE;
 use super::{Client, REQUEST_TIMEOUT};
 use crate::failure::Failure;
 

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use ark_model::address::segment;
 use ark_model::api::{
     ExecutionEvent, ExecutionEventsQuery, ExecutionSummary, ExecutionsQuery, Page, SchedulePut,
     ScheduleView, Workflow, WorkflowActivity, WorkflowQueue, WorkflowQueuePut, WorkflowsQuery,
@@ -15,7 +16,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::endpoints::{NONE, PAGES_MAX, segment};
+use super::endpoints::{NONE, PAGES_MAX};
 use super::{Client, REQUEST_TIMEOUT};
 use crate::failure::Failure;
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use ark_model::api::{DeployRequest, DeploymentView, LaunchText, ReleaseRef};
+use ark_model::api::{DeployRequest, DeploymentView, LaunchText, ProblemCode, ReleaseRef};
 use ark_model::artifact::Artifact;
-use ark_model::definition::{Definition, LaunchFile, Strategy, parse};
+use ark_model::definition::{DataStoreKind, Definition, LaunchFile, Strategy, parse};
 use ark_model::exit::ExitCode;
 use ark_model::{AppName, EnvName, ReleaseNumber};
 use tokio::process::Command;
@@ -188,17 +188,19 @@ pub(crate) fn detached(context: &Context, view: &DeploymentView) -> Ended {
 
 /// Reads the definition of a launch file, or says everything that is wrong with it.
 pub(crate) fn judge(launch: &Launch, out: Output) -> Result<Definition, Failure> {
-    judge_app(launch, out)?.ok_or_else(|| {
-        let file = launch.file.display();
-        let text = format!(
-            "{file} describes a data store of another platform; Ark runs postgres and redis"
-        );
-        Failure::new(ExitCode::Usage, "data-store", text)
+    judge_app(launch, out)?.map_err(|kind| {
+        let what = kind.why_not_run().unwrap_or_default();
+        let text = format!("{} describes {what}", launch.file.display());
+        let code = match kind {
+            DataStoreKind::Library => ProblemCode::NotRunnable,
+            _ => ProblemCode::DataStore,
+        };
+        Failure::new(ExitCode::Usage, code.as_str(), text)
     })
 }
 
-/// The same; nothing when it describes a data store that Ark does not run.
-fn judge_app(launch: &Launch, out: Output) -> Result<Option<Definition>, Failure> {
+/// The same; its kind when it describes something that Ark does not run.
+fn judge_app(launch: &Launch, out: Output) -> Result<Result<Definition, DataStoreKind>, Failure> {
     let file = launch.file.display().to_string();
     match parse(&file, &launch.text).into_result() {
         Err(found) => Err(validate::refusal(&file, &found)),
@@ -207,8 +209,8 @@ fn judge_app(launch: &Launch, out: Output) -> Result<Option<Definition>, Failure
                 out.say(validate::rendered(&file, true, &warnings, out.talk_style));
             }
             Ok(match launch {
-                LaunchFile::App(definition) => Some(*definition),
-                LaunchFile::DataStore(store) => store.definition(),
+                LaunchFile::App(definition) => Ok(*definition),
+                LaunchFile::DataStore(store) => store.definition().ok_or(store.kind),
             })
         }
     }
@@ -449,9 +451,14 @@ mod tests {
         let failure = judge(&launch, Output::new(Shown::default())).unwrap_err();
         assert_eq!(failure.exit.0, 2);
         assert_eq!(failure.headline, "launch/web.yml: 1 error");
-        let store = Launch { text: b"type: dynamodb".to_vec(), ..launch };
-        let failure = judge(&store, Output::new(Shown::default())).unwrap_err();
-        assert_eq!(failure.exit.0, 2);
+        for (text, says) in
+            [("type: dynamodb", "data store of type dynamodb"), ("type: library", "never run")]
+        {
+            let other = Launch { text: text.as_bytes().to_vec(), ..launch.clone() };
+            let failure = judge(&other, Output::new(Shown::default())).unwrap_err();
+            assert_eq!(failure.exit.0, 2);
+            assert!(failure.headline.contains(says), "{}", failure.headline);
+        }
     }
 
     #[tokio::test]

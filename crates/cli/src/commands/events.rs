@@ -83,24 +83,28 @@ pub(crate) fn run(args: Args) -> Ended {
     })
 }
 
-/// The last `tail` events; the API lists from the oldest on.
+/// The last `tail` events, oldest first: read from the newest on, so that a long past costs nothing.
 async fn list(
     context: &Context,
     mut query: EventsQuery,
     tail: usize,
 ) -> Result<Vec<Event>, Failure> {
+    let after = query.after.take().unwrap_or(0);
     let mut events: Vec<Event> = Vec::new();
-    loop {
-        query.limit = Some(PAGE);
+    query.newest = true;
+    while events.len() < tail {
+        let missing = u32::try_from(tail - events.len()).unwrap_or(u32::MAX);
+        query.limit = Some(missing.min(PAGE));
         let page: Page<Event> = context.client.get("/v1/events", &query).await?;
-        let Some(last) = page.items.last().map(|event| event.seq) else { break };
-        events.extend(page.items);
-        events.drain(..events.len().saturating_sub(tail));
-        if page.next.is_none() {
-            break;
+        events.extend(page.items.into_iter().filter(|event| event.seq > after));
+        // A page may be empty and not be the last one.
+        let next = page.next.and_then(|next| next.parse::<u64>().ok());
+        match next.filter(|next| *next > after + 1) {
+            Some(next) => query.before = Some(next),
+            None => break,
         }
-        query.after = Some(last);
     }
+    events.reverse();
     Ok(events)
 }
 

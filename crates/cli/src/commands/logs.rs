@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Only lines after an instant, or of so long ago (10m)
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Timestamp>,
+    /// Only lines up to an instant, or to so long ago
+    #[arg(long, value_name = "TIME", value_parser = since, conflicts_with = "follow")]
+    until: Option<Timestamp>,
     /// Only of this instance; ended ones have logs, too (`ark ps --all`)
     #[arg(long, value_name = "ID")]
     instance: Option<String>,
@@ -69,7 +72,13 @@ pub(crate) fn run(args: Args) -> Ended {
     let (env, app) = (args.env.get()?, app(args.app)?);
     let path = format!("/v1/environments/{env}/apps/{app}/logs");
     let tail = args.tail.or(args.since.map(|_| LOG_LINES_MAX));
-    let query = LogsQuery { instance: args.instance, tail, since: args.since, follow: args.follow };
+    let query = LogsQuery {
+        instance: args.instance,
+        tail,
+        since: args.since,
+        until: args.until,
+        follow: args.follow,
+    };
     block_on(async {
         if args.follow {
             tokio::select! {

@@ -31,9 +31,13 @@ pub(crate) fn shown(args: &Args) -> Shown {
     args.asking.shown
 }
 
-/// Whatever goes wrong, `plan` has one code for it: 10 and 0 are answers, 1 is none.
 pub(crate) fn run(args: Args) -> Ended {
-    plan(args).map_err(|failure| Failure { exit: ExitCode::Failed.into(), ..failure })
+    plan(args).map_err(unanswered)
+}
+
+/// Whatever goes wrong, a plan has one code for it: 10 and 0 are answers, 1 is none.
+pub(super) fn unanswered(failure: Failure) -> Failure {
+    Failure { exit: ExitCode::Failed.into(), ..failure }
 }
 
 fn plan(args: Args) -> Ended {
@@ -56,10 +60,15 @@ fn plan(args: Args) -> Ended {
             None => args.what.known(&env)?,
         };
         let plan = context.client.plan(&env, &app, &request).await?;
-        let style = context.out.style;
-        context.out.one(&plan, |plan| render(plan, style))?;
-        Ok(verdict(&plan))
+        say(&context, &plan)
     })
+}
+
+/// Prints a plan; the exit code says whether anything would change.
+pub(super) fn say(context: &Context, plan: &PlanView) -> Ended {
+    let style = context.out.style;
+    context.out.one(plan, |plan| render(plan, style))?;
+    Ok(verdict(plan))
 }
 
 fn verdict(plan: &PlanView) -> Exit {
@@ -90,6 +99,7 @@ fn render(plan: &PlanView, style: Style) -> String {
     for limit in &plan.not_enforced {
         lines.push(format!("  not enforced here: {}: {}", limit.path, limit.reason));
     }
+    lines.extend(plan.notes.iter().map(|note| format!("  note: {note}")));
     for warning in &plan.warnings {
         let severity = match warning.severity {
             DiagnosticSeverity::Error => "error",

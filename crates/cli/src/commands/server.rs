@@ -1,6 +1,5 @@
 //! `ark server`: the control plane alone, beside whichever gateway serves the data directory.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ark_server::WithGateway;
@@ -19,13 +18,8 @@ pub(crate) struct Args {
     /// Where everything is kept [default: ARK_DATA_DIR, else /var/lib/ark for root, ~/.local/share/ark]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where the API listens; port 0 is any
-    #[arg(long, value_name = "ADDR", default_value_t = up::API)]
-    api: SocketAddr,
-    /// Also serve the workflow manager's API at the root of this address, for clients that know that API
-    /// alone. On a loopback address it asks for no token
-    #[arg(long, value_name = "ADDR")]
-    workflow_manager: Option<SocketAddr>,
+    #[command(flatten)]
+    at: up::ApiArgs,
     /// Print one line of JSON when it is up
     #[arg(long)]
     json: bool,
@@ -37,6 +31,5 @@ pub(crate) fn shown(args: &Args) -> Shown {
 
 pub(crate) fn run(args: Args) -> Ended {
     let out = Output::new(shown(&args));
-    let addresses = (args.api, args.workflow_manager);
-    up::serve(out, up::data_dir(args.data_dir)?, addresses, WithGateway::Found)
+    up::serve(out, up::data_dir(args.data_dir)?, args.at, WithGateway::Found)
 }

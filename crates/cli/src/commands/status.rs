@@ -112,12 +112,8 @@ fn last_deployment(row: &AppRow) -> String {
 }
 
 fn ended(last: &DeploymentSummary, row: &AppRow) -> String {
-    let traffic = match (last.failed, last.served) {
-        (Some(failed), Some(served)) if served > 0 || failed > 0 => {
-            format!(", {} of {} failed", count(failed), count(served + failed))
-        }
-        _ => String::new(),
-    };
+    let words = |(lost, all)| format!(", {} of {} failed", count(lost), count(all));
+    let traffic = last.lost().map(words).unwrap_or_default();
     let by = &last.created_by;
     let rollback = match last.kind {
         DeploymentKind::Rollback => "rollback, ",
@@ -183,6 +179,7 @@ mod tests {
             diagnosis: Some("crashed: exit 1".into()),
             served: Some(12_884),
             failed: Some(0),
+            cut: Some(0),
         }
     }
 

@@ -31,6 +31,30 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest line a server says when it is up.
 const READY_BYTES_MAX: u64 = 64 << 10;
 
+/// Where the API is: shared with `server`.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ApiArgs {
+    /// Where the API listens; port 0 is any
+    #[arg(long, value_name = "ADDR", default_value_t = API)]
+    api: SocketAddr,
+    /// A host name by which API and console may be reached, beside localhost and IP addresses;
+    /// may be given several times
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    allow_host: Vec<String>,
+    /// Also serve the workflow manager's API at the root of this address, for clients that know that API
+    /// alone. On a loopback address it asks for no token
+    #[arg(long, value_name = "ADDR")]
+    workflow_manager: Option<SocketAddr>,
+}
+
+fn host_name(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    match (1..=253).contains(&text.len()) && text.bytes().all(plain) {
+        true => Ok(text.to_owned()),
+        false => Err("a host name such as ark.example.com, without scheme and port".to_owned()),
+    }
+}
+
 /// What `up` takes.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -41,13 +65,8 @@ pub(crate) struct Args {
     /// Where everything is kept [default: ARK_DATA_DIR, else /var/lib/ark for root, ~/.local/share/ark]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where the API listens; port 0 is any
-    #[arg(long, value_name = "ADDR", default_value_t = API)]
-    api: SocketAddr,
-    /// Also serve the workflow manager's API at the root of this address, for clients that know that API
-    /// alone. On a loopback address it asks for no token
-    #[arg(long, value_name = "ADDR")]
-    workflow_manager: Option<SocketAddr>,
+    #[command(flatten)]
+    at: ApiArgs,
     /// Where apps are reached; port 0 is any [default: where a running gateway is, else 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
@@ -93,7 +112,7 @@ pub(crate) fn run(args: Args) -> Ended {
         proxy_protocol: args.doors.proxy_protocol.iter().map(|kind| kind.name()).collect(),
         more: [args.log.arguments(), args.acme.arguments()].concat(),
     };
-    serve(out, data_dir, (args.api, args.workflow_manager), WithGateway::Kept { doors })
+    serve(out, data_dir, args.at, WithGateway::Kept { doors })
 }
 
 /// The data directory that is meant.
@@ -127,13 +146,8 @@ fn store_of_objects(
     }))
 }
 
-/// Runs a server until it is told to end. `api` is where the API listens, and the workflow manager's.
-pub(crate) fn serve(
-    out: Output,
-    data_dir: PathBuf,
-    (api, workflow_manager): (SocketAddr, Option<SocketAddr>),
-    gateway: WithGateway,
-) -> Ended {
+/// Runs a server until it is told to end.
+pub(crate) fn serve(out: Output, data_dir: PathBuf, at: ApiArgs, gateway: WithGateway) -> Ended {
     log_to_stderr();
     let exe = std::env::current_exe().map_err(|error| {
         Failure::new(ExitCode::Failed, "program", format!("this program cannot be found: {error}"))
@@ -144,8 +158,15 @@ pub(crate) fn serve(
     })?;
     runtime.block_on(async {
         let s3 = store_of_objects(|name| std::env::var(name).ok())?;
-        let options =
-            UpOptions { data_dir: data_dir.clone(), api, workflow_manager, gateway, exe, s3 };
+        let options = UpOptions {
+            data_dir: data_dir.clone(),
+            api: at.api,
+            allowed_hosts: at.allow_host,
+            workflow_manager: at.workflow_manager,
+            gateway,
+            exe,
+            s3,
+        };
         let running = ark_server::up(options).await.map_err(|error| not_up(&error))?;
         out.one(&running.file, |file| words(file, &data_dir, FOREGROUND, out.style))?;
         let shutdown = running.shutdown();
@@ -235,13 +256,16 @@ pub(crate) fn log_to_stderr() {
 
 async fn detach(out: Output, data_dir: &Path, args: &Args) -> Ended {
     let https = args.https.map(|https| https.to_string());
-    let manager = args.workflow_manager.map(|manager| manager.to_string());
+    let manager = args.at.workflow_manager.map(|manager| manager.to_string());
     let mut more = vec!["--own-session"];
     if let Some(https) = &https {
         more.extend(["--https", https]);
     }
     if let Some(manager) = &manager {
         more.extend(["--workflow-manager", manager]);
+    }
+    for host in &args.at.allow_host {
+        more.extend(["--allow-host", host]);
     }
     if args.doors.redirect {
         more.push("--redirect");
@@ -251,7 +275,7 @@ async fn detach(out: Output, data_dir: &Path, args: &Args) -> Ended {
     }
     let further = [args.log.arguments(), args.acme.arguments()].concat();
     more.extend(further.iter().map(String::as_str));
-    let mut server = Background::start(data_dir, args.api, args.http, &more).await?;
+    let mut server = Background::start(data_dir, args.at.api, args.http, &more).await?;
     out.one(&server.file, |file| words(file, data_dir, DETACHED, out.style))?;
     server.leave();
     Ok(Exit::DONE)

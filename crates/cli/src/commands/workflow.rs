@@ -130,6 +130,9 @@ enum Action {
         /// Only those that failed and that nobody has resolved
         #[arg(long, conflicts_with = "status")]
         unresolved: bool,
+        /// Only those whose name begins so
+        #[arg(long, value_name = "BEGINNING")]
+        name: Option<String>,
         /// Only those whose error or cause has this text in it
         #[arg(long, value_name = "TEXT")]
         error: Option<String>,
@@ -258,8 +261,8 @@ async fn act(context: &Context, action: Action) -> Ended {
         Action::Start { workflow, input, name, follow, .. } => {
             start(context, &workflow, read_input(&input)?, name, follow).await
         }
-        Action::Search { workflow, status, unresolved, error, limit, .. } => {
-            let how = search::How { status, unresolved, error, limit };
+        Action::Search { workflow, status, unresolved, name, error, limit, .. } => {
+            let how = search::How { status, unresolved, name, error, limit };
             search::run(context, workflow, how).await
         }
         Action::Status { id, .. } => status(context, &id).await,

@@ -4,6 +4,7 @@
 
 use ark_model::api::{DeploymentView, Remedy, SideProgress, TrafficView};
 use ark_model::deployment::DeploymentKind;
+use ark_model::diagnosis::Down;
 use ark_model::hook::HookStage;
 use ark_model::{DeploymentState, Diagnosis, ReleaseNumber};
 use jiff::Timestamp;
@@ -19,6 +20,8 @@ const BAR_CELLS: u32 = 4;
 const STEP_WIDTH: usize = 22;
 /// Log lines shown with a failure.
 const LOG_LINES_MAX: usize = 20;
+/// How many apps that were down are named as what to look at.
+const DOWN_REMEDIES_MAX: usize = 2;
 
 /// `web → production   v41 → v42   rolling, 3 instances   commit 9f2c1ab by ana`.
 pub(crate) fn title(view: &DeploymentView) -> String {
@@ -255,8 +258,12 @@ pub(crate) fn unsuccessful(view: &DeploymentView, style: Style) -> String {
         format!("{} {}; {}{}", style.bad("✗"), what(view), outcome(view), style.dim(&exit));
     let indented = |text: &str| format!("\n  {}", cut(text, style.width.saturating_sub(2)));
     if let Some(diagnosis) = &view.diagnosis {
-        out.push_str(&indented(&diagnosis.words()));
-        if let Diagnosis::NeverReady { last, .. } = diagnosis
+        let failure = diagnosis.failure();
+        out.push_str(&indented(&failure.words()));
+        for down in diagnosis.down() {
+            out.push_str(&indented(&format!("dependency down: {}", down.words())));
+        }
+        if let Diagnosis::NeverReady { last, .. } = failure
             && last.starts_with("connection to ")
             && last.ends_with(" refused")
         {
@@ -265,12 +272,14 @@ pub(crate) fn unsuccessful(view: &DeploymentView, style: Style) -> String {
             ));
         }
         let log = diagnosis.log();
-        let whose = match diagnosis {
+        let whose = match failure {
             Diagnosis::HookFailed { hook, .. } => Some(hook.as_str()),
             other => other.instance(),
         };
         if let (Some(whose), false) = (whose, log.is_empty()) {
-            out.push_str(&indented(&format!("last lines of {whose}:")));
+            // They are clocks in UTC; those of another day bear its date.
+            let day = view.created_at.strftime("%Y-%m-%d");
+            out.push_str(&indented(&format!("last lines of {whose} ({day}, UTC):")));
             for line in log.iter().skip(log.len().saturating_sub(LOG_LINES_MAX)) {
                 out.push_str(&format!("\n    {}", cut(line, style.width.saturating_sub(4))));
             }
@@ -290,7 +299,7 @@ pub(crate) fn unsuccessful(view: &DeploymentView, style: Style) -> String {
 
 fn what(view: &DeploymentView) -> String {
     let release = view.release;
-    match (&view.diagnosis, view.state) {
+    match (view.diagnosis.as_ref().map(Diagnosis::failure), view.state) {
         (_, DeploymentState::Superseded) => format!("{release} was not deployed"),
         (Some(Diagnosis::Crashed { .. }), _) => format!("{release} crashed"),
         (Some(Diagnosis::NeverReady { .. }), _) => format!("{release} did not become healthy"),
@@ -309,7 +318,9 @@ fn what(view: &DeploymentView) -> String {
                 | Diagnosis::CommandNotFound { .. }
                 | Diagnosis::PortTaken { .. }
                 | Diagnosis::NoCapacity { .. }
-                | Diagnosis::StartFailed { .. },
+                | Diagnosis::StartFailed { .. }
+                // Its failure was taken above.
+                | Diagnosis::DependencyDown { .. },
             ),
             _,
         ) => format!("{release} could not be started"),
@@ -357,7 +368,19 @@ fn next(view: &DeploymentView) -> Vec<Remedy> {
         DeploymentState::Superseded => {
             vec![remedy("the newer one", format!("ark deployments {app} -e {env}"))]
         }
-        _ => vec![remedy("look closer", logs), remedy("try again", again)],
+        _ => {
+            let down = view.diagnosis.as_ref().map_or(&[][..], Diagnosis::down);
+            let apps = down.iter().filter_map(|down| match down {
+                Down::App { app, .. } => Some(app),
+                Down::Address { .. } => None,
+            });
+            let mut all = vec![remedy("look closer", logs)];
+            all.extend(apps.take(DOWN_REMEDIES_MAX).map(|app| {
+                remedy(&format!("look at {app}"), format!("ark ps {app} -e {env} --all"))
+            }));
+            all.push(remedy("try again", again));
+            all
+        }
     }
 }
 

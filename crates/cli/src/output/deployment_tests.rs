@@ -3,6 +3,7 @@
 use ark_model::api::DeploymentProgress;
 use ark_model::definition::Strategy;
 use ark_model::deployment::Abort;
+use ark_model::instance::Exit;
 use ark_model::receipt::{Receipt, Side};
 use ark_model::{DeploymentId, ReleaseNumber};
 
@@ -113,11 +114,50 @@ fn a_failure_says_what_why_and_what_next() {
     insta::assert_snapshot!(unsuccessful(&view, Style::plain(120)), @r"
     ✗ v42 did not become healthy; production is back on v41   exit 3
       never ready: instance web-7f3a9c, GET /_health answered 500, for 2 m
-      last lines of web-7f3a9c:
+      last lines of web-7f3a9c (2026-05-01, UTC):
         connecting to db.internal:5432
         error: refused [2J
       v41 kept serving: 0 of 9,310 requests failed
       look closer: ark logs web -e production --instance web-7f3a9c     try again: ark deploy web -e production
+    ");
+}
+
+#[test]
+fn what_was_down_is_said_beside_what_failed() {
+    let mut view = view(DeploymentState::RolledBack);
+    let crashed = Diagnosis::Crashed {
+        instance: "web-7f3a9c".into(),
+        exit: Exit {
+            code: Some(1),
+            signal: None,
+            out_of_memory: false,
+            requested: false,
+            at: view.created_at,
+        },
+        log: vec!["no api".into()],
+    };
+    view.diagnosis = Some(crashed.while_down(vec![
+        Down::App {
+            app: "api".parse().expect("a name"),
+            data_store: false,
+            seen: "its last instance ended with exit 2".into(),
+            since: Some(view.created_at),
+        },
+        Down::Address {
+            variable: "DATABASE_URL".into(),
+            address: None,
+            seen: "connection refused".into(),
+        },
+    ]));
+    insta::assert_snapshot!(unsuccessful(&view, Style::plain(120)), @r"
+    ✗ v42 crashed; production is back on v41   exit 3
+      crashed: instance web-7f3a9c ended with exit 1
+      dependency down: api (its last instance ended with exit 2; nothing of it serves since 2026-05-01 12:00:00 UTC)
+      dependency down: the address in DATABASE_URL (connection refused)
+      last lines of web-7f3a9c (2026-05-01, UTC):
+        no api
+      look closer: ark logs web -e production --instance web-7f3a9c     look at api: ark ps api -e production --all
+      try again: ark deploy web -e production
     ");
 }
 

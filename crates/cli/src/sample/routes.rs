@@ -2,13 +2,14 @@
 //! hold secrets.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::map_response;
+use axum::middleware::{Next, from_fn_with_state, map_request, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::stream;
@@ -26,6 +27,7 @@ const PIECE_BYTES: usize = 26 * 1024;
 /// All endpoints. Every answer carries the version, errors included.
 pub(super) fn router(app: Arc<App>) -> Router {
     let version = app.settings.identity.version_header.clone();
+    let log_requests = app.settings.log_requests;
     Router::new()
         .route("/", get(index))
         .route("/_health", get(health))
@@ -36,11 +38,30 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/sse", get(streams::events))
         .route("/ws", get(streams::websocket))
         .fallback(async || (StatusCode::NOT_FOUND, "nothing here\n"))
+        .layer(from_fn_with_state(app.clone(), fail_on_purpose))
+        .layer(map_request(move |request: Request| {
+            let path = request.uri().path();
+            if log_requests && path != "/_health" {
+                log(&format!("request: {} {path}", request.method()));
+            }
+            async { request }
+        }))
         .layer(map_response(move |mut response: Response| {
             response.headers_mut().insert("x-ark-sample-version", version.clone());
             async { response }
         }))
         .with_state(app)
+}
+
+/// Every n-th request, so that a test knows how many; a health check is none.
+async fn fail_on_purpose(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if let Broken::FailsOneIn(n) = app.settings.broken
+        && request.uri().path() != "/_health"
+        && (app.requests.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(n.get())
+    {
+        return (StatusCode::INTERNAL_SERVER_ERROR, "broken on purpose\n").into_response();
+    }
+    next.run(request).await
 }
 
 async fn index(State(app): State<Arc<App>>) -> String {
@@ -58,7 +79,14 @@ async fn health(State(app): State<Arc<App>>) -> (StatusCode, String) {
     };
     match app.settings.broken {
         Broken::NeverReady => return ill("db: connection refused".to_owned()),
-        Broken::No | Broken::Crash | Broken::CrashAfter(_) => {}
+        Broken::IllBetween(from, to) if (from..to).contains(&app.started.elapsed()) => {
+            return ill("db: too slow".to_owned());
+        }
+        Broken::No
+        | Broken::Crash
+        | Broken::CrashAfter(_)
+        | Broken::IllBetween(..)
+        | Broken::FailsOneIn(_) => {}
     }
     let left = app.settings.start_delay.saturating_sub(app.started.elapsed());
     if !left.is_zero() {

@@ -5,13 +5,15 @@
 //! | `PORT` | the port; 0 picks one |
 //! | `LISTEN_HOST` | the address to listen on (default `127.0.0.1`); in a container `0.0.0.0` |
 //! | `VERSION` | the version it says it is (default `1`) |
-//! | `BROKEN` | `never-ready`, `crash`, `crash-after-ms:N` |
+//! | `BROKEN` | `never-ready`, `crash`, `crash-after-ms:N`, `ill-between-ms:N-M`, `fails-one-in:N` |
 //! | `START_DELAY_MS` | not ready for so long |
 //! | `IGNORE_SIGTERM=1` | goes on when told to stop |
 //! | `EXIT_AT_ONCE=1` | stops without finishing requests |
+//! | `LOG_REQUESTS=1` | writes a line for each request but health checks |
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -25,6 +27,7 @@ pub(super) struct Settings {
     pub(super) broken: Broken,
     pub(super) start_delay: Duration,
     pub(super) on_sigterm: OnSigterm,
+    pub(super) log_requests: bool,
 }
 
 /// Who this instance is.
@@ -48,6 +51,10 @@ pub(super) enum Broken {
     Crash,
     /// Exits with 1 after this time.
     CrashAfter(Duration),
+    /// The health check answers 500 from the first time after the start to the second.
+    IllBetween(Duration, Duration),
+    /// Is healthy, and answers one of so many requests with 500.
+    FailsOneIn(NonZeroU64),
 }
 
 /// What SIGTERM does.
@@ -86,7 +93,9 @@ impl Settings {
             None => Duration::ZERO,
         };
         let broken = Broken::read(get("BROKEN").as_deref().unwrap_or_default())?;
-        Ok(Self { address, identity: Identity::read(&get)?, broken, start_delay, on_sigterm })
+        let log_requests = flag("LOG_REQUESTS");
+        let identity = Identity::read(&get)?;
+        Ok(Self { address, identity, broken, start_delay, on_sigterm, log_requests })
     }
 }
 
@@ -124,7 +133,17 @@ impl Broken {
             None if text == "never-ready" => Ok(Self::NeverReady),
             None if text == "crash" => Ok(Self::Crash),
             Some(("crash-after-ms", ms)) => milliseconds("BROKEN", ms).map(Self::CrashAfter),
-            _ => bail!("BROKEN {text:?} (known: never-ready, crash, crash-after-ms:N)"),
+            Some(("ill-between-ms", span)) if let Some((from, to)) = span.split_once('-') => {
+                Ok(Self::IllBetween(milliseconds("BROKEN", from)?, milliseconds("BROKEN", to)?))
+            }
+            Some(("fails-one-in", n)) => {
+                let n = n.parse().with_context(|| format!("BROKEN {text:?}: one in how many"))?;
+                Ok(Self::FailsOneIn(n))
+            }
+            _ => bail!(
+                "BROKEN {text:?} (known: never-ready, crash, crash-after-ms:N, \
+                 ill-between-ms:N-M, fails-one-in:N)"
+            ),
         }
     }
 }
@@ -175,6 +194,10 @@ mod tests {
             ("never-ready", Broken::NeverReady),
             ("crash", Broken::Crash),
             ("crash-after-ms:250", Broken::CrashAfter(Duration::from_millis(250))),
+            (
+                "ill-between-ms:250-900",
+                Broken::IllBetween(Duration::from_millis(250), Duration::from_millis(900)),
+            ),
         ] {
             let settings = read(&[("PORT", "0"), ("BROKEN", text)]).expect(text);
             assert_eq!(settings.broken, expect);
@@ -189,6 +212,8 @@ mod tests {
             (&[("PORT", "70000")], "PORT"),
             (&[("PORT", "0"), ("BROKEN", "a bit")], "a bit"),
             (&[("PORT", "0"), ("BROKEN", "crash-after-ms:soon")], "soon"),
+            (&[("PORT", "0"), ("BROKEN", "ill-between-ms:5")], "ill-between-ms:5"),
+            (&[("PORT", "0"), ("BROKEN", "fails-one-in:0")], "one in how many"),
             (&[("PORT", "0"), ("START_DELAY_MS", "-1")], "START_DELAY_MS"),
             (&[("PORT", "0"), ("VERSION", "a\u{7f}")], "VERSION"),
             (&[("PORT", "0"), ("IGNORE_SIGTERM", "1"), ("EXIT_AT_ONCE", "1")], "exclude"),

@@ -90,6 +90,7 @@ async fn health_says_why_it_is_ill() {
     for (variable, reason) in [
         (("BROKEN", "never-ready"), "db: connection refused"),
         (("START_DELAY_MS", "3600000"), "starting: "),
+        (("BROKEN", "ill-between-ms:0-3600000"), "db: too slow"),
     ] {
         let sample = Sample::start(&[variable]).await;
         let answer = sample.ask("GET /_health").await;
@@ -99,14 +100,29 @@ async fn health_says_why_it_is_ill() {
         assert!(index.starts_with("HTTP/1.1 200 "), "only its health is ill: {index}");
         sample.stop().await;
     }
-    let sample = Sample::start(&[("START_DELAY_MS", "50")]).await;
-    tokio::time::timeout(LIMIT, async {
-        while !sample.ask("GET /_health").await.starts_with("HTTP/1.1 200 ") {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    for delay in [("START_DELAY_MS", "50"), ("BROKEN", "ill-between-ms:0-50")] {
+        let sample = Sample::start(&[delay]).await;
+        tokio::time::timeout(LIMIT, async {
+            while !sample.ask("GET /_health").await.starts_with("HTTP/1.1 200 ") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .expect("it becomes healthy");
+        sample.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn one_in_so_many_fails_and_it_is_healthy() {
+    let sample = Sample::start(&[("VERSION", "7"), ("BROKEN", "fails-one-in:3")]).await;
+    for round in 1..=3 {
+        for (request, status) in [("/", 200), ("/_health", 200), ("/version", 200), ("/", 500)] {
+            let answer = sample.ask(&format!("GET {request}")).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{round}: {answer}");
+            assert!(answer.contains("x-ark-sample-version: 7"), "{answer}");
         }
-    })
-    .await
-    .expect("it becomes healthy");
+    }
     sample.stop().await;
 }
 

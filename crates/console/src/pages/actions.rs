@@ -2,9 +2,10 @@
 //! what would be done, with a button that does it: nothing is changed by looking.
 
 use ark_model::api::{
-    AppDetail, DeployRequest, DeploymentView, EnvironmentView, Page, PlanView, ReleaseDiff,
-    ReleaseRef, ReleaseRow, Role, RollbackRequest, SCALE_MAX, ScaleRequest,
+    AppDetail, DeployRequest, DeploymentView, EnvironmentView, Page, PlanView, ReleaseRef,
+    ReleaseRow, Role, RollbackRequest, SCALE_MAX, ScaleRequest,
 };
+use ark_model::definition::RunKind;
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use askama::Template;
 use axum::Router;
@@ -17,15 +18,24 @@ use serde_json::Value;
 use super::app::releases::{self, Change};
 use crate::Shared;
 use crate::fault::Fault;
+use crate::room::{Room, cut, weight};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit, see};
 use crate::words::{self, When, counted};
 
-/// Releases offered of each environment.
+/// Releases offered of an environment.
 const OFFERED: usize = 12;
-/// Environments whose releases are offered, of so many pages of them that are looked through.
-const ENVIRONMENTS: usize = 50;
+/// Environments that are looked through for the app: so many pages of them.
 const PAGES: usize = 4;
+/// Bytes of a page without its lists, and what its lists may fill.
+const FRAME: usize = 9_000;
+const STEPS: usize = 30_000;
+const NOTES: usize = 20_000;
+/// Of a line without its text, and its longest text.
+const LINE: usize = 60;
+const OTHER: usize = 120;
+const SAID: usize = 600;
+const MISSING: usize = 4_000;
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
@@ -60,6 +70,9 @@ pub(super) struct Action {
     /// What would be done, in order.
     pub(super) steps: Vec<String>,
     pub(super) changes: Vec<Change>,
+    /// Changes that the page has no room for, and the command that shows them.
+    pub(super) hidden: usize,
+    pub(super) all_changes: String,
     /// Why it would be refused.
     pub(super) refusals: Vec<String>,
     pub(super) notes: Vec<String>,
@@ -86,6 +99,8 @@ impl Action {
             back,
             steps: Vec::new(),
             changes: Vec::new(),
+            hidden: 0,
+            all_changes: String::new(),
             refusals: Vec::new(),
             notes: Vec::new(),
             fields: Vec::new(),
@@ -97,6 +112,16 @@ impl Action {
     }
 }
 
+/// Sentences as long as there is room, and a last one when there is not.
+fn sentences(all: impl IntoIterator<Item = String>, room: usize) -> Vec<String> {
+    let short = all.into_iter().map(|text| cut(&text, SAID));
+    let (mut shown, hidden) = Room::bytes(room).fit(short, |text| LINE + weight(text));
+    if hidden > 0 {
+        shown.push(format!("and {hidden} more, which this page has no room for"));
+    }
+    shown
+}
+
 /// A key under which a form that is sent twice is carried out once.
 fn once(visit: &Visit) -> (&'static str, String) {
     let text = format!("{} {}", visit.form_token, visit.now.as_nanosecond());
@@ -105,6 +130,7 @@ fn once(visit: &Visit) -> (&'static str, String) {
 
 #[derive(Deserialize)]
 struct From {
+    /// Alone: whose releases are offered. With a number: what is planned.
     from: Option<EnvName>,
     number: Option<u64>,
 }
@@ -115,9 +141,14 @@ struct Choice {
     shell: Shell,
     app: AppName,
     address: String,
-    /// With their newest releases, and whether there are older ones.
-    environments: Vec<(EnvName, Vec<Offer>, bool)>,
-    /// Whether other environments may have releases that are not offered.
+    env: EnvName,
+    /// Whose releases are offered, the newest of them, and whether there are older ones.
+    of: EnvName,
+    offers: Vec<Offer>,
+    older: bool,
+    /// Other environments that have the app.
+    others: Vec<EnvName>,
+    /// Whether there may be more of them.
     more: bool,
 }
 
@@ -134,8 +165,10 @@ struct Offer {
 async fn deploy(visit: Visit, Path((env, app)): Place, Query(query): Query<From>) -> Answer {
     let title = format!("Deploy {app} to {env}");
     let command = format!("ark deploy {app} -e {env}");
-    let Some((from, number)) = query.from.zip(query.number) else {
-        return choose(&visit, shell(&visit, &env, &app, title, command), &env, &app).await;
+    let from = query.from.unwrap_or_else(|| env.clone());
+    let Some(number) = query.number else {
+        let shell = shell(&visit, &env, &app, title, command);
+        return choose(&visit, shell, env, app, from).await;
     };
     let request = DeployRequest {
         from: Some(ReleaseRef { env: from.clone(), number: ReleaseNumber(number) }),
@@ -150,18 +183,21 @@ async fn deploy(visit: Visit, Path((env, app)): Place, Query(query): Query<From>
     let to = format!("/e/{env}/{app}/deploy");
     let missing = match plan.missing.as_slice() {
         [] => None,
-        names => Some(format!("{env} does not define {}", names.join(", "))),
+        names => Some(cut(&format!("{env} does not define {}", names.join(", ")), MISSING)),
     };
     let nothing = !plan.changes && plan.steps.is_empty();
+    let nothing =
+        nothing.then(|| format!("{} is what is live already; nothing would change", plan.release));
+    let not_enforced = plan.not_enforced.iter().map(|one| format!("{}: {}", one.path, one.reason));
+    let changes = releases::of(plan.artifact.as_ref(), &plan.config, &plan.definition);
+    let (changes, hidden) = room_for_changes().fit(changes, Change::bytes);
     let page = Action {
-        changes: releases::of(plan.artifact.as_ref(), &plan.config, &plan.definition),
-        notes: nothing
-            .then(|| format!("{} is what is live already; nothing would change", plan.release))
-            .into_iter()
-            .chain(plan.not_enforced.iter().map(|one| format!("{}: {}", one.path, one.reason)))
-            .collect(),
-        refusals: missing.into_iter().chain(plan.refusals).collect(),
-        steps: plan.steps,
+        changes,
+        hidden,
+        all_changes: shell.command.replacen("ark deploy", "ark plan", 1),
+        notes: sentences(nothing.into_iter().chain(not_enforced), NOTES),
+        refusals: missing.into_iter().chain(sentences(plan.refusals, NOTES)).collect(),
+        steps: sentences(plan.steps, STEPS),
         fields: vec![("from", from.to_string()), ("number", number.to_string()), once(&visit)],
         reason: true,
         ..Action::new(shell, to, format!("/e/{env}/{app}/deploy"), "Deploy")
@@ -169,42 +205,48 @@ async fn deploy(visit: Visit, Path((env, app)): Place, Query(query): Query<From>
     visit.page(&page)
 }
 
-/// Which release: those of this environment, and of the others that have the app.
-async fn choose(visit: &Visit, shell: Shell, env: &EnvName, app: &AppName) -> Answer {
-    let (mut names, mut cursor, mut more) = (vec![env.clone()], String::new(), true);
+/// What is left for changes beside the other lists.
+const fn room_for_changes() -> Room {
+    Room::beside(FRAME + STEPS + 2 * NOTES + MISSING)
+}
+
+/// Which release: those of one environment, with a way to those of each other that has the app.
+async fn choose(visit: &Visit, shell: Shell, env: EnvName, app: AppName, of: EnvName) -> Answer {
+    let (mut others, mut cursor, mut more) = (Vec::new(), String::new(), true);
     for _ in 0..PAGES {
         let all: Page<EnvironmentView> =
             visit.get(&format!("/v1/environments?limit=500{cursor}")).await?;
-        let others = all.items.into_iter().filter(|found| {
-            found.name != *env && found.apps.iter().any(|known| known == app.as_str())
-        });
-        names.extend(others.map(|found| found.name));
+        let has = |found: &EnvironmentView| found.apps.iter().any(|known| known == app.as_str());
+        let found = all.items.into_iter().filter(|found| has(found) || found.name == env);
+        others.extend(found.map(|found| found.name).filter(|name| *name != of));
         match all.next {
-            Some(at) => cursor = format!("&cursor={}", words::part(&at)),
+            Some(at) => cursor = format!("&cursor={}", words::value(&at)),
             None => {
-                more = names.len() > ENVIRONMENTS;
+                more = false;
                 break;
             }
         }
     }
-    let mut environments = Vec::new();
-    for name in names.into_iter().take(ENVIRONMENTS) {
-        let address = format!("{}/releases?limit={OFFERED}", base(&name, app));
-        let Some(found) = visit.find::<Page<ReleaseRow>>(&address).await? else { continue };
-        let older = found.next.is_some();
-        let offers = found.items.into_iter().map(|row| Offer {
-            number: row.number.to_string(),
-            href: format!("/e/{env}/{app}/deploy?from={name}&number={}", row.number.0),
-            live: row.live,
-            commit: row.commit.unwrap_or_default().chars().take(12).collect(),
-            artifact: words::artifact(&row.artifact),
-            when: When::ago(row.created_at, visit.now),
-            by: row.created_by,
-        });
-        environments.push((name.clone(), offers.collect(), older));
-    }
+    let address = format!("{}/releases?limit={OFFERED}", base(&of, &app));
+    let found: Option<Page<ReleaseRow>> = visit.find(&address).await?;
+    let found = found.unwrap_or(Page { items: Vec::new(), next: None });
+    let older = found.next.is_some();
+    let offer = |row: ReleaseRow| Offer {
+        number: row.number.to_string(),
+        href: format!("/e/{env}/{app}/deploy?from={of}&number={}", row.number.0),
+        live: row.live,
+        commit: row.commit.unwrap_or_default().chars().take(12).collect(),
+        artifact: cut(&words::artifact(&row.artifact), SAID),
+        when: When::ago(row.created_at, visit.now),
+        by: cut(&row.created_by, LINE),
+    };
+    let offers: Vec<Offer> = found.items.into_iter().map(offer).collect();
+    // Names are plain; each stands in an address, too.
+    let weight = |name: &EnvName| OTHER + 3 * name.as_str().len() + app.as_str().len();
+    let (others, hidden) = Room::bytes(NOTES + STEPS).fit(others, weight);
     let address = format!("/e/{env}/{app}");
-    visit.page(&Choice { shell, app: app.clone(), address, environments, more })
+    let more = more || hidden > 0;
+    visit.page(&Choice { shell, address, offers, older, others, more, env, app, of })
 }
 
 #[derive(Deserialize)]
@@ -238,42 +280,27 @@ struct To {
 }
 
 async fn rollback(visit: Visit, Path((env, app)): Place, Query(query): Query<To>) -> Answer {
-    let base = base(&env, &app);
-    let detail: AppDetail = visit.get(&base).await?;
-    let live = detail.row.live;
-    let chosen = query.to.map(ReleaseNumber).or(detail.previous);
-    let Some(chosen) = chosen else {
-        return Err(Fault::new(
-            ark_model::api::ProblemCode::ReleaseNotFound,
-            format!("{app} on {env} has no release to go back to"),
-        ));
-    };
-    let diff: Option<ReleaseDiff> = match live {
-        Some(live) => visit.find(&format!("{base}/diff?from={live}&to={chosen}")).await?,
-        None => None,
-    };
-    let command = match query.to {
-        Some(_) => format!("ark rollback {app} -e {env} --to {chosen}"),
-        None => format!("ark rollback {app} -e {env}"),
-    };
+    let to = query.to.map(ReleaseNumber);
+    let request = RollbackRequest { to, reason: None };
+    // Where it leads and what it does are the server's to say: it is the same that is recorded.
+    let plan: PlanView =
+        visit.post(&format!("{}/rollback/plan", base(&env, &app)), &request).await?;
+    let chosen = plan.release;
+    // As the button: to what is shown, whatever happens meanwhile.
+    let command = format!("ark rollback {app} -e {env} --to {chosen}");
     let title = format!("Roll {app} on {env} back to {chosen}");
     let shell = shell(&visit, &env, &app, title, command);
-    let from = words::release(live);
-    let mut steps = vec![
-        format!(
-            "start {} of {chosen}, with the artifact, the configuration and the definition it had",
-            counted(u64::from(detail.row.wanted), "instance")
-        ),
-        format!("move the traffic from {from} to it as each is ready; {from} drains, then stops"),
-    ];
-    if let Some(running) = &detail.row.running_deployment {
-        steps.insert(0, format!("abort the running deployment of {}", running.release));
-    }
-    let notes = (live == Some(chosen)).then(|| format!("{chosen} is live already"));
+    let changes = releases::of(plan.artifact.as_ref(), &plan.config, &plan.definition);
+    let (changes, hidden) = room_for_changes().fit(changes, Change::bytes);
+    let already = (plan.live == Some(chosen)).then(|| format!("{chosen} is live already"));
+    let not_enforced = plan.not_enforced.iter().map(|one| format!("{}: {}", one.path, one.reason));
     let page = Action {
-        steps,
-        changes: diff.as_ref().map(releases::changes).unwrap_or_default(),
-        notes: notes.into_iter().collect(),
+        changes,
+        hidden,
+        all_changes: format!("ark rollback {app} -e {env} --to {chosen} --plan"),
+        notes: sentences(already.into_iter().chain(not_enforced), NOTES),
+        refusals: sentences(plan.refusals, NOTES),
+        steps: sentences(plan.steps, STEPS),
         fields: vec![("to", chosen.0.to_string()), once(&visit)],
         reason: true,
         danger: true,
@@ -343,14 +370,7 @@ async fn wish(visit: Visit, Path((env, app, what)): Path<(EnvName, AppName, Wish
             ],
             "Scale",
         ),
-        Wish::Restart => (
-            format!("Restart {app} on {env}"),
-            vec![
-                format!("start {} of {live} beside those that run", instances(wanted)),
-                "move the traffic as each is ready; the old ones drain, then stop".to_owned(),
-            ],
-            "Restart",
-        ),
+        Wish::Restart => (format!("Restart {app} on {env}"), restart(&detail), "Restart"),
         Wish::Stop => (
             format!("Stop {app} on {env}"),
             match detail.addresses.is_empty() {
@@ -365,11 +385,7 @@ async fn wish(visit: Visit, Path((env, app, what)): Path<(EnvName, AppName, Wish
             .collect(),
             "Stop",
         ),
-        Wish::Start => (
-            format!("Start {app} on {env}"),
-            vec![format!("start the instances of {live}; each gets traffic once it is ready")],
-            "Start",
-        ),
+        Wish::Start => (format!("Start {app} on {env}"), start(&detail), "Start"),
     };
     let mut command = format!("ark {} {app} -e {env}", what.as_str());
     if what == Wish::Scale {
@@ -384,6 +400,48 @@ async fn wish(visit: Visit, Path((env, app, what)): Path<(EnvName, AppName, Wish
         ..Action::new(shell, to, format!("/e/{env}/{app}"), button)
     };
     visit.page(&page)
+}
+
+/// What a restart does, by what the app is.
+fn restart(detail: &AppDetail) -> Vec<String> {
+    let live = words::release(detail.row.live);
+    match detail.row.kind {
+        // The same order as a deployment's: no two are on one host.
+        Some(RunKind::Daemon) => vec![
+            format!("on each host, stop the instance of {live} first; it may end what it does"),
+            "then start the next one there".to_owned(),
+        ],
+        Some(RunKind::Cron | RunKind::Job) => {
+            vec!["it has no instances that stand: each run starts its own".to_owned()]
+        }
+        None | Some(RunKind::Service | RunKind::Worker | RunKind::Lambda) => {
+            let wanted = counted(u64::from(detail.row.wanted), "instance");
+            let mut steps = vec![format!("start {wanted} of {live} beside those that run")];
+            steps.push(match detail.addresses.is_empty() {
+                true => "stop the old ones as each is ready; each may end what it does".to_owned(),
+                false => {
+                    "move the traffic as each is ready; the old ones drain, then stop".to_owned()
+                }
+            });
+            steps
+        }
+    }
+}
+
+/// What starting a stopped app does, by what the app is.
+fn start(detail: &AppDetail) -> Vec<String> {
+    let live = words::release(detail.row.live);
+    let said = match detail.row.kind {
+        Some(RunKind::Cron) => "its schedule fires again".to_owned(),
+        Some(RunKind::Job) => "it may be run again".to_owned(),
+        Some(RunKind::Lambda) => format!("its requests start instances of {live} again"),
+        Some(RunKind::Daemon) => format!("start an instance of {live} on each host"),
+        None | Some(RunKind::Service | RunKind::Worker) => match detail.addresses.is_empty() {
+            true => format!("start the instances of {live}"),
+            false => format!("start the instances of {live}; each gets traffic once it is ready"),
+        },
+    };
+    vec![said]
 }
 
 #[derive(Deserialize)]

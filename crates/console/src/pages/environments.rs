@@ -19,9 +19,10 @@ use serde_json::Value;
 use crate::Shared;
 use crate::fault::Fault;
 use crate::graph::{Graph, Node};
+use crate::room::{Room, cut, weight, weights};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit, see};
-use crate::words::{self, When, count, counted, part};
+use crate::words::{self, When, count, counted, value};
 
 /// Environments of one page.
 const ENVIRONMENTS: u32 = 100;
@@ -32,6 +33,18 @@ const LISTED_MAX: usize = 500;
 /// Dependencies that are drawn, and those of one page of their list.
 const LINES_DRAWN: u32 = 500;
 const NEEDS: u32 = 100;
+/// Freeze windows that are listed.
+const WINDOWS: usize = 20;
+/// Bytes of a page without its lists, of a dependency, of an app in a list and of a freeze window
+/// without their texts.
+const FRAME: usize = 12_000;
+const NEED: usize = 470;
+const APP: usize = 45;
+const WINDOW: usize = 140;
+/// The longest texts, in bytes.
+const OWNER: usize = 80;
+const NOTE: usize = 140;
+const WORD: usize = 120;
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
@@ -59,7 +72,7 @@ struct Cursor {
 
 /// That as a part of a query of the API.
 fn beyond(query: &Cursor) -> String {
-    query.cursor.as_deref().map(|at| format!("&cursor={}", part(at))).unwrap_or_default()
+    query.cursor.as_deref().map(|at| format!("&cursor={}", value(at))).unwrap_or_default()
 }
 
 struct EnvironmentLine {
@@ -109,7 +122,7 @@ fn line(visit: &Visit, view: &EnvironmentView) -> EnvironmentLine {
         frozen: view.frozen.is_some(),
         apps: counted(view.apps.len() as u64, "app"),
         instances: counted(u64::from(view.instances), "instance"),
-        owner: view.owner.clone(),
+        owner: cut(&view.owner, OWNER),
         made: When::ago(view.created_at, visit.now),
         ends: view.lease.as_ref().map(|lease| When::ago(lease.until, visit.now)),
     }
@@ -124,7 +137,7 @@ async fn environments(visit: Visit, Query(query): Query<Cursor>) -> Answer {
         shell,
         environments,
         terms: &TERMS,
-        next: found.next.map(|at| format!("/environments?cursor={}", part(&at))),
+        next: found.next.map(|at| format!("/environments?cursor={}", value(&at))),
         first: query.cursor.is_none(),
     })
 }
@@ -164,6 +177,7 @@ struct EnvironmentPage {
     /// Why no deployment begins, and until when.
     frozen: Option<(String, Option<When>)>,
     windows: Vec<WindowLine>,
+    more_windows: usize,
     lease: Option<LeaseLine>,
     /// Whether it may have a lease.
     leasable: bool,
@@ -218,7 +232,7 @@ fn needs(visit: &Visit, env: &EnvName, view: DependenciesView, first: bool) -> N
         },
         known: item.known.words(),
         last: item.last_seen.map(|at| When::ago(at, visit.now)),
-        note: item.note,
+        note: item.note.map(|note| cut(&note, NOTE)),
     };
     let here = format!("/environments/{env}");
     let (shown, total) = (view.items.len() as u64, view.total);
@@ -228,11 +242,18 @@ fn needs(visit: &Visit, env: &EnvName, view: DependenciesView, first: bool) -> N
             (true, true) => format!("the first {shown} of {}", count(total)),
             (false, true) => format!("{shown} of {}", count(total)),
         },
-        next: view.next.map(|at| format!("{here}?cursor={}#needs", part(&at))),
+        next: view.next.map(|at| format!("{here}?cursor={}#needs", value(&at))),
         first: (!first).then(|| format!("{here}#needs")),
         lines: view.items.into_iter().map(line).collect(),
         since: view.since.map(|at| When::ago(at, visit.now)),
-        blind: view.blind,
+        blind: view.blind.map(|why| cut(&why, 4 * NOTE)),
+    }
+}
+
+impl NeedLine {
+    fn bytes(&self) -> usize {
+        let texts = [&self.from, &self.from_href, &self.to, &self.to_href];
+        NEED + weights(texts.map(String::as_str)) + self.note.as_deref().map_or(0, weight)
     }
 }
 
@@ -263,6 +284,10 @@ async fn environment(
     let api = format!("/v1/environments/{env}/dependencies");
     let known: DependenciesView =
         visit.get(&format!("{api}?limit={NEEDS}{}", beyond(&query))).await?;
+    let list = needs(&visit, &env, known.clone(), query.cursor.is_none());
+    let taken = list.lines.iter().map(NeedLine::bytes).sum::<usize>();
+    let windows = view.freeze.len().min(WINDOWS) * (WINDOW + 3 * WORD);
+    let mut room = Room::beside(FRAME + taken + windows);
     let (mut drawing, mut undrawn) = (None, None);
     if matches!(view.apps.len(), 2..=DRAWN_MAX) {
         let more: Option<DependenciesView> = match (known.items.len() as u64) < known.total {
@@ -270,62 +295,72 @@ async fn environment(
             false => None,
         };
         let drawn = more.as_ref().unwrap_or(&known);
-        drawing = Some(graph(&visit, &env, &view.apps, &drawn.items).await?);
-        undrawn = drawn.next.is_some().then(|| {
-            let (some, all) = (drawn.items.len() as u64, drawn.total);
-            format!("the first {} of {} dependencies are drawn", count(some), count(all))
-        });
+        let nodes = nodes(&visit, &env, &view.apps).await?;
+        let mut lines = drawn.items.as_slice();
+        while drawing.is_none() {
+            let graph = graph(&env, &nodes, lines);
+            if room.take(graph.to_string().len()) {
+                drawing = Some(graph);
+            } else if lines.is_empty() {
+                // Names so long that not even the boxes fit: they are a list.
+                break;
+            } else {
+                lines = &lines[..lines.len() / 2];
+            }
+        }
+        let (some, all) = (lines.len() as u64, drawn.total.max(drawn.items.len() as u64));
+        undrawn = (drawn.next.is_some() || some < all)
+            .then(|| format!("the first {} of {} dependencies are drawn", count(some), count(all)));
     }
     let shell = visit
         .shell(env.to_string(), "/environments")
         .crumb("/environments", "Environments")
         .live(&format!("env={env}"))
         .command(format!("ark status -e {env}"));
-    let windows = view.freeze.iter().map(|window| WindowLine {
-        name: window.name.clone(),
+    let listed = view.apps.iter().take(LISTED_MAX).cloned();
+    let base = APP + env.as_str().len();
+    let (apps, _) = room.fit(listed, |name| base + 2 * weight(name));
+    let more_windows = view.freeze.len().saturating_sub(WINDOWS);
+    let windows = view.freeze.iter().take(WINDOWS).map(|window| WindowLine {
+        name: cut(&window.name, WORD),
         words: match window.effect {
             FreezeEffect::Deny => "no deployment begins while it is open",
             FreezeEffect::Allow => "deployments begin only while one like it is open",
         },
-        cron: window.cron.clone(),
+        cron: cut(&window.cron, WORD),
         length: words::length(window.seconds.saturating_mul(1_000)),
-        zone: window.time_zone.clone(),
+        zone: cut(&window.time_zone, WORD),
     });
     visit.page(&EnvironmentPage {
         environment: line(&visit, &view),
         frozen: view.frozen.as_ref().map(|frozen| {
             let why = match &frozen.window {
-                Some(window) => format!("the window {window} is open"),
+                Some(window) => format!("the window {} is open", cut(window, WORD)),
                 None => "no window that allows them is open".to_owned(),
             };
             (why, frozen.until.map(When::date))
         }),
         windows: windows.collect(),
+        more_windows,
         lease: view.lease.as_ref().map(|lease| LeaseLine {
             end: When::ago(lease.until, visit.now),
             exact: When::date(lease.until),
-            by: lease.by.clone(),
+            by: cut(&lease.by, OWNER),
             soon: lease.warned_at.is_some(),
         }),
         leasable: view.kind == EnvKind::Development,
         terms: &TERMS,
         graph: drawing,
         undrawn,
-        needs: needs(&visit, &env, known, query.cursor.is_none()),
-        more_apps: view.apps.len().saturating_sub(LISTED_MAX),
-        apps: view.apps.into_iter().take(LISTED_MAX).collect(),
+        needs: list,
+        more_apps: view.apps.len() - apps.len(),
+        apps,
         shell,
     })
 }
 
-/// What each app needs within its environment, as a drawing.
-async fn graph(
-    visit: &Visit,
-    env: &EnvName,
-    apps: &[String],
-    known: &[DependencyView],
-) -> Result<Graph, Fault> {
-    let within = |item: &&DependencyView| item.from_env == *env && item.to_env == *env;
+/// A box for each app.
+async fn nodes(visit: &Visit, env: &EnvName, apps: &[String]) -> Result<Vec<Node>, Fault> {
     let mut nodes = Vec::new();
     for name in apps {
         let Ok(app) = name.parse::<AppName>() else { continue };
@@ -337,15 +372,21 @@ async fn graph(
             href: format!("/e/{env}/{app}"),
             words: health.words,
             class: health.tone.class(),
-            needs: known
-                .iter()
-                .filter(within)
-                .filter(|item| item.from == app)
-                .map(|item| (item.to.to_string(), item.known))
-                .collect(),
+            needs: Vec::new(),
         });
     }
-    Ok(Graph::new(nodes))
+    Ok(nodes)
+}
+
+/// What each app needs within its environment, as a drawing.
+fn graph(env: &EnvName, nodes: &[Node], known: &[DependencyView]) -> Graph {
+    let within = |item: &&DependencyView| item.from_env == *env && item.to_env == *env;
+    let with_needs = |node: &Node| {
+        let own = known.iter().filter(within).filter(|item| item.from.as_str() == node.name);
+        let needs = own.map(|item| (item.to.to_string(), item.known)).collect();
+        Node { needs, ..node.clone() }
+    };
+    Graph::new(nodes.iter().map(with_needs).collect())
 }
 
 #[derive(Deserialize)]

@@ -10,12 +10,19 @@ use axum::routing::get;
 use serde::Deserialize;
 
 use crate::Shared;
+use crate::room::{Room, cut, weight};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit};
 use crate::words::{Tone, When, shell};
 
 /// Events of one page.
 const EVENTS: u32 = 100;
+/// Bytes of the page without its list, and of an event without its texts.
+const FRAME: usize = 12_000;
+const LINE: usize = 330;
+/// The longest texts, in bytes.
+const TEXT: usize = 700;
+const BY: usize = 100;
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new().route("/events", get(events))
@@ -64,14 +71,21 @@ async fn events(visit: Visit, Query(filter): Query<Filter>) -> Answer {
         Some(_) => Page { items: Vec::new(), next: None },
         None => visit.get(&format!("/v1/events?{same}{before}")).await?,
     };
-    let older = found.next.as_ref().map(|next| format!("/events?{}", filter.before(next)));
+    let lines = found.items.into_iter().map(|event| (event.seq, line(&visit, &event)));
+    let (lines, hidden) = Room::beside(FRAME).fit(lines, |(_, line)| line.bytes());
+    // What has no room is on the page that follows.
+    let next = match lines.last().filter(|_| hidden > 0) {
+        Some((seq, _)) => Some(seq.to_string()),
+        None => found.next,
+    };
+    let older = next.map(|next| format!("/events?{}", filter.before(&next)));
     let mut shell = visit.shell("Events", "/events").command(filter.command());
     if filter.before.is_none() && unknown.is_none() {
         shell = shell.live("");
     }
     let kinds = kinds().into_iter().map(|kind| (kind.clone(), kind == filter.kind)).collect();
     let filtered = !(filter.env.is_empty() && filter.app.is_empty() && filter.kind.is_empty());
-    let events = found.items.into_iter().map(|event| line(&visit, event)).collect();
+    let events = lines.into_iter().map(|(_, line)| line).collect();
     let Filter { env, app, .. } = filter;
     visit.page(&Events { shell, env, app, kinds, events, older, filtered, unknown })
 }
@@ -132,12 +146,12 @@ fn word(kind: EventKind) -> String {
 }
 
 /// An event on a page of the app it is about.
-pub(super) fn own_line(visit: &Visit, event: Event) -> EventLine {
+pub(super) fn own_line(visit: &Visit, event: &Event) -> EventLine {
     let about = event.deployment.map(|id| (format!("/d/{id}"), "deployment".to_owned()));
     EventLine { about, ..line(visit, event) }
 }
 
-pub(super) fn line(visit: &Visit, event: Event) -> EventLine {
+pub(super) fn line(visit: &Visit, event: &Event) -> EventLine {
     let about = match (&event.deployment, &event.env, &event.app) {
         (Some(id), Some(env), Some(app)) => Some((format!("/d/{id}"), format!("{app} on {env}"))),
         (_, Some(env), Some(app)) => Some((format!("/e/{env}/{app}"), format!("{app} on {env}"))),
@@ -148,9 +162,17 @@ pub(super) fn line(visit: &Visit, event: Event) -> EventLine {
         when: When::ago(event.at, visit.now),
         tone: tone(event.kind),
         kind: word(event.kind).replace('_', " "),
-        text: event.text,
-        by: event.by,
+        text: cut(&event.text, TEXT),
+        by: cut(&event.by, BY),
         about,
+    }
+}
+
+impl EventLine {
+    /// Its bytes in markup.
+    pub(super) fn bytes(&self) -> usize {
+        let about = self.about.as_ref().map_or(0, |(at, name)| at.len() + weight(name));
+        LINE + 2 * self.kind.len() + weight(&self.text) + weight(&self.by) + about
     }
 }
 

@@ -1,5 +1,5 @@
 //! What is shown instead of a page: not found, not allowed, refused, the server's fault. Always
-//! what happened, why, and what to do.
+//! what happened, why, and what to do. To nobody in particular: [`crate::refusal`].
 
 use ark_model::api::{Problem, ProblemCode, Remedy};
 use askama::Template;
@@ -7,8 +7,16 @@ use axum::response::{Html, IntoResponse, Response};
 use http::StatusCode;
 
 use crate::fault::Fault;
-use crate::shell::{Shell, Theme};
+use crate::room::cut;
+use crate::shell::Shell;
 use crate::visit::Visit;
+
+/// What is listed of each.
+const LINES_MAX: usize = 50;
+const REMEDIES_MAX: usize = 10;
+/// The longest texts, in bytes.
+const LINE: usize = 400;
+const TEXT: usize = 8_000;
 
 #[derive(Template)]
 #[template(path = "fault.html")]
@@ -18,6 +26,8 @@ struct FaultPage {
     code: &'static str,
     missing: Vec<String>,
     findings: Vec<String>,
+    /// How many of those are not listed.
+    more: usize,
     remedy: Vec<Remedy>,
     request: String,
 }
@@ -27,42 +37,37 @@ pub(crate) async fn nowhere() -> Fault {
     Fault::new(ProblemCode::NoSuchOperation, "there is no page at this address")
 }
 
+/// What kind of problem it is, to somebody who looks at pages.
+pub(crate) fn title(problem: &Problem) -> String {
+    match problem.code {
+        ProblemCode::Forbidden => "not allowed".to_owned(),
+        ProblemCode::NoSuchOperation => "no such page".to_owned(),
+        ProblemCode::ForeignOrigin => "refused".to_owned(),
+        _ => problem.title.clone(),
+    }
+}
+
 /// With the frame of the one who looks.
 pub(crate) fn page(visit: &Visit, fault: &Fault) -> Response {
     let problem = &fault.0;
-    let title = match fault.code() {
-        ProblemCode::Forbidden => "not allowed".to_owned(),
-        ProblemCode::NoSuchOperation => "no such page".to_owned(),
-        _ => problem.title.clone(),
-    };
     let finding = |found: &ark_model::api::DiagnosticView| {
-        format!("{}, line {}: {}", found.code, found.line, found.message)
+        cut(&format!("{}, line {}: {}", found.code, found.line, found.message), LINE)
     };
     let page = FaultPage {
-        shell: visit.shell(title, ""),
-        detail: problem.detail.clone(),
+        shell: visit.shell(title(problem), ""),
+        detail: cut(&problem.detail, TEXT),
         code: problem.code.as_str(),
-        missing: problem.missing.clone(),
-        findings: problem.diagnostics.iter().map(finding).collect(),
-        remedy: problem.remedy.clone(),
+        missing: problem.missing.iter().take(LINES_MAX).map(|name| cut(name, LINE)).collect(),
+        findings: problem.diagnostics.iter().take(LINES_MAX).map(finding).collect(),
+        more: problem.missing.len().max(problem.diagnostics.len()).saturating_sub(LINES_MAX),
+        remedy: problem.remedy.iter().take(REMEDIES_MAX).cloned().collect(),
         request: problem.request_id.clone().unwrap_or_default(),
     };
     answer(page.render(), problem)
 }
 
-#[derive(Template)]
-#[template(path = "plain_fault.html")]
-struct PlainFault<'a> {
-    theme: &'static str,
-    problem: &'a Problem,
-}
-
-/// Without a frame: nobody knows who looks.
-pub(crate) fn plain(problem: &Problem, theme: Theme) -> Response {
-    answer(PlainFault { theme: theme.as_str(), problem }.render(), problem)
-}
-
-fn answer(text: askama::Result<String>, problem: &Problem) -> Response {
+/// Its status with a page.
+pub(crate) fn answer(text: askama::Result<String>, problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     match text {
         Ok(text) => (status, Html(text)).into_response(),

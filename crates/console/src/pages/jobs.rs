@@ -12,18 +12,29 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::overview::{Health, health};
+use super::overview::{Health, health, named};
 use super::runs::{RunLine, run_line};
 use crate::Shared;
 use crate::fault::Fault;
+use crate::room::{Room, cut, weight, weights};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit, see};
-use crate::words::{When, part};
+use crate::words::{When, value};
 
 /// Items asked for at once.
 const AT_ONCE: u32 = 500;
 /// Lines of each list on the page.
 const LINES_MAX: usize = 120;
+/// Bytes of the page without its lists, of one list at most, and of a line of each without its texts.
+const FRAME: usize = 9_000;
+const LIST: usize = 46_000;
+const CRON: usize = 820;
+const JOB: usize = 520;
+const DAEMON: usize = 240;
+/// The longest text, in bytes.
+const WORD: usize = 100;
+/// Environments that are named.
+const NAMED: usize = 20;
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new().route("/jobs", get(jobs)).route("/e/{env}/{app}/cron/{wish}", post(tell))
@@ -47,6 +58,9 @@ struct Jobs {
     jobs: Vec<JobLine>,
     daemons: Vec<DaemonLine>,
     hidden: usize,
+    /// Environments with more apps than were looked at, and how many of those are not named.
+    large: Vec<EnvName>,
+    more_large: usize,
     /// The page with the jobs and daemons of the environments that follow.
     next: Option<String>,
 }
@@ -81,15 +95,20 @@ struct DaemonLine {
 
 async fn jobs(visit: Visit, Query(filter): Query<Filter>) -> Answer {
     let q = filter.q.trim().to_lowercase();
+    let named = named(&q);
+    let mut beyond_apps = Vec::new();
     let crons: Page<CronView> = visit.get("/v1/crons").await?;
-    let after = filter.after.as_deref().map(|at| format!("&cursor={}", part(at)));
+    let after = filter.after.as_deref().map(|at| format!("&cursor={}", value(at)));
     let address = format!("/v1/environments?limit={AT_ONCE}{}", after.unwrap_or_default());
     let listed: Page<EnvironmentView> = visit.get(&address).await?;
     let (mut jobs, mut daemons) = (Vec::new(), Vec::new());
     for environment in listed.items {
         // It may be gone since it was listed.
-        let address = format!("/v1/environments/{}/apps?limit={AT_ONCE}", environment.name);
+        let address = format!("/v1/environments/{}/apps?limit={AT_ONCE}{named}", environment.name);
         let Some(page) = visit.find::<Page<AppRow>>(&address).await? else { continue };
+        if page.next.is_some() {
+            beyond_apps.push(environment.name);
+        }
         for row in page.items {
             match row.kind {
                 Some(RunKind::Job) if row.app.as_str().contains(&q) => jobs.push(row),
@@ -101,7 +120,7 @@ async fn jobs(visit: Visit, Query(filter): Query<Filter>) -> Answer {
     let crons = crons.items.into_iter().filter(|one| one.app.as_str().contains(&q));
     let mut crons: Vec<CronLine> = crons.map(|one| cron_line(&visit, one)).collect();
     let most = [crons.len(), jobs.len(), daemons.len()];
-    let hidden = most.iter().map(|count| count.saturating_sub(LINES_MAX)).sum();
+    let beyond: usize = most.iter().map(|count| count.saturating_sub(LINES_MAX)).sum();
     crons.truncate(LINES_MAX);
     let mut lines = Vec::new();
     for row in jobs.into_iter().take(LINES_MAX) {
@@ -111,6 +130,11 @@ async fn jobs(visit: Visit, Query(filter): Query<Filter>) -> Answer {
         let last = last.map(|run| run_line(&visit, &run));
         lines.push(JobLine { env: row.env, app: row.app, last });
     }
+    let mut room = Room::beside(FRAME);
+    let (crons, no_crons) = room.part(LIST).fit(crons, CronLine::bytes);
+    let (jobs, no_jobs) = room.part(LIST).fit(lines, JobLine::bytes);
+    let daemons = daemons.iter().take(LINES_MAX).map(daemon_line);
+    let (daemons, no_daemons) = room.fit(daemons, DaemonLine::bytes);
     let shell = visit.shell("Jobs", "/jobs").live("").command("ark cron list");
     let next = listed.next.map(|after| {
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -122,9 +146,11 @@ async fn jobs(visit: Visit, Query(filter): Query<Filter>) -> Answer {
         next,
         q: filter.q,
         crons,
-        jobs: lines,
-        daemons: daemons.iter().take(LINES_MAX).map(daemon_line).collect(),
-        hidden,
+        jobs,
+        daemons,
+        hidden: beyond + no_crons + no_jobs + no_daemons,
+        more_large: beyond_apps.len().saturating_sub(NAMED),
+        large: beyond_apps.into_iter().take(NAMED).collect(),
     })
 }
 
@@ -135,13 +161,13 @@ fn cron_line(visit: &Visit, one: CronView) -> CronLine {
     };
     CronLine {
         not: match (&one.paused_by, one.stopped) {
-            (Some(by), _) => format!("paused by {by}"),
+            (Some(by), _) => cut(&format!("paused by {by}"), WORD),
             (None, true) => "its app is stopped".to_owned(),
             (None, false) => "never".to_owned(),
         },
         next: one.next_at.map(|at| When::ago(at, visit.now)),
-        schedule: one.schedule,
-        zone: one.timezone,
+        schedule: cut(&one.schedule, WORD),
+        zone: cut(&one.timezone, WORD),
         running: one.running,
         last: one.last.map(|run| run_line(visit, &run)),
         env: one.env,
@@ -149,6 +175,31 @@ fn cron_line(visit: &Visit, one: CronView) -> CronLine {
         wish,
         button,
     }
+}
+
+impl CronLine {
+    fn bytes(&self) -> usize {
+        let names = 7 * (self.env.as_str().len() + self.app.as_str().len());
+        let texts = weights([&*self.schedule, &*self.zone, &*self.not]);
+        CRON + names + texts + self.last.as_ref().map_or(0, run_bytes)
+    }
+}
+
+impl JobLine {
+    fn bytes(&self) -> usize {
+        let names = 5 * (self.env.as_str().len() + self.app.as_str().len());
+        JOB + names + self.last.as_ref().map_or(0, run_bytes)
+    }
+}
+
+impl DaemonLine {
+    fn bytes(&self) -> usize {
+        DAEMON + 2 * (self.env.as_str().len() + self.app.as_str().len())
+    }
+}
+
+fn run_bytes(run: &RunLine) -> usize {
+    run.href.len() + weight(&run.words) + weight(&run.cause)
 }
 
 fn daemon_line(row: &AppRow) -> DaemonLine {

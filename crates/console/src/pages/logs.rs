@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::Shared;
+use crate::room::{Room, cut, weight};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit};
 use crate::words::{self, When};
@@ -21,7 +22,11 @@ use crate::words::{self, When};
 const LINES_READ: u32 = 2_000;
 const LINES_SEARCHED: u32 = 10_000;
 const LINES_SHOWN: usize = 300;
-const SHOWN_BYTES_MAX: usize = 48 << 10;
+/// Bytes of the lines that are shown, and of one without its texts.
+const SHOWN: usize = 80_000;
+const LINE: usize = 150;
+/// Instances that are offered.
+const OFFERED: usize = 100;
 /// The longest line that is shown, in characters.
 const LINE_CHARS_MAX: usize = 2_000;
 
@@ -66,23 +71,18 @@ pub(super) struct Line {
 
 /// The last of what was read, oldest first; as many as a page may show.
 pub(super) fn last_lines(all: &[LogLine]) -> Vec<Line> {
-    let (mut lines, mut bytes) = (Vec::new(), 0);
-    for line in all.iter().rev().take(LINES_SHOWN) {
-        bytes += line.text.len() + 160;
-        if bytes > SHOWN_BYTES_MAX {
-            break;
-        }
-        lines.push(Line {
-            at: When::clock(line.at),
-            instance: line.instance.clone(),
-            class: match line.stream {
-                OutputStream::Stdout => "out",
-                OutputStream::Stderr => "err",
-                OutputStream::Ark => "ark",
-            },
-            text: line.text.chars().take(LINE_CHARS_MAX).collect(),
-        });
-    }
+    let newest = all.iter().rev().take(LINES_SHOWN).map(|line| Line {
+        at: When::clock(line.at),
+        instance: cut(&line.instance, LINE),
+        class: match line.stream {
+            OutputStream::Stdout => "out",
+            OutputStream::Stderr => "err",
+            OutputStream::Ark => "ark",
+        },
+        text: words::shortened(&line.text, LINE_CHARS_MAX),
+    });
+    let bytes = |line: &Line| LINE + weight(&line.instance) + weight(&line.text);
+    let (mut lines, _) = Room::bytes(SHOWN).fit(newest, bytes);
     lines.reverse();
     lines
 }
@@ -106,7 +106,9 @@ async fn logs(
     let read: Vec<LogLine> = all.into_iter().filter(fits).collect();
     let lines = last_lines(&read);
     let said = said(&q, looked_at, read.len(), lines.len());
-    let instances = known.items.iter().map(|row| {
+    let chosen = |row: &&InstanceRow| row.id == filter.instance;
+    let others = known.items.iter().filter(|row| !chosen(row)).take(OFFERED);
+    let instances = known.items.iter().filter(chosen).chain(others).map(|row| {
         let state = if row.state.is_alive() { "" } else { ", ended" };
         (row.id.clone(), format!("{} ({}{state})", row.id, row.release), row.id == filter.instance)
     });

@@ -13,24 +13,35 @@ use axum::routing::get;
 use serde::Deserialize;
 
 use crate::Shared;
-use crate::chart::{Chart, Line};
+use crate::chart::{self, Chart, Line};
 use crate::fault::Fault;
+use crate::room::{Room, cut, weight, weights};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit};
-use crate::words::{self, Tone, When, count, counted, part};
+use crate::words::{self, Tone, When, count, counted, value};
 
-/// Running deployments that are shown with everything known of them; the others by a line.
+/// Running deployments that are shown with everything known of them, and those that are shown.
 const RUNNING_MAX: usize = 12;
+const CARDS_MAX: usize = 24;
 /// Items asked for at once; environments beyond have a page of their own.
 const AT_ONCE: u32 = 500;
-/// How much fits on a page that stays small, in lines of apps; the frame of an environment is worth
-/// some of them.
-const ROOM: usize = 310;
-const FRAME: usize = 3;
-/// Environments without room that are named by a line.
-const NAMED_MAX: usize = 150;
-/// Characters of what a deployment came to.
-const OUTCOME_CHARS: usize = 160;
+/// Bytes of the page without its lists; of a card, of an environment and of a line without their texts.
+const FRAME: usize = 5_500;
+const CARD: usize = 520;
+const SECTION: usize = 950;
+const LINE: usize = 300;
+const SINCE: usize = 115;
+/// Environments without room for their apps are named by a line of so many bytes, in so much room.
+const OTHER: usize = 120;
+const OTHERS: usize = 30_000;
+/// The longest texts, in bytes.
+const OUTCOME: usize = 200;
+const BY: usize = 60;
+const STEP: usize = 300;
+/// The longest name in a legend, in characters.
+const LEGEND_CHARS: usize = 24;
+/// Hosts that do not answer and are named.
+const SILENT_MAX: usize = 20;
 /// With more apps than this a line says less of each.
 const MANY: usize = 150;
 /// Environments with a line in the charts, by their colours.
@@ -61,7 +72,9 @@ struct Overview {
     gateway: GatewayLine,
     /// Hosts that do not answer.
     silent: Vec<String>,
+    more_silent: usize,
     running: Vec<Running>,
+    more_running: usize,
     environments: Vec<Environment>,
     /// Those that the page has no room for, and how many are not even named.
     others: Vec<Other>,
@@ -78,6 +91,8 @@ pub(super) struct GatewayLine {
     pub(super) tone: Tone,
     pub(super) words: String,
     pub(super) detail: String,
+    /// Since when it is so.
+    pub(super) since: Option<When>,
 }
 
 struct Running {
@@ -148,14 +163,15 @@ struct Last {
 
 async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
     let server: ServerInfo = visit.get("/v1/server").await?;
-    let after = filter.after.as_deref().map(|at| format!("&cursor={}", part(at)));
+    let after = filter.after.as_deref().map(|at| format!("&cursor={}", value(at)));
     let address = format!("/v1/environments?limit={AT_ONCE}{}", after.as_deref().unwrap_or(""));
     let listed: Page<EnvironmentView> = visit.get(&address).await?;
     let q = filter.q.trim().to_lowercase();
+    let named = named(&q);
     let (mut running, mut found, mut busy, mut apps) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for environment in listed.items {
         // It may be gone since it was listed.
-        let address = format!("/v1/environments/{}/apps?limit={AT_ONCE}", environment.name);
+        let address = format!("/v1/environments/{}/apps?limit={AT_ONCE}{named}", environment.name);
         let Some(mut page) = visit.find::<Page<AppRow>>(&address).await? else { continue };
         for row in &page.items {
             if let Some(d) = &row.running_deployment {
@@ -174,18 +190,20 @@ async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
         }
         found.push((environment, page));
     }
-    let (environments, mut others) = fit(&visit, found, apps > MANY);
-    let unnamed = others.len().saturating_sub(NAMED_MAX);
-    others.truncate(NAMED_MAX);
     running.sort_by_key(|(_, _, d)| std::cmp::Reverse(d.created_at));
+    let more_running = running.len().saturating_sub(CARDS_MAX);
     let mut cards = Vec::new();
-    for (index, (env, app, summary)) in running.into_iter().enumerate() {
+    for (index, (env, app, summary)) in running.into_iter().take(CARDS_MAX).enumerate() {
         let view = match index < RUNNING_MAX {
             true => visit.find(&format!("/v1/deployments/{}", summary.id)).await?,
             false => None,
         };
         cards.push(card(&visit, env, app, &summary, view.as_ref()));
     }
+    let charts = charts(&visit, &busy).await?;
+    let taken = FRAME + cards.iter().map(Running::bytes).sum::<usize>();
+    let mut room = Room::beside(taken + chart::bytes(&charts));
+    let (environments, others, unnamed) = fit(&visit, found, apps > MANY, &mut room);
     let place = |after: &str| {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in [("q", filter.q.as_str()), ("after", after)] {
@@ -196,14 +214,16 @@ async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
         format!("/?{}", query.finish())
     };
     visit.page(&Overview {
-        charts: charts(&visit, &busy).await?,
+        charts,
         shell: visit.shell("Overview", "/").live("").command("ark status"),
         gateway: gateway(&visit, &server),
-        silent: server.silent_hosts.iter().map(ToString::to_string).collect(),
+        silent: server.silent_hosts.iter().take(SILENT_MAX).map(ToString::to_string).collect(),
+        more_silent: server.silent_hosts.len().saturating_sub(SILENT_MAX),
         next: listed.next.as_deref().map(place),
         first: filter.after.as_ref().map(|_| place("")),
         q: filter.q,
         running: cards,
+        more_running,
         environments,
         others,
         unnamed,
@@ -211,29 +231,67 @@ async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
     })
 }
 
-/// Environments with their apps as long as there is room, the others by a line each. One that has
-/// more apps than fit shows those first that are not well.
+/// A search as a part of a query: an environment may have more apps than are asked for at once.
+pub(super) fn named(q: &str) -> String {
+    if q.is_empty() { String::new() } else { format!("&name={}", value(q)) }
+}
+
+/// Environments with their apps as long as there is room, the others by a line each, those first that are
+/// not well; and how many are not even named. An environment that has more apps than fit shows those
+/// first that are not well.
 fn fit(
     visit: &Visit,
     found: Vec<(EnvironmentView, Page<AppRow>)>,
     many: bool,
-) -> (Vec<Environment>, Vec<Other>) {
-    let (mut environments, mut others, mut room) = (Vec::new(), Vec::new(), ROOM);
-    for (view, page) in found {
-        let needs = page.items.len() + FRAME;
-        if needs > room && !environments.is_empty() {
-            others.push(other(view.name, &page.items));
-            continue;
+    room: &mut Room,
+) -> (Vec<Environment>, Vec<Other>, usize) {
+    let by_a_line =
+        |(view, page): &(EnvironmentView, Page<AppRow>)| other(view.name.clone(), &page.items);
+    let lines: usize = found.iter().map(|one| by_a_line(one).bytes()).sum();
+    let mut named = room.part(if found.len() > 1 { lines.min(OTHERS) } else { 0 });
+    let (mut environments, mut others) = (Vec::new(), Vec::new());
+    for one in found {
+        let line = by_a_line(&one);
+        let (view, page) = one;
+        let rows: Vec<Row> = page.items.iter().map(|row| app_row(visit, row, many)).collect();
+        let needs = SECTION + rows.iter().map(Row::bytes).sum::<usize>();
+        if needs > room.left() && !environments.is_empty() {
+            others.push(line);
+        } else {
+            environments.push(section(view, &page, rows, room));
         }
-        let mut environment = section(visit, view, page, room - FRAME);
-        if many {
-            // The page stays small: the last deployment says when.
-            environment.rows.iter_mut().for_each(|row| row.since = None);
-        }
-        environments.push(environment);
-        room = room.saturating_sub(needs);
     }
-    (environments, others)
+    if others.iter().map(Other::bytes).sum::<usize>() > named.left() {
+        // The order by name is kept within both.
+        others.sort_by_key(|other| other.tone != Tone::Bad);
+    }
+    let (others, unnamed) = named.fit(others, Other::bytes);
+    (environments, others, unnamed)
+}
+
+impl Other {
+    fn bytes(&self) -> usize {
+        OTHER + 2 * self.name.as_str().len() + weight(&self.words)
+    }
+}
+
+impl Row {
+    fn bytes(&self) -> usize {
+        let texts = [&self.health.words, &self.instances, &self.rate, &self.failed, &self.p99];
+        let texts = weights(texts.map(String::as_str)) + weight(&self.href);
+        let since = self.since.as_ref().map_or(0, |_| SINCE);
+        let last = self.last.as_ref().map_or(0, |last| {
+            weights([&last.href, &last.release, &last.by, &last.outcome].map(String::as_str))
+        });
+        LINE + self.app.as_str().len() + texts + since + last
+    }
+}
+
+impl Running {
+    fn bytes(&self) -> usize {
+        let names = self.env.as_str().len() + self.app.as_str().len() + 2 * self.to.len();
+        CARD + names + weights([&self.href, &self.by, &self.step].map(String::as_str))
+    }
 }
 
 fn other(name: EnvName, rows: &[AppRow]) -> Other {
@@ -252,6 +310,7 @@ async fn charts(visit: &Visit, busy: &[(u64, EnvName)]) -> Result<Vec<Chart>, Fa
     let mut busy: Vec<_> = busy.iter().collect();
     busy.sort_by_key(|(requests, _)| std::cmp::Reverse(*requests));
     let (mut requests, mut errors, mut slice_s) = (Vec::new(), Vec::new(), SLICE_S);
+    let mut last = None;
     for ((_, env), class) in busy.into_iter().zip(CLASSES) {
         let address = |slice: u32| format!("/v1/environments/{env}/traffic?slice_s={slice}");
         let found: Option<TrafficHistory> = visit.find(&address(slice_s)).await?;
@@ -267,7 +326,7 @@ async fn charts(visit: &Visit, busy: &[(u64, EnvName)]) -> Result<Vec<Chart>, Fa
             continue;
         }
         let line = |of: &dyn Fn(&SideSlice) -> u64| Line {
-            name: env.to_string(),
+            name: words::shortened(env.as_str(), LEGEND_CHARS),
             class,
             values: history
                 .slices
@@ -278,6 +337,7 @@ async fn charts(visit: &Visit, busy: &[(u64, EnvName)]) -> Result<Vec<Chart>, Fa
                 })
                 .collect(),
         };
+        last = history.slices.last().map(|slice| slice.at).max(last);
         requests.push(line(&|side| side.served + side.failed));
         errors.push(line(&|side| side.failed));
     }
@@ -288,6 +348,7 @@ async fn charts(visit: &Visit, busy: &[(u64, EnvName)]) -> Result<Vec<Chart>, Fa
         title: title.to_owned(),
         unit: "per second",
         slice_s,
+        last,
         end: "now",
         lines,
         top_at_least,
@@ -296,48 +357,57 @@ async fn charts(visit: &Visit, busy: &[(u64, EnvName)]) -> Result<Vec<Chart>, Fa
 }
 
 pub(super) fn gateway(visit: &Visit, server: &ServerInfo) -> GatewayLine {
-    let since = server.gateway.since.map(|at| words::between(at, visit.now)).unwrap_or_default();
+    let line = |tone, words: &str, detail: String, since| GatewayLine {
+        tone,
+        words: words.to_owned(),
+        detail,
+        since,
+    };
     match (server.gateway.connected, &server.gateway.refused) {
-        (true, None) => GatewayLine {
-            tone: Tone::Good,
-            words: "Gateway connected".to_owned(),
-            detail: server.http.first().cloned().unwrap_or_default(),
-        },
-        (true, Some(why)) => GatewayLine {
-            tone: Tone::Bad,
-            words: "Gateway refused the last route table; the one before is in force".to_owned(),
-            detail: why.clone(),
-        },
-        (false, _) => GatewayLine {
-            tone: Tone::Bad,
-            words: "Gateway not connected; it may be serving all the same".to_owned(),
-            detail: if since.is_empty() { since } else { format!("for {since}") },
-        },
+        (true, None) => {
+            let address = server.http.first().cloned().unwrap_or_default();
+            line(Tone::Good, "Gateway connected", address, None)
+        }
+        (true, Some(why)) => line(
+            Tone::Bad,
+            "Gateway refused the last route table; the one before is in force",
+            cut(why, STEP),
+            None,
+        ),
+        (false, _) => line(
+            Tone::Bad,
+            "Gateway not connected; it may be serving all the same",
+            String::new(),
+            server.gateway.since.map(|at| When::since(at, visit.now)),
+        ),
     }
 }
 
-/// An environment with at most so many of its apps.
+/// An environment with as many of its apps as there is room for.
 fn section(
-    visit: &Visit,
     environment: EnvironmentView,
-    page: Page<AppRow>,
-    most: usize,
+    page: &Page<AppRow>,
+    mut rows: Vec<Row>,
+    room: &mut Room,
 ) -> Environment {
-    let Page { items: mut rows, next } = page;
     let sum = |of: fn(&ark_model::api::TrafficView) -> u64| {
-        rows.iter().filter_map(|row| row.traffic.as_ref()).map(of).sum::<u64>()
+        page.items.iter().filter_map(|row| row.traffic.as_ref()).map(of).sum::<u64>()
     };
     let (served, failed) = (sum(|t| t.served_1h), sum(|t| t.failed_1h));
-    let rate = rows.iter().filter_map(|row| row.traffic.as_ref()).map(|t| t.requests_per_s).sum();
+    let traffic = page.items.iter().filter_map(|row| row.traffic.as_ref());
+    let rate = traffic.map(|t| t.requests_per_s).sum();
     let all = rows.len();
-    let mut hidden = String::new();
-    if all > most {
+    room.take(SECTION);
+    if rows.iter().map(Row::bytes).sum::<usize>() > room.left() {
         // The order by name is kept within both.
-        rows.sort_by_key(|row| health(row).tone != Tone::Bad);
-        rows.truncate(most);
-        let more = if next.is_some() { "more than " } else { "" };
-        hidden = format!("{most} of {more}{all} apps are shown, those that are down first");
-    } else if next.is_some() {
+        rows.sort_by_key(|row| row.health.tone != Tone::Bad);
+    }
+    let (rows, left_out) = room.fit(rows, Row::bytes);
+    let mut hidden = String::new();
+    if left_out > 0 {
+        let more = if page.next.is_some() { "more than " } else { "" };
+        hidden = format!("{} of {more}{all} apps are shown, those that are down first", rows.len());
+    } else if page.next.is_some() {
         hidden = format!("these are the first {all} apps");
     }
     Environment {
@@ -347,9 +417,10 @@ fn section(
         },
         frozen: environment
             .frozen
-            .map(|frozen| frozen.window.unwrap_or_else(|| "no window is open".to_owned())),
+            .map(|frozen| frozen.window.unwrap_or_else(|| "no window is open".to_owned()))
+            .map(|why| cut(&why, OUTCOME)),
         destroying: environment.state == EnvState::Destroying,
-        rows: rows.iter().map(|row| app_row(visit, row)).collect(),
+        rows,
         requests_per_s: words::rate(rate),
         failed: words::failures(failed, served + failed),
         failing: failed > 0,
@@ -358,7 +429,7 @@ fn section(
     }
 }
 
-fn app_row(visit: &Visit, row: &AppRow) -> Row {
+fn app_row(visit: &Visit, row: &AppRow, many: bool) -> Row {
     let dash = || "–".to_owned();
     let traffic = row.traffic.as_ref();
     let busy = traffic.filter(|t| t.served_1h + t.failed_1h > 0);
@@ -367,7 +438,8 @@ fn app_row(visit: &Visit, row: &AppRow) -> Row {
         href: format!("/e/{}/{}", row.env, row.app),
         health: health(row),
         live: words::release(row.live),
-        since: row.live_since.map(|at| When::since(at, visit.now)),
+        // The page stays small: the last deployment says when.
+        since: row.live_since.filter(|_| !many).map(|at| When::since(at, visit.now)),
         instances: format!("{}/{}", row.ready, row.wanted),
         rate: traffic.map_or_else(dash, |t| words::rate(t.requests_per_s)),
         failed: busy.map_or_else(dash, |t| words::failures(t.failed_1h, t.served_1h + t.failed_1h)),
@@ -409,8 +481,8 @@ fn last_of(visit: &Visit, last: &DeploymentSummary) -> Last {
         tone: words::deployment_tone(last.state),
         release: words::what(last.kind, last.release),
         when: When::ago(last.finished_at.unwrap_or(last.created_at), visit.now),
-        by: last.created_by.clone(),
-        outcome: words::shortened(&words::outcome(last), OUTCOME_CHARS),
+        by: cut(&last.created_by, BY),
+        outcome: cut(&words::outcome(last.diagnosis.as_deref(), last.lost()), OUTCOME),
     }
 }
 
@@ -439,11 +511,11 @@ fn card(
         strategy: view.map(|view| view.strategy.as_str()).unwrap_or_default(),
         state: words::deployment_state(summary.state),
         since: When::ago(summary.created_at, visit.now),
-        by: summary.created_by.clone(),
+        by: cut(&summary.created_by, BY),
         percent: rollout
             .filter(|_| summary.state == DeploymentState::Stepping)
             .map(|rollout| rollout.percent),
-        step: step.or(progress).unwrap_or_default(),
+        step: cut(&step.or(progress).unwrap_or_default(), STEP),
         asks: rollout.and_then(|rollout| rollout.asks.as_ref()).map(|asks| asked(asks.what)),
     }
 }

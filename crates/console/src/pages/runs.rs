@@ -20,11 +20,20 @@ use serde_json::Value;
 use super::logs::{Line, last_lines};
 use crate::Shared;
 use crate::fault::Fault;
+use crate::room::{Room, cut, weight};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit, see};
-use crate::words::{self, Tone, When, counted, part};
+use crate::words::{self, Tone, When, counted, value};
 
 const RUNS: u32 = 50;
+/// The longest texts, in bytes: how a run stands, why it is, what it was given.
+const STANDING: usize = 240;
+const CAUSE: usize = 100;
+const ARGS: usize = 240;
+const ARGS_WHOLE: usize = 3_000;
+/// Bytes of all tries of a run, and of one without its texts.
+const TRIES: usize = 40_000;
+const TRY: usize = 180;
 /// What was written by now is read for so long at most.
 const READ_MAX: Duration = Duration::from_secs(2);
 const READ_BYTES_MAX: usize = 4 << 20;
@@ -71,10 +80,10 @@ pub(super) fn run_line(visit: &Visit, run: &RunView) -> RunLine {
         number: run.number,
         href: format!("/e/{}/{}/runs/{}", run.env, run.app, run.number),
         tone,
-        words,
+        words: cut(&words, STANDING),
         exit: run.exit_code.map(|code| code.to_string()).unwrap_or_default(),
         when: When::ago(run.created_at, visit.now),
-        cause: cause(&run.cause),
+        cause: cut(&cause(&run.cause), CAUSE),
         tries: match run.attempts.len() {
             0 | 1 => String::new(),
             tries => format!("{tries} tries"),
@@ -83,7 +92,7 @@ pub(super) fn run_line(visit: &Visit, run: &RunView) -> RunLine {
             .map(|at| words::between(at, run.ended_at.unwrap_or(visit.now)))
             .unwrap_or_default(),
         release: run.release.to_string(),
-        args: run.args.join(" ").chars().take(120).collect(),
+        args: cut(&run.args.join(" "), ARGS),
     }
 }
 
@@ -120,11 +129,12 @@ struct Runs {
     env: EnvName,
     app: AppName,
     runs: Vec<RunLine>,
+    first: bool,
     next: Option<String>,
 }
 
 async fn runs(visit: Visit, Path((env, app)): Place, Query(query): Query<Cursor>) -> Answer {
-    let cursor = query.cursor.map(|at| format!("&cursor={}", part(&at))).unwrap_or_default();
+    let cursor = query.cursor.map(|at| format!("&cursor={}", value(&at))).unwrap_or_default();
     let found: Page<RunView> =
         visit.get(&format!("{}/runs?limit={RUNS}{cursor}", base(&env, &app))).await?;
     let mut shell = frame(&visit, &env, &app, format!("Runs of {app} on {env}"))
@@ -135,7 +145,8 @@ async fn runs(visit: Visit, Path((env, app)): Place, Query(query): Query<Cursor>
     visit.page(&Runs {
         shell,
         runs: found.items.iter().map(|run| run_line(&visit, run)).collect(),
-        next: found.next.map(|at| format!("/e/{env}/{app}/runs?cursor={}", part(&at))),
+        first: cursor.is_empty(),
+        next: found.next.map(|at| format!("/e/{env}/{app}/runs?cursor={}", value(&at))),
         env,
         app,
     })
@@ -152,6 +163,8 @@ struct Run {
     stopping: bool,
     facts: Vec<(&'static str, String)>,
     attempts: Vec<AttemptLine>,
+    /// Tries before those.
+    earlier: usize,
     lines: Vec<Line>,
     hidden: bool,
     stream: String,
@@ -171,27 +184,34 @@ async fn run(visit: Visit, Path((env, app, number)): Which) -> Answer {
     let run: RunView = visit.get(&address).await?;
     let (lines, hidden) = written(&visit, &address).await;
     let ended = run.state == RunState::Ended;
-    let mut facts = vec![("release", run.release.to_string()), ("why", cause(&run.cause))];
+    let mut facts =
+        vec![("release", run.release.to_string()), ("why", cut(&cause(&run.cause), STANDING))];
     if !run.args.is_empty() {
-        facts.push(("arguments", run.args.join(" ").chars().take(1_000).collect()));
+        facts.push(("arguments", cut(&run.args.join(" "), ARGS_WHOLE)));
     }
     facts.extend(run.exit_code.map(|code| ("exit code", code.to_string())));
     facts.push(("tried again", counted(u64::from(run.retries), "time")));
     facts.push(("one try may take", words::length(run.timeout_seconds.saturating_mul(1_000))));
-    let attempts = run.attempts.iter().map(|attempt| AttemptLine {
+    let newest = run.attempts.iter().rev().map(|attempt| AttemptLine {
         instance: attempt.instance.clone(),
         tone: match &attempt.end {
             Some(end) if end.succeeded() => Tone::Good,
             Some(_) => Tone::Bad,
             None => Tone::Busy,
         },
-        words: attempt.end.as_ref().map_or_else(|| "goes on".to_owned(), AttemptEnd::words),
+        words: match &attempt.end {
+            Some(end) => cut(&AttemptEnd::words(end), STANDING),
+            None => "goes on".to_owned(),
+        },
         when: When::ago(attempt.created_at, visit.now),
         took: attempt
             .started_at
             .map(|at| words::between(at, attempt.ended_at.unwrap_or(visit.now)))
             .unwrap_or_default(),
     });
+    let bytes = |one: &AttemptLine| TRY + weight(&one.words) + weight(&one.instance);
+    let (mut attempts, earlier) = Room::bytes(TRIES).fit(newest, bytes);
+    attempts.reverse();
     let shell = frame(&visit, &env, &app, format!("Run {number} of {app} on {env}"))
         .crumb(format!("/e/{env}/{app}/runs"), "Runs")
         .live(&format!("env={env}&app={app}"))
@@ -202,7 +222,8 @@ async fn run(visit: Visit, Path((env, app, number)): Which) -> Answer {
         ended,
         stopping: run.state == RunState::Stopping,
         facts,
-        attempts: attempts.collect(),
+        attempts,
+        earlier,
         lines,
         hidden,
         stream: format!("/e/{env}/{app}/runs/{number}/stream"),

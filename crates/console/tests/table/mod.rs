@@ -15,6 +15,17 @@ use http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+/// What a deployment did to traffic, on both sides alike.
+pub(crate) fn receipt() -> Value {
+    let counts = json!({
+        "served": 5, "failed": 1, "cut": 0, "retried": 0, "client_gone": 0, "longest_stall_ms": 3
+    });
+    let mut receipt = counts.clone();
+    receipt["old"] = counts.clone();
+    receipt["new"] = counts;
+    receipt
+}
+
 /// Answers of the API by method and address, and what was asked.
 #[derive(Default)]
 pub(crate) struct Table {
@@ -124,7 +135,7 @@ impl Table {
 }
 
 pub(crate) async fn text(response: Response) -> String {
-    let body = to_bytes(response.into_body(), 1 << 20).await.expect("a body");
+    let body = to_bytes(response.into_body(), 16 << 20).await.expect("a body");
     String::from_utf8(body.to_vec()).expect("text")
 }
 

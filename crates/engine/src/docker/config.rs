@@ -2,7 +2,7 @@
 //! but those allowed, no new privileges, a first process that reaps, limits with swap off, a log
 //! that cannot grow beyond its bounds, and never a restart by the daemon.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
@@ -25,6 +25,13 @@ pub(super) const ENV: &str = "ark.env";
 pub(super) const APP: &str = "ark.app";
 /// Its release.
 pub(super) const RELEASE: &str = "ark.release";
+
+/// The kernel's own period of a limit on processors, in microseconds.
+const CPU_PERIOD_US: i64 = 100_000;
+/// The least that the kernel can hold, in cores.
+const CPU_CORES_MIN: f64 = 0.01;
+/// The least that a daemon takes.
+const MEMORY_BYTES_MIN: i64 = 6 << 20;
 
 /// What the daemon is told to create. `image` is the id under which the daemon has it, `volumes` are
 /// the daemon's names of the spec's, in their order.
@@ -54,7 +61,9 @@ pub(super) fn container(
         user: spec.user.clone(),
         env: Some(env),
         labels: Some(labels(spec, cluster)),
-        exposed_ports: Some(spec.published.iter().map(inside).collect()),
+        exposed_ports: Some(
+            spec.published.iter().map(inside).collect::<BTreeSet<_>>().into_iter().collect(),
+        ),
         stop_signal: Some(spec.stop_signal.as_str().to_owned()),
         stop_timeout: Some(i64::try_from(spec.stop_grace.as_secs()).unwrap_or(i64::MAX)),
         host_config: Some(HostConfig {
@@ -81,27 +90,26 @@ pub(super) fn labels(spec: &StartSpec, cluster: &str) -> HashMap<String, String>
 fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostConfig {
     let gateway = network.seen.map(|seen| seen.address);
     let names = gateway.map(|at| spec.host_names.iter().map(move |name| format!("{name}:{at}")));
-    let memory = spec.memory_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+    let memory = spec.memory_bytes.map(memory_limit);
     let log = [
         ("max-size", spec.log_limits.file_bytes_max.max(1).to_string()),
         ("max-file", spec.log_limits.files_max.max(1).to_string()),
     ];
     let rights = &spec.rights;
+    let quota = spec.cpu_cores.filter(|cores| *cores > 0.0).map(quota_us);
     let writable = ["/tmp", "/run"].map(|path| (path.to_owned(), "mode=1777".to_owned()));
     HostConfig {
         network_mode: Some(network.name.clone()),
-        port_bindings: Some(
-            spec.published.iter().map(|p| (inside(p), Some(vec![at(p)]))).collect(),
-        ),
+        port_bindings: Some(port_bindings(&spec.published)),
         extra_hosts: Some(names.into_iter().flatten().collect()),
         init: Some(true),
         memory,
-        memory_reservation: spec
-            .memory_soft_bytes
-            .map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        memory_reservation: spec.memory_soft_bytes.map(memory_limit),
         // Together with the memory: a limit on memory that swaps is none.
         memory_swap: memory,
-        nano_cpus: spec.cpu_cores.filter(|cores| *cores > 0.0).map(nanocores),
+        // Not `nano_cpus`, of which a daemon takes no more than its host has cores.
+        cpu_period: quota.map(|_| CPU_PERIOD_US),
+        cpu_quota: quota,
         pids_limit: spec.pids_max.map(|max| i64::try_from(max).unwrap_or(i64::MAX)),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
@@ -124,6 +132,18 @@ fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostCon
 /// A published port as the daemon calls it.
 fn inside(published: &Published) -> String {
     format!("{}/tcp", published.port)
+}
+
+/// Where each port is reached. Entries of one port may have several addresses.
+fn port_bindings(published: &[Published]) -> HashMap<String, Option<Vec<PortBinding>>> {
+    let mut all: HashMap<String, Vec<PortBinding>> = HashMap::new();
+    for one in published {
+        let bindings = all.entry(inside(one)).or_default();
+        if !bindings.contains(&at(one)) {
+            bindings.push(at(one));
+        }
+    }
+    all.into_iter().map(|(port, bindings)| (port, Some(bindings))).collect()
 }
 
 /// At one address of its host and no other.
@@ -168,7 +188,46 @@ fn mounts(spec: &StartSpec, cluster: &str, names: &[String]) -> Vec<Mount> {
     spec.volumes.iter().zip(names).map(mount).collect()
 }
 
-/// At least the hundredth of a core that the kernel can hold.
-fn nanocores(cores: f64) -> i64 {
-    (cores.max(0.01) * 1e9) as i64
+/// At least what a daemon takes for a limit on memory.
+fn memory_limit(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX).max(MEMORY_BYTES_MIN)
+}
+
+/// The time a container may run in each period, in microseconds; at least the hundredth of a core that
+/// the kernel can hold, and as much as is asked for above what its host has: that is no limit then.
+fn quota_us(cores: f64) -> i64 {
+    (cores.max(CPU_CORES_MIN) * CPU_PERIOD_US as f64) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_a_quota_of_a_period() {
+        for (cores, quota) in
+            [(0.001, 1_000), (0.01, 1_000), (0.25, 25_000), (4.0, 400_000), (1e3, 100_000_000)]
+        {
+            assert_eq!(quota_us(cores), quota, "{cores}");
+        }
+    }
+
+    #[test]
+    fn entries_of_one_port_keep_all_of_their_addresses() {
+        let one = |port, at: &str| Published { port, address: at.parse().expect("an address") };
+        let published = [
+            one(80, "10.0.0.1:20000"),
+            one(80, "10.0.0.1:20001"),
+            one(80, "10.0.0.1:20000"),
+            one(6060, "10.0.0.1:20002"),
+        ];
+        let all = port_bindings(&published);
+        let ports = |name: &str| -> Vec<String> {
+            let of = all[name].as_ref().expect("bindings");
+            of.iter().filter_map(|one| one.host_port.clone()).collect()
+        };
+        assert_eq!(ports("80/tcp"), ["20000", "20001"]);
+        assert_eq!(ports("6060/tcp"), ["20002"]);
+        assert_eq!(all.len(), 2);
+    }
 }

@@ -21,8 +21,11 @@ use crate::engine::EngineError;
 
 /// How long one answer of the daemon may take. Streams are not bounded by it.
 const ANSWER_SECONDS: u64 = 60;
-/// How long the daemon may take to say what it is.
+/// How long the daemon may take to say that it is there.
 const HELLO: Duration = Duration::from_secs(5);
+/// How long one that is there may take to say what it is: Podman first asks its helpers and the package
+/// manager for their versions. With [`HELLO`], no longer than a call may take in all.
+const INTRODUCTION: Duration = Duration::from_secs(14);
 
 /// Which limits the daemon's host cannot hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,15 +87,17 @@ impl Connection {
         };
         let action = format!("reach the Docker engine at {place}");
         let docker = docker.map_err(|e| unavailable(&action, e))?;
-        let greeting = async {
-            let docker = docker.negotiate_version().await?;
-            let (info, version) = (docker.info().await?, docker.version().await?);
-            Ok::<_, Error>((docker, info, version))
+        let late = |e| unavailable(&action, e);
+        let refused = |e| unavailable(&action, e);
+        tokio::time::timeout(HELLO, docker.ping()).await.map_err(late)?.map_err(refused)?;
+        let introduction = async {
+            let asked = docker.clone();
+            tokio::try_join!(docker.negotiate_version(), asked.info(), asked.version())
         };
-        let (docker, info, version) = tokio::time::timeout(HELLO, greeting)
+        let (docker, info, version) = tokio::time::timeout(INTRODUCTION, introduction)
             .await
-            .map_err(|e| unavailable(&action, e))?
-            .map_err(|e| unavailable(&action, e))?;
+            .map_err(late)?
+            .map_err(refused)?;
         *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = MissingLimits {
             memory: info.memory_limit == Some(false),
             cpu: info.cpu_cfs_quota == Some(false),

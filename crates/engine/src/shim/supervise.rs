@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use ark_model::definition::StopSignal;
-use ark_model::instance::{EngineState, Exit};
+use ark_model::instance::{EngineState, Exit, StartFailure};
 use jiff::Timestamp;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::signalfd::SignalFd;
@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::Journal;
 use super::child::Main;
 use super::log::{LogWriter, Stream};
+use super::prepare;
 use crate::process::end::Scope;
 use crate::process::record::{Spec, StopRequest};
 
@@ -35,6 +36,8 @@ const SAVE_RETRY: Duration = Duration::from_secs(1);
 const SAVE_DEADLINE: Duration = Duration::from_secs(600);
 /// How long the rest of the output is read after everything has ended.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
+/// An application that gives up within this time may not have got its port.
+const BIND_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) struct Supervisor<'a> {
     journal: &'a Journal,
@@ -42,6 +45,8 @@ pub(super) struct Supervisor<'a> {
     signals: SignalFd,
     log: LogWriter,
     main: Main,
+    /// When the main process was started.
+    begun: Instant,
     /// Streams that have not ended.
     open: [bool; 2],
     /// How the main process ended, once it has.
@@ -82,6 +87,7 @@ impl<'a> Supervisor<'a> {
             signals,
             log,
             main,
+            begun: Instant::now(),
             open: [true; 2],
             ended: None,
             stop: None,
@@ -300,11 +306,17 @@ impl<'a> Supervisor<'a> {
         self.drain();
         let exit = self.exit(at);
         self.log.note(&format!("ended: {}", exit.words()));
+        let end = match self.lost_port(&exit) {
+            Some(reason) => {
+                self.log.note(&reason.words());
+                EngineState::StartFailed { reason }
+            }
+            None => EngineState::Exited { exit },
+        };
         self.spec.cgroups.remove();
         let deadline = Instant::now() + SAVE_DEADLINE;
         loop {
-            let exited = EngineState::Exited { exit: exit.clone() };
-            match self.journal.write(Some(self.main.identity), exited) {
+            match self.journal.write(Some(self.main.identity), end.clone()) {
                 // A deleted directory does not come back.
                 Err(error)
                     if error.kind() != io::ErrorKind::NotFound && Instant::now() < deadline =>
@@ -314,6 +326,14 @@ impl<'a> Supervisor<'a> {
                 result => return result,
             }
         }
+    }
+
+    /// Somebody may take a port after this shim found it free and before the application asks for
+    /// it. The application can only give up then, and is not to blame.
+    fn lost_port(&self, exit: &Exit) -> Option<StartFailure> {
+        let gave_up = !exit.requested && exit.code.is_some_and(|code| code != 0);
+        let early = self.begun.elapsed() < BIND_WITHIN;
+        (gave_up && early).then(|| prepare::check_ports(&self.spec.ports).err()).flatten()
     }
 
     fn drain(&mut self) {

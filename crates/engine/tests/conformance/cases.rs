@@ -12,7 +12,9 @@ macro_rules! suite {
             async fn $test() {
                 let $name: &str = stringify!($test);
                 let mut fixture = $fixture;
-                $crate::conformance::$module::$test(&mut fixture).await;
+                let known = $crate::conformance::Fixture::exception(&fixture, $name);
+                let case = $crate::conformance::$module::$test(&mut fixture);
+                $crate::conformance::as_known($name, known, case).await;
             }
         )*)*
     };
@@ -97,6 +99,7 @@ macro_rules! cases {
                 too_much_memory_is_seen_as_such,
                 too_many_processes_are_refused,
                 too_much_processor_time_is_held_back,
+                more_cores_than_there_are_is_no_limit,
             ]
         }
     };

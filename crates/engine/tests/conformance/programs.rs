@@ -12,6 +12,7 @@ use ark_model::ids::InstanceId;
 use ark_model::instance::Exit;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::lacking::{Lack, skip};
 use super::{Blobs, DEADLINE, Fixture, Program, log, run, until_exited, until_logged};
 
 fn shell(script: &str) -> Program {
@@ -182,7 +183,11 @@ pub(crate) async fn the_stop_signal_reaches_the_group(fixture: &mut dyn Fixture)
 pub(crate) async fn too_much_memory_is_seen_as_such(fixture: &mut dyn Fixture) {
     let engine = fixture.engine();
     if !engine.capabilities().memory_limit.is_enforced() {
-        return skip("too_much_memory_is_seen_as_such", "memory limits are not enforced here");
+        return skip(
+            "too_much_memory_is_seen_as_such",
+            Lack::Limits,
+            "memory limits are not enforced here",
+        );
     }
     for script in ["exec tail /dev/zero", "tail /dev/zero; exit $?"] {
         let mut spec = fixture.spec(&shell(script));
@@ -202,7 +207,11 @@ pub(crate) async fn too_much_memory_is_seen_as_such(fixture: &mut dyn Fixture) {
 pub(crate) async fn too_many_processes_are_refused(fixture: &mut dyn Fixture) {
     let engine = fixture.engine();
     if !engine.capabilities().pids_limit.is_enforced() {
-        return skip("too_many_processes_are_refused", "process limits are not enforced here");
+        return skip(
+            "too_many_processes_are_refused",
+            Lack::Limits,
+            "process limits are not enforced here",
+        );
     }
     let script = "i=0; while [ $i -lt 40 ]; do sleep 100 & i=$((i+1)); echo $i; done; echo all";
     let mut spec = fixture.spec(&shell(script));
@@ -215,7 +224,11 @@ pub(crate) async fn too_many_processes_are_refused(fixture: &mut dyn Fixture) {
 pub(crate) async fn too_much_processor_time_is_held_back(fixture: &mut dyn Fixture) {
     let engine = fixture.engine();
     if !engine.capabilities().cpu_limit.is_enforced() {
-        return skip("too_much_processor_time_is_held_back", "cpu limits are not enforced here");
+        return skip(
+            "too_much_processor_time_is_held_back",
+            Lack::Limits,
+            "cpu limits are not enforced here",
+        );
     }
     let mut spec = fixture.spec(&shell("while :; do :; done"));
     spec.cpu_cores = Some(0.1);
@@ -227,6 +240,13 @@ pub(crate) async fn too_much_processor_time_is_held_back(fixture: &mut dyn Fixtu
     assert!(used < begun.elapsed().mul_f64(0.6), "{used:?}");
     engine.kill(id).await.unwrap();
     until_exited(&engine, id).await;
+}
+
+pub(crate) async fn more_cores_than_there_are_is_no_limit(fixture: &mut dyn Fixture) {
+    let engine = fixture.engine();
+    let mut spec = fixture.spec(&shell("echo ran"));
+    spec.cpu_cores = Some(1_000.0);
+    assert_eq!(output(&engine, &spec).await.1, ["ran"]);
 }
 
 pub(crate) async fn limits_that_are_not_enforced_stop_nothing(fixture: &mut dyn Fixture) {
@@ -321,10 +341,4 @@ pub(crate) async fn an_exec_ends_with_its_instance_and_its_session(fixture: &mut
     stop(&engine, id).await;
     assert_eq!(finish(kept).await.0, 137);
     assert!(!is_alive(kept_pid));
-}
-
-/// Says, by name and loudly, that a test could not be made here.
-pub(crate) fn skip(test: &str, reason: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
 }

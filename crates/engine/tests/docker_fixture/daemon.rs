@@ -4,8 +4,11 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+#[path = "../../../../tests/harness/lacking.rs"]
+#[allow(clippy::duplicate_mod, reason = "what includes this file may have it as well")]
+pub(crate) mod lacking;
+
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -102,7 +105,16 @@ impl OwnDaemon {
 
     /// How many containers run.
     pub(crate) fn running(&self) -> usize {
-        let output = docker(&self.socket).args(["ps", "-q"]).output().expect("docker");
+        self.lines(&["ps", "-q"])
+    }
+
+    /// How many containers of an app of Ark's run.
+    pub(crate) fn running_of(&self, app: &str) -> usize {
+        self.lines(&["ps", "-q", "--filter", &format!("label=ark.app={app}")])
+    }
+
+    fn lines(&self, args: &[&str]) -> usize {
+        let output = docker(&self.socket).args(args).output().expect("docker");
         String::from_utf8_lossy(&output.stdout).lines().count()
     }
 
@@ -233,7 +245,8 @@ pub(crate) fn make_image(socket: &Path) -> Result<(), String> {
     }
 }
 
-/// Says, by name and loudly, that a suite could not be run here.
+/// Says, by name and loudly, that a suite could not be run here for want of a daemon.
+#[track_caller]
 pub(crate) fn skip(suite: &str, reason: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED {suite}: {reason}");
+    lacking::skip(suite, lacking::Lack::Docker, reason);
 }

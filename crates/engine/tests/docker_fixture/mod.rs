@@ -7,6 +7,7 @@ pub(crate) mod podman;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod ssh;
+pub(crate) mod sshd;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,6 +25,7 @@ pub(crate) struct DockerFixture {
     pub(crate) socket: PathBuf,
     engine: Option<Arc<DockerEngine>>,
     options: DockerOptions,
+    exceptions: &'static [(&'static str, &'static str)],
 }
 
 impl DockerFixture {
@@ -35,9 +37,15 @@ impl DockerFixture {
         let place = tempfile::tempdir().unwrap();
         let socket = socket.to_owned();
         let options = DockerOptions { socket: socket.clone(), ..options };
-        let mut fixture = Self { place, socket, engine: None, options };
+        let mut fixture = Self { place, socket, engine: None, options, exceptions: &[] };
         fixture.restart();
         fixture
+    }
+
+    /// With cases of the suite that are known not to hold, and why.
+    pub(crate) fn excepting(mut self, cases: &'static [(&'static str, &'static str)]) -> Self {
+        self.exceptions = cases;
+        self
     }
 
     pub(crate) fn docker_engine(&self) -> Arc<DockerEngine> {
@@ -62,6 +70,10 @@ impl Fixture for DockerFixture {
 
     fn spec(&self, program: &Program) -> StartSpec {
         image_spec(program.command())
+    }
+
+    fn exception(&self, case: &str) -> Option<&'static str> {
+        self.exceptions.iter().find(|(name, _)| *name == case).map(|(_, why)| *why)
     }
 }
 

@@ -23,12 +23,28 @@ struct Gate {
 #[derive(Default)]
 struct State {
     held: bool,
-    /// The first request that holds this text is passed on, and nothing after it.
-    at: Option<&'static str>,
+    /// The first request that holds this text is the last that is looked at.
+    at: Option<(&'static str, Lost)>,
+}
+
+/// What is lost of a request at which nothing more is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// The request itself: the daemon never hears of it.
+    Request,
+    /// Its answer alone.
+    Answer,
 }
 
 /// While this is there, nothing is passed on.
 pub(crate) struct Held(Arc<Gate>);
+
+impl Held {
+    /// Whether the request was made at which nothing more is passed on.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).held
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
@@ -64,7 +80,12 @@ impl Proxy {
 
     /// The first request that holds this text is passed on, and neither its answer nor anything else.
     pub(crate) fn hold_after(&self, text: &'static str) -> Held {
-        self.hold_state(State { held: false, at: Some(text) })
+        self.hold_at(text, Lost::Answer)
+    }
+
+    /// From the first request that holds this text on nothing is passed on.
+    pub(crate) fn hold_at(&self, text: &'static str, lost: Lost) -> Held {
+        self.hold_state(State { held: false, at: Some((text, lost)) })
     }
 
     fn hold_state(&self, state: State) -> Held {
@@ -74,16 +95,21 @@ impl Proxy {
 }
 
 impl Gate {
-    fn pass(&self, piece: &[u8], is_request: bool) {
+    /// Waits until a piece may be passed on; false when it is lost.
+    fn pass(&self, piece: &[u8], is_request: bool) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = |at: &str| piece.windows(at.len()).any(|window| window == at.as_bytes());
-        if is_request && !state.held && state.at.is_some_and(text) {
+        let has = |text: &str| piece.windows(text.len()).any(|window| window == text.as_bytes());
+        let reached = state.at.filter(|(text, _)| is_request && !state.held && has(text));
+        if let Some((_, lost)) = reached {
             *state = State { held: true, at: None };
-            return;
+            if lost == Lost::Answer {
+                return true;
+            }
         }
         while state.held {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        reached.is_none()
     }
 }
 
@@ -91,8 +117,8 @@ fn pass(mut from: UnixStream, mut to: UnixStream, gate: &Gate, is_request: bool)
     let mut buffer = [0; 16 << 10];
     loop {
         let read = from.read(&mut buffer).unwrap_or(0);
-        gate.pass(&buffer[..read], is_request);
-        if read == 0 || to.write_all(&buffer[..read]).is_err() {
+        let goes_on = gate.pass(&buffer[..read], is_request);
+        if read == 0 || !goes_on || to.write_all(&buffer[..read]).is_err() {
             break;
         }
     }

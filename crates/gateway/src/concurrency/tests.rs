@@ -1,6 +1,7 @@
 //! The recorded cases, and that each rule does what it is for.
 
 use super::*;
+use crate::lacking;
 use serde_json::Value;
 
 fn cases() -> Option<Value> {
@@ -11,10 +12,8 @@ fn cases() -> Option<Value> {
     match std::fs::read(path) {
         Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap()),
         Err(_) => {
-            #[expect(clippy::print_stderr, reason = "a skip must be seen")]
-            {
-                eprintln!("skipped: {path} is not there");
-            }
+            let why = format!("{path} is not there");
+            lacking::skip("recorded limits", lacking::Lack::SharedData, &why);
             None
         }
     }

@@ -18,7 +18,9 @@
 mod client;
 mod crossing;
 mod fields;
-mod grpc;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
+pub(super) mod grpc;
 mod guard;
 mod h1_client;
 mod h1_sink;

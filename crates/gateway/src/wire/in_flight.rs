@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::slot::{Doing, Slot};
+use super::slot::{Doing, Slot, StreamEnd};
 use crate::access_log::{Ending, Line};
 use crate::counters::{Ended, Outcome};
 use crate::limiter::{HeldInside, Permit};
@@ -141,14 +141,14 @@ impl InFlight {
     /// From now on it is a stream: it ends when its turn comes rather than when requests end.
     pub(crate) fn becomes_stream(&mut self) {
         self.kind = Kind::Stream;
-        self.was_held = None;
+        (self.was_held, self.released) = (None, None);
         // It is no longer one of the requests that a limit concerns.
         if let Some(note) = &self.note {
             note.permit.take();
         }
         self.local.cells().stream_begins();
         self.local.cells().request_leaves();
-        self.slot.does(Doing::Stream(self.local.clone(), None));
+        self.slot.does(Doing::Stream(self.local.clone(), StreamEnd::Open));
     }
 
     pub(crate) fn is_stream(&self) -> bool {

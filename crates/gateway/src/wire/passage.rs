@@ -29,7 +29,7 @@ const TURN_MS: u64 = 30_000;
 /// As what a request counts whose client gave it less time than it took.
 pub(super) const GIVEN_UP: u16 = 499;
 /// On how many targets a request is tried.
-pub(super) const ATTEMPTS_MAX: usize = 3;
+const ATTEMPTS_MAX: usize = 3;
 
 /// See the module.
 #[derive(Debug)]
@@ -96,6 +96,19 @@ impl Passage {
             waited: false,
             was_held: false,
         }
+    }
+
+    /// The way of a connection whose bytes say nothing to the gateway: no rule can be asked of it, and it
+    /// goes to either side by the share alone.
+    pub(super) fn of_bytes(
+        worker: Rc<Worker>,
+        slot: Rc<Slot>,
+        found: Found,
+        begun: Instant,
+    ) -> Self {
+        let side = found.deal_side(&mut || worker.draw());
+        found.state.retries.request(worker.now_ms());
+        Self { side, ..Self::new(worker, slot, found, begun) }
     }
 
     /// The route's rules for a new request: whether it is let in, and to which side it goes. Called

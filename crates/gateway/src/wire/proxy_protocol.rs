@@ -18,35 +18,57 @@ const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 const V1_BYTES_MAX: usize = 107;
 const V2_BYTES_MAX: usize = 4096;
 
-/// Reads the header and no byte more. `None`: the balancer speaks for itself (a health check), or
-/// does not know for whom.
+/// How far a header has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Header {
+    /// So many more bytes are the header's, whatever they are; at least 1.
+    Needs(usize),
+    /// It is whole. `None`: the balancer speaks for itself (a health check), or does not know for whom.
+    Whole(Option<IpAddr>),
+}
+
+/// Reads the header and no byte more. See [`Header::Whole`].
 pub(super) async fn read(slot: &Slot, tcp: &mut TcpStream) -> io::Result<Option<IpAddr>> {
-    let mut begin = [0; 12];
-    fill(slot, tcp, &mut begin).await?;
-    if begin == SIGNATURE {
-        let mut rest = [0; 4];
-        fill(slot, tcp, &mut rest).await?;
-        let length = usize::from(u16::from_be_bytes([rest[2], rest[3]]));
+    let mut bytes = Vec::new();
+    loop {
+        match look(&bytes)? {
+            Header::Whole(client) => return Ok(client),
+            Header::Needs(count) => {
+                let at = bytes.len();
+                bytes.resize(at + count, 0);
+                fill(slot, tcp, &mut bytes[at..]).await?;
+            }
+        }
+    }
+}
+
+/// What the bytes of a header that have come so far say.
+pub(super) fn look(bytes: &[u8]) -> io::Result<Header> {
+    let needs = |whole: usize| Ok(Header::Needs(whole - bytes.len()));
+    if bytes.len() < SIGNATURE.len() {
+        return needs(SIGNATURE.len());
+    }
+    if bytes.starts_with(&SIGNATURE) {
+        let Some((fixed, addresses)) = bytes.split_first_chunk::<16>() else { return needs(16) };
+        let length = usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
         if length > V2_BYTES_MAX {
             return Err(bad("header too long"));
         }
-        let mut addresses = vec![0; length];
-        fill(slot, tcp, &mut addresses).await?;
-        return parse_v2(rest[0], rest[1], &addresses);
+        return match addresses.len() < length {
+            true => needs(16 + length),
+            false => parse_v2(fixed[12], fixed[13], addresses).map(Header::Whole),
+        };
     }
-    if !begin.starts_with(b"PROXY ") {
+    if !bytes.starts_with(b"PROXY ") {
         return Err(bad("no PROXY header"));
     }
-    let mut line = begin.to_vec();
-    while !line.ends_with(b"\r\n") {
-        if line.len() >= V1_BYTES_MAX {
-            return Err(bad("header too long"));
-        }
-        let mut byte = [0];
-        fill(slot, tcp, &mut byte).await?;
-        line.extend_from_slice(&byte);
+    if bytes.ends_with(b"\r\n") {
+        return parse_v1(bytes).map(Header::Whole);
     }
-    parse_v1(&line)
+    match bytes.len() < V1_BYTES_MAX {
+        true => needs(bytes.len() + 1),
+        false => Err(bad("header too long")),
+    }
 }
 
 fn parse_v1(line: &[u8]) -> io::Result<Option<IpAddr>> {

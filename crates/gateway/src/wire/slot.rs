@@ -83,8 +83,19 @@ pub(crate) enum Doing {
     Request,
     /// A request at a target.
     At(Rc<LocalTarget>),
-    /// A stream from a target; when its turn to end comes, once that is decided.
-    Stream(Rc<LocalTarget>, Option<u64>),
+    /// A stream from a target, and how far its end has come.
+    Stream(Rc<LocalTarget>, StreamEnd),
+}
+
+/// How far the end of a stream has come, in milliseconds of the gateway's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamEnd {
+    /// It is not decided.
+    Open,
+    /// Then it is its turn.
+    Turn(u64),
+    /// Then it was told ([`Verdict::EndStream`]).
+    Told(u64),
 }
 
 impl Slot {

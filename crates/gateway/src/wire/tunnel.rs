@@ -17,7 +17,7 @@ use super::conn::{After, Client, Conn};
 use super::exchange::{Attempt, connect_until_told};
 use super::head::ResponseHead;
 use super::in_flight::InFlight;
-use super::passage::{ATTEMPTS_MAX, CONNECT_MS};
+use super::passage::{CONNECT_MS, Passage, Unreached};
 use super::slot::{Doing, Slot};
 use super::stream::{Socket, Stream, watch_peer};
 use super::upstream::Upstream;
@@ -25,7 +25,7 @@ use super::web_socket::{self, Frames};
 use super::wires::{Fault, check};
 use crate::clock::NEVER;
 use crate::counters::{Ended, Outcome};
-use crate::worker::{Admission, Found, LocalTarget, Worker};
+use crate::worker::{Found, LocalTarget, Worker};
 
 /// How long both sides may take to close after a close frame, in milliseconds.
 const CLOSE_MS: u64 = 5_000;
@@ -114,24 +114,26 @@ pub(super) async fn upgraded(
     Attempt::Done(After::Close, outcome)
 }
 
-/// A connection of a `tcp` route, from its beginning to its end.
+/// A connection of a `tcp` route, from its beginning to its end. Like a request it waits for a target
+/// where the route says so; what the client says meanwhile is kept for it.
 pub(super) async fn serve_tcp(
     worker: &Rc<Worker>,
     slot: &Rc<Slot>,
     mut client: Client,
     found: Found,
 ) {
-    let begun = Instant::now();
-    let side = found.deal_side(&mut || worker.draw());
-    let mut tried = Vec::new();
+    let (route, stall_ms) = (found.slot, found.limits.idle_body_ms);
+    let mut passage = Passage::of_bytes(worker.clone(), slot.clone(), found, Instant::now());
     let connected = loop {
         slot.does(Doing::Request);
-        let Admission::To(local) = worker.admit(found.slot, side, &tried) else { break None };
-        let in_flight = InFlight::new(local.clone(), slot.clone(), begun, None);
-        match connect(worker, slot, &local).await {
-            Ok(stream) => break Some((in_flight, stream)),
-            Err(Fault::Unreachable) if tried.len() + 1 < ATTEMPTS_MAX => {
-                tried.push(local.target.slot);
+        let admitted = passage.admit(|cx| client.poll_gone(&worker.buffers, cx)).await;
+        let in_flight = match admitted {
+            Ok(in_flight) => in_flight,
+            Err(why) => break Err(why),
+        };
+        match connect(worker, slot, in_flight.local()).await {
+            Ok(stream) => break Ok((in_flight, stream)),
+            Err(Fault::Unreachable) if passage.unreachable(in_flight.local()) => {
                 in_flight.retried();
             }
             Err(_) => {
@@ -143,16 +145,28 @@ pub(super) async fn serve_tcp(
             }
         }
     };
-    let Some((mut in_flight, mut target)) = connected else {
-        let (outcome, status, elapsed) = (Outcome::Answered, Some(503), None);
-        worker.count_unreached(found.slot, Ended { outcome, status, response_bytes: 0, elapsed });
-        return client.stream.reset_on_close();
+    let (mut in_flight, mut target) = match connected {
+        Ok(connected) => connected,
+        Err(why) => {
+            let (outcome, status) = match why {
+                Unreached::Refused(_) => (Outcome::Answered, Some(503)),
+                Unreached::ClientGone | Unreached::CallLate => (Outcome::ClientGone, None),
+            };
+            worker.count_unreached(
+                route,
+                Ended { outcome, status, response_bytes: 0, elapsed: None },
+            );
+            return client.stream.reset_on_close();
+        }
     };
     in_flight.accepted_after_waiting();
     in_flight.becomes_stream();
     slot.set_deadline(NEVER);
-    let ways = (Way::new(worker.buffers.small(), false), Way::new(worker.buffers.small(), false));
-    let stall_ms = found.limits.idle_body_ms;
+    let said = match std::mem::take(&mut client.buffer) {
+        said if said.capacity() > 0 => said,
+        _ => worker.buffers.small(),
+    };
+    let ways = (Way::new(worker.buffers.small(), false), Way::new(said, false));
     let mut tunnel = Tunnel::new((&mut client.stream, &mut target), ways, stall_ms);
     let outcome = tunnel.run(worker, slot).await;
     worker.buffers.give_back(tunnel.up.buffer);

@@ -2,6 +2,8 @@
 //! and a raw client. Nothing here is shared with the gateway's own parsing.
 #![allow(dead_code, unreachable_pub)] // Each test crate uses a part of it.
 
+pub mod supervised;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;

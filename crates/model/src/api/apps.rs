@@ -11,6 +11,20 @@ use crate::definition::{NotEnforced, RunKind, StoreProduct};
 use crate::ids::{AppName, EnvName, InstanceId, NodeName, ReleaseNumber};
 use crate::instance::{InstanceState, StopCause};
 
+/// Which apps of an environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AppsQuery {
+    /// Only those with this in their names; upper and lower case are the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `next` of the page before; absent for the first page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// The most items wanted, 1 to 500; 50 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
 /// An app at a glance: a row of `ark status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AppRow {
@@ -135,6 +149,10 @@ pub struct AppDetail {
     pub scale: Option<u32>,
     /// The release before the live one that had succeeded.
     pub previous: Option<ReleaseNumber>,
+    /// Where a rollback without a named release leads now; absent when there is nothing to go back
+    /// to.
+    #[serde(default)]
+    pub rollback_to: Option<ReleaseNumber>,
     /// Apps it needs.
     pub dependencies: Vec<String>,
     /// Failed starts in a row outside deployments.

@@ -181,6 +181,20 @@ pub struct DeploymentSummary {
     pub served: Option<u64>,
     /// Requests failed while it ran, when it has ended.
     pub failed: Option<u64>,
+    /// Requests cut while it ran, when it has ended: they began to be answered, and were not to the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<u64>,
+}
+
+impl DeploymentSummary {
+    /// Requests that were not served as they should be, and all of them, when it has ended and there
+    /// were any. Those that were cut are lost as those that failed are.
+    #[must_use]
+    pub fn lost(&self) -> Option<(u64, u64)> {
+        let lost = self.failed? + self.cut.unwrap_or(0);
+        let all = self.served? + lost;
+        (all > 0).then_some((lost, all))
+    }
 }
 
 /// A deployment with everything known of it.
@@ -410,6 +424,9 @@ pub struct PlanView {
     pub refusals: Vec<String>,
     /// What to do about `missing` and `refusals`.
     pub remedy: Vec<Remedy>,
+    /// What the deployment's record will say of it from the start, one sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Warnings about the launch file.
     pub warnings: Vec<DiagnosticView>,
 }

@@ -26,9 +26,12 @@ pub struct LogsQuery {
     /// The last so many lines, at most 10000; 100 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tail: Option<u32>,
-    /// Only lines after this instant.
+    /// Only lines after this instant: that of the last line one has gives those that follow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// Only lines up to this instant, itself included: `tail` counts from there. Not with `follow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// Go on with new lines.
     #[serde(default)]
     pub follow: bool,

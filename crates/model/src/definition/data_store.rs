@@ -49,6 +49,19 @@ impl DataStoreKind {
         }
     }
 
+    /// What it is, of what Ark never runs; `None` of a product of Ark's.
+    pub fn why_not_run(self) -> Option<String> {
+        match self {
+            Self::Postgres | Self::Redis => None,
+            Self::Library => Some("a library: code that is built and never run".to_owned()),
+            Self::Dynamodb | Self::KinesisStreams | Self::Aurora | Self::Elasticsearch => {
+                Some(format!(
+                    "a data store of type {self}, which is external: Ark runs postgres and redis"
+                ))
+            }
+        }
+    }
+
     /// The product that Ark runs itself; `None` of what belongs to another platform.
     pub const fn product(self) -> Option<StoreProduct> {
         match self {

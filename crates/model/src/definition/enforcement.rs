@@ -102,11 +102,12 @@ pub fn not_enforced(definition: &Definition, engine: EngineKind) -> Vec<NotEnfor
     add(
         definition.deploy_config.block_dev_deploys,
         "deploy_config.blockDevDeploys",
-        "deployments are refused by freezing an environment (`ark freeze`), not by its kind",
+        "deployments are refused by freezing an environment (`ark env freeze`), not by its kind: a \
+         file may name development environments under `autoDeployEnvs` beside this",
     );
     add(definition.mesh_config.is_some(), "mesh_config", "the gateway does what the mesh did");
     add(
-        definition.telemetry.is_some(),
+        definition.telemetry.as_ref().is_some_and(|telemetry| telemetry.enabled),
         "telemetry",
         "Ark's own metrics are always on; nothing is sent to the exporters named here",
     );

@@ -3,6 +3,8 @@
 
 mod docs;
 mod hostile;
+#[path = "../../../../tests/harness/lacking.rs"]
+mod lacking;
 mod launch_files;
 mod properties;
 mod reading;

@@ -515,6 +515,8 @@ fn what_nobody_follows_is_listed_and_what_holds_is_not() {
         ("deploy_config: {blockDevDeploys: true}", &["deploy_config.blockDevDeploys"]),
         ("deploy_config: {blockDevDeploys: false, autoDeployEnvs: [dev]}", &[]),
         ("run: {architecture: x86_64}", &["run.architecture"]),
+        ("telemetry: {enabled: true}", &["telemetry"]),
+        ("telemetry: {enabled: false, tracing: {exporters: [datadog]}}", &[]),
     ] {
         let list = not_enforced(&app(text), EngineKind::Docker);
         let paths: Vec<&str> = list.iter().map(|one| one.path.as_str()).collect();

@@ -2,16 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::lacking::{Lack, skip};
+
 const LAUNCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/launch");
 
 /// The folder, or `None` after having said which test is skipped.
-#[expect(clippy::print_stderr, reason = "a skipped test says so, loudly")]
 pub(crate) fn launch(test: &str) -> Option<PathBuf> {
     let launch = Path::new(LAUNCH);
     if launch.is_dir() {
         return Some(launch.to_owned());
     }
-    eprintln!("SKIPPED {test}: the real launch files ({LAUNCH}) are not here");
+    skip(test, Lack::SharedData, &format!("the real launch files ({LAUNCH}) are not here"));
     None
 }
 

@@ -28,7 +28,32 @@ pub(super) fn interval(histogram: &Histogram, share: f64) -> Option<Interval> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::special::ln_choose;
     use super::*;
+
+    /// The chance of `k` or more of `n`, each with chance `q`.
+    fn or_more(n: u64, q: f64, k: u64) -> f64 {
+        let ln = |i: u64| ln_choose(n, i) + i as f64 * q.ln() + (n - i) as f64 * (1.0 - q).ln();
+        (k..=n).map(|i| ln(i).exp()).sum()
+    }
+
+    /// The percentile bootstrap with infinitely many draws: a redrawn quantile is at most the value of
+    /// rank `k` when enough of `n` draws, each with chance `k / n`, are.
+    #[test]
+    fn a_bootstrap_would_end_at_the_same_values() {
+        let n = 1_000;
+        let all = n as f64;
+        for (share, wanted) in [(0.5, 500), (0.9, 900), (0.99, 990)] {
+            let rank = |chance: f64| {
+                let reached = (1..n).find(|k| or_more(n, *k as f64 / all, wanted) >= chance);
+                reached.unwrap_or(n) as f64
+            };
+            let spread = Z * (share * (1.0 - share) / all).sqrt();
+            for (theirs, ours) in [(rank(0.025), share - spread), (rank(0.975), share + spread)] {
+                assert!((theirs - ours * all).abs() <= 2.0, "{share}: {theirs}, {}", ours * all);
+            }
+        }
+    }
 
     #[test]
     fn an_interval_narrows_with_the_count() {

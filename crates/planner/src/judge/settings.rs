@@ -69,7 +69,7 @@ impl Default for Settings {
             client_errors: Effect { by: 0.01, times: 1.25 },
             client_gone: Effect { by: 0.01, times: 1.25 },
             status_mix: Effect { by: 0.1, times: 1.0 },
-            latency: Effect { by: 200.0, times: 1.1 },
+            latency: Effect { by: 500.0, times: 1.1 },
             answer_size: 0.2,
         }
     }

@@ -6,16 +6,17 @@ use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
 use serde_json::Value;
 
+use crate::lacking::{Lack, skip};
+
 const TABLE: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/tables/cron_robfig_cases.json");
 
 /// The table; `None`, said by name, when the folder is absent.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub(crate) fn read(test: &str) -> Option<Value> {
     match std::fs::read_to_string(TABLE) {
         Ok(text) => Some(serde_json::from_str(&text).expect("a JSON table")),
         Err(_) => {
-            eprintln!("SKIPPED {test}: {TABLE} is absent");
+            skip(test, Lack::SharedData, &format!("{TABLE} is absent"));
             None
         }
     }

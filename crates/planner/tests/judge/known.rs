@@ -5,15 +5,16 @@ use ark_planner::judge::{Look, Settings, SideWindow, Slice, verdict};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::lacking::{Lack, skip};
+
 const TABLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../../shared/data/tables/kayenta_known_shortcomings.json"
 );
 
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn table() -> Option<Vec<Value>> {
     let Ok(text) = std::fs::read_to_string(TABLE) else {
-        eprintln!("SKIPPED known shortcomings: {TABLE} is absent");
+        skip("known shortcomings", Lack::SharedData, &format!("{TABLE} is absent"));
         return None;
     };
     let table: Value = serde_json::from_str(&text).expect("JSON");

@@ -2,6 +2,8 @@
 //! it says.
 
 mod known;
+#[path = "../../../../tests/harness/lacking.rs"]
+mod lacking;
 mod simulation;
 mod traffic;
 mod words;

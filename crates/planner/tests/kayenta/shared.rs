@@ -2,24 +2,21 @@
 
 use serde_json::Value;
 
+use crate::lacking::{Lack, skip};
+
 const TABLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/tables");
 
 /// The cases of a table; `None`, said by name, when the folder is absent.
 pub(crate) fn cases(test: &str, table: &str) -> Option<Vec<Value>> {
     let path = format!("{TABLES}/{table}.json");
     let Ok(text) = std::fs::read_to_string(&path) else {
-        writeln_skip(test, &path);
+        skip(test, Lack::SharedData, &format!("{path} is absent"));
         return None;
     };
     let table: Value = serde_json::from_str(&text).expect("a JSON table");
     let cases = table["cases"].as_array().expect("cases").clone();
     assert!(!cases.is_empty(), "{path} has no cases");
     Some(cases)
-}
-
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn writeln_skip(test: &str, path: &str) {
-    eprintln!("SKIPPED {test}: {path} is absent");
 }
 
 /// A series; `null` is NaN.

@@ -21,9 +21,9 @@ use ark_planner::time::{after, since_ms};
 use ark_store::{DeploymentFilter, ReadTx};
 use jiff::Timestamp;
 
-use super::diff;
 use super::error::ApiError;
 use super::unenforced::Asked;
+use super::{diff, rollbacks};
 use crate::observations::Observations;
 use crate::route_table::default_host;
 use crate::state::ServerState;
@@ -233,6 +233,7 @@ pub(super) struct AppDetailRecords {
     records: AppRecords,
     definition: Option<Definition>,
     config_version: u64,
+    rollback_to: Option<ReleaseNumber>,
     discovery: Vec<(String, u16)>,
 }
 
@@ -242,6 +243,7 @@ pub(super) fn load_detail(
     now: Timestamp,
 ) -> Result<AppDetailRecords, ApiError> {
     let (env, app) = (state.env.clone(), state.app.clone());
+    let rollback_to = rollbacks::target_shown(tx, &state)?;
     let (records, definition) = load_with_definition(tx, state, now)?;
     let mut discovery = Vec::new();
     for expose in definition.iter().flat_map(|d| &d.expose) {
@@ -249,7 +251,7 @@ pub(super) fn load_detail(
         discovery.extend(tx.discovery_port(&route)?.map(|port| (expose.name.clone(), port)));
     }
     let config_version = tx.config(&env, &app)?.version;
-    Ok(AppDetailRecords { records, definition, config_version, discovery })
+    Ok(AppDetailRecords { records, definition, config_version, rollback_to, discovery })
 }
 
 impl AppDetailRecords {
@@ -262,6 +264,7 @@ impl AppDetailRecords {
             addresses: self.addresses(present.observations),
             scale: state.scale,
             previous: state.previous,
+            rollback_to: self.rollback_to,
             dependencies: definition.map(|d| d.dependencies.clone()).unwrap_or_default(),
             failures: state.failures,
             start_after: state.start_after,
@@ -371,6 +374,7 @@ pub(super) fn summary(d: &Deployment) -> DeploymentSummary {
         diagnosis: d.diagnosis.as_ref().map(ark_model::Diagnosis::words),
         served: d.receipt.as_ref().map(|r| r.total.served),
         failed: d.receipt.as_ref().map(|r| r.total.failed),
+        cut: d.receipt.as_ref().map(|r| r.total.cut),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Apps: what runs where, how many, and the wishes that a person has about a running app. A wish is
 //! recorded and answered at once; the tasks carry it out.
 
-use ark_model::api::{AppDetail, AppRow, Page, PageQuery, ProblemCode, SCALE_MAX, ScaleRequest};
+use ark_model::api::{AppDetail, AppRow, AppsQuery, Page, ProblemCode, SCALE_MAX, ScaleRequest};
 use ark_model::environment::AppState;
 use ark_model::event::EventKind;
 use ark_model::{AppName, EnvName};
@@ -34,7 +34,7 @@ pub(super) fn operations() -> Vec<Operation> {
             ("listApps", "Apps of an environment, by name"),
             list,
         )
-        .query::<PageQuery>()
+        .query::<AppsQuery>()
         .answers::<Page<AppRow>>(200)
         .problems(&[ProblemCode::EnvironmentNotFound]),
         Operation::get(app, ("getApp", "One app"), show)
@@ -82,9 +82,11 @@ pub(super) fn operations() -> Vec<Operation> {
 async fn list(
     State(state): State<Shared>,
     Path(env): Path<EnvName>,
-    Query(query): Query<PageQuery>,
+    Query(query): Query<AppsQuery>,
 ) -> Result<Json<Page<AppRow>>, ApiError> {
     let limit = page_limit(query.limit)?;
+    // Names are lower-case.
+    let containing = query.name.unwrap_or_default().to_ascii_lowercase();
     let after: Option<AppName> = cursor(query.cursor.as_deref())?;
     let now = Timestamp::now();
     let server = state.clone();
@@ -92,7 +94,7 @@ async fn list(
         .store
         .read::<_, ApiError, _>(move |tx| {
             find::environment(tx, &env)?;
-            server.kept_apps.list(tx, &env, after.as_ref(), limit + 1, now)
+            server.kept_apps.list(tx, &env, after.as_ref(), &containing, limit + 1, now)
         })
         .await?;
     let present = Present::of(&state, now);

@@ -1,8 +1,6 @@
 //! Configuration: values and secrets of an app in an environment. Every change is a new version and
 //! takes effect with the next deployment. Secrets are sealed before they are recorded.
 
-use std::collections::BTreeMap;
-
 use ark_model::api::{
     CONFIG_CHANGES_MAX, CONFIG_VALUE_BYTES_MAX, ConfigEntry, ConfigPatch, ConfigVersionView,
     ConfigView, Page, PageQuery, ProblemCode,
@@ -25,8 +23,6 @@ use crate::auth::{Caller, Permission};
 
 /// The longest name of a variable, in bytes.
 const NAME_BYTES_MAX: usize = 200;
-/// Versions read at once while it is looked up who set a value.
-const HISTORY_PAGE: usize = 500;
 
 pub(super) fn operations() -> Vec<Operation> {
     let mut operations = vec![
@@ -251,10 +247,10 @@ pub(super) fn secret_error(error: &SecretError) -> ApiError {
 
 fn view(tx: &ReadTx, env: &EnvName, app: &AppName) -> Result<ConfigView, ApiError> {
     let config = tx.config(env, app)?;
-    let mut changes = changes(tx, env, app, &config.values)?;
+    let mut setters = tx.config_setters(env, app)?;
     let mut values = Vec::with_capacity(config.values.len());
     for (name, value) in config.values {
-        let Some(change) = changes.remove(&name) else {
+        let Some(setter) = setters.remove(&name) else {
             let context = format!("no version of {} set {name}", place(env, app));
             return Err(ApiError::internal(context));
         };
@@ -266,32 +262,10 @@ fn view(tx: &ReadTx, env: &EnvName, app: &AppName) -> Result<ConfigView, ApiErro
             name,
             value,
             secret,
-            version: change.version,
-            changed_at: change.at,
-            changed_by: change.by,
+            version: setter.version,
+            changed_at: setter.at,
+            changed_by: setter.by,
         });
     }
     Ok(ConfigView { env: env.clone(), app: app.clone(), version: config.version, values })
-}
-
-/// For each name the newest version that set it.
-fn changes(
-    tx: &ReadTx,
-    env: &EnvName,
-    app: &AppName,
-    values: &BTreeMap<String, ConfigValue>,
-) -> Result<BTreeMap<String, ConfigSummary>, ApiError> {
-    let mut found: BTreeMap<String, ConfigSummary> = BTreeMap::new();
-    let mut before = None;
-    while found.len() < values.len() {
-        let history = tx.config_history(env, app, before, HISTORY_PAGE)?;
-        let Some(oldest) = history.last() else { break };
-        before = Some(oldest.version);
-        for summary in history {
-            for name in summary.set.iter().filter(|name| values.contains_key(*name)) {
-                found.entry(name.clone()).or_insert_with(|| summary.clone());
-            }
-        }
-    }
-    Ok(found)
 }

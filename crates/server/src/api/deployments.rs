@@ -28,7 +28,7 @@ use super::intents::{self, Act, Terms, words};
 use super::judge::{Wanted, check_rights, judge};
 use super::operation::{Operation, Shared};
 use super::unenforced::definition_engine;
-use super::{data_store, find, plan};
+use super::{data_store, find, plan, rollbacks};
 use crate::auth::{Caller, Permission};
 use crate::deployment_traffic;
 
@@ -44,6 +44,13 @@ const DEPLOY_PROBLEMS: &[ProblemCode] = &[
     ProblemCode::Frozen,
     ProblemCode::EnvironmentDestroying,
     ProblemCode::AlreadyExists,
+    ProblemCode::ReleaseNotFound,
+];
+
+const ROLLBACK_PROBLEMS: &[ProblemCode] = &[
+    ProblemCode::EnvironmentNotFound,
+    ProblemCode::EnvironmentDestroying,
+    ProblemCode::AppNotFound,
     ProblemCode::ReleaseNotFound,
 ];
 
@@ -81,19 +88,28 @@ pub(super) fn operations() -> Vec<Operation> {
             rollback,
         )
         .about(
-            "Without `to`: to the newest release that succeeded and is not the one being left. \
-             The running deployment gives way first. Needs neither artifact nor repository.",
+            "Without `to`: to what was live before the running deployment; else to the last release that \
+             completed its watch window, is not live and was not rolled back from; `planRollback` \
+             and `rollback_to` of the app say which. The running deployment gives way first. Needs \
+             neither artifact nor repository.",
         )
         .needs(Permission::Deploy)
         .takes::<RollbackRequest>()
         .idempotent_by_key()
         .answers::<DeploymentView>(202)
-        .problems(&[
-            ProblemCode::EnvironmentNotFound,
-            ProblemCode::EnvironmentDestroying,
-            ProblemCode::AppNotFound,
-            ProblemCode::ReleaseNotFound,
-        ]),
+        .problems(ROLLBACK_PROBLEMS),
+        Operation::post(
+            "/v1/environments/{env}/apps/{app}/rollback/plan",
+            ("planRollback", "What a rollback would do"),
+            plan_rollback,
+        )
+        .about(
+            "Changes nothing. `release` is the one it would lead to, `strategy` how it would take over.",
+        )
+        .needs(Permission::Read)
+        .takes::<RollbackRequest>()
+        .answers::<PlanView>(200)
+        .problems(ROLLBACK_PROBLEMS),
         Operation::get("/v1/deployments", ("listDeployments", "Deployments, newest first"), list)
             .query::<DeploymentsQuery>()
             .answers::<Page<DeploymentView>>(200)
@@ -164,7 +180,7 @@ async fn create(
         reason: request.reason,
         commit: request.commit,
         override_freeze: request.override_freeze,
-        note: None,
+        notes: Vec::new(),
     };
     let observations = state.observations.clone();
     let keyring = state.keyring.clone();
@@ -293,16 +309,31 @@ async fn rollback(
         reason: request.reason,
         commit: None,
         override_freeze: None,
-        note: None,
+        notes: Vec::new(),
     };
     let observations = state.observations.clone();
     let answer = once(&state, key, StatusCode::ACCEPTED, move |tx| {
-        let deployment = intents::rollback(tx, &env, &app, request.to, &terms, &act)?;
+        let deployment = rollbacks::rollback(tx, &env, &app, request.to, &terms, &act)?;
         let location = format!("/v1/deployments/{}", deployment.id);
         Ok((load_deployment(tx, deployment)?.view(&observations), Some(location)))
     })
     .await?;
     Ok(answer.into_response())
+}
+
+async fn plan_rollback(
+    State(state): State<Shared>,
+    Path((env, app)): Path<(EnvName, AppName)>,
+    Json(request): Json<RollbackRequest>,
+) -> Result<Json<PlanView>, ApiError> {
+    let engine = state.engine.clone();
+    let view = state
+        .store
+        .read::<_, ApiError, _>(move |tx| {
+            rollbacks::plan(tx, &env, &app, request.to, engine.as_ref())
+        })
+        .await?;
+    Ok(Json(view))
 }
 
 async fn list(

@@ -5,12 +5,13 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
+use ark_console::Asked;
 use ark_engine::EngineError;
 use ark_model::api::{DiagnosticView, Problem, ProblemCode, Remedy};
 use ark_store::StoreError;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 /// The media type of every error answer.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -181,16 +182,24 @@ pub(super) fn render(problem: &Problem) -> Response {
         StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-    match problem.code {
-        ProblemCode::Unauthorized => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        ProblemCode::Busy => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        _ => {}
+    if problem.code == ProblemCode::Unauthorized {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
+    when_again(problem, headers);
     response
+}
+
+/// The same, for somebody who reads pages.
+pub(super) fn page(problem: &Problem, asked: &Asked) -> Response {
+    let mut response = ark_console::refusal(problem, asked);
+    when_again(problem, response.headers_mut());
+    response
+}
+
+fn when_again(problem: &Problem, headers: &mut HeaderMap) {
+    if problem.code == ProblemCode::Busy {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ark_model::api::{EventsMissed, EventsQuery, Page, ProblemCode, StreamLagged};
 use ark_model::event::Event;
-use ark_store::EventFilter;
+use ark_store::{EventFilter, EventsFrom};
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
@@ -25,8 +25,9 @@ pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::get("/v1/events", ("listEvents", "Events after a number, oldest first"), list)
             .about(
-                "`next` is the number of the last event; asking with `after=<next>` goes on. With \
-                 `newest`, newest first, and `before=<next>` goes on.",
+                "Asking with `after=<next>` goes on. With `newest`, newest first, and `before=<next>` \
+                 goes on. Of a kind within an environment or an app at most 5000 events are looked \
+                 at for one page: it may be short, or empty, and have a `next`.",
             )
             .query::<EventsQuery>()
             .answers::<Page<Event>>(200)
@@ -58,21 +59,17 @@ async fn list(
     Query(query): Query<EventsQuery>,
 ) -> Result<Json<Page<Event>>, ApiError> {
     let limit = page_limit(query.limit)?;
-    let after = query.after.unwrap_or(0);
+    let from = match query.newest {
+        true => EventsFrom::Before(query.before.unwrap_or(u64::MAX)),
+        false => EventsFrom::After(query.after.unwrap_or(0)),
+    };
     let filter = filter(&query);
-    let mut items = state
+    let page = state
         .store
-        .read::<_, ApiError, _>(move |tx| {
-            Ok(match query.newest {
-                true => tx.recent_events(&filter, query.before, limit + 1)?,
-                false => tx.events(&filter, after, limit + 1)?,
-            })
-        })
+        .read::<_, ApiError, _>(move |tx| Ok(tx.events_page(&filter, from, limit)?))
         .await?;
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|event| event.seq.to_string());
-    Ok(Json(Page { items, next }))
+    let next = page.more.then(|| page.reached.to_string());
+    Ok(Json(Page { items: page.events, next }))
 }
 
 async fn follow(
@@ -130,20 +127,23 @@ impl Following {
         let (filter, after) = (self.filter.clone(), self.after);
         let read = self
             .store
-            .read::<_, ApiError, _>(move |tx| Ok(tx.events(&filter, after, READ_AT_ONCE)?))
+            .read::<_, ApiError, _>(move |tx| {
+                Ok(tx.events_page(&filter, EventsFrom::After(after), READ_AT_ONCE)?)
+            })
             .await;
         let Ok(found) = read else {
             // The store is busy or closing; the reader comes back with its resume point.
             return Err(Over);
         };
-        let full = found.len() == READ_AT_ONCE;
-        for event in found {
+        for event in found.events {
             let sent = self.after;
             let lagged = || Some(json_event("lagged", None, &StreamLagged { after: sent }));
             let id = Some(event.seq.to_string());
             outlet.send(json_event("event", id, &event), lagged).await?;
             self.after = event.seq;
         }
-        Ok(full)
+        // What was looked at in vain is not looked at again after the next commit.
+        self.after = self.after.max(found.reached);
+        Ok(found.more)
     }
 }

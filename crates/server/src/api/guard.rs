@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use ark_console::Asked;
 use ark_model::api::ProblemCode;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -12,7 +13,7 @@ use http::{HeaderValue, Method, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use super::error::{ApiError, Failure, render};
+use super::error::{ApiError, Failure, page, render};
 use super::operation::{Access, Deadline, Shared};
 use crate::auth::{Caller, authorize, check_host, check_origin};
 
@@ -21,9 +22,23 @@ const REQUEST_ID: &str = "x-request-id";
 /// Where the workflow manager's API begins, whose clients read `message` of an error.
 const WORKFLOW_MANAGER: &str = "/wm/";
 
+/// Who asks at the addresses behind a guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Programs: whatever is refused is a problem.
+    Programs,
+    /// Browsers, too: to them it is a page.
+    Pages,
+}
+
 /// For all requests: refuses pages and too many at once, turns a panic into an answer, names the
 /// request, and writes what only the operator may read to the log.
-pub(super) async fn guard(State(state): State<Shared>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State((state, door)): State<(Shared, Door)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let reader = (door == Door::Pages).then(|| Asked::by(&request)).flatten();
     let id = Uuid::now_v7().simple().to_string();
     let method = request.method().clone();
     let path = loggable(request.uri().path()).to_owned();
@@ -53,7 +68,10 @@ pub(super) async fn guard(State(state): State<Shared>, request: Request, next: N
         } else {
             tracing::debug!(request = id, %method, path, code, status, context, "request refused");
         }
-        response = render(problem);
+        response = match &reader {
+            Some(asked) => page(problem, asked),
+            None => render(problem),
+        };
     }
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {

@@ -14,19 +14,19 @@ use ark_model::freeze::Frozen;
 use ark_model::release::ReleaseContent;
 use ark_model::{AppName, Deployment, DeploymentId, DeploymentState, EnvName, ReleaseNumber};
 use ark_planner::freeze::frozen;
-use ark_planner::queue::{Running, enqueue, recent, rollback_strategy, rollback_targets};
-use ark_store::{DeploymentFilter, InsertedRelease, NewRelease, ReadTx, WriteTx};
+use ark_planner::queue::{Running, enqueue};
+use ark_store::{InsertedRelease, NewRelease, ReadTx, WriteTx};
 use jiff::Timestamp;
 
 use super::app_rows::place;
+use super::by_name;
 use super::error::ApiError;
 use super::find;
 use super::judge::{Wanted, strategy};
+use super::needs::Needs;
 use super::resolve::{missing_config, resolve};
 use crate::endings::superseded_event;
 
-/// Deployments among which the release to go back to is looked for, newest first.
-const HISTORY: usize = 500;
 /// The longest reason or commit that is recorded, in characters.
 const WORDS_CHARS_MAX: usize = 500;
 
@@ -109,7 +109,7 @@ pub(super) struct Terms {
     /// Why it begins although the environment is frozen.
     pub(super) override_freeze: Option<String>,
     /// What a reader of the receipt must know from the start.
-    pub(super) note: Option<String>,
+    pub(super) notes: Vec<String>,
 }
 
 /// Records release and deployment.
@@ -126,16 +126,18 @@ pub(super) fn deploy(
     act: &Act,
 ) -> Result<Deployment, ApiError> {
     let strategy = strategy(terms.strategy, &wanted.definition, env);
-    let mut note = None;
+    let mut notes = terms.notes.clone();
     if let Some(found) = tx.environment(env)? {
         if found.state == EnvState::Destroying {
             return Err(find::destroying(env));
         }
-        note = thaw(&found, app, terms, act)?;
+        notes.extend(thaw(&found, app, terms, act)?);
     }
     let config = tx.config(env, app)?;
-    let resolved = resolve(env, app, &wanted.definition, &config)
-        .map_err(|missing| missing_config(env, app, missing))?;
+    let needs = Needs::of(tx, env, &wanted.definition)?;
+    let resolved = resolve(env, app, &wanted.definition, &config, &needs)
+        .map_err(|missing| missing_config(env, app, missing, &needs))?;
+    let misled = by_name::words(tx, env, app, &wanted.definition, &resolved)?;
     if let Artifact::Directory { digest } = &wanted.artifact
         && tx.artifact(digest)?.is_none()
     {
@@ -161,7 +163,9 @@ pub(super) fn deploy(
         tx.append_event(act.event(EventKind::ReleaseCreated, env, Some(app), text))?;
     }
     let release = inserted.into_release().number;
-    let terms = Terms { note, ..terms.clone() };
+    notes.extend(needs.words(env, app));
+    notes.extend(misled);
+    let terms = Terms { notes, ..terms.clone() };
     queue(tx, env, app, DeploymentKind::Deploy, release, strategy, &terms, act)
 }
 
@@ -256,58 +260,11 @@ pub(super) fn unknown_artifact(digest: &str) -> ApiError {
         .remedy("send it first", "POST /v1/artifacts, then PUT /v1/blobs/{sha256}")
 }
 
-/// Records a deployment of an earlier release; the running one gives way.
-///
-/// # Errors
-/// `release-not-found`, with nothing changed.
-pub(super) fn rollback(
-    tx: &mut WriteTx,
-    env: &EnvName,
-    app: &AppName,
-    to: Option<ReleaseNumber>,
-    terms: &Terms,
-    act: &Act,
-) -> Result<Deployment, ApiError> {
-    find::active_environment(tx, env)?;
-    let state = find::app(tx, env, app)?;
-    let filter = DeploymentFilter { env: Some(env.clone()), app: Some(app.clone()) };
-    let history = tx.deployments(&filter, None, HISTORY)?;
-    let target = match to {
-        Some(number) => number,
-        None => last_good(tx, &state, &history)?,
-    };
-    let definition = find::release(tx, env, app, target)?.content.definition;
-    let asked = definition.strategy_in(env.as_str());
-    let strategy = rollback_strategy(asked, recent(&state, target, &history));
-    queue(tx, env, app, DeploymentKind::Rollback, target, strategy, terms, act)
-}
-
-fn last_good(
+/// A deployment that has not ended.
+pub(super) fn unfinished(
     tx: &ReadTx,
-    state: &AppState,
-    history: &[Deployment],
-) -> Result<ReleaseNumber, ApiError> {
-    let (env, app) = (&state.env, &state.app);
-    let running = unfinished(tx, state.running)?;
-    for target in rollback_targets(state, running.as_ref(), history) {
-        if tx.release(env, app, target)?.is_some() {
-            return Ok(target);
-        }
-    }
-    let detail = match state.live {
-        Some(live) => format!(
-            "there is no release of {} to go back to: none but {live} succeeded without being rolled \
-             back from; name one to go there all the same",
-            place(env, app)
-        ),
-        None => format!("there is no release of {} to go back to", place(env, app)),
-    };
-    Err(ApiError::new(ProblemCode::ReleaseNotFound, detail)
-        .remedy("all releases", format!("ark releases {app} -e {env}"))
-        .remedy("name one", format!("ark rollback {app} -e {env} --to RELEASE")))
-}
-
-fn unfinished(tx: &ReadTx, id: Option<DeploymentId>) -> Result<Option<Deployment>, ApiError> {
+    id: Option<DeploymentId>,
+) -> Result<Option<Deployment>, ApiError> {
     let found = match id {
         Some(id) => tx.deployment(id)?,
         None => None,
@@ -316,7 +273,7 @@ fn unfinished(tx: &ReadTx, id: Option<DeploymentId>) -> Result<Option<Deployment
 }
 
 /// Records a deployment as the newest waiting one of its app.
-fn queue(
+pub(super) fn queue(
     tx: &mut WriteTx,
     env: &EnvName,
     app: &AppName,
@@ -332,7 +289,7 @@ fn queue(
     };
     let deployment = Deployment {
         reason: terms.reason.as_deref().map(words),
-        notes: terms.note.iter().cloned().collect(),
+        notes: terms.notes.clone(),
         ..Deployment::queued(
             terms.id,
             (env.clone(), app.clone()),
@@ -363,7 +320,7 @@ fn queue(
         DeploymentKind::Rollback => "rollback to",
     };
     let because: String =
-        deployment.reason.iter().chain(&terms.note).map(|words| format!(": {words}")).collect();
+        deployment.reason.iter().chain(&terms.notes).map(|words| format!(": {words}")).collect();
     let text = format!("{asked} {release} of {} was asked for{because}", place(env, app));
     let event = act.event(EventKind::DeploymentQueued, env, Some(app), text);
     events.push(NewEvent { deployment: Some(deployment.id), ..event });

@@ -5,7 +5,7 @@ use ark_engine::{Engine, EngineKind};
 use ark_model::api::{DeployRequest, DiagnosticView, ProblemCode};
 use ark_model::artifact::Artifact;
 use ark_model::definition::{
-    self, Definition, Diagnostic, LaunchFile, Severity, Strategy, check_runnable,
+    self, DataStoreKind, Definition, Diagnostic, LaunchFile, Severity, Strategy, check_runnable,
 };
 use ark_model::release::ReleaseContent;
 use ark_model::{AppName, EnvName};
@@ -79,15 +79,7 @@ fn parse(
                 let warnings = warnings.iter().map(DiagnosticView::from).collect();
                 Ok((definition, warnings, store.image))
             }
-            None => {
-                let detail = format!(
-                    "{file} describes a data store of type {}, which is external: Ark runs postgres \
-                     and redis",
-                    store.kind
-                );
-                Err(ApiError::new(ProblemCode::DataStore, detail)
-                    .remedy("apps that use it name it", "databases: [...]"))
-            }
+            None => Err(never_run(&file, store.kind)),
         },
         Err(found) => {
             let errors = found.iter().filter(|d| d.severity == Severity::Error).count();
@@ -98,6 +90,16 @@ fn parse(
                 .remedy("look closer", format!("ark validate {file}"))
                 .context(format!("launch file of {app}")))
         }
+    }
+}
+
+/// The problem of a file that describes nothing Ark runs.
+fn never_run(file: &str, kind: DataStoreKind) -> ApiError {
+    let detail = format!("{file} describes {}", kind.why_not_run().unwrap_or_default());
+    match kind {
+        DataStoreKind::Library => ApiError::new(ProblemCode::NotRunnable, detail),
+        _ => ApiError::new(ProblemCode::DataStore, detail)
+            .remedy("apps that use it name it", "databases: [...]"),
     }
 }
 

@@ -43,16 +43,18 @@ struct Kept {
 }
 
 impl KeptApps {
-    /// The apps of an environment beyond a name, in order, at most `limit`.
+    /// The apps of an environment beyond a name and with `containing` in theirs, in order, at most
+    /// `limit`.
     pub(super) fn list(
         &self,
         tx: &ReadTx,
         env: &EnvName,
         beyond: Option<&AppName>,
+        containing: &str,
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Arc<AppRecords>>, ApiError> {
-        let changes = tx.app_changes(env, beyond, limit)?;
+        let changes = tx.app_changes(env, beyond, containing, limit)?;
         let mut found = self.lock().find(env, &changes);
         let mut fresh = Vec::new();
         for ((app, change), found) in changes.into_iter().zip(&mut found) {

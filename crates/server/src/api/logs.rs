@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use futures::stream::{BoxStream, SelectAll};
 use futures::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::error::{ApiError, chain};
 use super::extract::{Path, Query};
@@ -30,6 +30,9 @@ const INSTANCES_MAX: usize = 200;
 const BYTES_MAX: usize = 32 << 20;
 /// How long reading logs may take.
 const READ_DEADLINE: Duration = Duration::from_secs(20);
+/// Clocks of hosts may differ by so much, and a log may be complete so long after its instance was
+/// recorded as ended.
+const SLACK: SignedDuration = SignedDuration::from_secs(60);
 /// New instances are looked for at most this often while following.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -73,15 +76,20 @@ async fn logs(
         last_event_id(&headers).map(str::parse::<Timestamp>).transpose().map_err(|_| {
             ApiError::new(ProblemCode::InvalidValue, "Last-Event-ID is not the time of a line")
         })?;
+    if query.until.is_some() && query.follow {
+        let detail = "`until` and `follow` exclude each other: what goes on has no end";
+        return Err(ApiError::new(ProblemCode::InvalidValue, detail));
+    }
     let wanted = Wanted { env, app, instance: query.instance.clone() };
     let records = wanted.instances(&state).await?;
-    let since = resumed.or(query.since);
-    let lines = tokio::time::timeout(READ_DEADLINE, recent(&state, &records, tail, since)).await;
+    // Whoever comes back may have seen some of the lines of an instant, and gets all of them again.
+    let span = Span { from: resumed.or(query.since.map(just_after)), until: query.until };
+    let lines = tokio::time::timeout(READ_DEADLINE, recent(&state, &records, tail, span)).await;
     let lines = lines.map_err(|_| {
         ApiError::new(ProblemCode::Timeout, "the engine did not give the logs in time")
     })??;
     if query.follow || wants_events(&headers) {
-        let follower = Follower::new(state.clone(), wanted, query.follow, since);
+        let follower = Follower::new(state.clone(), wanted, query.follow, span.from);
         return events(&state, move |outlet| follower.run(outlet, lines));
     }
     let mut body = String::new();
@@ -91,6 +99,27 @@ async fn logs(
     }
     let ndjson = HeaderValue::from_static("application/x-ndjson");
     Ok(([(header::CONTENT_TYPE, ndjson)], Body::from(body)).into_response())
+}
+
+/// The first instant after another: engines give lines from an instant on, itself included.
+fn just_after(at: Timestamp) -> Timestamp {
+    at.checked_add(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MAX)
+}
+
+/// Lines of which time are wanted; both ends are within.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl Span {
+    /// Whether an instance may have written any of them: one that ended before has not.
+    fn meets(&self, record: &InstanceRecord) -> bool {
+        let later = |at: Timestamp| at.checked_add(SLACK).unwrap_or(Timestamp::MAX);
+        let ended = |from: Timestamp| record.stopped_at.is_some_and(|at| later(at) < from);
+        !self.from.is_some_and(ended)
+    }
 }
 
 /// Whose lines.
@@ -131,19 +160,21 @@ fn line(record: &InstanceRecord, line: ark_engine::LogLine) -> LogLine {
     }
 }
 
-/// The last `tail` lines of all these instances together, oldest first.
+/// The last `tail` lines of all these instances within a span of time together, oldest first.
 async fn recent(
     state: &Shared,
     records: &[InstanceRecord],
     tail: u32,
-    since: Option<Timestamp>,
+    span: Span,
 ) -> Result<Vec<LogLine>, ApiError> {
     let tail = tail as usize;
+    // An engine counts from the end of its log.
+    let tail_of_engine = span.until.is_none().then_some(tail);
     // The oldest line is on top and falls out first. The number breaks ties in reading order.
     let mut newest: BinaryHeap<Reverse<(Timestamp, u64, OrderedLine)>> = BinaryHeap::new();
     let (mut number, mut bytes) = (0, 0);
-    for record in records {
-        let query = LogQuery { tail: Some(tail), since, follow: false };
+    for record in records.iter().filter(|record| span.meets(record)) {
+        let query = LogQuery { tail: tail_of_engine, since: span.from, follow: false };
         let mut log = match state.engine.logs(record.id, query).await {
             Ok(log) => log,
             // Its log was removed with it.
@@ -152,6 +183,10 @@ async fn recent(
         };
         while let Some(next) = log.next().await {
             let next = line(record, next?);
+            // Time never goes back within a log.
+            if span.until.is_some_and(|until| next.at > until) {
+                break;
+            }
             number += 1;
             bytes += next.text.len();
             newest.push(Reverse((next.at, number, OrderedLine(next))));

@@ -14,6 +14,7 @@
 mod app_rows;
 mod apps;
 mod artifacts;
+mod by_name;
 mod config;
 mod console;
 mod crons;
@@ -40,6 +41,7 @@ mod judge;
 mod kept_apps;
 mod logs;
 mod manager_port;
+mod needs;
 mod nodes;
 pub mod openapi;
 mod operation;
@@ -48,10 +50,12 @@ mod push_hooks;
 mod registries;
 mod releases;
 mod resolve;
+mod rollbacks;
 mod runs;
 mod schedules;
 mod serve;
 mod server_info;
+mod steps;
 mod stream;
 mod tokens;
 mod traffic;
@@ -70,6 +74,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::put;
+use guard::Door;
 use http::{HeaderValue, Method, header};
 use tower::ServiceExt as _;
 
@@ -174,7 +179,7 @@ fn own(state: &Shared) -> Router {
     router
         .fallback(nothing)
         .method_not_allowed_fallback(other_method)
-        .layer(from_fn_with_state(state.clone(), guard::guard))
+        .layer(from_fn_with_state((state.clone(), Door::Programs), guard::guard))
         .with_state(state.clone())
 }
 
@@ -199,12 +204,12 @@ pub fn router(state: Shared) -> Router {
                 }
             }
         })
-        .layer(from_fn_with_state(state.clone(), guard::guard));
+        .layer(from_fn_with_state((state.clone(), Door::Pages), guard::guard));
     let pages = crate::console::router(state.clone(), both)
         // GET is the console's, POST the other protocol's.
         .route("/", put(nothing).patch(nothing).delete(nothing))
         .method_not_allowed_fallback(other_method)
-        .layer(from_fn_with_state(state.clone(), guard::guard));
+        .layer(from_fn_with_state((state.clone(), Door::Pages), guard::guard));
     api.merge(pages).merge(wire::router(state)).fallback_service(outside)
 }
 

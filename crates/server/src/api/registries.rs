@@ -175,7 +175,7 @@ fn check(host: &str, request: &RegistryPut) -> Result<(), ApiError> {
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
     let invalid = |detail: String| Err(ApiError::new(ProblemCode::InvalidValue, detail));
     let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
-    let named = !name.is_empty() && name.bytes().all(plain);
+    let named = name.bytes().any(|byte| byte.is_ascii_alphanumeric()) && name.bytes().all(plain);
     // As images name it: what has neither a point nor a port is no host in an image's name.
     let reachable = name == "localhost" || host.contains(['.', ':']);
     let port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
@@ -206,7 +206,8 @@ mod tests {
         for good in ["registry.test", "registry.test:5000", "localhost", "127.0.0.1:5000", "r:80"] {
             assert!(check(good, &put).is_ok(), "{good}");
         }
-        for bad in ["", "registry", "Registry.test", "r.test:0", "r.test:x", "r.test/a", "a b.test"]
+        for bad in
+            ["", "..", "registry", "Registry.test", "r.test:0", "r.test:x", "r.test/a", "a b.test"]
         {
             assert!(check(bad, &put).is_err(), "{bad}");
         }

@@ -10,6 +10,7 @@ use ark_model::{AppName, EnvName};
 use ark_store::{ConfigValue, ConfigVersion};
 
 use super::error::ApiError;
+use super::needs::Needs;
 use crate::variables::{Identity, assemble, upper};
 
 /// Every declared variable with its value, or the names of all that have none.
@@ -18,8 +19,9 @@ pub(super) fn resolve(
     app: &AppName,
     definition: &Definition,
     config: &ConfigVersion,
+    needs: &Needs,
 ) -> Result<BTreeMap<String, PinnedValue>, Vec<String>> {
-    let given = given_by_ark(env, app, definition);
+    let given = given_by_ark(env, app, definition, needs);
     let mut resolved = BTreeMap::new();
     let mut missing = Vec::new();
     let declared = definition.env.iter().chain(definition.env_defaults.keys());
@@ -46,26 +48,34 @@ pub(super) fn resolve(
 }
 
 /// Which names Ark gives an instance by itself, so that nobody has to set them.
-fn given_by_ark(env: &EnvName, app: &AppName, definition: &Definition) -> impl Fn(&str) -> bool {
+fn given_by_ark(
+    env: &EnvName,
+    app: &AppName,
+    definition: &Definition,
+    needs: &Needs,
+) -> impl Fn(&str) -> bool {
     let who = Identity { env, app, instance: None };
     let injected = assemble(who, definition, BTreeMap::new(), &[], &[]);
     let ports: Vec<String> =
         definition.expose.iter().map(|e| format!("PORT_{}", upper(&e.name))).collect();
     let store = definition.data_store.is_some();
-    let services: Vec<String> =
-        definition.dependencies.iter().map(|d| format!("SERVICE_{}_", upper(d))).collect();
     move |name| {
         injected.contains_key(name)
             || (name == "PORT" && !ports.is_empty())
             || (store && name == STORE_PASSWORD)
             || ports.iter().any(|port| port == name)
-            || services.iter().any(|service| name.starts_with(service))
+            || needs.gives(name)
     }
 }
 
 /// The problem of missing values, with what to type: names that look like secrets are to be set as
 /// secrets.
-pub(super) fn missing_config(env: &EnvName, app: &AppName, missing: Vec<String>) -> ApiError {
+pub(super) fn missing_config(
+    env: &EnvName,
+    app: &AppName,
+    missing: Vec<String>,
+    needs: &Needs,
+) -> ApiError {
     let values = if missing.len() == 1 { "value" } else { "values" };
     let detail = format!(
         "{env} does not define {} {values} that {app} needs: {}",
@@ -76,6 +86,9 @@ pub(super) fn missing_config(env: &EnvName, app: &AppName, missing: Vec<String>)
     let secret = |name: &&String| secret_words.iter().any(|word| name.contains(word));
     let (secrets, plain): (Vec<&String>, Vec<&String>) = missing.iter().partition(secret);
     let mut error = ApiError::new(ProblemCode::MissingConfig, detail);
+    for remedy in needs.remedies(env, &missing) {
+        error = error.remedy(&remedy.label, remedy.command);
+    }
     if !plain.is_empty() {
         let set: Vec<String> = plain.iter().map(|name| format!("{name}=…")).collect();
         let set = set.join(" ");
@@ -110,24 +123,34 @@ mod tests {
                 "PORT",
                 "_APP_NAME",
                 "SERVICE_GEAR_ADMIN_HTTP_HOST",
+                "SERVICE_GEAR_ADMIN_GRPC_HOST",
+                "SERVICE_GEARMAND_TCP_PORT",
             ]
             .map(str::to_owned)
             .to_vec(),
             env_defaults: [("LOG_LEVEL".to_owned(), "info".to_owned())].into(),
-            dependencies: vec!["gear-admin".into()],
+            dependencies: vec!["gear-admin".into(), "gearmand".into()],
             expose: vec![Expose::new("default", 80)],
             ..Definition::default()
         };
         let config = ConfigVersion { version: 0, values: BTreeMap::new() };
-        let missing = resolve(&env, &app, &definition, &config).expect_err("two are missing");
-        assert_eq!(missing, ["DB_URL", "SESSION_KEY"]);
-        let problem = missing_config(&env, &app, missing).into_problem();
+        let gear_admin = "gear-admin".parse().expect("a name");
+        let needs = Needs::example((&gear_admin, "http"), &["gearmand", "queue"]);
+        let missing = resolve(&env, &app, &definition, &config, &needs).expect_err("some miss");
+        // An app that is not there gives nothing, and one that is there only what it exposes.
+        assert_eq!(
+            missing,
+            ["DB_URL", "SESSION_KEY", "SERVICE_GEAR_ADMIN_GRPC_HOST", "SERVICE_GEARMAND_TCP_PORT"]
+        );
+        let problem = missing_config(&env, &app, missing, &needs).into_problem();
         assert_eq!((problem.status, problem.exit_code), (403, 7));
         let remedy: Vec<String> = problem.remedy.into_iter().map(|r| r.command).collect();
         assert_eq!(
             remedy,
             [
-                "ark config set -e production web DB_URL=…",
+                "ark deploy gearmand -e production",
+                "ark config set -e production web DB_URL=… SERVICE_GEAR_ADMIN_GRPC_HOST=… \
+                 SERVICE_GEARMAND_TCP_PORT=…",
                 "ark config set -e production web --secret SESSION_KEY",
             ]
         );

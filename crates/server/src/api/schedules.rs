@@ -1,5 +1,6 @@
 //! Schedules that start workflows. What they do is `workflows::schedules`'s.
 
+use ark_model::address::Segment;
 use ark_model::api::{Page, PageQuery, ProblemCode, SchedulePut, ScheduleView};
 use axum::extract::State;
 use http::StatusCode;
@@ -87,7 +88,7 @@ async fn list(
 
 async fn show(
     State(state): State<Shared>,
-    Path(name): Path<String>,
+    Path(Segment(name)): Path<Segment>,
 ) -> Result<Json<ScheduleView>, ApiError> {
     state.workflows.schedule(&name).await.map(Json).map_err(problem)
 }
@@ -95,7 +96,7 @@ async fn show(
 async fn put(
     State(state): State<Shared>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(Segment(name)): Path<Segment>,
     Json(put): Json<SchedulePut>,
 ) -> Result<Json<ScheduleView>, ApiError> {
     state.workflows.put_schedule(&name, put, &caller.name).await.map(Json).map_err(problem)
@@ -104,7 +105,7 @@ async fn put(
 async fn pause(
     State(state): State<Shared>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(Segment(name)): Path<Segment>,
 ) -> Result<Json<ScheduleView>, ApiError> {
     state.workflows.pause_schedule(&name, true, &caller.name).await.map(Json).map_err(problem)
 }
@@ -112,7 +113,7 @@ async fn pause(
 async fn resume(
     State(state): State<Shared>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(Segment(name)): Path<Segment>,
 ) -> Result<Json<ScheduleView>, ApiError> {
     state.workflows.pause_schedule(&name, false, &caller.name).await.map(Json).map_err(problem)
 }
@@ -120,7 +121,7 @@ async fn resume(
 async fn remove(
     State(state): State<Shared>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(Segment(name)): Path<Segment>,
 ) -> Result<StatusCode, ApiError> {
     state.workflows.remove_schedule(&name, &caller.name).await.map_err(problem)?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,8 +1,8 @@
 //! How the traffic of an app, or of a whole environment, was over the last hour: slices of equal
 //! length out of what the gateway measured. Lost with the process, gathered anew.
 
-use ark_model::api::{ProblemCode, SideSlice, TrafficHistory, TrafficQuery, TrafficSlice};
-use ark_model::{AppName, EnvName, ReleaseNumber};
+use ark_model::api::{ProblemCode, TrafficHistory, TrafficQuery};
+use ark_model::{AppName, EnvName};
 use axum::extract::State;
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use super::error::ApiError;
 use super::extract::{Json, Path, Query};
 use super::find;
 use super::operation::{Operation, Shared};
-use crate::recent_traffic::{Flow, Flows};
+use crate::recent_traffic::{self, Flows};
 
 /// What is kept, in seconds.
 const KEPT_S: i64 = 3_600;
@@ -102,33 +102,10 @@ impl Frame {
     fn history(&self, flows: &std::collections::BTreeMap<i64, Flows>) -> TrafficHistory {
         let slice = |number: i64| {
             let at = Timestamp::from_second(number * i64::from(self.slice_s)).unwrap_or_default();
-            slice(at, flows.get(&number))
+            recent_traffic::slice(at, flows.get(&number))
         };
         let slices = (self.first..=self.last).map(slice).collect();
         TrafficHistory { slice_s: self.slice_s, slices }
-    }
-}
-
-fn slice(at: Timestamp, flows: Option<&Flows>) -> TrafficSlice {
-    let ms = |flow: &Flow, q: f64| flow.latency_us.quantile(q).map(|us| us / 1_000.0);
-    let mut all = Flow::default();
-    let side = |(release, flow): (&Option<ReleaseNumber>, &Flow)| SideSlice {
-        release: *release,
-        served: flow.served,
-        failed: flow.failed,
-        p99_ms: ms(flow, 0.99),
-    };
-    let sides = flows.into_iter().flatten().map(|(release, flow)| {
-        all.add(flow);
-        side((release, flow))
-    });
-    let sides = sides.collect();
-    TrafficSlice {
-        at,
-        sides,
-        p50_ms: ms(&all, 0.5),
-        p95_ms: ms(&all, 0.95),
-        p99_ms: ms(&all, 0.99),
     }
 }
 
@@ -136,7 +113,10 @@ fn slice(at: Timestamp, flows: Option<&Flows>) -> TrafficSlice {
 mod tests {
     use std::collections::BTreeMap;
 
+    use ark_model::ReleaseNumber;
+
     use super::*;
+    use crate::recent_traffic::Flow;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("an instant")

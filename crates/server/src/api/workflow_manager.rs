@@ -3,6 +3,7 @@
 //! What is done is `workflows::manager`'s; here requests are read and errors get their status: what
 //! cannot be understood is 400, what is not there 404, what stands in the way 409.
 
+use ark_model::address::is_taken_away;
 use ark_model::api::{
     CancelReason, DefinitionVersionsQuery, DefinitionsQuery, NewStateResource,
     NewWorkflowDefinition, ProblemCode, StartWorkflow, StateResource, StateResourceType, Workflow,
@@ -385,6 +386,9 @@ async fn post_resource(
             return Err(bad_request(format!(
                 "{what} must have 1 to {STATE_RESOURCE_CHARS_MAX} characters"
             )));
+        }
+        if is_taken_away(text) {
+            return Err(bad_request(format!("{what} cannot be `{text}`: no address leads to it")));
         }
     }
     let NewStateResource { name, namespace, uri } = new;

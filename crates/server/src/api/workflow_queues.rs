@@ -1,5 +1,6 @@
 //! Priorities of workflows by queue. What they mean is `workflows::queues`'s.
 
+use ark_model::address::Segment;
 use ark_model::api::{Page, PageQuery, ProblemCode, WorkflowQueue, WorkflowQueuePut};
 use axum::extract::State;
 
@@ -56,7 +57,7 @@ async fn list(
 async fn put(
     State(state): State<Shared>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(Segment(name)): Path<Segment>,
     Json(put): Json<WorkflowQueuePut>,
 ) -> Result<Json<WorkflowQueue>, ApiError> {
     let made = state.workflows.put_queue(&name, put.priority, &caller.name).await;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ark_model::address::Segment;
 use ark_model::api::{
     ERROR_TEXT_CHARS_MAX, EVENT_TEXT_CHARS, EVENT_TEXT_CHARS_MAX, ExecutionEvent,
     ExecutionEventsQuery, ExecutionMoved, ExecutionSummary, ExecutionsQuery, Page, PageQuery,
@@ -91,7 +92,7 @@ async fn list(
 
 async fn find(
     State(state): State<Shared>,
-    Path(workflow): Path<String>,
+    Path(Segment(workflow)): Path<Segment>,
     Query(query): Query<ExecutionsQuery>,
 ) -> Result<Json<Page<ExecutionSummary>>, ApiError> {
     let error = query.error.filter(|text| !text.is_empty());
@@ -113,7 +114,7 @@ async fn find(
 
 async fn show(
     State(state): State<Shared>,
-    Path((workflow, execution)): Path<(String, String)>,
+    Path((Segment(workflow), Segment(execution))): Path<(Segment, Segment)>,
 ) -> Result<Json<ExecutionSummary>, ApiError> {
     let (_, summary) = state.workflows.standing(workflow, execution).await.map_err(problem)?;
     Ok(Json(summary))
@@ -121,7 +122,7 @@ async fn show(
 
 async fn list_events(
     State(state): State<Shared>,
-    Path((workflow, execution)): Path<(String, String)>,
+    Path((Segment(workflow), Segment(execution))): Path<(Segment, Segment)>,
     Query(query): Query<ExecutionEventsQuery>,
 ) -> Result<Json<Page<ExecutionEvent>>, ApiError> {
     let chars = query.text.unwrap_or(EVENT_TEXT_CHARS);
@@ -140,7 +141,7 @@ async fn list_events(
 
 async fn follow(
     State(state): State<Shared>,
-    Path((workflow, execution)): Path<(String, String)>,
+    Path((Segment(workflow), Segment(execution))): Path<(Segment, Segment)>,
 ) -> Result<Response, ApiError> {
     let names = (workflow, execution);
     // One that does not exist is a problem, not a stream.

@@ -44,10 +44,8 @@ fn authority(allowed: &AllowedHosts, uri: &Uri, headers: &HeaderMap) -> Result<S
         (None, None) => return Err(refused("the request names no host")),
     };
     if !allowed.allows(host_of(&authority)) {
-        return Err(refused("the request names a host that is not this server").remedy(
-            "use its address",
-            "http://127.0.0.1:<port>, or add the name to the server's allowed hosts",
-        ));
+        return Err(refused("the request names a host that is not this server")
+            .remedy("allow the name", "ark up --allow-host NAME"));
     }
     Ok(authority)
 }

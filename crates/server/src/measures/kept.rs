@@ -1,7 +1,7 @@
 //! Measurements as the store keeps them: a head, one part per slice, one per target. Only what
 //! changed is written.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use ark_model::gateway::Counters;
@@ -12,6 +12,7 @@ use ark_store::MeasuresChange;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::stretch::{Grid, Stretch};
 use super::{Measures, Place, Unsaved};
 
 /// One part.
@@ -22,7 +23,9 @@ enum Part {
     Head {
         of: DeploymentId,
         since: Timestamp,
-        slice_ms: i64,
+        window: Option<Timestamp>,
+        earlier: Grid,
+        present: Grid,
     },
     Slice {
         from: Timestamp,
@@ -39,7 +42,13 @@ enum Part {
 
 impl Part {
     fn head(measures: &Measures) -> Self {
-        Self::Head { of: measures.of, since: measures.since, slice_ms: measures.slice_ms }
+        Self::Head {
+            of: measures.of,
+            since: measures.since,
+            window: measures.window,
+            earlier: measures.earlier.grid,
+            present: measures.present.grid,
+        }
     }
 
     fn slice(measured: &Measured) -> Self {
@@ -80,7 +89,7 @@ impl Measures {
     pub(crate) fn take_unsaved(&mut self) -> Option<MeasuresChange> {
         let Unsaved { anew, slices, seen, gone } = std::mem::take(&mut self.unsaved);
         let head = anew.then(|| Part::head(self));
-        let slices = self.slices.iter().filter(|m| anew || slices.contains(&m.from));
+        let slices = self.slices().filter(|m| anew || slices.contains(&m.from));
         let seen = self.seen.iter().filter(|(place, _)| anew || seen.contains(*place));
         let parts = head
             .into_iter()
@@ -106,7 +115,9 @@ impl Measures {
         let mut all_seen = HashMap::new();
         for part in parts {
             match serde_json::from_str(part).ok()? {
-                Part::Head { of, since, slice_ms } => head = Some((of, since, slice_ms)),
+                Part::Head { of, since, window, earlier, present } => {
+                    head = Some((of, since, window, earlier, present));
+                }
                 Part::Slice { from, sides } => {
                     slices.insert(from, Measured { from, sides: sides.into_iter().collect() });
                 }
@@ -115,13 +126,18 @@ impl Measures {
                 }
             }
         }
-        let (of, since, slice_ms) = head.filter(|(of, ..)| *of == wanted)?;
-        let slices: VecDeque<Arc<Measured>> = slices.into_values().map(Arc::new).collect();
-        (slice_ms > 0).then(|| Self {
+        let (of, since, window, earlier, present) = head.filter(|(of, ..)| *of == wanted)?;
+        let whole = earlier.slice_ms > 0 && present.slice_ms > 0;
+        let (before, from): (Vec<_>, Vec<_>) =
+            slices.into_values().map(Arc::new).partition(|slice| slice.from < present.began);
+        whole.then(|| Self {
             of,
             since,
-            slice_ms,
-            slices,
+            window,
+            earlier: Stretch::of(earlier, before),
+            present: Stretch::of(present, from),
+            reported: Timestamp::MIN,
+            reported_before: Timestamp::MIN,
             seen: all_seen,
             unsaved: Unsaved::default(),
         })
@@ -171,6 +187,9 @@ mod tests {
             if n % 100 == 99 {
                 measures.gone(&place(0));
             }
+            if n == 400 {
+                measures.window_begins(at(second), at(second));
+            }
             if n % 7 == 0 {
                 let change = measures.take_unsaved().expect("something changed");
                 written.push(change.put.len());
@@ -181,9 +200,9 @@ mod tests {
         assert_eq!(measures.take_unsaved(), None, "nothing is written twice");
         let parts: Vec<String> = rows.values().cloned().collect();
         let read = Measures::read(&parts, of).expect("it is read again");
-        assert_eq!(read.slices, measures.slices);
+        assert_eq!((&read.earlier, &read.present), (&measures.earlier, &measures.present));
         assert_eq!(read.seen, measures.seen);
-        assert_eq!((read.since, read.slice_ms), (at(3), measures.slice_ms));
+        assert_eq!((read.since, read.window), (at(3), Some(at(410))));
         assert_eq!(read.side(ReleaseNumber(1), at(0)), measures.side(ReleaseNumber(1), at(0)));
         let few = written.iter().filter(|parts| **parts <= 12).count();
         assert!(few * 10 >= written.len() * 8, "only what changed is written: {written:?}");

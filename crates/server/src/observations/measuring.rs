@@ -11,7 +11,7 @@ use ark_planner::time::after;
 use ark_store::MeasuresChange;
 use jiff::Timestamp;
 
-use super::{AppKey, Observations};
+use super::{AppKey, Inner, Observations};
 use crate::measures::{Measures, Place};
 
 /// Least time between two writings of what was measured.
@@ -23,31 +23,21 @@ impl Observations {
         self.inner().measures.contains_key(key)
     }
 
-    /// Measures an app for the sake of this deployment and its watch window. `kept` is what an
-    /// earlier server wrote down of it; asked for only as long as it is not measured yet.
-    pub fn measure(&self, key: &AppKey, of: DeploymentId, kept: &[String], now: Timestamp) {
+    /// Measures an app for the sake of this deployment and its watch window; `window` says from when on
+    /// it is judged now. `kept` is what an earlier server wrote down of it; asked for only as long as it
+    /// is not measured yet.
+    pub fn measure(
+        &self,
+        key: &AppKey,
+        (of, window): (DeploymentId, Option<Timestamp>),
+        kept: &[String],
+        now: Timestamp,
+    ) {
         let mut inner = self.inner();
-        let inner = &mut *inner;
-        inner.unmeasured.remove(key);
-        if let Some(measures) = inner.measures.get_mut(key) {
-            measures.go_on_for(of, now);
-            return;
+        inner.begin_measuring(key, of, kept, now);
+        if let (Some(measures), Some(window)) = (inner.measures.get_mut(key), window) {
+            measures.window_begins(window, now);
         }
-        let mut measures = Measures::read(kept, of).unwrap_or_else(|| Measures::new(of, now));
-        if let Some(boot) = inner.gateway.boot {
-            measures.connected(boot);
-        }
-        // What was reported before this is counted up to here, or begins here.
-        let reported = inner
-            .last
-            .iter()
-            .filter(|((_, route, _), _)| (&route.env, &route.app) == (&key.0, &key.1));
-        for ((boot, route, instance), last) in reported {
-            let (Some(instance), Some(release)) = (*instance, last.release) else { continue };
-            let place = Place { boot: *boot, expose: route.expose.clone(), instance };
-            measures.take(place, (release, &last.counters), None, now);
-        }
-        inner.measures.insert(key.clone(), measures);
     }
 
     /// An app is not judged any more.
@@ -61,6 +51,12 @@ impl Observations {
     /// From when on what was measured of an app is whole.
     pub fn measured_since(&self, key: &AppKey) -> Option<Timestamp> {
         self.inner().measures.get(key).map(Measures::since)
+    }
+
+    /// Up to when [`Self::measured`] says all that the gateway counted; the beginning of time as long as
+    /// it has told this server nothing.
+    pub fn measured_until(&self, key: &AppKey, now: Timestamp) -> Timestamp {
+        self.inner().measures.get(key).map_or(Timestamp::MIN, |m| m.settled_until(now))
     }
 
     /// What is to be written down of measurements, from time to time; told once.
@@ -98,13 +94,41 @@ impl Observations {
         self.inner().measures.get(key).map(Measures::so_far).unwrap_or_default()
     }
 
-    /// The same without the slice that is still filling.
+    /// The same without a slice that has just begun.
     pub fn measured(&self, key: &AppKey, now: Timestamp) -> Vec<Arc<Measured>> {
-        self.inner().measures.get(key).map(|m| m.whole(now)).unwrap_or_default()
+        self.inner().measures.get(key).map(|m| m.settled(now)).unwrap_or_default()
     }
 
     /// What was measured of a release of an app since an instant.
     pub fn side(&self, key: &AppKey, release: ReleaseNumber, since: Timestamp) -> Slice {
         self.inner().measures.get(key).map(|m| m.side(release, since)).unwrap_or_default()
+    }
+}
+
+impl Inner {
+    fn begin_measuring(&mut self, key: &AppKey, of: DeploymentId, kept: &[String], now: Timestamp) {
+        self.unmeasured.remove(key);
+        if let Some(measures) = self.measures.get_mut(key) {
+            measures.go_on_for(of, now);
+            return;
+        }
+        let mut measures = Measures::read(kept, of).unwrap_or_else(|| Measures::new(of, now));
+        if let Some(boot) = self.gateway.boot {
+            measures.connected(boot);
+        }
+        // What was reported before this is counted up to here, or begins here.
+        let reported = self
+            .last
+            .iter()
+            .filter(|((_, route, _), _)| (&route.env, &route.app) == (&key.0, &key.1));
+        for ((boot, route, instance), last) in reported {
+            let (Some(instance), Some(release)) = (*instance, last.release) else { continue };
+            let place = Place { boot: *boot, expose: route.expose.clone(), instance };
+            measures.take(place, (release, &last.counters), None, now);
+        }
+        if let Some(at) = self.reported {
+            measures.reported(at);
+        }
+        self.measures.insert(key.clone(), measures);
     }
 }

@@ -99,8 +99,8 @@ impl Deployments {
     /// When the store cannot be read, or another controller has taken over. Failures of single
     /// apps are retried by later rounds and do not end this one.
     pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
-        let now = world.clock.now();
-        let since = self.looking.since(world.clock.as_ref());
+        let look = self.looking.look(world.clock.as_ref());
+        let now = look.at;
         let (listed, observed) = self.look(world, now).await?;
         let dirty = self.dirty(world, &observed, now).await?;
         let (listed, facts) = (&listed, &self.facts);
@@ -112,7 +112,7 @@ impl Deployments {
         }
         let results: Vec<_> = stream::iter(dirty)
             .map(|key| async move {
-                let outcome = reconcile(world, &key, listed, facts, since).await;
+                let outcome = reconcile(world, &key, listed, facts, look).await;
                 (key, outcome)
             })
             .buffer_unordered(PARALLEL)

@@ -250,7 +250,7 @@ async fn see(
     let Some(listed) = listed else { return HookSeen::Nothing };
     let state = listed.get(&id).cloned().unwrap_or(EngineState::Gone);
     let log = match &state {
-        EngineState::Exited { .. } => diagnose::last_lines(world, id).await,
+        EngineState::Exited { .. } => diagnose::last_lines(world, id, d.created_at).await,
         _ => Vec::new(),
     };
     HookSeen::Engine(state, log)

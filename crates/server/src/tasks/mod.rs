@@ -9,6 +9,7 @@ mod engine_calls;
 pub mod hooks;
 mod hosts;
 pub mod housekeeping;
+pub(crate) mod needed;
 mod on_demand;
 mod reconcile;
 mod record;

@@ -21,7 +21,7 @@ use ark_store::ReadTx;
 use jiff::Timestamp;
 
 use super::deployments::{Facts, Listed};
-use super::round::{RETRY, TaskError};
+use super::round::{Look, RETRY, TaskError};
 use super::{diagnose, engine_calls, on_demand, record};
 use crate::observations::AppKey;
 use crate::route_table::{Division, drain};
@@ -92,21 +92,21 @@ pub(super) fn load(tx: &ReadTx, key: &AppKey) -> Result<Option<Loaded>, TaskErro
     }))
 }
 
-/// Reconciles one app, for a server that looks since then. Answers when time alone may change the
+/// Reconciles one app, in a round that began with that look. Answers when time alone may change the
 /// answer.
 pub(super) async fn reconcile(
     world: &World,
     key: &AppKey,
     listed: &Listed,
     facts: &Facts,
-    since: Timestamp,
+    look: Look,
 ) -> Result<Option<Timestamp>, TaskError> {
     let wanted = key.clone();
     let Some(loaded) = world.store.read(move |tx| load(tx, &wanted)).await? else {
         return Ok(None);
     };
     let releases = releases(world, key, &loaded, facts).await?;
-    let now = world.clock.now();
+    let Look { since, at: now, .. } = look.again(world.clock.as_ref());
     let seen = see(world, &loaded, &releases, listed);
     let demand = on_demand::demand(world, key, &loaded, &releases, now);
     let hosts = &listed.hosts;
@@ -121,6 +121,8 @@ pub(super) async fn reconcile(
     let new_policy = policy(current, current.map(|d| d.release));
     let live_policy = policy(None, loaded.app.live);
     let measured_since = measure(world, key, &loaded, now).await?;
+    // Asked first: what is measured by now is at least that.
+    let measured_until = world.observations.measured_until(key, now);
     let measured = world.observations.measured(key, now);
     let planned = plan(&Input {
         now,
@@ -136,12 +138,13 @@ pub(super) async fn reconcile(
         held: held(world, key, &loaded),
         measured: &measured,
         measured_since,
+        measured_until,
         planted: world.planted,
     });
     let running = newly_running(world, &loaded, &releases, listed);
     let mut wake_at = [planned.wake_at, demand.until].into_iter().flatten().min();
     let records = if changes_something(&planned) || !running.is_empty() {
-        let diagnoses = diagnose::diagnose(world, &loaded, &planned, now).await;
+        let diagnoses = diagnose::diagnose(world, &loaded, &releases, &planned, now).await;
         if planned.begin_waiting.is_some() || !running.is_empty() {
             wake_at = Some(now);
         }
@@ -171,6 +174,10 @@ async fn measure(
         world.observations.measure_no_more(key);
         return Ok(now);
     };
+    let window = match &loaded.running {
+        Some(d) => d.rollout.as_ref().and_then(|rollout| rollout.judged_from),
+        None => loaded.app.watch.as_ref().map(|watch| watch.since),
+    };
     // What an earlier server measured.
     let kept = match world.observations.is_measured(key) {
         true => Vec::new(),
@@ -179,7 +186,7 @@ async fn measure(
             world.store.read(move |tx| tx.measures(&env, &app)).await?
         }
     };
-    world.observations.measure(key, of, &kept, now);
+    world.observations.measure(key, (of, window), &kept, now);
     Ok(world.observations.measured_since(key).unwrap_or(now))
 }
 

@@ -20,24 +20,36 @@ pub(super) struct Looking {
     last: Option<Look>,
 }
 
+/// An instant, and since when there were looks without a break before it.
 #[derive(Debug, Clone, Copy)]
-struct Look {
-    since: Timestamp,
-    at: Timestamp,
+pub(super) struct Look {
+    pub(super) since: Timestamp,
+    pub(super) at: Timestamp,
     passed: Duration,
 }
 
 impl Looking {
-    /// One look more. Answers since when there are any, by a clock that nobody set meanwhile.
-    pub(super) fn since(&mut self, clock: &dyn Clock) -> Timestamp {
+    /// One look more.
+    pub(super) fn look(&mut self, clock: &dyn Clock) -> Look {
+        let look = self.last.map_or_else(|| Look::first(clock), |last| last.again(clock));
+        self.last = Some(look);
+        look
+    }
+}
+
+impl Look {
+    /// Nobody looked before.
+    pub(super) fn first(clock: &dyn Clock) -> Self {
+        let at = clock.now();
+        Self { since: at, at, passed: clock.passed() }
+    }
+
+    /// One look more in the same round: it may have waited for an answer while the clock was set.
+    pub(super) fn again(&self, clock: &dyn Clock) -> Self {
         let (at, passed) = (clock.now(), clock.passed());
-        let went_on = |last: &Look| {
-            let due = after(last.at, passed.saturating_sub(last.passed));
-            at.duration_since(due).unsigned_abs() <= DRIFT_MAX
-        };
-        let since = self.last.filter(went_on).map_or(at, |last| last.since);
-        self.last = Some(Look { since, at, passed });
-        since
+        let due = after(self.at, passed.saturating_sub(self.passed));
+        let went_on = at.duration_since(due).unsigned_abs() <= DRIFT_MAX;
+        Self { since: if went_on { self.since } else { at }, at, passed }
     }
 }
 
@@ -96,5 +108,61 @@ pub(super) fn whole(
             tracing::error!(error = cause, what, "a round failed");
             Ok(after(now, RETRY))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A wall clock, and the time that passes.
+    #[derive(Debug)]
+    struct Hands(Mutex<(i64, u64)>);
+
+    impl Hands {
+        fn pass(&self, seconds: u64) {
+            let mut hands = self.0.lock().unwrap();
+            *hands = (hands.0 + seconds.cast_signed(), hands.1 + seconds);
+        }
+
+        fn set(&self, by: i64) {
+            self.0.lock().unwrap().0 += by;
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl Clock for Hands {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_second(self.0.lock().unwrap().0).unwrap()
+        }
+
+        fn passed(&self) -> Duration {
+            Duration::from_secs(self.0.lock().unwrap().1)
+        }
+
+        async fn sleep_until(&self, _: Timestamp) {}
+    }
+
+    /// A round may wait for an answer while the clock is set: what it plans with then must not count the
+    /// time by which it was set against anybody's patience.
+    #[test]
+    fn a_clock_that_is_set_in_the_middle_of_a_round_begins_a_new_look() {
+        let clock = Hands(Mutex::new((1_000, 0)));
+        let second = |look: Look| (look.since.as_second(), look.at.as_second());
+        let mut looking = Looking::default();
+        assert_eq!(second(looking.look(&clock)), (1_000, 1_000));
+        clock.pass(30);
+        let begun = looking.look(&clock);
+        assert_eq!(second(begun), (1_000, 1_030));
+        clock.pass(10);
+        assert_eq!(second(begun.again(&clock)), (1_000, 1_040));
+        clock.set(180);
+        assert_eq!(second(begun.again(&clock)), (1_220, 1_220));
+        // The next round knows it too, and goes on from there.
+        assert_eq!(second(looking.look(&clock)), (1_220, 1_220));
+        clock.pass(5);
+        assert_eq!(second(looking.look(&clock)), (1_220, 1_225));
     }
 }

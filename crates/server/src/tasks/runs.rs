@@ -24,7 +24,7 @@ use jiff::Timestamp;
 
 use super::crons::{Crons, event, fenced};
 use super::reconcile::ReleaseFacts;
-use super::round::{self, Looking, RETRY, TaskError};
+use super::round::{self, Look, Looking, RETRY, TaskError};
 use super::start_spec::{self, SpecError};
 use crate::world::World;
 
@@ -65,7 +65,7 @@ impl Runs {
     /// When the store cannot be read, or another controller has taken over.
     pub async fn round(&mut self, world: &World) -> Result<Timestamp, TaskError> {
         let halting = world.halt.load(Ordering::Relaxed);
-        let since = self.looking.since(world.clock.as_ref());
+        let begun = self.looking.look(world.clock.as_ref());
         let fires = match halting {
             true => None,
             // Runs go on whatever becomes of the schedules.
@@ -81,7 +81,7 @@ impl Runs {
             if loaded.iter().any(busy) { look(world).await } else { Some(Looked::default()) };
         let states = &states;
         let steps: Vec<Result<Option<Timestamp>, TaskError>> = stream::iter(loaded)
-            .map(|loaded| async move { advance(world, &loaded?, states.as_ref(), since).await })
+            .map(|loaded| async move { advance(world, &loaded?, states.as_ref(), begun).await })
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
@@ -171,13 +171,14 @@ async fn advance(
     world: &World,
     loaded: &Loaded,
     looked: Option<&Looked>,
-    since: Timestamp,
+    look: Look,
 ) -> Result<Option<Timestamp>, TaskError> {
     let run = &loaded.run;
     let kind = loaded.release.as_ref().map(|r| world.engine.kind_for(&r.content.artifact));
     let engine = looked.and_then(|looked| looked.state(run.current()?.instance, kind));
-    let step = next(run, &seen(world, loaded, engine.as_ref(), since));
-    let now = world.clock.now();
+    let look = look.again(world.clock.as_ref());
+    let step = next(run, &seen(loaded, engine.as_ref(), look));
+    let now = look.at;
     match step {
         Step::Wait(until) => Ok(until),
         Step::CallStart => start(world, loaded).await,
@@ -216,14 +217,9 @@ async fn advance(
     }
 }
 
-fn seen<'a>(
-    world: &World,
-    loaded: &Loaded,
-    engine: Option<&'a EngineState>,
-    since: Timestamp,
-) -> Seen<'a> {
+fn seen<'a>(loaded: &Loaded, engine: Option<&'a EngineState>, look: Look) -> Seen<'a> {
     let grace = stop_options(loaded).grace;
-    let now = world.clock.now();
+    let Look { since, at: now, .. } = look;
     Seen { engine, others: loaded.others, ending: loaded.ending, grace, since, now }
 }
 
@@ -364,7 +360,7 @@ async fn start(world: &World, loaded: &Loaded) -> Result<Option<Timestamp>, Task
     let Some(detail) = failed else { return Ok(None) };
     let state = EngineState::StartFailed { reason: StartFailure::Other { detail } };
     // The engine has just spoken.
-    let step = next(run, &seen(world, loaded, Some(&state), world.clock.now()));
+    let step = next(run, &seen(loaded, Some(&state), Look::first(world.clock.as_ref())));
     settle(world, run, step).await?;
     Ok(None)
 }

@@ -1,7 +1,7 @@
 //! What an engine is told to start: a release's command, files, variables and limits for one
 //! recorded instance. The only place where secrets are opened; they go nowhere but into the spec.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -62,9 +62,10 @@ pub(super) async fn build(
         // only the engine knows, under each app's name.
         for found in &mut dependencies {
             found.host = found.app.to_string();
-            host_names.push(found.host.clone());
         }
-        host_names.dedup();
+        // Also of those that are not there yet: a name cannot be given to a container later.
+        let names = definition.dependencies.iter().filter(|name| name.parse::<AppName>().is_ok());
+        host_names = names.cloned().collect::<BTreeSet<String>>().into_iter().collect();
     }
     let (ports, published) = ports(record, definition, &release.content.artifact);
     let who = Identity { env: &record.env, app: &record.app, instance: Some(record.id) };

@@ -30,7 +30,7 @@ fn view(row: ActivityRow) -> ActivityView {
 }
 
 /// The name in an activity's ARN.
-fn name_of(text: &str) -> Result<String, WorkflowError> {
+pub(super) fn name_of(text: &str) -> Result<String, WorkflowError> {
     let arn = Arn::parse(text)?;
     match &arn.resource {
         Resource::Activity { name } => Ok(name.clone()),

@@ -473,6 +473,7 @@ impl Stepper<'_> {
     fn serve_run(&mut self, id: u64) -> Result<bool, WorkflowError> {
         match self.run(id)?.body.work {
             Work::Aborting => self.abort_children(id),
+            Work::Clearing => self.clear_items(id),
             Work::Running => {
                 self.drain()?;
                 let room = !self.shared.full.load(Ordering::Relaxed);

@@ -31,15 +31,10 @@ fn missing(arn: &str) -> WorkflowError {
 /// The row of an execution of a Standard machine.
 pub(super) fn find(tx: &ReadTx, text: &str) -> Result<ExecutionRow, WorkflowError> {
     let arn = Arn::parse(text)?;
-    let (machine, label, name) = match &arn.resource {
-        Resource::Execution { machine, label, name } => (machine, label, name),
-        Resource::Express { .. } => {
-            return Err(Refusal::StateMachineTypeNotSupported
-                .with("This operation is not supported by this type of state machine"));
-        }
-        _ => return Err(Refusal::InvalidArn.with(format!("Invalid Arn: '{text}'"))),
+    // The label says nothing more: names of children are unique within their machine.
+    let Resource::Execution { machine, label: _, name } = &arn.resource else {
+        return Err(arn.wrong_kind());
     };
-    let _ = label;
     let machine = tx.newest_machine_by_name(machine)?.ok_or_else(|| missing(text))?;
     tx.execution_by_name(machine.id, name)?.ok_or_else(|| missing(text))
 }
@@ -108,7 +103,7 @@ pub(super) fn redrivable(row: &ExecutionRow, facts: &Facts, now: Timestamp) -> R
             } else if row.events >= REDRIVE_EVENTS_MAX {
                 no("Execution history event limit exceeded")
             } else if after(at, REDRIVE_MAX) < now {
-                no("Execution has exceeded the redrivable period")
+                no("Execution redrivable period exceeded")
             } else if matches!(facts.parent, Some(Parent::Item { .. })) {
                 Redrivable::ByMapRun
             } else {
@@ -226,7 +221,7 @@ impl Workflows {
     /// One execution, by its ARN.
     ///
     /// # Errors
-    /// `InvalidArn`, `ExecutionDoesNotExist`, `StateMachineTypeNotSupported` for Express.
+    /// `InvalidArn` (that of an Express execution, too), `ExecutionDoesNotExist`.
     pub async fn describe_execution(&self, arn: &str) -> Result<ExecutionView, WorkflowError> {
         let (arn, shared, now) = (arn.to_owned(), self.shared.clone(), self.world.clock.now());
         self.world.store.read(move |tx| view(tx, &shared.programs, &find(tx, &arn)?, now)).await
@@ -236,7 +231,7 @@ impl Workflows {
     /// the answer says when it ended.
     ///
     /// # Errors
-    /// `InvalidArn`, `ExecutionDoesNotExist`, `StateMachineTypeNotSupported`.
+    /// `InvalidArn`, `ExecutionDoesNotExist`.
     pub async fn stop_execution(
         &self,
         arn: &str,

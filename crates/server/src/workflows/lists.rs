@@ -241,7 +241,7 @@ fn what(tx: &ReadTx, list: &ListExecutions) -> Result<Of, WorkflowError> {
             let arn = Arn::parse(text)?;
             let (Resource::Machine { name } | Resource::Qualified { name, .. }) = &arn.resource
             else {
-                return Err(Refusal::InvalidArn.with(format!("Invalid Arn: '{text}'")));
+                return Err(arn.wrong_kind());
             };
             let machine = tx.machine_by_name(name)?.ok_or_else(|| {
                 Refusal::StateMachineDoesNotExist
@@ -260,10 +260,9 @@ fn what(tx: &ReadTx, list: &ListExecutions) -> Result<Of, WorkflowError> {
 }
 
 fn find_map_run(tx: &ReadTx, text: &str) -> Result<MapRunRow, WorkflowError> {
-    let Arn { resource: Resource::MapRun { uuid, .. }, .. } = Arn::parse(text)? else {
-        return Err(Refusal::InvalidArn.with(format!("Invalid Arn: '{text}'")));
-    };
-    tx.map_run_by_uuid(&uuid)?
+    let arn = Arn::parse(text)?;
+    let Resource::MapRun { uuid, .. } = &arn.resource else { return Err(arn.wrong_kind()) };
+    tx.map_run_by_uuid(uuid)?
         .ok_or_else(|| Refusal::ResourceNotFound.with(format!("Resource not found: '{text}'")))
 }
 

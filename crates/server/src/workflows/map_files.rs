@@ -8,11 +8,12 @@
 //! itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ark_states::error::{Failure, names};
-use ark_states::item_formats::items;
+use ark_states::item_formats::{Manifest, items, manifest, names_files};
 use ark_states::machine::{
     ChildInputs, Env, ExecutionInfo, Host, InputsProgress, ItemSelection, MapItems, MapRunEvent,
     MapRunRequest, ReaderRequest, TaskId,
@@ -20,6 +21,7 @@ use ark_states::machine::{
 use ark_states::resource::Resource;
 use ark_states::{Document, Fuel, Value};
 use ark_store::{MapRunRow, ReadTx};
+use flate2::read::MultiGzDecoder;
 use futures::StreamExt as _;
 use futures::future::{Either, select};
 use futures::stream::FuturesUnordered;
@@ -28,8 +30,8 @@ use jiff::Timestamp;
 use super::driver::RUNS_BATCH;
 use super::error::WorkflowError;
 use super::hub::Chore;
-use super::map_runs::{Work, body_of, request_of};
-use super::objects::Listed;
+use super::map_runs::{CLEARED_AT_ONCE, Work, body_of, request_of};
+use super::objects::{Listed, OBJECT_BYTES_MAX};
 use super::program::Program;
 use super::{Entropy, Workflows};
 
@@ -173,6 +175,21 @@ fn waiting(
     }
 }
 
+fn too_many_bytes() -> String {
+    format!("the objects that are to be loaded have more than {INPUTS_BYTES_MAX} bytes altogether")
+}
+
+/// What was compressed with gzip; no more of it than an object may have.
+fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut out = Vec::new();
+    let mut packed = MultiGzDecoder::new(bytes).take(OBJECT_BYTES_MAX + 1);
+    packed.read_to_end(&mut out).map_err(|error| format!("it cannot be unpacked: {error}"))?;
+    match out.len() as u64 {
+        0..=OBJECT_BYTES_MAX => Ok(out),
+        _ => Err(format!("unpacked it has more than the {OBJECT_BYTES_MAX} bytes that are read")),
+    }
+}
+
 impl Workflows {
     /// Serves map runs that wait for objects until the server ends or another one takes over.
     pub(super) async fn objects_rounds(&self) -> WorkflowError {
@@ -254,7 +271,7 @@ impl Workflows {
         let served = match body_of(&row)?.work {
             Work::Reading => self.read_items(&row).await,
             Work::Writing => self.write_results(&row).await,
-            Work::Running | Work::Aborting | Work::Ended => Ok(()),
+            Work::Running | Work::Aborting | Work::Clearing | Work::Ended => Ok(()),
         };
         self.rest_if_broken(Chore::MapRun(row.id), served)?;
         Ok(())
@@ -285,10 +302,19 @@ impl Workflows {
         let mut request = request_of(row)?;
         let items = std::mem::replace(&mut request.items, MapItems::Inputs(Vec::new()));
         let MapItems::Reader(reader, selection) = items else { return Err(gone()) };
+        // What an earlier reading left that did not come to its end.
+        loop {
+            let more = self.transact(move |step| match step.run(id)?.reading() {
+                Some(_) => Ok(step.tx.delete_map_items(id, CLEARED_AT_ONCE)? == CLEARED_AT_ONCE),
+                None => Ok(false),
+            });
+            if !more.await? {
+                break;
+            }
+        }
         let found = self
             .transact(move |step| {
                 let Some(reading) = step.run(id)?.reading() else { return Ok(None) };
-                step.tx.delete_map_items(id)?;
                 let loaded = step.load(execution)?.ok_or_else(gone)?;
                 Ok(Some((reading, loaded.info.clone(), loaded.program.clone())))
             })
@@ -316,7 +342,6 @@ impl Workflows {
         };
         self.transact(move |step| {
             if step.run(id)?.reading() == Some(reading) {
-                step.tx.delete_map_items(id)?;
                 step.map_inbox.push_back((id, MapRunEvent::ItemsFailed(failure)));
             }
             Ok(())
@@ -386,20 +411,50 @@ impl Workflows {
                 reader.resource
             ));
         }
-        self.items_of(bucket, text(&reader.parameters, "Key"), &reader.config, most).await
+        let version = match reader.parameters.get("VersionId") {
+            None | Some(Value::Null) => None,
+            Some(version) => Some(version.as_str().ok_or("VersionId must be a text")?),
+        };
+        let bytes = self.objects.read(bucket, text(&reader.parameters, "Key"), version).await?;
+        if names_files(&reader.config) {
+            return self.items_of_manifest(&manifest(&bytes, &reader.config)?, most).await;
+        }
+        self.items_in(bytes, &reader.config, most).await
     }
 
-    async fn items_of(
+    async fn items_in(
         &self,
-        bucket: &str,
-        key: &str,
+        bytes: Vec<u8>,
         config: &Value,
         most: usize,
     ) -> Result<Vec<Value>, String> {
-        let bytes = self.objects.read(bucket, key).await?;
         let config = config.clone();
         let parsed = self.beside(move || items(&bytes, &config, most)).await;
         parsed.map_err(|error| error.to_string())?
+    }
+
+    /// The items of all objects that a manifest names, one after the other.
+    async fn items_of_manifest(
+        &self,
+        manifest: &Manifest,
+        most: usize,
+    ) -> Result<Vec<Value>, String> {
+        let (mut found, mut bytes_left) = (Vec::new(), INPUTS_BYTES_MAX);
+        for file in &manifest.files {
+            let left = most - found.len();
+            if left == 0 {
+                break;
+            }
+            let at = |why: String| format!("{}/{}: {why}", file.bucket, file.key);
+            let mut bytes = self.objects.read(&file.bucket, &file.key, None).await?;
+            if file.is_gzip() {
+                let unpacked = self.beside(move || unpacked(&bytes)).await;
+                bytes = unpacked.map_err(|error| error.to_string())?.map_err(at)?;
+            }
+            bytes_left = bytes_left.checked_sub(bytes.len()).ok_or_else(too_many_bytes)?;
+            found.extend(self.items_in(bytes, &manifest.config, left).await.map_err(at)?);
+        }
+        Ok(found)
     }
 
     /// The items of all objects of a list, one after the other.
@@ -411,9 +466,7 @@ impl Workflows {
         most: usize,
     ) -> Result<Vec<Value>, String> {
         if listed.iter().map(|object| object.size).sum::<u64>() > INPUTS_BYTES_MAX as u64 {
-            return Err(format!(
-                "the objects that are to be loaded have more than {INPUTS_BYTES_MAX} bytes altogether"
-            ));
+            return Err(too_many_bytes());
         }
         let mut found = Vec::new();
         for object in listed {
@@ -421,7 +474,8 @@ impl Workflows {
             if left == 0 {
                 break;
             }
-            let more = self.items_of(bucket, &object.key, config, left).await;
+            let bytes = self.objects.read(bucket, &object.key, None).await?;
+            let more = self.items_in(bytes, config, left).await;
             found.extend(more.map_err(|why| format!("{}: {why}", object.key))?);
         }
         Ok(found)

@@ -25,6 +25,8 @@ use super::types::StartTarget;
 
 /// Children aborted in one transaction.
 const ABORTS_MAX: usize = 100;
+/// Items forgotten in one transaction: a few milliseconds.
+pub(super) const CLEARED_AT_ONCE: usize = 1_000;
 /// Items looked at in one go when results are gathered.
 const GATHER_PAGE: usize = 500;
 
@@ -39,6 +41,8 @@ pub(super) enum Work {
     Aborting,
     /// Write the results.
     Writing,
+    /// Forget the items, which nobody asks for any more.
+    Clearing,
     /// Nothing more.
     Ended,
 }
@@ -80,7 +84,7 @@ impl Run {
             return Ok(());
         }
         self.row.busy = match self.body.work {
-            Work::Reading | Work::Aborting | Work::Writing => true,
+            Work::Reading | Work::Aborting | Work::Writing | Work::Clearing => true,
             Work::Running => self.body.to_start > 0,
             Work::Ended => false,
         };
@@ -213,7 +217,8 @@ impl Stepper<'_> {
         let Some(row) = self.tx.map_run_of(execution, num)? else { return Ok(()) };
         let now = self.now;
         let (unfinished, unfinished_items) = self.tx.map_items_unfinished(row.id)?;
-        let has_items = !self.tx.map_items_from(row.id, 0, 1)?.is_empty();
+        let is_cleared = self.run(row.id)?.body.work == Work::Clearing;
+        let has_items = !is_cleared && !self.tx.map_items_from(row.id, 0, 1)?.is_empty();
         let run = self.run(row.id)?;
         let state = &run.body.state;
         if state.status() == MapRunStatus::Succeeded && state.counts().total > 0 && !has_items {
@@ -242,8 +247,8 @@ impl Stepper<'_> {
         let (execution, map_run) = (run.row.execution, MapRunId(run.row.num));
         for effect in effects {
             match effect {
+                // Whoever reads them forgets first what was read before.
                 MapRunEffect::ReadItems => {
-                    self.tx.delete_map_items(id)?;
                     self.run(id)?.body.work = Work::Reading;
                     self.shared.hub.outbound.notify_one();
                 }
@@ -271,8 +276,14 @@ impl Stepper<'_> {
         let run = self.run(id)?;
         if run.body.state.status() != MapRunStatus::Running && run.row.stopped_at.is_none() {
             run.row.stopped_at = Some(now);
-            if matches!(run.body.work, Work::Running | Work::Reading) {
-                run.body.work = Work::Ended;
+            match run.body.work {
+                Work::Running => run.body.work = Work::Ended,
+                // A redrive reads them anew.
+                Work::Reading => {
+                    run.body.work = Work::Clearing;
+                    self.shared.hub.driver.notify_one();
+                }
+                Work::Aborting | Work::Writing | Work::Clearing | Work::Ended => {}
             }
         }
         Ok(())
@@ -304,11 +315,11 @@ impl Stepper<'_> {
     ) -> Result<(), WorkflowError> {
         let run = self.run(id)?;
         run.touched = true;
-        run.body.work = Work::Ended;
+        run.body.work = if outcome.is_ok() { Work::Clearing } else { Work::Ended };
         let (execution, map_run) = (run.row.execution, MapRunId(run.row.num));
         let event = match outcome {
             Ok(output) => {
-                self.tx.delete_map_items(id)?;
+                self.shared.hub.driver.notify_one();
                 let end = MapRunEnd::Succeeded(output);
                 self.inbox.push_back((execution, Event::MapRunFinished { map_run, end }));
                 MapRunEvent::Completed
@@ -499,6 +510,17 @@ impl Stepper<'_> {
         self.tx.set_map_item(map_run, index, phase, Some(child), Some(&result))?;
         self.map_inbox.push_back((map_run, MapRunEvent::ChildEnded { status, items: item.items }));
         Ok(())
+    }
+
+    /// Forgets some of the items of a map run. Answers whether there are more.
+    pub(super) fn clear_items(&mut self, id: u64) -> Result<bool, WorkflowError> {
+        let more = self.tx.delete_map_items(id, CLEARED_AT_ONCE)? == CLEARED_AT_ONCE;
+        if !more {
+            let run = self.run(id)?;
+            run.touched = true;
+            run.body.work = Work::Ended;
+        }
+        Ok(more)
     }
 
     /// Aborts some of the children that a map run wants aborted. Answers whether there is more to do

@@ -30,8 +30,9 @@ pub struct Listed {
 /// Buckets of objects. Errors are texts for the author of the state machine.
 #[async_trait]
 pub trait Objects: Send + Sync + fmt::Debug {
-    /// A whole object, at most [`OBJECT_BYTES_MAX`].
-    async fn read(&self, bucket: &str, key: &str) -> Result<Vec<u8>, String>;
+    /// A whole object, at most [`OBJECT_BYTES_MAX`]: the newest, or the version of that id.
+    async fn read(&self, bucket: &str, key: &str, version: Option<&str>)
+    -> Result<Vec<u8>, String>;
     /// Objects whose keys begin with a prefix, in order of keys, at most [`LISTED_MAX`].
     async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<Listed>, String>;
     /// Writes an object, replacing the one of that key.
@@ -65,7 +66,18 @@ impl FileObjects {
 
 #[async_trait]
 impl Objects for FileObjects {
-    async fn read(&self, bucket: &str, key: &str) -> Result<Vec<u8>, String> {
+    async fn read(
+        &self,
+        bucket: &str,
+        key: &str,
+        version: Option<&str>,
+    ) -> Result<Vec<u8>, String> {
+        if version.is_some() {
+            return Err(format!(
+                "the object {bucket}/{key} is a file, of which there are no versions: leave out \
+                 VersionId, or start the server with ARK_S3_ENDPOINT"
+            ));
+        }
         let file = self.file(bucket, key)?;
         let failed = |e: std::io::Error| format!("the object {bucket}/{key} cannot be read: {e}");
         let size = tokio::fs::metadata(&file).await.map_err(failed)?.len();
@@ -139,7 +151,12 @@ const NONE: &str = "this server has no place for objects";
 
 #[async_trait]
 impl Objects for NoObjects {
-    async fn read(&self, _bucket: &str, _key: &str) -> Result<Vec<u8>, String> {
+    async fn read(
+        &self,
+        _bucket: &str,
+        _key: &str,
+        _version: Option<&str>,
+    ) -> Result<Vec<u8>, String> {
         Err(NONE.to_owned())
     }
 

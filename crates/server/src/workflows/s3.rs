@@ -315,9 +315,15 @@ fn page(xml: &str) -> Result<(Vec<Listed>, Option<String>), String> {
 
 #[async_trait]
 impl Objects for S3Objects {
-    async fn read(&self, bucket: &str, key: &str) -> Result<Vec<u8>, String> {
+    async fn read(
+        &self,
+        bucket: &str,
+        key: &str,
+        version: Option<&str>,
+    ) -> Result<Vec<u8>, String> {
         let failed = |why: String| format!("the object {bucket}/{key} cannot be read: {why}");
-        let url = self.url(bucket, key, &[])?;
+        let query: Vec<_> = version.map(|version| ("versionId", version)).into_iter().collect();
+        let url = self.url(bucket, key, &query)?;
         self.send(Method::GET, url, Vec::new(), OBJECT_BYTES_MAX).await.map_err(failed)
     }
 

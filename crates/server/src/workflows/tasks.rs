@@ -17,7 +17,6 @@ use futures::future::{Either, select};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Workflows;
-use super::arn::{Arn, Resource};
 use super::effects::{TaskBody, kinds};
 use super::error::{Refusal, WorkflowError};
 use super::facts::{TokenUse, kept_text};
@@ -66,9 +65,7 @@ impl Workflows {
         worker: Option<String>,
         deadline: Timestamp,
     ) -> Result<Option<HandedTask>, WorkflowError> {
-        let Arn { resource: Resource::Activity { name }, .. } = Arn::parse(activity_arn)? else {
-            return Err(Refusal::InvalidArn.with(format!("Invalid Arn: '{activity_arn}'")));
-        };
+        let name = super::activities::name_of(activity_arn)?;
         let activity = self.world.store.read(move |tx| tx.activity_by_name(&name)).await?;
         let Some(activity) = activity else {
             let text = format!("Activity Does Not Exist: '{activity_arn}'");

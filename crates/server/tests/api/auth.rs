@@ -75,7 +75,7 @@ async fn roles_may_what_the_table_says() {
 fn what_changes_something_needs_more_than_reading() {
     for operation in api::operations() {
         // A link to the console may do what the token that asks for it may, and no more.
-        let asks = ["plan", "findImages", "createConsoleLink"];
+        let asks = ["plan", "planRollback", "findImages", "createConsoleLink"];
         let reads = operation.method == "GET" || asks.contains(&operation.id);
         let Access::Needs(permission) = operation.access else { continue };
         let reader = allows(Role::Reader, permission);

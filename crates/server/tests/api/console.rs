@@ -2,13 +2,18 @@
 //! browser do anything.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use ark_model::DeploymentState;
-use ark_model::api::Role;
+use ark_model::api::{Role, ShutdownRequest};
+use ark_server::api;
 use ark_store::CallEdge;
+use axum::body::{Body, Bytes, to_bytes};
 use jiff::Timestamp;
 use reqwest::{Client, Method, RequestBuilder, Response};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tower::ServiceExt as _;
 
 use crate::fixture::Server;
 
@@ -201,6 +206,166 @@ async fn an_unknown_address_is_a_page_to_a_browser_and_a_problem_to_programs() {
     server.get("/v1/nothing").await.problem("no-such-operation");
     let form = visitor.form("/nothing/here", &session, "").header("accept", "text/html");
     assert_eq!(form.send().await.expect("an answer").status(), 404);
+}
+
+/// What a browser says that it takes.
+const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+fn asks(method: &str, path: &str, host: &str, accept: &str) -> http::Request<Body> {
+    let request = http::Request::builder().method(method).uri(path).header("host", host);
+    let request = request.header("accept", accept);
+    let form = request.header("content-type", "application/x-www-form-urlencoded");
+    form.body(Body::empty()).expect("a request")
+}
+
+/// Status, kind and text of an answer to each of these, and that programs are answered with the problem.
+async fn refused(server: &Server, method: &str, path: &str, host: &str) -> (u16, String) {
+    let router = api::router(server.state.clone());
+    let read = async |response: http::Response<Body>| {
+        let bytes = to_bytes(response.into_body(), 1 << 20).await.expect("a body");
+        String::from_utf8(bytes.to_vec()).expect("text")
+    };
+    let program = router.clone().oneshot(asks(method, path, host, "*/*")).await;
+    let program = program.expect("an answer");
+    let status = program.status();
+    assert_eq!(program.headers()["content-type"], "application/problem+json", "{method} {path}");
+    let problem: Value = serde_json::from_str(&read(program).await).expect("JSON");
+    let browser = router.oneshot(asks(method, path, host, HTML)).await.expect("an answer");
+    assert_eq!(browser.status(), status, "{method} {path}");
+    let headers = browser.headers();
+    assert_eq!(headers["content-type"], "text/html; charset=utf-8", "{method} {path}");
+    assert_eq!(headers["x-frame-options"], "DENY");
+    assert_eq!(headers["cache-control"], "no-store");
+    let policy = headers["content-security-policy"].to_str().expect("text").to_owned();
+    let id = headers["x-request-id"].to_str().expect("text").to_owned();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    let page = read(browser).await;
+    for part in
+        [problem["detail"].as_str().expect("words"), problem["code"].as_str().expect("a code"), &id]
+    {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    // It needs nothing that would be refused as well.
+    assert!(!page.contains("/assets/") && !page.contains("<script"), "{page}");
+    (status.as_u16(), page)
+}
+
+#[tokio::test]
+async fn what_is_refused_before_a_page_is_a_page_to_browsers_and_a_problem_to_programs() {
+    const HOST: &str = "ark.localhost";
+    let server = Server::start().await;
+    for (method, path, host, status, reads) in [
+        ("GET", "/e/dev/web?q=1", "evil.test", 403, "ark open --console"),
+        ("POST", "/sign-in", "evil.test", 403, "ark up --allow-host NAME"),
+        ("GET", "/sign-out", HOST, 405, "Back to the overview"),
+        ("DELETE", "/", HOST, 404, "Back to the overview"),
+        ("POST", "/nothing/here", HOST, 404, "Back to the overview"),
+    ] {
+        let (found, page) = refused(&server, method, path, host).await;
+        assert_eq!(found, status, "{method} {path}");
+        assert!(page.contains(reads) && !page.contains("Try again"), "{method} {path}: {page}");
+        assert_eq!(host == HOST, page.contains("Back to the overview"), "{method} {path}: {page}");
+    }
+    // An operation's address has no page, whoever asks.
+    let router = api::router(server.state.clone());
+    let api = router.clone().oneshot(asks("GET", "/v1/server", "evil.test", HTML)).await;
+    assert_eq!(api.expect("an answer").headers()["content-type"], "application/problem+json");
+
+    // Forms that nobody is signed in for, and that are no forms.
+    for (path, body, kind, status) in [
+        ("/sign-in", vec![b'x'; 2 << 20], "application/x-www-form-urlencoded", 413),
+        ("/sign-in", b"next=/".to_vec(), "application/x-www-form-urlencoded", 422),
+        ("/sign-in", b"{}".to_vec(), "application/json", 422),
+        ("/sign-in/%FF", Vec::new(), "application/x-www-form-urlencoded", 422),
+    ] {
+        let mut request = asks("POST", path, HOST, HTML);
+        *request.body_mut() = Body::from(body);
+        request.headers_mut().insert("content-type", kind.parse().expect("a kind"));
+        let answer = router.clone().oneshot(request).await.expect("an answer");
+        assert_eq!(answer.status(), status, "{path} {kind}");
+        assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8", "{path} {kind}");
+    }
+
+    // As many as may be worked on at once; their bodies never end.
+    let mut held = tokio::task::JoinSet::new();
+    let inside = Arc::new(Semaphore::new(0));
+    for _ in 0..512 {
+        let mut request = asks("POST", "/sign-in", HOST, HTML);
+        let inside = inside.clone();
+        let never = futures::stream::once(async move {
+            inside.add_permits(1);
+            std::future::pending::<Result<Bytes, std::io::Error>>().await
+        });
+        *request.body_mut() = Body::from_stream(never);
+        held.spawn(router.clone().oneshot(request));
+    }
+    let _all = inside.acquire_many(512).await.expect("it is never closed");
+    let (status, page) = refused(&server, "GET", "/e/dev/web?q=1", HOST).await;
+    assert_eq!(status, 503);
+    assert!(page.contains("too many requests at once"), "{page}");
+    assert!(page.contains("<a href=\"/e/dev/web?q=1\">Try again</a>"), "{page}");
+    held.shutdown().await;
+
+    server.state.shutdown.request(ShutdownRequest { apps: false });
+    let (status, page) = refused(&server, "GET", "/", HOST).await;
+    assert_eq!(status, 503);
+    assert!(page.contains("Try again once the server is back"), "{page}");
+}
+
+/// Step Functions allows these names, and clients take them away from addresses.
+#[tokio::test]
+async fn a_workflow_called_dots_is_found_started_and_stopped() {
+    let server = Server::start().await;
+    let visitor = Visitor::new(&server);
+    let machine = json!({ "StartAt": "W", "States": {
+        "W": { "Type": "Wait", "Seconds": 600, "End": true }
+    }});
+    for name in [".", ".."] {
+        server.machine(name, &machine).await;
+        server.begin_named(name, name, &json!({ "word": name })).await;
+        let path = format!("/v1/workflows/~{name}/executions");
+        let found = server.get(&path).await.expect(200);
+        assert_eq!(found["items"][0]["name"], name, "{found}");
+        let events = server.get(&format!("{path}/~{name}/events")).await.expect(200);
+        assert_eq!(events["items"][0]["kind"], "ExecutionStarted", "{events}");
+    }
+    let token = server.token(Role::Admin);
+    let session = visitor.sign_in(token, "").await;
+    let list = visitor.page("/workflows", &session).await;
+    for name in [".", ".."] {
+        let (workflow, execution) =
+            (format!("/workflows/~{name}"), format!("/workflows/~{name}/x/~{name}"));
+        assert!(list.contains(&format!("href=\"{workflow}\"")), "{list}");
+        let page = visitor.page(&workflow, &session).await;
+        assert!(page.contains(&format!("href=\"{execution}\"")), "{page}");
+        let page = visitor.page(&execution, &session).await;
+        assert!(page.contains(&format!("data-live-from=\"{execution}/live")), "{page}");
+        let like = format!("{workflow}/start?like={name}");
+        assert!(page.contains(&format!("href=\"{like}\"")), "{page}");
+        let start = visitor.page(&like, &session).await;
+        assert!(start.contains(&format!("action=\"{workflow}/start\"")), "{start}");
+        let fields =
+            format!("form_token={}&input=%7B%7D&key={}", form_token(&start), "0".repeat(32));
+        let form = visitor.form(&format!("{workflow}/start"), &session, &fields);
+        let answer = form.send().await.expect("an answer");
+        let next = answer.headers()["location"].to_str().expect("text").to_owned();
+        assert!(next.starts_with(&format!("{workflow}/x/")), "{next}");
+        assert_eq!(visitor.get(&next, &session).await.status(), 200);
+        let fields = format!("form_token={}&reason=x", form_token(&start));
+        let form = visitor.form(&format!("{execution}/do/stop"), &session, &fields);
+        assert_eq!(form.send().await.expect("an answer").status(), 303);
+        let path = format!("/v1/workflows/~{name}/executions/~{name}");
+        assert_eq!(server.get(&path).await.expect(200)["status"], "ABORTED");
+    }
+    // A schedule is Ark's own, and may be called so as well.
+    let schedule = json!({ "workflow": "..", "cron": "0 3 * * *" });
+    let put = server.request(Role::Admin, Method::PUT, "/v1/schedules/~..").json(&schedule);
+    assert_eq!(server.send(put).await.expect(200)["name"], "..");
+    let list = visitor.page("/workflows", &session).await;
+    let fields = format!("form_token={}", form_token(&list));
+    let form = visitor.form("/schedules/~../pause", &session, &fields);
+    assert_eq!(form.send().await.expect("an answer").status(), 303);
+    assert_eq!(server.get("/v1/schedules/~..").await.expect(200)["paused"], true);
 }
 
 #[tokio::test]

@@ -318,6 +318,9 @@ async fn a_plan_says_what_would_change_and_changes_nothing() {
     let unenforced: Vec<_> =
         plan["not_enforced"].as_array().expect("a list").iter().map(|n| &n["path"]).collect();
     assert_eq!(unenforced, ["aws", "resources.max_mem"]);
+    let worker = "run: {type: docker, command: [./web]}\ndeploy: {strategy: canary}\n";
+    let steps = plan_of(worker).await["steps"].to_string();
+    assert!(steps.contains("waits for a person"), "nothing to judge by: {steps}");
 
     server.deploy("production", &other).await.expect(202);
     let diff = server.get(&format!("{APP}/diff?from=v1&to=2")).await.expect(200);

@@ -45,11 +45,17 @@ async fn pages_hold_everything_once() {
     for (path, count, key) in [
         ("/v1/environments", 8, "name"),
         ("/v1/environments/dev/apps", 8, "app"),
+        ("/v1/environments/dev/apps?name=PP", 7, "app"),
+        ("/v1/environments/dev/apps?name=app3", 1, "app"),
+        ("/v1/environments/dev/apps?name=%25", 0, "app"),
+        ("/v1/environments/dev/apps?name=", 8, "app"),
         ("/v1/environments/dev/apps/web/releases", 7, "number"),
         ("/v1/environments/dev/apps/web/config/versions", 7, "version"),
         ("/v1/deployments", 14, "id"),
         ("/v1/deployments?env=dev&app=web", 7, "id"),
         ("/v1/deployments?env=e1", 0, "id"),
+        ("/v1/deployments?env=dev", 14, "id"),
+        ("/v1/deployments?app=app3", 1, "id"),
         ("/v1/tokens", 10, "id"),
     ] {
         let whole = all(&server, path, 500).await;

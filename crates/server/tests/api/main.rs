@@ -1,5 +1,6 @@
 //! The whole API over HTTP, in one process: a store in memory, an engine that is scripted, port 0.
 
+mod arn_kinds;
 mod auth;
 mod console;
 mod deploying;
@@ -11,6 +12,7 @@ mod lists;
 mod openapi;
 mod problems;
 mod registries;
+mod rollback_plans;
 mod secrets;
 mod streams;
 mod wishes;

@@ -122,6 +122,9 @@ async fn launch_files_are_refused_with_every_finding() {
 
     let store = "type: dynamodb\napplication: web\ndev: {regions: [us-west-1]}\n";
     server.deploy("dev", store).await.problem("data-store");
+    let library = server.deploy("dev", "type: library\n").await.problem("not-runnable");
+    let words = library["detail"].as_str().expect("words");
+    assert!(words.contains("never run") && !words.contains("data store"), "{words}");
     server.deploy("dev", "run: {type: docker}\n").await.problem("not-runnable");
     let mut image = deploy_body(LAUNCH);
     image["artifact"] = json!({ "kind": "image", "reference": "web:1", "digest": null });

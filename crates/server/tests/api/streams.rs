@@ -181,16 +181,48 @@ async fn logs_of_instances_are_put_together_by_time() {
     assert_eq!(texts("?tail=2").await, "a3 again b4");
     assert_eq!(texts("?tail=0").await, "");
     assert_eq!(texts(&format!("?instance={}", a.short(&web()))).await, "a1 a3 a3 again");
-    assert_eq!(texts(&format!("?since={}", at(3))).await, "a3 a3 again b4");
+    // Whoever has the line of an instant wants what follows.
+    assert_eq!(texts(&format!("?since={}", at(2))).await, "a3 a3 again b4");
+    assert_eq!(texts(&format!("?since={}", at(3))).await, "b4");
+    assert_eq!(texts(&format!("?since={}", at(4))).await, "");
+    // The last lines up to an instant, not those of the last lines that were written before it.
+    assert_eq!(texts(&format!("?until={}&tail=2", at(3))).await, "a3 a3 again");
+    assert_eq!(texts(&format!("?until={}&tail=1", at(2))).await, "b2");
+    assert_eq!(texts(&format!("?since={}&until={}", at(1), at(3))).await, "b2 a3 a3 again");
+    assert_eq!(texts(&format!("?until={}", at(0))).await, "");
+    let endless = format!("{path}?follow=true&until={}", at(3));
+    server.get(&endless).await.problem("invalid-value");
 
-    let request = server.request(Role::Reader, Method::GET, &format!("{path}?follow=true&tail=3"));
+    let mut events = Vec::new();
+    for (header, query, expected) in [
+        (None, format!("&since={}", at(3)), vec!["b4"]),
+        // A connection that broke within an instant: what was seen of it comes again.
+        (Some(at(3)), String::new(), vec!["a3", "a3 again", "b4"]),
+    ] {
+        let url = format!("{path}?follow=true{query}");
+        let mut request = server.request(Role::Reader, Method::GET, &url);
+        if let Some(id) = header {
+            request = request.header("last-event-id", id.to_string());
+        }
+        let mut reader = Reader::open(request).await;
+        for text in expected {
+            assert_eq!(reader.next().await.expect("a line").data["text"], text, "{query}");
+        }
+        events.push(reader);
+    }
+    server.engine.write(b, at(5), "b5");
+    for mut reader in events {
+        assert_eq!(reader.next().await.expect("a line").data["text"], "b5", "each line once");
+    }
+
+    let request = server.request(Role::Reader, Method::GET, &format!("{path}?follow=true&tail=4"));
     let mut reader = Reader::open(request).await;
-    for text in ["a3", "a3 again", "b4"] {
+    for text in ["a3", "a3 again", "b4", "b5"] {
         assert_eq!(reader.next().await.expect("a line").data["text"], text);
     }
-    server.engine.write(a, Timestamp::now(), "a5");
+    server.engine.write(a, Timestamp::now(), "a6");
     let line = reader.next().await.expect("a line");
-    assert_eq!((line.name.as_str(), &line.data["text"]), ("line", &json!("a5")));
+    assert_eq!((line.name.as_str(), &line.data["text"]), ("line", &json!("a6")));
     assert_eq!(line.data["instance"], json!(a.short(&web())));
     assert_eq!(line.id, line.data["at"].as_str().expect("a time"));
     // An instance that starts later is followed, too.

@@ -113,6 +113,14 @@ async fn definitions_have_versions_from_zero_that_never_race() {
     assert_eq!(all.as_array().map(Vec::len), Some(21));
     assert_eq!(server.get(&format!("{path}/0")).await.expect(200), first);
 
+    // Names that clients take away from an address.
+    for name in [".", ".."] {
+        let text = message(&server.post(DEFINITIONS, &new(name, &machine)).await, 400);
+        assert!(text.contains("no address leads to it"), "{text}");
+        let resource = json!({ "name": "x", "namespace": name, "uri": "arn" });
+        message(&server.post("/wm/state-resources", &resource).await, 400);
+    }
+
     // A name that no state machine may have, and one that was made by the other API.
     server.define("wf:master", &machine).await;
     let path = format!("{DEFINITIONS}/wf%3Amaster");

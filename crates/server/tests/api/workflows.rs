@@ -11,19 +11,19 @@ use crate::fixture::{Answer, Server};
 const STATES: &str = "arn:aws:states:us-east-1:000000000000";
 
 impl Server {
-    async fn states(&self, operation: &str, input: &Value) -> Value {
+    pub(crate) async fn states(&self, operation: &str, input: &Value) -> Value {
         let request = self.request(Role::Admin, Method::POST, "/");
         let request = request.header("x-amz-target", format!("AWSStepFunctions.{operation}"));
         self.send(request.json(input)).await.expect(200)
     }
 
-    async fn machine(&self, name: &str, definition: &Value) {
+    pub(crate) async fn machine(&self, name: &str, definition: &Value) {
         let input = json!({ "name": name, "definition": definition.to_string(), "publish": true,
             "roleArn": "arn:aws:iam::000000000000:role/x" });
         self.states("CreateStateMachine", &input).await;
     }
 
-    async fn begin_named(&self, workflow: &str, name: &str, input: &Value) {
+    pub(crate) async fn begin_named(&self, workflow: &str, name: &str, input: &Value) {
         let arn = format!("{STATES}:stateMachine:{workflow}:1");
         let input = json!({ "stateMachineArn": arn, "name": name, "input": input.to_string() });
         self.states("StartExecution", &input).await;

@@ -15,7 +15,7 @@ use ark_model::artifact::Artifact;
 use ark_model::definition::{Definition, Run, RunKind};
 use ark_model::deployment::{DeploymentKind, Strategy};
 use ark_model::environment::{AppState, EnvKind, EnvState, Environment};
-use ark_model::instance::{EngineState, InstanceRecord, ObservedInstance};
+use ark_model::instance::{EngineState, InstanceRecord, ObservedInstance, StartFailure};
 use ark_model::release::ReleaseContent;
 use ark_model::{AppName, Deployment, DeploymentId, EnvName, InstanceId, NodeName, ReleaseNumber};
 use ark_server::gateway_link::RouteChanges;
@@ -33,6 +33,8 @@ use tokio::time::Instant;
 
 /// How long a host takes for a call.
 const CALL: Duration = Duration::from_millis(20);
+/// How long it takes to remove its image that nobody needs.
+pub(crate) const REMOVING: Duration = Duration::from_secs(60);
 
 /// Calls under way, and the most there ever were.
 #[derive(Default)]
@@ -120,6 +122,11 @@ impl Engine for Remote {
         let _call = self.answer().await;
         self.fake.list().await
     }
+    async fn remove_images(&self, _: &BTreeSet<String>, _: Duration) -> Result<u64, EngineError> {
+        drop(self.answer().await);
+        tokio::time::sleep(REMOVING).await;
+        Ok(1)
+    }
     async fn logs(&self, id: InstanceId, query: LogQuery) -> Result<LogStream, EngineError> {
         let _call = self.answer().await;
         self.fake.logs(id, query).await
@@ -158,7 +165,16 @@ impl Clock for Time {
 #[derive(Debug)]
 struct NoPorts;
 
+#[async_trait]
 impl Host for NoPorts {
+    async fn resolve(&self, _: &str) -> Vec<std::net::IpAddr> {
+        Vec::new()
+    }
+
+    async fn connect(&self, _: std::net::SocketAddr) -> std::io::Result<()> {
+        Ok(())
+    }
+
     fn listening_ports(&self) -> BTreeSet<u16> {
         BTreeSet::new()
     }
@@ -208,15 +224,33 @@ pub(crate) fn definition(kind: RunKind, count: u32) -> Definition {
     definition
 }
 
-/// Releases that end soon after their start, by host.
-type Broken = Arc<Mutex<BTreeSet<(NodeName, ReleaseNumber)>>>;
+/// What becomes of a release on a host.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// It ends soon after its start.
+    Ends,
+    /// There is no way to its image.
+    NoImage,
+}
+
+type Broken = Arc<Mutex<BTreeMap<(NodeName, ReleaseNumber), Fault>>>;
 
 fn fake(time: Time, broken: &Broken) -> FakeEngine {
     let broken = broken.clone();
     let script = move |spec: &StartSpec| {
-        let ends = broken.lock().unwrap().contains(&(spec.node.clone(), spec.release));
-        let ends = ends.then_some((Duration::from_secs(2), Ending::Code(1)));
-        Behaviour { ends, ..Behaviour::default() }
+        let fault = broken.lock().unwrap().get(&(spec.node.clone(), spec.release)).copied();
+        let well = Behaviour::default();
+        match fault {
+            None => well,
+            Some(Fault::Ends) => {
+                Behaviour { ends: Some((Duration::from_secs(2), Ending::Code(1))), ..well }
+            }
+            Some(Fault::NoImage) => {
+                let detail = "no such image".to_owned();
+                let start_failure = Some(StartFailure::ArtifactMissing { detail });
+                Behaviour { start_failure, ..well }
+            }
+        }
     };
     FakeEngine::new(Arc::new(move || time.now()), Arc::new(script))
 }
@@ -314,7 +348,12 @@ impl Fleet {
 
     /// On this host a release ends by itself, from its next start on.
     pub(crate) fn breaks(&self, name: NodeName, release: ReleaseNumber) {
-        self.broken.lock().unwrap().insert((name, release));
+        self.broken.lock().unwrap().insert((name, release), Fault::Ends);
+    }
+
+    /// This host has no way to a release's image.
+    pub(crate) fn lacks(&self, name: NodeName, release: ReleaseNumber) {
+        self.broken.lock().unwrap().insert((name, release), Fault::NoImage);
     }
 
     /// A host that is removed: this is written down first, and told to the cluster after that.

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use ark_engine::{ClusterOptions, Node};
+use ark_engine::{ClusterOptions, Engine as _, Node};
 use ark_model::definition::RunKind;
 use ark_model::instance::InstanceState;
 use ark_model::{DeploymentState, NodeName, ReleaseNumber};
 
-use fleet::{Fleet, definition, node};
+use fleet::{Fleet, REMOVING, definition, node};
 
 const HOSTS: usize = 300;
 const SILENT: usize = HOSTS / 20;
@@ -230,6 +230,18 @@ async fn t38_a_partial_failure_over_hosts_converges() {
     assert_eq!(running, COUNT);
 }
 
+/// Collecting images: each host takes its time, all of them at once, and a silent one holds up nobody.
+#[tokio::test(start_paused = true)]
+async fn images_go_from_three_hundred_slow_hosts_of_which_some_are_silent() {
+    let fleet = Fleet::new(HOSTS, options()).await;
+    (0..SILENT).for_each(|n| fleet.remotes[&node(n * 20 + 7)].silence(true));
+    let begun = tokio::time::Instant::now();
+    let removed = fleet.cluster.remove_images(&BTreeSet::new(), Duration::ZERO).await;
+    assert_eq!(removed.expect("an answer"), (HOSTS - SILENT) as u64, "one of each that answers");
+    let took = begun.elapsed();
+    assert!(took < 2 * REMOVING, "it waits for those that remove: {took:?}");
+}
+
 /// A host that is to be empty is emptied without a gap.
 #[tokio::test(start_paused = true)]
 async fn a_draining_hosts_instances_move_first() {
@@ -310,4 +322,26 @@ async fn a_host_that_is_removed_in_the_middle_takes_nothing() {
     let by_host = active(&fleet, v2).await;
     assert_eq!(by_host.values().sum::<usize>(), 6);
     assert!(!by_host.contains_key(&empty), "{by_host:?}");
+}
+
+/// An image that was built here and is in no registry: another host cannot have it, and the only instance
+/// of an app goes where it runs.
+#[tokio::test(start_paused = true)]
+async fn what_other_hosts_cannot_have_runs_on_arks_own() {
+    const OTHERS: usize = 12;
+    let fleet = Fleet::new(OTHERS, options()).await;
+    let v1 = fleet.release(definition(RunKind::Worker, 1)).await;
+    fleet.until("v1", async |f| active_count(f, v1).await == 1).await;
+    fleet.cluster.drain(&NodeName::local(), false);
+    for (count, left) in [(1, 0), (4, 3)] {
+        let next = fleet.release(definition(RunKind::Worker, count)).await;
+        (left..OTHERS).for_each(|n| fleet.lacks(node(n), next));
+        let id = fleet.deploy(next).await;
+        let d = ended(&fleet, id).await;
+        assert_eq!(d.state, DeploymentState::Succeeded, "{:?}", d.failures);
+        assert!(d.failures.len() <= count as usize, "not host by host: {:?}", d.failures);
+        let on_arks_own = active(&fleet, next).await.contains_key(&NodeName::local());
+        assert!(on_arks_own || left > 0, "nobody else has it");
+        assert_eq!(active_count(&fleet, next).await, count as usize);
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ark_model::{DeploymentId, InstanceId};
 use ark_server::world::{Host, Ids};
+use async_trait::async_trait;
 
 /// Ids that count.
 #[derive(Debug, Default)]
@@ -31,7 +32,16 @@ impl Ids for SimIds {
 #[derive(Debug)]
 pub(crate) struct SimHost;
 
+#[async_trait]
 impl Host for SimHost {
+    async fn resolve(&self, _: &str) -> Vec<std::net::IpAddr> {
+        Vec::new()
+    }
+
+    async fn connect(&self, _: std::net::SocketAddr) -> std::io::Result<()> {
+        Ok(())
+    }
+
     fn listening_ports(&self) -> std::collections::BTreeSet<u16> {
         std::collections::BTreeSet::new()
     }

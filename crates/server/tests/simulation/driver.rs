@@ -5,6 +5,7 @@
 //! users    what users ask for, at any time
 //! away     wishes that change while the server is away
 //! jobs     work that ends, by hand and by schedule
+//! link     what the server and the gateway say to each other, and how that breaks
 //! ends     what must hold in the end
 //! scene    scenes in which little is left to the dice
 //! ```
@@ -12,6 +13,7 @@
 mod away;
 mod ends;
 mod jobs;
+mod link;
 #[cfg(test)]
 pub(crate) mod scene;
 mod users;
@@ -25,12 +27,10 @@ use std::task::{Context, Poll, Waker};
 
 use ark_model::definition::Strategy;
 use ark_model::environment::{EnvKind, EnvState, Environment};
-use ark_model::gateway::FromGateway;
-use ark_model::route::RouteTable;
 use ark_model::{AppName, Deployment, DeploymentState, EnvName};
 use ark_planner::Planted;
 use ark_planner::wishes::Wish;
-use ark_server::gateway_link::{RouteChanges, Routes, take_report};
+use ark_server::gateway_link::RouteChanges;
 use ark_server::observations::Observations;
 use ark_server::tasks::deployments::Deployments;
 use ark_server::tasks::hooks::Hooks as HooksLoop;
@@ -43,7 +43,8 @@ use tokio::sync::watch;
 
 use super::chance::{Dice, SimHost, SimIds};
 use super::clock::SimClock;
-use super::universe::{SimEngine, SimWebhooks, Universe};
+use super::universe::{Floor, SimEngine, SimWebhooks, Universe};
+use link::Wires;
 use users::Answered;
 
 /// What a run gave.
@@ -64,8 +65,6 @@ const QUIET: u64 = 400;
 /// Steps between two looks whether everything has ended.
 const LOOK_EVERY: u64 = 20;
 
-type Wire<T> = Arc<Mutex<VecDeque<T>>>;
-
 /// One life of the server process: its memory, and the futures that run in it.
 struct Life {
     future: Pin<Box<dyn Future<Output = ()>>>,
@@ -85,10 +84,7 @@ struct Simulation {
     blobs: Blobs,
     keyring: Arc<Keyring>,
     life: Option<Life>,
-    to_gateway: Wire<RouteTable>,
-    from_gateway: Wire<FromGateway>,
-    /// Tables that were on their way when a connection broke, and arrive late.
-    late: Vec<RouteTable>,
+    wires: Arc<Mutex<Wires>>,
     /// Times in which the schedule was paused: from what was decided then to the instant of going on.
     pauses: Vec<(Timestamp, Timestamp)>,
     /// An app that was stopped and is soon to be deployed again.
@@ -169,9 +165,7 @@ impl Simulation {
             blobs: Blobs::open(dir.path()).unwrap(),
             keyring: Arc::new(Keyring::ephemeral().unwrap()),
             life: None,
-            to_gateway: Wire::default(),
-            from_gateway: Wire::default(),
-            late: Vec::new(),
+            wires: Arc::default(),
             pauses: Vec::new(),
             stopped: None,
             answered: Answered::default(),
@@ -224,12 +218,9 @@ impl Simulation {
             fence: Fence { token: lease.token },
             planted: self.planted,
         };
-        self.to_gateway.lock().unwrap().clear();
-        self.from_gateway.lock().unwrap().clear();
-        let (out, inbox) = (self.to_gateway.clone(), self.from_gateway.clone());
+        self.wires.lock().unwrap().cut();
         let (w, w2, w3, w4) = (world.clone(), world.clone(), world.clone(), world.clone());
         let w5 = world;
-        let boot = self.universe.lock().unwrap().gateway.boot;
         self.life = Some(Life {
             future: Box::pin(async move {
                 let mut deployments = Deployments::default();
@@ -242,29 +233,7 @@ impl Simulation {
                     w.clock.sleep_until(next.min(soon)).await;
                 }
             }),
-            link: Box::pin(async move {
-                w2.observations.connected(boot, 1, Vec::new(), w2.clock.now());
-                let mut routes = Routes::default();
-                loop {
-                    let message = inbox.lock().unwrap().pop_front();
-                    match message {
-                        Some(FromGateway::Ack { generation }) => {
-                            routes.acknowledged(&w2, generation);
-                        }
-                        Some(FromGateway::Refused { generation, reason }) => {
-                            routes.refused(&w2, generation, &reason);
-                        }
-                        Some(FromGateway::Report(report)) => {
-                            let _ = take_report(&w2, &report).await;
-                        }
-                        Some(FromGateway::Hello { .. }) | None => {}
-                    }
-                    if let Ok(Some(table)) = routes.next_table(&w2).await {
-                        out.lock().unwrap().push_back(table);
-                    }
-                    w2.clock.sleep_until(w2.clock.now() + SignedDuration::from_millis(5)).await;
-                }
-            }),
+            link: Box::pin(link::run(w2, self.wires.clone(), self.universe.clone())),
             house: Box::pin(async move {
                 let mut house = Housekeeping::default();
                 loop {
@@ -302,6 +271,8 @@ impl Simulation {
 
     fn crash(&mut self) {
         self.life = None;
+        let arrives = !self.dice.one_in(4);
+        self.wires.lock().unwrap().abandon(arrives);
         self.cover("server crashed");
         for d in self.unfinished() {
             self.cover(match d.state {
@@ -334,11 +305,7 @@ impl Simulation {
             _ if self.calm => self.poll(),
             90..=91 if self.dice.one_in(3) => self.user(),
             92 if self.dice.one_in(8) => self.crash(),
-            93 if self.dice.one_in(12) => {
-                let ids = self.ids.clone();
-                self.universe.lock().unwrap().kill_gateway(&ids);
-                self.lose_connection();
-            }
+            93 if self.dice.one_in(12) => self.lose_gateway(),
             94 if self.dice.one_in(6) => self.universe.lock().unwrap().kill_instance(),
             95 if self.dice.one_in(20) => {
                 let until = self.clock.steady() + SignedDuration::from_secs(8);
@@ -355,22 +322,6 @@ impl Simulation {
             },
             _ => self.poll(),
         }
-    }
-
-    /// The link breaks: what was under way is lost. The server's link task would dial again; here
-    /// the whole server life is kept and only its link begins anew, by a restart of the server in
-    /// half of the cases.
-    fn lose_connection(&mut self) {
-        self.cover("connection lost");
-        // A table that was on its way may still arrive, late, from the old connection.
-        if self.dice.one_in(4) {
-            self.to_gateway.lock().unwrap().clear();
-        }
-        self.from_gateway.lock().unwrap().clear();
-        let stale = self.to_gateway.lock().unwrap().drain(..).collect::<Vec<_>>();
-        self.crash();
-        self.start();
-        self.late.extend(stale);
     }
 
     fn poll(&mut self) {
@@ -437,48 +388,6 @@ impl Simulation {
         self.pass(SignedDuration::from_millis(ms as i64));
     }
 
-    /// The gateway takes the next table that was sent to it.
-    fn gateway(&mut self) {
-        if !self.late.is_empty() && self.dice.one_in(4) {
-            let late = self.late.remove(0);
-            self.gateway_takes(late, false);
-        }
-        let table = self.to_gateway.lock().unwrap().pop_front();
-        if let Some(table) = table {
-            self.gateway_takes(table, true);
-        }
-    }
-
-    fn gateway_takes(&mut self, table: RouteTable, answer: bool) {
-        for name in APPS {
-            self.floor(name);
-        }
-        let generation = table.generation;
-        let applied = self.universe.lock().unwrap().apply(table);
-        if !answer {
-            return;
-        }
-        let message = if applied {
-            FromGateway::Ack { generation }
-        } else {
-            FromGateway::Refused { generation, reason: "older than the one in force".into() }
-        };
-        let mut wire = self.from_gateway.lock().unwrap();
-        wire.push_back(message.clone());
-        // Now and then an acknowledgement arrives twice.
-        if self.dice.one_in(10) {
-            wire.push_back(message);
-        }
-    }
-
-    fn report(&mut self) {
-        let report = self.universe.lock().unwrap().report();
-        let mut wire = self.from_gateway.lock().unwrap();
-        if wire.len() < 8 {
-            wire.push_back(FromGateway::Report(report));
-        }
-    }
-
     fn unfinished(&self) -> Vec<Deployment> {
         block(self.store.read(ark_store::ReadTx::unfinished_deployments)).unwrap().deployments
     }
@@ -487,24 +396,43 @@ impl Simulation {
     fn floor(&mut self, name: &str) {
         let key = app(name);
         let (floor, running) = block(self.store.read(move |tx| {
-            let Some(state) = tx.app_state(&env(), &key)? else { return Ok((0, None)) };
+            let Some(state) = tx.app_state(&env(), &key)? else {
+                return Ok((Floor::default(), None));
+            };
             let release = state.live.map(|n| tx.release(&env(), &key, n)).transpose()?.flatten();
-            let running = match state.running {
-                Some(id) => tx.deployment(id)?,
-                None => None,
+            let deployment = |id: Option<_>| id.map(|id| tx.deployment(id)).transpose();
+            let running = deployment(state.running)?.flatten();
+            let waiting = deployment(state.waiting)?.flatten();
+            let recreates = |d: &Option<Deployment>| {
+                d.as_ref().is_some_and(|d| d.strategy == Strategy::Recreate)
             };
-            let recreates = running.as_ref().is_some_and(|d| d.strategy == Strategy::Recreate);
-            let new = match &running {
-                Some(d) => tx.release(&env(), &key, d.release)?,
-                None => None,
+            let of = |d: &Option<Deployment>| match d {
+                Some(d) => tx.release(&env(), &key, d.release),
+                None => Ok(None),
             };
+            let (new, next) = (of(&running)?, of(&waiting)?);
             let count = |r: &ark_model::Release| r.content.definition.count();
-            let counts = release.iter().chain(&new).map(count);
-            let wanted = state.scale.or(counts.min()).unwrap_or(0);
+            let counts = || release.iter().chain(&new);
             // Before the first release is live there is nothing to hold on to, and what is
             // recreated goes to zero by intent.
-            let empties = recreates || state.stopped || state.live.is_none();
-            Ok::<_, StoreError>((if empties { 0 } else { wanted }, running))
+            let empties = recreates(&running) || state.stopped || state.live.is_none();
+            let held = |least: Option<u32>| match empties {
+                true => 0,
+                false => state.scale.or(least).unwrap_or(0),
+            };
+            // One of them takes requests and the other does not: what they serve is not the same.
+            let exposes = |r: &ark_model::Release| !r.content.definition.expose.is_empty();
+            let serving = held(counts().map(count).min());
+            // Of workers no table tells: what waits may have begun, and be live, before anybody looks again.
+            let working = match recreates(&waiting) {
+                true => 0,
+                false => held(counts().chain(&next).map(count).min()),
+            };
+            let floor = Floor {
+                serving: if counts().all(exposes) { serving } else { 0 },
+                working: if counts().chain(&next).any(exposes) { 0 } else { working },
+            };
+            Ok::<_, StoreError>((floor, running))
         }))
         .unwrap();
         let mut u = self.universe.lock().unwrap();
@@ -512,6 +440,7 @@ impl Simulation {
             let superseded = d.abort.as_ref().is_some_and(|abort| abort.superseded);
             let patience = SignedDuration::from_secs(if superseded { 5 } else { 30 });
             let key = (env(), app(name), d.release);
+            u.asked.insert(key.clone(), d.created_at);
             match d.returning_at {
                 Some(at) => u.returning.insert(key, (at, patience)),
                 None => u.returning.remove(&key),
@@ -568,9 +497,11 @@ impl Simulation {
         self.count_states();
         self.check_answers();
         self.check_runs();
+        self.check_counted();
     }
 
-    fn outcome(mut self) -> Outcome {
+    /// What happened last, by the records and in the world.
+    fn events(&mut self) -> Vec<String> {
         let events =
             block(self.store.read(|tx| tx.recent_events(&EventFilter::default(), None, 60)))
                 .unwrap();
@@ -588,6 +519,11 @@ impl Simulation {
             .collect();
         lines.extend(self.trace.drain(..));
         lines.sort();
+        lines
+    }
+
+    fn outcome(mut self) -> Outcome {
+        let lines = self.events();
         self.life = None;
         let u = self.universe.lock().unwrap();
         let mut covered: BTreeMap<String, u64> =

@@ -54,6 +54,14 @@ fn invariants_hold_for_hundreds_of_seeds() {
         "server crashed",
         "server away for long",
         "gateway killed",
+        "gateway killed under a living server",
+        "gateway replaced as planned",
+        "gateway replaced under a living server",
+        "gateway that was replaced ended",
+        "counters of a gateway that is being replaced",
+        "link made anew under a living server",
+        "another gateway under a living server",
+        "all that was counted is on record",
         "instance killed",
         "engine call failed",
         "connection lost",
@@ -99,7 +107,14 @@ fn invariants_hold_for_hundreds_of_seeds() {
         "somebody resumes",
         "somebody approves",
         "verdict pass",
+        "verdict fail",
         "verdict inconclusive",
+        "stream",
+        "request divided by a rule",
+        "request copied",
+        "pause without a time",
+        "instances by a step",
+        "worker stopped",
         "watch completed",
         "watch cut short",
         "watch rolled back",
@@ -167,18 +182,19 @@ fn a_clock_that_is_set_back_by_an_hour_holds_nobody_up() {
 #[allow(clippy::print_stdout, reason = "how soon each was found is the result")]
 fn planted_bugs_are_found() {
     for (planted, expected) in [
-        // Whoever is stopped too early has requests inside.
-        (Planted::StopBeforeAcknowledgement, "I4"),
-        (Planted::PromoteWithoutHealth, "I3"),
-        (Planted::ForgetTheAbandonedCanary, "I1"),
-        (Planted::WaitForTheEngine, "I1"),
-        (Planted::WriteOverWhatChanged, "I6"),
-        (Planted::StartTheNewest, "I5"),
+        // Whoever is stopped too early has requests inside, or may get some.
+        (Planted::StopBeforeAcknowledgement, ["I2", "I4"].as_slice()),
+        (Planted::PromoteWithoutHealth, &["I3"]),
+        (Planted::ForgetTheAbandonedCanary, &["I1"]),
+        (Planted::WaitForTheEngine, &["I1"]),
+        (Planted::WriteOverWhatChanged, &["I6"]),
+        (Planted::StartTheNewest, &["I5"]),
     ] {
         let summary = run(1..=SEEDS_PLANTED, Some(planted));
         let (seed, outcome) = summary.failed.unwrap_or_else(|| panic!("{planted:?} was not found"));
         println!("{planted:?}: seed {seed}: {}", outcome.violations[0]);
-        let found = outcome.violations.iter().any(|v| v.contains(expected));
+        let names = |violation: &String| expected.iter().any(|name| violation.contains(name));
+        let found = outcome.violations.iter().any(names);
         assert!(found, "{planted:?} was found as {:?}", outcome.violations);
     }
 }

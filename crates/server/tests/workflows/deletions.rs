@@ -107,3 +107,39 @@ async fn texts_that_belong_to_nobody_are_forgotten() {
     assert_eq!(left.iter().map(|(_, is_there)| *is_there).collect::<Vec<_>>(), [true]);
     assert_eq!(f.output(&arn).await, json!({"long": long}));
 }
+
+/// An old execution whose map run kept its items, as one that failed does, is forgotten in parts.
+#[tokio::test]
+async fn many_items_of_an_old_execution_are_forgotten_in_parts() {
+    let f = Fixture::new().await;
+    let machine = f.machine("m", pass()).await;
+    let arn = f.start(&machine, json!({})).await;
+    let (execution, now) = (f.view(&arn).await.id, f.clock.now());
+    let row = ark_store::MapRunRow {
+        id: 0,
+        execution,
+        num: 1,
+        uuid: "u".to_owned(),
+        started_at: now,
+        stopped_at: Some(now),
+        busy: false,
+        request: "{}".to_owned(),
+        body: "{}".to_owned(),
+    };
+    let inserted = f.store.write::<_, StoreError, _>(move |tx| {
+        let run = tx.insert_map_run(&row)?;
+        (0..2_300).try_for_each(|index| tx.insert_map_item(run, index, "{}", 1))?;
+        Ok(run)
+    });
+    let run = inserted.await.unwrap();
+    let later = now + SignedDuration::from_hours(1);
+    let mut left = Vec::new();
+    for _ in 0..3 {
+        let more = f.store.write(move |tx| tx.prune_executions(later, 10)).await.unwrap() == 10;
+        let items = f.store.read(move |tx| tx.map_items_count(run)).await.unwrap();
+        left.push((more, items));
+    }
+    assert_eq!(left, [(true, 1_300), (true, 300), (false, 0)]);
+    let gone = f.store.read(move |tx| tx.execution(execution)).await.unwrap();
+    assert!(gone.is_none());
+}

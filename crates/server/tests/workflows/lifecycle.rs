@@ -179,7 +179,7 @@ async fn express_names_are_not_unique_and_nothing_of_them_is_kept() {
     let second = f.start_as(&express, "n", "{}").await.unwrap();
     assert_ne!(first, second);
     let refused = f.wf.describe_execution(&first).await.unwrap_err();
-    assert_eq!(refused.refusal(), Some(Refusal::StateMachineTypeNotSupported));
+    assert_eq!(refused.refusal(), Some(Refusal::InvalidArn));
     let left = f.store.read(ark_store::ReadTx::last_execution_id).await.unwrap();
     assert_eq!(left, 0, "an execution that ends with its start leaves no row");
 }

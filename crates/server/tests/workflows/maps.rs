@@ -408,6 +408,107 @@ async fn listed_objects_are_items_and_can_be_loaded() {
     assert_eq!(outputs("load", loads).await, json!([1, 2, 3]));
 }
 
+/// The answer of a large run does not wait until its items are forgotten, and no transaction forgets all.
+#[tokio::test]
+async fn items_of_a_finished_run_are_forgotten_by_and_by() {
+    const ITEMS: u64 = 2_300;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    std::fs::write(dir.path().join("in/items.json"), json!(vec![0; ITEMS as usize]).to_string())
+        .unwrap();
+    let (f, machine) = reads_and_writes(dir.path(), "items.json").await;
+    let arn = f.start(&machine, json!({})).await;
+    let run = f.store.read(|tx| tx.busy_map_runs(0, 1)).await.unwrap().remove(0).id;
+    let items = || f.store.read(move |tx| tx.map_items_count(run));
+    let mut driver = ark_server::workflows::driver::Driver::default();
+    let (mut left, mut ended_with) = (0, None);
+    for _ in 0..10_000 {
+        f.wf.serve_objects().await.unwrap();
+        driver.round(&f.wf).await.unwrap();
+        let now = items().await.unwrap();
+        assert!(now + 1_000 >= left, "{left} items, then {now}");
+        left = now;
+        if f.status(&arn).await.is_ended() {
+            ended_with.get_or_insert(left);
+            if left == 0 {
+                break;
+            }
+        }
+    }
+    assert_eq!(f.status(&arn).await, ExecutionStatus::Succeeded);
+    assert!(ended_with.is_some_and(|items| items > 1_000), "{ended_with:?}");
+    assert_eq!(left, 0);
+    f.settle().await;
+    let busy = f.store.read(|tx| tx.busy_map_runs(0, 10)).await.unwrap();
+    assert_eq!(busy.len(), 0, "nothing is left to do");
+}
+
+#[tokio::test]
+async fn items_come_from_the_objects_that_a_manifest_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    let gzip = |text: &str| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, text.as_bytes()).unwrap();
+        packed.finish().unwrap()
+    };
+    let inventory = |schema: &str| {
+        json!({"sourceBucket": "src", "destinationBucket": "arn:aws:s3:::lists",
+            "version": "2016-11-30", "fileFormat": "CSV", "fileSchema": schema,
+            "files": [{"key": "data/1.csv.gz", "size": 1}, {"key": "data/2.csv", "size": 1}]})
+    };
+    write("in/manifest.json", inventory("Bucket, Key, Size").to_string().as_bytes());
+    write("lists/data/1.csv.gz", &gzip("\"src\",\"a.txt\",\"3\"\n\"src\",\"b.txt\",\"4\"\n"));
+    write("lists/data/2.csv", b"\"src\",\"c.txt\",\"5\"\n");
+    write("in/unloaded.csv", b"s3://lists/u/1.gz\ns3://lists/u/2\n");
+    write("lists/u/1.gz", &gzip("{\"n\":1}\n{\"n\":2}\n"));
+    write("lists/u/2", b"{\"n\":3}\n");
+    write("in/gone.csv", b"s3://lists/none\n");
+    let mut f = Fixture::new().await;
+    let objects = ark_server::workflows::objects::FileObjects::new(dir.path().to_owned());
+    f.wf = f.wf.clone().with_objects(std::sync::Arc::new(objects));
+    let f = &f;
+    let run = async |config: Value, parameters: Value| {
+        let reader = json!({"ItemReader": {"Resource": "arn:aws:states:::s3:getObject",
+            "ReaderConfig": config, "Parameters": parameters}});
+        let mut definition = distributed(json!({"Type": "Pass", "End": true}), reader);
+        definition["States"]["M"].as_object_mut().unwrap().remove("ItemsPath");
+        let machine = f.machine("m", definition).await;
+        let arn = f.start(&machine, json!({})).await;
+        f.settle().await;
+        let view = f.view(&arn).await;
+        match view.output {
+            Some(output) => serde_json::from_str(&output).unwrap(),
+            None => json!([view.error, view.cause]),
+        }
+    };
+    let at = |key: &str| json!({"Bucket": "in", "Key": key});
+    let row = |key: &str, size: &str| json!({"Bucket": "src", "Key": key, "Size": size});
+    let all = run(json!({"InputType": "MANIFEST"}), at("manifest.json")).await;
+    assert_eq!(all, json!([row("a.txt", "3"), row("b.txt", "4"), row("c.txt", "5")]));
+    let some = json!({"InputType": "MANIFEST", "ManifestType": "S3_INVENTORY", "MaxItems": 1});
+    assert_eq!(run(some, at("manifest.json")).await, json!([row("a.txt", "3")]));
+    let athena = json!({"InputType": "JSONL", "ManifestType": "ATHENA_DATA"});
+    let unloaded = run(athena.clone(), at("unloaded.csv")).await;
+    assert_eq!(unloaded, json!([{"n": 1}, {"n": 2}, {"n": 3}]));
+
+    let versioned = json!({"Bucket": "in", "Key": "manifest.json", "VersionId": "v1"});
+    for (config, parameters, cause) in [
+        (athena, at("gone.csv"), "the object lists/none cannot be read"),
+        (json!({"InputType": "MANIFEST"}), at("unloaded.csv"), "no inventory of S3"),
+        (json!({"InputType": "PARQUET"}), at("manifest.json"), "PARQUET is not served by Ark"),
+        (json!({"InputType": "JSON"}), versioned, "there are no versions: leave out VersionId"),
+    ] {
+        let failed = run(config, parameters).await;
+        assert_eq!(failed[0], "States.ItemReaderFailed", "{failed}");
+        assert!(failed[1].as_str().is_some_and(|text| text.contains(cause)), "{failed}");
+    }
+}
+
 /// What a hostile machine's author makes of each item: much work, and nothing of it is wanted.
 fn hostile(file: &str) -> Value {
     let costly = "{% $count($filter([1..3000], function($n) { $n % 7 = 0 })) %}";

@@ -114,3 +114,25 @@ async fn who_waits_for_a_child_is_told_of_its_redrive_what_is_so() {
         );
     }
 }
+
+/// What is stopped before it did anything begins when it is redriven: it is called redrivable, and is.
+#[tokio::test]
+async fn what_was_stopped_before_its_first_step_begins_when_it_is_redriven() {
+    let mut f = Fixture::new().await;
+    // Every event waits in the inbox, the start too.
+    f.wf = f.wf.clone().with_trial_fuel(0);
+    let activity = f.activity("a").await;
+    let machine = f.machine("m", one_task(&activity, json!({}))).await;
+    let arn = f.start(&machine, json!({"n": 1})).await;
+    f.wf.stop_execution(&arn, Some("E".into()), None).await.unwrap();
+    f.settle().await;
+    let view = f.view(&arn).await;
+    assert_eq!((view.status, view.redrivable), (ExecutionStatus::Aborted, Redrivable::Yes));
+    f.wf.redrive_execution(&arn, None).await.unwrap();
+    f.settle().await;
+    let (token, input) = f.take(&activity).await.expect("the first step's task");
+    assert_eq!(input, json!({"n": 1}));
+    f.succeed(&token, json!("done")).await;
+    f.settle().await;
+    assert_eq!(f.output(&arn).await, json!("done"));
+}

@@ -65,6 +65,13 @@ async fn serve(State(store): State<Arc<Store>>, request: Request) -> Response {
             Some(bytes) => bytes.clone().into_response(),
             None => error(StatusCode::NOT_FOUND, "NoSuchKey"),
         },
+        (Method::GET, Some(query)) if query.starts_with("versionId=") => {
+            let version = plain(query.trim_start_matches("versionId="));
+            match objects.get(&format!("{path}@{version}")) {
+                Some(bytes) => bytes.clone().into_response(),
+                None => error(StatusCode::NOT_FOUND, "NoSuchVersion"),
+            }
+        }
         (Method::GET, Some(query)) => list(&objects, &path, query).into_response(),
         _ => error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
     }
@@ -136,23 +143,30 @@ async fn objects_are_put_listed_and_got_by_signed_requests() {
         objects.write("data", key, key.as_bytes().to_vec()).await.expect("written");
     }
     for key in keys {
-        assert_eq!(objects.read("data", key).await.expect("read"), key.as_bytes());
+        assert_eq!(objects.read("data", key, None).await.expect("read"), key.as_bytes());
     }
     let listed = objects.list("data", "in/").await.expect("listed");
     let listed: Vec<&str> = listed.iter().map(|object| object.key.as_str()).collect();
     assert_eq!(listed, keys[..5]);
-    let none = objects.read("data", "none").await.expect_err("not there");
+    let none = objects.read("data", "none", None).await.expect_err("not there");
     assert!(none.contains("data/none") && none.contains("NoSuchKey: because"), "{none}");
     for name in ["../x", "a/../../b", "."] {
-        assert!(objects.read("data", name).await.is_err(), "{name}");
+        assert!(objects.read("data", name, None).await.is_err(), "{name}");
     }
-    assert!(objects.read("a/b", "x").await.is_err());
+    assert!(objects.read("a/b", "x", None).await.is_err());
+    // A version is asked for by its id.
+    let old = ("data/out@3/L4+x=".to_owned(), b"old".to_vec());
+    store.objects.lock().expect("unlocked").extend([old]);
+    let version = |id| objects.read("data", "out", Some(id));
+    assert_eq!(version("3/L4+x=").await.expect("read"), b"old");
+    let none = version("none").await.expect_err("not there");
+    assert!(none.contains("NoSuchVersion: because"), "{none}");
     // A store that is busy is asked again; one that stays so is given up.
     store.failing.store(2, Ordering::Relaxed);
-    assert_eq!(objects.read("data", "out").await.expect("read"), b"out");
+    assert_eq!(objects.read("data", "out", None).await.expect("read"), b"out");
     store.failing.store(100, Ordering::Relaxed);
     let asked = store.asked.load(Ordering::Relaxed);
-    let busy = objects.read("data", "out").await.expect_err("busy");
+    let busy = objects.read("data", "out", None).await.expect_err("busy");
     assert!(busy.contains("SlowDown"), "{busy}");
     assert_eq!(store.asked.load(Ordering::Relaxed) - asked, 4);
     store.failing.store(0, Ordering::Relaxed);
@@ -160,7 +174,7 @@ async fn objects_are_put_listed_and_got_by_signed_requests() {
     let secret = "another".to_owned().into();
     let wrong = S3Objects::new(S3Options { secret_access_key: secret, ..options.clone() });
     let wrong = wrong.expect("an address");
-    let refused = wrong.read("data", "out").await.expect_err("refused");
+    let refused = wrong.read("data", "out", None).await.expect_err("refused");
     assert!(refused.contains("SignatureDoesNotMatch") && !refused.contains("another"), "{refused}");
     assert!(!format!("{wrong:?}").contains("another"));
     for endpoint in ["", "ftp://x", "http://", "http://x?y", "x:9000"] {

@@ -146,7 +146,7 @@ impl SimObjects {
 
 #[async_trait]
 impl Objects for SimObjects {
-    async fn read(&self, _bucket: &str, _key: &str) -> Result<Vec<u8>, String> {
+    async fn read(&self, _: &str, _: &str, _: Option<&str>) -> Result<Vec<u8>, String> {
         self.reach("items could not be read").await?;
         Ok(b"[1,2,3]".to_vec())
     }

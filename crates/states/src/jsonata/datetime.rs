@@ -333,7 +333,8 @@ pub(super) fn format(millis: f64, picture: Option<&str>, zone: Option<&str>) -> 
     Ok(out)
 }
 
-/// ISO 8601 as JavaScript reads it: a year, a month, a day, then perhaps a time and an offset.
+/// ISO 8601 as JavaScript reads it: a year, a month, a day, then perhaps a time and an offset. Unlike
+/// there a time has seconds: the language's own pattern, which comes first, asks for them.
 pub(super) fn parse_iso(text: &str) -> Option<i64> {
     let (date, time) = match text.split_once('T') {
         Some((date, time)) => (date, Some(time)),
@@ -356,7 +357,12 @@ pub(super) fn parse_iso(text: &str) -> Option<i64> {
     if parts.next().is_some() {
         return None;
     }
-    let date = Date::new(year, month, day).ok()?;
+    if !(1..=31).contains(&day) {
+        return None;
+    }
+    // As in JavaScript days that a month does not have are those of the next.
+    let first = Date::new(year, month, 1).ok()?;
+    let date = first.checked_add(jiff::Span::new().days(day - 1)).ok()?;
     let Some(time) = time else {
         return Some(Offset::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok()?.as_millisecond());
     };
@@ -365,11 +371,7 @@ pub(super) fn parse_iso(text: &str) -> Option<i64> {
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
     let mut clock = clock.split(':');
     let mut next = || digits(clock.next()?, 2);
-    let (hour, minute) = (next()?, next()?);
-    let second = match clock.next() {
-        None => 0,
-        Some(part) => digits(part, 2)?,
-    };
+    let (hour, minute, second) = (next()?, next()?, next()?);
     if clock.next().is_some() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }

@@ -390,7 +390,9 @@ impl<'a> Run<'a> {
             if first == (operator == Operator::Or) {
                 return Ok(Val::Bool(first));
             }
-            let right = self.eval(right, input, env)?;
+            // An error on the right names the operator, whatever it came from.
+            let right =
+                self.eval(right, input, env).map_err(|error| error.token(operator.text()))?;
             return Ok(Val::Bool(self.truth(&right)?.unwrap_or(false)));
         }
         let right = self.eval(right, input, env)?;

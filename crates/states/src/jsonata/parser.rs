@@ -85,7 +85,11 @@ impl Parser<'_> {
         }
         self.nesting += 1;
         let outer = std::mem::take(&mut self.height);
-        let operand = matches!(self.token, Token::Operator(_));
+        // Behind these, where an operand stands, a slash divides.
+        let operand = match self.token {
+            Token::Operator(sign) => !matches!(sign, "*" | "**" | "%"),
+            _ => false,
+        };
         let token = self.advance(operand)?;
         let mut left = self.prefix(token)?;
         self.grow()?;

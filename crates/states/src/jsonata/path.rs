@@ -37,8 +37,12 @@ impl Run<'_> {
             tuples |= step.tuple;
             if at == 0 && step.cons_array {
                 // An array constructor at the beginning is not run for each item of the context.
-                let all = self.sequence(std::mem::take(&mut stream))?;
+                let all = self.sequence(stream.clone())?;
                 result = self.eval(step, &all, env)?;
+                // Rows, if any follow, are made of what it gives.
+                if step.focus.is_none() {
+                    stream = result.items();
+                }
             } else if tuples {
                 rows = Some(self.tuple_step(step, &stream, rows, env)?);
             } else {
@@ -77,8 +81,11 @@ impl Run<'_> {
     /// One step for each value, the results made flat.
     fn step(&self, step: &Node, stream: &[Val], env: &Env, last: bool) -> Result<Val> {
         if let Kind::Sort(terms) = &step.kind {
-            let sorted = self.sort_values(terms, stream.to_vec(), env)?;
-            let mut result = self.array(sorted)?;
+            // One item alone is not sorted, and stays what it was: the only one of a sequence.
+            let mut result = match stream {
+                [_] => self.sequence(stream.to_vec())?,
+                _ => self.array(self.sort_values(terms, stream.to_vec(), env)?)?,
+            };
             for stage in &step.stages {
                 if let Stage::Filter(predicate) = stage {
                     result = self.filter(predicate, &result, env)?;
@@ -231,8 +238,8 @@ impl Run<'_> {
         if let Kind::Num(number) = &predicate.kind {
             return match position(number.as_f64(), len).and_then(item_at) {
                 Some(item) if item.is_array() => Ok(item),
-                Some(item) => self.sequence(vec![item]),
-                None => self.sequence(Vec::new()),
+                Some(item) if !item.is_undefined() => self.sequence(vec![item]),
+                Some(_) | None => self.sequence(Vec::new()),
             };
         }
         let mut found = Vec::new();

@@ -6,18 +6,17 @@
 
 use std::sync::Arc;
 
-use regex::{Regex, RegexBuilder};
+use regex::{Captures, Regex};
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::NFA;
-use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
 
-use crate::patterns::{self, PATTERN_BYTES_MAX};
+use super::error::Error;
+use super::eval::Run;
+use crate::patterns::{self, CACHE_BYTES_MAX};
 
 /// Groups within each other.
 const NESTING_MAX: u32 = 100;
-/// What the lazy automata keep of a pattern, the matcher's own and the meter's, in bytes.
-const CACHE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of such an automaton that are built in a step.
 const BUILT_PER_STEP: usize = 64;
 /// Patterns whose automata one evaluation keeps.
@@ -40,33 +39,30 @@ pub(super) struct Pattern {
 }
 
 impl Pattern {
+    /// The first match from a byte on. What that looks at is charged by [`Run::searches`]; which groups
+    /// it has is found by going through the match again with all states of the pattern.
+    ///
+    /// # Errors
+    /// When the budget has no steps for the groups.
+    pub(super) fn captures_at<'t>(
+        &self,
+        run: &Run<'_>,
+        text: &'t str,
+        from: usize,
+    ) -> Result<Option<Captures<'t>>, Error> {
+        if self.regex.captures_len() > 1 {
+            let Some(found) = self.regex.find_at(text, from) else { return Ok(None) };
+            run.steps(found.len().saturating_mul(self.meter.whole()))?;
+        }
+        Ok(self.regex.captures_at(text, from))
+    }
+
     /// Compiles a pattern with the flags `i` and `m`; the compiled size is bounded.
     pub(super) fn compile(pattern: &str, flags: &str) -> Result<Self, String> {
-        let translated = translate(pattern);
-        let mut builder = RegexBuilder::new(&translated);
-        builder
-            .size_limit(PATTERN_BYTES_MAX)
-            .dfa_size_limit(CACHE_BYTES_MAX)
-            .nest_limit(NESTING_MAX);
-        let mut syntax = syntax::Config::new().nest_limit(NESTING_MAX);
-        for flag in flags.chars() {
-            match flag {
-                'i' => {
-                    builder.case_insensitive(true);
-                    syntax = syntax.case_insensitive(true);
-                }
-                'm' => {
-                    builder.multi_line(true);
-                    syntax = syntax.multi_line(true);
-                }
-                _ => return Err(format!("unknown flag '{flag}'")),
-            }
+        if let Some(flag) = flags.chars().find(|flag| !"im".contains(*flag)) {
+            return Err(format!("unknown flag '{flag}'"));
         }
-        let nfa = patterns::nfa(&translated, syntax)?;
-        let regex = builder.build().map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => "the pattern is too large".to_owned(),
-            _ => "the pattern is not supported".to_owned(),
-        })?;
+        let (regex, nfa) = patterns::compile(&translate(pattern), flags, NESTING_MAX)?;
         let meter = Meter::of(nfa);
         Ok(Self { regex, text: format!("/{pattern}/{flags}"), meter })
     }

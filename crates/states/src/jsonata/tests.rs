@@ -100,6 +100,32 @@ fn expressions_give_what_the_language_says() {
             json!("Tuesday, 7th November 2017"),
         ),
         ("$toMillis('2017-11-07T15:07:54.972Z')", json!(1_510_067_274_972_i64)),
+        ("$toMillis('2017-11-07T15:07:54')", json!(1_510_067_274_000_i64)),
+        ("$toMillis('2017-11')", json!(1_509_494_400_000_i64)),
+        ("$toMillis('2018-02-30')", json!(1_519_948_800_000_i64)),
+        // A position where nothing is gives nothing.
+        ("[$states.input.orders.none[0], $states.input.orders.none[-1]]", json!([])),
+        // One item alone is not sorted: it stays what it was.
+        ("$states.input.orders[0]^(id).id", json!("o1")),
+        ("$states.input.orders[id='o2'].items^(price)", json!({"sku": "a", "price": 4, "n": 4})),
+        ("$states.input.big^($)", json!(9_007_199_254_740_993_i64)),
+        ("$spread([{'a': 1}])", json!([{"a": 1}])),
+        ("$substring('array', $none, 1)", json!("")),
+        ("$substring('array', $none)", json!("array")),
+        ("$spread({'a': 1})", json!({"a": 1})),
+        ("{'a': 4}.* / 2", json!(2)),
+        ("([1..3])#$i.($ * $i)", json!([0, 2, 6])),
+        ("[4, 5]#$i.**", json!([4, 5])),
+        // A match of nothing is one, but there is no next behind it.
+        ("$contains('abc', /x*/)", json!(true)),
+        ("$match('', /x*/).index", json!(0)),
+        ("$count($split('ab', /b|$/))", json!(2)),
+        // A limit of pieces at a text is cut to a whole number, as JavaScript's split does; matches of
+        // a pattern are counted up to it.
+        ("$split('a, b, c, d', ', ', 2.5)", json!(["a", "b"])),
+        ("$split('a, b, c, d', ', ', 0.5)", json!([])),
+        ("$split('abcd', '', 2.5)", json!(["a", "b"])),
+        ("$split('a, b, c, d', /, /, 2.5)", json!(["a", "b", "c"])),
     ];
     for (text, expected) in cases {
         let got = eval(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -130,6 +156,23 @@ fn errors_have_the_references_codes_and_texts() {
             "T0410: Argument 1 of function \"uppercase\" does not match function signature",
         ),
         ("$error('boom')", "D3137: boom"),
+        ("$error('')", "D3137: $error() function evaluated"),
+        ("$assert(false, '')", "D3141: $assert() statement failed"),
+        ("$split('abc', /x*/)", "D1004: Regular expression matches zero length string"),
+        ("$match('abc', /x*/, 1)", "D1004: Regular expression matches zero length string"),
+        // What goes wrong on the right of these names them.
+        (
+            "false or 'a' + 1",
+            "T2001: The left side of the \"or\" operator must evaluate to a number",
+        ),
+        (
+            "true and $uppercase(1)",
+            "T0410: Argument 1 of function \"and\" does not match function signature",
+        ),
+        (
+            "$toMillis('2018-02-01T09:42Z')",
+            "D3110: The argument of the toMillis function must be an ISO 8601 formatted timestamp. Given \"2018-02-01T09:42Z\"",
+        ),
         ("1 2", "S0201: Syntax error: 2"),
         ("(1", "S0203: Expected \")\" before end of expression"),
         ("1 +", "S0207: Unexpected end of expression"),
@@ -193,6 +236,8 @@ fn hostile_expressions_are_stopped() {
         "($a := $map([1..10000], function() { '' }); $map([1..1000], function() { $join($a) }))",
         "($a := $parse('[' & $pad('', 100000, '0,') & '0]'); $map([1..1000], function() { $a ? 1 : 2 }))",
         "($a := [0..10000]; $a[$a])",
+        // Groups of long matches, which are gone through with all states of the pattern.
+        "($s := $pad('', 500000, 'a'); $count($match($s, /(a?){200}(a*)/)))",
         // Short texts, patterns of many states.
         "$map([1..1000000], function() { $contains('a', /(a?){5000}b/) })",
         &many_patterns,

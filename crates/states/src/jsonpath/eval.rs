@@ -156,16 +156,7 @@ impl Walk {
         found: &mut Vec<Value>,
     ) -> Result<(), PathError> {
         let Value::Object(fields) = value else {
-            if !here.definite {
-                return Ok(());
-            }
-            return Err(PathError::NotFound(format!(
-                "Expected to find an object with property ['{name}'] in path {} but found '{}'. \
-                 This is not a json object according to the JsonProvider: \
-                 'com.jayway.jsonpath.spi.json.JacksonJsonNodeJsonProvider'.",
-                here.place,
-                node_class(value)
-            )));
+            return no_object(&format!("['{name}']"), value, &here);
         };
         match fields.get(name) {
             Some(inner) => {
@@ -188,7 +179,9 @@ impl Walk {
         root: &Value,
         found: &mut Vec<Value>,
     ) -> Result<(), PathError> {
-        let Value::Object(fields) = value else { return Ok(()) };
+        let Value::Object(fields) = value else {
+            return no_object(&format!("['{}']", names.join("','")), value, here);
+        };
         if rest.is_empty() {
             let picked: Object = names
                 .iter()
@@ -504,4 +497,18 @@ impl Function {
             self.refuse("leaves the range of numbers")
         }
     }
+}
+
+/// Names are asked of what has none: nothing is there, or that is said where there is one place only.
+fn no_object(names: &str, value: &Value, here: &Here) -> Result<(), PathError> {
+    if !here.definite {
+        return Ok(());
+    }
+    Err(PathError::NotFound(format!(
+        "Expected to find an object with property {names} in path {} but found '{}'. \
+         This is not a json object according to the JsonProvider: \
+         'com.jayway.jsonpath.spi.json.JacksonJsonNodeJsonProvider'.",
+        here.place,
+        node_class(value)
+    )))
 }

@@ -2,10 +2,9 @@
 
 use super::eval::{Walk, breadth_of_text, weight};
 use super::{Path, PathError, Root};
-use crate::patterns::{self, PATTERN_BYTES_MAX};
+use crate::patterns;
 use crate::value::Value;
-use regex::{Regex, RegexBuilder};
-use regex_automata::util::syntax;
+use regex::Regex;
 
 /// Groups of a pattern within each other.
 const NESTING_MAX: u32 = 64;
@@ -85,42 +84,12 @@ impl Compare {
 
 /// Compiles a pattern with flags `i`, `m`, `s`, `x`, `u`, `d`; size bounded.
 pub(super) fn compile(pattern: &str, flags: &str) -> Result<Pattern, String> {
-    let pattern = format!("^(?:{pattern})$");
-    let mut builder = RegexBuilder::new(&pattern);
-    let mut syntax = syntax::Config::new().nest_limit(NESTING_MAX);
-    for flag in flags.chars() {
-        match flag {
-            'i' => {
-                builder.case_insensitive(true);
-                syntax = syntax.case_insensitive(true);
-            }
-            'm' => {
-                builder.multi_line(true);
-                syntax = syntax.multi_line(true);
-            }
-            's' => {
-                builder.dot_matches_new_line(true);
-                syntax = syntax.dot_matches_new_line(true);
-            }
-            'x' => {
-                builder.ignore_whitespace(true);
-                syntax = syntax.ignore_whitespace(true);
-            }
-            // What is meant anyway.
-            'u' | 'U' | 'd' => {}
-            _ => return Err(format!("unknown pattern flag '{flag}'")),
-        }
+    // What `u`, `U` and `d` ask for is meant anyway.
+    if let Some(flag) = flags.chars().find(|flag| !"imsxuUd".contains(*flag)) {
+        return Err(format!("unknown pattern flag '{flag}'"));
     }
-    patterns::nfa(&pattern, syntax)?;
-    match builder
-        .size_limit(PATTERN_BYTES_MAX)
-        .dfa_size_limit(1 << 20)
-        .nest_limit(NESTING_MAX)
-        .build()
-    {
-        Ok(regex) => Ok(Pattern(regex)),
-        Err(_) => Err("the pattern is not valid".to_owned()),
-    }
+    let (regex, _) = patterns::compile(&format!("^(?:{pattern})$"), flags, NESTING_MAX)?;
+    Ok(Pattern(regex))
 }
 
 impl Filter {

@@ -120,6 +120,13 @@ fn what_is_missing_is_told_in_the_recorded_words() {
              'com.fasterxml.jackson.databind.node.TextNode'. This is not a json object according \
              to the JsonProvider: 'com.jayway.jsonpath.spi.json.JacksonJsonNodeJsonProvider'.",
         ),
+        // Several names as well, also with more behind them.
+        (
+            "$.text['x','y'].z",
+            "Expected to find an object with property ['x','y'] in path $['text'] but found \
+             'com.fasterxml.jackson.databind.node.TextNode'. This is not a json object according \
+             to the JsonProvider: 'com.jayway.jsonpath.spi.json.JacksonJsonNodeJsonProvider'.",
+        ),
     ];
     for (path, expected) in cases {
         let expected = EvalError::NotFound { path: path.to_owned(), detail: expected.to_owned() };

@@ -1,4 +1,5 @@
-#![expect(clippy::print_stderr, reason = "a test says that it skips")]
+#[path = "../../../../tests/harness/lacking.rs"]
+mod lacking;
 
 use super::*;
 
@@ -145,13 +146,20 @@ fn parts_are_judged_by_their_own_fields() {
         ),
         (
             map(r#","ItemReader":{"Resource":"r","ReaderConfig":{"InputType":"XML"}}"#),
-            "'InputType' must be one of [CSV, JSON, JSONL] at \
+            "'InputType' must be one of [CSV, JSON, JSONL, PARQUET, MANIFEST] at \
              /States/A/ItemReader/ReaderConfig/InputType",
         ),
+        (map(r#","ItemReader":{"Resource":"r","ReaderConfig":{"InputType":"PARQUET"}}"#), ""),
         (
-            map(r#","ItemReader":{"Resource":"r","ReaderConfig":{"InputType":"PARQUET"}}"#),
-            "'InputType' must be one of [CSV, JSON, JSONL] at \
-             /States/A/ItemReader/ReaderConfig/InputType",
+            map(
+                r#","ItemReader":{"Resource":"r","ReaderConfig":{"InputType":"MANIFEST","ManifestType":"S3_INVENTORY"}}"#,
+            ),
+            "",
+        ),
+        (
+            map(r#","ItemReader":{"Resource":"r","ReaderConfig":{"ManifestType":"HIVE"}}"#),
+            "'ManifestType' must be one of [ATHENA_DATA, S3_INVENTORY] at \
+             /States/A/ItemReader/ReaderConfig/ManifestType",
         ),
         (
             map(r#","ItemReader":{"Resource":"r","ReaderConfig":{"Transformation":"UNPACK"}}"#),
@@ -377,11 +385,11 @@ fn recorded_definitions_are_judged_as_aws_judged_them() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../../shared/data/states-language");
     if !folder.is_dir() {
-        eprintln!(
-            "recorded_definitions_are_judged_as_aws_judged_them skipped: {} is not there",
-            folder.display()
+        return lacking::skip(
+            "recorded_definitions_are_judged_as_aws_judged_them",
+            lacking::Lack::SharedData,
+            &format!("{} is not there", folder.display()),
         );
-        return;
     }
     let read = |name: &str| -> Option<serde_json::Value> {
         let path = folder.join(name);

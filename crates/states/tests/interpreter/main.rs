@@ -9,6 +9,8 @@ mod expressions;
 mod failing;
 mod game;
 mod hostile;
+#[path = "../../../../tests/harness/lacking.rs"]
+mod lacking;
 mod map_runs;
 mod play;
 mod properties;

@@ -14,12 +14,13 @@ use serde_json::{Value as Json, json};
 
 use super::compare::{same, unjson};
 use super::driver::{Ended, Work, World, failure, info, run, types};
+use super::lacking::{Lack, skip};
 
 fn data(file: &str) -> Option<Json> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/states-language");
     let path: PathBuf = folder.join(file);
     let Ok(text) = std::fs::read_to_string(&path) else {
-        eprintln!("skipped: {} is not there", path.display());
+        skip(file, Lack::SharedData, &format!("{} is not there", path.display()));
         return None;
     };
     Some(serde_json::from_str(&text).expect("the cases are JSON"))

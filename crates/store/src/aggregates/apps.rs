@@ -53,20 +53,22 @@ impl ReadTx {
     /// The apps of an environment beyond a name, in order, each with the number of the last change
     /// of what is recorded of it: of its wishes, releases, deployments and instances. A number
     /// grows with each change and is given once in the life of the store, so what was made of these
-    /// records is as good as new while the number is the same.
+    /// records is as good as new while the number is the same. Only apps with `containing` in
+    /// their names; it may be empty.
     pub fn app_changes(
         &self,
         env: &EnvName,
         beyond: Option<&AppName>,
+        containing: &str,
         limit: usize,
     ) -> Result<Vec<(AppName, u64)>, StoreError> {
         let sql = "SELECT app, change FROM app_changes WHERE env = ?1 AND app > ?2
-            ORDER BY app LIMIT ?3";
+            AND (?4 = '' OR instr(app, ?4) > 0) ORDER BY app LIMIT ?3";
         // No name is empty.
         let beyond = beyond.map_or("", AppName::as_str);
-        let rows = self.rows(sql, params![env.as_str(), beyond, page(limit)], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
-        })?;
+        let params = params![env.as_str(), beyond, page(limit), containing];
+        let rows =
+            self.rows(sql, params, |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
         let parsed = rows.into_iter().map(|(name, change)| {
             let app = name.parse().map_err(|_| StoreError::not_found("the name of app", &name))?;
             Ok((app, unsigned(change)))

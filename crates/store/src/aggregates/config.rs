@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 use crate::secrets::Sealed;
-use crate::tx::{ReadTx, WriteTx, body, page, signed};
+use crate::tx::{ReadTx, WriteTx, body, page, signed, unsigned};
 
 /// The most values of one version.
 const VALUES_MAX: usize = 2_000;
@@ -71,7 +71,42 @@ pub struct ConfigSummary {
     pub unset: BTreeSet<String>,
 }
 
+/// Who gave a value the form it has, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigSetter {
+    /// The version in which that was.
+    pub version: u64,
+    /// When it was made.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: String,
+}
+
 impl ReadTx {
+    /// For each name of the newest version, who set it last: kept beside the versions, so that it
+    /// costs as much as there are values, however often they were changed.
+    pub fn config_setters(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+    ) -> Result<BTreeMap<String, ConfigSetter>, StoreError> {
+        let sql = "SELECT name, version, changed_at, changed_by FROM config_setters
+            WHERE env = ?1 AND app = ?2";
+        let rows: Vec<(String, i64, String, String)> =
+            self.rows(sql, [env.as_str(), app.as_str()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
+        let setter = |(name, version, at, by): (String, i64, String, String)| {
+            let at = at.parse().map_err(|source: jiff::Error| StoreError::Record {
+                noun: "the setter of a value",
+                key: name.clone(),
+                source: std::sync::Arc::new(serde::de::Error::custom(source)),
+            })?;
+            Ok((name, ConfigSetter { version: unsigned(version), at, by }))
+        };
+        rows.into_iter().map(setter).collect()
+    }
+
     /// The newest version, or version 0 without values.
     pub fn config(&self, env: &EnvName, app: &AppName) -> Result<ConfigVersion, StoreError> {
         let sql = "SELECT max(version) FROM configs WHERE env = ?1 AND app = ?2";
@@ -158,6 +193,85 @@ impl WriteTx {
         let version = signed(summary.version);
         let params = params![env.as_str(), app.as_str(), version, summary_json, json];
         self.insert("configuration", &key, sql, params)?;
+        let sql = "INSERT INTO config_setters (env, app, name, version, changed_at, changed_by)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (env, app, name)
+            DO UPDATE SET version = ?4, changed_at = ?5, changed_by = ?6";
+        for name in &summary.set {
+            let at = at.to_string();
+            self.change(sql, params![env.as_str(), app.as_str(), name, version, at, by])?;
+        }
+        let sql = "DELETE FROM config_setters WHERE env = ?1 AND app = ?2 AND name = ?3";
+        for name in &summary.unset {
+            self.change(sql, params![env.as_str(), app.as_str(), name])?;
+        }
         Ok(summary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::open_memory;
+    use crate::migrate::{migrate, migrate_to};
+
+    /// What was set before it was kept who set it is found in the history, once.
+    #[test]
+    fn setters_of_old_configurations_are_found_by_the_migration() {
+        let mut conn = rusqlite::Connection::open_in_memory().expect("a database");
+        migrate_to(&mut conn, 17).expect("an earlier program");
+        let sql = r#"
+            INSERT INTO environments (name, body) VALUES ('dev', '{}'), ('prod', '{}');
+            INSERT INTO configs (env, app, version, summary, body) VALUES
+            ('dev', 'web', 1, '{"version":1,"at":"2026-01-01T00:00:00Z","by":"ana","set":["A","B","C"],"unset":[]}',
+             '{"A":{},"B":{},"C":{}}'),
+            ('dev', 'web', 2, '{"version":2,"at":"2026-01-02T00:00:00.5Z","by":"bo","set":["B"],"unset":["C"]}',
+             '{"A":{},"B":{}}'),
+            ('prod', 'web', 1, '{"version":1,"at":"2026-01-03T00:00:00Z","by":"cy","set":[],"unset":[]}', '{}')"#;
+        conn.execute_batch(sql).expect("its records");
+        migrate(&mut conn).expect("this program");
+        let tx = ReadTx::new(conn);
+        let of = |env: &str| {
+            let (env, app) = (env.parse().expect("a name"), "web".parse().expect("a name"));
+            let found = tx.config_setters(&env, &app).expect("the read succeeds");
+            found
+                .into_iter()
+                .map(|(name, setter)| {
+                    format!("{name} {} {} {}", setter.version, setter.at, setter.by)
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of("dev"), ["A 1 2026-01-01T00:00:00Z ana", "B 2 2026-01-02T00:00:00.5Z bo"]);
+        assert_eq!(of("prod"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn it_is_kept_who_set_what_is_there() {
+        let mut tx = WriteTx::new(open_memory(Timestamp::UNIX_EPOCH).expect("a database"));
+        tx.change("INSERT INTO environments (name, body) VALUES ('dev', '{}')", []).expect("it");
+        let (env, app) = ("dev".parse().expect("a name"), "web".parse().expect("a name"));
+        let at = |second: i64| Timestamp::new(second, 123_456_789).expect("a small number");
+        let values = |pairs: &[(&str, &str)]| -> BTreeMap<String, ConfigValue> {
+            let value = |(name, value): &(&str, &str)| {
+                ((*name).to_owned(), ConfigValue::Plain { value: (*value).to_owned() })
+            };
+            pairs.iter().map(value).collect()
+        };
+        for (base, by, pairs) in [
+            (0, "ana", &[("A", "1"), ("B", "1"), ("C", "1")][..]),
+            (1, "bo", &[("A", "1"), ("B", "2"), ("C", "1")]),
+            (2, "cy", &[("A", "1"), ("B", "2")]),
+            (3, "di", &[("A", "1"), ("B", "2"), ("C", "1")]),
+        ] {
+            let made = at(base as i64 + 1);
+            tx.insert_config(&env, &app, base, &values(pairs), made, by).expect("a version");
+        }
+        let setter = |version: u64, by: &str| ConfigSetter {
+            version,
+            at: at(version as i64),
+            by: by.to_owned(),
+        };
+        let found = tx.config_setters(&env, &app).expect("the read succeeds");
+        let expected = [("A", setter(1, "ana")), ("B", setter(2, "bo")), ("C", setter(4, "di"))];
+        assert_eq!(found, expected.map(|(name, setter)| (name.to_owned(), setter)).into());
     }
 }

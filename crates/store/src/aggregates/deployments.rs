@@ -35,6 +35,28 @@ impl Unfinished {
     }
 }
 
+/// A statement for each index, because SQLite uses one only for a column that is compared.
+const fn list_sql(env: bool, app: bool) -> &'static str {
+    match (env, app) {
+        (true, true) => {
+            "SELECT body FROM deployments WHERE env = ?1 AND app = ?2 AND seq < ?3
+            ORDER BY seq DESC LIMIT ?4"
+        }
+        (true, false) => {
+            "SELECT body FROM deployments WHERE env = ?1 AND ?2 IS NULL AND seq < ?3
+            ORDER BY seq DESC LIMIT ?4"
+        }
+        (false, true) => {
+            "SELECT body FROM deployments WHERE ?1 IS NULL AND app = ?2 AND seq < ?3
+            ORDER BY seq DESC LIMIT ?4"
+        }
+        (false, false) => {
+            "SELECT body FROM deployments WHERE ?1 IS NULL AND ?2 IS NULL AND seq < ?3
+            ORDER BY seq DESC LIMIT ?4"
+        }
+    }
+}
+
 impl ReadTx {
     /// One deployment.
     pub fn deployment(&self, id: DeploymentId) -> Result<Option<Deployment>, StoreError> {
@@ -76,21 +98,8 @@ impl ReadTx {
         };
         let env = filter.env.as_ref().map(EnvName::as_str);
         let app = filter.app.as_ref().map(AppName::as_str);
-        // Two statements, because the planner uses the index only for a column that is compared.
-        let sql = match env {
-            Some(_) => {
-                "SELECT body FROM deployments
-                WHERE env = ?1 AND (?2 IS NULL OR app = ?2) AND seq < ?3
-                ORDER BY seq DESC LIMIT ?4"
-            }
-            None => {
-                "SELECT body FROM deployments
-                WHERE ?1 IS NULL AND (?2 IS NULL OR app = ?2) AND seq < ?3
-                ORDER BY seq DESC LIMIT ?4"
-            }
-        };
-        // Some more than asked for stand in for those that are left out. A limit at all spares SQLite
-        // sorting every body of an environment.
+        let sql = list_sql(env.is_some(), app.is_some());
+        // Some more than asked for stand in for those that are left out.
         let most = page(limit).saturating_add(signed(DAMAGED_MAX as u64));
         let mut statement = self.conn().prepare_cached(sql)?;
         let mut rows = statement.query(params![env, app, before, most])?;
@@ -194,5 +203,24 @@ impl WriteTx {
                 SELECT seq FROM deployments WHERE env = ?1 AND app = ?2 AND finished = 1
                 ORDER BY seq DESC LIMIT -1 OFFSET ?3)";
         self.change(sql, params![env.as_str(), app.as_str(), signed(keep as u64)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregates::query_plan;
+
+    #[test]
+    fn every_list_of_deployments_is_found_by_an_index_of_its_own() {
+        for (env, app, index) in [
+            (true, true, "INDEX deployments_app (env=? AND app=? AND seq<?)"),
+            (true, false, "INDEX deployments_env (env=? AND seq<?)"),
+            (false, true, "INDEX deployments_name (app=? AND seq<?)"),
+            (false, false, "INTEGER PRIMARY KEY (rowid<?)"),
+        ] {
+            let plan = query_plan(list_sql(env, app), 4);
+            assert_eq!(plan, [format!("SEARCH deployments USING {index}")]);
+        }
     }
 }

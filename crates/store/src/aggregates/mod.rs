@@ -40,10 +40,10 @@ mod workflow_versions;
 
 pub use artifacts::ArtifactRecord;
 pub use calls::{CallEdge, CallRecord};
-pub use config::{ConfigSummary, ConfigValue, ConfigVersion};
+pub use config::{ConfigSetter, ConfigSummary, ConfigValue, ConfigVersion};
 pub use damage::DamagedRecord;
 pub use deployments::{DeploymentFilter, Unfinished};
-pub use events::EventFilter;
+pub use events::{EventFilter, EventsFrom, EventsPage};
 pub use idempotency::StoredAnswer;
 pub use leases::Lease;
 pub use measures::MeasuresChange;
@@ -63,3 +63,14 @@ pub use workflow_runs::{RunFilter, RunRow, StateResourceRow};
 pub use workflow_schedules::ScheduleRow;
 pub use workflow_tasks::{TaskPhase, TaskRow, TimerRow};
 pub use workflow_versions::{AliasRecord, AliasRoute, VersionRow};
+
+/// How SQLite would look for what a statement asks, one line for each step.
+#[cfg(test)]
+fn query_plan(sql: &str, params: usize) -> Vec<String> {
+    let conn = crate::connection::open_memory(jiff::Timestamp::UNIX_EPOCH).expect("a database");
+    let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
+    let nothing = vec![rusqlite::types::Null; params];
+    let step = |row: &rusqlite::Row<'_>| row.get("detail");
+    let steps = statement.query_map(rusqlite::params_from_iter(nothing), step);
+    steps.expect("a plan").collect::<Result<_, _>>().expect("its steps")
+}

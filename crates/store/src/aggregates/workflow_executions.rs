@@ -102,6 +102,9 @@ fn named_sql(from: &str) -> String {
     )
 }
 
+/// Items of map runs forgotten with old executions in one transaction.
+const PRUNED_ITEMS_MAX: usize = 1_000;
+
 /// The limit is of what is looked at, not of what is found.
 const RESOLUTIONS: &str = "SELECT id, EXISTS (SELECT 1 FROM workflow_resolutions r
         WHERE r.execution = e.id AND r.at >= e.stopped_at)
@@ -424,7 +427,9 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Forgets executions that had ended before an instant, at most `limit`. Answers how many.
+    /// Forgets executions that had ended before an instant, at most `limit`, and with them at most
+    /// [`PRUNED_ITEMS_MAX`] items of map runs: of an execution that has more some items are forgotten,
+    /// and the rest the next time. Answers how many were looked at: `limit` when there may be more.
     pub fn prune_executions(
         &mut self,
         stopped_before: Timestamp,
@@ -434,7 +439,15 @@ impl WriteTx {
             ORDER BY stopped_at LIMIT ?2";
         let old = self
             .rows(sql, params![micros(stopped_before), page(limit)], |row| row.get::<_, i64>(0))?;
+        let mut items_left = PRUNED_ITEMS_MAX;
         for id in &old {
+            let sql = "SELECT id FROM workflow_map_runs WHERE execution = ?1";
+            for run in self.rows(sql, [id], |row| row.get::<_, i64>(0))? {
+                items_left -= self.delete_map_items(unsigned(run), items_left)?;
+            }
+            if items_left == 0 {
+                return Ok(limit);
+            }
             self.delete_execution(unsigned(*id))?;
             self.change("DELETE FROM workflow_runs WHERE execution = ?1", [id])?;
             self.change("DELETE FROM workflow_resolutions WHERE execution = ?1", [id])?;

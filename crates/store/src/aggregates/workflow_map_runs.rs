@@ -291,10 +291,11 @@ impl WriteTx {
         self.change(sql, params![signed(run), from.as_str(), to.as_str()])
     }
 
-    /// Forgets the items of a map run.
-    pub fn delete_map_items(&mut self, run: u64) -> Result<(), StoreError> {
-        self.change("DELETE FROM workflow_map_items WHERE map_run = ?1", [signed(run)])?;
-        Ok(())
+    /// Forgets the first items of a map run, at most `limit`. Answers how many.
+    pub fn delete_map_items(&mut self, run: u64, limit: usize) -> Result<usize, StoreError> {
+        let sql = "DELETE FROM workflow_map_items WHERE map_run = ?1 AND idx IN (
+            SELECT idx FROM workflow_map_items WHERE map_run = ?1 ORDER BY idx LIMIT ?2)";
+        self.change(sql, params![signed(run), page(limit)])
     }
 }
 

@@ -112,7 +112,7 @@ pub(crate) async fn app_states_are_kept_by_environment(store: &Store) {
 pub(crate) async fn each_change_of_an_app_has_a_number_of_its_own(store: &Store) {
     environments(store, &["dev", "prod"]).await;
     let changes = async |env_name: &'static str| {
-        let found = store.read(move |tx| tx.app_changes(&env(env_name), None, 10)).await;
+        let found = store.read(move |tx| tx.app_changes(&env(env_name), None, "", 10)).await;
         let found = found.expect("the read succeeds").into_iter();
         found.map(|(app, change)| (app.to_string(), change)).collect::<Vec<_>>()
     };
@@ -127,7 +127,7 @@ pub(crate) async fn each_change_of_an_app_has_a_number_of_its_own(store: &Store)
     .await;
     let names: Vec<String> = changes("dev").await.into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["api", "web"]);
-    let beyond = store.read(|tx| tx.app_changes(&env("dev"), Some(&app("api")), 1)).await;
+    let beyond = store.read(|tx| tx.app_changes(&env("dev"), Some(&app("api")), "", 1)).await;
     assert_eq!(beyond.expect("the read succeeds")[0].0, app("web"));
 
     let (api, elsewhere) = (changes("dev").await[0].clone(), changes("prod").await);

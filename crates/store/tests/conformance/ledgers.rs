@@ -7,7 +7,9 @@ use ark_model::event::EventKind;
 use ark_model::gateway::{Counters, LostBoot, Report, RouteReport, TargetReport};
 use ark_model::receipt::Side;
 use ark_model::{BootId, DeploymentId, InstanceId, ReleaseNumber, Sha256};
-use ark_store::{CallEdge, EventFilter, Store, StoreError, StoredAnswer, TrafficLine};
+use ark_store::{
+    CallEdge, EventFilter, EventsFrom, EventsPage, Store, StoreError, StoredAnswer, TrafficLine,
+};
 
 use super::samples::{app, at, env, environments, event, id, instance, route, side, write};
 
@@ -57,6 +59,52 @@ pub(crate) async fn events_are_followed_from_a_resume_point(store: &Store) {
     let second = store.read(|tx| tx.recent_events(&EventFilter::default(), Some(3), 1)).await;
     let second = second.expect("the read succeeds").remove(0);
     assert_eq!((second.at, second.text.as_str()), (at(2), "EnvironmentCreated at 2"));
+}
+
+/// Kinds within an environment have no index of their own: a page of them looks at so many events
+/// and says how far it came.
+pub(crate) async fn a_list_of_rare_events_says_how_far_it_looked(store: &Store) {
+    const MANY: usize = 6_000;
+    write(store, |tx| {
+        for number in 1..=MANY {
+            let kind = match number {
+                1 | MANY => EventKind::EnvironmentCreated,
+                _ => EventKind::Gateway,
+            };
+            tx.append_event(event(kind, Some("dev"), number as i64))?;
+        }
+        Ok(())
+    })
+    .await;
+    let rare = EventFilter {
+        env: Some(env("dev")),
+        kinds: vec![EventKind::EnvironmentCreated],
+        ..EventFilter::default()
+    };
+    let page = async |from: EventsFrom, limit: usize| {
+        let filter = rare.clone();
+        let page = store.read(move |tx| tx.events_page(&filter, from, limit)).await;
+        let page: EventsPage = page.expect("the read succeeds");
+        (page.events.iter().map(|e| e.seq).collect::<Vec<_>>(), page.reached, page.more)
+    };
+    let many = MANY as u64;
+    assert_eq!(page(EventsFrom::After(0), 1).await, (vec![1], 5_000, true));
+    assert_eq!(page(EventsFrom::After(1), 9).await, (vec![], 5_001, true));
+    assert_eq!(page(EventsFrom::After(5_001), 9).await, (vec![many], many, false));
+    assert_eq!(page(EventsFrom::After(many), 9).await, (vec![], many, false));
+    assert_eq!(page(EventsFrom::Before(u64::MAX), 9).await, (vec![many], 1_001, true));
+    assert_eq!(page(EventsFrom::Before(1_001), 9).await, (vec![1], 0, false));
+    // Whoever wants all of them gets all of them.
+    let filter = rare.clone();
+    let found = store.read(move |tx| tx.events(&filter, 0, 9)).await.expect("the read succeeds");
+    assert_eq!(found.iter().map(|e| e.seq).collect::<Vec<_>>(), [1, many]);
+    // A page that is full goes on after its last event, several kinds by their numbers.
+    let both = vec![EventKind::Gateway, EventKind::EnvironmentCreated];
+    let filter = EventFilter { kinds: both, ..EventFilter::default() };
+    let read = store.read(move |tx| tx.events_page(&filter, EventsFrom::After(0), 3)).await;
+    let found = read.expect("the read succeeds");
+    assert_eq!(found.events.iter().map(|e| e.seq).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((found.reached, found.more), (3, true));
 }
 
 fn event_that_is_undone() -> ark_model::event::NewEvent {

@@ -148,7 +148,7 @@ fn found(
         for file in launch::launch_files(folder) {
             let launch = launch::find(Some(&file), None, folder)?;
             // What belongs to another platform is described beside the apps, and not deployed.
-            if let Some(definition) = super::judge_app(&launch, context.out)? {
+            if let Ok(definition) = super::judge_app(&launch, context.out)? {
                 files.push((launch, definition));
             }
         }

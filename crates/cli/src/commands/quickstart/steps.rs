@@ -294,7 +294,8 @@ fn succeeded(view: &DeploymentView) -> Option<String> {
 }
 
 fn returned(view: &DeploymentView) -> Option<String> {
-    let never_ready = matches!(view.diagnosis, Some(Diagnosis::NeverReady { .. }));
+    let failure = view.diagnosis.as_ref().map(Diagnosis::failure);
+    let never_ready = matches!(failure, Some(Diagnosis::NeverReady { .. }));
     (view.state != DeploymentState::RolledBack || !never_ready).then(|| ended(view))
 }
 

@@ -1,5 +1,5 @@
 //! `ark workflow search`: executions of a workflow, by their state, by whether somebody has dealt with
-//! them, by how they failed.
+//! them, by how their names begin, by how they failed.
 
 use ark_model::api::{ExecutionsQuery, PAGE_ITEMS_MAX, WorkflowStatus, WorkflowsQuery};
 use ark_model::workflow::ExecutionStatus;
@@ -20,16 +20,18 @@ const FAILURE_PAGES_MAX: usize = 100;
 pub(super) struct How {
     pub(super) status: Option<String>,
     pub(super) unresolved: bool,
+    /// The beginning of a name.
+    pub(super) name: Option<String>,
     pub(super) error: Option<String>,
     pub(super) limit: u32,
 }
 
 pub(super) async fn run(context: &Context, workflow: String, how: How) -> Ended {
-    let How { status, unresolved, error, limit } = how;
-    match error {
-        None if unresolved => self::unresolved(context, workflow, limit).await,
-        None => search(context, &workflow, status, limit).await,
-        Some(_) => {
+    let How { status, unresolved, name, error, limit } = how;
+    match (&name, &error) {
+        (None, None) if unresolved => self::unresolved(context, workflow, limit).await,
+        (None, None) => search(context, &workflow, status, limit).await,
+        (Some(_), _) | (_, Some(_)) => {
             let status = status.map(|word| {
                 let known = ExecutionStatus::from_word(&word.to_uppercase());
                 known.ok_or_else(|| Failure::usage(format!("`{word}` is no state of an execution")))
@@ -37,11 +39,12 @@ pub(super) async fn run(context: &Context, workflow: String, how: How) -> Ended 
             let query = ExecutionsQuery {
                 status: status.transpose()?,
                 unresolved,
+                name,
                 error,
                 limit: Some(limit.min(PAGE_ITEMS_MAX)),
                 ..ExecutionsQuery::default()
             };
-            failures(context, &workflow, query, limit as usize).await
+            found(context, &workflow, query, limit as usize).await
         }
     }
 }
@@ -70,13 +73,8 @@ async fn search(context: &Context, workflow: &str, status: Option<String>, limit
     Ok(Exit::DONE)
 }
 
-/// Executions by how they failed: pages are looked through until there are enough.
-async fn failures(
-    context: &Context,
-    workflow: &str,
-    query: ExecutionsQuery,
-    limit: usize,
-) -> Ended {
+/// Executions by their names or how they failed: pages are looked through until there are enough.
+async fn found(context: &Context, workflow: &str, query: ExecutionsQuery, limit: usize) -> Ended {
     let (mut found, mut query, mut pages) = (Vec::new(), query, 0);
     loop {
         let page = context.client.executions(workflow, &query).await?;
@@ -87,7 +85,7 @@ async fn failures(
             break;
         }
     }
-    let not_all = query.cursor.is_some() && found.len() < limit;
+    let not_all = query.error.is_some() && query.cursor.is_some() && found.len() < limit;
     found.truncate(limit);
     context.out.list(&found, |found| {
         let mut table = Table::new(["execution", "status", "ended", "why"]);

@@ -9,15 +9,18 @@ use serde::Deserialize;
 
 use super::releases::{ReleaseLine, release_lines};
 use super::{DeploymentLine, deployment_line, releases as lines};
+use crate::room::Room;
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit};
-use crate::words::part;
+use crate::words::value;
 
 /// Lines of one page.
 const DEPLOYMENTS: u32 = 50;
 const RELEASES: u32 = 20;
-/// Differences of two releases.
-const CHANGES: usize = 400;
+/// Bytes of a page without its list.
+const FRAME: usize = 8_000;
+/// Of a release without its changes.
+const RELEASE: usize = 1_200;
 
 type Place = Path<(EnvName, AppName)>;
 
@@ -29,7 +32,7 @@ pub(super) struct Cursor {
 impl Cursor {
     /// As a part of a query of the API.
     fn beyond(&self) -> String {
-        self.cursor.as_deref().map(|at| format!("&cursor={}", part(at))).unwrap_or_default()
+        self.cursor.as_deref().map(|at| format!("&cursor={}", value(at))).unwrap_or_default()
     }
 }
 
@@ -69,7 +72,7 @@ pub(super) async fn deployments(
         shell,
         deployments: found.items.iter().map(|d| deployment_line(&visit, d)).collect(),
         first: query.cursor.is_none(),
-        next: found.next.map(|at| format!("{address}?cursor={}", part(&at))),
+        next: found.next.map(|at| format!("{address}?cursor={}", value(&at))),
         address,
     })
 }
@@ -97,7 +100,7 @@ pub(super) async fn releases(
     let shown = found.items.len();
     if let Some(next) = &found.next {
         // The last one is compared with the first of the page that follows.
-        let asked = format!("{base}/releases?limit=1&cursor={}", part(next));
+        let asked = format!("{base}/releases?limit=1&cursor={}", value(next));
         found.items.extend(visit.get::<Page<ReleaseRow>>(&asked).await?.items);
     }
     let address = format!("/e/{env}/{app}/releases");
@@ -106,11 +109,12 @@ pub(super) async fn releases(
     if query.cursor.is_none() {
         shell = shell.live(&format!("env={env}&app={app}"));
     }
+    let mut room = Room::beside(FRAME + RELEASES as usize * RELEASE);
     visit.page(&Releases {
         shell,
-        releases: release_lines(&visit, &base, &found.items, shown).await?,
+        releases: release_lines(&visit, &base, &found.items, shown, &mut room).await?,
         first: query.cursor.is_none(),
-        next: found.next.map(|at| format!("{address}?cursor={}", part(&at))),
+        next: found.next.map(|at| format!("{address}?cursor={}", value(&at))),
         address,
         env,
         app,
@@ -142,8 +146,6 @@ pub(super) async fn diff(
     let shell = frame(&visit, &env, &app, format!("What v{to} of {app} changed from v{from}"))
         .crumb(format!("/e/{env}/{app}/releases"), "Releases")
         .command(format!("ark diff v{from} v{to} --app {app} -e {env}"));
-    let mut changes = lines::changes(&found);
-    let hidden = changes.len().saturating_sub(CHANGES);
-    changes.truncate(CHANGES);
+    let (changes, hidden) = Room::beside(FRAME).fit(lines::changes(&found), lines::Change::bytes);
     visit.page(&Diff { shell, changes, hidden })
 }

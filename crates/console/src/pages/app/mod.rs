@@ -6,7 +6,8 @@ pub(super) mod releases;
 mod traffic;
 
 use ark_model::api::{
-    AppDetail, AppRow, ConfigView, DeploymentView, InstanceRow, Page, ReleaseRow, TrafficHistory,
+    AppDetail, AppRow, ConfigEntry, ConfigView, DeploymentView, InstanceRow, Page, ReleaseRow,
+    TrafficHistory,
 };
 use ark_model::definition::{RunKind, StoreProduct};
 use ark_model::event::Event;
@@ -20,7 +21,8 @@ use axum::routing::get;
 use super::events::{self, EventLine};
 use super::overview::{Health, health};
 use crate::Shared;
-use crate::chart::Chart;
+use crate::chart::{self, Chart};
+use crate::room::{Room, cut, weights};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit};
 use crate::words::{self, Tone, When, count};
@@ -31,6 +33,20 @@ use traffic::charts;
 const RELEASES: usize = 8;
 const DEPLOYMENTS: usize = 8;
 const EVENTS: usize = 12;
+/// Names that are listed in a sentence, and what the engine does not enforce.
+const NAMES: usize = 20;
+/// Bytes of the page without its lists, of one list at most, and of a line of each without its texts.
+const FRAME: usize = 9_000;
+const INSTANCES: usize = 20_000;
+const RELEASES_ROOM: usize = 18_000;
+const CONFIG: usize = 16_000;
+const INSTANCE_LINE: usize = 620;
+const CONFIG_LINE: usize = 330;
+/// The longest texts, in bytes.
+const WHY: usize = 160;
+const BY: usize = 60;
+const VALUE: usize = 80;
+const OUTCOME: usize = 200;
 /// With fewer minutes than this, a chart by minutes shows nothing.
 const FEW_SLICES: usize = 12;
 
@@ -71,6 +87,7 @@ struct AppPage {
     running: Option<DeploymentLine>,
     waiting: Option<String>,
     instances: Vec<Instance>,
+    more_instances: usize,
     charts: Vec<Chart>,
     traffic: Option<Figures>,
     releases: Vec<ReleaseLine>,
@@ -80,6 +97,9 @@ struct AppPage {
     deployments: Vec<DeploymentLine>,
     config_version: u64,
     config: Vec<Variable>,
+    more_config: usize,
+    /// Why the configuration is not shown.
+    no_config: Option<String>,
     events: Vec<EventLine>,
     not_enforced: Vec<(String, String)>,
 }
@@ -130,7 +150,15 @@ async fn app(visit: Visit, Path((env, app)): Path<(EnvName, AppName)>) -> Answer
     let instances: Page<InstanceRow> = visit.get(&format!("{base}/instances?ended=true")).await?;
     let releases: Page<ReleaseRow> =
         visit.get(&format!("{base}/releases?limit={}", RELEASES + 1)).await?;
-    let config: ConfigView = visit.get(&format!("{base}/config")).await?;
+    let (config, no_config) = match visit.get(&format!("{base}/config")).await {
+        Ok(config) => (config, None),
+        // It may be larger than a page may read; the rest of the page is shown.
+        Err(fault) if fault.0.status >= 500 => {
+            let (env, app) = (env.clone(), app.clone());
+            (ConfigView { env, app, version: 0, values: Vec::new() }, Some(fault.0.detail))
+        }
+        Err(fault) => return Err(fault),
+    };
     let mut history: TrafficHistory = visit.get(&format!("{base}/traffic?slice_s=60")).await?;
     if history.slices.len() < FEW_SLICES {
         // The server has not been up for long: what there is is seen better in short slices.
@@ -142,7 +170,17 @@ async fn app(visit: Visit, Path((env, app)): Path<(EnvName, AppName)>) -> Answer
     let happened: Page<Event> = visit.get(&happened).await?;
 
     let row = &detail.row;
-    let lines = release_lines(&visit, &base, &releases.items, RELEASES).await?;
+    let charts = charts(&history);
+    let mut room = Room::beside(FRAME + chart::bytes(&charts));
+    let shown = instances.items.iter().map(|row| instance(&visit, row));
+    let (instances, more_instances) = room.part(INSTANCES).fit(shown, Instance::bytes);
+    let mut of_releases = room.part(RELEASES_ROOM);
+    let lines = release_lines(&visit, &base, &releases.items, RELEASES, &mut of_releases).await?;
+    let variables = config.values.into_iter().map(|entry| variable(&visit, entry));
+    let (variables, more_config) = room.part(CONFIG).fit(variables, Variable::bytes);
+    let happened = happened.items.iter().map(|event| events::own_line(&visit, event));
+    // What is left is for what stands in no list: addresses, names, deployments.
+    let (events, _) = room.part(room.left() / 2).fit(happened, EventLine::bytes);
     let shell = visit
         .shell(app.to_string(), "/")
         .crumb("/", "Overview")
@@ -158,47 +196,41 @@ async fn app(visit: Visit, Path((env, app)): Path<(EnvName, AppName)>) -> Answer
         scales: scales(row),
         restarts: restarts(row),
         ends: row.kind.is_some_and(RunKind::ends),
-        commands: commands(&env, &app, row, lines.len() > 1),
+        commands: commands(&env, &app, row, detail.rollback_to.is_some()),
         live: words::release(row.live),
         live_since: row.live_since.map(|at| When::since(at, now)),
         stopped: row.stopped,
         wanted: row.wanted,
         scaled: detail.scale.is_some(),
-        addresses: detail.addresses.iter().map(|address| address.url.clone()).collect(),
-        dependencies: detail.dependencies.clone(),
+        addresses: detail.addresses.iter().take(NAMES).map(|a| cut(&a.url, WHY)).collect(),
+        dependencies: detail.dependencies.iter().take(NAMES).cloned().collect(),
         backoff: detail.start_after.filter(|at| *at > now).map(|at| When::ago(at, now)),
         failures: detail.failures,
         running: deployments.items.iter().find(|d| d.exit_code.is_none()).map(line),
         waiting: row.waiting_deployment.as_ref().map(|d| d.release.to_string()),
-        instances: instances.items.iter().map(|row| instance(&visit, row)).collect(),
-        charts: charts(&history),
+        instances,
+        more_instances,
+        charts,
         traffic: row.traffic.as_ref().map(|t| Figures {
             rate: words::rate(t.requests_per_s),
             failed: words::failures(t.failed_1h, t.served_1h + t.failed_1h),
             failing: t.failed_1h > 0,
             p99: t.p99_ms.map_or_else(|| "–".to_owned(), |ms| format!("{} ms", count(ms))),
         }),
-        can_go_back: lines.len() > 1,
+        can_go_back: detail.rollback_to.is_some(),
         more_releases: releases.items.len() > lines.len(),
         releases: lines,
         deployments: deployments.items.iter().map(line).collect(),
         config_version: config.version,
-        config: config
-            .values
-            .into_iter()
-            .map(|entry| Variable {
-                name: entry.name,
-                value: entry.value.filter(|_| !entry.secret),
-                version: entry.version,
-                when: When::ago(entry.changed_at, now),
-                by: entry.changed_by,
-            })
-            .collect(),
-        events: happened.items.into_iter().map(|event| events::own_line(&visit, event)).collect(),
+        config: variables,
+        more_config,
+        no_config,
+        events,
         not_enforced: row
             .not_enforced
             .iter()
-            .map(|one| (one.path.clone(), one.reason.clone()))
+            .take(NAMES)
+            .map(|one| (cut(&one.path, WHY), cut(&one.reason, WHY)))
             .collect(),
         lost_1h: row.lost_1h,
         shell,
@@ -245,6 +277,29 @@ fn commands(env: &EnvName, app: &AppName, row: &AppRow, can_go_back: bool) -> Ve
     all.into_iter().filter(|(offered, _)| *offered).map(|(_, command)| command).collect()
 }
 
+fn variable(visit: &Visit, entry: ConfigEntry) -> Variable {
+    Variable {
+        name: entry.name,
+        value: entry.value.filter(|_| !entry.secret).map(|value| cut(&value, VALUE)),
+        version: entry.version,
+        when: When::ago(entry.changed_at, visit.now),
+        by: cut(&entry.changed_by, BY),
+    }
+}
+
+impl Variable {
+    fn bytes(&self) -> usize {
+        CONFIG_LINE + weights([&*self.name, self.value.as_deref().unwrap_or_default(), &*self.by])
+    }
+}
+
+impl Instance {
+    fn bytes(&self) -> usize {
+        let texts = [&self.id, &self.id, &self.why, &self.host, &self.place];
+        INSTANCE_LINE + weights(texts.map(String::as_str))
+    }
+}
+
 fn instance(visit: &Visit, row: &InstanceRow) -> Instance {
     let (tone, state) = match (row.state, row.ready) {
         (InstanceState::Starting, _) => (Tone::Busy, "starting"),
@@ -266,7 +321,7 @@ fn instance(visit: &Visit, row: &InstanceRow) -> Instance {
         release: row.release.to_string(),
         tone,
         state: state.to_owned(),
-        why: why.unwrap_or_default(),
+        why: cut(&why.unwrap_or_default(), WHY),
         host: row.node.to_string(),
         place: place.join(", "),
         since: When::since(row.since, visit.now),
@@ -278,20 +333,18 @@ fn instance(visit: &Visit, row: &InstanceRow) -> Instance {
 
 /// One line of a list of deployments.
 pub(super) fn deployment_line(visit: &Visit, view: &DeploymentView) -> DeploymentLine {
-    let traffic = view.receipt.as_ref().map(|receipt| &receipt.total);
-    let traffic =
-        traffic.filter(|total| total.served + total.failed + total.cut > 0).map(|total| {
-            let failed = total.failed + total.cut;
-            format!("{} of {} failed", count(failed), count(total.served + failed))
-        });
-    let parts: Vec<String> = view.diagnosis_words.iter().cloned().chain(traffic).collect();
+    let lost = view.receipt.as_ref().map(|receipt| {
+        let lost = receipt.total.failed + receipt.total.cut;
+        (lost, receipt.total.served + lost)
+    });
+    let lost = lost.filter(|(_, all)| *all > 0);
     DeploymentLine {
         href: format!("/d/{}", view.id),
         tone: words::deployment_tone(view.state),
         what: words::what(view.kind, view.release),
         state: words::deployment_state(view.state),
         when: When::ago(view.finished_at.unwrap_or(view.created_at), visit.now),
-        by: view.created_by.clone(),
-        outcome: parts.join("; "),
+        by: cut(&view.created_by, BY),
+        outcome: cut(&words::outcome(view.diagnosis_words.as_deref(), lost), OUTCOME),
     }
 }

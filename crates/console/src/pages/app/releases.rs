@@ -3,13 +3,21 @@
 use ark_model::api::{ChangeKind, ReleaseDiff, ReleaseRow};
 
 use crate::fault::Fault;
+use crate::room::{Room, cut, weight};
 use crate::visit::Visit;
 use crate::words::{self, When};
 
 /// Changes that are named; more are counted.
 const CHANGES_MAX: usize = 12;
-/// The longest value that is shown, in characters.
-const VALUE_CHARS_MAX: usize = 80;
+/// The longest texts, in bytes of markup: a value, a name, an artifact, a commit.
+const VALUE: usize = 80;
+const NAME: usize = 200;
+const ARTIFACT: usize = 160;
+const COMMIT_CHARS: usize = 12;
+/// Bytes of a release and of a change without their texts.
+const LINE: usize = 560;
+const CHANGE: usize = 90;
+const BY: usize = 60;
 
 pub(in crate::pages) struct ReleaseLine {
     pub(in crate::pages) number: String,
@@ -37,12 +45,21 @@ pub(in crate::pages) struct Change {
     pub(in crate::pages) to: Option<String>,
 }
 
-/// The newest releases, each compared with the one before.
+impl Change {
+    /// Its bytes in markup.
+    pub(in crate::pages) fn bytes(&self) -> usize {
+        let value = |text: &Option<String>| text.as_deref().map_or(0, weight);
+        CHANGE + weight(&self.what) + value(&self.from) + value(&self.to)
+    }
+}
+
+/// The newest releases, each compared with the one before; changes as long as there is room.
 pub(super) async fn release_lines(
     visit: &Visit,
     base: &str,
     rows: &[ReleaseRow],
     shown: usize,
+    room: &mut Room,
 ) -> Result<Vec<ReleaseLine>, Fault> {
     let mut lines = Vec::new();
     for (index, row) in rows.iter().take(shown).enumerate() {
@@ -57,7 +74,9 @@ pub(super) async fn release_lines(
             Some(mut all) => {
                 let more = all.len().saturating_sub(CHANGES_MAX);
                 all.truncate(CHANGES_MAX);
-                (Some(all), more)
+                room.take(LINE);
+                let (named, hidden) = room.fit(all, Change::bytes);
+                (Some(named), more + hidden)
             }
             None => (None, 0),
         };
@@ -66,10 +85,10 @@ pub(super) async fn release_lines(
             index: row.number.0,
             before: rows.get(index + 1).map(|older| older.number.0),
             live: row.live,
-            commit: row.commit.as_deref().map(|commit| commit.chars().take(12).collect()),
-            artifact: words::artifact(&row.artifact),
+            commit: row.commit.as_deref().map(|commit| commit.chars().take(COMMIT_CHARS).collect()),
+            artifact: cut(&words::artifact(&row.artifact), ARTIFACT),
             when: When::ago(row.created_at, visit.now),
-            by: row.created_by.clone(),
+            by: cut(&row.created_by, BY),
             changes,
             more,
         });
@@ -95,13 +114,16 @@ pub(in crate::pages) fn of(
         to: change.to.as_deref().map(short),
     });
     let config = config.iter().map(|change| Change {
-        what: format!("{} {}", if change.secret { "secret" } else { "configuration" }, change.name),
+        what: cut(
+            &format!("{} {}", if change.secret { "secret" } else { "configuration" }, change.name),
+            NAME,
+        ),
         kind: word(change.change),
         from: change.from.as_deref().map(short).filter(|_| !change.secret),
         to: change.to.as_deref().map(short).filter(|_| !change.secret),
     });
     let definition = definition.iter().map(|change| Change {
-        what: change.path.clone(),
+        what: cut(&change.path, NAME),
         kind: word(change.change),
         from: change.from.as_ref().map(|value| short(&value.to_string())),
         to: change.to.as_ref().map(|value| short(&value.to_string())),
@@ -110,7 +132,7 @@ pub(in crate::pages) fn of(
 }
 
 fn short(value: &str) -> String {
-    words::shortened(value, VALUE_CHARS_MAX)
+    cut(value, VALUE)
 }
 
 const fn word(change: ChangeKind) -> &'static str {

@@ -20,6 +20,7 @@ pub(super) fn charts(history: &TrafficHistory) -> Vec<Chart> {
         title: title.to_owned(),
         unit,
         slice_s: history.slice_s,
+        last: history.slices.last().map(|slice| slice.at),
         end: "now",
         lines,
         top_at_least,

@@ -2,26 +2,30 @@
 //! what would be done, with a button that does it.
 
 use ark_model::Sha256;
+use ark_model::address::Segment;
 use ark_model::api::{ExecutionSummary, Page, ProblemCode};
 use ark_model::workflow::ExecutionStatus;
 use askama::Template;
 use axum::extract::{Form, Path, Query};
 use http::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::de::IgnoredAny;
+use serde_json::Value;
 
-use super::workflow::pretty;
 use super::{execution_api, execution_arn, execution_at, machine_arn, named, workflow_at};
 use crate::fault::Fault;
+use crate::json;
 use crate::pages::actions::Action;
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit, see};
-use crate::words::{part, shell};
+use crate::words::{self, operand, segment, shell};
 
 /// What workers of `ark worker` need in an input.
 const EXECUTION_NAME: &str = "_EXECUTION_NAME";
-/// Characters of an example that are offered.
-const EXAMPLE_CHARS: usize = 20_000;
+/// The longest input that stands in the command beside the form, in bytes.
+const COMMAND_BYTES: usize = 300;
+/// Bytes of an example that is offered, as it stands in markup.
+const EXAMPLE: usize = 60_000;
 
 #[derive(Template)]
 #[template(path = "start.html")]
@@ -33,9 +37,19 @@ struct Start {
     version: Option<u64>,
     example: String,
     from: Option<String>,
+    /// What would have been the example, and is too long for that.
+    unshown: Option<Unshown>,
     /// Whether its workers want the name in the input.
     named: bool,
     key: String,
+    command: String,
+}
+
+/// An input that is too long to stand in a form.
+struct Unshown {
+    name: String,
+    bytes: String,
+    /// The command that shows it.
     command: String,
 }
 
@@ -48,30 +62,38 @@ pub(super) struct Like {
 
 pub(super) async fn start(
     visit: Visit,
-    Path(workflow): Path<String>,
+    Path(Segment(workflow)): Path<Segment>,
     Query(query): Query<Like>,
 ) -> Answer {
-    let machine = json!({ "stateMachineArn": machine_arn(&workflow) });
+    let machine = serde_json::json!({ "stateMachineArn": machine_arn(&workflow) });
     let told: Value = visit.states("DescribeStateMachine", &machine).await?;
     let like = match query.like {
         Some(like) => Some(like),
         None if told["type"] == "EXPRESS" => None,
         None => {
-            let address = format!("/v1/workflows/{}/executions?limit=1", part(&workflow));
+            let address = format!("/v1/workflows/{}/executions?limit=1", segment(&workflow));
             let newest: Page<ExecutionSummary> = visit.get(&address).await?;
             newest.items.into_iter().next().map(|last| last.name)
         }
     };
-    let mut example = "{}".to_owned();
+    let (mut example, mut from, mut unshown) = ("{}".to_owned(), None, None);
+    let mut given = example.clone();
     let mut named = told["definition"].as_str().is_some_and(|text| text.contains(":activity:"));
-    if let Some(like) = &like {
-        let arn = json!({ "executionArn": execution_arn(&workflow, like) });
+    if let Some(like) = like {
+        let arn = serde_json::json!({ "executionArn": execution_arn(&workflow, &like) });
         let told: Value = visit.states("DescribeExecution", &arn).await?;
         let input = told["input"].as_str().unwrap_or("{}");
-        let mut value: Value = serde_json::from_str(input).unwrap_or_default();
-        let had = value.as_object_mut().and_then(|object| object.remove(EXECUTION_NAME));
-        named = had.is_some();
-        example = if named { value.to_string() } else { input.to_owned() };
+        let without = json::without(input, EXECUTION_NAME);
+        named = without.is_some();
+        let input = without.unwrap_or_else(|| input.to_owned());
+        // A part of it would be no example.
+        if let (whole, true) = json::pretty(&input, EXAMPLE) {
+            (example, from, given) = (whole, Some(like), input);
+        } else {
+            let bytes = words::bytes(input.len() as u64);
+            let command = format!("ark workflow status --json {}", super::named(&workflow, &like));
+            unshown = Some(Unshown { name: like, bytes, command });
+        }
     }
     let frame = visit
         .shell(format!("Start {workflow}"), "/workflows")
@@ -87,15 +109,17 @@ pub(super) async fn start(
         to: format!("{}/start", workflow_at(&workflow)),
         back: workflow_at(&workflow),
         version: query.version,
-        example: match example.chars().count() {
-            ..=EXAMPLE_CHARS => pretty(&example),
-            // A part of it would be no example.
-            _ => "{}".to_owned(),
-        },
-        from: like,
+        example,
+        from,
+        unshown,
         named,
         key: Sha256::of(once.as_bytes()).to_string()[..32].to_owned(),
-        command: format!("ark workflow start {} '{{}}' --follow", shell(&name)),
+        command: match given.len() {
+            ..=COMMAND_BYTES => {
+                format!("ark workflow start --follow {} {}", operand(&name), shell(&given))
+            }
+            _ => format!("ark workflow start --follow {} - < input.json", operand(&name)),
+        },
     })
 }
 
@@ -110,35 +134,32 @@ pub(super) struct StartForm {
 
 pub(super) async fn do_start(
     visit: Visit,
-    Path(workflow): Path<String>,
+    Path(Segment(workflow)): Path<Segment>,
     Form(form): Form<StartForm>,
 ) -> Answer {
     let refused = |why: String| Fault::new(ProblemCode::InvalidValue, why);
     let text = form.input.trim();
     let text = if text.is_empty() { "{}" } else { text };
-    let mut input: Value = serde_json::from_str(text)
+    let _: IgnoredAny = serde_json::from_str(text)
         .map_err(|error| refused(format!("the input is no JSON: {error}. Nothing was started.")))?;
     // A form that is sent twice names the same execution, and starts one.
     let key = form.key;
     if key.len() != 32 || !key.chars().all(|c| c.is_ascii_hexdigit()) {
         return Err(refused("the form was changed; open its page again".to_owned()));
     }
-    let text = match (form.named.is_empty(), input.as_object_mut()) {
-        (false, Some(object)) => {
-            object.insert(EXECUTION_NAME.to_owned(), key.as_str().into());
-            input.to_string()
-        }
-        (false, None) => {
-            return Err(refused(format!("{EXECUTION_NAME} goes into an object; this is none")));
-        }
-        // As it was written.
-        (true, _) => text.to_owned(),
+    // As it was written: numbers, order and all.
+    let text = match form.named.is_empty() {
+        true => text.to_owned(),
+        false => json::with(text, EXECUTION_NAME, &key).ok_or_else(|| {
+            refused(format!("{EXECUTION_NAME} goes into an object; this is none"))
+        })?,
     };
     let name = match form.version.filter(|version| !version.is_empty()) {
         Some(version) => format!("{workflow}:{version}"),
         None => workflow.clone(),
     };
-    let ask = json!({ "stateMachineArn": machine_arn(&name), "name": key, "input": text });
+    let ask =
+        serde_json::json!({ "stateMachineArn": machine_arn(&name), "name": key, "input": text });
     match visit.states::<Value>("StartExecution", &ask).await {
         Ok(started) => {
             let arn = started["executionArn"].as_str().unwrap_or_default();
@@ -208,7 +229,7 @@ pub(super) fn offered(
 
 pub(super) async fn act(
     visit: Visit,
-    Path((workflow, name, act)): Path<(String, String, Act)>,
+    Path((Segment(workflow), Segment(name), act)): Path<(Segment, Segment, Act)>,
 ) -> Answer {
     let summary: ExecutionSummary = visit.get(&execution_api(&workflow, &name)).await?;
     let (title, steps) = match act {
@@ -265,7 +286,7 @@ pub(super) struct ActForm {
 
 pub(super) async fn do_act(
     visit: Visit,
-    Path((workflow, name, act)): Path<(String, String, Act)>,
+    Path((Segment(workflow), Segment(name), act)): Path<(Segment, Segment, Act)>,
     Form(form): Form<ActForm>,
 ) -> Answer {
     let arn = execution_arn(&workflow, &name);
@@ -276,15 +297,15 @@ pub(super) async fn do_act(
                 "" => format!("stopped by {by}"),
                 why => format!("stopped by {by}: {why}"),
             };
-            let ask = json!({ "executionArn": arn, "cause": cause });
+            let ask = serde_json::json!({ "executionArn": arn, "cause": cause });
             let _: Value = visit.states("StopExecution", &ask).await?;
         }
         Act::Redrive => {
-            let ask = json!({ "executionArn": arn });
+            let ask = serde_json::json!({ "executionArn": arn });
             let _: Value = visit.states("RedriveExecution", &ask).await?;
         }
         Act::Resolve => {
-            let address = format!("/wm/workflows/{}/resolved", part(&arn));
+            let address = format!("/wm/workflows/{}/resolved", segment(&arn));
             let _: Value = visit.act(Method::POST, &address).await?;
         }
     }

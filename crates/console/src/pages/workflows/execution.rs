@@ -1,6 +1,7 @@
 //! One execution: the graph with what became of each state, the stays in states with their tries,
 //! one of them with its input, output and what its worker wrote, and the events.
 
+use ark_model::address::Segment;
 use ark_model::api::{AppDetail, EventText, ExecutionEvent, ExecutionSummary, LogLine, Page};
 use ark_model::workflow::ExecutionStatus;
 use ark_model::{AppName, EnvName};
@@ -10,14 +11,16 @@ use axum::response::Response;
 use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::visits::{self, Attempt, Visit as Stay};
-use super::workflow::{pretty, took};
+use super::workflow::took;
 use super::{execution_api, execution_arn, execution_at, named, workflow_at};
 use crate::fault::Fault;
+use crate::json;
 use crate::machine::Drawing;
 use crate::pages::logs::{Line, last_lines};
+use crate::room;
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit};
 use crate::words::{self, Tone, When, count, counted};
@@ -30,8 +33,11 @@ const STAYS: usize = 40;
 /// Events of one page, and characters of their texts.
 const EVENTS: u32 = 25;
 const EVENT_CHARS: u32 = 200;
-/// Characters of texts that are shown for themselves.
-const TEXT_CHARS: usize = 1_500;
+/// Bytes of texts that are shown for themselves, as they stand in markup; of an error and of a drawing.
+const TEXT: usize = 6_000;
+const CAUSE: usize = 3_000;
+const WORD: usize = 300;
+const DRAWING: usize = 60_000;
 const STAY_CHARS: u32 = 2_000;
 /// Lines of a worker's log.
 const LINES: usize = 30;
@@ -82,6 +88,7 @@ struct ExecutionPage {
     begin: Option<String>,
     count: String,
     command: String,
+    whole_command: String,
 }
 
 /// A text that may be longer than what is shown.
@@ -91,17 +98,17 @@ struct Text {
 }
 
 impl Text {
-    fn of(whole: &str) -> Self {
-        let text: String = pretty(whole).chars().take(TEXT_CHARS).collect();
-        let more = (whole.chars().count() > TEXT_CHARS).then(|| words::bytes(whole.len() as u64));
-        Self { text, more }
+    fn of(text: &str) -> Self {
+        let (shown, whole) = json::pretty(text, TEXT);
+        Self { text: shown, more: (!whole).then(|| words::bytes(text.len() as u64)) }
     }
 
     fn cut(text: &EventText) -> Self {
-        match text.cut {
-            true => Self { text: text.text.clone(), more: Some(words::bytes(text.bytes)) },
-            false => Self { text: pretty(&text.text), more: None },
-        }
+        let (shown, whole) = match text.cut {
+            true => (room::cut(&text.text, TEXT), false),
+            false => json::pretty(&text.text, TEXT),
+        };
+        Self { text: shown, more: (!whole).then(|| words::bytes(text.bytes)) }
     }
 }
 
@@ -126,9 +133,20 @@ struct StayCard {
     input: Option<Text>,
     output: Option<Text>,
     attempts: Vec<AttemptLine>,
-    /// Where its worker's log is, whose it is, and its lines meanwhile.
-    log: Option<(String, String, Vec<Line>)>,
+    /// The last lines that the worker kept of a try that failed.
+    kept: Option<Text>,
+    /// Where its worker's log is, whose it is, its lines meanwhile, and why there are none.
+    log: Option<Log>,
     run: Option<(String, String)>,
+}
+
+/// What the app whose worker had a task wrote meanwhile.
+struct Log {
+    href: String,
+    words: String,
+    lines: Vec<Line>,
+    /// Why it could not be read.
+    unread: Option<String>,
 }
 
 struct AttemptLine {
@@ -153,7 +171,7 @@ struct EventLine {
 
 pub(super) async fn live(
     visit: Visit,
-    Path((workflow, execution)): Path<(String, String)>,
+    Path((Segment(workflow), Segment(execution))): Path<(Segment, Segment)>,
     headers: HeaderMap,
 ) -> Response {
     visit.pass(&format!("{}/stream", execution_api(&workflow, &execution)), &headers).await
@@ -161,12 +179,12 @@ pub(super) async fn live(
 
 pub(super) async fn execution(
     visit: Visit,
-    Path((workflow, name)): Path<(String, String)>,
+    Path((Segment(workflow), Segment(name))): Path<(Segment, Segment)>,
     Query(which): Query<Which>,
 ) -> Answer {
     let api = execution_api(&workflow, &name);
     let summary: ExecutionSummary = visit.get(&api).await?;
-    let arn = json!({ "executionArn": execution_arn(&workflow, &name) });
+    let arn = serde_json::json!({ "executionArn": execution_arn(&workflow, &name) });
     let told: Value = visit.states("DescribeExecution", &arn).await?;
     let machine: Value = visit.states("DescribeStateMachineForExecution", &arn).await?;
     let definition = machine["definition"].as_str().unwrap_or_default();
@@ -188,6 +206,7 @@ pub(super) async fn execution(
     let hidden = stays.len().saturating_sub(STAYS);
     let listed = stays.iter().skip(hidden).map(|s| stay_line(&visit, s, shown));
     let command = format!("ark workflow history {}", named(&workflow, &name));
+    let whole_command = format!("ark workflow history --json {}", named(&workflow, &name));
     let mut shell = visit
         .shell(format!("{name} of {workflow}"), "/workflows")
         .crumb("/workflows", "Workflows")
@@ -198,7 +217,7 @@ pub(super) async fn execution(
     }
     visit.page(&ExecutionPage {
         acts: if shell.may_deploy { super::acts::offered(&summary, &told) } else { Vec::new() },
-        like: format!("{}/start?like={}", workflow_at(&workflow), words::part(&name)),
+        like: format!("{}/start?like={}", workflow_at(&workflow), words::value(&name)),
         shell,
         tone,
         status,
@@ -206,9 +225,10 @@ pub(super) async fn execution(
         facts: facts(&summary),
         begun: When::ago(summary.started_at, visit.now),
         ended: summary.stopped_at.map(|at| When::ago(at, visit.now)),
-        error: text("error").to_owned(),
-        cause: text("cause").chars().take(TEXT_CHARS).collect(),
-        drawing: Drawing::new(&definition, marks),
+        error: room::cut(text("error"), WORD),
+        cause: room::cut(text("cause"), CAUSE),
+        drawing: Drawing::new(&definition, marks)
+            .filter(|drawing| drawing.to_string().len() <= DRAWING),
         partly,
         stays: listed.collect(),
         hidden,
@@ -223,6 +243,7 @@ pub(super) async fn execution(
         begin: which.from.map(|_| format!("?order={order}#events-title")),
         count: counted(summary.events, "event"),
         command,
+        whole_command,
         workflow_at: workflow_at(&workflow),
         workflow,
         name,
@@ -317,7 +338,7 @@ async fn card(visit: &Visit, api: &str, stay: &Stay) -> Result<StayCard, Fault> 
         Some(id) => one_event(visit, api, id).await?,
         None => None,
     };
-    let (mut attempts, mut run) = (Vec::new(), None);
+    let (mut attempts, mut run, mut kept) = (Vec::new(), None, None);
     for (index, attempt) in stay.attempts.iter().enumerate() {
         // Only the last try is told whole.
         let whole = match attempt.end.filter(|_| index + 1 == stay.attempts.len()) {
@@ -326,6 +347,7 @@ async fn card(visit: &Visit, api: &str, stay: &Stay) -> Result<StayCard, Fault> 
         };
         let said = whole.as_ref().and_then(|event| event.output.as_ref().or(event.cause.as_ref()));
         run = said.and_then(run_of).or(run);
+        kept = whole.as_ref().and_then(|event| event.log.as_ref()).map(Text::cut);
         attempts.push(attempt_line(visit, index + 1, attempt, whole.as_ref()));
     }
     Ok(StayCard {
@@ -333,9 +355,10 @@ async fn card(visit: &Visit, api: &str, stay: &Stay) -> Result<StayCard, Fault> 
         input: entered.and_then(|event| event.input).as_ref().map(Text::cut),
         output: left.and_then(|event| event.output).as_ref().map(Text::cut),
         log: match stay.attempts.last() {
-            Some(attempt) => log(visit, attempt).await?,
+            Some(attempt) => log(visit, attempt).await,
             None => None,
         },
+        kept,
         attempts,
         run,
     })
@@ -378,31 +401,41 @@ fn run_of(said: &EventText) -> Option<(String, String)> {
     Some((format!("/e/{env}/{app}/runs/{run}"), format!("run {run} of {app} on {env}")))
 }
 
-/// What the app whose worker has a task wrote meanwhile: `<env>--<app>` is the activity of an app.
-async fn log(
-    visit: &Visit,
-    attempt: &Attempt,
-) -> Result<Option<(String, String, Vec<Line>)>, Fault> {
-    let place = || {
-        let (env, app) = attempt.resource.rsplit(':').next()?.split_once("--")?;
-        Some((env.parse::<EnvName>().ok()?, app.parse::<AppName>().ok()?))
-    };
-    let (Some((env, app)), Some(begun)) = (place(), attempt.started_at) else { return Ok(None) };
+/// What the app whose worker has a task wrote meanwhile: `<env>--<app>` is the activity of an app. A log
+/// that cannot be read is a sentence: somebody looks because something failed.
+async fn log(visit: &Visit, attempt: &Attempt) -> Option<Log> {
+    let (env, app) = attempt.resource.rsplit(':').next()?.split_once("--")?;
+    let (env, app) = (env.parse::<EnvName>().ok()?, app.parse::<AppName>().ok()?);
+    let begun = attempt.started_at?;
     let base = format!("/v1/environments/{env}/apps/{app}");
-    if visit.find::<AppDetail>(&base).await?.is_none() {
-        return Ok(None);
-    }
     // Clocks of the two may differ a little, and a line may come late.
-    let until = attempt.ended_at.unwrap_or(visit.now).checked_add(SignedDuration::from_secs(1));
-    let until = until.unwrap_or(Timestamp::MAX);
-    let text = visit.lines(&format!("{base}/logs?tail={LINES_READ}&since={begun}")).await?;
+    let late = SignedDuration::from_secs(1);
+    let until = attempt.ended_at.unwrap_or(visit.now).checked_add(late).unwrap_or(Timestamp::MAX);
+    let address = format!("{base}/logs?tail={LINES_READ}&since={begun}&until={until}");
+    let read = async {
+        match visit.find::<AppDetail>(&base).await? {
+            Some(_) => visit.lines(&address).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let (text, unread) = match read.await {
+        Ok(Some(text)) => (text, None),
+        Ok(None) => return None,
+        Err(fault) => (String::new(), Some(room::cut(&fault.0.detail, WORD))),
+    };
     let lines = text.lines().filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
     let lines: Vec<LogLine> = lines.filter(|line| line.at <= until).collect();
     let newest = &lines[lines.len().saturating_sub(LINES)..];
     let lines = last_lines(newest)
         .into_iter()
-        .map(|line| Line { text: line.text.chars().take(LINE_CHARS).collect(), ..line });
-    Ok(Some((format!("/e/{env}/{app}/logs"), format!("{app} on {env}"), lines.collect())))
+        .map(|line| Line { text: words::shortened(&line.text, LINE_CHARS), ..line });
+    let lines = lines.collect();
+    Some(Log {
+        href: format!("/e/{env}/{app}/logs"),
+        words: format!("{app} on {env}"),
+        lines,
+        unread,
+    })
 }
 
 /// Map Runs in words.
@@ -410,7 +443,8 @@ async fn map_runs(visit: &Visit, history: &[ExecutionEvent]) -> Result<Vec<Strin
     let arns = history.iter().filter_map(|event| event.map_run.as_deref());
     let mut all = Vec::new();
     for arn in arns.take(MAP_RUNS) {
-        let run: Value = visit.states("DescribeMapRun", &json!({ "mapRunArn": arn })).await?;
+        let run: Value =
+            visit.states("DescribeMapRun", &serde_json::json!({ "mapRunArn": arn })).await?;
         let number = |name: &str| run["itemCounts"][name].as_u64().unwrap_or(0);
         let status = run["status"].as_str().unwrap_or_default().to_lowercase();
         let parts = ["succeeded", "failed", "running", "pending", "aborted"];

@@ -6,6 +6,7 @@ mod execution;
 mod visits;
 mod workflow;
 
+use ark_model::address::Segment;
 use ark_model::api::{Page, ScheduleView, TASKS_COUNTED_MAX, WorkflowActivity, WorkflowSummary};
 use ark_model::workflow::MachineType;
 use askama::Template;
@@ -18,9 +19,10 @@ use serde_json::Value;
 
 use crate::Shared;
 use crate::fault::Fault;
+use crate::room::{Room, cut, weight, weights};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit, see};
-use crate::words::{self, Tone, When, part, shell};
+use crate::words::{self, Tone, When, operand, segment, value};
 
 /// Workflows of one page.
 const WORKFLOWS: u32 = 100;
@@ -28,6 +30,15 @@ const WORKFLOWS: u32 = 100;
 const SCHEDULES: u32 = 200;
 /// Activities that are listed.
 const ACTIVITIES: u32 = 50;
+/// Bytes of the page without its lists, of a list at most, and of a line of each without its texts.
+const FRAME: usize = 9_000;
+const LIST: usize = 80_000;
+const SCHEDULES_LIST: usize = 36_000;
+const LINE: usize = 520;
+const SCHEDULE_LINE: usize = 900;
+const ACTIVITY_LINE: usize = 330;
+/// The longest text, in bytes.
+const WORD: usize = 200;
 /// What counts stop at.
 const COUNTED_MAX: u64 = ark_model::api::EXECUTIONS_COUNTED_MAX;
 
@@ -53,22 +64,22 @@ fn execution_arn(workflow: &str, execution: &str) -> String {
 
 /// The page of a workflow.
 fn workflow_at(workflow: &str) -> String {
-    format!("/workflows/{}", part(workflow))
+    format!("/workflows/{}", segment(workflow))
 }
 
 /// The page of an execution.
 fn execution_at(workflow: &str, execution: &str) -> String {
-    format!("/workflows/{}/x/{}", part(workflow), part(execution))
+    format!("/workflows/{}/x/{}", segment(workflow), segment(execution))
 }
 
 /// The operations on an execution.
 fn execution_api(workflow: &str, execution: &str) -> String {
-    format!("/v1/workflows/{}/executions/{}", part(workflow), part(execution))
+    format!("/v1/workflows/{}/executions/{}", segment(workflow), segment(execution))
 }
 
 /// An execution as the command line names it.
 fn named(workflow: &str, execution: &str) -> String {
-    shell(&format!("{workflow}:{execution}"))
+    operand(&format!("{workflow}:{execution}"))
 }
 
 #[derive(Deserialize)]
@@ -81,9 +92,11 @@ struct Cursor {
 struct Workflows {
     shell: Shell,
     workflows: Vec<Line>,
+    first: bool,
     next: Option<String>,
     schedules: Vec<ScheduleLine>,
     activities: Vec<ActivityLine>,
+    more_schedules: bool,
     more_activities: bool,
 }
 
@@ -136,7 +149,7 @@ fn counted(number: u64) -> String {
 }
 
 async fn workflows(visit: Visit, Query(query): Query<Cursor>) -> Answer {
-    let cursor = query.cursor.map(|at| format!("&cursor={}", part(&at))).unwrap_or_default();
+    let cursor = query.cursor.map(|at| format!("&cursor={}", value(&at))).unwrap_or_default();
     let address = format!("/v1/workflows?limit={WORKFLOWS}{cursor}");
     let found: Page<WorkflowSummary> = visit.get(&address).await?;
     let address = format!("/v1/schedules?limit={SCHEDULES}");
@@ -149,13 +162,28 @@ async fn workflows(visit: Visit, Query(query): Query<Cursor>) -> Answer {
         false => Page { items: Vec::new(), next: None },
     };
     let shell = visit.shell("Workflows", "/workflows").live("").command("ark workflow list");
+    let mut room = Room::beside(FRAME);
+    let lines = found.items.into_iter().map(|one| line(&visit, one));
+    let (workflows, left_out) = room.part(LIST).fit(lines, Line::bytes);
+    // The list goes on after a name: what has no room is on the page that follows.
+    let next = match workflows.last().filter(|_| left_out > 0) {
+        Some(last) => Some(last.name.clone()),
+        None => found.next,
+    };
+    let lines = schedules.items.into_iter().map(|one| schedule_line(&visit, one));
+    let (schedules_shown, no_schedules) = room.part(SCHEDULES_LIST).fit(lines, ScheduleLine::bytes);
+    let lines = activities.items.into_iter().map(activity_line);
+    let (activities_shown, no_activities) =
+        room.fit(lines, |one| ACTIVITY_LINE + weight(&one.name));
     visit.page(&Workflows {
         shell,
-        workflows: found.items.into_iter().map(|one| line(&visit, one)).collect(),
-        next: found.next.map(|at| format!("/workflows?cursor={}", part(&at))),
-        schedules: schedules.items.into_iter().map(|one| schedule_line(&visit, one)).collect(),
-        more_activities: activities.next.is_some(),
-        activities: activities.items.into_iter().map(activity_line).collect(),
+        workflows,
+        first: cursor.is_empty(),
+        next: next.map(|at| format!("/workflows?cursor={}", value(&at))),
+        schedules: schedules_shown,
+        more_schedules: no_schedules > 0 || schedules.next.is_some(),
+        activities: activities_shown,
+        more_activities: no_activities > 0 || activities.next.is_some(),
     })
 }
 
@@ -180,6 +208,29 @@ fn line(visit: &Visit, one: WorkflowSummary) -> Line {
     }
 }
 
+impl Line {
+    fn bytes(&self) -> usize {
+        let last = self.last.as_ref().map_or(0, |last| last.href.len());
+        LINE + weight(&self.name) + 2 * self.href.len() + last
+    }
+}
+
+impl ScheduleLine {
+    fn bytes(&self) -> usize {
+        let texts = [&*self.name, &*self.name, &*self.workflow, &*self.cron, &*self.zone];
+        let last = self
+            .last
+            .as_ref()
+            .map_or(0, |(_, words, href)| weight(words) + href.as_ref().map_or(0, String::len));
+        SCHEDULE_LINE
+            + weights(texts)
+            + weight(&self.command)
+            + self.to.len()
+            + self.href.len()
+            + last
+    }
+}
+
 fn activity_line(one: WorkflowActivity) -> ActivityLine {
     let tasks = |number: u64| match number >= TASKS_COUNTED_MAX {
         true => format!("{}+", words::count(number)),
@@ -201,25 +252,28 @@ fn schedule_line(visit: &Visit, one: ScheduleView) -> ScheduleLine {
     let (wish, button) = if one.paused { ("resume", "Resume") } else { ("pause", "Pause") };
     let last = one.last.map(|last| {
         let execution = last.execution_arn.as_deref().and_then(|arn| arn.rsplit(':').next());
-        let words = last.skipped.unwrap_or_else(|| "started".to_owned());
+        let words = last.skipped.map_or_else(|| "started".to_owned(), |why| cut(&why, WORD));
         (When::ago(last.at, visit.now), words, execution.map(|name| execution_at(base, name)))
     });
     ScheduleLine {
         href: workflow_at(base),
-        cron: one.schedule.cron,
-        zone: one.schedule.time_zone,
+        cron: cut(&one.schedule.cron, WORD),
+        zone: cut(&one.schedule.time_zone, WORD),
         paused: one.paused,
         next: one.next_at.map(|at| When::ago(at, visit.now)),
         last,
         button,
-        to: format!("/schedules/{}/{wish}", part(&one.name)),
-        command: format!("ark workflow schedule {wish} {}", shell(&one.name)),
+        to: format!("/schedules/{}/{wish}", segment(&one.name)),
+        command: format!("ark workflow schedule {wish} {}", operand(&one.name)),
         name: one.name,
         workflow,
     }
 }
 
-async fn schedule(visit: Visit, Path((schedule, wish)): Path<(String, String)>) -> Answer {
+async fn schedule(
+    visit: Visit,
+    Path((Segment(schedule), wish)): Path<(Segment, String)>,
+) -> Answer {
     let wish = match wish.as_str() {
         "pause" => "pause",
         "resume" => "resume",
@@ -228,7 +282,7 @@ async fn schedule(visit: Visit, Path((schedule, wish)): Path<(String, String)>) 
             return Err(Fault::new(code, "a schedule is paused or resumed"));
         }
     };
-    let address = format!("/v1/schedules/{}/{wish}", part(&schedule));
+    let address = format!("/v1/schedules/{}/{wish}", segment(&schedule));
     let _: Value = visit.act(Method::POST, &address).await?;
     see("/workflows")
 }

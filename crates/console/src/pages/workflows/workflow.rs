@@ -3,27 +3,39 @@
 
 use std::collections::BTreeMap;
 
+use ark_model::address::Segment;
 use ark_model::api::{ExecutionSummary, Page};
 use ark_model::workflow::ExecutionStatus;
 use askama::Template;
 use axum::extract::{Path, Query};
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{execution_at, machine_arn, workflow_at};
 use crate::fault::Fault;
+use crate::json;
 use crate::machine::Drawing;
+use crate::room::{Room, cut, weight};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit};
-use crate::words::{self, Tone, When, counted, part, shell};
+use crate::words::{self, Tone, When, counted, operand, segment, shell};
 
 /// Executions of one page.
 const EXECUTIONS: u32 = 50;
 /// Versions that are offered.
 const VERSIONS: u32 = 30;
-/// Characters of a definition that are shown.
-const DEFINITION_CHARS: usize = 6_000;
+/// Bytes of the page without its lists, of a definition, of the states in words, and of an execution
+/// without its texts.
+const FRAME: usize = 14_000;
+const DEFINITION: usize = 18_000;
+const STATES: usize = 14_000;
+const STATE_LINE: usize = 10;
+const LINE: usize = 430;
+/// The longest texts, in bytes: why one failed, a comment, a state in words.
+const WHY: usize = 200;
+const COMMENT: usize = 400;
+const WORDS: usize = 400;
 
 #[derive(Deserialize)]
 pub(super) struct Filter {
@@ -50,11 +62,18 @@ struct WorkflowPage {
     express: bool,
     comment: String,
     drawing: Option<Drawing>,
+    /// Why there is no drawing.
+    undrawn: &'static str,
+    /// The drawing in words, and how many lines of it are missing.
+    states: Vec<String>,
+    more_states: usize,
     definition: String,
     whole: bool,
     /// The shown one, and all of them.
     version: Option<u64>,
     versions: Vec<Version>,
+    /// The command that lists all of them, when these are not all.
+    all_versions: Option<String>,
     q: String,
     error: String,
     statuses: Vec<(&'static str, &'static str, bool)>,
@@ -100,15 +119,16 @@ const STATUSES: [(&str, &str); 7] = [
 
 pub(super) async fn workflow(
     visit: Visit,
-    Path(name): Path<String>,
+    Path(Segment(name)): Path<Segment>,
     Query(filter): Query<Filter>,
 ) -> Answer {
     let arn = match filter.version {
         Some(number) => machine_arn(&format!("{name}:{number}")),
         None => machine_arn(&name),
     };
-    let machine: Value =
-        visit.states("DescribeStateMachine", &json!({ "stateMachineArn": arn })).await?;
+    let machine: Value = visit
+        .states("DescribeStateMachine", &serde_json::json!({ "stateMachineArn": arn }))
+        .await?;
     let express = machine["type"] == "EXPRESS";
     let text = machine["definition"].as_str().unwrap_or_default();
     let definition: Value = serde_json::from_str(text).unwrap_or_default();
@@ -121,52 +141,63 @@ pub(super) async fn workflow(
     let next = found.next.as_deref().map(|at| format!("{address}?{}", question(&filter, at)));
     let first = (!filter.cursor.is_empty()).then(|| format!("{address}?{}", question(&filter, "")));
     let mut command = match filter.status.as_str() {
-        "" => format!("ark workflow search {}", shell(&name)),
-        "unresolved" => format!("ark workflow search {} --unresolved", shell(&name)),
-        status => format!("ark workflow search {} --status {}", shell(&name), shell(status)),
+        "" => "ark workflow search".to_owned(),
+        "unresolved" => "ark workflow search --unresolved".to_owned(),
+        status => format!("ark workflow search --status {}", shell(status)),
     };
-    if !filter.error.trim().is_empty() {
-        command.push_str(&format!(" --error {}", shell(filter.error.trim())));
+    for (option, text) in [("--name", filter.q.trim()), ("--error", filter.error.trim())] {
+        if !text.is_empty() {
+            command.push_str(&format!(" {option}={}", shell(text)));
+        }
     }
+    command.push_str(&format!(" {}", operand(&name)));
     let mut frame = visit
         .shell(name.clone(), "/workflows")
         .crumb("/workflows", "Workflows")
-        .command(format!("ark workflow show {}", shell(&name)));
+        .command(format!("ark workflow show {}", operand(&name)));
     if filter.cursor.is_empty() {
         frame = frame.live("");
     }
-    let pretty = pretty(text);
+    let (pretty, whole) = json::pretty(text, DEFINITION);
+    let executions: Vec<ExecutionLine> = found.items.iter().map(|one| line(&visit, one)).collect();
+    let taken = executions.iter().map(ExecutionLine::bytes).sum::<usize>();
+    let mut room = Room::beside(FRAME + DEFINITION + taken);
+    let drawing = Drawing::new(&definition, BTreeMap::new());
+    let undrawn = match drawing {
+        Some(_) => "It is too large to be drawn here; its states are listed",
+        None => "It has too many states to be drawn",
+    };
+    let said = drawing.iter().flat_map(Drawing::words).map(|line| cut(line, WORDS));
+    let (states, more_states) = room.part(STATES).fit(said, |line| STATE_LINE + weight(line));
+    let drawing = drawing.filter(|drawing| room.take(drawing.to_string().len()));
+    let (versions, more_versions) = versions(&visit, &name, filter.version).await?;
     let chosen = |status: &str| filter.status == status;
     visit.page(&WorkflowPage {
         shell: frame,
         kind: if express { "express" } else { "standard" },
         express,
-        comment: definition["Comment"].as_str().unwrap_or_default().chars().take(300).collect(),
-        drawing: Drawing::new(&definition, BTreeMap::new()),
-        whole: pretty.chars().count() <= DEFINITION_CHARS,
-        definition: pretty.chars().take(DEFINITION_CHARS).collect(),
+        comment: cut(definition["Comment"].as_str().unwrap_or_default(), COMMENT),
+        drawing,
+        undrawn,
+        states,
+        more_states,
+        whole,
+        definition: pretty,
         version: filter.version,
-        versions: versions(&visit, &name, filter.version).await?,
+        versions,
+        all_versions: more_versions.then(|| format!("ark workflow versions {}", operand(&name))),
         statuses: STATUSES.map(|(status, words)| (status, words, chosen(status))).to_vec(),
         filtered: [&filter.q, &filter.status, &filter.error].iter().any(|text| !text.is_empty()),
         first,
         next,
-        executions: found.items.iter().map(|one| line(&visit, one)).collect(),
+        executions,
         command,
-        start: format!("ark workflow start {} '{{}}'", shell(&name)),
+        start: format!("ark workflow start {} '{{}}'", operand(&name)),
         q: filter.q,
         error: filter.error,
         address,
         name,
     })
-}
-
-/// JSON as people read it; what is none stays as it is.
-pub(super) fn pretty(text: &str) -> String {
-    let value = serde_json::from_str::<Value>(text).ok();
-    value
-        .and_then(|value| serde_json::to_string_pretty(&value).ok())
-        .unwrap_or_else(|| text.to_owned())
 }
 
 /// The filter as a query, from a place in the list on.
@@ -182,7 +213,7 @@ fn question(filter: &Filter, cursor: &str) -> String {
 }
 
 async fn find(visit: &Visit, name: &str, filter: &Filter) -> Result<Page<ExecutionSummary>, Fault> {
-    visit.get(&format!("/v1/workflows/{}/executions?{}", part(name), asked(filter))).await
+    visit.get(&format!("/v1/workflows/{}/executions?{}", segment(name), asked(filter))).await
 }
 
 /// The filter, as the API is asked.
@@ -208,8 +239,13 @@ fn asked(filter: &Filter) -> String {
     query.finish()
 }
 
-async fn versions(visit: &Visit, name: &str, shown: Option<u64>) -> Result<Vec<Version>, Fault> {
-    let input = json!({ "stateMachineArn": machine_arn(name), "maxResults": VERSIONS });
+/// The newest versions, and whether there are older ones.
+async fn versions(
+    visit: &Visit,
+    name: &str,
+    shown: Option<u64>,
+) -> Result<(Vec<Version>, bool), Fault> {
+    let input = serde_json::json!({ "stateMachineArn": machine_arn(name), "maxResults": VERSIONS });
     let found: Value = visit.states("ListStateMachineVersions", &input).await?;
     let all = found["stateMachineVersions"].as_array().into_iter().flatten();
     let version = |one: &Value| {
@@ -222,12 +258,18 @@ async fn versions(visit: &Visit, name: &str, shown: Option<u64>) -> Result<Vec<V
             shown: shown == Some(number),
         })
     };
-    Ok(all.filter_map(version).collect())
+    Ok((all.filter_map(version).collect(), found["nextToken"].is_string()))
 }
 
 /// Seconds since 1970, as Step Functions' API says instants.
 pub(super) fn instant(seconds: f64) -> Option<Timestamp> {
     Timestamp::from_millisecond((seconds * 1_000.0).round() as i64).ok()
+}
+
+impl ExecutionLine {
+    fn bytes(&self) -> usize {
+        LINE + weight(&self.name) + self.href.len() + weight(&self.why)
+    }
 }
 
 pub(super) fn line(visit: &Visit, one: &ExecutionSummary) -> ExecutionLine {
@@ -243,7 +285,7 @@ pub(super) fn line(visit: &Visit, one: &ExecutionSummary) -> ExecutionLine {
         begun: When::ago(one.started_at, visit.now),
         took: took(one.started_at, one.stopped_at.unwrap_or(visit.now)),
         version: one.version.map(|number| number.to_string()).unwrap_or_default(),
-        why: why.join(": ").chars().take(160).collect(),
+        why: cut(&why.join(": "), WHY),
         redrives: match one.redrives {
             0 => String::new(),
             redrives => counted(redrives, "redrive"),

@@ -15,6 +15,7 @@ use super::upgrade;
 use crate::rules::Fields;
 use crate::wire::answer::Refusal;
 use crate::wire::head::{FIELDS_MAX, Field, Method, TIMEOUT_FIELD, is_host};
+use crate::wire::is_token;
 use crate::wire::passage::Asked;
 
 /// A request as both protocols can say it.
@@ -68,6 +69,10 @@ impl Request {
         let http::request::Parts { method, uri, mut headers, extensions, .. } = parts;
         if headers.len() > FIELDS_MAX {
             return Err(Refusal::HeadTooLarge);
+        }
+        // The library lets a quotation mark pass, which no name may have.
+        if !headers.keys().all(|name| name.as_str().bytes().all(is_token)) {
+            return Err(Refusal::BadRequest("field name"));
         }
         let protocol = extensions.get::<h2::ext::Protocol>();
         let web_socket = match (method == http::Method::CONNECT, protocol) {
@@ -394,5 +399,15 @@ mod tests {
             let got = request.as_ref().ok().map(Request::path_and_query);
             assert_eq!(got, expected, "{method} {path}");
         }
+    }
+
+    /// Found by the fuzz target `crossing`.
+    #[test]
+    fn a_name_that_http1_does_not_have_is_refused() {
+        let name = HeaderName::from_lowercase(b"content-len\"").unwrap();
+        let request = http::Request::builder().uri("http://a.test/").header(name, "5").body(());
+        let (parts, ()) = request.unwrap().into_parts();
+        let request = Request::of_h2(parts, true, "127.0.0.1", false);
+        assert!(matches!(request, Err(Refusal::BadRequest("field name"))), "{request:?}");
     }
 }

@@ -15,21 +15,21 @@ const UNAVAILABLE: u16 = 14;
 /// Where in the messages of one direction the next byte stands: each has five bytes before it, of
 /// which four are its length.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Messages {
+pub(in crate::wire) struct Messages {
     head_bytes: u8,
     length: u32,
     left: u32,
     /// Messages that have begun.
-    pub(super) count: u64,
+    pub(in crate::wire) count: u64,
 }
 
 impl Messages {
-    pub(super) fn between(&self) -> bool {
+    pub(in crate::wire) fn between(&self) -> bool {
         self.head_bytes == 0 && self.left == 0
     }
 
     /// Takes in `data`. With `stop`, says where the first message in it ends.
-    pub(super) fn scan(&mut self, data: &[u8], stop: bool) -> Option<usize> {
+    pub(in crate::wire) fn scan(&mut self, data: &[u8], stop: bool) -> Option<usize> {
         let mut at = 0;
         while at < data.len() {
             if self.left > 0 {

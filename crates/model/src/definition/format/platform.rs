@@ -207,8 +207,12 @@ pub(super) static DEPLOY_CONFIG: Map = Map::of(
             "How it goes to each of them: `no-confirm` (when absent), `confirm-then-deploy` (a person types the command), `canary-confirm` (strategy canary, whose steps ask for an approval).",
         ),
         Key::new("canaryInProd", Shape::Bool, "Strategy canary in production.").default("false"),
-        Key::new("blockDevDeploys", Shape::Bool, "No deployments to development environments.")
-            .default("false"),
+        Key::new(
+            "blockDevDeploys",
+            Shape::Bool,
+            "No deployments to development environments; Ark lists it as not enforced.",
+        )
+        .default("false"),
     ],
 );
 

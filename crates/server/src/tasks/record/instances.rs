@@ -1,11 +1,12 @@
 //! The instances of a plan: started with records and ports, made active, drained, stopped, ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ark_model::artifact::Artifact;
-use ark_model::definition::RunKind;
+use ark_model::definition::{Expose, RunKind};
 use ark_model::event::EventKind;
-use ark_model::instance::{InstanceRecord, InstanceState, PortBinding, StopCause};
+use ark_model::instance::{InstanceRecord, InstanceState, PortBinding, StartFailure, StopCause};
 use ark_model::{DeploymentState, Diagnosis, InstanceId, NodeName, ReleaseNumber};
 use ark_planner::Action;
 use ark_planner::placement::{self, Place, Rule};
@@ -109,13 +110,25 @@ impl Recording {
         if rule == Rule::Spread {
             // A host where it does not start is the emptiest, and would be tried for ever.
             let after = self.now - FAILED_START_REMEMBERED;
-            let failed: BTreeSet<NodeName> = tx
+            let unstarted: Vec<InstanceRecord> = tx
                 .lately_stopped_of(app.0, app.1, FAILED_STARTS_MAX, after)?
                 .into_iter()
                 .filter(|one| one.release == release)
                 .filter(|one| matches!(one.cause, Some(StopCause::StartFailed { .. })))
-                .map(|one| one.node)
                 .collect();
+            if unstarted.iter().any(could_not_have_it) {
+                // Nor can other hosts, most likely: Ark's own may, and those that run the release.
+                let running = tx.alive_instances_of(app.0, app.1)?.into_iter();
+                let has: BTreeSet<NodeName> = running
+                    .filter(|one| one.release == release && one.running_since.is_some())
+                    .map(|one| one.node)
+                    .chain([NodeName::local()])
+                    .collect();
+                if hosts.iter().any(|host| has.contains(*host)) {
+                    hosts.retain(|host| has.contains(*host));
+                }
+            }
+            let failed: BTreeSet<NodeName> = unstarted.into_iter().map(|one| one.node).collect();
             if hosts.iter().any(|host| !failed.contains(*host)) {
                 hosts.retain(|host| !failed.contains(*host));
             }
@@ -165,10 +178,11 @@ impl Recording {
             cause: None,
         };
         tx.insert_instance(&record)?;
+        let numbers = numbers(exposes);
         let drain = facts.definition.drain.requests.get().max(facts.definition.drain.streams.get());
         let request = PortRequest {
             instance: id,
-            count: exposes.len(),
+            count: numbers.len(),
             range: self.settings.instance_ports.clone(),
             hold: PORT_HOLD.max(drain),
             avoid: self.avoid.clone(),
@@ -178,15 +192,12 @@ impl Recording {
         // runs, and before that it is in no table.
         let contained = matches!(facts.release.content.artifact, Artifact::Image { .. });
         let elsewhere = self.hosts.address(&record.node);
-        let bind = |(expose, port): (&ark_model::definition::Expose, u16)| PortBinding {
+        let given: BTreeMap<u16, u16> = numbers.into_iter().zip(ports).collect();
+        let bind = |expose: &Expose| PortBinding {
             expose: expose.name.clone(),
-            address: match (elsewhere, contained) {
-                (Some(address), _) => (address, port).into(),
-                (None, true) => (std::net::Ipv4Addr::UNSPECIFIED, expose.port).into(),
-                (None, false) => (std::net::Ipv4Addr::LOCALHOST, port).into(),
-            },
+            address: bound(elsewhere, contained, expose.port, given[&expose.port]),
         };
-        record.ports = exposes.iter().zip(ports).map(bind).collect();
+        record.ports = exposes.iter().map(bind).collect();
         tx.put_instance(&record)?;
         let on = match record.node.is_local() {
             true => String::new(),
@@ -243,6 +254,30 @@ impl Recording {
                 Unstarted::Steady(Backoff::after_failure(self.loaded.app.failures, self.now))
             }
         })
+    }
+}
+
+/// Whether another host than Ark's own had no way to the image.
+fn could_not_have_it(instance: &InstanceRecord) -> bool {
+    let missing = matches!(
+        &instance.cause,
+        Some(StopCause::StartFailed { reason: StartFailure::ArtifactMissing { .. } })
+    );
+    missing && !instance.node.is_local()
+}
+
+/// The numbers of an app's ports, each once: entries of one `port` are one listener, in a container and
+/// outside of one, and have one address.
+fn numbers(exposes: &[Expose]) -> BTreeSet<u16> {
+    exposes.iter().map(|expose| expose.port).collect()
+}
+
+/// Where an entry is reached: `port` is the definition's, `given` the one of its host.
+fn bound(elsewhere: Option<IpAddr>, contained: bool, port: u16, given: u16) -> SocketAddr {
+    match (elsewhere, contained) {
+        (Some(address), _) => (address, given).into(),
+        (None, true) => (Ipv4Addr::UNSPECIFIED, port).into(),
+        (None, false) => (Ipv4Addr::LOCALHOST, given).into(),
     }
 }
 

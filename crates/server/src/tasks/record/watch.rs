@@ -35,7 +35,8 @@ impl Recording {
             tx.put_deployment(&d, state)?;
         }
         let good = &mut self.loaded.app.good;
-        good.retain(|release| *release != watch.release || watch.end == Some(WatchEnd::CutShort));
+        let says_nothing = matches!(watch.end, Some(WatchEnd::CutShort | WatchEnd::Unjudged));
+        good.retain(|release| *release != watch.release || says_nothing);
         let reasons = watch.judgement.as_ref().map(|j| j.reasons().join("; ")).unwrap_or_default();
         let release = watch.release;
         let text = match watch.end {
@@ -52,6 +53,10 @@ impl Recording {
             Some(WatchEnd::FoundBad) => {
                 format!("the judge fails {release}, and nothing better is known: {reasons}")
             }
+            Some(WatchEnd::Unjudged) => format!(
+                "{release} could not be judged in its watch window: too much of what was measured is \
+                 missing; it is not known good"
+            ),
             Some(WatchEnd::CutShort) | None => {
                 format!("{release} is no longer watched: something else is wanted")
             }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use ark_model::address::is_taken_away;
 use ark_model::api::{NewWorkflowDefinition, WorkflowDefinition, WorkflowEngine};
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::workflow::MachineType;
@@ -46,6 +47,12 @@ fn judge(new: NewWorkflowDefinition) -> Result<Judged, WorkflowError> {
     if chars == 0 || chars > NAME_CHARS_MAX || name.chars().any(char::is_control) {
         return Err(refused(format!(
             "a definition needs a name of 1 to {NAME_CHARS_MAX} characters"
+        )));
+    }
+    if is_taken_away(&name) {
+        // Clients of that API write names into addresses as they are.
+        return Err(refused(format!(
+            "a definition cannot be called `{name}`: no address leads to it"
         )));
     }
     if !state_machine.is_object() {

@@ -2,13 +2,14 @@
 //! (I4), what users were told is done is on record (I4), releases are what they were (I5), and of two
 //! deployments the one asked for last has won (I6). Counts what was reached on the way.
 
-use ark_model::definition::{HookStage, Strategy};
-use ark_model::deployment::{DeploymentKind, FAILURES_MAX};
+use ark_model::definition::{HookStage, Step, Strategy};
+use ark_model::deployment::{DeploymentKind, FAILURES_MAX, Rollout};
 use ark_model::hook::{HookState, HookWhat};
 use ark_model::instance::EngineState;
 use ark_model::rollout::{JUDGEMENTS_MAX, WatchEnd};
 use ark_model::{Deployment, DeploymentState, Diagnosis, Verdict};
 use ark_planner::watch::GOOD_MAX;
+use ark_server::world::Clock;
 use ark_store::{DeploymentFilter, ReadTx};
 use jiff::Timestamp;
 
@@ -17,6 +18,8 @@ use crate::universe::Behaviour;
 
 /// More deployments than a simulation makes, and fewer than are kept.
 const DEPLOYMENTS_MAX: usize = 1_000;
+/// As many as gateways that were killed may leave, and what is said at a deployment's end.
+const NOTES_MAX: usize = 24;
 
 impl Simulation {
     /// What has not come to its end.
@@ -60,15 +63,17 @@ impl Simulation {
                     .filter(|i| !live_only || Some(i.release) == state.live)
                     .count() as u32
             };
-            let flaky = state.live.is_some_and(|n| {
-                u.behaviours.get(&(env(), state.app.clone(), n)).is_some_and(|b| {
-                    !matches!(b, Behaviour::Good | Behaviour::IgnoresStop | Behaviour::Errs)
-                })
-            });
+            let live = state.live.and_then(|n| u.behaviours.get(&(env(), state.app.clone(), n)));
+            // What never serves takes nothing away from what does, and is started over and over.
+            let able = !matches!(
+                live,
+                Some(Behaviour::Crashes | Behaviour::NeverReady | Behaviour::CannotStart)
+            );
+            let steady = able && live != Some(&Behaviour::Flaps);
             // What flaps or crashes while live is replaced for ever, one beyond the count.
-            if of(false) != of(true) {
+            if able && of(false) != of(true) {
                 left.push(format!("{} has orphans of other releases", state.app));
-            } else if of(true) != wanted && !flaky {
+            } else if of(true) != wanted && steady {
                 left.push(format!("{} has {} instances of {wanted}", state.app, of(true)));
             }
         }
@@ -81,11 +86,7 @@ impl Simulation {
                 self.cover("deployment without room");
             }
             self.cover_steps(&d);
-            let judged = d.rollout.as_ref().map_or(0, |r| r.judgements.len());
-            if d.failures.len() > FAILURES_MAX || judged > JUDGEMENTS_MAX {
-                let what = format!("I9: {} {} has a list without limit", d.app, d.release);
-                self.universe.lock().unwrap().violations.push(what);
-            }
+            self.check_lists(&d);
             self.cover(match d.state {
                 DeploymentState::Succeeded => "deployment Succeeded",
                 DeploymentState::RolledBack => "deployment RolledBack",
@@ -99,6 +100,53 @@ impl Simulation {
                 let what = format!("{} {} ended without a receipt", d.app, d.release);
                 self.universe.lock().unwrap().violations.push(what);
             }
+        }
+    }
+
+    /// I9, as far as records have lists that grow.
+    fn check_lists(&self, d: &Deployment) {
+        let (judged, approved, steps) = match &d.rollout {
+            Some(r) => (r.judgements.len(), r.approvals.len(), r.steps.len()),
+            None => (0, 0, 0),
+        };
+        for (list, length, max) in [
+            ("failures", d.failures.len(), FAILURES_MAX),
+            ("judgements", judged, JUDGEMENTS_MAX),
+            ("approvals", approved, steps),
+            ("notes", d.notes.len(), NOTES_MAX),
+        ] {
+            if length > max {
+                let what = format!("I9: {} {} has {length} {list}", d.app, d.release);
+                self.universe.lock().unwrap().violations.push(what);
+            }
+        }
+    }
+
+    /// What the gateway counted is on record once: in all its lives, whatever was reported twice, late or
+    /// not at all. Of one that was killed some is lost, and nothing can be said.
+    pub(super) fn check_counted(&mut self) {
+        let now = self.clock.now();
+        let report = {
+            let mut universe = self.universe.lock().unwrap();
+            if universe.coverage.contains_key("gateway killed") {
+                return;
+            }
+            universe.report()
+        };
+        block(self.store.write(move |tx| tx.apply_report(&report, now))).unwrap();
+        let mut stored = 0;
+        for name in APPS {
+            let key = app(name);
+            let traffic = block(self.store.read(move |tx| tx.traffic(&env(), &key))).unwrap();
+            let sides = traffic.instances.values().map(|(_, side)| side);
+            stored += sides.map(|side| side.served + side.failed + side.cut).sum::<u64>();
+        }
+        let mut universe = self.universe.lock().unwrap();
+        let counted = universe.served + universe.cut;
+        universe.cover("all that was counted is on record");
+        if stored != counted {
+            let what = format!("{now} I4: {counted} requests have ended, {stored} are on record");
+            universe.violations.push(what);
         }
     }
 
@@ -174,6 +222,16 @@ impl Simulation {
             }
             _ => {}
         }
+        let passed = |r: &Rollout| r.steps[..r.step.min(r.steps.len())].to_vec();
+        for step in d.rollout.iter().flat_map(passed) {
+            match step {
+                Step::Pause(None) => self.cover("pause without a time"),
+                Step::Scale(_) => self.cover("instances by a step"),
+                Step::Mirror(_) => self.cover("copies by a step"),
+                Step::Header(_) => self.cover("requests by a rule"),
+                Step::Weight(_) | Step::Pause(Some(_)) | Step::Analysis {} | Step::Approval {} => {}
+            }
+        }
         for judged in d.rollout.iter().flat_map(|r| &r.judgements) {
             self.cover(match judged.judgement.verdict {
                 Verdict::Pass => "verdict pass",
@@ -185,6 +243,7 @@ impl Simulation {
             Some(WatchEnd::Completed) => self.cover("watch completed"),
             Some(WatchEnd::RolledBack) => self.cover("watch rolled back"),
             Some(WatchEnd::FoundBad) => self.cover("watch found it bad"),
+            Some(WatchEnd::Unjudged) => self.cover("watch unjudged"),
             Some(WatchEnd::CutShort) => self.cover("watch cut short"),
             None => {}
         }
@@ -197,7 +256,7 @@ impl Simulation {
     }
 
     /// All deployments on record, in the order in which they were asked for.
-    fn all_deployments(&self) -> Vec<Deployment> {
+    pub(super) fn all_deployments(&self) -> Vec<Deployment> {
         let filter = DeploymentFilter::default();
         let all = self.store.read(move |tx| tx.deployments(&filter, None, DEPLOYMENTS_MAX));
         let mut all = block(all).unwrap();

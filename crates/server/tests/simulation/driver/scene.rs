@@ -2,7 +2,7 @@
 
 use std::task::{Context, Waker};
 
-use ark_model::definition::{DurationText, Step, Strategy};
+use ark_model::definition::{DurationText, Expose, Step, Strategy};
 use ark_model::instance::InstanceState;
 use ark_model::{Deployment, DeploymentState};
 use ark_planner::queue::Running;
@@ -34,11 +34,18 @@ impl Simulation {
             }
             self.step();
         }
-        panic!("it never came to that: {what}; {}", self.trace.make_contiguous().join("\n"));
+        let ended: Vec<String> = self
+            .all_deployments()
+            .iter()
+            .map(|d| format!("{} {}: {:?} {:?}", d.app, d.release, d.state, d.diagnosis))
+            .collect();
+        let events = self.events().join("\n");
+        panic!("it never came to that: {what}; {}\n{events}", ended.join("\n"));
     }
 
     fn deploys(&mut self, strategy: Strategy, steps: Vec<Step>, on_running: Running) {
         let mut definition = self.definition(Behaviour::Good);
+        definition.expose = vec![Expose::new("default", 80)];
         definition.autoscaling.min_count = Some(2);
         definition.deploy.strategy = strategy;
         definition.deploy.steps = steps;
@@ -55,7 +62,7 @@ fn is_up(state: InstanceState) -> bool {
 /// it the server is gone, for so long; meanwhile the app is deployed again by another strategy.
 pub(crate) fn stopped_in_mid_canary(away: SignedDuration, on_running: Running) -> Outcome {
     let name = APPS[1];
-    let mut s = Simulation::new(11);
+    let mut s = Simulation::new(13);
     s.start();
     s.deploys(Strategy::Rolling, Vec::new(), Running::Finishes);
     s.until("the first is live", |s| s.unsettled().is_empty());

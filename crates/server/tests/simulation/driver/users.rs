@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use ark_model::artifact::Artifact;
 use ark_model::definition::{
-    Definition, DurationText, Expose, HeaderStep, HookStage, Hooks, Step, Strategy, Webhook,
+    Definition, DurationText, Expose, HeaderStep, HookStage, Hooks, MirrorStep, Quantity, Step,
+    Strategy, Webhook,
 };
 use ark_model::deployment::DeploymentKind;
 use ark_model::environment::AppState;
@@ -172,6 +173,11 @@ impl Simulation {
         };
         let mut definition = self.definition(behaviour);
         definition.deploy.strategy = strategy;
+        if behaviour == Behaviour::Errs && self.dice.one_in(2) {
+            // Straight before the judge.
+            let pause = Step::Pause(Some(DurationText::from_secs(5)));
+            definition.deploy.steps = vec![Step::Weight(50), pause, Step::Analysis {}];
+        }
         definition.deploy.hooks = self.hooks();
         let on_running = if self.dice.one_in(3) { Running::GivesWay } else { Running::Finishes };
         self.deploy_as(name, definition, behaviour, on_running);
@@ -186,6 +192,7 @@ impl Simulation {
     ) {
         let strategy = definition.deploy.strategy;
         let guarded = definition.deploy.hooks.pre_deploy.is_some();
+        let works = definition.expose.is_empty();
         let command = definition.run.command.clone().unwrap_or_default();
         let (id, now, key) = (self.ids.deployment(), self.clock.now(), app(name));
         let number = Arc::new(Mutex::new(ReleaseNumber(0)));
@@ -223,6 +230,9 @@ impl Simulation {
         let mut u = self.universe.lock().unwrap();
         u.behaviours.insert((env(), app(name), number), behaviour);
         u.commands.insert((app(name), number), command);
+        if works {
+            u.workers.insert((app(name), number));
+        }
         if guarded {
             u.hooks.guarded.insert((app(name), number));
         }
@@ -283,7 +293,11 @@ impl Simulation {
 
     pub(super) fn definition(&mut self, behaviour: Behaviour) -> Definition {
         let seconds = DurationText::from_secs;
-        let expose = vec![Expose::new("default", 80)];
+        // Now and then it takes no requests.
+        let expose = match self.dice.one_in(8) {
+            true => Vec::new(),
+            false => vec![Expose::new("default", 80)],
+        };
         let mut definition = Definition { expose, ..Definition::default() };
         definition.run.stop_grace = seconds(5);
         definition.autoscaling.min_count = Some(1 + self.dice.below(5) as u32);
@@ -328,22 +342,39 @@ impl Simulation {
         let seconds = DurationText::from_secs;
         let mut weight = 0;
         let mut steps = Vec::new();
-        for _ in 0..self.dice.below(6) {
-            steps.push(match self.dice.below(9) {
+        if self.dice.one_in(5) {
+            // Before any real traffic, where most of them come.
+            steps.push(Step::Mirror(MirrorStep { percent: 50, unsafe_methods: false }));
+        }
+        for _ in 0..self.dice.below(7) {
+            steps.push(match self.dice.below(14) {
                 0..=3 => {
                     weight += self.dice.below(40) as u8;
                     Step::Weight(weight.min(99))
                 }
                 4..=5 => Step::Pause(Some(seconds(self.dice.below(20)))),
-                6 => Step::Analysis {},
-                7 => Step::Approval {},
-                _ => Step::Header(HeaderStep {
-                    name: Some("x-canary".into()),
-                    ..HeaderStep::default()
+                6 => Step::Pause(None),
+                7..=8 => Step::Analysis {},
+                9 => Step::Approval {},
+                10 => Step::Header(self.rule()),
+                11 => Step::Mirror(MirrorStep {
+                    percent: [0, 10, 100][self.dice.below(3) as usize],
+                    unsafe_methods: self.dice.one_in(2),
                 }),
+                12 => Step::Scale(Quantity::Count(self.dice.below(8) as u32)),
+                _ => Step::Scale(Quantity::Percent(self.dice.below(101) as u8)),
             });
         }
         steps
+    }
+
+    fn rule(&mut self) -> HeaderStep {
+        let (canary, value) = (Some("x-canary".to_owned()), Some("yes".to_owned()));
+        match self.dice.below(3) {
+            0 => HeaderStep { name: canary, ..HeaderStep::default() },
+            1 => HeaderStep { name: canary, value, ..HeaderStep::default() },
+            _ => HeaderStep { cookie: canary, value, ..HeaderStep::default() },
+        }
     }
 
     fn scale(&mut self, name: &'static str) {

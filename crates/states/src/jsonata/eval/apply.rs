@@ -125,11 +125,11 @@ impl Run<'_> {
                 self.apply(&Val::Func(second.clone()), vec![between], &Val::Null)
             }),
             Func::Regex(pattern) => match arguments.first() {
-                Some(Val::Str(text)) => functions::next_match(self, pattern, text, 0),
+                Some(Val::Str(text)) => functions::next_match(self, pattern, text, None),
                 _ => Ok(Val::Undefined),
             },
             Func::NextMatch { pattern, text, from } => {
-                functions::next_match(self, pattern, text, *from)
+                functions::next_match(self, pattern, text, Some(*from))
             }
             Func::Transform { transform, env } => {
                 let target = arguments.first().cloned().unwrap_or(Val::Undefined);

@@ -178,7 +178,8 @@ pub(super) fn spread(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     }
     let mut out = Vec::new();
     spread_into(run, value, &mut out)?;
-    run.sequence(out)
+    // What items gave was put together to an array, which stays one.
+    if value.is_array() && value.len() > 0 { run.array(out) } else { run.sequence(out) }
 }
 
 fn spread_into(run: &Run<'_>, value: &Val, out: &mut Vec<Val>) -> Result<()> {

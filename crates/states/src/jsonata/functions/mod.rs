@@ -1,7 +1,19 @@
 //! The function library: one table of names, signatures and what they do.
 
+/// The first argument as text; the caller gives nothing back for nothing.
+macro_rules! text_or_return {
+    ($arguments:expr) => {
+        match argument($arguments, 0).as_str() {
+            Some(text) => text,
+            None => return Ok(Val::Undefined),
+        }
+    };
+}
+
 mod collections;
+mod encodings;
 mod numbers;
+mod patterns;
 mod strings;
 mod workflow;
 
@@ -13,7 +25,8 @@ use super::signature::Signature;
 use super::value::Val;
 
 pub(super) use collections::merge_sort;
-pub(super) use strings::{next_match, stringify};
+pub(super) use patterns::next_match;
+pub(super) use strings::stringify;
 
 type Body = fn(&Run<'_>, &[Val]) -> Result<Val>;
 
@@ -39,17 +52,17 @@ const TABLE: &[Entry] = &[
     ("length", "<s-:n>", 1, strings::length),
     ("trim", "<s-:s>", 1, strings::trim),
     ("pad", "<s-ns?:s>", 3, strings::pad),
-    ("match", "<s-f<s:o>n?:a<o>>", 3, strings::match_all),
-    ("contains", "<s-(sf):b>", 2, strings::contains),
-    ("replace", "<s-(sf)(sf)n?:s>", 4, strings::replace),
-    ("split", "<s-(sf)n?:a<s>>", 3, strings::split),
+    ("match", "<s-f<s:o>n?:a<o>>", 3, patterns::match_all),
+    ("contains", "<s-(sf):b>", 2, patterns::contains),
+    ("replace", "<s-(sf)(sf)n?:s>", 4, patterns::replace),
+    ("split", "<s-(sf)n?:a<s>>", 3, patterns::split),
     ("join", "<a<s>s?:s>", 2, strings::join),
-    ("base64encode", "<s-:s>", 1, strings::base64_encode),
-    ("base64decode", "<s-:s>", 1, strings::base64_decode),
-    ("encodeUrlComponent", "<s-:s>", 1, strings::encode_url_component),
-    ("encodeUrl", "<s-:s>", 1, strings::encode_url),
-    ("decodeUrlComponent", "<s-:s>", 1, strings::decode_url_component),
-    ("decodeUrl", "<s-:s>", 1, strings::decode_url),
+    ("base64encode", "<s-:s>", 1, encodings::base64_encode),
+    ("base64decode", "<s-:s>", 1, encodings::base64_decode),
+    ("encodeUrlComponent", "<s-:s>", 1, encodings::encode_url_component),
+    ("encodeUrl", "<s-:s>", 1, encodings::encode_url),
+    ("decodeUrlComponent", "<s-:s>", 1, encodings::decode_url_component),
+    ("decodeUrl", "<s-:s>", 1, encodings::decode_url),
     ("formatNumber", "<n-so?:s>", 3, numbers::format_number),
     ("formatBase", "<n-n?:s>", 2, numbers::format_base),
     ("formatInteger", "<n-s:s>", 2, numbers::format_integer),
@@ -165,7 +178,8 @@ fn clone(_: &Run<'_>, arguments: &[Val]) -> Result<Val> {
 }
 
 fn error(_: &Run<'_>, arguments: &[Val]) -> Result<Val> {
-    let message = argument(arguments, 0).as_str().unwrap_or("$error() function evaluated");
+    let message = argument(arguments, 0).as_str().filter(|text| !text.is_empty());
+    let message = message.unwrap_or("$error() function evaluated");
     Err(Error::message("D3137", message))
 }
 
@@ -173,6 +187,7 @@ fn assert(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     if run.truth(argument(arguments, 0))? == Some(true) {
         return Ok(Val::Undefined);
     }
-    let message = argument(arguments, 1).as_str().unwrap_or("$assert() statement failed");
+    let message = argument(arguments, 1).as_str().filter(|text| !text.is_empty());
+    let message = message.unwrap_or("$assert() statement failed");
     Err(Error::message("D3141", message))
 }

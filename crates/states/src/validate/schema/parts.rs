@@ -208,8 +208,8 @@ impl Check {
         ];
         self.only_with_paths(config, &fields, &["MaxItems"], jsonata, place);
         let words: Words<'_> = &[
-            // Those that Ark reads; AWS knows MANIFEST and PARQUET, too.
-            ("InputType", &["CSV", "JSON", "JSONL"]),
+            ("InputType", &["CSV", "JSON", "JSONL", "PARQUET", "MANIFEST"]),
+            ("ManifestType", &["ATHENA_DATA", "S3_INVENTORY"]),
             ("Transformation", &["NONE", "LOAD_AND_FLATTEN"]),
             ("CSVHeaderLocation", &["FIRST_ROW", "GIVEN"]),
         ];

@@ -1,33 +1,53 @@
 //! One deployment: where it stands, its steps, both sides side by side, what the judge said, what it
 //! did to traffic, why it failed; and what it can be told.
 
-use ark_model::api::{
-    AbortRequest, AppDetail, DeploymentView, Page, PromoteRequest, RolloutView, SideProgress,
-    StepState, TrafficHistory, WishRequest,
-};
+mod charts;
+mod wishes;
+
+use ark_model::api::{AppDetail, DeploymentView, Page, RolloutView, SideProgress, StepState};
 use ark_model::event::Event;
 use ark_model::hook::{HookRun, HookState};
 use ark_model::judgement::{Judgement, Verdict};
 use ark_model::receipt::Side;
-use ark_model::rollout::{AsksFor, WatchEnd};
+use ark_model::rollout::WatchEnd;
 use ark_model::{DeploymentState, Diagnosis};
 use askama::Template;
 use axum::Router;
-use axum::extract::{Form, Path};
+use axum::extract::Path;
 use axum::routing::{get, post};
-use serde::Deserialize;
-use serde_json::Value;
 
 use super::events::{self, EventLine};
 use super::overview::asked;
 use crate::Shared;
-use crate::chart::{Chart, Line};
+use crate::chart::{self, Chart};
 use crate::fault::Fault;
+use crate::room::{Room, cut, weight};
 use crate::shell::Shell;
-use crate::visit::{Answer, Visit, see};
+use crate::visit::{Answer, Visit};
 use crate::words::{self, Tone, When, count, counted, length};
+use charts::{charts, history};
+use wishes::{Wish, say, wishes};
 
 const EVENTS: usize = 40;
+/// Bytes of the page without its lists, and of one list at most.
+const FRAME: usize = 12_000;
+const LOG: usize = 9_000;
+const FAILURES: usize = 14_000;
+const HOOKS: usize = 12_000;
+const VERDICTS: usize = 10_000;
+const STEPS: usize = 9_000;
+const NOTES: usize = 6_000;
+const CHANGED: usize = 4_000;
+/// Of a line of each without its texts.
+const FAILURE_LINE: usize = 110;
+const HOOK_LINE: usize = 160;
+const VERDICT_LINE: usize = 330;
+const STEP_LINE: usize = 130;
+const NOTE_LINE: usize = 40;
+/// The longest texts, in bytes.
+const SAID: usize = 600;
+const LOG_LINE: usize = 600;
+const WORD: usize = 100;
 /// The longest id that is looked up.
 const ID_CHARS_MAX: usize = 64;
 
@@ -48,29 +68,40 @@ struct DeploymentPage {
     tone: Tone,
     state: &'static str,
     strategy: &'static str,
+    /// On which it was asked for: lines without a date are of it.
+    day: String,
     terminal: bool,
     facts: Vec<(&'static str, String)>,
     times: Vec<(&'static str, When)>,
-    asks: Option<String>,
+    /// What is asked, and since when.
+    asks: Option<(&'static str, When)>,
     paused: Option<String>,
     wishes: Vec<Wish>,
     /// The release to go back to, once this one is live and its deployment is over.
     back: Option<String>,
     diagnosis: Option<Why>,
     failures: Vec<Why>,
+    more_failures: usize,
     abort: Option<String>,
-    progress: Vec<(String, String)>,
+    /// The name of a side, what its instances do, and since when some drain.
+    progress: Vec<(String, String, Option<When>)>,
     steps: Vec<Step>,
+    more_steps: usize,
     share: Option<(u8, bool)>,
     sides: Vec<SideLine>,
     verdicts: Vec<VerdictLine>,
     hooks: Vec<HookLine>,
+    more_hooks: usize,
     receipt: Vec<(&'static str, [String; 3])>,
     notes: Vec<String>,
-    watch: Option<String>,
+    /// The watch window: what is said before its end, the end, what is said of it.
+    watch: Option<(String, When, String)>,
     charts: Vec<Chart>,
+    /// Why there are none.
+    unmeasured: &'static str,
     events: Vec<EventLine>,
     changed: Vec<String>,
+    more_changed: usize,
 }
 
 /// A command or a webhook before or after it.
@@ -136,6 +167,35 @@ async fn deployment(visit: Visit, Path(id): Path<String>) -> Answer {
         .command(format!("ark deployments {}", view.id));
     let rollout = view.rollout.as_ref();
     let may = shell.may_deploy;
+    let charts = charts(&view, history.as_ref());
+    let unmeasured = match (&history, view.started_at, view.finished_at) {
+        (Some(history), ..) if !history.slices.is_empty() => {
+            "No request was measured while it ran."
+        }
+        (_, Some(_), Some(_)) => "What was measured while it ran was not kept.",
+        _ => "No request was measured yet.",
+    };
+    let mut room = Room::beside(FRAME + chart::bytes(&charts));
+    let diagnosis = view.diagnosis.as_ref().map(|end| why(end, &mut room.part(LOG)));
+    let mut of_failures = room.part(FAILURES);
+    // What ended it is shown; other failures are shown while it goes on, or beside it. The newest say
+    // most.
+    let others = view.failures.iter().rev().filter(|one| Some(*one) != view.diagnosis.as_ref());
+    let half = FAILURES / 2;
+    let others = others.map(|one| why(one, &mut Room::bytes(half)));
+    let (failures, more_failures) = of_failures.fit(others, Why::bytes);
+    let hooks = view.hooks.iter().map(|run| hook(&visit, run));
+    let (hooks, more_hooks) = room.part(HOOKS).fit(hooks, HookLine::bytes);
+    let steps = rollout.map(steps).unwrap_or_default();
+    let (steps, more_steps) = room.part(STEPS).fit(steps, Step::bytes);
+    let notes = view.notes.iter().map(|note| cut(note, SAID));
+    let (notes, _) = room.part(NOTES).fit(notes, |note| NOTE_LINE + weight(note));
+    let names = view.config_changed.iter().cloned();
+    let (changed, more_changed) = room.part(CHANGED).fit(names, |name| NOTE_LINE + weight(name));
+    let (verdicts, _) = room.part(VERDICTS).fit(verdicts(&visit, &view), VerdictLine::bytes);
+    let happened = happened.items.iter();
+    let happened = happened.map(|event| EventLine { about: None, ..events::line(&visit, event) });
+    let (happened, _) = room.fit(happened, EventLine::bytes);
     visit.page(&DeploymentPage {
         id: view.id.to_string(),
         what: words::what(view.kind, view.release),
@@ -144,68 +204,67 @@ async fn deployment(visit: Visit, Path(id): Path<String>) -> Answer {
         tone: words::deployment_tone(view.state),
         state: words::deployment_state(view.state),
         strategy: view.strategy.as_str(),
+        day: view.created_at.strftime("%-d %b %Y").to_string(),
         terminal: view.state.is_terminal(),
         facts: facts(&view),
         times: times(&visit, &view),
-        asks: rollout.and_then(|rollout| rollout.asks.as_ref()).map(|asks| {
-            let since = words::between(asks.since, visit.now);
-            format!("{}, for {since}; after 24 h without an answer it goes back", asked(asks.what))
-        }),
+        asks: rollout
+            .and_then(|rollout| rollout.asks.as_ref())
+            .map(|asks| (asked(asks.what), When::since(asks.since, visit.now))),
         paused: rollout.and_then(|rollout| rollout.paused.as_ref()).map(|said| {
             let why = said.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-            format!("paused by {}{why}", said.by)
+            cut(&format!("paused by {}{why}", said.by), SAID)
         }),
         wishes: if may { wishes(&view) } else { Vec::new() },
         back: back.filter(|_| may),
-        diagnosis: view.diagnosis.as_ref().map(why),
-        failures: match &view.diagnosis {
-            // What ended it is shown; other failures are shown while it goes on, or beside it.
-            Some(end) => view.failures.iter().filter(|one| *one != end).map(why).collect(),
-            None => view.failures.iter().map(why).collect(),
-        },
+        diagnosis,
+        failures,
+        more_failures,
         abort: view.abort.as_ref().map(|abort| {
             let why = abort.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-            format!("its end was asked for by {}{why}", abort.by)
+            cut(&format!("its end was asked for by {}{why}", abort.by), SAID)
         }),
         progress: progress(&visit, &view),
-        steps: rollout.map(steps).unwrap_or_default(),
+        steps,
+        more_steps,
         share: rollout
             .filter(|_| !view.state.is_terminal())
             .map(|rollout| (rollout.percent, rollout.in_force)),
         sides: rollout.map(|rollout| sides(&view, rollout)).unwrap_or_default(),
-        verdicts: verdicts(&visit, &view),
-        hooks: view.hooks.iter().map(|run| hook(&visit, run)).collect(),
+        verdicts,
+        hooks,
+        more_hooks,
         receipt: view.receipt.as_ref().map(receipt).unwrap_or_default(),
-        notes: view.notes.clone(),
+        notes,
         watch: view.watch.as_ref().map(|watch| watch_words(&visit, watch)),
-        charts: charts(&view, history.as_ref()),
-        events: happened
-            .items
-            .into_iter()
-            .map(|event| EventLine { about: None, ..events::line(&visit, event) })
-            .collect(),
-        changed: view.config_changed.clone(),
+        charts,
+        unmeasured,
+        events: happened,
+        changed,
+        more_changed,
         shell,
         env: env.to_string(),
         app: app.to_string(),
     })
 }
 
-/// What the app was before, while what was deployed is what is live.
+/// Where a rollback leads, while what was deployed is what is live.
 async fn back(visit: &Visit, view: &DeploymentView) -> Result<Option<String>, Fault> {
-    let base = view.base.filter(|base| *base != view.release);
-    let (DeploymentState::Succeeded, Some(base)) = (view.state, base) else { return Ok(None) };
+    if view.state != DeploymentState::Succeeded {
+        return Ok(None);
+    }
     let address = format!("/v1/environments/{}/apps/{}", view.env, view.app);
     let app: Option<AppDetail> = visit.find(&address).await?;
-    let is_live = app.is_some_and(|app| app.row.live == Some(view.release));
-    Ok(is_live.then(|| base.0.to_string()))
+    let app = app.filter(|app| app.row.live == Some(view.release));
+    Ok(app.and_then(|app| app.rollback_to).map(|to| to.0.to_string()))
 }
 
 fn facts(view: &DeploymentView) -> Vec<(&'static str, String)> {
-    let mut facts = vec![("asked for by", view.created_by.clone())];
-    facts.extend(view.reason.clone().map(|reason| ("why", reason)));
-    facts.extend(view.commit.clone().map(|commit| ("commit", commit)));
-    facts.extend(view.artifact.clone().map(|artifact| ("artifact", artifact)));
+    let text = |text: &String| cut(text, SAID);
+    let mut facts = vec![("asked for by", text(&view.created_by))];
+    facts.extend(view.reason.as_ref().map(|reason| ("why", cut(reason, 5 * SAID))));
+    facts.extend(view.commit.as_ref().map(|commit| ("commit", text(commit))));
+    facts.extend(view.artifact.as_ref().map(|artifact| ("artifact", text(artifact))));
     if let (Some(start), Some(live)) = (view.started_at, view.live_at) {
         facts.push(("live after", words::between(start, live)));
     }
@@ -227,12 +286,46 @@ fn times(visit: &Visit, view: &DeploymentView) -> Vec<(&'static str, When)> {
     known.map(|(name, at)| (name, When::ago(at, visit.now))).collect()
 }
 
-fn why(diagnosis: &Diagnosis) -> Why {
-    let log = match diagnosis {
-        Diagnosis::Crashed { log, .. } | Diagnosis::NeverReady { log, .. } => log.clone(),
-        _ => Vec::new(),
-    };
-    Why { words: diagnosis.words(), log }
+/// A failure with the last of its lines that there is room for.
+fn why(diagnosis: &Diagnosis, room: &mut Room) -> Why {
+    Why { words: cut(&diagnosis.words(), SAID), log: newest(diagnosis.log(), room) }
+}
+
+/// The last lines of a log that there is room for.
+fn newest(log: &[String], room: &mut Room) -> Vec<String> {
+    let lines = log.iter().rev().map(|line| cut(line, LOG_LINE));
+    let (mut lines, _) = room.fit(lines, |line| 1 + weight(line));
+    lines.reverse();
+    lines
+}
+
+impl Why {
+    fn bytes(&self) -> usize {
+        FAILURE_LINE + weight(&self.words) + lines(&self.log)
+    }
+}
+
+impl HookLine {
+    fn bytes(&self) -> usize {
+        HOOK_LINE + weight(&self.words) + weight(&self.state) + lines(&self.log)
+    }
+}
+
+impl Step {
+    fn bytes(&self) -> usize {
+        STEP_LINE + weight(&self.words) + self.approved_by.as_deref().map_or(0, weight)
+    }
+}
+
+impl VerdictLine {
+    fn bytes(&self) -> usize {
+        let reasons = self.reasons.iter().map(|reason| NOTE_LINE + weight(reason));
+        VERDICT_LINE + reasons.sum::<usize>()
+    }
+}
+
+fn lines(log: &[String]) -> usize {
+    log.iter().map(|line| 1 + weight(line)).sum()
 }
 
 fn hook(visit: &Visit, run: &HookRun) -> HookLine {
@@ -251,86 +344,46 @@ fn hook(visit: &Visit, run: &HookRun) -> HookLine {
     if run.attempts > 1 {
         parts.push(counted(u64::from(run.attempts), "attempt"));
     }
-    parts.extend(run.note.clone());
-    HookLine { words: run.words(), tone, state: parts.join(", "), log: run.log.clone() }
+    parts.extend(run.note.as_ref().map(|note| cut(note, SAID)));
+    let log = newest(&run.log, &mut Room::bytes(HOOKS / 3));
+    HookLine { words: cut(&run.words(), SAID), tone, state: parts.join(", "), log }
 }
 
-/// What it can be told now.
-struct Wish {
-    /// The word in the address.
-    word: &'static str,
-    button: &'static str,
-    /// Whether it is the one that is waited for.
-    first: bool,
-    command: String,
-}
-
-fn wishes(view: &DeploymentView) -> Vec<Wish> {
-    let asks = view.rollout.as_ref().and_then(|r| r.asks.as_ref()).map(|asks| asks.what);
-    let paused = view.rollout.as_ref().is_some_and(|rollout| rollout.paused.is_some());
-    let mut all = Vec::new();
-    match view.state {
-        DeploymentState::Stepping => {
-            match asks {
-                Some(AsksFor::Approval) => all.push(("approve", "Approve", true)),
-                Some(AsksFor::Promotion | AsksFor::Judgement) => {
-                    all.push(("promote", "Go on", true));
-                }
-                Some(AsksFor::Resumption) | None => {}
-            }
-            match paused {
-                true => all.push(("resume", "Resume", true)),
-                false => all.push(("pause", "Pause", false)),
-            }
-            all.push(("full", "All of the traffic", false));
-        }
-        DeploymentState::Keeping => all.push(("promote", "Let the old side go", false)),
-        _ => {}
-    }
-    match view.state {
-        DeploymentState::Queued => all.push(("abort", "Withdraw", false)),
-        DeploymentState::Replacing | DeploymentState::Stepping | DeploymentState::Keeping => {
-            all.push(("abort", "Abort and go back", false));
-        }
-        _ => {}
-    }
-    let command = |word: &str| {
-        let (word, more) = if word == "full" { ("promote", " --full") } else { (word, "") };
-        format!("ark {word} {} -e {}{more}", view.app, view.env)
-    };
-    let wish = |(word, button, first)| Wish { word, button, first, command: command(word) };
-    all.into_iter().map(wish).collect()
-}
-
-fn progress(visit: &Visit, view: &DeploymentView) -> Vec<(String, String)> {
+fn progress(visit: &Visit, view: &DeploymentView) -> Vec<(String, String, Option<When>)> {
     let Some(progress) = &view.progress else { return Vec::new() };
     let side = |side: &SideProgress| {
         let mut parts = vec![format!("{} serving", side.active)];
         let rest = [
             (side.starting, "starting".to_owned()),
-            (side.draining, draining(visit, side)),
+            (side.draining, draining(side)),
             (side.stopping, "stopping".to_owned()),
         ];
         parts.extend(rest.into_iter().filter(|(n, _)| *n > 0).map(|(n, w)| format!("{n} {w}")));
         parts.join(", ")
     };
+    let since = |side: &SideProgress| {
+        let since = side.draining_since.filter(|_| side.draining > 0);
+        since.map(|at| When::since(at, visit.now))
+    };
+    let (new, old) = (&progress.new, &progress.old);
     vec![
-        (format!("{} (new)", view.release), side(&progress.new)),
-        (format!("{} (old)", words::release(view.base)), side(&progress.old)),
+        (format!("{} (new)", view.release), side(new), since(new)),
+        (format!("{} (old)", words::release(view.base)), side(old), since(old)),
     ]
 }
 
-fn draining(visit: &Visit, side: &SideProgress) -> String {
-    let inside = counted(u64::from(side.draining_in_flight), "request");
+fn draining(side: &SideProgress) -> String {
     match side.draining_since {
-        Some(since) => format!("draining ({inside}, {})", words::between(since, visit.now)),
+        Some(_) => {
+            format!("draining ({})", counted(u64::from(side.draining_in_flight), "request"))
+        }
         None => "draining".to_owned(),
     }
 }
 
 fn steps(rollout: &RolloutView) -> Vec<Step> {
     let step = |step: &ark_model::api::StepView| Step {
-        words: step.words.clone(),
+        words: cut(&step.words, SAID),
         tone: match step.state {
             StepState::Done => Tone::Good,
             StepState::Current => Tone::Busy,
@@ -341,7 +394,7 @@ fn steps(rollout: &RolloutView) -> Vec<Step> {
             StepState::Current => "now",
             StepState::Ahead => "ahead",
         },
-        approved_by: step.approved_by.clone(),
+        approved_by: step.approved_by.as_ref().map(|by| cut(by, WORD)),
     };
     rollout.steps.iter().map(step).collect()
 }
@@ -384,7 +437,7 @@ fn verdict(visit: &Visit, judgement: &Judgement) -> VerdictLine {
         tone,
         verdict,
         when: When::ago(judgement.at, visit.now),
-        reasons: judgement.reasons().into_iter().map(str::to_owned).collect(),
+        reasons: judgement.reasons().into_iter().map(|reason| cut(reason, SAID)).collect(),
         seen: format!(
             "{} of {} against {} of {}",
             counted(new.requests, "request"),
@@ -410,17 +463,17 @@ fn receipt(receipt: &ark_model::Receipt) -> Vec<(&'static str, [String; 3])> {
     ]
 }
 
-fn watch_words(visit: &Visit, watch: &ark_model::api::WatchView) -> String {
+fn watch_words(visit: &Visit, watch: &ark_model::api::WatchView) -> (String, When, String) {
     match watch.end {
-        None => format!(
-            "{} is watched for {} more; a bad judgement leads back to {}",
-            watch.release,
-            words::between(visit.now, watch.until),
-            words::release(watch.base)
+        None => (
+            format!("{} is watched for", watch.release),
+            When::until(watch.until, visit.now),
+            format!("more; a bad judgement leads back to {}", words::release(watch.base)),
         ),
         Some(end) => {
             let time = words::between(watch.since, watch.until);
-            format!("{} was watched for {time}: {}", watch.release, watch_end(end))
+            let said = format!("for {time}: {}", watch_end(end));
+            (format!("{} was watched from", watch.release), When::date(watch.since), said)
         }
     }
 }
@@ -430,92 +483,7 @@ fn watch_end(end: WatchEnd) -> &'static str {
         WatchEnd::Completed => "nothing bad was found; it is known good",
         WatchEnd::RolledBack => "found bad and rolled back",
         WatchEnd::FoundBad => "found bad, and there is no better release to go back to",
+        WatchEnd::Unjudged => "too much of what was measured is missing; it is not known good",
         WatchEnd::CutShort => "cut short by a newer deployment or a stop",
     }
-}
-
-/// What was measured while it ran; nothing when there was no request.
-async fn history(visit: &Visit, view: &DeploymentView) -> Result<Option<TrafficHistory>, Fault> {
-    let found: Option<TrafficHistory> =
-        visit.find(&format!("/v1/deployments/{}/traffic", view.id)).await?;
-    Ok(found.filter(|history| history.slices.iter().any(|slice| !slice.sides.is_empty())))
-}
-
-/// The share of the requests that the new side took, as measured, and both sides' failures and
-/// latency.
-fn charts(view: &DeploymentView, history: Option<&TrafficHistory>) -> Vec<Chart> {
-    let Some(history) = history else { return Vec::new() };
-    let new = Some(view.release);
-    let requests = |slice: &ark_model::api::TrafficSlice, of_new: bool| -> u64 {
-        let sides = slice.sides.iter().filter(|side| side.release.is_some());
-        let sides = sides.filter(|side| (side.release == new) == of_new);
-        sides.map(|side| side.served + side.failed).sum()
-    };
-    let share = history.slices.iter().map(|slice| {
-        let (new, old) = (requests(slice, true), requests(slice, false));
-        (new + old > 0).then(|| 100.0 * new as f64 / (new + old) as f64)
-    });
-    let names = [view.release.to_string(), words::release(view.base)];
-    let by_side = |of: &dyn Fn(&ark_model::api::SideSlice) -> Option<f64>| -> Vec<Line> {
-        let sides = [(new, "new"), (view.base, "old")].into_iter().zip(names.iter());
-        let known = sides.filter(|((release, _), _)| release.is_some());
-        known
-            .map(|((release, class), name)| Line {
-                name: name.clone(),
-                class,
-                values: history
-                    .slices
-                    .iter()
-                    .map(|s| s.sides.iter().find(|side| side.release == release).and_then(of))
-                    .collect(),
-            })
-            .collect()
-    };
-    let chart = |title: String, unit, lines, top_at_least| Chart {
-        title,
-        unit,
-        slice_s: history.slice_s,
-        end: if view.finished_at.is_some() { "end" } else { "now" },
-        lines,
-        top_at_least,
-    };
-    let share = Line { name: names[0].clone(), class: "new", values: share.collect() };
-    let failed = |side: &ark_model::api::SideSlice| {
-        let all = side.served + side.failed;
-        (all > 0).then(|| 100.0 * side.failed as f64 / all as f64)
-    };
-    vec![
-        chart(format!("Requests on {}", names[0]), "percent, measured", vec![share], 100.0),
-        chart("Failed".to_owned(), "percent of each side", by_side(&failed), 1.0),
-        chart("Latency p99".to_owned(), "milliseconds", by_side(&|side| side.p99_ms), 1.0),
-    ]
-}
-
-#[derive(Deserialize)]
-struct Said {
-    #[serde(default)]
-    reason: String,
-}
-
-async fn say(
-    visit: Visit,
-    Path((id, wish)): Path<(String, String)>,
-    Form(form): Form<Said>,
-) -> Answer {
-    let id = checked(&id)?;
-    let reason = Some(form.reason.trim().to_owned()).filter(|reason| !reason.is_empty());
-    let at = |word: &str| format!("/v1/deployments/{id}/{word}");
-    let _: Value = match wish.as_str() {
-        "promote" | "full" => {
-            let request = PromoteRequest { full: wish == "full", reason };
-            visit.post(&at("promote"), &request).await?
-        }
-        "pause" | "resume" | "approve" => visit.post(&at(&wish), &WishRequest { reason }).await?,
-        "abort" => visit.post(&at("abort"), &AbortRequest { reason }).await?,
-        _ => {
-            let code = ark_model::api::ProblemCode::NothingToSay;
-            return Err(Fault::new(code, "a deployment cannot be told that"));
-        }
-    };
-    see(&format!("/d/{id}"))
 }

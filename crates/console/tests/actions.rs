@@ -1,0 +1,159 @@
+//! What the pages before an act say, and that the form does just that: where a rollback leads, what a
+//! restart does, by what the app is.
+
+mod table;
+
+use serde_json::{Value, json};
+
+use table::{Table, app, get, post, text, token_of, world};
+
+const BASE: &str = "/v1/environments/production/apps/web";
+const AT: &str = "2026-01-01T00:00:00Z";
+
+/// An app of a kind with a live release, the one before it, and where a rollback leads.
+fn detail(kind: &str, live: u64, previous: Option<u64>, back: Option<u64>) -> Value {
+    let mut detail = app("web");
+    for (name, value) in [
+        ("kind", json!(kind)),
+        ("live", json!(live)),
+        ("addresses", json!([{ "expose": "http", "url": "http://web.production.localhost" }])),
+        ("scale", Value::Null),
+        ("previous", json!(previous)),
+        ("rollback_to", json!(back)),
+        ("dependencies", json!([])),
+        ("failures", json!(0)),
+        ("start_after", Value::Null),
+        ("config_version", json!(0)),
+    ] {
+        detail[name] = value;
+    }
+    detail
+}
+
+fn plan(live: u64, to: u64, steps: &[&str]) -> Value {
+    json!({
+        "env": "production", "app": "web", "changes": true, "live": live, "release": to,
+        "release_exists": true, "strategy": "recreate", "instances": 1, "artifact": null,
+        "config": [{ "name": "LEVEL", "change": "changed", "secret": false, "from": "b", "to": "a" }],
+        "definition": [], "steps": steps, "not_enforced": [], "missing": [], "refusals": [],
+        "remedy": [], "warnings": []
+    })
+}
+
+/// With everything that the app's own page asks for.
+fn with_app(table: Table, detail: Value) -> Table {
+    let empty = json!({ "items": [] });
+    let release = |number: u64| {
+        json!({
+            "env": "production", "app": "web", "number": number, "digest": "a".repeat(64),
+            "artifact": { "kind": "none" }, "config_version": 1, "created_at": AT,
+            "created_by": "ana", "commit": null, "live": false
+        })
+    };
+    table
+        .with(&format!("GET {BASE}"), detail)
+        .with(&format!("GET {BASE}/instances?ended=true"), empty.clone())
+        .with(
+            &format!("GET {BASE}/releases?limit=9"),
+            json!({ "items": [release(3), release(2), release(1)] }),
+        )
+        .with(
+            &format!("GET {BASE}/config"),
+            json!({ "env": "production", "app": "web", "version": 0, "values": [] }),
+        )
+        .with_any(&format!("GET {BASE}/traffic?"), json!({ "slice_s": 60, "slices": [] }))
+        .with_any("GET /v1/deployments?", empty.clone())
+        .with_any("GET /v1/events?", empty)
+}
+
+#[tokio::test]
+async fn a_rollback_leads_where_the_server_says_and_not_to_what_was_before() {
+    for (live, previous, back) in [
+        // The third is half way: back to what was live.
+        (2, Some(1), 2),
+        // Rolled back from the third: not forth to it again.
+        (2, Some(3), 1),
+    ] {
+        let steps = ["stop all of v2 first", "start v1"];
+        let (site, table) = with_app(world(), detail("service", live, previous, Some(back)))
+            .with(&format!("POST {BASE}/rollback/plan"), plan(live, back, &steps))
+            .with(&format!("POST {BASE}/rollback"), json!({}))
+            .site();
+        let page = text(get(&site, "/e/production/web", "fresh").await).await;
+        assert!(page.contains("Roll back…") && page.contains("ark rollback web"), "{page}");
+        let page = text(get(&site, "/e/production/web/rollback", "fresh").await).await;
+        let field = format!("name=\"to\" value=\"{back}\"");
+        let button = format!("Roll back to v{back}<");
+        for words in ["stop all of v2 first", "configuration LEVEL", &*field, &*button] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+        let command = format!("ark rollback web -e production --to v{back}<");
+        assert!(page.contains(&command), "the command leads where the button does: {page}");
+        let (asked, body) = table.asked().pop().expect("a question");
+        assert_eq!((asked, body.as_str()), (format!("POST {BASE}/rollback/plan"), "{}"));
+        // The form says where to, so that nothing that happens meanwhile changes it.
+        let own = token_of(&page);
+        let fields = format!("to={back}&key=k");
+        post(&site, "/e/production/web/rollback", "fresh", Some(&own), &fields).await;
+        let (asked, body) = table.asked().pop().expect("a question");
+        assert_eq!((asked, body), (format!("POST {BASE}/rollback"), format!("{{\"to\":{back}}}")));
+        // A release that is named is asked for by its number.
+        let page = text(get(&site, "/e/production/web/rollback?to=1", "fresh").await).await;
+        let (_, body) = table.asked().pop().expect("a question");
+        assert_eq!(body, r#"{"to":1}"#);
+        assert!(page.contains("--to"), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_way_back_none_is_offered() {
+    let (site, _) = with_app(world(), detail("service", 3, Some(2), None)).site();
+    let page = text(get(&site, "/e/production/web", "fresh").await).await;
+    assert!(!page.contains("Roll back…") && !page.contains("ark rollback"), "{page}");
+}
+
+#[tokio::test]
+async fn what_restart_and_start_do_is_said_by_what_the_app_is() {
+    for (kind, restarts, starts) in [
+        ("service", "beside those that run", "each gets traffic once it is ready"),
+        ("daemon", "stop the instance of v2 first", "on each host"),
+        ("job", "no instances that stand", "may be run again"),
+        ("cron", "no instances that stand", "its schedule fires again"),
+        ("lambda", "beside those that run", "its requests start"),
+    ] {
+        let (site, _) = with_app(world(), detail(kind, 2, None, None)).site();
+        for (wish, words) in [("restart", restarts), ("start", starts)] {
+            let page =
+                text(get(&site, &format!("/e/production/web/do/{wish}"), "fresh").await).await;
+            assert!(page.contains(words), "{kind} {wish}: {page}");
+            assert!(!page.contains("0 instances"), "{kind} {wish}: {page}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn releases_are_offered_of_one_environment_with_a_way_to_each_other() {
+    let mut staging = table::environment("staging");
+    staging["apps"] = json!(["web"]);
+    let environments = json!({ "items": [table::environment("production"), staging] });
+    let release = json!({
+        "env": "staging", "app": "web", "number": 7, "digest": "a".repeat(64),
+        "artifact": { "kind": "none" }, "config_version": 1, "created_at": AT,
+        "created_by": "ana", "commit": null, "live": false
+    });
+    let (site, _) = world()
+        .with("GET /v1/environments?limit=500", environments)
+        .with(&format!("GET {BASE}/releases?limit=12"), json!({ "items": [] }))
+        .with(
+            "GET /v1/environments/staging/apps/web/releases?limit=12",
+            json!({ "items": [release] }),
+        )
+        .site();
+    let page = text(get(&site, "/e/production/web/deploy", "fresh").await).await;
+    assert!(page.contains("Releases of production") && !page.contains("number=7"), "{page}");
+    let other = "/e/production/web/deploy?from=staging";
+    assert!(page.contains(&format!("href=\"{other}\"")), "{page}");
+    let page = text(get(&site, other, "fresh").await).await;
+    assert!(page.contains("deploy?from=staging&#38;number=7"), "{page}");
+    assert!(page.contains("href=\"/e/production/web/deploy?from=production\""), "{page}");
+}
