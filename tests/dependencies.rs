@@ -135,9 +135,10 @@ fn an_app_that_is_not_there_is_no_silent_matter() {
     let deployed = ark.run(&["deploy", "strict", "-e", ENV, "--file", &strict]);
     assert!(deployed.status.success(), "{}", words(&deployed));
     let told = ["exec", "strict", "-e", ENV, "--", "sh", "-c", "echo $SERVICE_API_DEFAULT_PORT"];
-    let port = ark.run(&told);
-    let port = String::from_utf8_lossy(&port.stdout).trim().parse::<u16>();
-    let port = port.expect("the variable is there");
+    let output = ark.run(&told);
+    assert!(output.status.success(), "{}", words(&output));
+    let port = String::from_utf8_lossy(&output.stdout).trim().parse::<u16>();
+    let port = port.unwrap_or_else(|_| panic!("the variable is there: {}", words(&output)));
 
     // As it would be written for Compose, where an app is at its own port under its name.
     let named = |port: u16| {

@@ -106,16 +106,23 @@ async fn session(mut sender: ExecSender, mut receiver: ExecReceiver, tty: bool) 
                     return Err((*problem).into());
                 }
             },
-            bytes = next(&mut stdin) => match bytes {
-                Some(bytes) => sender.stdin(bytes).await?,
-                None => {
+            // A command that has ended takes nothing more; what it said and how it ended is still to
+            // be read, and if the connection is broken, reading says so.
+            bytes = next(&mut stdin) => {
+                let sent = match bytes {
+                    Some(bytes) => sender.stdin(bytes).await.is_ok(),
+                    None => {
+                        let _ = sender.say(&ExecFromClient::StdinClosed).await;
+                        false
+                    }
+                };
+                if !sent {
                     stdin = None;
-                    sender.say(&ExecFromClient::StdinClosed).await?;
                 }
-            },
+            }
             _ = resized.recv(), if tty => {
                 if let Some((columns, rows)) = terminal_size() {
-                    sender.say(&ExecFromClient::Resize { columns, rows }).await?;
+                    let _ = sender.say(&ExecFromClient::Resize { columns, rows }).await;
                 }
             }
         }

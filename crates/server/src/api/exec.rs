@@ -13,6 +13,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use bytes::Bytes;
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
@@ -45,6 +46,8 @@ const SESSION_MAX: Duration = Duration::from_secs(24 * 3_600);
 const OUTPUT_QUIET: Duration = Duration::from_secs(1);
 /// The longest that output is waited for once the command has ended.
 const OUTPUT_MAX: Duration = Duration::from_secs(30);
+/// How long a client may take to hear the last word and go.
+const FAREWELL_MAX: Duration = Duration::from_secs(10);
 /// The most words of a command.
 const COMMAND_WORDS_MAX: usize = 1_000;
 /// The first byte of a message with standard output, and with standard error.
@@ -138,7 +141,7 @@ impl Session {
                 let _ = say(&mut socket, &ExecFromServer::Failed { problem }).await;
             }
         }
-        let _ = tokio::time::timeout(START_DEADLINE, socket.send(Message::Close(None))).await;
+        close(socket).await;
     }
 
     async fn start(&self, socket: &mut WebSocket) -> Result<ExecSession, ApiError> {
@@ -182,6 +185,17 @@ impl Session {
             })
             .await
     }
+}
+
+/// Says that nothing more comes, and hears the client out. A connection that is closed while something
+/// unread lies in it is reset, and the client may then fail before it has read the last word.
+async fn close(mut socket: WebSocket) {
+    let farewell = async {
+        socket.send(Message::Close(None)).await.ok()?;
+        while let Some(Ok(_)) = socket.recv().await {}
+        Some(())
+    };
+    let _ = tokio::time::timeout(FAREWELL_MAX, farewell).await;
 }
 
 async fn first_text(socket: &mut WebSocket) -> Option<String> {
@@ -276,7 +290,16 @@ async fn bridge(socket: &mut WebSocket, mut session: ExecSession) -> Option<Exec
                 output_until = Instant::now() + OUTPUT_MAX;
                 quiet_at = Instant::now() + OUTPUT_QUIET;
             }
-            () = tokio::time::sleep_until(quiet_at.min(output_until)), if code.is_some() => break,
+            () = tokio::time::sleep_until(quiet_at.min(output_until)), if code.is_some() => {
+                // A pause of the machine is no silence: what came meanwhile lies there, and the hour
+                // may be noticed before it.
+                let more = forward_ready(socket, STDOUT, &mut stdout, &mut out).await?
+                    | forward_ready(socket, STDERR, &mut stderr, &mut err).await?;
+                if !more || Instant::now() >= output_until {
+                    break;
+                }
+                quiet_at = Instant::now() + OUTPUT_QUIET;
+            }
             _ = ping.tick() => {
                 if !input.is_waiting() && heard.elapsed() > CLIENT_GONE {
                     return None;
@@ -308,6 +331,19 @@ async fn read(output: &mut Output, chunk: &mut [u8]) -> std::io::Result<usize> {
         Some(output) => output.read(chunk).await,
         None => std::future::pending().await,
     }
+}
+
+/// Sends what can be read without waiting, and says whether there was anything.
+async fn forward_ready(
+    socket: &mut WebSocket,
+    channel: u8,
+    output: &mut Output,
+    chunk: &mut [u8],
+) -> Option<bool> {
+    let ready = tokio::task::unconstrained(read(output, chunk)).now_or_never();
+    let Some(read) = ready else { return Some(false) };
+    forward(socket, channel, output, read, chunk).await?;
+    Some(output.is_some())
 }
 
 async fn forward(

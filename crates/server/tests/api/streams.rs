@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use ark_model::DeploymentState;
 use ark_model::api::Role;
 use ark_model::instance::InstanceState;
+use ark_model::{DeploymentState, InstanceId};
 use futures::{SinkExt as _, StreamExt as _};
 use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder};
@@ -231,6 +231,50 @@ async fn logs_of_instances_are_put_together_by_time() {
     assert_eq!(reader.next().await.expect("a line").data["text"], "c1");
 }
 
+/// A client that is slow, and still has something to say when all is over, reads every word.
+#[tokio::test]
+async fn what_a_client_says_too_late_costs_it_no_word_of_the_command() {
+    let server = Server::start().await;
+    server.deploy("dev", LAUNCH).await.expect(202);
+    server.finish("dev", DeploymentState::Succeeded).await;
+    let id = server.instance("dev", InstanceState::Active).await;
+    let mut socket = exec(&server, id).await;
+    for said in
+        [json!({ "type": "start", "command": ["repeat"] }), json!({ "type": "stdin_closed" })]
+    {
+        socket.send(Message::text(said.to_string())).await.expect("sent");
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        socket.send(Message::binary(b"late".to_vec())).await.expect("sent");
+    }
+    let mut said = Vec::new();
+    let all = async {
+        while let Some(Ok(message)) = socket.next().await {
+            if let Message::Text(text) = message {
+                said.push(serde_json::from_str::<Value>(&text).expect("JSON"));
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("it ends");
+    assert_eq!(said, [json!({ "type": "started" }), json!({ "type": "exit", "code": 7 })]);
+}
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio::net::TcpStream>;
+
+fn exec_path(id: InstanceId) -> String {
+    format!("/v1/environments/dev/apps/web/instances/{}/exec", id.short(&web()))
+}
+
+async fn exec(server: &Server, id: InstanceId) -> Socket {
+    let url = format!("ws://{}{}", server.address, exec_path(id));
+    let mut request = url.into_client_request().expect("a request");
+    let bearer = format!("Bearer {}", server.token(Role::Deployer));
+    request.headers_mut().insert("authorization", bearer.parse().expect("a header"));
+    let stream = tokio::net::TcpStream::connect(server.address).await.expect("a connection");
+    tokio_tungstenite::client_async(request, stream).await.expect("a WebSocket").0
+}
+
 #[tokio::test]
 async fn exec_carries_bytes_both_ways_and_the_exit_code() {
     let server = Server::start().await;
@@ -238,24 +282,11 @@ async fn exec_carries_bytes_both_ways_and_the_exit_code() {
     server.finish("dev", DeploymentState::Succeeded).await;
     let id = server.instance("dev", InstanceState::Active).await;
     let gone = server.instance("dev", InstanceState::Stopped).await;
-    let path = |id: ark_model::InstanceId| {
-        format!("/v1/environments/dev/apps/web/instances/{}/exec", id.short(&web()))
-    };
-    server.get(&path(gone)).await.problem("instance-not-running");
-    server.get(&path(id)).await.problem("bad-request");
-    let connect = async || {
-        let url = format!("ws://{}{}", server.address, path(id));
-        let mut request = url.into_client_request().expect("a request");
-        let bearer = format!("Bearer {}", server.token(Role::Deployer));
-        request.headers_mut().insert("authorization", bearer.parse().expect("a header"));
-        let stream = tokio::net::TcpStream::connect(server.address).await.expect("a connection");
-        let (socket, _) =
-            tokio_tungstenite::client_async(request, stream).await.expect("a WebSocket");
-        socket
-    };
+    server.get(&exec_path(gone)).await.problem("instance-not-running");
+    server.get(&exec_path(id)).await.problem("bad-request");
     let text = |value: Value| Message::text(value.to_string());
 
-    let mut socket = connect().await;
+    let mut socket = exec(&server, id).await;
     socket.send(text(json!({ "type": "start", "command": ["repeat"] }))).await.expect("sent");
     // Far more than any buffer on the way holds, before a byte comes back.
     let input: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
@@ -282,7 +313,7 @@ async fn exec_carries_bytes_both_ways_and_the_exit_code() {
     assert_eq!(said, [json!({ "type": "started" }), json!({ "type": "exit", "code": 7 })]);
     assert!(output == input, "{} bytes came back of {}", output.len(), input.len());
 
-    let mut socket = connect().await;
+    let mut socket = exec(&server, id).await;
     socket
         .send(text(json!({ "type": "start", "command": ["none", "s3cret"] })))
         .await
