@@ -193,24 +193,35 @@ async fn event_streams_end_between_two_events_and_look_whole() {
     assert_eq!(ends(&report.counters), (1, 0, 0, 0));
 }
 
-/// A gateway that did not run for a while, or was told late, finds the time of streams over before it
-/// told them anything.
-#[tokio::test]
-async fn streams_whose_time_was_over_before_they_were_told_end_in_order() {
-    let backend = app().await;
-    let (mut ark, _) = Ark::with(&[&backend]).await;
+/// A stream of events and a WebSocket, both in the app.
+async fn two_streams(ark: &mut Ark, backend: &Backend) -> (Client, Client) {
     let mut events = ark.client().await;
     events.say("GET /sse HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
     events.head().await.unwrap();
-    let mut socket = upgrade(&ark).await;
+    let socket = upgrade(ark).await;
     ark.server.until_target(backend.instance, "streams", |t| t.streams == 2).await;
-    ark.server.push(&[route(vec![backend.target_in(draining(60_000, -1))])]).await;
+    (events, socket)
+}
+
+/// The one ends whole between two events, the other with a close frame of `1001` between two messages.
+async fn end_in_order(events: &mut Client, socket: &mut Client) {
     let body = events.chunks().await.expect("the last chunk");
     assert!(body.ends_with("data: 1\n\n"), "{body:?}");
     while socket.bytes(2).await == [0x81, 5] {
         assert_eq!(socket.bytes(5).await, b"hello");
     }
     assert_eq!(socket.bytes(2).await, 1001_u16.to_be_bytes());
+}
+
+/// A gateway that did not run for a while, or was told late, finds the time of streams over before it
+/// told them anything.
+#[tokio::test]
+async fn streams_whose_time_was_over_before_they_were_told_end_in_order() {
+    let backend = app().await;
+    let (mut ark, _) = Ark::with(&[&backend]).await;
+    let (mut events, mut socket) = two_streams(&mut ark, &backend).await;
+    ark.server.push(&[route(vec![backend.target_in(draining(60_000, -1))])]).await;
+    end_in_order(&mut events, &mut socket).await;
     let report = ark.server.until_ended(backend.instance, 2).await;
     assert_eq!(ends(&report.counters), (2, 0, 0, 0));
 }
@@ -219,21 +230,12 @@ async fn streams_whose_time_was_over_before_they_were_told_end_in_order() {
 async fn a_gateway_that_ends_ends_its_streams_in_order() {
     let backend = app().await;
     let (mut ark, _) = Ark::with(&[&backend]).await;
-    let mut events = ark.client().await;
-    events.say("GET /sse HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
-    events.head().await.unwrap();
-    let mut socket = upgrade(&ark).await;
+    let (mut events, mut socket) = two_streams(&mut ark, &backend).await;
     let mut idle = ark.client().await;
     assert_eq!(idle.get("/").await.status, 200);
-    ark.server.until_target(backend.instance, "streams", |t| t.streams == 2).await;
     ark.server.sender.shutdown(Duration::from_secs(20)).await.unwrap();
-    let body = events.chunks().await.expect("the last chunk");
-    assert!(body.ends_with("data: 1\n\n"), "{body:?}");
+    end_in_order(&mut events, &mut socket).await;
     assert!(idle.until_closed().await);
-    while socket.bytes(2).await == [0x81, 5] {
-        assert_eq!(socket.bytes(5).await, b"hello");
-    }
-    assert_eq!(socket.bytes(2).await, 1001_u16.to_be_bytes());
     drop((events, socket));
     let gateway = ark.gateway.take().unwrap();
     tokio::task::spawn_blocking(move || gateway.wait()).await.unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use ark_gateway::adopt;
+use ark_gateway::adopt::{self, RunningGateway};
 use ark_model::gateway::ToGateway;
 use rustix::process::Signal;
 use support::supervised::{Supervised, signal, until_gone};
@@ -29,6 +29,15 @@ async fn ask_on(http: std::net::SocketAddr, stop: Arc<AtomicBool>, keep: bool) -
     answered
 }
 
+/// A supervised gateway with one route to this target, ready, and the server that told it so.
+async fn serving(target: &Backend) -> (Supervised, RunningGateway, Server) {
+    let (supervised, running) = Supervised::start().await;
+    let mut server = Server::dial(supervised.dir.path()).await;
+    server.push(&[route(vec![target.target()])]).await;
+    server.until_ready(&[target.instance]).await;
+    (supervised, running, server)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_planned_restart_under_load_loses_nothing_and_counters_add_up() {
     let backend = Backend::start(|mut peer| async move {
@@ -47,10 +56,7 @@ async fn a_planned_restart_under_load_loses_nothing_and_counters_add_up() {
         }
     })
     .await;
-    let (supervised, running) = Supervised::start().await;
-    let mut server = Server::dial(supervised.dir.path()).await;
-    server.push(&[route(vec![backend.target()])]).await;
-    server.until_ready(&[backend.instance]).await;
+    let (supervised, running, mut server) = serving(&backend).await;
     let http = running.http[0];
     let stop = Arc::new(AtomicBool::new(false));
     let asking: Vec<_> =
@@ -173,10 +179,7 @@ async fn pinned(http: std::net::SocketAddr) -> (Client, Client) {
 #[tokio::test]
 async fn when_the_new_gateway_is_killed_the_next_one_takes_over_from_the_one_before_both() {
     let (old, new) = (named("old").await, named("new").await);
-    let (supervised, first) = Supervised::start().await;
-    let mut server = Server::dial(supervised.dir.path()).await;
-    server.push(&[route(vec![old.target()])]).await;
-    server.until_ready(&[old.instance]).await;
+    let (supervised, first, mut server) = serving(&old).await;
     let (mut pinned, mut events) = pinned(first.http[0]).await;
     server.until_target(old.instance, "a stream", |t| t.streams == 1).await;
 
@@ -219,10 +222,7 @@ async fn when_the_new_gateway_is_killed_the_next_one_takes_over_from_the_one_bef
 #[tokio::test]
 async fn a_successor_that_cannot_take_over_leaves_the_gateway_in_its_place() {
     let old = named("old").await;
-    let (supervised, first) = Supervised::start().await;
-    let mut server = Server::dial(supervised.dir.path()).await;
-    server.push(&[route(vec![old.target()])]).await;
-    server.until_ready(&[old.instance]).await;
+    let (supervised, first, _server) = serving(&old).await;
     let (mut pinned, _events) = pinned(first.http[0]).await;
     // It hears of nothing for longer than a successor waits.
     signal(first.pid, Signal::STOP);
@@ -247,10 +247,7 @@ async fn a_successor_that_cannot_take_over_leaves_the_gateway_in_its_place() {
 #[tokio::test]
 async fn a_gateway_that_retires_for_nobody_gets_a_successor() {
     let old = named("old").await;
-    let (supervised, first) = Supervised::start().await;
-    let mut server = Server::dial(supervised.dir.path()).await;
-    server.push(&[route(vec![old.target()])]).await;
-    server.until_ready(&[old.instance]).await;
+    let (supervised, first, mut server) = serving(&old).await;
     let (mut pinned, _events) = pinned(first.http[0]).await;
     server.sender.send(&ToGateway::Retire { grace_ms: 60_000 }).await.unwrap();
     drop(server);

@@ -70,8 +70,7 @@ impl Request {
         if headers.len() > FIELDS_MAX {
             return Err(Refusal::HeadTooLarge);
         }
-        // The library lets a quotation mark pass, which no name may have.
-        if !headers.keys().all(|name| name.as_str().bytes().all(is_token)) {
+        if !headers.keys().all(is_name) {
             return Err(Refusal::BadRequest("field name"));
         }
         let protocol = extensions.get::<h2::ext::Protocol>();
@@ -326,10 +325,16 @@ fn expects_body(method: &http::Method) -> bool {
     matches!(*method, http::Method::POST | http::Method::PUT | http::Method::PATCH)
 }
 
-/// Fields of an answer that came over HTTP/2, without those that have no business there.
-pub(super) fn of_h2_answer(mut fields: HeaderMap) -> HeaderMap {
+/// Whether HTTP/1.1 can say this name too: the library lets a quotation mark pass.
+pub(super) fn is_name(name: &HeaderName) -> bool {
+    name.as_str().bytes().all(is_token)
+}
+
+/// Fields of an answer that came over HTTP/2, without those that have no business there. `None` when
+/// one has a name that no field may have.
+pub(super) fn of_h2_answer(mut fields: HeaderMap) -> Option<HeaderMap> {
     HOP.iter().for_each(|name| drop(fields.remove(name)));
-    fields
+    fields.keys().all(is_name).then_some(fields)
 }
 
 /// Whether an answer is a stream of events.
@@ -409,5 +414,11 @@ mod tests {
         let (parts, ()) = request.unwrap().into_parts();
         let request = Request::of_h2(parts, true, "127.0.0.1", false);
         assert!(matches!(request, Err(Refusal::BadRequest("field name"))), "{request:?}");
+        let fields = |name: &[u8]| {
+            let name = HeaderName::from_lowercase(name).unwrap();
+            HeaderMap::from_iter([(name, HeaderValue::from_static("5"))])
+        };
+        assert_eq!(of_h2_answer(fields(b"content-len\"")), None);
+        assert_eq!(of_h2_answer(fields(b"content-len")), Some(fields(b"content-len")));
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::H1_AHEAD_BYTES;
+use super::fields::is_name;
 use crate::wire::head::Field;
 use crate::wire::stream::Socket;
 
@@ -60,8 +61,10 @@ impl H1Sink {
             Framing::Chunked => {
                 self.out.extend_from_slice(b"0\r\n");
                 for (name, value) in trailers.into_iter().flatten() {
-                    // What frames or routes a message may not follow it.
-                    if Field::of(name.as_str().as_bytes()) == Field::Other {
+                    // What frames or routes a message may not follow it, and some names of HTTP/2
+                    // do not exist here.
+                    let follows = Field::of(name.as_str().as_bytes()) == Field::Other;
+                    if follows && is_name(name) {
                         push_field(&mut self.out, name.as_str(), value.as_bytes());
                     }
                 }

@@ -249,7 +249,8 @@ impl H2Target {
         };
         if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
             let (parts, ()) = interim.map_err(|error| of_target(&error))?.into_parts();
-            let (status, fields) = (parts.status, fields::of_h2_answer(parts.headers));
+            let fields = fields::of_h2_answer(parts.headers).ok_or(Fault::BadResponse)?;
+            let status = parts.status;
             let head = Head { status, fields, length: None, is_empty: true, web_socket: false };
             return Poll::Ready(Ok(head));
         }
@@ -258,7 +259,7 @@ impl H2Target {
         let is_empty = body.is_end_stream();
         self.body = Some(body);
         self.response = None;
-        let fields = fields::of_h2_answer(parts.headers);
+        let fields = fields::of_h2_answer(parts.headers).ok_or(Fault::BadResponse)?;
         let length = fields
             .get(http::header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse().ok());
