@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `--from N` begins elsewhere than at 1. A failing seed is printed with its last events and
-//! replays exactly; the exit code is 1.
+//! replays exactly; the exit code is 1, and 2 for options that are not understood.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
@@ -14,32 +14,24 @@ mod chance;
 mod clock;
 mod driver;
 mod runner;
+mod seeds;
 mod universe;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Seeds between two words about how far it is.
-const CHUNK: u64 = 1_000;
-
-fn option(name: &str) -> Option<u64> {
-    let words: Vec<String> = std::env::args().collect();
-    let at = words.iter().position(|word| word == name)?;
-    words.get(at + 1)?.parse().ok()
-}
-
 fn main() -> ExitCode {
-    let (mut first, last) = match option("--seed") {
-        Some(seed) => (seed, seed),
-        None => {
-            let first = option("--from").unwrap_or(1);
-            (first, first + option("--seeds").unwrap_or(CHUNK) - 1)
+    let (mut first, last) = match seeds::asked(std::env::args()) {
+        Ok(seeds) => seeds.into_inner(),
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            return ExitCode::from(2);
         }
     };
     let (begun, begin) = (Instant::now(), first);
     let mut coverage = std::collections::BTreeMap::<String, u64>::new();
     while first <= last {
-        let until = last.min(first + CHUNK - 1);
+        let until = last.min(first + seeds::CHUNK - 1);
         let summary = runner::run(first..=until, None);
         for (what, n) in summary.coverage {
             *coverage.entry(what).or_default() += n;

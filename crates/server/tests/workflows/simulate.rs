@@ -5,7 +5,8 @@
 //! cargo run --release -p ark-server --example simulate-workflows -- --seed 4711
 //! ```
 //!
-//! A failing seed is printed and replays exactly; the exit code is 1.
+//! A failing seed is printed and replays exactly; the exit code is 1, and 2 for options that are not
+//! understood.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 #![allow(dead_code, unused_imports, reason = "the tests use more of the fixture")]
@@ -15,6 +16,8 @@ mod clock;
 mod dice;
 mod fixture;
 mod replay;
+#[path = "../simulation/seeds.rs"]
+mod seeds;
 mod simulated_end;
 mod simulated_maps;
 mod simulation;
@@ -23,21 +26,12 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Seeds between two words about how far it is.
-const CHUNK: u64 = 500;
-
-fn option(name: &str) -> Option<u64> {
-    let words: Vec<String> = std::env::args().collect();
-    let at = words.iter().position(|word| word == name)?;
-    words.get(at + 1)?.parse().ok()
-}
-
 fn main() -> ExitCode {
-    let (first, last) = match option("--seed") {
-        Some(seed) => (seed, seed),
-        None => {
-            let first = option("--from").unwrap_or(1);
-            (first, first + option("--seeds").unwrap_or(CHUNK) - 1)
+    let (first, last) = match seeds::asked(std::env::args()) {
+        Ok(seeds) => seeds.into_inner(),
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            return ExitCode::from(2);
         }
     };
     let begun = Instant::now();
@@ -52,7 +46,7 @@ fn main() -> ExitCode {
             *coverage.entry(what).or_default() += n;
         }
         let done = seed - first + 1;
-        if done.is_multiple_of(CHUNK) {
+        if done.is_multiple_of(seeds::CHUNK) {
             eprintln!("{done} seeds, {} s", begun.elapsed().as_secs());
         }
     }
