@@ -21,8 +21,8 @@ pub(crate) const DB_FILE: &str = "ark.db";
 /// Databases up to this size are checked whole when they are opened; larger ones only where they
 /// are read. 64 MiB take about a tenth of a second.
 const CHECK_BYTES_MAX: u64 = 64 << 20;
-/// How long a connection waits for a lock of another process (a backup, `sqlite3`).
-const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// How long a connection waits for a lock of another process (a backup, `sqlite3`), unless told otherwise.
+pub(crate) const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 /// The write-ahead log is cut to this size after a checkpoint.
 const WAL_BYTES_KEPT: i64 = 64 << 20;
 /// The log is taken over into the file after so many pages of 4 KiB: a page that is written again and
@@ -162,7 +162,7 @@ fn writer_settings(conn: &Connection, file: &Path) -> Result<(), StoreError> {
 }
 
 fn settings(conn: &Connection) -> Result<(), StoreError> {
-    conn.busy_timeout(LOCK_WAIT)?;
+    conn.busy_timeout(LOCK_WAIT_MAX)?;
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update(None, "trusted_schema", false)?;
     // Plans that do not depend on the values of parameters: else every statement about a table with

@@ -17,6 +17,14 @@ pub enum StoreError {
         /// For how long it had waited, in milliseconds.
         waited_ms: u64,
     },
+    /// Another program has held the database's lock for as long as a transaction waits for it. Nothing of
+    /// the transaction was kept.
+    #[error("another program holds the lock of the store's database")]
+    Locked {
+        /// What SQLite said.
+        #[source]
+        source: Arc<rusqlite::Error>,
+    },
     /// The store was closed. The closure did not run, or its group was not committed.
     #[error("the store is closed")]
     Closed,
@@ -169,7 +177,10 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same closure may succeed a little later without anybody's help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::DiskFull { .. } | Self::Io { .. })
+        matches!(
+            self,
+            Self::Busy { .. } | Self::Locked { .. } | Self::DiskFull { .. } | Self::Io { .. }
+        )
     }
 
     pub(crate) fn file(
@@ -190,6 +201,7 @@ impl From<rusqlite::Error> for StoreError {
         let code = error.sqlite_error_code();
         let source = Arc::new(error);
         match code {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { source },
             Some(ErrorCode::DiskFull) => Self::DiskFull { source },
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
                 Self::Io { source }

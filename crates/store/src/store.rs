@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::connection::{open_file, open_memory, open_reader};
+use crate::connection::{LOCK_WAIT_MAX, open_file, open_memory, open_reader};
 use crate::error::StoreError;
 use crate::group::{Closure, Job, run_group};
 use crate::threads::{self, Queued, QueuedRead, QueuedWrite, busy, guarded};
@@ -34,6 +34,9 @@ pub struct Options {
     pub readers: usize,
     /// The most pages of 4 KiB that the database may have; `None` leaves it to the disk.
     pub pages_max: Option<u32>,
+    /// How long a transaction waits for the lock of another program (a backup, `sqlite3`), before it is
+    /// refused with [`StoreError::Locked`].
+    pub lock_wait_max: Duration,
 }
 
 impl Default for Options {
@@ -44,6 +47,7 @@ impl Default for Options {
             group_max: 256,
             readers: 4,
             pages_max: None,
+            lock_wait_max: LOCK_WAIT_MAX,
         }
     }
 }
@@ -101,6 +105,7 @@ impl Store {
         crate::data_dir::create(dir)?;
         let lock = crate::data_dir::lock(dir)?;
         let conn = open_file(dir, now)?;
+        conn.busy_timeout(options.lock_wait_max)?;
         if let Some(pages) = options.pages_max {
             conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
         }

@@ -363,6 +363,25 @@ async fn a_full_queue_refuses_instead_of_growing() {
     assert_eq!(found, [Some("done".to_owned()), None, None]);
 }
 
+/// A backup that writes, or somebody with `sqlite3`.
+#[tokio::test]
+async fn a_lock_of_another_program_refuses_writes_until_it_is_released() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let options = Options { lock_wait_max: Duration::from_millis(50), ..Options::default() };
+    let store = Store::open_with(dir.path(), now(), options).expect("the store opens");
+    append(&store, "before".into()).await.expect("the write succeeds");
+    let other = rusqlite::Connection::open(dir.path().join("ark.db")).expect("another program");
+    other.execute_batch("BEGIN IMMEDIATE").expect("it has the lock");
+    let refused = append(&store, "refused".into()).await.expect_err("nobody can write");
+    assert!(matches!(refused, StoreError::Locked { .. }), "{refused:?}");
+    assert!(refused.is_transient(), "it is worth another try");
+    assert_eq!(texts(&store).await, ["before"], "reads go on");
+    other.execute_batch("ROLLBACK").expect("it lets go");
+    append(&store, "after".into()).await.expect("the write succeeds");
+    drop(store);
+    assert_eq!(texts(&open(dir.path())).await, ["before", "after"]);
+}
+
 #[tokio::test]
 async fn a_full_database_refuses_writes_until_there_is_room() {
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -106,7 +106,9 @@ impl From<StoreError> for ApiError {
         };
         let context = chain(&error);
         let public = match &error {
-            StoreError::Busy { .. } => Self::new(Busy, error.to_string()),
+            StoreError::Busy { .. } | StoreError::Locked { .. } => {
+                Self::new(Busy, error.to_string())
+            }
             StoreError::Closed => Self::new(ShuttingDown, "the server is shutting down"),
             StoreError::DiskFull { .. } => Self::new(
                 StorageFailed,

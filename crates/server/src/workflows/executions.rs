@@ -1,5 +1,7 @@
 //! Starting executions, looking at one, and steering it.
 
+use std::time::Duration;
+
 use ark_model::workflow::{ExecutionStatus, MachineType};
 use ark_states::error::Failure;
 use ark_states::machine::Event;
@@ -193,13 +195,16 @@ impl Workflows {
         if let Some(execution) = ended {
             return Ok(Ended { execution });
         }
-        let deadline = after(self.world.clock.now(), EXPRESS_MAX + LOOK_AGAIN);
+        // Waited for as time: somebody may set the clock meanwhile.
+        let clock = &self.world.clock;
+        let longest = Duration::try_from(EXPRESS_MAX + LOOK_AGAIN).unwrap_or_default();
+        let deadline = clock.passed().saturating_add(longest);
         loop {
             let watcher = self.shared.hub.watch(id);
             let told = watcher.notify.notified();
             let mut told = std::pin::pin!(told);
             told.as_mut().enable();
-            let now = self.world.clock.now();
+            let now = clock.passed();
             // Read on the writer: the hint may be ahead of what readers see.
             let row = self.transact(move |step| step.take_ended_sync(id)).await?;
             match row {
@@ -210,7 +215,7 @@ impl Workflows {
                 }
                 SyncEnd::Running => {}
             }
-            let again = self.world.clock.sleep_until(after(now, LOOK_AGAIN));
+            let again = clock.sleep_until(after(clock.now(), LOOK_AGAIN));
             let waited = select(told, select(again, Box::pin(self.shared.hub.closed())));
             if matches!(waited.await, Either::Right((Either::Right(_), _))) {
                 return Err(WorkflowError::ShuttingDown);

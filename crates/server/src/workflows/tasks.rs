@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ark_states::error::Failure;
 use ark_states::machine::{Event, TaskId};
@@ -78,6 +79,10 @@ impl Workflows {
             return Err(Refusal::ActivityWorkerLimitExceeded
                 .with("1000 workers wait for this activity already: lower their number"));
         };
+        // Told as an instant, waited for as time: somebody may set the clock meanwhile.
+        let clock = &self.world.clock;
+        let wait = Duration::try_from(deadline.duration_since(clock.now())).unwrap_or_default();
+        let enough = clock.passed().saturating_add(wait);
         loop {
             let told = queue.notify.notified();
             let mut told = std::pin::pin!(told);
@@ -88,11 +93,12 @@ impl Workflows {
             if let Some(handed) = self.hand_out(activity.id, worker.clone()).await? {
                 return Ok(Some(handed));
             }
-            let now = self.world.clock.now();
-            if now >= deadline {
+            let left = enough.saturating_sub(clock.passed());
+            if left.is_zero() {
                 return Ok(None);
             }
-            let again = self.world.clock.sleep_until(deadline.min(after(now, LOOK_AGAIN)));
+            let again = SignedDuration::try_from(left).unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
+            let again = clock.sleep_until(after(clock.now(), again));
             let waited = select(told, select(again, Box::pin(hub.closed())));
             if matches!(waited.await, Either::Right((Either::Right(_), _))) {
                 return Ok(None);

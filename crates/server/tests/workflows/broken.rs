@@ -467,6 +467,41 @@ async fn a_store_that_is_busy_loses_no_confirmation() {
     assert!(f.take(&activity).await.is_none(), "all three are known to have arrived");
 }
 
+/// 17. Another program that holds the lock of the file stops everybody for a while: no timer and no
+/// schedule is taken for a broken one and put off.
+#[tokio::test]
+async fn a_lock_of_another_program_puts_nothing_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let options = Options { lock_wait_max: Duration::from_millis(50), ..Options::default() };
+    let store = Store::open_with(dir.path(), clock.now(), options).unwrap();
+    let f = Fixture::on(store, clock).await;
+    f.machine("m", pass()).await;
+    let hourly = SchedulePut { cron: "0 * * * *".to_owned(), ..each_minute("m", Overlap::Forbid) };
+    f.wf.put_schedule("s", hourly, "ana").await.unwrap();
+    let wait =
+        json!({"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 3_600, "End": true}}});
+    let machine = f.machine("w", wait).await;
+    let arn = f.start(&machine, json!({})).await;
+    f.settle().await;
+    let other = rusqlite::Connection::open(dir.path().join("ark.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    f.clock.advance(SignedDuration::from_hours(1));
+    let mut driver = Driver::default();
+    for _ in 0..5 {
+        let refused = driver.round(&f.wf).await.unwrap_err();
+        assert!(
+            matches!(&refused, WorkflowError::Store(error) if error.is_transient()),
+            "{refused:?}"
+        );
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    f.settle().await;
+    assert_eq!(f.status(&arn).await, ExecutionStatus::Succeeded);
+    let last = f.wf.schedule("s").await.unwrap().last;
+    assert!(last.is_some_and(|last| last.execution_arn.is_some()), "its hour was not missed");
+}
+
 /// A broken schedule that is put off is not brought back by that once it is removed.
 #[tokio::test]
 async fn a_broken_schedule_that_is_removed_stays_so() {

@@ -142,13 +142,32 @@ impl Fixture {
     /// Goes on once someone waits for time to pass: whoever was spawned has looked, found nothing,
     /// and waits.
     pub(crate) async fn someone_sleeps(&self) {
+        self.sleepers(1).await;
+    }
+
+    /// Goes on once so many wait for time to pass.
+    pub(crate) async fn sleepers(&self, count: usize) {
         for _ in 0..5_000 {
-            if self.clock.sleepers() > 0 {
+            if self.clock.sleepers() >= count {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        panic!("nobody went to sleep within ten seconds");
+        panic!("not {count} went to sleep within ten seconds");
+    }
+
+    /// Lets time pass for loops that run by themselves, until the execution has ended.
+    pub(crate) async fn ends_within(&self, arn: &str, seconds: u32) {
+        for _ in 0..seconds {
+            self.clock.advance(SignedDuration::from_secs(1));
+            for _ in 0..100 {
+                if self.status(arn).await.is_ended() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        panic!("it did not end within {seconds} s");
     }
 
     /// Hands out a task that is there now.

@@ -1,6 +1,9 @@
 //! Waits, timeouts and clocks.
 
+use std::time::Duration;
+
 use ark_model::workflow::ExecutionStatus;
+use ark_server::world::Clock as _;
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -42,6 +45,45 @@ async fn a_clock_that_jumps_neither_loses_nor_repeats_a_timer() {
     let late = f.start(&machine, json!({})).await;
     f.pass(SignedDuration::from_hours(24 * 300)).await;
     assert_eq!(f.status(&late).await, ExecutionStatus::Succeeded);
+}
+
+/// 16. While all loops run by themselves: who waits, waits for time, whatever somebody makes of the clock.
+#[tokio::test]
+async fn a_clock_that_is_set_under_running_loops_harms_nobody() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let (minute, hour) = (f.machine("m", wait(60)).await, f.machine("h", wait(3_000)).await);
+    let arn = f.start(&minute, json!({})).await;
+    let until = f.clock.now() + SignedDuration::from_secs(60);
+    let wf = f.wf.clone();
+    let poll = tokio::spawn(async move { wf.poll_activity(&activity, None, until).await });
+    f.sleepers(1).await;
+    let wf = f.wf.clone();
+    let running = tokio::spawn(async move { wf.run().await });
+    f.sleepers(2).await;
+
+    f.clock.set(SignedDuration::from_hours(-1));
+    for _ in 0..90 {
+        f.clock.advance(SignedDuration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(f.status(&arn).await, ExecutionStatus::Running, "its instant is an hour away");
+    let polled = tokio::time::timeout(Duration::from_secs(10), poll).await.expect("it ends");
+    assert!(polled.unwrap().unwrap().is_none(), "for who waits a minute has passed");
+    f.clock.set(SignedDuration::from_hours(1));
+    f.ends_within(&arn, 30).await;
+
+    let second = f.start(&hour, json!({})).await;
+    f.clock.set(SignedDuration::from_hours(1));
+    f.ends_within(&second, 30).await;
+    f.clock.set(SignedDuration::from_hours(-2));
+    for arn in [&arn, &second] {
+        let types = f.types(arn).await;
+        let fired = types.iter().filter(|kind| **kind == "WaitStateExited").count();
+        assert_eq!((f.status(arn).await, fired), (ExecutionStatus::Succeeded, 1));
+    }
+    f.wf.close();
+    running.await.unwrap();
 }
 
 /// 16. The benchmark does it with 100,000.
