@@ -12,6 +12,8 @@ mod fixture;
 mod lifecycle;
 mod limits;
 mod maps;
+mod nested_maps;
+mod races;
 mod recovery;
 mod redrive;
 mod replay;

@@ -3,6 +3,7 @@
 use ark_model::workflow::ExecutionStatus;
 use ark_server::workflows::{PageRequest, Refusal, StartExecution};
 use ark_server::world::Clock;
+use ark_store::TimerRow;
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -206,6 +207,40 @@ async fn a_poison_task_is_retried_without_holding_anything() {
         f.seconds(1).await;
     }
     assert_eq!(f.status(&arn).await, ExecutionStatus::Running);
+}
+
+/// 22. A thousand that fail together come back spread over the interval, and each once.
+#[tokio::test]
+async fn jitter_spreads_a_thousand_failures() {
+    const MANY: usize = 1_000;
+    let interval = SignedDuration::from_secs(100);
+    for (jitter, spread) in [("FULL", true), ("NONE", false)] {
+        let f = Fixture::new().await;
+        let activity = f.activity("a").await;
+        let retry = json!({"Retry": [{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 100,
+            "BackoffRate": 1.0, "MaxAttempts": 99_999_999, "JitterStrategy": jitter}]});
+        let machine = f.machine("m", one_task(&activity, retry)).await;
+        for _ in 0..MANY {
+            f.start(&machine, json!({})).await;
+            let (token, _) = f.take(&activity).await.unwrap();
+            f.wf.task_failed(&token, Some("E".into()), None).await.unwrap();
+        }
+        let now = f.clock.now();
+        let due = f.store.read(move |tx| tx.due_timers(now + interval, 2 * MANY)).await.unwrap();
+        let after = |timer: &TimerRow| timer.due.duration_since(now).as_secs_f64();
+        let mut tenths = [0; 10];
+        due.iter().for_each(|timer| tenths[((after(timer) / 10.0) as usize).min(9)] += 1);
+        let as_wanted = match spread {
+            true => tenths.iter().all(|n| (50..=150).contains(n)),
+            false => tenths == [0, 0, 0, 0, 0, 0, 0, 0, 0, MANY],
+        };
+        assert!(as_wanted, "{jitter}: {tenths:?}");
+        f.pass(interval).await;
+        for _ in 0..MANY {
+            f.take(&activity).await.expect("tried again");
+        }
+        assert!(f.take(&activity).await.is_none(), "each once");
+    }
 }
 
 /// 23.

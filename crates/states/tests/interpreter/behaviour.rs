@@ -190,6 +190,54 @@ fn an_endless_loop_ends_at_the_last_event() {
     );
 }
 
+/// Whatever other branches wait for ends with it, and what comes for them later finds nothing.
+#[test]
+fn the_last_event_ends_what_other_branches_wait_for() {
+    let machine = r#"{"StartAt":"P","States":{"P":{"Type":"Parallel","End":true,"Branches":[
+        {"StartAt":"T","States":{"T":{"Type":"Task","Resource":"w","End":true}}},
+        {"StartAt":"W","States":{"W":{"Type":"Wait","Seconds":60,"End":true}}},
+        {"StartAt":"H","States":{"H":{"Type":"Task","Resource":"hold","Next":"A"},
+            "A":{"Type":"Pass","Next":"B"},"B":{"Type":"Pass","Next":"A"}}}]}}}"#;
+    let mut play = Play::start(machine, "{}");
+    let (waits, loops) = (play.tasks[0].task, play.tasks[1].task);
+    assert_eq!((play.tasks.len(), play.timers.len()), (2, 1));
+    play.succeed(loops, "{}").unwrap();
+    assert_eq!(play.history.len() as u64, HISTORY_EVENTS_MAX);
+    assert_eq!(play.types(play.history.len() - 1), ["ExecutionFailed"]);
+    assert_eq!(play.failure().name(), "States.Runtime");
+    assert!(play.tasks.is_empty() && play.timers.is_empty(), "nothing is open");
+    assert_eq!(play.succeed(waits, "{}"), Err(Refused::WrongStatus));
+}
+
+/// Both languages' ways of saying what a task gets; a letter of two bytes counts as two.
+#[test]
+fn what_a_task_gets_is_limited_to_256_kib_to_the_byte() {
+    let path = r#"{"Type":"Task","Resource":"w","Parameters":{"a.$":"$.text"},"End":true}"#;
+    let jsonata = r#"{"Type":"Task","QueryLanguage":"JSONata","Resource":"w",
+        "Arguments":{"a":"{% $states.input.text %}"},"End":true}"#;
+    let frame = r#"{"a":""}"#.len();
+    for state in [path, jsonata] {
+        for letter in ["x", "é"] {
+            for (bytes, fits) in [(PAYLOAD_BYTES_MAX, true), (PAYLOAD_BYTES_MAX + 1, false)] {
+                let long = (bytes - frame) / letter.len();
+                let odd = "y".repeat((bytes - frame) % letter.len());
+                let input = format!(r#"{{"text":"{}{odd}"}}"#, letter.repeat(long));
+                let play = Play::start(&one(state), &input);
+                if fits {
+                    assert_eq!(play.tasks[0].input.text().len(), bytes, "{letter} {state}");
+                } else {
+                    assert_eq!(
+                        play.failure().name(),
+                        "States.DataLimitExceeded",
+                        "{letter} {state}"
+                    );
+                    assert!(!play.types(0).iter().any(|name| name.ends_with("Scheduled")));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_growing_value_is_refused_before_it_is_too_deep_to_handle() {
     let machine =
