@@ -73,6 +73,17 @@ pub enum StoreError {
         /// The newest schema version known.
         known: u32,
     },
+    /// A database of an earlier version cannot be brought to this one's schema. It stands as it was.
+    #[error(
+        "the database cannot be brought to schema {to}; nothing was changed: go on with the ark that wrote it"
+    )]
+    Migration {
+        /// The schema version that was not reached.
+        to: u32,
+        /// What SQLite said.
+        #[source]
+        source: Arc<rusqlite::Error>,
+    },
     /// Another process has the data directory open.
     #[error("the data directory {dir} is in use by {holder}", dir = dir.display())]
     InUse {

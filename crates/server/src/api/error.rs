@@ -130,6 +130,7 @@ impl From<StoreError> for ApiError {
             | StoreError::Panicked { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Newer { .. }
+            | StoreError::Migration { .. }
             | StoreError::InUse { .. }
             | StoreError::NoPort { .. }
             | StoreError::Record { .. }
