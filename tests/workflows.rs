@@ -14,6 +14,8 @@ mod exceptions;
 mod harness;
 #[path = "workflows/lambda_cases.rs"]
 mod lambda_cases;
+#[path = "workflows/polls.rs"]
+mod polls;
 #[path = "workflows/recorded.rs"]
 mod recorded;
 #[path = "workflows/same.rs"]

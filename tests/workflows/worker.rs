@@ -1,7 +1,6 @@
 //! `ark worker` as a process against `ark up`: the contract with commands, from outside.
 
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -60,19 +59,8 @@ async fn start(client: &Client, machine: &str, input: &Value) -> String {
     started["executionArn"].as_str().expect("an ARN").to_owned()
 }
 
-async fn end(client: &Client, execution: &str) -> Value {
-    for _ in 0..600 {
-        let seen = client.good("DescribeExecution", json!({ "executionArn": execution })).await;
-        if seen["status"] != "RUNNING" {
-            return seen;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("{execution} does not end")
-}
-
 async fn failed(client: &Client, machine: &str, input: Value) -> (String, String) {
-    let seen = end(client, &start(client, machine, &input).await).await;
+    let seen = client.end(&start(client, machine, &input).await).await;
     assert_eq!(seen["status"], "FAILED", "{input}: {seen}");
     let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
     (text("error"), text("cause"))
@@ -100,14 +88,14 @@ async fn the_worker_keeps_its_contract() {
     let tags = client.good("ListTagsForResource", tags).await;
     assert_eq!(tags["tags"], json!([{ "key": "team", "value": "eng" }]));
 
-    let done = end(&client, &start(&client, &m, &kind("ok")).await).await;
+    let done = client.end(&start(&client, &m, &kind("ok")).await).await;
     let output: Value =
         serde_json::from_str(done["output"].as_str().expect("output")).expect("JSON");
     assert_eq!((&output["name"], &output["_EXECUTION_NAME"]), (&json!("run-1"), &json!("run-1")));
     let dir = output["dir"].as_str().expect("a directory");
     assert!(dir.starts_with(&*ark.dir.path().to_string_lossy()), "{dir}");
     eventually("the directory is removed", || !std::path::Path::new(dir).exists());
-    let done = end(&client, &start(&client, &m, &kind("empty")).await).await;
+    let done = client.end(&start(&client, &m, &kind("empty")).await).await;
     assert_eq!(done["output"], r#"{"_EXECUTION_NAME":"run-1"}"#);
 
     for (input, error, cause) in [
@@ -148,7 +136,7 @@ async fn the_worker_keeps_its_contract() {
     assert_eq!((&first["name"], &first["working"]), (&json!("test--work"), &json!(1)));
     eventually("its share is seen", || shown()["active_percent"].as_f64() > Some(0.0));
     terminate(&process);
-    assert_eq!(end(&client, &long).await["error"], "sfncli.CommandTerminated");
+    assert_eq!(client.end(&long).await["error"], "sfncli.CommandTerminated");
     assert!(process.wait().expect("an end").success());
 }
 
@@ -228,8 +216,8 @@ async fn a_refused_poll_takes_no_task_away() {
     eventually("both commands run", || mark("slow-begun") && mark("quick-begun"));
     let activity = "arn:aws:states:us-east-1:000000000000:activity:test--work";
     client.good("DeleteActivity", json!({ "activityArn": activity })).await;
-    assert_eq!(end(&client, &quick).await["status"], "SUCCEEDED");
-    let seen = end(&client, &slow).await;
+    assert_eq!(client.end(&quick).await["status"], "SUCCEEDED");
+    let seen = client.end(&slow).await;
     assert_eq!(seen["output"], r#"{"_EXECUTION_NAME":"run-1","saved":1}"#, "{seen}");
     assert!(!process.wait().expect("an end").success());
 }
