@@ -20,6 +20,8 @@ mod polls;
 mod recorded;
 #[path = "workflows/same.rs"]
 mod same;
+#[path = "workflows/terraform.rs"]
+mod terraform;
 #[path = "workflows/traces.rs"]
 mod traces;
 #[path = "workflows/wire.rs"]
