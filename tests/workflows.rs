@@ -14,10 +14,14 @@ mod exceptions;
 mod harness;
 #[path = "workflows/lambda_cases.rs"]
 mod lambda_cases;
+#[path = "workflows/polls.rs"]
+mod polls;
 #[path = "workflows/recorded.rs"]
 mod recorded;
 #[path = "workflows/same.rs"]
 mod same;
+#[path = "workflows/terraform.rs"]
+mod terraform;
 #[path = "workflows/traces.rs"]
 mod traces;
 #[path = "workflows/wire.rs"]

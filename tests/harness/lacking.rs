@@ -38,6 +38,8 @@ pub(crate) enum Lack {
     Sshd,
     /// AWS's clients (`target/aws-clients`).
     AwsClients,
+    /// Terraform, and its provider of AWS.
+    Terraform,
     /// h2spec, made with Go.
     H2spec,
     /// Pebble, an authority for certificates, made with Go.
@@ -59,6 +61,7 @@ impl Lack {
             Self::Redis => "redis",
             Self::Sshd => "sshd",
             Self::AwsClients => "aws-clients",
+            Self::Terraform => "terraform",
             Self::H2spec => "h2spec",
             Self::Pebble => "pebble",
         }

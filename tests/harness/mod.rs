@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -168,6 +168,19 @@ impl Ark {
         if let Some(mut child) = self.server.take() {
             let _ = child.wait();
         }
+    }
+
+    /// SIGTERM, as who restarts the server sends it; answers what `ark up` ends with.
+    pub(crate) fn end_server(&mut self) -> ExitStatus {
+        signal(self.server_pid, "-TERM");
+        let child = self.server.as_mut().expect("a server");
+        let mut ended = None;
+        eventually("the server ends", || {
+            ended = child.try_wait().expect("a child of this process");
+            ended.is_some()
+        });
+        self.server = None;
+        ended.expect("it ended")
     }
 
     /// The gateway's worker process.
@@ -533,8 +546,12 @@ pub(crate) fn eventually_within(deadline: Duration, what: &str, mut test: impl F
 }
 
 pub(crate) fn kill(pid: i32) {
-    assert!(pid > 1, "not a process to kill: {pid}");
-    let _ = Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
+    signal(pid, "-9");
+}
+
+fn signal(pid: i32, which: &str) {
+    assert!(pid > 1, "not a process to signal: {pid}");
+    let _ = Command::new("kill").args([which, &pid.to_string()]).stderr(Stdio::null()).status();
 }
 
 fn command_line(pid: i32) -> String {

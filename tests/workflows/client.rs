@@ -1,12 +1,15 @@
 //! A client of the wire API: signs, sends, reads.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ark_server::auth::{SignedRequest, sign};
 use reqwest::header::HeaderMap;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::Ark;
+
+/// How long an execution may take to end.
+const OVER: Duration = Duration::from_secs(60);
 
 /// An access key and where it is good.
 #[derive(Clone)]
@@ -65,6 +68,20 @@ impl Client {
         }
     }
 
+    /// An execution once it has ended, as it is described.
+    pub(crate) async fn end(&self, execution: &str) -> Value {
+        let describe = json!({ "executionArn": execution });
+        let until = Instant::now() + OVER;
+        loop {
+            let seen = self.good("DescribeExecution", describe.clone()).await;
+            if seen["status"] != "RUNNING" {
+                return seen;
+            }
+            assert!(Instant::now() < until, "{execution} does not end");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     pub(crate) async fn send(&self, operation: &str, body: &str, secret: &str) -> (u16, String) {
         self.attempt(operation, body, secret).await.expect("an answer")
     }
@@ -76,6 +93,14 @@ impl Client {
         body: &str,
         secret: &str,
     ) -> Result<(u16, String), reqwest::Error> {
+        let headers = self.signed(operation, body, secret);
+        let request = self.http.post(&self.base).headers(headers).body(body.to_owned());
+        let answer = request.send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// What goes before a body: for whoever speaks on a connection of its own.
+    pub(crate) fn signed(&self, operation: &str, body: &str, secret: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let host = self.base.trim_start_matches("http://");
         let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
@@ -96,8 +121,6 @@ impl Client {
         };
         let signed = sign(request, &self.key, secret, "us-east-1", "states").expect("signed");
         headers.insert("authorization", signed.parse().expect("a value"));
-        let request = self.http.post(&self.base).headers(headers).body(body.to_owned());
-        let answer = request.send().await?;
-        Ok((answer.status().as_u16(), answer.text().await?))
+        headers
     }
 }

@@ -1,12 +1,15 @@
 //! `ark worker` as a process against `ark up`: the contract with commands, from outside.
 
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::harness::{Ark, eventually, words};
+
+/// How long a command may go on that a worker which stops has told to end.
+const GRACE: Duration = Duration::from_secs(25);
 
 /// What the worker runs; `kind` in the input says what to do.
 const SCRIPT: &str = r#"
@@ -22,6 +25,7 @@ case "$1" in
 *'"kind":"killed"'*) kill -9 $$ ;;
 *'"kind":"signal"'*) kill -10 $$ ;;
 *'"kind":"lost"'*) trap 'touch "$MARKS/lost"; exit 1' TERM; touch "$MARKS/lost-begun"; sleep 90 & wait ;;
+*'"kind":"deaf"'*) trap '' TERM; echo $$ >"$MARKS/deaf-$_EXECUTION_NAME"; for _ in $(seq 90); do sleep 1; done ;;
 *'"kind":"quick"'*) touch "$MARKS/quick-begun"; sleep 2 ;;
 *'"kind":"slow"'*) trap 'echo "{\"saved\":1}"; exit 0' TERM; touch "$MARKS/slow-begun"; sleep 90 & wait ;;
 *'"kind":"long"'*) touch "$MARKS/long-begun"; sleep 90 ;;
@@ -60,19 +64,8 @@ async fn start(client: &Client, machine: &str, input: &Value) -> String {
     started["executionArn"].as_str().expect("an ARN").to_owned()
 }
 
-async fn end(client: &Client, execution: &str) -> Value {
-    for _ in 0..600 {
-        let seen = client.good("DescribeExecution", json!({ "executionArn": execution })).await;
-        if seen["status"] != "RUNNING" {
-            return seen;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("{execution} does not end")
-}
-
 async fn failed(client: &Client, machine: &str, input: Value) -> (String, String) {
-    let seen = end(client, &start(client, machine, &input).await).await;
+    let seen = client.end(&start(client, machine, &input).await).await;
     assert_eq!(seen["status"], "FAILED", "{input}: {seen}");
     let text = |name: &str| seen[name].as_str().unwrap_or_default().to_owned();
     (text("error"), text("cause"))
@@ -100,14 +93,14 @@ async fn the_worker_keeps_its_contract() {
     let tags = client.good("ListTagsForResource", tags).await;
     assert_eq!(tags["tags"], json!([{ "key": "team", "value": "eng" }]));
 
-    let done = end(&client, &start(&client, &m, &kind("ok")).await).await;
+    let done = client.end(&start(&client, &m, &kind("ok")).await).await;
     let output: Value =
         serde_json::from_str(done["output"].as_str().expect("output")).expect("JSON");
     assert_eq!((&output["name"], &output["_EXECUTION_NAME"]), (&json!("run-1"), &json!("run-1")));
     let dir = output["dir"].as_str().expect("a directory");
     assert!(dir.starts_with(&*ark.dir.path().to_string_lossy()), "{dir}");
     eventually("the directory is removed", || !std::path::Path::new(dir).exists());
-    let done = end(&client, &start(&client, &m, &kind("empty")).await).await;
+    let done = client.end(&start(&client, &m, &kind("empty")).await).await;
     assert_eq!(done["output"], r#"{"_EXECUTION_NAME":"run-1"}"#);
 
     for (input, error, cause) in [
@@ -148,7 +141,7 @@ async fn the_worker_keeps_its_contract() {
     assert_eq!((&first["name"], &first["working"]), (&json!("test--work"), &json!(1)));
     eventually("its share is seen", || shown()["active_percent"].as_f64() > Some(0.0));
     terminate(&process);
-    assert_eq!(end(&client, &long).await["error"], "sfncli.CommandTerminated");
+    assert_eq!(client.end(&long).await["error"], "sfncli.CommandTerminated");
     assert!(process.wait().expect("an end").success());
 }
 
@@ -228,10 +221,50 @@ async fn a_refused_poll_takes_no_task_away() {
     eventually("both commands run", || mark("slow-begun") && mark("quick-begun"));
     let activity = "arn:aws:states:us-east-1:000000000000:activity:test--work";
     client.good("DeleteActivity", json!({ "activityArn": activity })).await;
-    assert_eq!(end(&client, &quick).await["status"], "SUCCEEDED");
-    let seen = end(&client, &slow).await;
+    assert_eq!(client.end(&quick).await["status"], "SUCCEEDED");
+    let seen = client.end(&slow).await;
     assert_eq!(seen["output"], r#"{"_EXECUTION_NAME":"run-1","saved":1}"#, "{seen}");
     assert!(!process.wait().expect("an end").success());
+}
+
+/// Whether a worker stops or its task is lost, what does not hear SIGTERM has its grace and no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_ignores_its_end_is_killed_after_its_grace() {
+    let ark = Ark::up();
+    let client = Client::of(&ark, "deployer");
+    let (ends, loses) =
+        (machine(&client, "ends", "ends").await, machine(&client, "loses", "loses").await);
+    let mut ending = worker(&ark, "ends", &["sh", "-c", SCRIPT, "sh"]);
+    let mut losing = worker(&ark, "loses", &["sh", "-c", SCRIPT, "sh"]);
+    let deaf = |name: &str| json!({ "kind": "deaf", "_EXECUTION_NAME": name });
+    let terminated = start(&client, &ends, &deaf("terminated")).await;
+    let lost = start(&client, &loses, &deaf("lost")).await;
+    // The process of a command, while there is one.
+    let process = |name: &str| {
+        let pid = std::fs::read_to_string(ark.dir.path().join(format!("deaf-{name}"))).ok()?;
+        let process = std::path::Path::new("/proc").join(pid.strip_suffix('\n')?);
+        process.exists().then_some(process)
+    };
+    eventually("both commands run", || {
+        process("terminated").is_some() && process("lost").is_some()
+    });
+
+    client.good("StopExecution", json!({ "executionArn": lost })).await;
+    let told = Instant::now();
+    terminate(&ending);
+    let seen = client.end(&terminated).await;
+    assert_eq!(seen["error"], "sfncli.CommandTerminated", "{seen}");
+    assert!(told.elapsed() >= GRACE, "killed after {:?}", told.elapsed());
+    assert_eq!(process("terminated"), None);
+    assert!(ending.wait().expect("an end").success());
+
+    // The other worker learns of it by its next heartbeat, and goes on with what comes then.
+    eventually("the lost command is killed", || process("lost").is_none());
+    let next = client.end(&start(&client, &loses, &kind("ok")).await).await;
+    assert_eq!(next["status"], "SUCCEEDED", "{next}");
+    assert_eq!(client.end(&lost).await["status"], "ABORTED");
+    terminate(&losing);
+    assert!(losing.wait().expect("an end").success());
 }
 
 fn terminate(process: &Child) {
