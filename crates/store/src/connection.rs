@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn what_a_savepoint_may_have_to_undo_is_kept_in_memory() {
         let conn = open_memory(Timestamp::UNIX_EPOCH).expect("a database");
-        let asked = "SELECT sqlite_compileoption_used('STMTJRNL_SPILL=1048576')";
+        let asked = "SELECT sqlite_compileoption_used('STMTJRNL_SPILL=126976')";
         let is_so: bool = conn.query_row(asked, [], |row| row.get(0)).expect("an answer");
         assert!(is_so, "build within the repository, whose .cargo/config.toml says so");
     }

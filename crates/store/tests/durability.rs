@@ -363,6 +363,37 @@ async fn a_full_queue_refuses_instead_of_growing() {
     assert_eq!(found, [Some("done".to_owned()), None, None]);
 }
 
+/// What one closure may have to undo is more than is kept in memory for it: it goes to a temporary file.
+#[tokio::test]
+async fn a_closure_that_changes_many_pages_is_kept_or_undone_whole() {
+    const MANY: usize = 2_000;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = open(dir.path());
+    let put_all = |value: char, refuse: bool| {
+        store.write(move |tx| {
+            for number in 0..MANY {
+                tx.put_meta(&format!("key {number:05}"), &value.to_string().repeat(4_000))?;
+            }
+            if refuse { Err(StoreError::Closed) } else { Ok(()) }
+        })
+    };
+    let values = async |store: &Store| {
+        let all = store.read(|tx| -> Result<BTreeSet<_>, StoreError> {
+            let keys = (0..MANY).map(|number| tx.meta(&format!("key {number:05}")));
+            keys.map(|value| Ok(value?.and_then(|value| value.chars().next()))).collect()
+        });
+        all.await.expect("the read succeeds")
+    };
+    put_all('a', false).await.expect("all are new");
+    put_all('b', false).await.expect("all are changed");
+    assert_eq!(values(&store).await, BTreeSet::from([Some('b')]));
+    let refused = put_all('c', true).await;
+    assert!(matches!(refused, Err(StoreError::Closed)), "{refused:?}");
+    assert_eq!(values(&store).await, BTreeSet::from([Some('b')]), "undone whole");
+    drop(store);
+    assert_eq!(values(&open(dir.path())).await, BTreeSet::from([Some('b')]));
+}
+
 /// A backup that writes, or somebody with `sqlite3`.
 #[tokio::test]
 async fn a_lock_of_another_program_refuses_writes_until_it_is_released() {
