@@ -44,7 +44,8 @@ impl Universe {
             // Only what this table itself takes away counts: an instance that died is no longer
             // serving under the old table either.
             let now = self.capable_in(route);
-            if now < was && now < floor.min(was) && !self.flaps_in(&app) {
+            let too_few = now < was && now < floor.min(was);
+            if too_few && !self.flaps_in(&app) && !self.leaves_the_canary_its_size(route, floor) {
                 let old = self.gateway.table.iter().flat_map(|t| &t.routes);
                 let old = old.filter(|r| r.key == route.key).map(words).collect::<String>();
                 self.violate(&format!(
@@ -60,6 +61,21 @@ impl Universe {
         self.refused += (waiting - self.gateway.waiting.len()) as u64;
         self.gateway.install(table);
         true
+    }
+
+    /// Whether all that a table takes away is what a canary has too many, as after a restart of its
+    /// instances. Each side has its own size: that the old one lacks some is nothing that the new one has
+    /// instances for.
+    fn leaves_the_canary_its_size(&self, next: &Route, floor: usize) -> bool {
+        let Some(split) = next.split.as_ref().filter(|s| (1..100).contains(&s.percent)) else {
+            return false;
+        };
+        let old = self.gateway.table.iter().flat_map(|t| &t.routes).find(|r| r.key == next.key);
+        let Some(old) = old.filter(|old| old.split == next.split) else { return false };
+        let others = |route: &Route| self.capable_beside(route, split.canary);
+        let of_canary = self.capable_in(next) - others(next);
+        let size = (floor * usize::from(split.percent)).div_ceil(100);
+        others(next) >= others(old) && of_canary >= size
     }
 
     /// How many serve of a route, of which a table that takes its place must not take any away. Who begins
