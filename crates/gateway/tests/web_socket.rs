@@ -8,11 +8,10 @@ mod support;
 
 use std::time::Duration;
 
-use ark_model::route::RouteProtocol;
 use bytes::Bytes;
-use h2_support::{H2, H2Backend, send_all};
+use h2_support::{H2, H2Backend, ark_for_both, send_all};
 use http::{Request, Response};
-use support::{Ark, Backend, Client, PATIENCE, route};
+use support::{Ark, Backend, Client, PATIENCE};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -214,15 +213,7 @@ async fn start() -> (Ark, Backend, H2Backend) {
         let _ = answer.send_data(Bytes::new(), true);
     })
     .await;
-    let mut ark = Ark::start().await;
-    let mut one = route(vec![h1.target()]);
-    one.hosts = vec!["h1.test".to_owned()];
-    let mut two = route(vec![h2.target()]);
-    two.key.expose = "two".to_owned();
-    two.hosts = vec!["h2.test".to_owned()];
-    two.protocol = RouteProtocol::H2c;
-    ark.server.push(&[one, two]).await;
-    ark.server.until_ready(&[h1.instance, h2.instance]).await;
+    let (ark, _) = ark_for_both(&h1, &h2).await;
     (ark, h1, h2)
 }
 

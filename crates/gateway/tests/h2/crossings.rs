@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use tokio::io::AsyncWriteExt;
 
-use crate::h2_support::{H2, H2Backend, send_all, whole};
+use crate::h2_support::{H2, H2Backend, ark_for_both, send_all, whole};
 use crate::support::{Ark, Backend, draining, ends, route};
 use crate::{ark_for, post, tls_support};
 
@@ -223,15 +223,7 @@ async fn web_sockets_cross_in_all_ways() {
         let _ = answer.send_data(Bytes::new(), true);
     })
     .await;
-    let mut ark = Ark::start().await;
-    let mut one = route(vec![h1.target()]);
-    one.hosts = vec!["h1.test".to_owned()];
-    let mut two = route(vec![h2.target()]);
-    two.key.expose = "two".to_owned();
-    two.hosts = vec!["h2.test".to_owned()];
-    two.protocol = RouteProtocol::H2c;
-    ark.server.push(&[one.clone(), two.clone()]).await;
-    ark.server.until_ready(&[h1.instance, h2.instance]).await;
+    let (mut ark, [mut one, mut two]) = ark_for_both(&h1, &h2).await;
     // A masked text frame.
     let text = b"\x81\x85\0\0\0\0hello".as_slice();
 

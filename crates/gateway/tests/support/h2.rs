@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use ark_model::ids::InstanceId;
-use ark_model::route::{Target, TargetState};
+use ark_model::route::{Route, RouteProtocol, Target, TargetState};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::server::SendResponse;
@@ -202,4 +202,23 @@ impl Drop for H2Backend {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// A gateway with a route for `h1.test` to a target of HTTP/1.1 and one for `h2.test` to one of HTTP/2, both
+/// ready.
+pub async fn ark_for_both(
+    h1: &crate::support::Backend,
+    h2: &H2Backend,
+) -> (crate::support::Ark, [Route; 2]) {
+    let mut ark = crate::support::Ark::start().await;
+    let mut one = crate::support::route(vec![h1.target()]);
+    one.hosts = vec!["h1.test".to_owned()];
+    let mut two = crate::support::route(vec![h2.target()]);
+    two.key.expose = "two".to_owned();
+    two.hosts = vec!["h2.test".to_owned()];
+    two.protocol = RouteProtocol::H2c;
+    let routes = [one, two];
+    ark.server.push(&routes).await;
+    ark.server.until_ready(&[h1.instance, h2.instance]).await;
+    (ark, routes)
 }
