@@ -30,8 +30,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use apps::{
-    Address, AppDetail, AppRow, AppsQuery, InstanceRow, InstancesQuery, PortView, ScaleRequest,
-    SideSlice, TrafficHistory, TrafficQuery, TrafficSlice, TrafficView,
+    Address, AllAppsQuery, AppDetail, AppRow, AppsQuery, EnvironmentApps, InstanceRow,
+    InstancesQuery, PortView, ScaleRequest, SideSlice, TrafficHistory, TrafficQuery, TrafficSlice,
+    TrafficView,
 };
 pub use config::{
     ConfigEntry, ConfigPatch, ConfigValue, ConfigVersionView, ConfigView, ResolvedEnvironment,

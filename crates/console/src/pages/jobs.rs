@@ -1,7 +1,7 @@
 //! Work that ends and work that stands by itself, over all environments: apps that follow a schedule,
 //! jobs, daemons; what each did last, and what it can be told.
 
-use ark_model::api::{AppRow, CronView, EnvironmentView, Page, RunView};
+use ark_model::api::{AppRow, CronView, EnvironmentApps, Page, RunView};
 use ark_model::definition::RunKind;
 use ark_model::{AppName, EnvName};
 use askama::Template;
@@ -12,17 +12,15 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::overview::{Health, health, named};
+use super::overview::{Health, all_apps, health};
 use super::runs::{RunLine, run_line};
 use crate::Shared;
 use crate::fault::Fault;
 use crate::room::{Room, cut, weight, weights};
 use crate::shell::Shell;
 use crate::visit::{Answer, Visit, see};
-use crate::words::{When, value};
+use crate::words::When;
 
-/// Items asked for at once.
-const AT_ONCE: u32 = 500;
 /// Lines of each list on the page.
 const LINES_MAX: usize = 120;
 /// Bytes of the page without its lists, of one list at most, and of a line of each without its texts.
@@ -95,17 +93,11 @@ struct DaemonLine {
 
 async fn jobs(visit: Visit, Query(filter): Query<Filter>) -> Answer {
     let q = filter.q.trim().to_lowercase();
-    let named = named(&q);
     let mut beyond_apps = Vec::new();
     let crons: Page<CronView> = visit.get("/v1/crons").await?;
-    let after = filter.after.as_deref().map(|at| format!("&cursor={}", value(at)));
-    let address = format!("/v1/environments?limit={AT_ONCE}{}", after.unwrap_or_default());
-    let listed: Page<EnvironmentView> = visit.get(&address).await?;
+    let listed = all_apps(&visit, filter.after.clone(), &q).await?;
     let (mut jobs, mut daemons) = (Vec::new(), Vec::new());
-    for environment in listed.items {
-        // It may be gone since it was listed.
-        let address = format!("/v1/environments/{}/apps?limit={AT_ONCE}{named}", environment.name);
-        let Some(page) = visit.find::<Page<AppRow>>(&address).await? else { continue };
+    for EnvironmentApps { environment, apps: page } in listed.items {
         if page.next.is_some() {
             beyond_apps.push(environment.name);
         }

@@ -1,8 +1,8 @@
 //! The first page: what runs where, what is being deployed, what failed.
 
 use ark_model::api::{
-    AppRow, DeploymentSummary, DeploymentView, EnvironmentView, Page, ServerInfo, SideSlice,
-    TrafficHistory,
+    AppRow, DeploymentSummary, DeploymentView, EnvironmentApps, EnvironmentView, Page, ServerInfo,
+    SideSlice, TrafficHistory,
 };
 use ark_model::environment::{EnvKind, EnvState};
 use ark_model::{AppName, DeploymentState, EnvName};
@@ -23,8 +23,8 @@ use crate::words::{self, Tone, When, count, counted, value};
 /// Running deployments that are shown with everything known of them, and those that are shown.
 const RUNNING_MAX: usize = 12;
 const CARDS_MAX: usize = 24;
-/// Items asked for at once; environments beyond have a page of their own.
-const AT_ONCE: u32 = 500;
+/// Environments of one page; those beyond have a page of their own.
+const AT_ONCE: usize = 500;
 /// Bytes of the page without its lists; of a card, of an environment and of a line without their texts.
 const FRAME: usize = 5_500;
 const CARD: usize = 520;
@@ -163,16 +163,10 @@ struct Last {
 
 async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
     let server: ServerInfo = visit.get("/v1/server").await?;
-    let after = filter.after.as_deref().map(|at| format!("&cursor={}", value(at)));
-    let address = format!("/v1/environments?limit={AT_ONCE}{}", after.as_deref().unwrap_or(""));
-    let listed: Page<EnvironmentView> = visit.get(&address).await?;
     let q = filter.q.trim().to_lowercase();
-    let named = named(&q);
+    let listed = all_apps(&visit, filter.after.clone(), &q).await?;
     let (mut running, mut found, mut busy, mut apps) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    for environment in listed.items {
-        // It may be gone since it was listed.
-        let address = format!("/v1/environments/{}/apps?limit={AT_ONCE}{named}", environment.name);
-        let Some(mut page) = visit.find::<Page<AppRow>>(&address).await? else { continue };
+    for EnvironmentApps { environment, apps: mut page } in listed.items {
         for row in &page.items {
             if let Some(d) = &row.running_deployment {
                 running.push((row.env.clone(), row.app.clone(), d.clone()));
@@ -231,9 +225,25 @@ async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
     })
 }
 
-/// A search as a part of a query: an environment may have more apps than are asked for at once.
-pub(super) fn named(q: &str) -> String {
-    if q.is_empty() { String::new() } else { format!("&name={}", value(q)) }
+/// Environments after one by name, at most [`AT_ONCE`], with their apps that have `q` in their names.
+pub(super) async fn all_apps(
+    visit: &Visit,
+    after: Option<String>,
+    q: &str,
+) -> Result<Page<EnvironmentApps>, Fault> {
+    let mut listed = Page { items: Vec::new(), next: after };
+    loop {
+        let (limit, q) = (AT_ONCE - listed.items.len(), value(q));
+        let cursor = listed.next.as_deref().map(|at| format!("&cursor={}", value(at)));
+        let cursor = cursor.unwrap_or_default();
+        let address = format!("/v1/apps?limit={limit}&name={q}{cursor}");
+        let page: Page<EnvironmentApps> = visit.get(&address).await?;
+        listed.items.extend(page.items);
+        listed.next = page.next;
+        if listed.next.is_none() || listed.items.len() >= AT_ONCE {
+            return Ok(listed);
+        }
+    }
 }
 
 /// Environments with their apps as long as there is room, the others by a line each, those first that are

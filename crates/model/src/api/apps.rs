@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::DeploymentSummary;
+use super::{DeploymentSummary, EnvironmentView, Page};
 use crate::definition::{NotEnforced, RunKind, StoreProduct};
 use crate::ids::{AppName, EnvName, InstanceId, NodeName, ReleaseNumber};
 use crate::instance::{InstanceState, StopCause};
@@ -23,6 +23,30 @@ pub struct AppsQuery {
     /// The most items wanted, 1 to 500; 50 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+}
+
+/// Which environments are listed with which of their apps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AllAppsQuery {
+    /// Only apps with this in their names; upper and lower case are the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `next` of the page before; absent for the first page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// The most environments wanted, 1 to 500; 50 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// An environment with its apps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvironmentApps {
+    /// The environment.
+    pub environment: EnvironmentView,
+    /// Its apps that were asked for, by name: the first 500 of them; `next` leads on in the list of the
+    /// environment's apps.
+    pub apps: Page<AppRow>,
 }
 
 /// An app at a glance: a row of `ark status`.

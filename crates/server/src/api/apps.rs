@@ -1,7 +1,12 @@
 //! Apps: what runs where, how many, and the wishes that a person has about a running app. A wish is
 //! recorded and answered at once; the tasks carry it out.
 
-use ark_model::api::{AppDetail, AppRow, AppsQuery, Page, ProblemCode, SCALE_MAX, ScaleRequest};
+use std::sync::Arc;
+
+use ark_model::api::{
+    AllAppsQuery, AppDetail, AppRow, AppsQuery, EnvironmentApps, PAGE_ITEMS_MAX, Page, ProblemCode,
+    SCALE_MAX, ScaleRequest,
+};
 use ark_model::environment::AppState;
 use ark_model::event::EventKind;
 use ark_model::{AppName, EnvName};
@@ -9,7 +14,8 @@ use ark_store::WriteTx;
 use axum::extract::State;
 use jiff::Timestamp;
 
-use super::app_rows::{Present, load_detail, place};
+use super::app_rows::{AppRecords, Present, load_detail, place};
+use super::environments;
 use super::error::ApiError;
 use super::extract::{Json, Path, Query, cursor, page, page_limit};
 use super::find;
@@ -17,6 +23,9 @@ use super::intents::Act;
 use super::operation::{Operation, Shared};
 use crate::auth::{Caller, Permission};
 use crate::endings::end_waiting;
+
+/// An answer about several environments ends with the one that makes it so many apps, some 1.5 KB each.
+const ALL_APPS_MAX: usize = 2_000;
 
 const APP_PROBLEMS: &[ProblemCode] = &[ProblemCode::EnvironmentNotFound, ProblemCode::AppNotFound];
 const CHANGE_PROBLEMS: &[ProblemCode] = &[
@@ -37,6 +46,13 @@ pub(super) fn operations() -> Vec<Operation> {
         .query::<AppsQuery>()
         .answers::<Page<AppRow>>(200)
         .problems(&[ProblemCode::EnvironmentNotFound]),
+        Operation::get("/v1/apps", ("listAllApps", "Environments by name, with their apps"), list_all)
+            .about(
+                "Each with its first 500 apps. A page ends early when it holds 2,000 apps; `next` leads \
+                 on.",
+            )
+            .query::<AllAppsQuery>()
+            .answers::<Page<EnvironmentApps>>(200),
         Operation::get(app, ("getApp", "One app"), show)
             .answers::<AppDetail>(200)
             .problems(APP_PROBLEMS),
@@ -100,6 +116,43 @@ async fn list(
     let present = Present::of(&state, now);
     let rows = records.iter().map(|records| records.row(&present)).collect();
     Ok(Json(page(rows, limit, |row: &AppRow| row.app.to_string(), |row| row)))
+}
+
+async fn list_all(
+    State(state): State<Shared>,
+    Query(query): Query<AllAppsQuery>,
+) -> Result<Json<Page<EnvironmentApps>>, ApiError> {
+    let limit = page_limit(query.limit)?;
+    let containing = query.name.unwrap_or_default().to_ascii_lowercase();
+    let after: Option<EnvName> = cursor(query.cursor.as_deref())?;
+    let now = Timestamp::now();
+    let server = state.clone();
+    let apps_max = PAGE_ITEMS_MAX as usize;
+    let (found, more) = state
+        .store
+        .read::<_, ApiError, _>(move |tx| {
+            let all = tx.environments()?.into_iter();
+            let mut beyond = all.filter(|e| after.as_ref().is_none_or(|after| e.name > *after));
+            let (mut found, mut apps) = (Vec::new(), 0);
+            while found.len() < limit && apps < ALL_APPS_MAX {
+                let Some(environment) = beyond.next() else { break };
+                let kept = &server.kept_apps;
+                let records =
+                    kept.list(tx, &environment.name, None, &containing, apps_max + 1, now)?;
+                apps += records.len();
+                found.push((environments::view(tx, environment)?, records));
+            }
+            Ok((found, beyond.next().is_some()))
+        })
+        .await?;
+    let present = Present::of(&state, now);
+    let rows = |records: Vec<Arc<AppRecords>>| {
+        let rows = records.iter().map(|records| records.row(&present)).collect();
+        page(rows, apps_max, |row: &AppRow| row.app.to_string(), |row| row)
+    };
+    let next = found.last().filter(|_| more).map(|(environment, _)| environment.name.to_string());
+    let item = |(environment, records)| EnvironmentApps { environment, apps: rows(records) };
+    Ok(Json(Page { items: found.into_iter().map(item).collect(), next }))
 }
 
 async fn show(

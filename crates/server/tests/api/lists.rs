@@ -45,6 +45,8 @@ async fn pages_hold_everything_once() {
     for (path, count, key) in [
         ("/v1/environments", 8, "name"),
         ("/v1/environments/dev/apps", 8, "app"),
+        ("/v1/apps", 8, "environment"),
+        ("/v1/apps?name=PP", 8, "environment"),
         ("/v1/environments/dev/apps?name=PP", 7, "app"),
         ("/v1/environments/dev/apps?name=app3", 1, "app"),
         ("/v1/environments/dev/apps?name=%25", 0, "app"),
@@ -63,6 +65,28 @@ async fn pages_hold_everything_once() {
         assert_eq!((whole.len(), keys.len()), (count, count), "{path}");
         for limit in [1, 3, 7, 8] {
             assert_eq!(all(&server, path, limit).await, whole, "{path} by {limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_apps_are_those_of_each_environment() {
+    let server = Server::start().await;
+    for (env, app) in [("dev", "web"), ("dev", "worker"), ("live", "web")] {
+        let path = format!("/v1/environments/{env}/apps/{app}/deployments");
+        server.post(&path, &crate::fixture::deploy_body(LAUNCH)).await.expect(202);
+    }
+    server.post("/v1/environments", &json!({ "name": "empty" })).await.expect(201);
+    for name in ["", "WEB", "ork", "none"] {
+        let found = all(&server, &format!("/v1/apps?name={name}"), 2).await;
+        let names: Vec<&Value> = found.iter().map(|one| &one["environment"]["name"]).collect();
+        assert_eq!(names, ["dev", "empty", "live"]);
+        for one in &found {
+            let env = one["environment"]["name"].as_str().unwrap_or_default();
+            let of_env = server.get(&format!("/v1/environments/{env}")).await.expect(200);
+            assert_eq!(one["environment"], of_env);
+            let path = format!("/v1/environments/{env}/apps?name={name}");
+            assert_eq!(one["apps"], server.get(&path).await.expect(200));
         }
     }
 }
