@@ -65,6 +65,8 @@ pub(crate) struct Ark {
     variables: Vec<(String, String)>,
     /// What samples are deployed on, unless a test says otherwise.
     engine: Engine,
+    /// The soft limit of open files that the server is started with, if not this process's.
+    open_files: Option<u32>,
 }
 
 impl Ark {
@@ -87,6 +89,14 @@ impl Ark {
         ark.disk = Some(Disk::mounted(ark.data_dir(), size_mib)?);
         ark.start_server();
         Some(ark)
+    }
+
+    /// The same, started with this soft limit of open files.
+    pub(crate) fn up_with_open_files(soft: u32) -> Self {
+        let mut ark = Self::prepared(&[]);
+        ark.open_files = Some(soft);
+        ark.start_server();
+        ark
     }
 
     /// The same, with these variables in the server's environment.
@@ -113,6 +123,7 @@ impl Ark {
             mark,
             variables: variables.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect(),
             engine: Engine::Process,
+            open_files: None,
         }
     }
 
@@ -126,7 +137,16 @@ impl Ark {
             0 => "127.0.0.1:0".to_owned(),
             _ => self.http.to_string(),
         };
-        let mut child = Command::new(ark())
+        let mut command = match self.open_files {
+            None => Command::new(ark()),
+            Some(soft) => {
+                let mut shell = Command::new("sh");
+                let script = "ulimit -S -n \"$0\" && exec \"$@\"";
+                shell.args(["-c", script, &soft.to_string(), ark()]);
+                shell
+            }
+        };
+        let mut child = command
             .args(["up", "--json", "--api", "127.0.0.1:0", "--http", &http, "--data-dir"])
             .arg(self.data_dir())
             .envs(self.variables.clone())

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::client::{Answer, Client};
-use crate::harness::{Ark, eventually};
+use crate::harness::{Ark, ENV, Sample, eventually, words};
 
 /// Workers that wait at once: as many as an activity may have.
 const WORKERS: usize = 1_000;
@@ -62,7 +62,8 @@ async fn who_waits_when_the_server_ends_is_answered_that_there_is_none() {
     let most = soft.max(DESCRIPTORS.min(hard));
     setrlimit(Resource::RLIMIT_NOFILE, most, hard).expect("a limit up to the hard one");
 
-    let mut ark = Ark::up();
+    // Fewer than wait: the server takes what the hard limit allows.
+    let mut ark = Ark::up_with_open_files(256);
     let mut client = Client::of(&ark, "deployer");
     let (activity, machine) = machine(&client, "work", json!({})).await;
     let poll = json!({ "activityArn": activity }).to_string();
@@ -88,6 +89,26 @@ async fn who_waits_when_the_server_ends_is_answered_that_there_is_none() {
     work(&client, &activity).await.expect("the task is this worker's");
     let seen = client.end(&execution).await;
     assert_eq!(seen["status"], "SUCCEEDED", "{seen}");
+}
+
+/// A server that takes more descriptors than it was started with keeps that from the apps: some count theirs.
+#[test]
+fn an_instance_has_the_limit_of_open_files_that_the_server_was_started_with() {
+    let ark = Ark::up_with_open_files(256);
+    let soft = |pid: i32| {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("limits");
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+        line.split_whitespace().nth(3).expect("the soft one").parse::<u64>().expect("a number")
+    };
+    assert!(soft(ark.server_pid) > 256, "the hard limit of this machine is too low for the test");
+    ark.deploy("sample", &Sample::version(1));
+    let pids = ark.marked();
+    assert!(!pids.is_empty());
+    for pid in pids {
+        assert_eq!(soft(pid), 256);
+    }
+    let said = ark.run(&["exec", "sample", "-e", ENV, "--", "sh", "-c", "ulimit -S -n"]);
+    assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "256", "{}", words(&said));
 }
 
 /// How often an event of each of these kinds is in an execution's history.

@@ -10,6 +10,7 @@ mod docker;
 pub mod engine;
 pub mod fake;
 mod host;
+pub mod open_files;
 mod process;
 pub mod shim;
 mod sys;

@@ -15,6 +15,8 @@ use std::ptr;
 use rustix::process::{Pid, Signal};
 use rustix::thread::{Gid, Uid};
 
+use crate::open_files;
+
 /// Starts a program in a session of its own, with an empty environment, default signals, standard
 /// input and output closed off and standard error appended to `stderr`. Returns its pid; the
 /// caller must wait for it some time.
@@ -126,6 +128,8 @@ pub(crate) struct ChildSetup {
     pub(crate) new_session: bool,
     /// The user it becomes; `None` stays the caller.
     pub(crate) user: Option<(u32, u32)>,
+    /// The soft limit of open files it gets; `None` keeps the caller's.
+    pub(crate) open_files: Option<u64>,
     /// The parent whose death ends it with SIGKILL.
     pub(crate) die_with: Option<i32>,
     /// Receives one byte of [`ChildStage`] as each stage begins, so that the parent knows which
@@ -150,7 +154,7 @@ pub(crate) fn prepare_child(command: &mut Command, setup: ChildSetup) {
     let hook = move || child_setup(&setup);
     #[allow(unsafe_code, reason = "code between fork and exec must be async-signal-safe")]
     // SAFETY: `child_setup` only makes system calls (write, setsid, setgroups, setresgid,
-    // setresuid, prctl, getppid, umask, sigprocmask); it neither allocates nor locks.
+    // setresuid, prlimit, prctl, getppid, umask, sigprocmask); it neither allocates nor locks.
     unsafe {
         command.pre_exec(hook);
     }
@@ -163,6 +167,9 @@ fn child_setup(setup: &ChildSetup) -> io::Result<()> {
         (&*procs).write_all(b"0")?;
     }
     begin(ChildStage::User)?;
+    if let Some(soft) = setup.open_files {
+        open_files::set(soft)?;
+    }
     if setup.new_session {
         rustix::process::setsid()?;
     }

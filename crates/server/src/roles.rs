@@ -147,6 +147,9 @@ pub enum Ended {
 /// # Errors
 /// See [`ServerError`]. Whatever runs already goes on running.
 pub async fn up(options: UpOptions) -> Result<Running, ServerError> {
+    if let Err(error) = ark_engine::open_files::raise() {
+        tracing::warn!(%error, "limit of open files stays as it is");
+    }
     let data_dir = data_dir::make(&options.data_dir)?;
     let now = Timestamp::now();
     let store = Store::open(&data_dir, now)?;

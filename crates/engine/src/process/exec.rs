@@ -40,6 +40,7 @@ impl Inner {
             cgroup_procs: spec.cgroups.entrances().map_err(|_| EngineError::NotRunning(id))?,
             new_session: true,
             user: spec.user.map(|user| (user.uid, user.gid)),
+            open_files: spec.open_files,
             die_with: None,
             stage,
         };

@@ -48,6 +48,9 @@ pub(crate) struct Spec {
     pub(crate) log_limits: LogLimits,
     /// The user it runs as; `None` is the user Ark runs as.
     pub(crate) user: Option<User>,
+    /// The soft limit of open files; `None` is that of the shim.
+    #[serde(default)]
+    pub(crate) open_files: Option<u64>,
     /// Which cgroups to make.
     pub(crate) cgroups: CgroupPlan,
 }

@@ -13,7 +13,7 @@ use ark_model::ids::InstanceId;
 use super::record::{InstanceDir, Labels, Limits, Spec, User, write_json};
 use super::{Inner, refused, unavailable};
 use crate::engine::{ArtifactSource, EngineError, StartSpec};
-use crate::sys;
+use crate::{open_files, sys};
 
 /// How directories that are being made are named.
 pub(super) const STAGING_PREFIX: &str = ".new-";
@@ -92,6 +92,7 @@ impl Inner {
             stop_grace_ms: grace_ms,
             log_limits: spec.log_limits,
             user,
+            open_files: open_files::of_instances(),
             cgroups: self.hierarchies.plan(spec.id, &limits),
         };
         write_json(&staged.spec(), &record)?;

@@ -41,6 +41,7 @@ pub(super) fn spawn(dir: &InstanceDir, spec: &Spec) -> Result<Main, StartFailure
             cgroup_procs: entrances,
             new_session: true,
             user: spec.user.map(|user| (user.uid, user.gid)),
+            open_files: spec.open_files,
             die_with: Some(std::process::id().cast_signed()),
             stage: stage_write,
         },
