@@ -33,7 +33,7 @@ impl Recording {
         app.waiting = None;
         app.failures = 0;
         app.start_after = None;
-        let from = d.base.map_or(String::new(), |b| format!("{b} -> "));
+        let from = d.base.map_or(String::new(), |b| format!("{b} → "));
         let text = match &d.rollout {
             Some(rollout) => {
                 let words: Vec<String> = rollout.steps.iter().map(Step::words).collect();
