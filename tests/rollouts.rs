@@ -14,6 +14,8 @@ mod course;
 mod defaults;
 #[path = "rollouts/group.rs"]
 mod group;
+#[path = "rollouts/hangs.rs"]
+mod hangs;
 #[path = "rollouts/hooks.rs"]
 mod hooks;
 #[path = "rollouts/judged.rs"]
