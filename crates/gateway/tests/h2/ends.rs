@@ -1,10 +1,14 @@
 //! Limits, deadlines and ends of streams and of connections.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ark_model::route::{RouteProtocol, TargetState};
 use bytes::Bytes;
+use h2::SendStream;
 use http::{Request, Response};
+use tokio::net::TcpListener;
 
 use crate::h2_support::{H2, H2Backend, send_all, whole};
 use crate::support::{Ark, Backend, draining, ends, route};
@@ -251,4 +255,79 @@ async fn http_checks_are_asked_in_http2_where_that_is_spoken() {
     };
     failure(&mut ark, backend.instance, "GET /bad answered 500: \"db: refused\"").await;
     failure(&mut ark, h1.instance, "GET /good: the answer is not HTTP/2").await;
+}
+
+/// Answers `/stream` with an answer that does not end, and says goodbye on that connection.
+async fn leaving() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let count = count.clone();
+            tokio::spawn(async move {
+                let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut open = Vec::new();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let lasts = request.uri().path() == "/stream";
+                    let answer: SendStream<Bytes> =
+                        respond.send_response(Response::new(()), !lasts).unwrap();
+                    if lasts {
+                        open.push(answer);
+                        connection.graceful_shutdown();
+                    }
+                }
+            });
+        }
+    });
+    (address, connections)
+}
+
+#[tokio::test]
+async fn a_connection_whose_target_said_goodbye_gets_no_more_requests() {
+    let (address, connections) = leaving().await;
+    let backend = H2Backend::echo().await;
+    let mut ark = Ark::start().await;
+    let mut route = route(vec![ark_model::route::Target { address, ..backend.target() }]);
+    route.protocol = RouteProtocol::H2c;
+    ark.server.push(&[route]).await;
+    ark.server.until_ready(&[backend.instance]).await;
+    let mut client = H2::connect(ark.http).await;
+    let request = Request::get("http://a.test/stream").body(()).unwrap();
+    let (stream, _) = client.begin(request, true).await;
+    let stream = tokio::time::timeout(crate::support::PATIENCE, stream).await.unwrap().unwrap();
+    for _ in 0..50 {
+        assert_eq!(client.get("/").await.status, 200);
+    }
+    // That with the stream, and the one that came after it: each worker thread has its own.
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_upload_is_held_is_not_asked_for() {
+    let mut ark = Ark::start().await;
+    let mut dead = H2Backend::echo().await;
+    let mut route = route(vec![dead.target()]);
+    route.protocol = RouteProtocol::H2c;
+    route.limits.hold_ms = 10_000;
+    ark.server.push(std::slice::from_ref(&route)).await;
+    ark.server.until_ready(&[dead.instance]).await;
+    dead.kill();
+    let alive = H2Backend::echo().await;
+    let mut client = H2::connect(ark.http).await;
+    let (_response, mut upload) = client.begin(post("/held"), false).await;
+    upload.send_data(Bytes::from_static(b"some"), false).unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    upload.send_reset(h2::Reason::CANCEL);
+    ark.server.until_route("one that gave up", |route| route.client_gone == 1).await;
+    route.targets = vec![alive.target()];
+    ark.server.push(&[route]).await;
+    ark.server.until_ready(&[alive.instance]).await;
+    assert_eq!(client.get("/").await.status, 200);
+    assert_eq!(alive.seen.lock().unwrap().len(), 1, "what is not wanted any more is not asked");
+    dead = alive;
+    drop(dead);
 }

@@ -124,9 +124,9 @@ impl<'c, C: Client> Crossing<'c, C> {
         }
         loop {
             let client = &mut *self.client;
-            let watch = !self.request.has_body;
-            let is_there = |cx: &mut Context<'_>| if watch { client.poll_gone(cx) } else { Ok(()) };
-            let mut in_flight = match self.passage.admit(is_there).await {
+
+            let admitted = self.passage.admit(|cx: &mut Context<'_>| client.poll_gone(cx)).await;
+            let mut in_flight = match admitted {
                 Ok(in_flight) => in_flight,
                 Err(Unreached::Refused(refusal)) => return self.answer_unreached(refusal).await,
                 Err(Unreached::ClientGone) => {

@@ -38,6 +38,7 @@ pub(crate) struct Shares {
 pub(super) struct Connection {
     pub(super) requests: RefCell<SendRequest<Bytes>>,
     streams: Cell<usize>,
+    /// Whether it takes no more requests.
     is_closed: Cell<bool>,
     idle_since_ms: Cell<u64>,
     /// Whether it has carried a request: then its end before an answer may only mean that the
@@ -63,6 +64,16 @@ impl Share {
     fn new(connection: Rc<Connection>, worker: Rc<Worker>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
         Self { connection, worker }
+    }
+}
+
+impl Share {
+    /// Notes what an error of a request here says of the connection. One whose target said goodbye, or that is
+    /// torn, takes no more requests; those on it end on it, which may be long after.
+    pub(super) fn failed(&self, error: &h2::Error) {
+        if error.is_go_away() || error.is_io() {
+            self.connection.is_closed.set(true);
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) trait Side {
 
 /// The client's end.
 pub(super) trait Client: Side {
-    /// Whether the client has left, for a request whose body has arrived.
+    /// Whether the client has left, where that can be seen: over HTTP/1.1 once its body has arrived.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Result<(), Fault>;
     /// Passes on an interim answer, where the protocol has them.
     fn send_interim(&mut self, status: StatusCode, fields: HeaderMap) -> Result<(), Fault>;

@@ -218,7 +218,7 @@ impl H1Target {
 /// A stream of HTTP/2.
 pub(super) struct H2Target {
     /// Gives the place on the connection back.
-    _share: Share,
+    share: Share,
     send: SendStream<Bytes>,
     response: Option<ResponseFuture>,
     body: Option<RecvStream>,
@@ -232,15 +232,8 @@ impl H2Target {
         let ended = !request.has_body && !request.web_socket;
         let reused = share.connection.is_used.replace(true);
         let sent = share.connection.requests.borrow_mut().send_request(request.to_h2(left), ended);
-        let (response, send) = sent.map_err(|error| of_target(&error))?;
-        Ok(Self {
-            _share: share,
-            send,
-            response: Some(response),
-            body: None,
-            reused,
-            is_deaf: false,
-        })
+        let (response, send) = sent.map_err(|error| fault(&share, &error))?;
+        Ok(Self { share, send, response: Some(response), body: None, reused, is_deaf: false })
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Fault>> {
@@ -248,14 +241,14 @@ impl H2Target {
             return Poll::Ready(Err(Fault::BadResponse));
         };
         if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
-            let (parts, ()) = interim.map_err(|error| of_target(&error))?.into_parts();
+            let (parts, ()) = interim.map_err(|error| fault(&self.share, &error))?.into_parts();
             let fields = fields::of_h2_answer(parts.headers).ok_or(Fault::BadResponse)?;
             let status = parts.status;
             let head = Head { status, fields, length: None, is_empty: true, web_socket: false };
             return Poll::Ready(Ok(head));
         }
         let response = ready!(std::pin::Pin::new(response).poll(cx));
-        let (parts, body) = response.map_err(|error| of_target(&error))?.into_parts();
+        let (parts, body) = response.map_err(|error| fault(&self.share, &error))?.into_parts();
         let is_empty = body.is_end_stream();
         self.body = Some(body);
         self.response = None;
@@ -266,6 +259,12 @@ impl H2Target {
         let status = parts.status;
         Poll::Ready(Ok(Head { status, fields, length, is_empty, web_socket: status.is_success() }))
     }
+}
+
+/// What an error of a request on this connection means; the connection hears of it.
+fn fault(share: &Share, error: &h2::Error) -> Fault {
+    share.failed(error);
+    of_target(error)
 }
 
 /// What an error of a stream to a target means.
