@@ -12,6 +12,7 @@ use ark_model::gateway::Counters;
 
 use crate::clock::millis;
 use crate::lazy_histogram::LazyHistogram;
+use crate::wire::GIVEN_UP;
 
 /// How a request ended, as its counter is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub(crate) struct Cells {
     failed: AtomicU64,
     cut: AtomicU64,
     retried: AtomicU64,
+    broken_off: AtomicU64,
     client_gone: AtomicU64,
     response_bytes: AtomicU64,
     by_class: [AtomicU64; 5],
@@ -98,6 +100,11 @@ impl Cells {
         bump(&self.retried, 1);
     }
 
+    /// A request that was sent here was broken off, and goes on elsewhere.
+    pub(crate) fn broken_off(&self) {
+        bump(&self.broken_off, 1);
+    }
+
     pub(crate) fn stalled(&self, stall: Duration) {
         self.stall_max_ms.fetch_max(millis(stall), Relaxed);
     }
@@ -110,7 +117,11 @@ impl Cells {
             (Outcome::ClientGone, _) => &self.client_gone,
         };
         bump(cell, 1);
-        if let Some(status) = ended.status {
+        // Whoever gives up says nothing of the app, whatever the client was told.
+        let given_up = ended.outcome == Outcome::ClientGone && ended.status == Some(GIVEN_UP);
+        if let Some(status) = ended.status
+            && !given_up
+        {
             bump(&self.by_class[usize::from(status / 100).clamp(1, 5) - 1], 1);
         }
         bump(&self.response_bytes, ended.response_bytes);
@@ -169,6 +180,7 @@ pub(crate) fn sum(blocks: &[Cells]) -> Counters {
         total.failed += block.failed.load(Relaxed);
         total.cut += block.cut.load(Relaxed);
         total.retried += block.retried.load(Relaxed);
+        total.broken_off += block.broken_off.load(Relaxed);
         total.client_gone += block.client_gone.load(Relaxed);
         total.response_bytes += block.response_bytes.load(Relaxed);
         total.shed += block.shed.load(Relaxed);

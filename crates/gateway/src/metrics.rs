@@ -147,8 +147,11 @@ impl Totals {
             }
         }
         type Value = fn(&Counters) -> u64;
-        let counters: [(&str, &str, Value); 7] = [
+        let counters: [(&str, &str, Value); 8] = [
             ("retries", "Attempts repeated on another target.", |c| c.retried),
+            ("broken_off", "Requests that a target broke off, repeated elsewhere.", |c| {
+                c.broken_off
+            }),
             ("retries_refused", "Retries that the budget forbade.", |c| c.retries_refused),
             ("shed", "Requests refused by a concurrency limit.", |c| c.shed),
             ("rate_limited", "Requests refused by a rate limit.", |c| c.rate_limited),

@@ -6,7 +6,8 @@
 //! The rules: a side is chosen before (see `split`), then a group by its share, so that shares are
 //! exact whatever the load, then the less loaded of two random targets of the group. Below half
 //! healthy all that were once ready are used (panic), for the first attempt of a request; a further
-//! attempt prefers those that are healthy.
+//! attempt prefers those that are healthy. A canary of which none is ready gives its requests to the other
+//! side before it panics; the other way round a few instances would get what many had.
 
 use std::rc::Rc;
 
@@ -94,6 +95,12 @@ impl Pool {
         random: &mut dyn FnMut() -> u64,
     ) -> Option<&Rc<LocalTarget>> {
         let (own, other) = self.sides(side);
+        if side == Side::Canary
+            && !own.has_ready()
+            && let Some(found) = self.stable.choose_ready(tried, random)
+        {
+            return Some(found);
+        }
         own.choose(tried, random).or_else(|| other?.choose(tried, random))
     }
 
@@ -165,6 +172,10 @@ impl SidePool {
             });
         }
         side
+    }
+
+    fn has_ready(&self) -> bool {
+        !self.healthy.groups.is_empty() || !self.ejected.groups.is_empty()
     }
 
     fn choose(&self, tried: &[usize], random: &mut dyn FnMut() -> u64) -> Option<&Rc<LocalTarget>> {

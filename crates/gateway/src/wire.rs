@@ -31,3 +31,4 @@ mod wires;
 mod without_target;
 
 pub(crate) use head::is_token;
+pub(crate) use passage::GIVEN_UP;

@@ -402,7 +402,11 @@ async fn a_request_on_a_connection_that_dies_is_repeated_only_when_that_is_safe(
     assert_eq!(backend.requests(), 4);
     let report = ark.server.until_ended(backend.instance, 3).await;
     assert_eq!(ends(&report.counters), (2, 1, 0, 0));
-    assert_eq!(report.counters.retried, 1);
+    assert_eq!(
+        (report.counters.retried, report.counters.broken_off),
+        (1, 0),
+        "closed for being idle"
+    );
     assert_eq!(report.counters.by_class, [0, 2, 0, 0, 1]);
 }
 

@@ -13,7 +13,7 @@ use ark_model::traffic::{
     Adaptive, Maintenance, Mirror, RateLimit, RequestPart, RequestRule, RetryBudget, Split, Sticky,
 };
 use h2_support::{H2, H2Backend, whole};
-use support::{Answer, Ark, Backend, Client, route};
+use support::{Answer, Ark, Backend, Client, ends, route};
 use tokio::io::AsyncWriteExt;
 
 fn of_release(backend: &Backend, release: u64) -> Target {
@@ -248,7 +248,27 @@ async fn a_target_that_breaks_off_is_ejected_and_nobody_notices() {
     let report = ark.server.until_target(bad.instance, "ejection", |t| t.counters.ejections == 1);
     let report = report.await;
     assert_eq!((report.counters.retried, report.counters.failed), (5, 0));
+    assert_eq!(report.counters.broken_off, 5, "what it did to them is known");
     assert!(report.readiness.unwrap().ready, "its check still passes");
+}
+
+/// Its requests are answered by the other side, where they count as served: the judge must hear of it.
+#[tokio::test]
+async fn what_a_canary_of_one_breaks_off_is_told_of_it() {
+    let old = Backend::echo("old").await;
+    let new = Backend::start(|mut peer| async move {
+        let _ = peer.head().await;
+    })
+    .await;
+    let (mut ark, _) = split_in_two(&old, &new, split(100)).await;
+    let mut client = ark.client().await;
+    for _ in 0..10 {
+        assert_eq!(client.get("/").await.body, "old");
+    }
+    let report = ark.server.until_target(new.instance, "ten", |t| t.counters.broken_off == 10);
+    assert_eq!(ends(&report.await.counters), (0, 0, 0, 0));
+    let report = ark.server.until_ended(old.instance, 10).await;
+    assert_eq!((report.counters.served, report.counters.broken_off), (10, 0));
 }
 
 #[tokio::test]

@@ -260,12 +260,16 @@ pub struct Counters {
     pub cut: u64,
     /// Attempts repeated on another target without the client noticing.
     pub retried: u64,
+    /// Of those, how many had been sent to the target, which broke them off. The request counts where it
+    /// ended; this is what its first target did to it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub broken_off: u64,
     /// Given up by the client (499). Not a failure.
     pub client_gone: u64,
     /// Longest time, in milliseconds, that a request waited in the gateway before a target had
     /// accepted it. Begins anew after `ReportStored`.
     pub stall_max_ms: u64,
-    /// Answers by class: 1xx (upgrades), 2xx, 3xx, 4xx, 5xx.
+    /// Answers by class: 1xx (upgrades), 2xx, 3xx, 4xx, 5xx. What the client gave up (499) is no answer.
     pub by_class: [u64; 5],
     /// Bytes of response bodies.
     pub response_bytes: u64,
@@ -303,6 +307,7 @@ impl Counters {
         self.failed += other.failed;
         self.cut += other.cut;
         self.retried += other.retried;
+        self.broken_off += other.broken_off;
         self.client_gone += other.client_gone;
         self.response_bytes += other.response_bytes;
         self.stall_max_ms = self.stall_max_ms.max(other.stall_max_ms);
@@ -327,6 +332,7 @@ impl Counters {
             failed: self.failed.saturating_sub(earlier.failed),
             cut: self.cut.saturating_sub(earlier.cut),
             retried: self.retried.saturating_sub(earlier.retried),
+            broken_off: self.broken_off.saturating_sub(earlier.broken_off),
             client_gone: self.client_gone.saturating_sub(earlier.client_gone),
             stall_max_ms: self.stall_max_ms,
             by_class,

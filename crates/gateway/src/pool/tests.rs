@@ -121,6 +121,29 @@ fn who_is_used_follows_health_and_panic() {
 }
 
 #[test]
+fn a_canary_that_is_not_ready_leaves_its_requests_to_the_other_side() {
+    use Is::{Ejected, Failing, NeverReady, Ready};
+    // Targets 0 and 1 are the old side's, 2 and 3 the canary's.
+    for (targets, side, expected) in [
+        ([Ready, Ready, Failing, Failing], Side::Canary, vec![0, 1]),
+        ([Ready, Failing, Failing, NeverReady], Side::Canary, vec![0]),
+        ([Ready, Ready, Ready, Failing], Side::Canary, vec![2]),
+        // Left out for a while only: what becomes of its requests is to be known.
+        ([Ready, Ready, Ejected, Failing], Side::Canary, vec![2, 3]),
+        // Nobody is ready: it is the canary's own that are tried.
+        ([Failing, Failing, Failing, Failing], Side::Canary, vec![2, 3]),
+        // The canary is small: it does not get what all others had.
+        ([Failing, Failing, Ready, Ready], Side::Stable, vec![0, 1]),
+        ([NeverReady, NeverReady, Ready, Ready], Side::Stable, vec![2, 3]),
+    ] {
+        let of = |at: usize| if at < 2 { 1 } else { 2 };
+        let list: Vec<_> = targets.iter().enumerate().map(|(at, is)| (100, of(at), *is)).collect();
+        let found = chosen(&pool(&list, Some((2, 50)), 1), side, &[]);
+        assert_eq!(found, expected, "{targets:?} from {side:?}");
+    }
+}
+
+#[test]
 fn held_requests_wait_for_what_is_ready() {
     let mut random = random();
     for (is, expected) in [(Is::Failing, false), (Is::Ready, true), (Is::Ejected, true)] {

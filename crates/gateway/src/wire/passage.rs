@@ -27,7 +27,7 @@ pub(super) const CONNECT_MS: u64 = 5_000;
 /// How long a held request waits for its turn once a target is ready, in milliseconds.
 const TURN_MS: u64 = 30_000;
 /// As what a request counts whose client gave it less time than it took.
-pub(super) const GIVEN_UP: u16 = 499;
+pub(crate) const GIVEN_UP: u16 = 499;
 /// On how many targets a request is tried.
 const ATTEMPTS_MAX: usize = 3;
 
@@ -293,8 +293,12 @@ impl Passage {
         }
         self.repeated = true;
         self.tried.push(local.target.slot);
-        self.worker.has_another(self.found.slot, self.side, &self.tried)
-            && self.budget_allows(local)
+        let goes_on = self.worker.has_another(self.found.slot, self.side, &self.tried)
+            && self.budget_allows(local);
+        if goes_on {
+            local.cells().broken_off();
+        }
+        goes_on
     }
 
     /// Copies the request to the canary where the route says so.

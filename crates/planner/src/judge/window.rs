@@ -21,8 +21,8 @@ pub struct SideWindow {
     pub slices: Vec<Slice>,
 }
 
-/// What was measured on one side in a slice of time. Each request is in exactly one of `served`,
-/// `failed`, `cut` and `client_gone`.
+/// What was measured on one side in a slice of time. Each request that ended here is in exactly one of
+/// `served`, `failed`, `cut` and `client_gone`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slice {
     /// Answered whole, with any status below 500.
@@ -31,6 +31,10 @@ pub struct Slice {
     pub failed: u64,
     /// Broken before their end by something other than the client.
     pub cut: u64,
+    /// Broken off here after it was sent, and then answered by another instance, of the other side where this
+    /// one has no other. The client did not notice; it is this side's error all the same.
+    #[serde(default)]
+    pub broken_off: u64,
     /// Given up by the client.
     pub client_gone: u64,
     /// Answered from 300 to 399.
@@ -66,6 +70,7 @@ impl Slice {
             served: since(|c| c.served),
             failed: since(|c| c.failed),
             cut: since(|c| c.cut),
+            broken_off: since(|c| c.broken_off),
             client_gone: since(|c| c.client_gone),
             redirects: since(|c| c.by_class[2]),
             client_errors: since(|c| c.by_class[3].saturating_sub(c.rate_limited)),
@@ -74,14 +79,14 @@ impl Slice {
         }
     }
 
-    /// Requests that ended.
+    /// Requests that ended, here or by being broken off here.
     pub fn requests(&self) -> u64 {
-        self.served + self.failed + self.cut + self.client_gone
+        self.served + self.failed + self.cut + self.client_gone + self.broken_off
     }
 
-    /// Answers of 500 and above, and cut requests.
+    /// Answers of 500 and above, and requests that were cut or broken off.
     pub fn errors(&self) -> u64 {
-        self.failed + self.cut
+        self.failed + self.cut + self.broken_off
     }
 
     /// Adds what another instance of the same side did in the same time, or the same side next.
@@ -89,6 +94,7 @@ impl Slice {
         self.served += other.served;
         self.failed += other.failed;
         self.cut += other.cut;
+        self.broken_off += other.broken_off;
         self.client_gone += other.client_gone;
         self.redirects += other.redirects;
         self.client_errors += other.client_errors;
