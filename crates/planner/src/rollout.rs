@@ -261,6 +261,14 @@ fn next_step(input: &Input<'_>) -> Plan {
                 });
                 plan
             }
+            (DeploymentState::Draining, Some(abort)) if goes_back_to_another(d) => {
+                let mut plan = draining(input, d);
+                // Nothing more of the old side is taken away.
+                plan.actions.retain(|a| matches!(a, Action::Ended { .. }));
+                plan.transition = Some(Transition::Return(aborted(abort)));
+                plan.wake_at = Some(now);
+                plan
+            }
             (DeploymentState::Replacing | DeploymentState::Returning, Some(abort))
                 if abort.superseded =>
             {
@@ -447,6 +455,11 @@ pub(crate) fn target<'a>(
         since: input.since,
         planted: input.planted,
     }
+}
+
+/// Whether there is a way back to something else than what it deploys.
+fn goes_back_to_another(d: &Deployment) -> bool {
+    d.base.is_some_and(|base| base != d.release)
 }
 
 fn stop_everything(input: &Input<'_>) -> Plan {

@@ -312,7 +312,7 @@ impl World {
             }
             Transition::Return(reason) => {
                 self.note(format!("return: {reason:?}").chars().take(60).collect::<String>());
-                if d.state == DeploymentState::Keeping {
+                if matches!(d.state, DeploymentState::Keeping | DeploymentState::Draining) {
                     self.app.live = d.base;
                 }
                 d.state = DeploymentState::Returning;
@@ -543,6 +543,24 @@ fn a_kept_old_side_takes_over_at_once() {
     world.pass(5);
     assert_eq!(world.ended[0].state, DeploymentState::RolledBack);
     assert_eq!(world.app.live, Some(OLD));
+    assert_eq!((world.serving(NEW), world.serving(OLD)), (0, 4));
+}
+
+/// Nothing is kept, and the old side is ending: it is started again before the new one goes.
+#[test]
+fn an_abort_goes_back_as_long_as_the_old_side_is_not_gone() {
+    let mut world = World::deploying(Strategy::Canary, vec![Step::Weight(50)]);
+    while world.state() != Some(DeploymentState::Draining) {
+        if !world.round() {
+            world.now += 1;
+        }
+    }
+    assert_eq!((world.app.live, world.serving(OLD)), (Some(NEW), 4));
+    world.abort(false);
+    world.round();
+    assert_eq!((world.state(), world.app.live), (Some(DeploymentState::Returning), Some(OLD)));
+    world.pass(120);
+    assert_eq!(world.ended[0].state, DeploymentState::RolledBack);
     assert_eq!((world.serving(NEW), world.serving(OLD)), (0, 4));
 }
 

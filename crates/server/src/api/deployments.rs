@@ -460,8 +460,15 @@ fn end(
             tx.append_event(NewEvent { deployment: Some(ended.id), ..event })?;
             Ok(ended)
         }
-        // While the old side is kept, going back needs no rollback.
-        DeploymentState::Replacing | DeploymentState::Stepping | DeploymentState::Keeping => {
+        DeploymentState::Draining if deployment.base.is_none_or(|b| b == deployment.release) => {
+            let words = "is live already, and there is no other release to go back to";
+            Err(finished(words).remedy("stop it", format!("ark stop {app} -e {env}")))
+        }
+        // As long as the old side is not gone, going back needs no rollback.
+        DeploymentState::Replacing
+        | DeploymentState::Stepping
+        | DeploymentState::Keeping
+        | DeploymentState::Draining => {
             let mut asked = deployment;
             if asked.abort.is_none() {
                 asked.abort = Some(Abort { by: act.by.clone(), reason, superseded: false });
@@ -474,10 +481,6 @@ fn end(
         }
         // It is on its way back already: nothing is left to be asked for.
         DeploymentState::Returning => Ok(deployment),
-        DeploymentState::Draining => {
-            Err(finished("is live already; only its old side is still ending")
-                .remedy("go back", format!("ark rollback {app} -e {env}")))
-        }
         DeploymentState::Succeeded
         | DeploymentState::RolledBack
         | DeploymentState::Failed
