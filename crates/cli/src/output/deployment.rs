@@ -6,10 +6,11 @@ use ark_model::api::{DeploymentView, Remedy, SideProgress, TrafficView};
 use ark_model::deployment::DeploymentKind;
 use ark_model::diagnosis::Down;
 use ark_model::hook::HookStage;
+use ark_model::receipt::Side;
 use ark_model::{DeploymentState, Diagnosis, ReleaseNumber};
 use jiff::Timestamp;
 
-use super::lines::{cut, wrap_remedies};
+use super::lines::{cut, wrap, wrap_remedies};
 use super::numbers::{count, counted, failures, rate};
 use super::times::{age, between_ms, length};
 use super::{Style, hooks, rollout};
@@ -146,7 +147,11 @@ fn sides(view: &DeploymentView, now: Timestamp) -> String {
     if progress.old == SideProgress::default() {
         return new;
     }
-    let old = side(&old_name, "serving", &progress.old, progress.wanted, now);
+    let active = match view.state {
+        DeploymentState::Keeping => "kept without traffic",
+        _ => "serving",
+    };
+    let old = side(&old_name, active, &progress.old, progress.wanted, now);
     format!("{new}   {old}")
 }
 
@@ -256,10 +261,19 @@ pub(crate) fn unsuccessful(view: &DeploymentView, style: Style) -> String {
     let exit = view.exit_code.map_or_else(String::new, |code| format!("   exit {code}"));
     let mut out =
         format!("{} {}; {}{}", style.bad("✗"), what(view), outcome(view), style.dim(&exit));
-    let indented = |text: &str| format!("\n  {}", cut(text, style.width.saturating_sub(2)));
+    let indented = |text: &str| -> String {
+        let lines = wrap(text, style.width.saturating_sub(2));
+        lines.iter().map(|line| format!("\n  {line}")).collect()
+    };
     if let Some(diagnosis) = &view.diagnosis {
         let failure = diagnosis.failure();
-        out.push_str(&indented(&failure.words()));
+        match failure {
+            Diagnosis::Judged { reasons } => {
+                out.push_str(&indented("the judge:"));
+                reasons.iter().for_each(|reason| out.push_str(&indented(&format!("- {reason}"))));
+            }
+            other => out.push_str(&indented(&other.words())),
+        }
         for down in diagnosis.down() {
             out.push_str(&indented(&format!("dependency down: {}", down.words())));
         }
@@ -340,17 +354,21 @@ fn outcome(view: &DeploymentView) -> String {
 
 fn kept_serving(view: &DeploymentView) -> Option<String> {
     let (receipt, base) = (view.receipt.as_ref()?, view.base?);
-    let total = &receipt.total;
-    let all = total.served + total.failed + total.cut;
-    let lost = total.failed + total.cut;
-    if lost == 0 || view.state == DeploymentState::RolledBack {
-        return Some(format!(
-            "{base} kept serving: {} of {} requests failed",
-            count(lost),
-            count(all)
-        ));
-    }
-    Some(format!("{} of {} requests failed", count(lost), count(all)))
+    let lost = |side: &Side| side.failed + side.cut;
+    let all = |side: &Side| side.served + lost(side);
+    let failed =
+        |side: &Side| format!("{} of {} requests failed", count(lost(side)), count(all(side)));
+    let (total, new) = (&receipt.total, &receipt.new);
+    let back = view.state == DeploymentState::RolledBack;
+    Some(match (lost(total), lost(new), back) {
+        (0, _, _) | (_, 0, true) => format!("{base} kept serving: {}", failed(total)),
+        (_, lost, true) => {
+            let (old, release) = (failed(&receipt.old), view.release);
+            let (lost, all) = (count(lost), count(all(new)));
+            format!("{base} kept serving: {old}, and {lost} of {all} of {release}")
+        }
+        (_, _, false) => failed(total),
+    })
 }
 
 fn next(view: &DeploymentView) -> Vec<Remedy> {

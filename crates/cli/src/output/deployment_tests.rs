@@ -123,6 +123,34 @@ fn a_failure_says_what_why_and_what_next() {
 }
 
 #[test]
+fn a_verdict_is_told_whole_and_failures_are_of_the_side_that_had_them() {
+    let mut view = view(DeploymentState::RolledBack);
+    let side = |served, failed| Side { served, failed, ..Side::default() };
+    view.receipt = Some(Receipt {
+        total: side(8_600, 400),
+        old: side(7_600, 0),
+        new: side(1_000, 400),
+        notes: vec![],
+    });
+    let reasons = vec![
+        "more answers of 500 and above: 400 of 1,400 (28.6 %) beside 0 of 7,600".to_owned(),
+        "slower".to_owned(),
+    ];
+    view.diagnosis = Some(Diagnosis::Judged { reasons });
+    insta::assert_snapshot!(unsuccessful(&view, Style::plain(60)), @r"
+    ✗ v42 is worse; production is back on v41   exit 3
+      the judge:
+      - more answers of 500 and above: 400 of 1,400 (28.6 %)
+        beside 0 of 7,600
+      - slower
+      v41 kept serving: 0 of 7,600 requests failed, and 400 of
+        1,400 of v42
+      look closer: ark events -e production --app web
+      try again: ark deploy web -e production
+    ");
+}
+
+#[test]
 fn what_was_down_is_said_beside_what_failed() {
     let mut view = view(DeploymentState::RolledBack);
     let crashed = Diagnosis::Crashed {

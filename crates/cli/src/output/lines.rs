@@ -15,6 +15,25 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).map(clean).chain(std::iter::once('…')).collect()
 }
 
+/// The text in lines of at most `width` characters, broken between words; what follows the first is indented by
+/// two. A word that is longer has a line of its own, whole: it may be what is to be copied.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let word: String = word.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let fits = |line: &String| line.chars().count() + 1 + word.chars().count() <= width;
+        match lines.last_mut() {
+            Some(line) if fits(line) => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            Some(_) => lines.push(format!("  {word}")),
+            None => lines.push(word),
+        }
+    }
+    lines
+}
+
 /// Remedies as `label: command`, two and more on a line as far as `width` allows.
 pub(crate) fn wrap_remedies(remedies: &[Remedy], width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
@@ -53,6 +72,19 @@ mod tests {
             ("", 0, ""),
         ] {
             assert_eq!(cut(text, width), expect);
+        }
+    }
+
+    #[test]
+    fn text_is_wrapped_between_words_and_loses_none() {
+        for (text, width, expect) in [
+            ("", 10, &[][..]),
+            ("one two", 10, &["one two"]),
+            ("one two three", 8, &["one two", "  three"]),
+            ("a http://a.long/one b", 6, &["a", "  http://a.long/one", "  b"]),
+            ("a\x1b[2J b", 20, &["a [2J b"]),
+        ] {
+            assert_eq!(wrap(text, width), expect);
         }
     }
 

@@ -128,6 +128,9 @@ pub(crate) fn facts(view: &DeploymentView, now: Timestamp) -> Vec<(&'static str,
 }
 
 fn side(release: ReleaseNumber, percent: u8, traffic: &SideTraffic) -> String {
+    if traffic.requests == 0 && percent == 0 {
+        return format!("{release} 0 %");
+    }
     if traffic.requests == 0 {
         return format!("{release} {percent} %, no requests yet");
     }
