@@ -41,6 +41,7 @@ impl Walk<'_> {
     /// Looks at the page that is shown.
     #[track_caller]
     fn page(&mut self, heading: &str, reads: &str) {
+        self.until_headed(heading);
         let browser = &self.browser;
         let path = walk::path_of(&browser.url());
         // What stands there word for word, before what stands there for a name.
@@ -67,6 +68,15 @@ impl Walk<'_> {
         }
         let name = path.trim_matches('/').replace(['/', '.', '~'], "_");
         shoot(browser, &format!("noscript-{name}"));
+    }
+
+    /// A form that was sent may still be on its way; what is wrong in the end is said by who looks.
+    fn until_headed(&self, heading: &str) {
+        let began = Instant::now();
+        let fits = |texts: Vec<String>| texts.first().is_some_and(|text| text.contains(heading));
+        while !fits(self.browser.texts("main h1")) && began.elapsed() < DEADLINE {
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Loads the page anew until it reads this.
