@@ -14,7 +14,7 @@ const GRACE: Duration = Duration::from_secs(25);
 /// What the worker runs; `kind` in the input says what to do.
 const SCRIPT: &str = r#"
 case "$1" in
-*'"kind":"ok"'*) touch "$WORK_DIR/file"; echo talk; echo "{\"name\":\"$_EXECUTION_NAME\",\"dir\":\"$WORK_DIR\"}" ;;
+*'"kind":"ok"'*) touch "$WORK_DIR/file"; echo talk; echo "{\"name\":\"$_EXECUTION_NAME\",\"dir\":\"$WORK_DIR\",\"mode\":\"$(stat -c %a "$WORK_DIR")\"}" ;;
 *'"kind":"empty"'*) ;;
 *'"kind":"text"'*) echo '{}'; echo no json ;;
 *'"kind":"own"'*) echo '{"error":"Mine","cause":"why"}'; exit 3 ;;
@@ -98,15 +98,16 @@ async fn the_worker_keeps_its_contract() {
         serde_json::from_str(done["output"].as_str().expect("output")).expect("JSON");
     assert_eq!((&output["name"], &output["_EXECUTION_NAME"]), (&json!("run-1"), &json!("run-1")));
     let dir = output["dir"].as_str().expect("a directory");
+    assert_eq!(output["mode"], "700", "what a task writes is nobody else's to read");
     assert!(dir.starts_with(&*ark.dir.path().to_string_lossy()), "{dir}");
     eventually("the directory is removed", || !std::path::Path::new(dir).exists());
     let done = client.end(&start(&client, &m, &kind("empty")).await).await;
     assert_eq!(done["output"], r#"{"_EXECUTION_NAME":"run-1"}"#);
 
     for (input, error, cause) in [
-        (json!([1]), "sfncli.TaskInputNotJSON", "no JSON object: [1]"),
+        (json!([1]), "sfncli.TaskInputNotJSON", "not valid JSON: '[1]'"),
         (json!({ "a": 1 }), "sfncli.TaskInputMissingExecutionName", "_EXECUTION_NAME"),
-        (kind("text"), "sfncli.TaskOutputNotJSON", "no JSON object: no json"),
+        (kind("text"), "sfncli.TaskOutputNotJSON", "not valid JSON: 'no json'"),
         (kind("own"), "Mine", "why"),
         (kind("nonzero"), "sfncli.CommandExitedNonzero", "oops"),
         (kind("killed"), "sfncli.CommandKilled", ""),
@@ -271,4 +272,33 @@ fn terminate(process: &Child) {
     let pid = i32::try_from(process.id()).expect("a process id");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM)
         .expect("a signal");
+}
+
+/// More than one argument of a command can hold, in a working directory that is not there yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_input_is_given_as_a_file() {
+    let ark = Ark::up();
+    let client = Client::of(&ark, "deployer");
+    let m = machine(&client, "m", "long").await;
+    let script = r#"echo "{\"bytes\":\"$(wc -c <"$1")\",\"in\":\"${1#"$WORK_DIR/"}\"}""#;
+    let dir = ark.dir.path().join("a/b");
+    let args = ["worker", "--activity", "long", "--input-file", "--", "sh", "-c", script, "sh"];
+    let mut process = ark
+        .command(&args)
+        .env("WORK_DIR", &dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("ark worker starts");
+    let input = json!({ "_EXECUTION_NAME": "run-1", "text": "x".repeat(200_000) });
+    let bytes = input.to_string().len().to_string();
+    let done = client.end(&start(&client, &m, &input).await).await;
+    let output: Value =
+        serde_json::from_str(done["output"].as_str().expect("output")).expect("JSON");
+    assert_eq!((&output["bytes"], &output["in"]), (&json!(bytes), &json!("input.json")));
+    eventually("nothing is left there", || {
+        std::fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_none())
+    });
+    terminate(&process);
+    assert!(process.wait().expect("an end").success());
 }

@@ -8,7 +8,9 @@ mod tail;
 mod task;
 mod verdict;
 
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ark_model::exit::ExitCode;
@@ -70,9 +72,12 @@ pub(crate) struct Args {
     /// Name of this worker in histories [default: the instance's, else the machine's]
     #[arg(long, value_name = "NAME")]
     worker_name: Option<String>,
-    /// Each task gets a fresh directory in this one, removed afterwards
+    /// Each task gets a fresh directory in this one, removed afterwards; it is made when it is not there
     #[arg(long, value_name = "DIR", env = "WORK_DIR", hide_env_values = true)]
     work_dir: Option<PathBuf>,
+    /// The last argument is the path of a file with the input, not the input: one argument holds 128 KiB at most
+    #[arg(long)]
+    input_file: bool,
     /// Program and arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -93,6 +98,7 @@ pub(super) struct Worker {
     program: String,
     arguments: Vec<String>,
     work_dir: Option<PathBuf>,
+    input_file: bool,
     /// What is left out of the lines that are sent with a failure.
     secrets: Secrets,
 }
@@ -114,9 +120,14 @@ pub(crate) fn run(args: Args) -> Ended {
     let activity = expand(&args.activity, variable);
     let name = args.worker_name.map(|name| expand(&name, variable)).filter(|n| !n.is_empty());
     let name = name.or_else(|| variable("_POD_SHORTNAME")).unwrap_or_else(machine);
-    let work_dir = args.work_dir.filter(|dir| !dir.as_os_str().is_empty());
-    if let Some(dir) = work_dir.as_deref().filter(|dir| !dir.is_dir()) {
-        return Err(Failure::usage(format!("--work-dir: {} is no directory", dir.display())));
+    let input_file = args.input_file;
+    let mut work_dir = args.work_dir.filter(|dir| !dir.as_os_str().is_empty());
+    if let Some(dir) = work_dir.as_deref() {
+        make_work_dir(dir).map_err(|error| {
+            Failure::usage(format!("--work-dir: {} cannot be made: {error}", dir.display()))
+        })?;
+    } else if input_file {
+        work_dir = Some(std::env::temp_dir());
     }
     block_on(async move {
         let (tell, _) = broadcast::channel(SIGNALS_AHEAD);
@@ -128,14 +139,28 @@ pub(crate) fn run(args: Args) -> Ended {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
         let secrets = Secrets::among(variables);
-        let worker =
-            Worker { client, out, activity_arn, name, program, arguments, work_dir, secrets };
+        let worker = Worker {
+            client,
+            out,
+            activity_arn,
+            name,
+            program,
+            arguments,
+            work_dir,
+            input_file,
+            secrets,
+        };
         worker.warn(&format!("{} works on {activity}", worker.name));
         let slots = (0..args.parallel).map(|_| slot(&worker, &tell, &stop, stopping.clone()));
         let ended: Vec<_> = futures::future::join_all(slots).await;
         ended.into_iter().collect::<Result<(), _>>()?;
         Ok(Exit::DONE)
     })
+}
+
+/// What tasks leave there is nobody else's to read.
+fn make_work_dir(dir: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// The name of the machine, or a fixed word where it has none.

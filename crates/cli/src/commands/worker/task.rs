@@ -1,12 +1,16 @@
 //! One task: its command from start to end, with heartbeats beside it.
 
+use std::ffi::OsString;
+use std::fs::Permissions;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
 use tempfile::TempDir;
@@ -138,10 +142,14 @@ fn signal(group: Option<Pid>, which: Signal) {
 /// one. The directory goes with the task.
 fn start(worker: &Worker, input: &Input) -> Result<(Child, Option<TempDir>), Verdict> {
     let dir = worker.work_dir.as_deref().map(fresh_dir).transpose()?;
+    let argument: OsString = match &dir {
+        Some(dir) if worker.input_file => written(dir.path(), &input.argument)?.into(),
+        Some(_) | None => (&input.argument).into(),
+    };
     let mut command = Command::new(&worker.program);
     command
         .args(&worker.arguments)
-        .arg(&input.argument)
+        .arg(argument)
         .env(EXECUTION_NAME, &input.execution)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -154,20 +162,40 @@ fn start(worker: &Worker, input: &Input) -> Result<(Child, Option<TempDir>), Ver
     match command.spawn() {
         Ok(child) => Ok((child, dir)),
         Err(error) => {
-            let name = match error.kind() {
-                ErrorKind::NotFound | ErrorKind::PermissionDenied => "sfncli.CommandNotFound",
-                _ => "sfncli.Unknown",
+            let kind = error.kind();
+            let is_none = matches!(kind, ErrorKind::NotFound | ErrorKind::PermissionDenied)
+                || error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error());
+            let (name, what) = match (is_none, kind) {
+                (true, _) => ("sfncli.CommandNotFound", "command not found"),
+                (_, ErrorKind::ArgumentListTooLong) => {
+                    ("sfncli.Unknown", "the input is too long for an argument (try --input-file)")
+                }
+                (false, _) => ("sfncli.Unknown", "the command cannot be run"),
             };
-            Err(Verdict::failed(name, format!("{} cannot be run: {error}", worker.program)))
+            Err(Verdict::failed(name, format!("{what}: '{}': {error}", worker.program)))
         }
     }
 }
 
 fn fresh_dir(parent: &Path) -> Result<TempDir, Verdict> {
-    tempfile::Builder::new().prefix("task-").tempdir_in(parent).map_err(|error| {
+    let private = Permissions::from_mode(0o700);
+    let made = tempfile::Builder::new().prefix("task-").permissions(private).tempdir_in(parent);
+    made.map_err(|error| {
         let cause = format!("no directory can be made in {}: {error}", parent.display());
         Verdict::failed("sfncli.Unknown", cause)
     })
+}
+
+/// The file with a task's input, in its directory.
+fn written(dir: &Path, input: &str) -> Result<PathBuf, Verdict> {
+    let path = dir.join("input.json");
+    match std::fs::write(&path, input) {
+        Ok(()) => Ok(path),
+        Err(error) => {
+            let cause = format!("{} cannot be written: {error}", path.display());
+            Err(Verdict::failed("sfncli.Unknown", cause))
+        }
+    }
 }
 
 /// Sends heartbeats, the first at once; ends when the task is lost.

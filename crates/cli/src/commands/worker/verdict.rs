@@ -1,9 +1,11 @@
 //! What a task's input must be and what its command's end means: the contract with commands, pure.
 
+use std::collections::BTreeMap;
+
 /// The member of input and output, and the variable, that names the execution.
 pub(super) use ark_server::workflows::manager::conventions::EXECUTION_NAME;
 use ark_server::workflows::manager::conventions::{name_in, with_name};
-use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// Limits of the API on what a failure says, in bytes.
 const ERROR_BYTES_MAX: usize = 256;
@@ -56,22 +58,38 @@ pub(super) enum End {
 /// The failure of a task without a usable input.
 pub(super) fn read_input(text: &str) -> Result<Input, Verdict> {
     let Ok(name) = name_in(text) else {
-        let cause = format!("the task's input is no JSON object: {text}");
+        let cause = format!("task input not valid JSON: '{text}'");
         return Err(Verdict::failed("sfncli.TaskInputNotJSON", cause));
     };
     let Some(execution) = name else {
-        let cause = format!("the task's input has no text {EXECUTION_NAME}: {text}");
+        let cause = format!("task input missing {EXECUTION_NAME} attribute: '{text}'");
         return Err(Verdict::failed("sfncli.TaskInputMissingExecutionName", cause));
     };
     Ok(Input { execution, argument: text.trim().to_owned() })
 }
 
 /// What a command says of its own failure.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 struct Own {
     error: String,
-    #[serde(default)]
     cause: String,
+}
+
+impl Own {
+    /// From an object with a text `error`, which is not empty, and perhaps a text `cause`; a cause of another
+    /// kind (`None` of a Python program, say) is none. Upper and lower case of the names are the same.
+    fn read(line: &str) -> Option<Self> {
+        // Numbers beyond what a double holds are no reason not to read the rest.
+        let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(line).ok()?;
+        let text = |name: &str| -> String {
+            let named = members.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+            // Names in lower case come last: where both are there, they are meant.
+            let text = named.last().and_then(|(_, raw)| serde_json::from_str(raw.get()).ok());
+            text.unwrap_or_default()
+        };
+        let own = Self { error: text("error"), cause: text("cause") };
+        (!own.error.is_empty()).then_some(own)
+    }
 }
 
 /// What the end of a command means. `terminated`: the worker was told to end meanwhile.
@@ -86,15 +104,13 @@ pub(super) fn judge(
     if end == End::Exited(0) {
         return output(last, execution);
     }
-    let own = serde_json::from_str::<Own>(last).ok().filter(|own| !own.error.is_empty());
     let stderr = stderr.trim();
-    match (end, own) {
-        (End::Exited(_), Some(own)) => Verdict::failed(&own.error, own.cause),
-        (End::Signalled(_), Some(own)) if terminated => Verdict::failed(&own.error, own.cause),
-        (End::Exited(_) | End::Signalled(_), _) if terminated => Verdict::terminated(stderr),
+    match (end, Own::read(last)) {
+        (_, Some(own)) => Verdict::failed(&own.error, own.cause),
+        (End::Exited(_) | End::Signalled(_), None) if terminated => Verdict::terminated(stderr),
         (End::Exited(_), None) => Verdict::failed("sfncli.CommandExitedNonzero", stderr),
-        (End::Signalled(9), _) => Verdict::failed("sfncli.CommandKilled", stderr),
-        (End::Signalled(signal), _) => {
+        (End::Signalled(9), None) => Verdict::failed("sfncli.CommandKilled", stderr),
+        (End::Signalled(signal), None) => {
             Verdict::failed("sfncli.Unknown", format!("signal {signal} ended the command"))
         }
     }
@@ -106,7 +122,7 @@ fn output(line: &str, execution: &str) -> Verdict {
     match with_name(line, execution) {
         Ok(output) => Verdict::Succeeded { output },
         Err(_) => {
-            let cause = format!("the last line of standard output is no JSON object: {line}");
+            let cause = format!("stdout not valid JSON: '{line}'");
             Verdict::failed("sfncli.TaskOutputNotJSON", cause)
         }
     }
@@ -196,8 +212,15 @@ mod tests {
             (End::Exited(1), true, own, "Mine"),
             (End::Signalled(15), true, own, "Mine"),
             (End::Signalled(9), true, "", "sfncli.CommandTerminated"),
-            (End::Signalled(9), false, own, "sfncli.CommandKilled"),
-            (End::Signalled(15), false, own, "sfncli.Unknown"),
+            (End::Signalled(9), false, own, "Mine"),
+            (End::Signalled(9), false, "", "sfncli.CommandKilled"),
+            (End::Signalled(15), false, "", "sfncli.Unknown"),
+            (End::Exited(1), false, r#"{"error":"Mine","cause":null}"#, "Mine"),
+            (End::Exited(1), false, r#"{"error":"Mine","cause":{"n":1e400}}"#, "Mine"),
+            (End::Exited(1), false, r#"{"Error":"Other","error":"Mine"}"#, "Mine"),
+            (End::Exited(1), false, r#"{"ERROR":"Mine","Cause":"why"}"#, "Mine"),
+            (End::Exited(1), false, r#"{"error":7}"#, "sfncli.CommandExitedNonzero"),
+            (End::Exited(1), false, r#"["error"]"#, "sfncli.CommandExitedNonzero"),
         ] {
             let verdict = judge(end, terminated, stdout, "err\n", "e");
             assert_eq!(error(&verdict), expect, "{end:?} {terminated} {stdout:?}");
