@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Ark, Sample, eventually, state, words};
+use crate::harness::{Ark, ENV, Sample, eventually, state, words};
 
 const APP: &str = "sample";
 const OVER: Duration = Duration::from_secs(120);
 
 fn live(ark: &Ark) -> serde_json::Value {
-    ark.get(&format!("/v1/environments/{}/apps/{APP}", crate::harness::ENV)).unwrap_or_default()
+    ark.get(&format!("/v1/environments/{ENV}/apps/{APP}")).unwrap_or_default()
 }
 
 /// A process that does nothing until this is dropped.
@@ -47,7 +47,8 @@ fn t26_a_supervisor_that_hangs_keeps_no_deployment_from_its_end() {
     let hung = Stopped::pid(parent(old[0]));
     let id = ark.deploy_detached(APP, &Sample::version(2));
     let d = ark.wait_over(&id, OVER);
-    println!("{d}\n{:?} {old:?}", ark.marked());
+    assert_eq!(state(&d), "succeeded", "{d}");
+    assert_eq!(live(&ark)["live"], 2);
     drop(hung);
     eventually("nothing but two instances of the second", || {
         ark.marked().len() == 2 && ark.marked().iter().all(|pid| !old.contains(pid))
@@ -59,13 +60,21 @@ fn t26_a_gateway_that_hangs_keeps_no_deployment_from_its_end() {
     let ark = Ark::up();
     let (output, _) = ark.deploy(APP, &Sample::version(1));
     assert!(output.status.success(), "{}", words(&output));
+    let old = ark.marked();
+    let file = ark.launch(APP, &Sample::version(2).ready_timeout("2s"));
+    let text = std::fs::read_to_string(&file).expect("the launch file");
+    let text = text
+        .replace("progress_deadline: 60s, deadline: 120s", "progress_deadline: 3s, deadline: 5s");
+    std::fs::write(&file, text).expect("written");
     let hung = Stopped::pid(ark.gateway_pid());
-    let id = ark.deploy_detached(APP, &Sample::version(2));
-    let began = Instant::now();
-    let d = ark.wait_over(&id, OVER);
-    println!("{:?} {d}\n{:?}", began.elapsed(), ark.marked());
+    let file = file.to_string_lossy();
+    let output = ark.run(&["deploy", APP, "-e", ENV, "--file", &file, "--json"]);
+    let d = crate::harness::last_json(&output);
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    assert_eq!((state(&d), &d["diagnosis"]["kind"]), ("rolled_back", &"no_progress".into()), "{d}");
     drop(hung);
-    eventually("two", || ark.marked().len() == 2);
+    eventually("the old side is what runs", || ark.marked() == old);
+    assert_eq!(live(&ark)["live"], 1);
 }
 
 #[test]
