@@ -1,6 +1,6 @@
 //! The course of deployments: beside each other, broken, and back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ark_load::{Driver, Load};
 
@@ -483,23 +483,38 @@ fn t47_a_canary_without_requests_is_inconclusive_and_never_passes() {
 fn t52_every_failure_leaves_an_event() {
     let ark = shared();
     deploys(&ark, "t52", &Sample::version(1));
-    for (n, broken) in [(2, "crash"), (3, "never-ready")] {
-        let sample = Sample::version(n).variable("BROKEN", broken).ready_timeout("2s");
-        let begun = Instant::now();
+    let broken = |n: u64, how: &str| Sample::version(n).variable("BROKEN", how).ready_timeout("2s");
+    let hook = |n: u64, which: &str| {
+        Sample::version(n).deploy(&format!("hooks: {{timeout: 1s, {which}: [sh, -c, \"exit 7\"]}}"))
+    };
+    let lost = ["instance_lost", "deployment_returning"].as_slice();
+    let back = ["deployment_returning"].as_slice();
+    for (what, sample, kinds, words) in [
+        ("crash", broken(2, "crash"), lost, "exit 1"),
+        ("never ready", broken(3, "never-ready"), lost, "never ready"),
+        ("a hook before", hook(4, "pre_deploy"), back, "pre_deploy"),
+        ("a hook after", hook(5, "post_deploy"), back, "post_deploy"),
+    ] {
         let (output, d) = ark.deploy("t52", &sample);
-        assert_eq!(output.status.code(), Some(3), "{broken} after {:?}", begun.elapsed());
-        let id = d["id"].as_str().expect("an id");
-        let events = ark.get(&format!("/v1/events?deployment={id}&limit=200")).unwrap_or_default();
-        let kinds: Vec<&str> = events["items"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|event| event["kind"].as_str())
-            .collect();
-        for kind in
-            ["deployment_started", "instance_lost", "deployment_returning", "deployment_finished"]
-        {
-            assert!(kinds.contains(&kind), "{broken}: no {kind} in {kinds:?}");
-        }
+        assert_eq!(output.status.code(), Some(3), "{what}: {}", self::words(&output));
+        has_events(&ark, &d, what, kinds, words);
     }
+    let slow = Sample::version(6).variable("START_DELAY_MS", 30_000);
+    let id = ark.deploy_detached("t52", &slow);
+    eventually("it begins", || ark.deployment(&id).is_some_and(|d| state(&d) == "replacing"));
+    assert_eq!(code(&ark, &["abort", "t52", "-e", ENV, "--reason", "wrong one"]), Some(0));
+    has_events(&ark, &ark.wait_over(&id, OVER), "an abort", back, "wrong one");
+}
+
+/// The events of a deployment that failed: its beginning, these kinds, its end; and why, in words.
+fn has_events(ark: &Ark, d: &serde_json::Value, what: &str, kinds: &[&str], words: &str) {
+    let id = d["id"].as_str().expect("an id");
+    let events = ark.get(&format!("/v1/events?deployment={id}&limit=200")).unwrap_or_default();
+    let all = events["items"].as_array().expect("a list");
+    let found: Vec<&str> = all.iter().filter_map(|event| event["kind"].as_str()).collect();
+    for kind in ["deployment_started", "deployment_finished"].iter().chain(kinds) {
+        assert!(found.contains(kind), "{what}: no {kind} in {found:?}");
+    }
+    let said = |event: &serde_json::Value| event["text"].to_string().contains(words);
+    assert!(all.iter().any(said), "{what}: nothing says {words}: {events}");
 }
