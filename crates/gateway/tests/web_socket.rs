@@ -1,6 +1,10 @@
 //! Autobahn's cases, written anew for a gateway: it passes WebSocket frames on, so each must arrive
 //! as it was sent, in both directions, whichever protocol either side speaks and however the bytes
 //! are split. What is no valid frame sequence is the endpoints' to refuse, and passes too.
+//!
+//! Not here: section 10 (how an endpoint fragments what it is told to send: a gateway sends nothing of its own), and
+//! what 12 and 13 say of compressed contents. That both ends agree on compression through the gateway is here, and so
+//! are frames with its bit.
 
 #[path = "support/h2.rs"]
 mod h2_support;
@@ -22,6 +26,8 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xa;
 const FINAL: u8 = 0x80;
+/// What a client asks for that would compress.
+const OFFER: &str = "sec-websocket-extensions: permessage-deflate; client_max_window_bits";
 
 /// A masked frame, as clients send them.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -195,10 +201,11 @@ impl Socket {
 
 async fn start() -> (Ark, Backend, H2Backend) {
     let h1 = Backend::start(|mut peer| async move {
-        if peer.head().await.is_none() {
-            return;
-        }
+        let Some(head) = peer.head().await else { return };
         peer.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n").await;
+        if head.to_ascii_lowercase().contains(OFFER) {
+            peer.say("Sec-WebSocket-Extensions: permessage-deflate\r\n").await;
+        }
         peer.say("Connection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n").await;
         let (mut read, mut write) = peer.stream.split();
         let _ = tokio::io::copy(&mut read, &mut write).await;
@@ -215,6 +222,25 @@ async fn start() -> (Ark, Backend, H2Backend) {
     .await;
     let (ark, _) = ark_for_both(&h1, &h2).await;
     (ark, h1, h2)
+}
+
+#[tokio::test]
+async fn compression_is_agreed_on_through_the_gateway() {
+    let (ark, _h1, _h2) = start().await;
+    let mut client = ark.client().await;
+    client
+        .say(&format!(
+            "GET / HTTP/1.1\r\nHost: h1.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{OFFER}\r\n\r\n"
+        ))
+        .await;
+    let answer = client.answer().await;
+    let agreed = answer.field("sec-websocket-extensions");
+    assert_eq!((answer.status, agreed), (101, Some("permessage-deflate")));
+    let mut socket = Socket::H1(client);
+    // "Hello", compressed: RFC 7692, 7.2.3.1.
+    let hello = frame(FINAL | 0x40 | TEXT, b"\xf2\x48\xcd\xc9\xc9\x07\x00");
+    assert_eq!(socket.echo(&hello, 3).await, hello);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
