@@ -31,7 +31,7 @@ impl Sizes {
         drawn_apps: 60,
         events: 1_000_000,
         config_versions: 10_000,
-        executions: 100_000,
+        executions: 1_000_000,
         page_reads: 60,
         live_pages: 200,
         read_seconds: 5,
