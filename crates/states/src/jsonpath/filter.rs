@@ -141,11 +141,18 @@ impl Filter {
             Self::Constant(known) => Ok(*known),
             Self::Exists(operand) => Ok(operand.read(element, root, walk)?.is_some()),
             Self::Compare(left, compare, right) => {
-                if let Operand::Regex(pattern) = right {
-                    let left = left.read(element, root, walk)?;
+                let (pattern, text) = match (left, right) {
+                    (Operand::Regex(_), Operand::Regex(_)) => return Ok(false),
+                    (text, Operand::Regex(pattern)) | (Operand::Regex(pattern), text) => {
+                        (Some(pattern), text)
+                    }
+                    (left, _) => (None, left),
+                };
+                if let Some(pattern) = pattern {
+                    let text = text.read(element, root, walk)?;
                     // A byte that is matched costs more than one that is compared.
-                    walk.visits(16 * left.as_ref().map_or(0, |left| 1 + weight(left)))?;
-                    return Ok(*compare == Compare::Matches && matches(pattern, left.as_ref()));
+                    walk.visits(16 * text.as_ref().map_or(0, |text| 1 + weight(text)))?;
+                    return Ok(*compare == Compare::Matches && matches(pattern, text.as_ref()));
                 }
                 let left = left.read(element, root, walk)?;
                 let right = right.read(element, root, walk)?;
@@ -181,10 +188,18 @@ impl Operand {
 
 fn matches(pattern: &Pattern, value: Option<&Value>) -> bool {
     match value {
+        Some(Value::Array(items)) => items.iter().any(|item| matches_one(pattern, Some(item))),
+        one => matches_one(pattern, one),
+    }
+}
+
+/// What has no text of its own, or is not there, is the empty text.
+fn matches_one(pattern: &Pattern, value: Option<&Value>) -> bool {
+    match value {
         Some(Value::String(text)) => pattern.0.is_match(text),
         Some(Value::Number(number)) => pattern.0.is_match(&number.to_string()),
-        Some(Value::Array(items)) => items.iter().any(|item| matches(pattern, Some(item))),
-        _ => false,
+        Some(Value::Bool(flag)) => pattern.0.is_match(if *flag { "true" } else { "false" }),
+        Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => pattern.0.is_match(""),
     }
 }
 
@@ -281,7 +296,8 @@ fn contains(items: &[Value], value: Option<&Value>, walk: &mut Walk) -> Result<b
     let Some(value) = value else { return Ok(false) };
     for item in items {
         walk.compares(item, value)?;
-        if equal(Some(item), Some(value)) {
+        // The value that is looked for stands left: of a text and a number that decides.
+        if equal(Some(value), Some(item)) {
             return Ok(true);
         }
     }
@@ -295,30 +311,25 @@ fn same_kind(left: Option<&Value>, right: Option<&Value>) -> bool {
     }
 }
 
-/// Equality with numbers by value; a number and a text that reads as the same number are equal.
+/// Equality with numbers by value. The left side decides how a number and a text are compared: a text
+/// with the number's text, a number with the number that the text reads as. What is not there equals
+/// nothing, not even what is not there either.
 fn equal(left: Option<&Value>, right: Option<&Value>) -> bool {
     match (left, right) {
-        (None, None) => true,
-        (Some(left), Some(right)) => {
-            left == right
-                || (left.as_number().is_some() != right.as_number().is_some()
-                    && number(left).is_some_and(|left| Some(left) == number(right)))
+        (Some(Value::String(text)), Some(Value::Number(number))) => **text == *number.to_string(),
+        (Some(Value::Number(number)), Some(Value::String(text))) => {
+            text.parse().is_ok_and(|read: f64| read.is_finite() && read == number.as_f64())
         }
+        (Some(left), Some(right)) => left == right,
         _ => false,
     }
 }
 
+/// Numbers come before numbers and texts before texts; nothing else has an order.
 fn order(left: &Value, right: &Value) -> Option<std::cmp::Ordering> {
     match (left, right) {
         (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
-        _ => number(left)?.partial_cmp(&number(right)?),
-    }
-}
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => Some(number.as_f64()),
-        Value::String(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+        (Value::Number(left), Value::Number(right)) => left.as_f64().partial_cmp(&right.as_f64()),
         _ => None,
     }
 }

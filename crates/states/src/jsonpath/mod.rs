@@ -209,10 +209,8 @@ impl Path {
 
     /// The path in bracket notation, as error messages show it: `$['a'][0]`.
     pub(crate) fn normalised(&self) -> String {
-        let mut out = match &self.root {
-            Root::Input | Root::Variable(_) => "$".to_owned(),
-            Root::Context => "$$".to_owned(),
-        };
+        // One `$` whatever the root is.
+        let mut out = "$".to_owned();
         for step in &self.steps {
             step.push_to(&mut out);
         }

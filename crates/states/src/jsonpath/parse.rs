@@ -10,7 +10,7 @@ const MAX_NESTING: usize = 24;
 
 /// Reads a whole path.
 pub(super) fn parse(text: &str) -> Result<Path, SyntaxError> {
-    let (path, len) = parse_prefix(text)?;
+    let (path, len) = read(text, true)?;
     if len < text.len() {
         return Err(SyntaxError::new(format!("unexpected character at character {len}")));
     }
@@ -19,7 +19,11 @@ pub(super) fn parse(text: &str) -> Result<Path, SyntaxError> {
 
 /// Reads the path that `text` begins with.
 pub(super) fn parse_prefix(text: &str) -> Result<(Path, usize), SyntaxError> {
-    let mut reader = Reader { text, at: 0, steps_left: MAX_STEPS, depth: 0 };
+    read(text, false)
+}
+
+fn read(text: &str, whole: bool) -> Result<(Path, usize), SyntaxError> {
+    let mut reader = Reader { text, at: 0, steps_left: MAX_STEPS, depth: 0, whole };
     let path = reader.path()?;
     if path.text.len() > MAX_PATH_CHARS {
         return Err(SyntaxError::new("the path is too long"));
@@ -33,6 +37,8 @@ struct Reader<'a> {
     /// Steps this path may still have, filters included.
     steps_left: usize,
     depth: usize,
+    /// Whether the text is a path and nothing else.
+    whole: bool,
 }
 
 type Parsed<T> = Result<T, SyntaxError>;
@@ -144,7 +150,9 @@ impl<'a> Reader<'a> {
             steps.push(Step::Wildcard);
             return Ok(());
         }
-        let name = self.take_while(is_name_char);
+        // Within a filter or a call other signs end a name: operators, commas, closing brackets.
+        let alone = self.whole && self.depth == 0;
+        let name = self.take_while(|c| if alone { !ends_name(c) } else { is_name_char(c) });
         if name.is_empty() {
             return self.fail("expected a name");
         }
@@ -460,7 +468,12 @@ fn is_variable_char(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
 }
 
-/// Characters a name after a dot may hold; the rest needs brackets.
+/// What ends a name after a dot in a path that stands alone, as in the dialect.
+fn ends_name(c: char) -> bool {
+    matches!(c, '.' | '[' | '(' | ' ')
+}
+
+/// Characters a name after a dot may hold beside other text; the rest needs brackets.
 fn is_name_char(c: char) -> bool {
     !matches!(c, '.' | '[' | ']' | '(' | ')' | ' ' | '\'' | '"' | '*' | '?' | ',' | '@' | '$')
         && !c.is_control()

@@ -29,6 +29,8 @@ fn data() -> Value {
         ], "bicycle": {"color": "red", "price": 19.95}},
         "numbers": [1, 2, 3, 4],
         "delivery-partner": "UQS",
+        "@timestamp": "t",
+        "a@b": {"c,d": 1},
         "nothing": null,
         "text": "hello",
     })
@@ -78,6 +80,9 @@ fn paths_yield_what_the_dialect_yields() {
         ("$..price.min()", json!(8.95)),
         ("$.numbers.first()", json!(1)),
         ("$.store.bicycle.keys()", json!(["color", "price"])),
+        // A name goes on to a blank, a dot or a bracket that opens.
+        ("$.@timestamp", json!("t")),
+        ("$.a@b.c,d", json!(1)),
         ("$$.State.Name", json!("S")),
         ("$v.a[1]", json!(20)),
         ("$v", json!({"a": [10, 20]})),
@@ -133,6 +138,44 @@ fn what_is_missing_is_told_in_the_recorded_words() {
         assert_eq!(read(path).unwrap_err(), expected, "{path}");
     }
     assert!(matches!(read("$w.a"), Err(EvalError::NotFound { .. })));
+    let detail = "No results for path: $['Nope']".to_owned();
+    let expected = EvalError::NotFound { path: "$$.Nope".to_owned(), detail };
+    assert_eq!(read("$$.Nope").unwrap_err(), expected);
+}
+
+#[test]
+fn a_filter_compares_only_what_is_of_one_kind() {
+    let input = json!([
+        {"n": 8, "id": "number"},
+        {"n": "8", "id": "text"},
+        {"n": "10", "id": "long"},
+        {"n": "8.0", "id": "fraction"},
+        {"n": true, "id": "true"},
+        {"n": null, "id": "null"},
+        {"id": "none"},
+    ]);
+    for (filter, expected) in [
+        ("@.n < 10", json!(["number"])),
+        ("@.n > 5", json!(["number"])),
+        ("@.n > '10'", json!(["text", "fraction"])),
+        ("@.n >= true", json!([])),
+        // The left side decides how a number and a text are compared.
+        ("@.n == 8", json!(["number", "text"])),
+        ("8 == @.n", json!(["number", "text", "fraction"])),
+        ("@.n === 8", json!(["number"])),
+        ("@.n in [8]", json!(["number", "text"])),
+        // What is not there equals nothing.
+        ("@.x == @.y", json!([])),
+        ("@.x != @.y && @.n == true", json!(["true"])),
+        ("@.n == null", json!(["null"])),
+        ("@.n =~ /true/", json!(["true"])),
+        ("/8.*/ =~ @.n", json!(["number", "text", "fraction"])),
+        ("@.n =~ /.*/", json!(["number", "text", "long", "fraction", "true", "null", "none"])),
+        ("@.n =~ /.+/", json!(["number", "text", "long", "fraction", "true"])),
+    ] {
+        let path = format!("$[?({filter})].id");
+        assert_eq!(read_from(&path, &input, &Object::new()), Ok(expected), "{filter}");
+    }
 }
 
 #[test]
@@ -150,7 +193,8 @@ fn what_is_no_path_is_refused() {
         "$.a b",
         "$[1.5]",
         "$.a[",
-        "$.a]",
+        "$.a (b)",
+        "$[?(@.a@b)]",
         "$[?(@.a ==)]",
         "$.f()",
         "$$$",
