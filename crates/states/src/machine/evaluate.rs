@@ -30,6 +30,26 @@ pub(crate) struct Eval<'a> {
     pub(crate) now: Timestamp,
 }
 
+/// The part of a state that a field stands in: it is named with the field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    State,
+    /// The rule of this index of a Choice.
+    Choice(usize),
+    /// The catcher of this index.
+    Catch(usize),
+}
+
+impl Part {
+    fn field(self, name: &str) -> String {
+        match self {
+            Self::State => name.to_owned(),
+            Self::Choice(index) => format!("Choices[{index}]/{name}"),
+            Self::Catch(index) => format!("Catch[{index}]/{name}"),
+        }
+    }
+}
+
 /// A number that a field cannot take: what an expression gives is an error of the expression, which can
 /// be caught.
 pub(crate) fn out_of_range(number: &NumberField, field: &str, cause: &str) -> FieldError {
@@ -153,20 +173,23 @@ impl Eval<'_> {
         }
     }
 
-    /// `Assign`, evaluated; `dollar` is what `$` means, `result` what `$states.result` does.
+    /// `Assign`, evaluated; `of` is the part of the state that it stands in, `dollar` is what `$`
+    /// means, `result` what `$states.result` does.
     pub(crate) fn assigned(
         &self,
+        of: Part,
         assign: Option<&Template>,
         dollar: &Value,
         result: Option<&Value>,
         error: Option<&Value>,
     ) -> Evaluated<Option<Object>> {
         let Some(template) = assign else { return Ok(None) };
-        match template.eval("Assign", &self.sight(dollar, result, error))? {
+        let field = of.field("Assign");
+        match template.eval(&field, &self.sight(dollar, result, error))? {
             Value::Object(members) => Ok(Some((*members).clone())),
             other => Err(match template {
                 Template::Expression { expression, .. } => {
-                    FieldError::of_type(expression.text(), "Assign", "object", &other)
+                    FieldError::of_type(expression.text(), &field, "object", &other)
                 }
                 _ => FieldError::runtime(format!("Assign must be an object but was: {other}")),
             }),
@@ -176,6 +199,7 @@ impl Eval<'_> {
     /// `Output` (JSONata); without it `default`.
     pub(crate) fn output(
         &self,
+        of: Part,
         output: Option<&Template>,
         default: &Value,
         result: Option<&Value>,
@@ -183,7 +207,9 @@ impl Eval<'_> {
     ) -> Evaluated<Value> {
         match output {
             None => Ok(default.clone()),
-            Some(template) => template.eval("Output", &self.sight(default, result, error)),
+            Some(template) => {
+                template.eval(&of.field("Output"), &self.sight(default, result, error))
+            }
         }
     }
 

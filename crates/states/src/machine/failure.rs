@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::effect::End;
-use super::evaluate::{Eval, Evaluated};
+use super::evaluate::{Eval, Evaluated, Part};
 use super::frame::{Doing, FrameId, Retries};
 use super::run::{Extra, Run};
 use super::states::{Leave, notes_after_entry};
@@ -80,10 +80,10 @@ impl Run<'_> {
             }
         }
         if !terminal
-            && let Some(catcher) =
-                state.catch.iter().find(|catcher| matches(&catcher.errors, &failure, origin))
+            && let Some(index) =
+                state.catch.iter().position(|one| matches(&one.errors, &failure, origin))
         {
-            return self.caught(id, catcher, &failure);
+            return self.caught(id, index, &state.catch[index], &failure);
         }
         self.fail_frame(id, failure);
     }
@@ -119,10 +119,10 @@ impl Run<'_> {
         true
     }
 
-    fn caught(&mut self, id: FrameId, catcher: &Catcher, failure: &Failure) {
+    fn caught(&mut self, id: FrameId, index: usize, catcher: &Catcher, failure: &Failure) {
         self.drop_children(id);
-        let leave =
-            self.evaluating(id, &Extra::default(), |eval| leave_caught(eval, catcher, failure));
+        let leave = self
+            .evaluating(id, &Extra::default(), |eval| leave_caught(eval, index, catcher, failure));
         if let Err(error) = leave.and_then(|leave| self.leave(id, leave)) {
             self.catch_failed(id, error);
         }
@@ -207,23 +207,24 @@ pub(crate) fn error_output(failure: &Failure) -> Value {
     Value::object([("Error", text(&failure.error)), ("Cause", text(&failure.cause))])
 }
 
-/// Leaves a state by a catcher.
+/// Leaves a state by its catcher of this index.
 pub(crate) fn leave_caught(
     eval: &Eval<'_>,
+    index: usize,
     catcher: &Catcher,
     failure: &Failure,
 ) -> Evaluated<Leave> {
     let error = error_output(failure);
-    let next = catcher.next.clone();
+    let (next, of) = (catcher.next.clone(), Part::Catch(index));
     match eval.state.language {
         QueryLanguage::JsonPath => {
-            let assigned = eval.assigned(catcher.assign.as_ref(), &error, None, None)?;
+            let assigned = eval.assigned(of, catcher.assign.as_ref(), &error, None, None)?;
             Ok(Leave { output: eval.merged(&catcher.result_path, error)?, assigned, next })
         }
         QueryLanguage::Jsonata => {
             let assigned =
-                eval.assigned(catcher.assign.as_ref(), eval.input, None, Some(&error))?;
-            let output = eval.output(catcher.output.as_ref(), &error, None, Some(&error))?;
+                eval.assigned(of, catcher.assign.as_ref(), eval.input, None, Some(&error))?;
+            let output = eval.output(of, catcher.output.as_ref(), &error, None, Some(&error))?;
             Ok(Leave { output, assigned, next })
         }
     }

@@ -1,7 +1,7 @@
 //! What each type of state does when entered, and how a state is left.
 
 use super::effect::End;
-use super::evaluate::{Eval, Evaluated};
+use super::evaluate::{Eval, Evaluated, Part};
 use super::frame::{Doing, FrameId};
 use super::run::{Extra, Run, exited_type, variables_bytes};
 use crate::definition::{
@@ -30,7 +30,7 @@ impl Run<'_> {
 
     pub(super) fn succeed(&mut self, id: FrameId) -> Evaluated<()> {
         let leave = self.evaluating(id, &Extra::default(), |eval| {
-            leave_plain(eval, eval.state.assign.as_ref(), eval.state.output.as_ref(), Next::End)
+            leave_plain(eval, Part::State, own(eval.state), Next::End)
         })?;
         self.leave(id, leave)
     }
@@ -63,8 +63,7 @@ impl Run<'_> {
     /// Leaves a Wait state.
     pub(super) fn wait_over(&mut self, id: FrameId) -> Evaluated<()> {
         let leave = self.evaluating(id, &Extra::default(), |eval| {
-            let next = eval.state.next.clone();
-            leave_plain(eval, eval.state.assign.as_ref(), eval.state.output.as_ref(), next)
+            leave_plain(eval, Part::State, own(eval.state), eval.state.next.clone())
         })?;
         self.leave(id, leave)
     }
@@ -179,22 +178,30 @@ pub(crate) fn limited(value: Value, name: &str) -> Evaluated<Document> {
     }
 }
 
+/// `Assign` and `Output` of a part of a state.
+pub(crate) type Fields<'a> = (Option<&'a Template>, Option<&'a Template>);
+
+/// Those of the state itself.
+pub(crate) fn own(state: &State) -> Fields<'_> {
+    (state.assign.as_ref(), state.output.as_ref())
+}
+
 /// Leaves a state whose result is its (effective) input: Succeed, Wait, Choice.
 pub(crate) fn leave_plain(
     eval: &Eval<'_>,
-    assign: Option<&Template>,
-    output: Option<&Template>,
+    of: Part,
+    (assign, output): Fields<'_>,
     next: Next,
 ) -> Evaluated<Leave> {
     match eval.state.language {
         QueryLanguage::JsonPath => {
             let effective = eval.effective_input()?;
-            let assigned = eval.assigned(assign, &effective, None, None)?;
+            let assigned = eval.assigned(of, assign, &effective, None, None)?;
             Ok(Leave { output: eval.after_output_path(&effective)?, assigned, next })
         }
         QueryLanguage::Jsonata => {
-            let assigned = eval.assigned(assign, eval.input, None, None)?;
-            Ok(Leave { output: eval.output(output, eval.input, None, None)?, assigned, next })
+            let assigned = eval.assigned(of, assign, eval.input, None, None)?;
+            Ok(Leave { output: eval.output(of, output, eval.input, None, None)?, assigned, next })
         }
     }
 }
@@ -203,14 +210,14 @@ pub(crate) fn leave_plain(
 pub(crate) fn leave_pass(eval: &Eval<'_>, pass: &Pass) -> Evaluated<Leave> {
     let next = eval.state.next.clone();
     if eval.state.language == QueryLanguage::Jsonata {
-        return leave_plain(eval, eval.state.assign.as_ref(), eval.state.output.as_ref(), next);
+        return leave_plain(eval, Part::State, own(eval.state), next);
     }
     let effective = eval.effective_input()?;
     let result = match &pass.result {
         Some(result) => result.clone(),
         None => eval.parameters(&effective)?,
     };
-    let assigned = eval.assigned(eval.state.assign.as_ref(), &result, None, None)?;
+    let assigned = eval.assigned(Part::State, eval.state.assign.as_ref(), &result, None, None)?;
     let merged = eval.merged(&eval.state.result_path, result)?;
     Ok(Leave { output: eval.after_output_path(&merged)?, assigned, next })
 }
@@ -232,18 +239,12 @@ pub(crate) fn leave_choice(eval: &Eval<'_>, choice: &Choice) -> Evaluated<Leave>
         };
         if holds {
             // What the state itself assigns and puts out is for when no rule holds.
-            return leave_plain(
-                eval,
-                rule.assign.as_ref(),
-                rule.output.as_ref(),
-                rule.next.clone(),
-            );
+            let fields = (rule.assign.as_ref(), rule.output.as_ref());
+            return leave_plain(eval, Part::Choice(index), fields, rule.next.clone());
         }
     }
     match &choice.default {
-        Some(next) => {
-            leave_plain(eval, eval.state.assign.as_ref(), eval.state.output.as_ref(), next.clone())
-        }
+        Some(next) => leave_plain(eval, Part::State, own(eval.state), next.clone()),
         None => Err(FieldError {
             error: names::NO_CHOICE_MATCHED,
             cause:
@@ -257,17 +258,18 @@ pub(crate) fn leave_choice(eval: &Eval<'_>, choice: &Choice) -> Evaluated<Leave>
 /// Leaves a Task, Parallel or Map state with its result.
 pub(crate) fn leave_with(eval: &Eval<'_>, result: &Value) -> Evaluated<Leave> {
     let state = eval.state;
-    let next = state.next.clone();
+    let (next, of) = (state.next.clone(), Part::State);
     match state.language {
         QueryLanguage::JsonPath => {
-            let assigned = eval.assigned(state.assign.as_ref(), result, None, None)?;
+            let assigned = eval.assigned(of, state.assign.as_ref(), result, None, None)?;
             let selected = eval.selected_result(result)?;
             let merged = eval.merged(&state.result_path, selected)?;
             Ok(Leave { output: eval.after_output_path(&merged)?, assigned, next })
         }
         QueryLanguage::Jsonata => {
-            let assigned = eval.assigned(state.assign.as_ref(), eval.input, Some(result), None)?;
-            let output = eval.output(state.output.as_ref(), result, Some(result), None)?;
+            let assigned =
+                eval.assigned(of, state.assign.as_ref(), eval.input, Some(result), None)?;
+            let output = eval.output(of, state.output.as_ref(), result, Some(result), None)?;
             Ok(Leave { output, assigned, next })
         }
     }

@@ -82,7 +82,7 @@ pub(super) fn answer(
     if let Some((index, catcher)) =
         catchers.find(|(_, catcher)| matches(&catcher.errors, &failure, origin))
     {
-        let caught = leave_caught(eval, catcher, &failure)
+        let caught = leave_caught(eval, index, catcher, &failure)
             .and_then(|leave| left(definition, eval.state, leave));
         match caught {
             Ok(caught) => {

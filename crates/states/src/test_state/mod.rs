@@ -16,11 +16,11 @@ use crate::definition::{Definition, FieldError, Map, QueryLanguage, State, State
 use crate::error::{Failure, names};
 use crate::fuel::Fuel;
 use crate::item_formats::items;
-use crate::machine::evaluate::Eval;
+use crate::machine::evaluate::{Eval, Part};
 use crate::machine::failure::Origin;
 use crate::machine::map::{inputs_of, reader};
 use crate::machine::states::{
-    Leave, failure_of, leave_choice, leave_pass, leave_plain, leave_with,
+    Leave, failure_of, leave_choice, leave_pass, leave_plain, leave_with, own,
 };
 use crate::machine::{ExecutionInfo, ReaderRequest};
 use crate::resource::{Pattern, Resource};
@@ -279,8 +279,7 @@ fn test(
     inspection: &mut Inspection,
 ) -> Result<Outcome, TestStateError> {
     let state = eval.state;
-    let (assign, output) = (state.assign.as_ref(), state.output.as_ref());
-    let plain = || leave_plain(eval, assign, output, state.next.clone());
+    let plain = || leave_plain(eval, Part::State, own(state), state.next.clone());
     Ok(match &state.kind {
         StateKind::Pass(pass) => {
             inspection.pass(eval, pass);

@@ -251,9 +251,9 @@ fn failures_have_awss_words() {
                 .to_owned(),
         ),
         (
-            format!(r#"{{"Type":"Pass",{jsonata},"Output":"{{% 1 / 0 %}}","End":true}}"#),
+            format!(r#"{{"Type":"Pass",{jsonata},"Output":"{{% 1 / 0 + 1 %}}","End":true}}"#),
             "States.QueryEvaluationError",
-            "The JSONata expression '1 / 0' specified for the field 'Output' threw an error during \
+            "The JSONata expression '1 / 0 + 1' specified for the field 'Output' threw an error during \
              evaluation. D1001: Number out of range: null"
                 .to_owned(),
         ),
@@ -273,6 +273,41 @@ fn failures_have_awss_words() {
     ] {
         let play = Play::start(&one(&state), r#"{"a":1}"#);
         assert_eq!(play.failure(), &worded(error, &cause), "{state}");
+    }
+}
+
+/// A field of a rule or a catcher is named with its place in the state, in the cause and in the event.
+#[test]
+fn fields_of_rules_and_catchers_are_named_by_their_place() {
+    let choice = |rule: &str| {
+        format!(
+            r#"{{"StartAt":"A","QueryLanguage":"JSONata","States":{{"A":{{"Type":"Choice","Choices":[
+                {{"Condition":"{{% false %}}","Next":"B"}},{{"Condition":"{{% true %}}",{rule},"Next":"B"}}]}},
+                "B":{{"Type":"Succeed"}}}}}}"#
+        )
+    };
+    let catch = |fields: &str| {
+        format!(
+            r#"{{"StartAt":"A","QueryLanguage":"JSONata","States":{{"A":{{"Type":"Task","Resource":"w","End":true,
+                "Arguments":"{{% $error('x') %}}","Catch":[{{"ErrorEquals":["E"],"Next":"B"}},
+                {{"ErrorEquals":["States.ALL"],{fields},"Next":"B"}}]}},"B":{{"Type":"Succeed"}}}}}}"#
+        )
+    };
+    for (machine, place) in [
+        (choice(r#""Output":{"v":"{% $states.input.no %}"}"#), "Choices[1]/Output/v"),
+        (choice(r#""Assign":{"x":"{% $states.input.no %}"}"#), "Choices[1]/Assign/x"),
+        (catch(r#""Output":{"v":["{% $states.input.no %}"]}"#), "Catch[1]/Output/v[0]"),
+        (catch(r#""Assign":{"x":"{% $states.input.no %}"}"#), "Catch[1]/Assign/x"),
+    ] {
+        let play = Play::start(&machine, "{}");
+        let detail = format!(
+            "The JSONata expression '$states.input.no' specified for the field '{place}' returned \
+             nothing (undefined)."
+        );
+        let expected = worded("States.QueryEvaluationError", &detail);
+        assert_eq!(play.failure(), &expected, "{machine}");
+        let told = play.history.iter().rev().find_map(|event| event.details.location.clone());
+        assert_eq!(told.as_deref(), Some(place), "{machine}");
     }
 }
 
