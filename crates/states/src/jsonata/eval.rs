@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
             // A function has no JSON; the reference gives nothing for it.
             Val::Func(_) => Ok(None),
             value => {
-                self.finite(&value)?;
+                self.printable(&value)?;
                 let value = value.to_value();
                 // A part of the data can sit deep within what the expression made.
                 if value.depth() > DEPTH_MAX {
@@ -108,20 +108,17 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Refuses a result that holds a number JSON has no text for, and one that is too large: parts
-    /// are shared, so that a small value can print as an endless one.
-    fn finite(&self, value: &Val) -> Result<()> {
+    /// Refuses a result that is too large: parts are shared, so that a small value can print as an
+    /// endless one.
+    fn printable(&self, value: &Val) -> Result<()> {
         self.steps(1)?;
         match value {
-            Val::Num(Number::Float(float)) if !float.is_finite() => {
-                Err(Error::new("D1001").text_raw(super::value::js_number(*float)))
-            }
             Val::Str(text) => self.bytes(text.len()),
             Val::Json(value) => self.size(value),
-            Val::Array(array) => array.items.iter().try_for_each(|item| self.finite(item)),
+            Val::Array(array) => array.items.iter().try_for_each(|item| self.printable(item)),
             Val::Object(map) => map.members.iter().try_for_each(|(key, member)| {
                 self.bytes(key.len())?;
-                self.finite(member)
+                self.printable(member)
             }),
             _ => Ok(()),
         }

@@ -272,6 +272,25 @@ fn a_pattern_of_many_states_is_paid_for_once() {
     assert_eq!(spent(1), once);
 }
 
+/// A result says by name what no JSON number is; calculating with it fails, as in the reference.
+#[test]
+fn numbers_beyond_all_numbers_are_named() {
+    for (text, expected) in [
+        ("1/0", r#""Infinity""#),
+        ("[-1/0, 0/0, 1]", r#"["-Infinity","NaN",1]"#),
+        ("{'k': 1/0}", r#"{"k":"Infinity"}"#),
+    ] {
+        assert_eq!(eval(text).map(|value| value.to_json()), Ok(expected.to_owned()), "{text}");
+    }
+    for (text, code) in [("1/0 + 1", "D1001"), ("$string(1/0)", "D3001"), ("$abs(1/0)", "D1001")] {
+        let refused = eval(text);
+        assert!(
+            matches!(&refused, Err(EvalError::Thrown(told)) if told.starts_with(code)),
+            "{text}: {refused:?}"
+        );
+    }
+}
+
 #[test]
 fn lists_of_thousands_are_within_the_budget() {
     for (text, expected) in [

@@ -253,14 +253,14 @@ impl Val {
         }
     }
 
-    /// The value as JSON. What has none, undefined and functions, is left out of objects.
+    /// The value as JSON. What has none, undefined and functions, is left out of objects; a number
+    /// that JSON has no text for is its name in JavaScript, as AWS shows it.
     pub(super) fn to_value(&self) -> Value {
         match self {
             Self::Undefined | Self::Null => Value::Null,
             Self::Bool(flag) => Value::Bool(*flag),
-            Self::Num(Number::Float(float)) => {
-                Number::from_f64_shortest(*float).map_or(Value::Null, Value::Number)
-            }
+            Self::Num(Number::Float(float)) => Number::from_f64_shortest(*float)
+                .map_or_else(|| Value::from(not_finite(*float)), Value::Number),
             Self::Num(number) => Value::Number(number.clone()),
             Self::Str(text) => Value::String(text.clone()),
             Self::Json(value) => value.clone(),
@@ -381,6 +381,15 @@ pub(super) fn number_text(number: &Number) -> String {
 
 fn round_to_15(float: f64) -> f64 {
     if float.fract() == 0.0 { float } else { format!("{float:.14e}").parse().unwrap_or(float) }
+}
+
+/// JavaScript's name of a number that is none of JSON's.
+fn not_finite(float: f64) -> &'static str {
+    match float {
+        _ if float.is_nan() => "NaN",
+        _ if float > 0.0 => "Infinity",
+        _ => "-Infinity",
+    }
 }
 
 /// A float as JavaScript prints it (ECMA-262, Number::toString).
