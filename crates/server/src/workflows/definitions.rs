@@ -2,7 +2,7 @@
 //! is `ark_states`'s; here it gets the form that creates, updates and validations answer with.
 
 use ark_model::workflow::MachineType;
-use ark_states::validate::{MachineKind, validate};
+use ark_states::validate::{MachineKind, refusal, validate};
 
 use super::Workflows;
 use super::error::{Refusal, WorkflowError};
@@ -47,11 +47,7 @@ impl Workflows {
 }
 
 fn judge(definition: &str, machine_type: MachineType) -> Vec<Diagnostic> {
-    let kind = match machine_type {
-        MachineType::Standard => MachineKind::Standard,
-        MachineType::Express => MachineKind::Express,
-    };
-    validate(definition, kind)
+    validate(definition, kind_of(machine_type))
         .into_iter()
         .map(|found| Diagnostic {
             severity: Severity::Error,
@@ -62,22 +58,20 @@ fn judge(definition: &str, machine_type: MachineType) -> Vec<Diagnostic> {
         .collect()
 }
 
+fn kind_of(machine_type: MachineType) -> MachineKind {
+    match machine_type {
+        MachineType::Standard => MachineKind::Standard,
+        MachineType::Express => MachineKind::Express,
+    }
+}
+
 /// Refuses a definition that cannot be run, with all its errors.
 ///
 /// # Errors
 /// `InvalidDefinition`.
 pub(super) fn check(definition: &str, machine_type: MachineType) -> Result<(), WorkflowError> {
-    let errors: Vec<String> = judge(definition, machine_type)
-        .into_iter()
-        .filter(|found| found.severity == Severity::Error)
-        .map(|found| match found.location {
-            Some(location) => format!("{}: {} at {location}", found.code, found.message),
-            None => format!("{}: {}", found.code, found.message),
-        })
-        .collect();
-    if errors.is_empty() {
-        return Ok(());
+    match refusal(&validate(definition, kind_of(machine_type))) {
+        None => Ok(()),
+        Some(message) => Err(Refusal::InvalidDefinition.with(message)),
     }
-    let message = format!("Invalid State Machine Definition: '{}'", errors.join(", "));
-    Err(Refusal::InvalidDefinition.with(message))
 }

@@ -11,7 +11,8 @@
 //! - [`eval`]: the tree on [`value`]s, with [`closure`]s.
 //! - [`functions`]: the library, with [`signature`]s and [`datetime`], [`numeral`], [`integer`]
 //!   pictures.
-//! - [`references`]: which variables an expression reads.
+//! - [`references`]: which variables an expression reads; [`top_level`]: which names it reads where it
+//!   has no context.
 //! - [`error`]: the reference's codes and texts.
 //!
 //! The language is that of the reference implementation 2.x without `$eval`, with the functions
@@ -32,6 +33,7 @@ mod references;
 mod regexp;
 mod resolve;
 mod signature;
+mod top_level;
 mod value;
 
 use std::fmt;
@@ -95,6 +97,11 @@ impl Expression {
     /// and `states` are among them.
     pub(crate) fn variables(&self, see: &mut dyn FnMut(&str)) {
         references::tell(&self.inner.tree, see);
+    }
+
+    /// The names it reads at its top level, where there is no context to read them from, each once.
+    pub(crate) fn top_level_names(&self) -> Vec<Arc<str>> {
+        top_level::names(&self.inner.tree)
     }
 
     /// Its value. [`EvalError::Undefined`] when it gives nothing, [`EvalError::Thrown`] when it

@@ -10,7 +10,7 @@ use super::frame::{Doing, FrameId, Item};
 use super::run::{Extra, Run, map_context};
 use super::states::limited;
 use super::{Env, Refused};
-use crate::definition::{Definition, FieldError, Map, MapMode, StateKind};
+use crate::definition::{Definition, FieldError, Map, MapMode, NumberField, StateKind};
 use crate::error::Failure;
 use crate::history::{Details, EventType};
 use crate::limits::PAYLOAD_BYTES_MAX;
@@ -288,11 +288,15 @@ impl Batch {
             return Ok(Self { limits: None, input: None, items: Vec::new(), bytes: 0 });
         };
         let effective = eval.effective_input()?;
-        let positive = |number: Option<&crate::definition::NumberField>, field: &str, most: u64| {
+        let positive = |number: Option<&NumberField>, field: &str, most: u64| {
             match number {
                 None => Ok(most),
                 Some(number) => {
                     let value = eval.integer(number, field, &effective)?;
+                    if value == 0 && matches!(number, NumberField::Literal(_)) {
+                        // The machine could be made: it is as if nothing stood there.
+                        return Ok(most);
+                    }
                     u64::try_from(value).ok().filter(|value| *value > 0).ok_or_else(|| {
                         let cause = format!("{field} must be positive but was: {value}");
                         out_of_range(number, field, &cause)

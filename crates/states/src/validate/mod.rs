@@ -43,6 +43,22 @@ impl Finding {
     }
 }
 
+/// The refusal of a definition in the words of AWS, if there are findings.
+pub fn refusal(findings: &[Finding]) -> Option<String> {
+    let told = |found: &Finding| {
+        // What concerns the whole has its place said all the same.
+        let place = found.location.as_deref().unwrap_or("null");
+        format!("{}: {} at {place}", found.code, found.message)
+    };
+    let all: Vec<String> = findings.iter().map(told).collect();
+    (!all.is_empty()).then(|| format!("Invalid State Machine Definition: '{}'", all.join(", ")))
+}
+
+fn no_object() -> Finding {
+    let message = "Definition must be a valid JSON object".to_owned();
+    Finding { code: SCHEMA, message, location: None }
+}
+
 /// All errors of a definition's text; none when it may be stored.
 pub fn validate(text: &str, kind: MachineKind) -> Vec<Finding> {
     let whole = |code, message: String| vec![Finding { code, message, location: None }];
@@ -50,14 +66,14 @@ pub fn validate(text: &str, kind: MachineKind) -> Vec<Finding> {
         return whole(SCHEMA, format!("Definition is larger than {DEFINITION_BYTES_MAX} bytes"));
     }
     if text.trim().is_empty() {
-        return whole(SCHEMA, "Definition must be a valid JSON object".to_owned());
+        return vec![no_object()];
     }
     let root = match Value::parse(text) {
         Ok(root) => root,
         Err(error) => return vec![not_json(text, error.offset, error.reason)],
     };
     let Some(members) = root.as_object() else {
-        return whole(SCHEMA, "Definition must be a valid JSON object".to_owned());
+        return vec![no_object()];
     };
     let mut findings = patterns::bounded(|| schema::check(members, kind));
     if findings.is_empty() {

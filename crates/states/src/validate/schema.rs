@@ -10,7 +10,7 @@ use self::parts::Place;
 use super::{Finding, MachineKind};
 use crate::intrinsics::Call;
 use crate::jsonata::Expression;
-use crate::jsonpath::{Path, ReferencePath};
+use crate::jsonpath::{Path, ReferencePath, Root};
 use crate::limits::NAME_CHARS_MAX;
 use crate::timestamp;
 use crate::value::{Object, Value};
@@ -97,13 +97,7 @@ fn fields_of(kind: &str) -> Option<Fields> {
 /// Judges a machine and those within it.
 pub(super) fn check(root: &Object, kind: MachineKind) -> Vec<Finding> {
     let whole = root.get("QueryLanguage").and_then(Value::as_str);
-    let mut check = Check {
-        findings: Vec::new(),
-        kind,
-        whole_is_jsonata: whole == Some("JSONata"),
-        labels: HashSet::new(),
-        outer: HashSet::new(),
-    };
+    let mut check = Check::new(kind, whole == Some("JSONata"));
     check.machine(root, Place::Whole, "");
     check.findings
 }
@@ -120,7 +114,19 @@ struct Check {
 }
 
 impl Check {
+    fn new(kind: MachineKind, whole_is_jsonata: bool) -> Self {
+        Self {
+            findings: Vec::new(),
+            kind,
+            whole_is_jsonata,
+            labels: HashSet::new(),
+            outer: HashSet::new(),
+        }
+    }
+
     fn say(&mut self, message: impl Into<String>, place: impl Into<String>) {
+        let place = Some(place.into()).filter(|place: &String| !place.is_empty());
+        let place = place.unwrap_or_else(|| "/".to_owned());
         self.findings.push(Finding::schema(message, place));
     }
 
@@ -240,26 +246,29 @@ impl Check {
             let known = matches!(name, "Type" | "Comment" | "QueryLanguage")
                 || flow.contains(&name)
                 || both.contains(&name);
-            let (own, other, language, wanted) = if jsonata {
-                (jsonata_only, path_only, "JSONata", "JSONPath")
-            } else {
-                (path_only, jsonata_only, "JSONPath", "JSONata")
-            };
+            let (own, other) =
+                if jsonata { (jsonata_only, path_only) } else { (path_only, jsonata_only) };
             if known || own.contains(&name) {
                 continue;
             }
             if other.contains(&name) {
-                self.say(
-                    format!(
-                        "The QueryLanguage is set to '{language}', but field '{name}' is only \
-                         supported for the '{wanted}' QueryLanguage"
-                    ),
-                    place,
-                );
+                self.of_other_language(name, jsonata, place);
             } else {
                 self.say(format!("Field '{name}' is not supported"), place);
             }
         }
+    }
+
+    fn of_other_language(&mut self, name: &str, jsonata: bool, place: &str) {
+        let (language, wanted) =
+            if jsonata { ("JSONata", "JSONPath") } else { ("JSONPath", "JSONata") };
+        self.say(
+            format!(
+                "The QueryLanguage is set to '{language}', but field '{name}' is only supported for \
+                 the '{wanted}' QueryLanguage"
+            ),
+            place,
+        );
     }
 
     fn required(&mut self, state: &Object, kind: &str, jsonata: bool, place: &str) {
@@ -317,9 +326,7 @@ impl Check {
         match value {
             Value::String(text) if is_expression(text) => {
                 let inner = &text[2..text.len() - 2];
-                if let Err(error) = Expression::parse(inner) {
-                    self.say(without_code(&error.message), place);
-                }
+                self.expression(inner, place);
             }
             Value::Array(items) => {
                 for (at, item) in items.iter().enumerate() {
@@ -332,6 +339,24 @@ impl Check {
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    fn expression(&mut self, text: &str, place: &str) {
+        let mut find = |code, message: String| {
+            self.findings.push(Finding { code, message, location: Some(place.to_owned()) });
+        };
+        match Expression::parse(text) {
+            Err(error) => {
+                find("INVALID_JSONATA_EXPRESSION", without_code(&error.message).to_owned());
+            }
+            Ok(expression) => {
+                for name in expression.top_level_names() {
+                    let message =
+                        format!("Reference to '{name}' at the top level is not supported.");
+                    find("UNSUPPORTED_JSONATA_EXPRESSION", message);
+                }
+            }
         }
     }
 
@@ -352,6 +377,17 @@ impl Check {
                     && ReferencePath::parse(text).is_err()
                 {
                     self.say("Value is not a Reference Path", place);
+                }
+            }
+            _ if values::NUMBER_PATHS.contains(&name) => {
+                if let Some(text) = value.as_str() {
+                    match Path::parse(text) {
+                        Err(_) => self.say("Value is not a valid JSONPath", place),
+                        Ok(path) if *path.root() == Root::Context || !path.is_reference() => {
+                            self.say("Value is not a Reference Path", place);
+                        }
+                        Ok(_) => {}
+                    }
                 }
             }
             "ErrorPath" | "CausePath" => {

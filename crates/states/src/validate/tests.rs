@@ -57,7 +57,7 @@ fn findings_are_told_in_the_recorded_words() {
         ),
         (
             r#"{"StartAt":"A","QueryLanguage":"JSONata","States":{"A":{"Type":"Pass","Output":"{% 1 + %}","End":true}}}"#,
-            vec!["SCHEMA_VALIDATION_FAILED: Unexpected end of expression at /States/A/Output"],
+            vec!["INVALID_JSONATA_EXPRESSION: Unexpected end of expression at /States/A/Output"],
         ),
         (
             r#"{"StartAt":"A","States":{"A":{"Type":"Wait","Timestamp":"x","End":true}}}"#,
@@ -81,6 +81,58 @@ fn findings_are_told_in_the_recorded_words() {
         found.location.as_deref(),
         Some("[Source: (String)\"not a definition\"; line: 1, column: 4]")
     );
+}
+
+#[test]
+fn a_refusal_says_null_where_there_is_no_place() {
+    let endless = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","Next":"A"}}}"#;
+    assert_eq!(
+        refusal(&validate(endless, MachineKind::Standard)).as_deref(),
+        Some(
+            "Invalid State Machine Definition: 'MISSING_END_STATE: Workflow has no terminal state at \
+             null'"
+        )
+    );
+    assert_eq!(refusal(&[]), None);
+}
+
+#[test]
+fn names_that_nothing_is_read_from_are_refused() {
+    for (expression, names) in [
+        ("phone", &["phone"][..]),
+        ("phone.number", &["phone"]),
+        ("$sum(items)", &["items"]),
+        ("a + (b; [c, a])", &["a", "b", "c"]),
+        ("{d: 1, 'k': e}", &["d", "e"]),
+        ("$states.input.x ? y : z", &["y", "z"]),
+        ("x[y = 1].z", &["x"]),
+        ("$states.input ~> $merge(x)", &["x"]),
+        ("$x := -y", &["y"]),
+        ("'phone'.number", &["phone"]),
+        // Something else is the context, or there is none to be read.
+        ("$states.input.x", &[]),
+        ("$states.input.items[price > 1].(name & size)", &[]),
+        ("$states.input.items.{'n': name}", &[]),
+        ("$states.input.items{name: price}", &[]),
+        ("$states.input.items^(price)", &[]),
+        ("$map($states.input.l, function($v) { $v.y })", &[]),
+        ("$states.input ~> |items|{'n': price}|", &[]),
+        ("'phone'", &[]),
+    ] {
+        let text = one(&format!(
+            r#""Type":"Pass","QueryLanguage":"JSONata","Output":{{"v":"{{% {expression} %}}"}}"#
+        ));
+        let expected: Vec<String> = names
+            .iter()
+            .map(|name| {
+                format!(
+                    "UNSUPPORTED_JSONATA_EXPRESSION: Reference to '{name}' at the top level is not \
+                     supported. at /States/A/Output/v"
+                )
+            })
+            .collect();
+        assert_eq!(shown(&text, MachineKind::Standard), expected, "{expression}");
+    }
 }
 
 /// One state of a machine, as a definition.
@@ -171,8 +223,25 @@ fn parts_are_judged_by_their_own_fields() {
             "Field 'Arguments' is not supported at /States/A/ItemReader",
         ),
         (
-            map(r#","ItemBatcher":{"MaxItemsPerBatch":0}"#),
-            "'MaxItemsPerBatch' must be a positive number at /States/A/ItemBatcher/MaxItemsPerBatch",
+            map(r#","ItemBatcher":{"MaxItemsPerBatch":-1}"#),
+            "Minimum value is 0 at /States/A/ItemBatcher/MaxItemsPerBatch",
+        ),
+        (map(r#","ItemBatcher":{"MaxItemsPerBatch":0,"MaxInputBytesPerBatch":0}"#), ""),
+        (
+            map(r#","ItemBatcher":{"MaxItemsPerBatch":1,"MaxItemsPerBatchPath":"$.n"}"#),
+            "There should only be one of the following fields: [MaxItemsPerBatch, \
+             MaxItemsPerBatchPath] at /States/A/ItemBatcher",
+        ),
+        (map(r#","ItemReader":{"Resource":"r","ReaderConfig":{"MaxItems":0}}"#), ""),
+        (
+            map(r#","ItemReader":{"Resource":"r","ReaderConfig":{"MaxItems":100000001}}"#),
+            "Maximum value is 100000000 at /States/A/ItemReader/ReaderConfig/MaxItems",
+        ),
+        (
+            map(
+                r#","ItemReader":{"Resource":"r","ReaderConfig":{"MaxItemsPath":"$$.Execution.Input.n"}}"#,
+            ),
+            "Value is not a Reference Path at /States/A/ItemReader/ReaderConfig/MaxItemsPath",
         ),
         (
             map(r#","ItemBatcher":{"MaxItemsPerBatchPath":"x["}"#),
@@ -247,7 +316,8 @@ fn values_of_fields_are_judged() {
         ),
         (
             task(r#""TimeoutSeconds":1,"TimeoutSecondsPath":"$.t""#),
-            "Only one of the fields 'TimeoutSeconds' and 'TimeoutSecondsPath' may be given at /States/A",
+            "There should only be one of the following fields: [TimeoutSeconds, TimeoutSecondsPath] at \
+             /States/A",
         ),
         (
             wait(r#""Seconds":-1"#),
@@ -260,14 +330,27 @@ fn values_of_fields_are_judged() {
         ),
         (wait(&format!(r#"{jsonata},"Timestamp":"{{% $now() %}}""#)), ""),
         (map(r#""MaxConcurrency":0,"ToleratedFailurePercentage":12.5"#), ""),
+        (map(r#""MaxConcurrency":-1"#), "Minimum value is 0 at /States/A/MaxConcurrency"),
         (
-            map(r#""MaxConcurrency":-1"#),
-            "'MaxConcurrency' must be a whole number from 0 to 4294967295 at /States/A/MaxConcurrency",
+            map(r#""MaxConcurrency":"$.n""#),
+            "Expected value of type Integer at /States/A/MaxConcurrency",
+        ),
+        (
+            map(r#""MaxConcurrencyPath":"$$.Execution.Input.n""#),
+            "Value is not a Reference Path at /States/A/MaxConcurrencyPath",
+        ),
+        (
+            map(r#""ToleratedFailureCountPath":"$.n[*]""#),
+            "Value is not a Reference Path at /States/A/ToleratedFailureCountPath",
+        ),
+        (map(r#""MaxConcurrencyPath":"$n","ItemsPath":"$$.Execution.Input.n""#), ""),
+        (
+            map(r#""ToleratedFailurePercentage":-1"#),
+            "Minimum value is 0.0 at /States/A/ToleratedFailurePercentage",
         ),
         (
             map(r#""ToleratedFailurePercentage":101"#),
-            "'ToleratedFailurePercentage' must be a number from 0 to 100 at \
-             /States/A/ToleratedFailurePercentage",
+            "Maximum value is 100.0 at /States/A/ToleratedFailurePercentage",
         ),
         (
             task(r#""Retry":[{"ErrorEquals":["E"],"IntervalSeconds":1.5}]"#),
@@ -347,6 +430,19 @@ fn values_of_fields_are_judged() {
     assert_eq!(
         rule(r#""Condition":true,"Variable":"$.a","Next":"Z""#),
         "Field 'Variable' is not supported at /States/A/Choices[0]"
+    );
+}
+
+#[test]
+fn a_number_of_a_map_has_no_path_in_jsonata() {
+    let text = one(
+        r#""Type":"Map","QueryLanguage":"JSONata","ItemBatcher":{"MaxItemsPerBatch":1,"MaxItemsPerBatchPath":"$.n"},"ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},"StartAt":"B","States":{"B":{"Type":"Pass","End":true}}}"#,
+    );
+    assert_eq!(
+        shown(&text, MachineKind::Standard),
+        ["SCHEMA_VALIDATION_FAILED: The QueryLanguage is set to 'JSONata', but field \
+          'MaxItemsPerBatchPath' is only supported for the 'JSONPath' QueryLanguage at \
+          /States/A/ItemBatcher"]
     );
 }
 

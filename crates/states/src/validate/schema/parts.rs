@@ -10,6 +10,8 @@ use crate::value::{Object, Value};
 const LABEL_CHARS_MAX: usize = 40;
 /// What a label must not hold, beside white space and control characters.
 const LABEL_REFUSED: &str = "<>{}[]?*\"#%\\^|~`$&,;:";
+/// The highest `MaxItems` of a reader.
+const READ_ITEMS_MAX: i64 = 100_000_000;
 const LANGUAGES: [&str; 2] = ["JSONPath", "JSONata"];
 
 /// A field and the words it may hold.
@@ -183,7 +185,7 @@ impl Check {
             }
         }
         for name in ["MaxItemsPerBatch", "MaxInputBytesPerBatch"] {
-            self.positive(part, name, place);
+            self.count(part, name, i64::MAX, jsonata, place);
         }
         for name in ["ReaderConfig", "WriterConfig"] {
             let Some(config) = part.get(name) else { continue };
@@ -214,7 +216,7 @@ impl Check {
             ("CSVHeaderLocation", &["FIRST_ROW", "GIVEN"]),
         ];
         self.words(config, words, place);
-        self.positive(config, "MaxItems", place);
+        self.count(config, "MaxItems", READ_ITEMS_MAX, jsonata, place);
         if let Some(path) = config.get("MaxItemsPath").filter(|_| !jsonata) {
             self.json_path("MaxItemsPath", path, &format!("{place}/MaxItemsPath"));
         }
@@ -274,14 +276,17 @@ impl Check {
         jsonata: bool,
         place: &str,
     ) {
-        let paths: Vec<String> =
-            if jsonata { Vec::new() } else { numbers.iter().map(|n| format!("{n}Path")).collect() };
-        let paths = paths.iter().map(String::as_str);
-        let allowed: Vec<&str> = plain.iter().chain(numbers).copied().chain(paths).collect();
-        self.only(members, &allowed, place);
-        for number in numbers {
-            if members.contains_key(*number) && members.contains_key(&*format!("{number}Path")) {
-                self.say("A value and its path cannot both be given", place);
+        let paths: Vec<String> = numbers.iter().map(|number| format!("{number}Path")).collect();
+        let known = plain.iter().chain(numbers).copied().chain(paths.iter().map(String::as_str));
+        self.only(members, &known.collect::<Vec<&str>>(), place);
+        for (number, path) in numbers.iter().zip(&paths) {
+            if !members.contains_key(path.as_str()) {
+                continue;
+            }
+            if jsonata {
+                self.of_other_language(path, true, place);
+            } else if members.contains_key(*number) {
+                self.not_both(number, path, place);
             }
         }
     }
@@ -297,15 +302,6 @@ impl Check {
                     format!("{place}/{name}"),
                 );
             }
-        }
-    }
-
-    /// A literal of this field must be a number above zero.
-    fn positive(&mut self, members: &Object, name: &str, place: &str) {
-        let Some(value) = members.get(name) else { return };
-        let expression = value.as_str().is_some_and(is_expression);
-        if !expression && !value.as_f64().is_some_and(|number| number > 0.0) {
-            self.say(format!("'{name}' must be a positive number"), format!("{place}/{name}"));
         }
     }
 }

@@ -9,6 +9,15 @@ use crate::value::{Number, Object, Value};
 
 /// Fields of states that hold a text.
 const TEXTS: [&str; 5] = ["Comment", "Next", "Default", "Resource", "Label"];
+/// Fields of a Map that lead to a number: the context object has none of them.
+pub(super) const NUMBER_PATHS: [&str; 6] = [
+    "MaxConcurrencyPath",
+    "ToleratedFailureCountPath",
+    "ToleratedFailurePercentagePath",
+    "MaxItemsPath",
+    "MaxItemsPerBatchPath",
+    "MaxInputBytesPerBatchPath",
+];
 /// Fields of which only one may be given.
 const ALTERNATIVES: [(&str, &str); 8] = [
     ("TimeoutSeconds", "TimeoutSecondsPath"),
@@ -21,12 +30,10 @@ const ALTERNATIVES: [(&str, &str); 8] = [
     ("ItemProcessor", "Iterator"),
 ];
 /// Whole numbers of a state, from and to.
-const WHOLE: [(&str, i64, i64); 5] = [
+const WHOLE: [(&str, i64, i64); 3] = [
     ("TimeoutSeconds", 1, SECONDS_MAX),
     ("HeartbeatSeconds", 1, SECONDS_MAX),
     ("Seconds", 0, SECONDS_MAX),
-    ("MaxConcurrency", 0, u32::MAX as i64),
-    ("ToleratedFailureCount", 0, i64::MAX),
 ];
 
 impl Check {
@@ -47,10 +54,7 @@ impl Check {
         }
         for (one, other) in ALTERNATIVES {
             if state.contains_key(one) && state.contains_key(other) {
-                self.say(
-                    format!("Only one of the fields '{one}' and '{other}' may be given"),
-                    place,
-                );
+                self.not_both(one, other, place);
             }
         }
         for (name, least, most) in WHOLE {
@@ -58,15 +62,9 @@ impl Check {
                 self.whole(state, name, least, most, place);
             }
         }
-        let percentage = state.get("ToleratedFailurePercentage");
-        let fits = |value: &Value| {
-            (jsonata && is_one(value))
-                || value.as_f64().is_some_and(|number| (0.0..=100.0).contains(&number))
-        };
-        if percentage.is_some_and(|percentage| !fits(percentage)) {
-            let place = format!("{place}/ToleratedFailurePercentage");
-            self.say("'ToleratedFailurePercentage' must be a number from 0 to 100", place);
-        }
+        self.count(state, "MaxConcurrency", i64::from(u32::MAX), jsonata, place);
+        self.count(state, "ToleratedFailureCount", i64::MAX, jsonata, place);
+        self.percentage(state, jsonata, place);
         let seconds = |name| state.get(name).and_then(Value::as_i64);
         if let (Some(heartbeat), Some(timeout)) =
             (seconds("HeartbeatSeconds"), seconds("TimeoutSeconds"))
@@ -95,6 +93,49 @@ impl Check {
                 format!("'{name}' must be a whole number from {least} to {most}"),
                 format!("{place}/{name}"),
             );
+        }
+    }
+
+    pub(super) fn not_both(&mut self, one: &str, other: &str, place: &str) {
+        let message = format!("There should only be one of the following fields: [{one}, {other}]");
+        self.say(message, place);
+    }
+
+    /// A literal of this field of a Map counts something.
+    pub(super) fn count(
+        &mut self,
+        members: &Object,
+        name: &str,
+        most: i64,
+        jsonata: bool,
+        place: &str,
+    ) {
+        let Some(value) = members.get(name) else { return };
+        if jsonata && is_one(value) {
+            return;
+        }
+        let place = format!("{place}/{name}");
+        match value.as_number().filter(|number| number.is_integer()) {
+            None => self.say("Expected value of type Integer", place),
+            Some(number) if number.as_f64() < 0.0 => self.say("Minimum value is 0", place),
+            Some(number) if number.as_i64().is_none_or(|number| number > most) => {
+                self.say(format!("Maximum value is {most}"), place);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn percentage(&mut self, state: &Object, jsonata: bool, place: &str) {
+        let Some(value) = state.get("ToleratedFailurePercentage") else { return };
+        if jsonata && is_one(value) {
+            return;
+        }
+        let place = format!("{place}/ToleratedFailurePercentage");
+        match value.as_f64() {
+            None => self.say("Expected value of type Float", place),
+            Some(number) if number < 0.0 => self.say("Minimum value is 0.0", place),
+            Some(number) if number > 100.0 => self.say("Maximum value is 100.0", place),
+            Some(_) => {}
         }
     }
 
