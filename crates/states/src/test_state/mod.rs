@@ -25,6 +25,7 @@ use crate::machine::states::{
 use crate::machine::{ExecutionInfo, ReaderRequest};
 use crate::resource::{Pattern, Resource};
 use crate::scope::{Context, Random, Variables};
+use crate::validate;
 use crate::value::{Document, Object, Value};
 
 use answer::answer;
@@ -173,6 +174,10 @@ fn definition(
         TestStateError::InvalidDefinition(format!("Invalid State Machine Definition: '{error}'"))
     };
     let value = Value::parse(request.definition).map_err(|error| invalid(error.to_string()))?;
+    let findings = validate::shape(&value);
+    if let Some(refusal) = validate::refusal(&findings) {
+        return Err(TestStateError::InvalidDefinition(refusal));
+    }
     if value.get("States").is_none() {
         if request.state_name.is_some() {
             return Err(validation(

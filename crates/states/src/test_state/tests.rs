@@ -106,6 +106,33 @@ fn an_error_comes_from_an_inner_state() {
 }
 
 #[test]
+fn a_state_is_judged_as_in_a_machine() {
+    let refused = |state: &serde_json::Value| {
+        ask_with(state, None, Configuration::default(), None, None).as_str().map(str::to_owned)
+    };
+    let catch = json!([{"ErrorEquals": ["E"], "Next": "B"}]);
+    assert_eq!(
+        refused(&json!({"Type": "Pass", "Catch": catch, "End": true})).as_deref(),
+        Some(
+            "Invalid State Machine Definition: 'SCHEMA_VALIDATION_FAILED: Field 'Catch' is not \
+             supported at /'"
+        )
+    );
+    let jsonata = json!({"Type": "Pass", "QueryLanguage": "JSONata", "Output": "{% 1 + %}",
+        "Next": "B"});
+    assert_eq!(
+        refused(&jsonata).as_deref(),
+        Some(
+            "Invalid State Machine Definition: 'INVALID_JSONATA_EXPRESSION: Unexpected end of \
+             expression at /Output'"
+        )
+    );
+    let machine = json!({"StartAt": "A", "States": {"A": jsonata}});
+    let told = refused(&machine).unwrap_or_default();
+    assert!(told.contains("at /States/A/Output"), "{told}");
+}
+
+#[test]
 fn what_belongs_together_is_given_together() {
     let pass = json!({"Type": "Pass", "End": true});
     let task = json!({"Type": "Task", "Resource": "w", "End": true});

@@ -54,6 +54,17 @@ pub fn refusal(findings: &[Finding]) -> Option<String> {
     (!all.is_empty()).then(|| format!("Invalid State Machine Definition: '{}'", all.join(", ")))
 }
 
+/// The errors in the shape of a state that stands alone, or of a machine: transitions are not judged.
+pub(crate) fn shape(definition: &Value) -> Vec<Finding> {
+    let Some(members) = definition.as_object() else { return vec![no_object()] };
+    let mut findings = patterns::bounded(|| match members.contains_key("States") {
+        true => schema::check(members, MachineKind::Standard),
+        false => schema::check_state(members),
+    });
+    findings.truncate(FINDINGS_MAX);
+    findings
+}
+
 fn no_object() -> Finding {
     let message = "Definition must be a valid JSON object".to_owned();
     Finding { code: SCHEMA, message, location: None }

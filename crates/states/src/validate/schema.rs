@@ -102,6 +102,13 @@ pub(super) fn check(root: &Object, kind: MachineKind) -> Vec<Finding> {
     check.findings
 }
 
+/// Judges a state that stands alone.
+pub(super) fn check_state(state: &Object) -> Vec<Finding> {
+    let mut check = Check::new(MachineKind::Standard, false);
+    check.state(state, &HashSet::new(), "");
+    check.findings
+}
+
 struct Check {
     findings: Vec<Finding>,
     /// The kind of the machine whose states are looked at; iterations of a Map may differ.
