@@ -37,8 +37,7 @@ pub(super) fn find(tx: &ReadTx, text: &str) -> Result<ExecutionRow, WorkflowErro
     let Resource::Execution { machine, label: _, name } = &arn.resource else {
         return Err(arn.wrong_kind());
     };
-    let machine = tx.newest_machine_by_name(machine)?.ok_or_else(|| missing(text))?;
-    tx.execution_by_name(machine.id, name)?.ok_or_else(|| missing(text))
+    tx.execution_by_names(machine, name)?.ok_or_else(|| missing(text))
 }
 
 /// An execution as it is described.

@@ -76,8 +76,8 @@ fn machine_of(tx: &ReadTx, name: &str) -> Result<MachineRow, WorkflowError> {
 }
 
 fn execution_of(tx: &ReadTx, workflow: &str, name: &str) -> Result<ExecutionRow, WorkflowError> {
-    let machine = machine_of(tx, workflow)?;
-    let found = tx.execution_by_name(machine.id, name)?;
+    machine_of(tx, workflow)?;
+    let found = tx.execution_by_names(workflow, name)?;
     // Express executions have no history to show, and are gone when they end.
     let found = found.filter(|row| row.kind == ExecutionKind::Standard);
     found.ok_or_else(|| missing(&format!("an execution of {workflow}"), name))

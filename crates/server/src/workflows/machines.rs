@@ -188,8 +188,8 @@ impl Workflows {
     ///
     /// # Errors
     /// `InvalidName`, `InvalidArn` (role), `InvalidDefinition`, `InvalidLoggingConfiguration`,
-    /// `StateMachineAlreadyExists`, `StateMachineLimitExceeded`, `TooManyTags`,
-    /// `ValidationException`.
+    /// `StateMachineAlreadyExists`, `StateMachineDeleting` (executions of a deleted one of that name
+    /// run), `StateMachineLimitExceeded`, `TooManyTags`, `ValidationException`.
     pub async fn create_machine(
         &self,
         create: CreateMachine,
@@ -328,6 +328,11 @@ fn create_in(
     if let Some(machine) = tx.machine_by_name(&create.name)? {
         return same_again(tx, &machine, create, &settings);
     }
+    let arn = Arn::new(&create.region, Resource::Machine { name: create.name.clone() });
+    if tx.is_machine_deleting(&create.name)? {
+        let message = format!("State Machine Deleting: '{arn}' still has running executions");
+        return Err(Refusal::StateMachineDeleting.with(message));
+    }
     if tx.count_machines()? >= MACHINES_MAX {
         let message = format!("State Machine Limit Exceeded: {MACHINES_MAX}");
         return Err(Refusal::StateMachineLimitExceeded.with(message));
@@ -336,7 +341,6 @@ fn create_in(
     let body = to_json(&settings)?;
     let revision = tx.insert_machine_revision(machine, INITIAL, &create.definition, &body, now)?;
     tx.put_tags(&tags::of_machine(machine), &create.tags)?;
-    let arn = Arn::new(&create.region, Resource::Machine { name: create.name.clone() });
     let version_arn = if create.publishing.publish {
         let description = create.publishing.description.clone();
         let number = tx.insert_machine_version(machine, revision, description, now)?;

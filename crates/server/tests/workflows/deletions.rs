@@ -1,7 +1,12 @@
 //! What is deleted under running executions, and hints that are lost.
 
-use ark_model::workflow::ExecutionStatus;
-use ark_server::workflows::{Refusal, WorkflowError, WorkflowWorld, Workflows};
+use std::collections::BTreeMap;
+
+use ark_model::workflow::{ExecutionStatus, MachineType};
+use ark_server::workflows::looking::Events;
+use ark_server::workflows::{
+    CreateMachine, Logging, Publishing, Refusal, WorkflowError, WorkflowWorld, Workflows,
+};
 use ark_server::world::{CONTROLLER_LEASE, Clock as _, Fence};
 use ark_store::StoreError;
 use jiff::SignedDuration;
@@ -32,6 +37,49 @@ async fn an_execution_outlives_its_machine() {
     let again = f.machine("m", pass()).await;
     let other = f.start(&again, json!({"new": true})).await;
     assert_eq!(f.output(&other).await, json!({"new": true}));
+}
+
+/// 25. A name may come again: executions of both are there, under names of their own.
+#[tokio::test]
+async fn executions_of_a_machine_that_was_made_again_are_found() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let create = || CreateMachine {
+        name: "m".to_owned(),
+        region: "us-east-1".to_owned(),
+        definition: one_task(&activity, json!({})).to_string(),
+        role_arn: "arn:aws:iam::000000000000:role/r".to_owned(),
+        machine_type: MachineType::Standard,
+        logging: Logging::default(),
+        tracing: false,
+        publishing: Publishing::default(),
+        tags: BTreeMap::new(),
+    };
+    let machine = f.wf.create_machine(create()).await.unwrap().arn;
+    let running = f.start_as(&machine, "first", "{}").await.unwrap();
+    f.wf.delete_machine(&machine).await.unwrap();
+    let refused = f.wf.create_machine(create()).await;
+    assert_eq!(refusal(refused), Some(Refusal::StateMachineDeleting));
+    f.wf.stop_execution(&running, None, None).await.unwrap();
+
+    assert_eq!(f.wf.create_machine(create()).await.unwrap().arn, machine);
+    assert_eq!(f.status(&running).await, ExecutionStatus::Aborted);
+    let which = Events { from: None, newest: false, chars: 10, limit: 10 };
+    let events = f.wf.look_at("m".into(), "first".into(), which).await.unwrap();
+    assert_eq!(events.items.len(), 4);
+    let shown = f.wf.manager().workflow("m:first", false).await.unwrap();
+    assert!(shown.stopped_at.is_some());
+    let refused = f.start_as(&machine, "first", "{}").await;
+    assert_eq!(refusal(refused), Some(Refusal::ExecutionAlreadyExists));
+    let second = f.start_as(&machine, "second", "{}").await.unwrap();
+    assert_eq!(f.status(&second).await, ExecutionStatus::Running);
+
+    // Where an earlier version let both run, the first can still be stopped.
+    f.wf.delete_machine(&machine).await.unwrap();
+    let again = f.machine("m", one_task(&activity, json!({}))).await;
+    f.start_as(&again, "third", "{}").await.unwrap();
+    f.wf.stop_execution(&second, None, None).await.unwrap();
+    assert_eq!(f.status(&second).await, ExecutionStatus::Aborted);
 }
 
 /// 25.

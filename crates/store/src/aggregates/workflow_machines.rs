@@ -8,7 +8,7 @@ use rusqlite::{Row, params};
 use crate::error::StoreError;
 use crate::tx::{ReadTx, WriteTx, micros, page, signed, unsigned};
 
-use super::workflow_executions::instant;
+use super::workflow_executions::{ExecutionRow, instant};
 
 /// A state machine as it stands in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +76,31 @@ impl ReadTx {
             "SELECT {MACHINE} FROM workflow_machines WHERE name = ?1 ORDER BY id DESC LIMIT 1"
         );
         self.row(&sql, [name], machine)
+    }
+
+    /// The execution of that name under a machine of that name: of the newest machine that has one, for
+    /// a deleted one's executions are there until they are forgotten.
+    pub fn execution_by_names(
+        &self,
+        machine: &str,
+        name: &str,
+    ) -> Result<Option<ExecutionRow>, StoreError> {
+        let sql = "SELECT e.id FROM workflow_machines m
+            JOIN workflow_executions e ON e.machine = m.id AND e.name = ?2
+            WHERE m.name = ?1 ORDER BY m.id DESC LIMIT 1";
+        match self.row(sql, params![machine, name], |row| Ok(unsigned(row.get(0)?)))? {
+            Some(id) => self.execution(id),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether executions of a deleted machine of that name are running, children of map runs left out.
+    pub fn is_machine_deleting(&self, name: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) FROM workflow_machines m
+            WHERE m.name = ?1 AND m.deleted_at IS NOT NULL AND EXISTS
+                (SELECT 1 FROM workflow_executions e
+                WHERE e.machine = m.id AND e.status = 'RUNNING' AND e.map_run IS NULL)";
+        Ok(self.number(sql, [name])? > 0)
     }
 
     /// One machine, deleted or not.

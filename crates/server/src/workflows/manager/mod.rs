@@ -79,10 +79,7 @@ fn execution_of(tx: &ReadTx, id: &str) -> Result<ExecutionRow, WorkflowError> {
     }
     let found = match (tx.workflow_run_by_id(id)?, id.rsplit_once(':')) {
         (Some(run), _) => tx.execution(run.execution)?,
-        (None, Some((machine, name))) => match tx.newest_machine_by_name(machine)? {
-            Some(machine) => tx.execution_by_name(machine.id, name)?,
-            None => None,
-        },
+        (None, Some((machine, name))) => tx.execution_by_names(machine, name)?,
         (None, None) => None,
     };
     // Express executions have no history to show, and are gone when they end.

@@ -108,10 +108,13 @@ impl Stepper<'_> {
         spec: &StartSpec,
         name: &str,
     ) -> Result<Option<Begun>, WorkflowError> {
-        let machine = spec.target.machine;
-        let known = match self.named.get(&(machine, name.to_owned())) {
+        let known = match self.named.get(&(spec.target.machine, name.to_owned())) {
             Some(id) => Some(*id),
-            None => self.tx.execution_by_name(machine, name)?.map(|row| row.id),
+            None => {
+                // Those of a deleted machine of that name, too: their ARN would be the same.
+                let program = self.shared.programs.get(self.tx, spec.target.revision)?;
+                self.tx.execution_by_names(&program.name, name)?.map(|row| row.id)
+            }
         };
         let Some(id) = known else { return Ok(None) };
         let Some(before) = self.load(id)? else { return Ok(None) };
