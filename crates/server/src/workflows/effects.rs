@@ -456,8 +456,6 @@ impl Stepper<'_> {
 
     /// The task that a token names, if it still waits for an answer.
     pub(super) fn task_of_token(&mut self, token: &Token) -> Result<TaskRow, WorkflowError> {
-        let timed_out =
-            || Refusal::TaskTimedOut.with("Task Timed Out: 'Provided task does not exist anymore'");
         let Some(l) = self.load(token.execution)? else {
             return Err(Refusal::TaskDoesNotExist
                 .with("Task Does Not Exist: 'Provided task does not exist'"));
@@ -466,9 +464,9 @@ impl Stepper<'_> {
             return Err(Refusal::InvalidToken.with("Invalid Token: 'Invalid token'"));
         }
         if l.row.status.is_ended() {
-            return Err(timed_out());
+            return Err(no_such_task());
         }
-        self.tx.workflow_task(token.execution, token.task)?.ok_or_else(timed_out)
+        self.tx.workflow_task(token.execution, token.task)?.ok_or_else(no_such_task)
     }
 
     /// An answer to a task, by its token: the task is over, whatever others say later.
@@ -479,6 +477,10 @@ impl Stepper<'_> {
     ) -> Result<(), WorkflowError> {
         let token = Token::parse(token)?;
         let row = self.task_of_token(&token)?;
+        if token.use_ == TokenUse::Call && row.phase == TaskPhase::Waiting {
+            // The call has been answered: only the callback is still to come.
+            return Err(no_such_task());
+        }
         let event = event(TaskId(row.task))?;
         let body = TaskBody::of(&row);
         let event = match event {
@@ -567,6 +569,10 @@ impl Stepper<'_> {
         self.tx.confirm_task(row.execution, row.task)?;
         self.arm_heartbeat(&row)
     }
+}
+
+fn no_such_task() -> WorkflowError {
+    Refusal::TaskTimedOut.with("Task Timed Out: 'Provided task does not exist anymore'")
 }
 
 /// An object with its members in the order of their names, as AWS shows them.

@@ -383,9 +383,15 @@ async fn a_callback_ends_with_the_token_that_its_function_was_given() {
     let (call, input) = f.take(&activity).await.unwrap();
     f.succeed(&call, json!({"asked": true})).await;
     assert_eq!(f.status(&arn).await, ExecutionStatus::Running);
+    // The call is over: what is said to its token again changes nothing.
+    let again = f.wf.task_succeeded(&call, "{}".into()).await.unwrap_err();
+    assert_eq!(again.refusal(), Some(Refusal::TaskTimedOut));
+    let failed = f.wf.task_failed(&call, Some("E".into()), None).await.unwrap_err();
+    assert_eq!(failed.refusal(), Some(Refusal::TaskTimedOut));
     f.succeed(input["token"].as_str().unwrap(), json!({"done": true})).await;
     assert_eq!(f.output(&arn).await, json!({"done": true}));
-    assert!(f.types(&arn).await.contains(&"TaskSubmitted"));
+    let submitted = f.types(&arn).await.iter().filter(|kind| **kind == "TaskSubmitted").count();
+    assert_eq!(submitted, 1);
 }
 
 #[tokio::test]
