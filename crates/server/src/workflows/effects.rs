@@ -180,6 +180,14 @@ impl Stepper<'_> {
                 let value = request.input.value();
                 let named = name.or_else(|| Some(value.get("FunctionName")?.as_str()?.to_owned()));
                 let name = named.as_deref().map(function_name).unwrap_or_default().to_owned();
+                let how = value.get("InvocationType").and_then(Value::as_str);
+                if !callback && let Some(how) = how.filter(|how| *how != "RequestResponse") {
+                    let cause = format!(
+                        "InvocationType '{how}' of lambda:invoke is not served by Ark: a function is a worker whose answer is waited for."
+                    );
+                    self.inbox.push_back((id, fail(names::RUNTIME, cause)));
+                    return Ok(());
+                }
                 if invocation {
                     let payload = value.get("Payload").filter(|payload| !payload.is_null());
                     input = payload.map_or("{}".into(), |payload| payload.to_json().into());

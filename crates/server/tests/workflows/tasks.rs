@@ -394,6 +394,27 @@ async fn a_callback_ends_with_the_token_that_its_function_was_given() {
     assert_eq!(submitted, 1);
 }
 
+/// Nobody would wait for the worker, and the execution might be over before it begins.
+#[tokio::test]
+async fn a_function_that_is_not_to_be_waited_for_is_refused() {
+    let f = Fixture::new().await;
+    let activity = f.activity("fn").await;
+    let arguments =
+        |kind: &str| json!({"Parameters": {"FunctionName": "fn", "InvocationType": kind}});
+    let resource = "arn:aws:states:::lambda:invoke";
+    let event = f.machine("event", one_task(resource, arguments("Event"))).await;
+    let view = f.view(&f.start(&event, json!({})).await).await;
+    assert_eq!(view.error.as_deref(), Some("States.Runtime"));
+    assert!(view.cause.is_some_and(|cause| cause.contains("InvocationType 'Event'")));
+    let plain = f.machine("plain", one_task(resource, arguments("RequestResponse"))).await;
+    f.start(&plain, json!({})).await;
+    assert!(f.take(&activity).await.is_some());
+    let callback = format!("{resource}.waitForTaskToken");
+    let callback = f.machine("callback", one_task(&callback, arguments("Event"))).await;
+    f.start(&callback, json!({})).await;
+    assert!(f.take(&activity).await.is_some());
+}
+
 #[tokio::test]
 async fn tokens_that_nobody_gave_are_refused() {
     let f = Fixture::new().await;
