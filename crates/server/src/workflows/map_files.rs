@@ -69,10 +69,13 @@ pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 /// An object of a list as an item.
 fn listed_item(object: Listed) -> Value {
     let size = i64::try_from(object.size).unwrap_or(i64::MAX);
+    #[expect(clippy::cast_precision_loss, reason = "exact up to the year 287,000")]
+    let modified = object.modified.as_second() as f64;
     Value::object([
         ("Etag", Value::from(object.etag)),
         ("Key", Value::from(object.key)),
-        ("LastModified", Value::from(object.modified.as_second())),
+        // A fraction, as AWS shows it, though it is whole: `1.789180622E9`.
+        ("LastModified", Value::from(modified)),
         ("Size", Value::from(size)),
         ("StorageClass", Value::from(object.storage_class)),
     ])

@@ -404,6 +404,8 @@ async fn listed_objects_are_items_and_can_be_loaded() {
     assert_eq!(names, ["Etag", "Key", "LastModified", "Size", "StorageClass"]);
     assert_eq!((&listed[0]["Key"], &listed[0]["Size"]), (&json!("a1.json"), &json!(6)));
     assert_ne!(listed[0]["Etag"], listed[1]["Etag"]);
+    let modified = listed[0]["LastModified"].to_string();
+    assert!(listed[0]["LastModified"].is_f64(), "a fraction, as AWS has it: {modified}");
     let loads = json!({"Transformation": "LOAD_AND_FLATTEN", "InputType": "JSON", "MaxItems": 3});
     assert_eq!(outputs("load", loads).await, json!([1, 2, 3]));
 }
