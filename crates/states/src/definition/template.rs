@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::QueryLanguage;
 use crate::error::{EvalError, SyntaxError, names};
 use crate::intrinsics::Call;
-use crate::jsonata::Expression;
+use crate::jsonata::{self, Expression};
 use crate::jsonpath::Path;
 use crate::scope::{Scope, StatesBinding};
 use crate::value::{Object, Value};
@@ -82,7 +82,10 @@ impl FieldError {
     pub fn of_expression(error: &EvalError, expression: &str, location: String) -> Self {
         let told = match error {
             EvalError::Undefined => "returned nothing (undefined).".to_owned(),
-            EvalError::Thrown(message) => format!("threw an error during evaluation. {message}"),
+            EvalError::Thrown(message) => match jsonata::bound(message) {
+                Some(bound) => format!("threw an error during evaluation: {bound}"),
+                None => format!("threw an error during evaluation. {message}"),
+            },
             EvalError::NotFound { .. } | EvalError::Failed { .. } => {
                 return Self {
                     error: error.name(),

@@ -118,6 +118,13 @@ impl Expression {
     }
 }
 
+/// What a message says of a bound that an evaluation passed: bounds are ours, so that the causes of AWS
+/// have no code for them.
+pub(crate) fn bound(message: &str) -> Option<&str> {
+    let (code, text) = message.split_once(": ")?;
+    ["D1011", "D1012", "D1014", "D1015"].contains(&code).then_some(text)
+}
+
 /// Whether the language has a function of this name.
 pub(crate) fn is_function(name: &str) -> bool {
     functions::Native::by_name(name).is_some()
