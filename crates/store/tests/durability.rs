@@ -413,6 +413,68 @@ async fn a_lock_of_another_program_refuses_writes_until_it_is_released() {
     assert_eq!(texts(&open(dir.path())).await, ["before", "after"]);
 }
 
+/// A backup that takes its time: the log cannot be emptied while it reads. Writes go on, and afterwards the
+/// log is cut to what is kept of it.
+#[tokio::test]
+async fn a_log_that_grows_under_a_long_read_is_cut_after_it() {
+    /// What is kept of a log.
+    const KEPT: u64 = 64 << 20;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = open(dir.path());
+    append(&store, "before".into()).await.expect("the write succeeds");
+    let log = || dir.path().join("ark.db-wal").metadata().expect("a log").len();
+    let other = rusqlite::Connection::open(dir.path().join("ark.db")).expect("another program");
+    let count = || -> i64 {
+        other.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).expect("a number")
+    };
+    other.execute_batch("BEGIN").expect("it reads");
+    assert_eq!(count(), 1);
+    let mut written = 1;
+    while log() <= KEPT + (8 << 20) {
+        append(&store, "x".repeat(4 << 20)).await.expect("writes go on");
+        written += 1;
+    }
+    assert_eq!(count(), 1, "it sees what it began with");
+    other.execute_batch("ROLLBACK").expect("it has done");
+    // One write empties the log into the file, the next begins it anew.
+    for _ in 0..2 {
+        append(&store, "after".into()).await.expect("the write succeeds");
+        written += 1;
+    }
+    assert!(log() <= KEPT, "{} bytes", log());
+    assert_eq!(count(), written, "all of it is there");
+    let texts = texts(&store).await;
+    assert_eq!(texts[0], "before");
+}
+
+/// A disk that was mounted to be read only: nobody takes the store for broken or for a new one.
+#[tokio::test]
+async fn a_file_that_can_only_be_read_is_refused_and_left_alone() {
+    let Some(disk) = Tmpfs::mount("16m") else {
+        let name = "a_file_that_can_only_be_read_is_refused_and_left_alone";
+        writeln!(std::io::stderr(), "SKIPPED {name}: a tmpfs cannot be mounted").expect("stderr");
+        return;
+    };
+    let dir = disk.dir.path();
+    let store = open(dir);
+    append(&store, "kept".into()).await.expect("the write succeeds");
+    drop(store);
+    let remount = |how: &str| {
+        let options = format!("remount,{how}");
+        let mounted = Command::new("mount").args(["-o", &options]).arg(dir).status();
+        assert!(mounted.is_ok_and(|status| status.success()), "mounted {how}");
+    };
+    remount("ro");
+    for _ in 0..2 {
+        let refused = Store::open(dir, now()).expect_err("nothing can be written");
+        assert!(!matches!(refused, StoreError::Corrupt { .. }), "{refused:?}");
+    }
+    remount("rw");
+    let store = open(dir);
+    assert_eq!(texts(&store).await, ["kept"]);
+    append(&store, "after".into()).await.expect("the write succeeds");
+}
+
 #[tokio::test]
 async fn a_full_database_refuses_writes_until_there_is_room() {
     let dir = tempfile::tempdir().expect("a temporary directory");

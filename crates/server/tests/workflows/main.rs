@@ -25,3 +25,4 @@ mod simulation;
 mod tasks;
 mod thinking;
 mod timing;
+mod upgrades;

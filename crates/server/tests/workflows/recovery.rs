@@ -1,5 +1,7 @@
 //! Servers that die, and servers that do not know they were replaced.
 
+use std::time::Duration;
+
 use ark_model::workflow::ExecutionStatus;
 use ark_server::workflows::WorkflowError;
 use ark_server::workflows::driver::Driver;
@@ -45,6 +47,40 @@ async fn recovery_goes_on_where_a_round_failed() {
     assert!(driver.round(&first.wf).await.is_err());
     assert!(driver.round(&second.wf).await.is_ok());
     assert_eq!(second.view(&arn).await.error.as_deref(), Some("States.Timeout"));
+}
+
+/// 4. The recovery itself is refused, again and again: nothing is stranded, and what it had to do is done
+/// once it is let.
+#[tokio::test]
+async fn a_recovery_that_the_store_refuses_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let options = Options { lock_wait_max: Duration::from_millis(50), ..Options::default() };
+    let store = Store::open_with(dir.path(), clock.now(), options).unwrap();
+    let killed = Fixture::on(store, clock).await;
+    let activity = killed.activity("a").await;
+    let machine = killed.machine("m", one_task(&activity, json!({}))).await;
+    let arn = killed.start(&machine, json!({})).await;
+    let lost = killed.poll(&activity).await.unwrap();
+
+    let f = killed.restarted().await;
+    let other = rusqlite::Connection::open(dir.path().join("ark.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut driver = Driver::default();
+    for _ in 0..3 {
+        let refused = driver.round(&f.wf).await.unwrap_err();
+        assert!(
+            matches!(&refused, WorkflowError::Store(error) if error.is_transient()),
+            "{refused:?}"
+        );
+        assert_eq!(f.status(&arn).await, ExecutionStatus::Running, "reads go on");
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    f.settle().await;
+    let (again, _) = f.take(&activity).await.expect("the task of which nobody knew who had it");
+    assert_eq!(again, lost.token);
+    f.succeed(&again, json!({"done": true})).await;
+    assert_eq!(f.output(&arn).await, json!({"done": true}));
 }
 
 /// 2, 4: what is on disk is enough.
