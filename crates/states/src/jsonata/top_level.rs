@@ -40,8 +40,13 @@ fn node_here(tree: &Node, found: &mut Vec<Arc<str>>) {
         Kind::Negate(inner) | Kind::Bind(_, inner) => node(inner, found),
         Kind::Array(items) | Kind::Block(items) => all(items, found),
         Kind::Object(pairs) => all(pairs.iter().flat_map(|(key, value)| [key, value]), found),
-        // A name that is called is told when it is: the error then says which function was meant.
-        Kind::Call { arguments, .. } | Kind::Partial { arguments, .. } => all(arguments, found),
+        Kind::Call { procedure, arguments, .. } | Kind::Partial { procedure, arguments } => {
+            // Calling a name fails when it runs, with an error that says which function was meant.
+            if !matches!(procedure.kind, Kind::Path { .. }) {
+                node(procedure, found);
+            }
+            all(arguments, found);
+        }
         Kind::Condition(condition, then, otherwise) => {
             all([&**condition, &**then].into_iter().chain(otherwise.as_deref()), found);
         }

@@ -109,6 +109,7 @@ fn names_that_nothing_is_read_from_are_refused() {
         ("$states.input ~> $merge(x)", &["x"]),
         ("$x := -y", &["y"]),
         ("'phone'.number", &["phone"]),
+        ("(function($x) { $x })(y)(z)", &["y", "z"]),
         // Something else is the context, or there is none to be read.
         ("$states.input.x", &[]),
         ("$states.input.items[price > 1].(name & size)", &[]),
@@ -118,6 +119,7 @@ fn names_that_nothing_is_read_from_are_refused() {
         ("$map($states.input.l, function($v) { $v.y })", &[]),
         ("$states.input ~> |items|{'n': price}|", &[]),
         ("'phone'", &[]),
+        ("sum([1])", &[]),
     ] {
         let text = one(&format!(
             r#""Type":"Pass","QueryLanguage":"JSONata","Output":{{"v":"{{% {expression} %}}"}}"#
