@@ -447,7 +447,8 @@ async fn a_log_that_grows_under_a_long_read_is_cut_after_it() {
     assert_eq!(texts[0], "before");
 }
 
-/// A disk that was mounted to be read only: nobody takes the store for broken or for a new one.
+/// A disk that was mounted to be read only, or a file that is: nobody takes the store for broken or for a
+/// new one, and it goes on once it may be written.
 #[tokio::test]
 async fn a_file_that_can_only_be_read_is_refused_and_left_alone() {
     let Some(disk) = Tmpfs::mount("16m") else {
@@ -459,18 +460,31 @@ async fn a_file_that_can_only_be_read_is_refused_and_left_alone() {
     let store = open(dir);
     append(&store, "kept".into()).await.expect("the write succeeds");
     drop(store);
-    let remount = |how: &str| {
-        let options = format!("remount,{how}");
-        let mounted = Command::new("mount").args(["-o", &options]).arg(dir).status();
-        assert!(mounted.is_ok_and(|status| status.success()), "mounted {how}");
+    let (root, file) = (dir.display().to_string(), dir.join("ark.db").display().to_string());
+    let run = |command: &str| {
+        let mut words = command.split(' ');
+        let done = Command::new(words.next().expect("a program")).args(words).status();
+        assert!(done.is_ok_and(|status| status.success()), "{command}");
     };
-    remount("ro");
-    for _ in 0..2 {
-        let refused = Store::open(dir, now()).expect_err("nothing can be written");
-        assert!(!matches!(refused, StoreError::Corrupt { .. }), "{refused:?}");
+    for (make, undo) in [
+        (vec![format!("mount -o remount,ro {root}")], format!("mount -o remount,rw {root}")),
+        (
+            vec![format!("mount --bind {file} {file}"), format!("mount -o remount,bind,ro {file}")],
+            format!("umount {file}"),
+        ),
+    ] {
+        make.iter().for_each(|command| run(command));
+        for _ in 0..2 {
+            let refused = match Store::open(dir, now()) {
+                Ok(store) => append(&store, "lost".into()).await.expect_err("nothing is written"),
+                Err(refused) => refused,
+            };
+            let told = matches!(refused, StoreError::File { .. } | StoreError::Io { .. });
+            assert!(told, "{make:?}: {refused:?}");
+        }
+        run(&undo);
     }
-    remount("rw");
-    let store = open(dir);
+    let store = reopen(dir).await;
     assert_eq!(texts(&store).await, ["kept"]);
     append(&store, "after".into()).await.expect("the write succeeds");
 }
