@@ -110,6 +110,12 @@ fn a_distributed_map_makes_its_childrens_inputs() {
             r#"["aaaa","bbbb"]"#,
             &[r#"{"Items":["aaaa"]}"#, r#"{"Items":["bbbb"]}"#],
         ),
+        // Written as 0 it is no limit.
+        (
+            r#""ItemBatcher":{"MaxItemsPerBatch":0,"MaxInputBytesPerBatch":0}"#,
+            "[1,2,3]",
+            &[r#"{"Items":[1,2,3]}"#],
+        ),
         (
             r#""QueryLanguage":"JSONata","Items":[1,2],"ItemSelector":"{% $states.context.Map.Item.Value * 10 %}","ItemBatcher":{"MaxItemsPerBatch":"{% 2 %}","BatchInput":"{% $states.input %}"}"#,
             "0",
