@@ -257,19 +257,27 @@ impl Step<'_> {
             return false;
         }
         let policy = self.policy(s);
-        let allowed = match s.engine {
-            // It has not begun: a server that was away for a while still starts it.
-            Some(EngineState::Gone) => {
-                policy.ready_timeout.saturating_add(policy.progress_deadline)
+        let begun_by =
+            after(s.created_at, policy.ready_timeout.saturating_add(policy.progress_deadline));
+        let deadline = match s.engine {
+            // It has not begun: a server that was away for a while still starts it, and an image may
+            // come from far away.
+            Some(EngineState::Gone | EngineState::Preparing) => begun_by,
+            // From then on it has its time, whatever came before.
+            _ => {
+                let since = s.running_since().unwrap_or(s.created_at);
+                after(since.clamp(s.created_at, begun_by), policy.ready_timeout)
             }
-            _ => policy.ready_timeout,
         };
-        let deadline = after(s.created_at, allowed);
         if self.now < deadline {
             self.wake(deadline);
             return false;
         }
         let last = match (&s.engine, &s.probe) {
+            (Some(EngineState::Preparing), _) if policy.runs_image => {
+                "its image was still being fetched; a longer `deploy.ready_timeout` gives it more time"
+                    .to_owned()
+            }
             (Some(EngineState::Preparing), _) => "its files were still being prepared".to_owned(),
             (Some(EngineState::Gone), _) => "the engine did not start it".to_owned(),
             (_, Some(probe)) if !probe.ready => {

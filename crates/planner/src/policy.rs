@@ -49,6 +49,9 @@ pub struct Policy {
     pub hooks: Hooks,
     /// Whether each host has one, and no host two.
     pub one_per_host: bool,
+    /// Whether its instances are containers of an image, which may have to be fetched. The definition
+    /// does not say; whoever knows the release sets it.
+    pub runs_image: bool,
 }
 
 /// Blue-green is a canary whose first step is its last.
@@ -148,6 +151,7 @@ impl Policy {
             watch: deploy.watch.get(),
             hooks: deploy.hooks.clone(),
             one_per_host: daemon,
+            runs_image: false,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::failures::{backoff, fatal, new_failures};
 use crate::hooks::{self, Stage};
 use crate::rollout::{
     HELD, Input, Plan, Reason, Transition, aborted, earliest, held_note, held_until, new_plan,
-    target, waiting_words,
+    target, waited_for, waiting_words,
 };
 use crate::time::{after, since_ms};
 
@@ -59,7 +59,7 @@ pub(crate) fn replacing(input: &Input<'_>, d: &Deployment) -> Plan {
     } else if input.now >= progress_due && !plan.progressed {
         Some(Reason::Diagnosis(Diagnosis::NoProgress {
             waited_ms: since_ms(progress_at, input.now),
-            waiting_for: plan.waiting_for.clone(),
+            waiting_for: waited_for(input, d.release, &plan.waiting_for),
         }))
     } else {
         None

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use ark_model::deployment::{Abort, DeploymentKind, Rollout, Strategy};
 use ark_model::environment::AppState;
 use ark_model::hook::{HookRun, HookStage};
-use ark_model::instance::{InstanceState, StopCause};
+use ark_model::instance::{EngineState, InstanceState, StopCause};
 use ark_model::{Deployment, DeploymentState, Diagnosis, InstanceId, ReleaseNumber};
 use jiff::Timestamp;
 
@@ -558,6 +558,20 @@ pub(crate) fn waiting_words(
         (0, old) => format!("{old} instances of other releases to leave the route table"),
         (1, _) => format!("1 instance of {release} to become ready"),
         (n, _) => format!("{n} instances of {release} to become ready"),
+    }
+}
+
+/// What a deployment that is given up was waiting for: more than a status says meanwhile.
+pub(crate) fn waited_for(input: &Input<'_>, release: ReleaseNumber, words: &str) -> String {
+    let runs_image = input.new_policy.is_some_and(|policy| policy.runs_image);
+    let prepares =
+        |s: &Seen| s.release == release && matches!(s.engine, Some(EngineState::Preparing));
+    match runs_image && input.seen.iter().any(prepares) {
+        true => format!(
+            "{words}; its image was still being fetched, a longer `deploy.progress_deadline` gives it \
+             more time"
+        ),
+        false => words.to_owned(),
     }
 }
 

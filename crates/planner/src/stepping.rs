@@ -25,6 +25,7 @@ use crate::planted::Planted;
 use crate::replacing::replacing;
 use crate::rollout::{
     Input, Plan, Reason, Transition, aborted, earliest, fallback, is_up, new_plan, target,
+    waited_for,
 };
 use crate::time::{after, since_ms};
 
@@ -110,7 +111,7 @@ pub(crate) fn stepping(input: &Input<'_>, d: &Deployment) -> Plan {
     } else if let Some(reason) = fatal(input, d, &plan.failures, t.count) {
         Some(reason)
     } else {
-        limits.passed(&plan, input.now).map(Reason::Diagnosis)
+        limits.passed(&plan, input, d.release).map(Reason::Diagnosis)
     };
     if let Some(reason) = reason {
         // What was planned towards the new release is not begun; what ended has ended.
@@ -517,16 +518,17 @@ impl Limits {
         self.progress_due.into_iter().chain(self.due)
     }
 
-    fn passed(&self, plan: &Plan, now: Timestamp) -> Option<Diagnosis> {
-        let waiting_for = plan.waiting_for.clone();
+    fn passed(&self, plan: &Plan, input: &Input<'_>, release: ReleaseNumber) -> Option<Diagnosis> {
+        let now = input.now;
         if self.due.is_some_and(|due| now >= due) {
             let deadline_ms = u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX);
+            let waiting_for = plan.waiting_for.clone();
             return Some(Diagnosis::DeadlinePassed { deadline_ms, waiting_for });
         }
         let late = self.progress_due.is_some_and(|due| now >= due) && !plan.progressed;
         late.then(|| Diagnosis::NoProgress {
             waited_ms: since_ms(self.progress_at, now),
-            waiting_for,
+            waiting_for: waited_for(input, release, &plan.waiting_for),
         })
     }
 }

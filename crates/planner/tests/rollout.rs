@@ -748,3 +748,59 @@ fn a_worker_that_counts_later_than_the_progress_deadline_gets_there() {
         assert_eq!(plan.actions.first(), expected.as_ref(), "{second}");
     }
 }
+
+/// What is still being prepared has more time than to become ready, and all of that afterwards.
+#[test]
+fn an_image_that_comes_from_far_away_is_waited_for() {
+    let image = Policy { runs_image: true, ..policy(1) };
+    let by = |engine: EngineState, now: i64| {
+        let probe = ProbeSeen { ready: false, since: at(0), last_failure: None };
+        let starting = Seen { created_at: at(0), probe: Some(probe), ..starting(2, None) };
+        let seen = vec![old(1), Seen { engine: Some(engine), ..starting }];
+        (
+            Case::deploying(1, seen.clone()).at(now),
+            Case { since: now, ..Case::steady(1, seen).at(now) },
+        )
+    };
+    let runs_since =
+        |second| EngineState::Running { since: at(second), process: None, address: None };
+    for (engine, now, stops) in [
+        (EngineState::Preparing, 121, false),
+        (EngineState::Preparing, 299, false),
+        // It began late: its two minutes count from then.
+        (runs_since(200), 201, false),
+        (runs_since(200), 299, false),
+        (runs_since(0), 119, false),
+        (runs_since(0), 120, true),
+        (runs_since(-600), 120, true),
+    ] {
+        let plan = by(engine.clone(), now).0.plan_by(&image);
+        let stopped = plan.actions.iter().any(|a| matches!(a, Action::Stop { .. }));
+        assert_eq!(stopped, stops, "{engine:?} at {now}: {plan:?}");
+        assert_eq!(plan.transition.is_some(), stops, "{engine:?} at {now}");
+    }
+    // A deployment is given up for want of progress, and says what is in its way and what helps.
+    let given_up = by(EngineState::Preparing, 300).0.plan_by(&image);
+    let Some(Transition::Return(Reason::Diagnosis(why))) = given_up.transition else {
+        panic!("{given_up:?}")
+    };
+    let why = why.words();
+    assert!(why.contains("image") && why.contains("`deploy.progress_deadline`"), "{why}");
+    let (files, _) = by(EngineState::Preparing, 300);
+    assert!(!format!("{:?}", files.plan().transition).contains("image"));
+    // Beyond both times it goes, also when nobody deploys: then it says which time it had.
+    let word = |policy: &Policy| {
+        let mut case = by(EngineState::Preparing, 420).1;
+        case.app.live = Some(NEW);
+        let plan = case.plan_by(policy);
+        let last = plan.actions.into_iter().find_map(|action| match action {
+            Action::Stop { cause: Some(StopCause::NeverReady { last }), .. } => Some(last),
+            _ => None,
+        });
+        last.expect("it is stopped")
+    };
+    assert!(
+        word(&image).contains("its image was still being fetched; a longer `deploy.ready_timeout`")
+    );
+    assert_eq!(word(&policy(1)), "its files were still being prepared");
+}

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use ark_engine::EngineKind;
+use ark_model::artifact::Artifact;
 use ark_model::definition::{Definition, Readiness, Strategy};
 use ark_model::environment::{AppState, EnvKind, EnvState};
 use ark_model::instance::{EngineState, InstanceRecord, ProcessIdentity};
@@ -115,7 +116,9 @@ pub(super) async fn reconcile(
         let strategy = d.map_or(Strategy::Rolling, |d| d.strategy);
         let policy = Policy::of(&facts.definition, loaded.kind, strategy);
         let each = policy.one_per_host.then(|| hosts.taking(world, facts)).flatten();
-        Some(Policy { count: each.or(demand.count).unwrap_or(policy.count), ..policy })
+        let count = each.or(demand.count).unwrap_or(policy.count);
+        let runs_image = matches!(facts.release.content.artifact, Artifact::Image { .. });
+        Some(Policy { count, runs_image, ..policy })
     };
     let current = loaded.running.as_ref().or(loaded.waiting.as_ref());
     let new_policy = policy(current, current.map(|d| d.release));
