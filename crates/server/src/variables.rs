@@ -10,7 +10,8 @@ use ark_model::{AppName, EnvName, InstanceId};
 
 use crate::data_stores::Credentials;
 
-/// Where programs are looked for when the definition does not declare `PATH` itself.
+/// Where a process looks for programs when the definition does not declare `PATH` itself. A container has
+/// its image's own.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How one dependency is reached.
@@ -43,7 +44,7 @@ pub struct Identity<'a> {
 
 /// All variables, sorted by name. `values` are the declared ones, secrets in clear.
 ///
-/// What Ark injects wins over what is declared, except `PATH`.
+/// What Ark injects wins over what is declared.
 pub fn assemble(
     who: Identity<'_>,
     definition: &Definition,
@@ -52,7 +53,6 @@ pub fn assemble(
     dependencies: &[Discovered],
 ) -> BTreeMap<String, String> {
     let mut all = values;
-    all.entry("PATH".to_owned()).or_insert_with(|| PATH.to_owned());
     all.extend(identity(who, definition));
     if let Some(first) = ports.first() {
         all.insert("PORT".into(), first.address.port().to_string());
@@ -160,7 +160,6 @@ mod tests {
             [
                 "DB_URL",
                 "EXTERNAL_URL_SCHOOLS_CLEVER_COM",
-                "PATH",
                 "PORT",
                 "PORT_DEFAULT",
                 "PORT_PPROF",

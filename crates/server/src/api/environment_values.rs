@@ -182,9 +182,7 @@ fn injected(given: BTreeMap<String, String>, found: &[Discovered]) -> Variables 
             ["PASSWORD", "URL"].map(|name| format!("{prefix}_{name}"))
         })
         .collect();
-    // The engineer's own PATH finds the engineer's own tools.
-    let given = given.into_iter().filter(|(name, _)| name != "PATH");
-    let named = given.map(|(name, value)| {
+    let named = given.into_iter().map(|(name, value)| {
         let source = match name.starts_with("SERVICE_") {
             true => VariableSource::Discovery,
             false => VariableSource::Injected,

@@ -61,6 +61,8 @@ fn given_by_ark(
     let store = definition.data_store.is_some();
     move |name| {
         injected.contains_key(name)
+            // A process gets one of Ark's, a container its image's.
+            || name == "PATH"
             || (name == "PORT" && !ports.is_empty())
             || (store && name == STORE_PASSWORD)
             || ports.iter().any(|port| port == name)

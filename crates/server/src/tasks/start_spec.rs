@@ -15,7 +15,7 @@ use ark_store::{Keyring, ReadTx, SecretError, SecretName, StoreError};
 
 use super::reconcile::ReleaseFacts;
 use crate::data_stores;
-use crate::variables::{Discovered, Identity, assemble};
+use crate::variables::{Discovered, Identity, PATH, assemble};
 use crate::world::World;
 
 /// Processes and threads an instance may have when nothing else is said.
@@ -69,7 +69,11 @@ pub(super) async fn build(
     }
     let (ports, published) = ports(record, definition, &release.content.artifact);
     let who = Identity { env: &record.env, app: &record.app, instance: Some(record.id) };
-    let variables = assemble(who, definition, values, &ports, &dependencies);
+    let mut variables = assemble(who, definition, values, &ports, &dependencies);
+    if engine != EngineKind::Docker {
+        // An image says itself where its programs are.
+        variables.entry("PATH".to_owned()).or_insert_with(|| PATH.to_owned());
+    }
     Ok(StartSpec {
         id: record.id,
         env: record.env.clone(),
