@@ -25,13 +25,18 @@ fn engine(test: &str) -> Option<(&'static Path, Ark)> {
 
 #[track_caller]
 fn deploy(ark: &Ark, app: &str, text: &str) {
+    deploy_image(ark, app, IMAGE, text);
+}
+
+#[track_caller]
+fn deploy_image(ark: &Ark, app: &str, image: &str, text: &str) {
     let folder = ark.dir.path().join("launch");
     std::fs::create_dir_all(&folder).expect("a folder");
     let path = folder.join(format!("{app}.yml"));
     let text = format!("{text}\nenv_defaults: {{MARK: \"{}\"}}\n", ark.mark);
     std::fs::write(&path, text).expect("a file");
     let file = path.to_string_lossy();
-    let output = ark.run(&["deploy", app, "-e", ENV, "--file", &file, "--image", IMAGE]);
+    let output = ark.run(&["deploy", app, "-e", ENV, "--file", &file, "--image", image]);
     assert!(output.status.success(), "{}", words(&output));
 }
 
@@ -209,4 +214,74 @@ fn a_daemon_is_replaced_and_a_function_comes_and_goes() {
         assert!(!none(), "it is kept warm");
         eventually("it is scaled to zero", none);
     }
+}
+
+#[test]
+fn an_image_keeps_its_own_path_and_its_entry_point() {
+    let test = "an_image_keeps_its_own_path_and_its_entry_point";
+    let Some((socket, ark)) = engine(test) else { return };
+    let image = "ark-test/own-path:1";
+    let place = tempfile::tempdir().expect("a folder");
+    let put =
+        |name: &str, text: &str| std::fs::write(place.path().join(name), text).expect("a file");
+    put("greet", "#!/bin/sh\necho hello $*\n");
+    // What lies only on a path of the image's own, as in those of languages.
+    let dockerfile = format!(
+        "FROM {IMAGE}\nCOPY --chown=0 greet /opt/own/greet\nENV PATH=/opt/own:/bin\n\
+         ENTRYPOINT [\"greet\", \"from\"]\nCMD [\"nobody\"]\n"
+    );
+    put("Dockerfile", &dockerfile);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place.path().join("greet"), mode).expect("permissions");
+    let built = docker(socket)
+        .env("DOCKER_BUILDKIT", "0")
+        .args(["build", "-q", "-t", image])
+        .arg(place.path())
+        .output()
+        .expect("docker");
+    assert!(built.status.success(), "{}", words(&built));
+    let run = |app: &str, args: &[&str]| {
+        let output = ark.run(&[&["run", app, "-e", ENV, "--"], args].concat());
+        assert!(output.status.success(), "{app} {args:?}: {}", words(&output));
+        out(&output)
+    };
+    deploy_image(&ark, "own", image, "run: {type: job}");
+    assert_eq!(run("own", &[]), "hello from nobody\n");
+    assert_eq!(run("own", &["me", "and you"]), "hello from me and you\n", "as docker run says it");
+    deploy_image(&ark, "named", image, "run: {type: job, command: [greet, again]}");
+    assert_eq!(run("named", &["me"]), "hello again me\n");
+    // A hook, an instance, and what runs beside it; a path that the file declares goes before the image's.
+    let trap = "trap 'exit 0' TERM; greet instance; sleep 1000 & wait";
+    deploy_image(
+        &ark,
+        "stays",
+        image,
+        &format!(
+            "run: {{command: [sh, -c, \"{trap}\"], stop_grace: 1s}}\n\
+             deploy: {{min_healthy_time: 100ms, hooks: {{pre_deploy: [greet, hook]}}}}"
+        ),
+    );
+    assert_eq!(run("stays", &["greet", "beside"]), "hello beside\n");
+    let exec = ark.run(&["exec", "stays", "-e", ENV, "--", "greet", "exec"]);
+    assert_eq!(out(&exec), "hello exec\n", "{}", words(&exec));
+    let stopped = ark.run(&["stop", "stays", "-e", ENV]);
+    assert!(stopped.status.success(), "{}", words(&stopped));
+    deploy_image(
+        &ark,
+        "declared",
+        image,
+        "run: {type: job, command: [/bin/sh, -c, 'echo $PATH']}\nenv: [PATH]",
+    );
+    assert_eq!(run("declared", &[]), "/opt/own:/bin\n", "it is not missing");
+    let set = ark.run(&["config", "set", "-e", ENV, "declared", "PATH=/bin:/opt/mine"]);
+    assert!(set.status.success(), "{}", words(&set));
+    deploy_image(
+        &ark,
+        "declared",
+        image,
+        "run: {type: job, command: [/bin/sh, -c, 'echo $PATH']}\nenv: [PATH]",
+    );
+    assert_eq!(run("declared", &[]), "/bin:/opt/mine\n");
+    drop(ark);
+    let _ = docker(socket).args(["rmi", "-f", image]).output();
 }

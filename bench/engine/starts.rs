@@ -232,6 +232,7 @@ fn specs(
             release: "1".parse()?,
             node: ark_model::NodeName::local(),
             command: [program, "serve", &address.to_string()].map(str::to_owned).into(),
+            arguments: Vec::new(),
             variables: Vec::new(),
             artifact: artifact.clone(),
             host_names: Vec::new(),

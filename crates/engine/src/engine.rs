@@ -309,6 +309,9 @@ pub struct StartSpec {
     /// `variables`; a relative one is relative to the working directory. May be empty only for an
     /// image, which then runs its own.
     pub command: Vec<String>,
+    /// For an image without a `command`: what its own entry point is given, in the place of the image's
+    /// own arguments. Means nothing beside a `command`.
+    pub arguments: Vec<String>,
     /// The complete environment; nothing is inherited. The engine adds only
     /// [`INSTANCE_ID_VARIABLE`] and where each volume is (`ARK_VOLUME_<NAME>`). May hold secrets: never printed, never logged.
     pub variables: Vec<(String, String)>,
@@ -355,6 +358,7 @@ impl fmt::Debug for StartSpec {
             .field("app", &self.app)
             .field("release", &self.release)
             .field("command", &self.command)
+            .field("arguments", &self.arguments)
             .field("variables", &names)
             .field("ports", &self.ports)
             .field("memory_bytes", &self.memory_bytes)

@@ -254,11 +254,19 @@ async fn an_image_runs_its_own_command() {
         .output();
     assert!(built.unwrap().status.success());
     let engine = fixture.engine();
-    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    for (command, expected) in [(vec![], "entry default"), (words("echo instead"), "instead")] {
+    let words = |text: &str| -> Vec<String> {
+        text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    };
+    for (command, arguments, expected) in [
+        ("", "", "entry default"),
+        ("", "of my own", "entry of my own"),
+        ("echo instead", "", "instead"),
+        ("echo instead", "ignored", "instead"),
+    ] {
         let digest = engine.image_digest(own).await.unwrap();
         assert!(digest.as_ref().is_some_and(|digest| digest.starts_with("sha256:")));
-        let mut spec = image_spec(command);
+        let mut spec = image_spec(words(command));
+        spec.arguments = words(arguments);
         spec.artifact = ArtifactSource::Image { reference: own.to_owned(), digest };
         engine.start(&spec).await.unwrap();
         assert_eq!(until_exited(&engine, spec.id).await.code, Some(0));

@@ -52,7 +52,7 @@ pub(super) fn container(
     // An entry point of the image would take the command for its arguments.
     let (entrypoint, cmd) = match spec.command.split_first() {
         Some((program, arguments)) => (Some(vec![program.clone()]), Some(arguments.to_vec())),
-        None => (None, None),
+        None => (None, Some(spec.arguments.clone()).filter(|arguments| !arguments.is_empty())),
     };
     ContainerCreateBody {
         image: Some(image.to_owned()),

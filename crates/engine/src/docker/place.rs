@@ -57,6 +57,8 @@ pub(super) enum Stage {
 #[derive(Serialize, Deserialize)]
 pub(super) struct PendingSpec {
     command: Vec<String>,
+    #[serde(default)]
+    arguments: Vec<String>,
     variables: Vec<(String, String)>,
     reference: String,
     digest: Option<String>,
@@ -90,6 +92,7 @@ impl Pending {
             at: Timestamp::now(),
             stage: Stage::Waiting(Box::new(PendingSpec {
                 command: spec.command.clone(),
+                arguments: spec.arguments.clone(),
                 variables: spec.variables.clone(),
                 reference: reference.to_owned(),
                 digest: digest.map(str::to_owned),
@@ -131,6 +134,7 @@ impl Pending {
             release: self.release,
             node: ark_model::NodeName::local(),
             command: kept.command.clone(),
+            arguments: kept.arguments.clone(),
             variables: kept.variables.clone(),
             artifact: crate::engine::ArtifactSource::Image {
                 reference: kept.reference.clone(),

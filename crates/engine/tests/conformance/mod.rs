@@ -105,6 +105,7 @@ pub(crate) fn plain_spec(command: Vec<String>) -> StartSpec {
         release: "7".parse().unwrap(),
         node: ark_model::NodeName::local(),
         command,
+        arguments: Vec::new(),
         variables: vec![("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())],
         artifact: ArtifactSource::None,
         host_names: Vec::new(),

@@ -394,10 +394,11 @@ async fn spec(
     };
     let mut spec = start_spec::build(world, &record, &facts).await?;
     let kind = facts.definition.run.kind;
-    if kind.ends() {
-        spec.command.extend(run.args.iter().cloned());
-    } else {
-        spec.command.clone_from(&run.args);
+    match kind.ends() {
+        // What the image runs takes them, as `docker run IMAGE ARGS` would.
+        true if spec.command.is_empty() => spec.arguments.clone_from(&run.args),
+        true => spec.command.extend(run.args.iter().cloned()),
+        false => spec.command.clone_from(&run.args),
     }
     Ok(spec)
 }

@@ -84,6 +84,7 @@ pub(super) async fn build(
             Some(server) => data_stores::command(server, engine),
             None => definition.run.command.clone().unwrap_or_default(),
         },
+        arguments: Vec::new(),
         variables: variables.into_iter().collect(),
         artifact: artifact(world, release).await?,
         host_names,
