@@ -276,6 +276,39 @@ async fn an_image_runs_its_own_command() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tmp_runs_programs_and_hides_nothing_of_a_writable_image() {
+    let fixture = fixture!("tmp_runs_programs_and_hides_nothing_of_a_writable_image");
+    let own = "ark-test/ships-tmp:1";
+    let place = tempfile::tempdir().unwrap();
+    let dockerfile =
+        format!("FROM {IMAGE}\nCOPY Dockerfile /tmp/shipped\nCOPY Dockerfile /run/shipped\n");
+    std::fs::write(place.path().join("Dockerfile"), dockerfile).unwrap();
+    let build = docker(&fixture.socket)
+        .env("DOCKER_BUILDKIT", "0")
+        .args(["build", "-q", "-t", own])
+        .arg(place.path())
+        .output();
+    assert!(build.unwrap().status.success());
+    let engine = fixture.engine();
+    let script = "ls /tmp /run; cp /bin/busybox /tmp/echo && /tmp/echo ran";
+    for (writable_root, expected) in [
+        (false, vec!["/run:", "", "/tmp:", "ran"]),
+        (true, vec!["/run:", "shipped", "", "/tmp:", "shipped", "ran"]),
+    ] {
+        let mut spec = image_spec(shell(script).command());
+        spec.artifact = ArtifactSource::Image { reference: own.to_owned(), digest: None };
+        spec.rights.writable_root = writable_root;
+        engine.start(&spec).await.unwrap();
+        until_exited(&engine, spec.id).await;
+        let said = log(&engine, spec.id, LogQuery::default()).await.into_iter();
+        let said: Vec<String> =
+            said.filter(|line| line.stream != LogSource::Ark).map(|line| line.text).collect();
+        assert_eq!(said, expected, "writable_root: {writable_root}");
+    }
+    let _ = docker(&fixture.socket).args(["rmi", "-f", own]).output();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_grace_outlives_the_engine_object() {
     let mut fixture = fixture!("a_grace_outlives_the_engine_object");
     let id = run_up(&fixture.engine(), &fixture.spec(&Program::Ignores)).await;

@@ -97,7 +97,6 @@ fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostCon
     ];
     let rights = &spec.rights;
     let quota = spec.cpu_cores.filter(|cores| *cores > 0.0).map(quota_us);
-    let writable = ["/tmp", "/run"].map(|path| (path.to_owned(), "mode=1777".to_owned()));
     HostConfig {
         network_mode: Some(network.name.clone()),
         port_bindings: Some(port_bindings(&spec.published)),
@@ -120,13 +119,21 @@ fn host(spec: &StartSpec, network: &Network, options: &DockerOptions) -> HostCon
             maximum_retry_count: None,
         }),
         readonly_rootfs: Some(!rights.writable_root),
-        tmpfs: Some(writable.into()),
+        tmpfs: (!rights.writable_root).then(in_memory),
         cap_drop: Some(if rights.privileged { Vec::new() } else { vec!["ALL".to_owned()] }),
         cap_add: Some(options.capabilities.iter().chain(&rights.capabilities).cloned().collect()),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         privileged: Some(rights.privileged),
         ..HostConfig::default()
     }
+}
+
+/// Where files that are read-only else may be written. Programs unpack libraries and tools under `/tmp` and
+/// run them there, which a daemon forbids unless told.
+fn in_memory() -> HashMap<String, String> {
+    [("/tmp", "exec,mode=1777"), ("/run", "mode=1777")]
+        .map(|(path, options)| (path.to_owned(), options.to_owned()))
+        .into()
 }
 
 /// A published port as the daemon calls it.
