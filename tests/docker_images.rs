@@ -446,6 +446,83 @@ fn told_lines(output: &Output) -> usize {
     String::from_utf8_lossy(&output.stdout).lines().count()
 }
 
+/// An image that knows its page, in a registry and not on the daemon.
+fn publish(socket: &Path, image: &str, page: &str) {
+    let script = format!(
+        "set -e; printf 'FROM {from}\\nENV PAGE={page}\\n' | docker build -q -t {image} -; \
+         docker push -q {image}; docker rmi {image}",
+        from = daemon::IMAGE
+    );
+    let at = format!("unix://{}", socket.display());
+    let made = Command::new("sh").args(["-c", &script]).env("DOCKER_HOST", at).output();
+    let made = made.expect("sh");
+    assert!(made.status.success(), "{}", words(&made));
+}
+
+/// The launch file of what says its image's page.
+fn page(ark: &Ark) -> PathBuf {
+    let file = ark.dir.path().join("page.yml");
+    let text = format!(
+        "run: {{command: [sh, -c, \"echo $PAGE; trap 'exit 0' TERM; sleep 1000 & wait\"]}}\n\
+         autoscaling: {{min_count: 1, max_count: 1}}\ndeploy: {{min_healthy_time: 100ms}}\n\
+         env_defaults: {{MARK: \"{}\"}}\n",
+        ark.mark
+    );
+    std::fs::write(&file, text).expect("a file");
+    file
+}
+
+/// The registry is one that nobody set, and its tag moves: a release runs what the tag meant when it was
+/// made, and goes back to that without the registry.
+#[test]
+fn t34_a_rollback_works_while_the_images_registry_is_gone() {
+    let test = "t34_a_rollback_works_while_the_images_registry_is_gone";
+    let Some((socket, ark)) = engine(test) else { return };
+    let peer = Registry::start();
+    let image = format!("{}/pinned:1", peer.host());
+    let file = page(&ark);
+    let file = file.to_string_lossy();
+    let done = |arguments: &[&str]| {
+        let output = ark.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", words(&output));
+        output
+    };
+    let deploy = || done(&["deploy", "pinned", "-e", ENV, "--file", &file, "--image", &image]);
+    let to = |release: &str| done(&["rollback", "pinned", "-e", ENV, "--to", release]);
+    let shows = |expected: &str| {
+        let shown = ark.run(&["exec", "pinned", "-e", ENV, "--", "sh", "-c", "echo $PAGE"]);
+        assert_eq!(String::from_utf8_lossy(&shown.stdout).trim(), expected, "{}", words(&shown));
+    };
+    let forget = || {
+        let filter = format!("reference={}/*", peer.host());
+        let list = docker(socket).args(["images", "-q", "--filter", &filter]).output();
+        for id in String::from_utf8_lossy(&list.expect("docker").stdout).lines() {
+            let _ = docker(socket).args(["rmi", "-f", id]).output();
+        }
+    };
+
+    publish(socket, &image, "one");
+    deploy();
+    shows("one");
+    let releases = ark.json(&["releases", "pinned", "-e", ENV, "--json"]);
+    assert!(releases.to_string().contains("sha256:"), "pinned before it was here: {releases}");
+    done(&["stop", "pinned", "-e", ENV]);
+    forget();
+    publish(socket, &image, "two");
+    to("v1");
+    shows("one");
+    deploy();
+    shows("two");
+
+    peer.set_broken(true);
+    to("v1");
+    shows("one");
+    to("v2");
+    shows("two");
+    drop(ark);
+    forget();
+}
+
 #[test]
 fn gc_removes_what_was_fetched_and_keeps_what_a_rollback_needs() {
     let test = "gc_removes_what_was_fetched_and_keeps_what_a_rollback_needs";
@@ -459,27 +536,12 @@ fn gc_removes_what_was_fetched_and_keeps_what_a_rollback_needs() {
     };
     let publish = |name: &str| {
         let image = format!("{host}/{name}");
-        let script = format!(
-            "printf 'FROM {from}\\nENV PAGE={name}\\n' | docker build -q -t {image} - && \
-             docker push -q {image} && docker rmi {image}",
-            from = daemon::IMAGE
-        );
-        let at = format!("unix://{}", socket.display());
-        let made = Command::new("sh").args(["-c", &script]).env("DOCKER_HOST", at).output();
-        let made = made.expect("sh");
-        assert!(made.status.success(), "{}", words(&made));
+        publish(socket, &image, name);
         image
     };
     let known = ark.run(&["registry", "set", &host]);
     assert!(known.status.success(), "{}", words(&known));
-    let file = ark.dir.path().join("page.yml");
-    let text = format!(
-        "run: {{command: [sh, -c, \"echo $PAGE; trap 'exit 0' TERM; sleep 1000 & wait\"]}}\n\
-         autoscaling: {{min_count: 1, max_count: 1}}\ndeploy: {{min_healthy_time: 100ms}}\n\
-         env_defaults: {{MARK: \"{}\"}}\n",
-        ark.mark
-    );
-    std::fs::write(&file, text).expect("a file");
+    let file = page(&ark);
     let file = file.to_string_lossy();
     let deploy = |env: &str, app: &str, image: &str| {
         let output = ark.run(&["deploy", app, "-e", env, "--file", &file, "--image", image]);

@@ -66,6 +66,17 @@ pub trait Engine: Send + Sync {
         Ok(None)
     }
 
+    /// The digest that an image has in its registry, asked for with the credentials that are configured,
+    /// else without. `None` when the registry has none, or when this engine runs no images. Nothing is
+    /// fetched.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`], also when the registry says nothing.
+    async fn published_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
+        let _ = reference;
+        Ok(None)
+    }
+
     /// Says that somebody is about to use an image that was built here: for [`Engine::remove_images`]
     /// it is as young as one built now. Answers whether it is there. ([`Engine::image_digest`] says so of
     /// one that was fetched.)

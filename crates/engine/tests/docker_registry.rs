@@ -102,6 +102,31 @@ async fn what_is_stopped_and_removed_while_its_image_comes_never_starts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_without_a_tag_is_the_latest_and_not_all() {
+    let socket = socket!("a_name_without_a_tag_is_the_latest_and_not_all");
+    let peer = Peer::start();
+    let image = publish_page(socket, &peer, "page:latest");
+    let name = image.trim_end_matches(":latest");
+    peer.retag("page/latest", "page/old");
+    let fixture = DockerFixture::new(socket);
+    let engine = fixture.engine();
+    let digest = engine.published_digest(name).await.unwrap();
+    assert!(digest.is_some_and(|digest| digest.starts_with("sha256:")));
+    assert_eq!(engine.published_digest(&format!("{name}:none")).await.unwrap(), None);
+    let id = run_up(&engine, &of(name, None)).await;
+    let asked = peer.asked();
+    assert!(!asked.iter().any(|one| one.ends_with("/tags/list")), "{asked:?}");
+    assert!(!asked.iter().any(|one| one.ends_with("/manifests/old")), "{asked:?}");
+    engine.kill(id).await.unwrap();
+    until_exited(&engine, id).await;
+    engine.remove(id).await.unwrap();
+    // What a release calls it keeps it.
+    let keep = BTreeSet::from([name.to_owned()]);
+    assert_eq!(engine.remove_images(&keep, Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(engine.remove_images(&BTreeSet::new(), Duration::ZERO).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_never_be_made_stays_failed_after_its_image_came() {
     let socket = socket!("what_can_never_be_made_stays_failed_after_its_image_came");
     let peer = Peer::start();

@@ -265,6 +265,10 @@ impl Engine for Cluster {
         self.local.image_digest(reference).await
     }
 
+    async fn published_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
+        self.local.published_digest(reference).await
+    }
+
     async fn keep_image(&self, reference: &str) -> Result<bool, EngineError> {
         self.local.keep_image(reference).await
     }

@@ -13,6 +13,7 @@ use bollard::query_parameters::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::place::Fetched;
+use super::registry::tagged;
 use super::{Inner, config, connection, unavailable};
 use crate::engine::EngineError;
 
@@ -64,8 +65,10 @@ impl Inner {
         let containers = docker.list_containers(Some(options)).await;
         let containers = containers.map_err(|e| unavailable("list containers", e))?;
         let age = SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX);
+        // As the daemon calls them.
+        let keep = keep.iter().map(|name| tagged(name)).collect();
         let needs = Needs {
-            keep,
+            keep: &keep,
             used: containers.into_iter().filter_map(|one| one.image_id).collect(),
             newest: Timestamp::now().saturating_sub(age).unwrap_or(Timestamp::MIN).as_second(),
         };

@@ -284,6 +284,10 @@ impl Engine for DockerEngine {
         self.within("look for an image", self.inner.digest(reference)).await
     }
 
+    async fn published_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
+        self.within("ask a registry for an image", self.inner.published(reference)).await
+    }
+
     async fn keep_image(&self, reference: &str) -> Result<bool, EngineError> {
         self.within("look for an image", self.inner.keep_image(reference)).await
     }

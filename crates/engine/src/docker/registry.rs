@@ -19,7 +19,7 @@ const SILENCE: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 const HUB: &str = "docker.io";
 
 /// How to use a registry.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Registry {
     /// User and password; neither where anybody may.
     pub login: Option<(String, String)>,
@@ -87,6 +87,15 @@ fn repository(reference: &str) -> &str {
     }
 }
 
+/// An image's name with its tag. Who asks a daemon to fetch one without gets all that its repository
+/// has.
+pub(super) fn tagged(reference: &str) -> String {
+    match reference.rsplit('/').next() {
+        Some(last) if !last.contains([':', '@']) => format!("{reference}:latest"),
+        _ => reference.to_owned(),
+    }
+}
+
 /// What pins an image in its repository, out of what the daemon says it is called there.
 fn digest_in<'a>(digests: &'a [String], reference: &str) -> Option<&'a str> {
     let of = |one: &'a String| {
@@ -131,6 +140,12 @@ impl Inner {
         }
     }
 
+    /// See [`crate::Engine::published_digest`].
+    pub(super) async fn published(&self, reference: &str) -> Result<Option<String>, EngineError> {
+        let registry = self.options.registries.of(reference).unwrap_or_default();
+        self.digest_there(reference, &registry).await
+    }
+
     /// The digest of an image in its registry.
     async fn digest_there(
         &self,
@@ -163,18 +178,16 @@ impl Inner {
         }
     }
 
-    /// Under which names an image is asked for at its registry, and as whom: by digest where a registry
-    /// is configured. A release made before that knows only what its image was called here.
+    /// Under which names an image is asked for at its registry, and as whom: by digest where one is known.
+    /// That may be what the image was called here, which no registry knows it by.
     pub(super) fn asked(
         &self,
         reference: &str,
         digest: Option<&str>,
     ) -> (Vec<String>, Option<DockerCredentials>) {
-        let Some(registry) = self.options.registries.of(reference) else {
-            return (vec![reference.to_owned()], None);
-        };
+        let registry = self.options.registries.of(reference).unwrap_or_default();
         let pinned = digest.map(|digest| by_digest(reference, digest));
-        let names = pinned.into_iter().chain([reference.to_owned()]).collect();
+        let names = pinned.into_iter().chain([tagged(reference)]).collect();
         (names, credentials(reference, &registry))
     }
 
@@ -234,6 +247,15 @@ mod tests {
             ("r.test/web:1@sha256:ab", "r.test", "r.test/web"),
         ] {
             assert_eq!((host(reference), repository(reference)), (at, name), "{reference}");
+        }
+        for (reference, whole) in [
+            ("web", "web:latest"),
+            ("r.test:5000/web", "r.test:5000/web:latest"),
+            ("r.test:5000/web:1", "r.test:5000/web:1"),
+            ("web@sha256:ab", "web@sha256:ab"),
+            ("sha256:ab", "sha256:ab"),
+        ] {
+            assert_eq!(tagged(reference), whole);
         }
         let digests = ["r.test/web@sha256:a".to_owned(), "r.test/api@sha256:b".to_owned()];
         assert_eq!(digest_in(&digests, "r.test/api:7"), Some("sha256:b"));

@@ -117,6 +117,11 @@ impl Engine for HostEngines {
         self.containers.call("look for an image", call).await
     }
 
+    async fn published_digest(&self, reference: &str) -> Result<Option<String>, EngineError> {
+        let call = self.containers.engine.published_digest(reference);
+        self.containers.call("ask a registry for an image", call).await
+    }
+
     async fn keep_image(&self, reference: &str) -> Result<bool, EngineError> {
         let call = self.containers.engine.keep_image(reference);
         self.containers.call("look for an image", call).await

@@ -229,8 +229,8 @@ async fn judged(
     Ok(wanted)
 }
 
-/// The digest of an image that is here, so that the release runs the same content for ever. One that
-/// is not here yet is fetched, and pinned, by its first start.
+/// The digest of an image that is here, or in its registry, so that the release runs the same content
+/// for ever. One of which neither is known now is fetched by its name, at each start that needs it.
 async fn pinned(state: &Shared, reference: &str) -> Result<Option<String>, ApiError> {
     let asked = tokio::time::timeout(ENGINE_DEADLINE, state.engine.image_digest(reference)).await;
     let failed = |why: String| {
@@ -238,13 +238,34 @@ async fn pinned(state: &Shared, reference: &str) -> Result<Option<String>, ApiEr
             .remedy("look closer", "ark doctor")
     };
     match asked {
-        Ok(Ok(digest)) => Ok(digest),
+        Ok(Ok(Some(digest))) => Ok(Some(digest)),
+        Ok(Ok(None)) => Ok(published(state, reference).await),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed(format!("the engine did not answer within {ENGINE_DEADLINE:?}"))),
     }
 }
 
-/// Refuses an artifact of which files are missing.
+/// What an image's registry calls it. A registry that says nothing refuses no deployment: whether it has
+/// the image shows when that is fetched.
+async fn published(state: &Shared, reference: &str) -> Option<String> {
+    let asked = state.engine.published_digest(reference);
+    match tokio::time::timeout(ENGINE_DEADLINE, asked).await {
+        Ok(Ok(digest)) => digest,
+        Ok(Err(error)) => {
+            tracing::debug!(reference, %error, "an image is not pinned");
+            None
+        }
+        Err(_) => {
+            tracing::debug!(
+                reference,
+                "an image is not pinned: its registry was not heard in time"
+            );
+            None
+        }
+    }
+}
+
+/// Refuses an artifact of which files are missing, and one that no instance can be given a copy of.
 async fn check_complete(state: &Shared, artifact: &Artifact) -> Result<(), ApiError> {
     let Artifact::Directory { digest } = artifact else {
         return Ok(());
