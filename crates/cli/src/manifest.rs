@@ -3,7 +3,7 @@
 //! Called by `deploy` before anything is sent. Memory is bounded by the number of entries, not by
 //! the size of files; what cannot be part of an artifact is an error that names the path.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -81,7 +81,11 @@ fn read_all(root: &Path, ignored: Ignored) -> Result<Directory, Failure> {
     let entries = digest_all(root, &walk.found)?;
     let mut manifest = Manifest { entries };
     manifest.entries.sort_by(|a, b| a.path.cmp(&b.path));
-    manifest.check().map_err(|error| refused(root, &error))?;
+    let checked = match walk.ignored {
+        Ignored::Ark(_) => manifest.check(),
+        Ignored::Docker(_) => manifest.check_context(),
+    };
+    checked.map_err(|error| refused(root, walk.ignored.file(), &error))?;
     Ok(Directory { root: root.to_owned(), manifest })
 }
 
@@ -106,6 +110,19 @@ enum Ignored {
 }
 
 impl Ignored {
+    /// The file that says so.
+    fn file(&self) -> &'static str {
+        match self {
+            Self::Ark(_) => IGNORE_FILE,
+            Self::Docker(_) => DOCKER_IGNORE_FILE,
+        }
+    }
+
+    /// Whether what can be no part of an artifact is left out without a word, as Docker does.
+    fn leaves_out(&self, kind: FileType) -> bool {
+        matches!(self, Self::Docker(_)) && (kind.is_socket() || kind.is_fifo())
+    }
+
     fn keeps_out(&self, path: &Path, is_dir: bool) -> bool {
         match self {
             Self::Ark(rules) => rules.matched(path, is_dir).is_ignore(),
@@ -153,8 +170,9 @@ impl Walk<'_> {
                 }
                 continue;
             }
-            kept += 1;
+            let before = self.found.len();
             self.entry(&path, &metadata)?;
+            kept += usize::from(self.found.len() > before);
         }
         // A folder with something in it exists by that; an empty one must be named.
         let named = !relative.as_os_str().is_empty() && !self.ignored.keeps_out(relative, true);
@@ -169,6 +187,9 @@ impl Walk<'_> {
         let full = self.root.join(path);
         if kind.is_dir() {
             return self.folder(path);
+        }
+        if self.ignored.leaves_out(kind) {
+            return Ok(());
         }
         let node = if kind.is_file() {
             FoundNode::File { executable: metadata.permissions().mode() & 0o111 != 0 }
@@ -186,14 +207,15 @@ impl Walk<'_> {
                 "{} is {what}, which cannot be part of an artifact",
                 full.display()
             ))
-            .remedy("leave it out", format!("name it in {IGNORE_FILE}")));
+            .remedy("leave it out", format!("name it in {}", self.ignored.file())));
         };
         self.keep(text(path)?, node)
     }
 
     fn keep(&mut self, path: String, node: FoundNode) -> Result<(), Failure> {
         if self.found.len() >= MANIFEST_ENTRIES_MAX {
-            return Err(refused(self.root, &ManifestError::TooMany(self.found.len() + 1)));
+            let error = ManifestError::TooMany(self.found.len() + 1);
+            return Err(refused(self.root, self.ignored.file(), &error));
         }
         self.found.push(Found { path, node });
         Ok(())
@@ -222,7 +244,7 @@ fn text(path: &Path) -> Result<String, Failure> {
     })
 }
 
-fn refused(root: &Path, error: &ManifestError) -> Failure {
+fn refused(root: &Path, ignore_file: &str, error: &ManifestError) -> Failure {
     let failure = Failure::new(
         ExitCode::Usage,
         "artifact",
@@ -230,11 +252,11 @@ fn refused(root: &Path, error: &ManifestError) -> Failure {
     );
     match error {
         ManifestError::TooMany(_) | ManifestError::TooLarge { .. } => {
-            failure.remedy("leave files out", format!("name them in {IGNORE_FILE}, or --dir PATH"))
+            failure.remedy("leave files out", format!("name them in {ignore_file}, or --dir PATH"))
         }
         ManifestError::Escapes { .. } => failure.remedy(
             "",
-            format!("let it lead to something within the directory, or name it in {IGNORE_FILE}"),
+            format!("let it lead to something within the directory, or name it in {ignore_file}"),
         ),
         ManifestError::Path(_) | ManifestError::Order(_) | ManifestError::Parent(_) => failure,
     }
@@ -365,6 +387,27 @@ mod tests {
         assert_eq!(kept, [".dockerignore", "Dockerfile", "run"]);
         fs::write(dir.path().join("Dockerfile.dockerignore"), "*").unwrap();
         assert_eq!(paths(""), [".dockerignore", "Dockerfile"]);
+    }
+
+    #[test]
+    fn a_context_has_links_as_they_are_and_no_sockets() {
+        let dir = tempfile::tempdir().unwrap();
+        for (target, at) in [("/etc/ssl", "absolute"), ("../../beside", "beside")] {
+            symlink(target, dir.path().join(at)).unwrap();
+        }
+        fs::create_dir(dir.path().join("run")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("run/s")).unwrap();
+        let read = read_context(dir.path(), "Dockerfile").unwrap();
+        let found: Vec<_> = read.manifest.entries.into_iter().map(|e| (e.path, e.node)).collect();
+        let link = |target: &str| ManifestNode::Symlink { target: target.to_owned() };
+        assert_eq!(
+            found,
+            [
+                ("absolute".to_owned(), link("/etc/ssl")),
+                ("beside".to_owned(), link("../../beside")),
+                ("run".to_owned(), ManifestNode::Directory),
+            ]
+        );
     }
 
     #[test]

@@ -221,7 +221,7 @@ pub trait Engine: Send + Sync {
 /// An image to build.
 #[derive(Debug, Clone)]
 pub struct BuildSpec {
-    /// The context: what stands where. Must pass [`Manifest::check`].
+    /// The context: what stands where. Must pass [`Manifest::check_context`].
     pub manifest: Manifest,
     /// The directory that holds the blobs, as in [`ArtifactSource::Directory`].
     pub blobs: PathBuf,

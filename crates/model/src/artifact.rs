@@ -63,9 +63,9 @@ pub enum ManifestNode {
         /// Whether it may be executed. No other permission bit is kept.
         executable: bool,
     },
-    /// A symbolic link that stays within the directory.
+    /// A symbolic link. That of an artifact that instances get copies of stays within the directory.
     Symlink {
-        /// Relative to the link's own folder.
+        /// As it stands in the link.
         target: String,
     },
     /// A directory; needed only for empty ones, allowed for all.
@@ -130,6 +130,16 @@ impl Manifest {
     /// Checks everything that a copier relies on: plain paths in order, links that stay inside,
     /// nothing below a file or a link.
     pub fn check(&self) -> Result<(), ManifestError> {
+        self.check_links(escapes)
+    }
+
+    /// The same for what is sent to a builder of images, where a link leads to something in the image and
+    /// may be absolute.
+    pub fn check_context(&self) -> Result<(), ManifestError> {
+        self.check_links(|_, target| !is_target(target))
+    }
+
+    fn check_links(&self, leads_out: fn(&str, &str) -> bool) -> Result<(), ManifestError> {
         if self.entries.len() > MANIFEST_ENTRIES_MAX {
             return Err(ManifestError::TooMany(self.entries.len()));
         }
@@ -157,7 +167,7 @@ impl Manifest {
                     leaves.insert(path);
                 }
                 ManifestNode::Symlink { target } => {
-                    if escapes(path, target) {
+                    if leads_out(path, target) {
                         return Err(ManifestError::Escapes {
                             path: path.into(),
                             target: target.clone(),
@@ -182,8 +192,13 @@ fn plain(path: &str) -> bool {
         && path.split('/').all(|part| part != "." && part != "..")
 }
 
+/// Whether a link can be made that leads there.
+fn is_target(target: &str) -> bool {
+    !target.is_empty() && !target.contains('\0')
+}
+
 fn escapes(link: &str, target: &str) -> bool {
-    if target.is_empty() || target.contains('\0') {
+    if !is_target(target) {
         return true;
     }
     let mut depth = link.split('/').count() as i64 - 1;
@@ -235,6 +250,21 @@ mod tests {
         ] {
             let manifest = Manifest { entries };
             assert_eq!(manifest.check().is_ok(), good, "{manifest:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_of_a_context_leads_wherever_it_will() {
+        for (entries, good) in [
+            (vec![link("a", "/etc/ssl")], true),
+            (vec![link("a/b", "../../c")], true),
+            (vec![link("a", "")], false),
+            (vec![link("a", "b\0c")], false),
+            (vec![link("a", "/etc"), file("a/passwd")], false),
+            (vec![file("../x")], false),
+        ] {
+            let manifest = Manifest { entries };
+            assert_eq!(manifest.check_context().is_ok(), good, "{manifest:?}");
         }
     }
 }

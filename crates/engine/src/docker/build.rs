@@ -34,7 +34,7 @@ impl Inner {
         self: &Arc<Self>,
         spec: BuildSpec,
     ) -> Result<BuildStream, EngineError> {
-        spec.manifest.check().map_err(|error| refused(error.to_string()))?;
+        spec.manifest.check_context().map_err(|error| refused(error.to_string()))?;
         let bytes: u64 = spec
             .manifest
             .entries

@@ -55,8 +55,10 @@ async fn offer(
     Json(offer): Json<ArtifactOffer>,
 ) -> Result<Json<ArtifactAnswer>, ApiError> {
     let manifest = offer.manifest;
+    // It may become the context of an image. Whether instances can be given copies of it is judged by
+    // the deployment that names it.
     manifest
-        .check()
+        .check_context()
         .map_err(|error| ApiError::new(ProblemCode::InvalidValue, error.to_string()))?;
     let wanted = manifest.blobs();
     // Recorded first: from then on what is here already is not deleted. A clean-up that has read

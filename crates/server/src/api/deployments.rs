@@ -276,6 +276,10 @@ async fn check_complete(state: &Shared, artifact: &Artifact) -> Result<(), ApiEr
         .read::<_, ApiError, _>(move |tx| Ok(tx.artifact(&wanted)?))
         .await?
         .ok_or_else(|| intents::unknown_artifact(&wanted.to_string()))?;
+    record.manifest.check().map_err(|error| {
+        let detail = format!("artifact {}: {error}", digest.short());
+        ApiError::new(ProblemCode::NotRunnable, detail)
+    })?;
     let missing = missing_blobs(state, record.manifest.blobs()).await?;
     if missing.is_empty() {
         return Ok(());
