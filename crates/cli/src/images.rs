@@ -25,6 +25,7 @@ use crate::failure::Failure;
 use crate::launch::{self, Launch};
 use crate::manifest::read_context;
 use crate::output::numbers::{bytes, counted};
+use crate::project_path;
 
 /// How long one question to `git` may take.
 const GIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -328,7 +329,10 @@ fn shared<'a>(
         let build = definition.build.clone().unwrap_or_default();
         let artifact = build.artifact.unwrap_or_default();
         let name = self::artifact(app, definition);
-        let dockerfile = build.docker.and_then(|docker| docker.file);
+        let dockerfile = match build.docker.and_then(|docker| docker.file) {
+            Some(file) => Some(dockerfile(app, &file)?),
+            None => None,
+        };
         let says_how = artifact.command.is_some() || dockerfile.is_some();
         let new = Recipe {
             apps: vec![app.clone()],
@@ -354,6 +358,17 @@ fn shared<'a>(
         dependencies: if recipe.from_anything { BTreeSet::new() } else { recipe.dependencies },
     };
     Ok(recipes.into_iter().map(image).collect())
+}
+
+/// Where an app's Dockerfile is in the project.
+fn dockerfile(app: &AppName, file: &str) -> Result<String, Failure> {
+    project_path::inside(file).filter(|path| !path.is_empty()).ok_or_else(|| {
+        Failure::usage(format!("{app}: `build.docker.file` names no file of the project: {file}"))
+            .remedy(
+                "",
+                "name one by its path within the project, which is what the image is built from",
+            )
+    })
 }
 
 /// Why an app runs no image that could be built here: a process never does, and a function only where
@@ -494,6 +509,20 @@ mod tests {
         let from = "build: {artifact: {name: goods, dependencies: [src/**]}}";
         let all = images(&[("api", how), ("web", from)]).unwrap();
         assert!(all[0].dependencies.is_empty(), "one says how, and not from what");
+    }
+
+    #[test]
+    fn a_dockerfile_is_a_file_of_the_project() {
+        let of = |file: &str| images(&[("web", &format!("build: {{docker: {{file: {file}}}}}"))]);
+        for (file, expected) in
+            [("./Dockerfile", "Dockerfile"), ("web/../docker/x", "docker/x"), ("a//b", "a/b")]
+        {
+            assert_eq!(of(file).unwrap()[0].dockerfile, expected);
+        }
+        for file in ["../Dockerfile", "/etc/passwd", "."] {
+            let refused = format!("{:?}", of(file).unwrap_err());
+            assert!(refused.contains("build.docker.file"), "{refused}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod images;
 mod launch;
 mod manifest;
 mod output;
+mod project_path;
 mod sample;
 mod settings;
 

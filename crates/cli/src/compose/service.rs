@@ -10,6 +10,7 @@ use super::addresses::{self, Peers};
 use super::interpolate::interpolated;
 use super::yaml::Node;
 use super::{Notes, health, resources, update, volumes};
+use crate::project_path::inside;
 
 /// Ports on which something else than HTTP is spoken, mostly.
 const NOT_HTTP: [u16; 14] =
@@ -193,8 +194,8 @@ fn build(service: &Service, notes: &mut Notes) -> Entries {
             other.get("dockerfile").and_then(Value::as_str),
         ),
     };
-    let inside = context.trim_start_matches("./").trim_end_matches('/');
-    if !inside.is_empty() && inside != "." {
+    let at_root = inside(context).is_some_and(|path| path.is_empty());
+    if !at_root {
         notes.add("build.context", format!("the context is the project's folder, not {context}"));
     }
     for (key, _) in build.as_object().into_iter().flatten() {
@@ -202,12 +203,17 @@ fn build(service: &Service, notes: &mut Notes) -> Entries {
             notes.add(&format!("build.{key}"), "write it into the Dockerfile");
         }
     }
-    let file = match (inside, dockerfile) {
-        ("" | ".", file) => file.map(str::to_owned),
-        (inside, file) => Some(format!("{inside}/{}", file.unwrap_or("Dockerfile"))),
+    // It stands there relative to the context.
+    let written = match dockerfile {
+        None if at_root => return out,
+        file => format!("{context}/{}", file.unwrap_or("Dockerfile")),
     };
+    let file = inside(&written).filter(|_| !dockerfile.is_some_and(|file| file.starts_with('/')));
     if let Some(file) = file {
         put(&mut out, "docker", Node::Map(vec![("file".to_owned(), Node::text(file))]));
+    } else {
+        let why = format!("{written} is no file of the project: move it there");
+        notes.add("build.dockerfile", why);
     }
     out
 }

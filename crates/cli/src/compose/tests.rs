@@ -96,6 +96,11 @@ fn what_has_an_equivalent_is_taken_over() {
             "build: {context: ., dockerfile: web.Dockerfile}",
             "build:\n  docker:\n    file: web.Dockerfile\n",
         ),
+        (
+            "build: {context: ./, dockerfile: ./docker/../web.Dockerfile}",
+            "build:\n  docker:\n    file: web.Dockerfile\n",
+        ),
+        ("build: ./", "{}\n"),
     ] {
         let (made, left_out) = imported(service);
         assert_eq!(made, launch, "{service}");
@@ -107,6 +112,11 @@ fn what_has_an_equivalent_is_taken_over() {
 fn what_has_none_is_named() {
     for (service, keys) in [
         ("cap_add: [ALL]\ndevices: [\"/dev/kvm\"]", vec!["cap_add", "devices"]),
+        ("build: ./web", vec!["build.context"]),
+        ("build: {context: web, dockerfile: ../docker/x}", vec!["build.context"]),
+        ("build: {context: ., dockerfile: ../docker/x}", vec!["build.dockerfile"]),
+        ("build: ../web", vec!["build.context", "build.dockerfile"]),
+        ("build: {context: ., dockerfile: /docker/x}", vec!["build.dockerfile"]),
         ("networks: [front]", vec!["networks"]),
         ("profiles: [debug]", vec!["profiles"]),
         ("ports: [\"53:53/udp\"]", vec!["ports"]),
