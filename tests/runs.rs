@@ -105,6 +105,11 @@ fn a_job_is_run_attached_with_its_output_and_exit_code() {
     assert_eq!(codes, [9, 124, 7, 0], "{history:#?}");
     let logs = ark.run(&["runs", "import", "2", "-e", ENV, "--logs"]);
     assert_eq!((exit(&logs), out(&logs).as_str()), (Some(0), "got a 7\n"), "{}", words(&logs));
+    // A day later there is none, which is not a run that wrote nothing.
+    fs::remove_dir_all(ark.data_dir().join("removed")).expect("the logs of removed instances");
+    let logs = ark.run(&["runs", "import", "2", "-e", ENV, "--logs"]);
+    assert_eq!((exit(&logs), out(&logs).as_str()), (Some(0), ""), "{}", words(&logs));
+    assert!(words(&logs).contains("its log is no longer kept"), "{}", words(&logs));
     let scaled = ark.run(&["scale", "import=3", "-e", ENV]);
     assert_eq!(exit(&scaled), Some(2), "{}", words(&scaled));
 }

@@ -102,6 +102,7 @@ backends! {
         runs::a_run_is_found_by_number_state_and_instance
         runs::one_run_stands_for_one_instant_of_a_schedule
         runs::runs_are_forgotten_by_their_end
+        runs::what_did_not_run_is_forgotten_apart
         runs::a_run_that_a_task_waits_for_is_kept
     }
 }

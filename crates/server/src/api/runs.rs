@@ -11,8 +11,8 @@ use ark_model::api::{
 use ark_model::definition::Overlap;
 use ark_model::event::EventKind;
 use ark_model::run::{
-    ARGS_BYTES_MAX, ARGS_MAX, RETRIES_MAX, RunCause, RunOutcome, RunRecord, RunState, RunStop,
-    TIMEOUT, TIMEOUT_MAX,
+    ARGS_BYTES_MAX, ARGS_MAX, Attempt, AttemptEnd, RETRIES_MAX, RunCause, RunOutcome, RunRecord,
+    RunState, RunStop, TIMEOUT, TIMEOUT_MAX,
 };
 use ark_model::{AppName, EnvName, RunId};
 use ark_planner::cron::RUNS_MAX;
@@ -429,7 +429,12 @@ impl Follower {
         let query = LogQuery { tail: None, since: None, follow: self.until == Until::Over };
         let mut log = match self.state.engine.logs(instance, query).await {
             Ok(log) => log,
-            Err(EngineError::Unknown(_)) => return Ok(over),
+            Err(EngineError::Unknown(_)) => {
+                if over {
+                    self.no_log(outlet, run).await?;
+                }
+                return Ok(over);
+            }
             Err(error) => {
                 tracing::debug!(%error, "the log of a run could not be followed");
                 return Ok(false);
@@ -457,9 +462,33 @@ impl Follower {
                 },
                 text: line.text,
             };
-            let id = Some(self.place.to_string());
-            outlet.send(json_event("line", id, &line), || None).await?;
+            self.send(outlet, line).await?;
         }
+    }
+
+    /// Says of an attempt that ran, and whose log is gone, that it is: silence would read as an attempt
+    /// that wrote nothing.
+    async fn no_log(
+        &mut self,
+        outlet: &Outlet,
+        run: &RunRecord,
+    ) -> Result<(), super::stream::Over> {
+        let ran = |attempt: &&Attempt| !matches!(attempt.end, Some(AttemptEnd::NotStarted { .. }));
+        let attempt = run.attempts.get(self.place.attempt).filter(ran);
+        let Some(attempt) = attempt.filter(|_| self.place.lines == 0) else { return Ok(()) };
+        self.place.lines = 1;
+        let line = LogLine {
+            at: attempt.ended_at.unwrap_or(attempt.created_at),
+            instance: attempt.instance.short(&run.app),
+            stream: OutputStream::Ark,
+            text: "its log is no longer kept".to_owned(),
+        };
+        self.send(outlet, line).await
+    }
+
+    async fn send(&self, outlet: &Outlet, line: LogLine) -> Result<(), super::stream::Over> {
+        let id = Some(self.place.to_string());
+        outlet.send(json_event("line", id, &line), || None).await
     }
 }
 

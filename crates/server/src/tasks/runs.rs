@@ -36,7 +36,8 @@ const SETTLE: Duration = Duration::from_millis(20);
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// Runs worked on at the same time.
 const PARALLEL: usize = 16;
-/// Runs of an app that are kept, those that ended last; what an older one did is forgotten.
+/// Runs of an app that are kept, those that ended last, and as many firings that did not run; what an older
+/// one did is forgotten.
 pub const RUNS_KEPT: u64 = 100;
 /// Runs forgotten at once.
 pub(super) const PRUNE_MAX: usize = 500;

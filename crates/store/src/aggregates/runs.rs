@@ -11,9 +11,12 @@ use crate::tx::{ReadTx, WriteTx, body, micros, page, signed};
 /// The most runs that are not over at once.
 const ACTIVE_MAX: u64 = 10_000;
 
-/// With `+`, for an index of an expression serves no comparison that has the affinity of a column.
+/// Firings that did not run are counted apart: while a run hangs there may be hundreds of them, and they
+/// must not push out what ran. With `+`, for an index of an expression serves no comparison that has the
+/// affinity of a column.
 const PRUNE: &str = "DELETE FROM runs WHERE seq IN (
         SELECT seq FROM runs WHERE env = ?1 AND app = ?2 AND active = 0
+            AND (coalesce(body ->> '$.outcome.kind', '') IN ('skipped', 'missed')) = ?5
         ORDER BY ended_at DESC, seq DESC LIMIT ?4 OFFSET ?3)
     AND NOT EXISTS (SELECT 1 FROM workflow_tasks
         WHERE kind = 'job' AND phase = 'waiting' AND body ->> '$.run' = +runs.id)";
@@ -151,8 +154,9 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Forgets runs of an app that are over, but for the `keep` that ended last and those whose end
-    /// a task of a workflow has still to learn; at most `limit`. Answers how many.
+    /// Forgets runs of an app that are over, but for the `keep` that ended last, as many firings that
+    /// were skipped or missed, and those whose end a task of a workflow has still to learn; at most
+    /// `limit`. Answers how many.
     pub fn prune_runs(
         &mut self,
         env: &EnvName,
@@ -160,8 +164,13 @@ impl WriteTx {
         keep: u64,
         limit: usize,
     ) -> Result<usize, StoreError> {
-        let params = params![env.as_str(), app.as_str(), signed(keep), page(limit)];
-        self.change(PRUNE, params)
+        let mut gone = 0;
+        for did_not_run in [true, false] {
+            let left = page(limit.saturating_sub(gone));
+            let params = params![env.as_str(), app.as_str(), signed(keep), left, did_not_run];
+            gone += self.change(PRUNE, params)?;
+        }
+        Ok(gone)
     }
 
     /// Remembers how far an app's schedule is decided.
@@ -188,7 +197,7 @@ mod tests {
     fn tasks_that_wait_for_a_run_are_found_by_it() {
         let tx = WriteTx::new(open_memory(Timestamp::UNIX_EPOCH).expect("a store"));
         let plan = format!("EXPLAIN QUERY PLAN {PRUNE}");
-        let params = params!["dev", "nightly", 100, 500];
+        let params = params!["dev", "nightly", 100, 500, false];
         let plan = tx.rows(&plan, params, |row| row.get::<_, String>(3)).expect("a plan");
         assert!(
             plan.iter().any(|line| line.contains("workflow_tasks_runs (<expr>=?)")),

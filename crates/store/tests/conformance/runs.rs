@@ -121,7 +121,7 @@ pub(crate) async fn one_run_stands_for_one_instant_of_a_schedule(store: &Store) 
     assert_eq!((next().await, next().await), (1, 2), "numbers are never given twice");
 }
 
-/// Run 1 took so long that 150 firings were skipped meanwhile: it is the last that ended.
+/// Run 1 took so long that 150 others ended meanwhile: it is the last that ended.
 pub(crate) async fn runs_are_forgotten_by_their_end(store: &Store) {
     environments(store, &["dev"]).await;
     insert(store, run(1)).await;
@@ -145,6 +145,25 @@ pub(crate) async fn runs_are_forgotten_by_their_end(store: &Store) {
     assert_eq!(prune(500).await, 0);
     let other = store.read(|tx| tx.runs_of(&env("dev"), &app("other"), None, 10)).await;
     assert_eq!(other.expect("the read succeeds").len(), 1, "another app's are its own");
+}
+
+/// Firings that were skipped while a run hung push out no run.
+pub(crate) async fn what_did_not_run_is_forgotten_apart(store: &Store) {
+    environments(store, &["dev"]).await;
+    for number in 1..=3 {
+        insert(store, ended(number, i64::try_from(number).expect("small"))).await;
+    }
+    let skipped = RunOutcome::Skipped { why: "run 3 goes on".into() };
+    let missed = RunOutcome::Missed { count: 2, first: at(0) };
+    for (number, outcome) in (4..=8).zip([&skipped, &missed].into_iter().cycle()) {
+        let ended = ended(number, i64::try_from(number).expect("small"));
+        insert(store, RunRecord { outcome: Some(outcome.clone()), ..ended }).await;
+    }
+    let prune =
+        |limit| write(store, move |tx| tx.prune_runs(&env("dev"), &app("nightly"), 2, limit));
+    assert_eq!(prune(1).await, 1);
+    assert_eq!(prune(500).await, 3);
+    assert_eq!(numbers(store).await, [8, 7, 3, 2]);
 }
 
 pub(crate) async fn a_run_that_a_task_waits_for_is_kept(store: &Store) {
