@@ -63,6 +63,23 @@ impl DaemonAddress {
     }
 }
 
+/// The socket that `DOCKER_HOST` names, or why containers run nowhere on this host: not by the daemon that
+/// is meant, and by no other that happens to be here. Processes do not need one, so that the server
+/// starts all the same.
+pub(crate) fn own_daemon(named: Option<&str>) -> Result<Option<PathBuf>, String> {
+    match named.map(str::trim).filter(|host| !host.is_empty()) {
+        None => Ok(None),
+        Some(host) => match host.strip_prefix("unix://") {
+            Some(socket) => Ok(Some(PathBuf::from(socket))),
+            None => Err(format!(
+                "DOCKER_HOST is {host}, and Ark's own Docker engine is a socket of its host \
+                 (unix:///var/run/docker.sock); the engine of another host is added with `ark node add \
+                 NAME {host}`"
+            )),
+        },
+    }
+}
+
 /// What is sealed to a host's key.
 pub(crate) fn purpose(name: &NodeName) -> String {
     format!("host {name}")
@@ -91,7 +108,7 @@ impl Nodes {
             self.cluster.drain(&record.name, record.draining);
             return Ok(());
         }
-        let mut options = DockerOptions { elsewhere: true, ..self.like.clone() };
+        let mut options = DockerOptions { elsewhere: true, none: None, ..self.like.clone() };
         match (DaemonAddress::parse(&record.address)?, &record.credentials) {
             (DaemonAddress::Socket(socket), _) => options.socket = socket,
             (DaemonAddress::Ssh(daemon), _) => options.ssh = Some(daemon),
@@ -278,6 +295,21 @@ mod tests {
         assert_eq!(ip("tcp://eu-1.test:2376"), None);
         assert_eq!(ip("ssh://root@10.0.0.5"), Some([10, 0, 0, 5].into()));
         assert_eq!(ip("ssh://eu-1.test:2222"), None);
+    }
+
+    #[test]
+    fn ark_s_own_daemon_is_a_socket_of_its_host() {
+        let socket = |text: &str| own_daemon(Some(text)).expect("a socket or none");
+        assert_eq!(own_daemon(None), Ok(None));
+        assert_eq!(socket(""), None);
+        assert_eq!(
+            socket("unix:///run/user/7/docker.sock"),
+            Some("/run/user/7/docker.sock".into())
+        );
+        for other in ["tcp://10.0.0.5:2376", "ssh://ops@eu-1", "fd://", "/var/run/docker.sock"] {
+            let why = own_daemon(Some(other)).expect_err("no socket");
+            assert!(why.contains(&format!("ark node add NAME {other}")), "{why}");
+        }
     }
 
     #[tokio::test]

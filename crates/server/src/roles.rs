@@ -28,7 +28,7 @@ pub use crate::data_dir::{SERVER_FILE, ServerFile, TOKEN_FILE};
 
 use crate::auth::AllowedHosts;
 use crate::error::ServerError;
-use crate::nodes::Nodes;
+use crate::nodes::{self, Nodes};
 use crate::observations::Observations;
 use crate::state::{ServerState, Shutdown};
 use crate::webhooks::HttpWebhooks;
@@ -495,9 +495,13 @@ fn engines(
 ) -> Result<(HostEngines, DockerOptions), ServerError> {
     let processes = ProcessEngine::new(data_dir, shim).map_err(ServerError::Engine)?;
     let mut options = DockerOptions { registries: registries.clone(), ..DockerOptions::default() };
-    let named = std::env::var("DOCKER_HOST").ok();
-    if let Some(socket) = named.as_deref().and_then(|host| host.strip_prefix("unix://")) {
-        options.socket = PathBuf::from(socket);
+    match nodes::own_daemon(std::env::var("DOCKER_HOST").ok().as_deref()) {
+        Ok(Some(socket)) => options.socket = socket,
+        Ok(None) => {}
+        Err(why) => {
+            tracing::warn!("no containers on this host: {why}");
+            options.none = Some(why);
+        }
     }
     if let Ok(pool) = std::env::var(DOCKER_ADDRESSES) {
         let wrong = |detail| ServerError::Setting { name: DOCKER_ADDRESSES, detail };

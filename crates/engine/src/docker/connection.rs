@@ -37,6 +37,8 @@ pub(super) struct MissingLimits {
 
 /// How a daemon is reached.
 enum Way {
+    /// It is not, and why.
+    None(String),
     Socket(PathBuf),
     Tls(TlsDaemon),
     Ssh(SshDaemon),
@@ -52,10 +54,11 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(options: &DockerOptions) -> Self {
-        let way = match (&options.tls, &options.ssh) {
-            (Some(tls), _) => Way::Tls(tls.clone()),
-            (None, Some(ssh)) => Way::Ssh(ssh.clone()),
-            (None, None) => Way::Socket(options.socket.clone()),
+        let way = match (&options.none, &options.tls, &options.ssh) {
+            (Some(why), ..) => Way::None(why.clone()),
+            (None, Some(tls), _) => Way::Tls(tls.clone()),
+            (None, None, Some(ssh)) => Way::Ssh(ssh.clone()),
+            (None, None, None) => Way::Socket(options.socket.clone()),
         };
         let (missing, podman) = (Mutex::default(), AtomicBool::new(false));
         Self { way, docker: OnceCell::new(), missing, podman }
@@ -65,7 +68,7 @@ impl Connection {
     pub(super) fn socket(&self) -> Option<&Path> {
         match &self.way {
             Way::Socket(socket) => Some(socket),
-            Way::Tls(_) | Way::Ssh(_) => None,
+            Way::None(_) | Way::Tls(_) | Way::Ssh(_) => None,
         }
     }
 
@@ -76,6 +79,7 @@ impl Connection {
 
     async fn greet(&self) -> Result<Docker, EngineError> {
         let (place, docker) = match &self.way {
+            Way::None(why) => return Err(unavailable("reach a Docker engine", why.as_str())),
             Way::Socket(socket) => {
                 let socket = socket.to_string_lossy().into_owned();
                 let docker =

@@ -62,6 +62,8 @@ use crate::engine::{
 pub struct DockerOptions {
     /// The daemon's socket: Docker's, or Podman's.
     pub socket: PathBuf,
+    /// Why there is no daemon to speak to, instead of its socket.
+    pub none: Option<String>,
     /// The daemon over TCP, instead of its socket.
     pub tls: Option<TlsDaemon>,
     /// The daemon by SSH, instead of its socket.
@@ -94,6 +96,7 @@ impl Default for DockerOptions {
     fn default() -> Self {
         Self {
             socket: PathBuf::from("/var/run/docker.sock"),
+            none: None,
             tls: None,
             ssh: None,
             elsewhere: false,

@@ -166,7 +166,9 @@ async fn images(state: &Shared) -> DoctorCheck {
         Err(_) => "it does not answer".to_owned(),
     };
     DoctorCheck {
-        remedy: Some("install and start Docker, or set DOCKER_HOST for the server".to_owned()),
+        remedy: Some(
+            "install and start Docker, or set DOCKER_HOST for the server to its socket".to_owned(),
+        ),
         ..check("images", CheckOutcome::Warn, format!("only directories can run: {why}"))
     }
 }
