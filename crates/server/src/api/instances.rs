@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ark_model::api::{InstanceRow, InstancesQuery, Page, ProblemCode};
+use ark_model::instance::InstanceRecord;
 use ark_model::{AppName, EnvName};
 use ark_planner::time::after;
 use axum::extract::State;
@@ -61,19 +62,22 @@ async fn list(
             Ok(records)
         })
         .await?;
-    let rows = records.into_iter().map(|record| {
+    // At once, because an engine may take seconds to say what they use: a row that is made after that
+    // would join the record of before with what is seen by then.
+    let seen: Vec<(InstanceRecord, InstanceRow)> = records
+        .into_iter()
+        .map(|record| (record.clone(), instance_row(&state.observations, record)))
+        .collect();
+    let rows = seen.into_iter().map(|(record, row)| {
         let state = state.clone();
-        async move {
-            let memory_bytes = memory(&state, &record).await;
-            InstanceRow { memory_bytes, ..instance_row(&state.observations, record) }
-        }
+        async move { InstanceRow { memory_bytes: memory(&state, &record).await, ..row } }
     });
     let items = futures::stream::iter(rows).buffered(STATS_PARALLEL).collect().await;
     Ok(Json(Page { items, next: None }))
 }
 
 /// What an instance uses; unknown is an answer, too.
-async fn memory(state: &Shared, record: &ark_model::instance::InstanceRecord) -> Option<u64> {
+async fn memory(state: &Shared, record: &InstanceRecord) -> Option<u64> {
     if !record.state.is_alive() {
         return None;
     }
