@@ -1,9 +1,12 @@
 //! The same semantics with containers: the rollovers of `rollouts.rs`, strategy by strategy and
-//! client by client; an image that cannot be had and later can, a server that is killed and goes on,
-//! and nothing left behind. The image holds the `ark` program under test, for its sample app.
+//! client by client; releases that are broken, and the way back; an image that cannot be had and later
+//! can, a server that is killed and goes on, and nothing left behind. The image holds the `ark` program
+//! under test, for its sample app.
 
 #![allow(clippy::print_stdout, reason = "the run reports what it measured")]
 
+#[path = "rollouts/broken.rs"]
+mod broken_of_containers;
 #[path = "../crates/engine/tests/docker_fixture/daemon.rs"]
 mod daemon;
 mod harness;
@@ -55,15 +58,19 @@ fn engine(test: &str) -> Option<&'static Path> {
     Some(socket)
 }
 
-/// The program under test with the libraries it names, and nothing else.
+/// The program under test with the libraries it names, a shell for hooks, and nothing else.
 fn make_image(socket: &Path) -> Result<(), String> {
     let place = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let mut busybox = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new).into_iter();
+    let busybox = busybox.find(|path| path.exists()).ok_or("there is no static busybox")?;
     let script = format!(
         "set -e; mkdir -p bin tmp run; chmod 1777 tmp; cp {ark} bin/ark; strip bin/ark; \
+         cp {busybox} bin/busybox; for a in sh sleep; do ln -s busybox bin/$a; done; \
          for lib in $(ldd {ark} | grep -o '/[^ ]*'); do mkdir -p .$(dirname $lib); cp $lib .$lib; done; \
          tar -c . | docker import --change 'WORKDIR /tmp' \
          --change 'ENTRYPOINT [\"/bin/ark\", \"sample\"]' - {SAMPLE_IMAGE}",
         ark = ark(),
+        busybox = busybox.display(),
     );
     let host = format!("unix://{}", socket.display());
     let mut making = Command::new("sh");

@@ -8,6 +8,8 @@ mod harness;
 
 #[path = "rollouts/address.rs"]
 mod address;
+#[path = "rollouts/broken.rs"]
+mod broken_of_processes;
 #[path = "rollouts/course.rs"]
 mod course;
 #[path = "rollouts/defaults.rs"]

@@ -4,29 +4,9 @@ use std::time::Duration;
 
 use ark_load::{Driver, Load};
 
-use crate::harness::{Ark, ENV, Raw, Sample, eventually, is_over, state, words};
+use crate::broken_of_processes::{OVER, app, code, deploys, rollback};
+use crate::harness::{ENV, Raw, Sample, eventually, state, words};
 use crate::shared;
-
-const OVER: Duration = Duration::from_secs(120);
-
-fn deploys(ark: &Ark, app: &str, sample: &Sample) -> serde_json::Value {
-    let (output, d) = ark.deploy(app, sample);
-    assert!(output.status.success(), "{}", words(&output));
-    d
-}
-
-fn app(ark: &Ark, app: &str) -> serde_json::Value {
-    ark.get(&format!("/v1/environments/{ENV}/apps/{app}")).unwrap_or_default()
-}
-
-fn rollback(ark: &Ark, app: &str, more: &[&str]) -> (Option<i32>, String) {
-    let output = ark.run(&[&["rollback", app, "-e", ENV, "--json"], more].concat());
-    (output.status.code(), words(&output))
-}
-
-fn code(ark: &Ark, args: &[&str]) -> Option<i32> {
-    ark.run(args).status.code()
-}
 
 #[test]
 fn t14_of_two_deployments_at_once_the_last_issued_wins() {
@@ -201,33 +181,6 @@ fn connections_to_a_tcp_expose_wait_while_all_is_recreated() {
 }
 
 #[test]
-fn t17_rollback_racing_deploy() {
-    let ark = shared();
-    deploys(&ark, "t17", &Sample::version(1));
-    deploys(&ark, "t17", &Sample::version(2));
-    let third = ark.deploy_detached("t17", &Sample::version(3).variable("START_DELAY_MS", 3_000));
-    eventually("it runs", || ark.deployment(&third).is_some_and(|d| state(&d) == "replacing"));
-    let (code, said) = rollback(&ark, "t17", &[]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(is_over(state(&ark.wait_over(&third, OVER))));
-    assert_eq!(app(&ark, "t17")["live"], 2, "back to what was live before the third");
-}
-
-#[test]
-fn t18_scaling_in_the_middle_keeps_the_count() {
-    let ark = shared();
-    deploys(&ark, "t18", &Sample::version(1));
-    let id = ark.deploy_detached("t18", &Sample::version(2).variable("START_DELAY_MS", 1_500));
-    eventually("it runs", || ark.deployment(&id).is_some_and(|d| state(&d) == "replacing"));
-    assert_eq!(code(&ark, &["scale", "t18=3", "-e", ENV, "--detach"]), Some(0));
-    assert_eq!(state(&ark.wait_over(&id, OVER)), "succeeded");
-    eventually("three are ready", || {
-        let app = app(&ark, "t18");
-        app["ready"] == 3 && app["alive"] == 3 && app["wanted"] == 3
-    });
-}
-
-#[test]
 fn t19_twenty_queued_are_coalesced_none_lost_none_stuck() {
     let ark = shared();
     let ids: Vec<String> = (1..=20)
@@ -239,29 +192,6 @@ fn t19_twenty_queued_are_coalesced_none_lost_none_stuck() {
     let waited = ends.iter().filter(|end| *end == "superseded").count();
     assert!(waited >= 10, "the newest waiting one takes the others' place: {ends:?}");
     assert_eq!(app(&ark, "t19")["live"], 20);
-}
-
-#[test]
-fn t27_a_crash_loop_is_reported_in_seconds_with_exit_code_and_log() {
-    let ark = shared();
-    deploys(&ark, "t27", &Sample::version(1));
-    let (output, d) = ark.deploy("t27", &Sample::version(2).variable("BROKEN", "crash"));
-    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
-    assert!(d["diagnosis_words"].to_string().contains("exit 1"), "{d}");
-    assert!(d["diagnosis"]["log"].to_string().contains("crash on purpose"), "{d}");
-    assert!(d["failures"].as_array().is_some_and(|f| f.len() <= 2), "no loop: {d}");
-}
-
-#[test]
-fn t29_a_first_deployment_that_fails() {
-    let ark = shared();
-    let broken = Sample::version(1).variable("BROKEN", "never-ready").ready_timeout("2s");
-    let (output, d) = ark.deploy("t29", &broken);
-    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
-    assert_eq!(state(&d), "failed", "{d}");
-    let (output, d) = ark.deploy("t29", &Sample::version(2));
-    assert!(output.status.success(), "the next one is not in its way: {}", words(&output));
-    assert_eq!(state(&d), "succeeded", "{d}");
 }
 
 #[test]
@@ -293,44 +223,6 @@ fn t31_a_command_that_is_not_there() {
 }
 
 #[test]
-fn t33_a_rollback_keeps_all_of_its_capacity() {
-    const COUNT: u32 = 3;
-    let ark = shared();
-    deploys(&ark, "t33", &Sample::version(1).count(COUNT));
-    deploys(&ark, "t33", &Sample::version(2).count(COUNT));
-    let load = Load::builder(ark.http, &ark.host("t33"))
-        .rate(150.0)
-        .mix([(Driver::KeepAlive, 2), (Driver::NewConnection, 1)])
-        .strict()
-        .start()
-        .expect("load");
-    std::thread::sleep(Duration::from_millis(300));
-    let ready = || {
-        let output = ark.run(&["ps", "t33", "-e", ENV, "--json"]);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let all = text.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-        all.filter(|i| i["state"] == "active" && i["ready"] == true).count()
-    };
-    // What serves is counted again and again while it goes back.
-    let (looks, least, d) = std::thread::scope(|scope| {
-        let back = scope.spawn(|| ark.json(&["rollback", "t33", "-e", ENV, "--json"]));
-        let (mut looks, mut least) = (0, ready());
-        while !back.is_finished() {
-            (looks, least) = (looks + 1, least.min(ready()));
-        }
-        (looks, least, back.join().expect("it ends"))
-    });
-    let report = load.stop_blocking();
-    println!("t33: {looks} looks, {least} serving at least; {report}");
-    assert_eq!(state(&d), "succeeded", "{d}");
-    assert!(looks >= 5 && least >= COUNT as usize, "{least} at least in {looks} looks");
-    assert_eq!(report.failed(), 0, "{:#?}", report.failures);
-    assert_eq!(d["receipt"]["failed"], 0, "{d}");
-    assert_eq!(d["receipt"]["cut"], 0, "{d}");
-    assert_eq!(app(&ark, "t33")["live"], 1, "{d}");
-}
-
-#[test]
 fn t35_an_unknown_target_is_refused_and_nothing_changes() {
     let ark = shared();
     deploys(&ark, "t35", &Sample::version(1));
@@ -340,18 +232,6 @@ fn t35_an_unknown_target_is_refused_and_nothing_changes() {
     assert_eq!(rollback(&ark, "t35", &[]).0, Some(6), "there is nothing to go back to");
     assert_eq!(app(&ark, "t35")["live"], before["live"]);
     assert!(app(&ark, "t35")["running_deployment"].is_null());
-}
-
-#[test]
-fn t36_back_to_the_last_good_one_skipping_failed_ones() {
-    let ark = shared();
-    deploys(&ark, "t36", &Sample::version(1));
-    let (output, _) = ark.deploy("t36", &Sample::version(2).variable("BROKEN", "crash"));
-    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
-    deploys(&ark, "t36", &Sample::version(3));
-    let (code, said) = rollback(&ark, "t36", &[]);
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(app(&ark, "t36")["live"], 1, "not the second, which never worked");
 }
 
 #[test]
