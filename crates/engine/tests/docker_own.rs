@@ -51,6 +51,16 @@ async fn failure(engine: &Arc<dyn Engine>, id: ark_model::InstanceId) -> StartFa
 
 /// Builds an image of busybox and this Dockerfile, and answers all that the builder said.
 async fn built(fixture: &DockerFixture, image: &str, dockerfile: &str) -> Vec<Built> {
+    built_with(fixture, image, dockerfile, &[]).await
+}
+
+/// The same, with links in the context.
+async fn built_with(
+    fixture: &DockerFixture,
+    image: &str,
+    dockerfile: &str,
+    links: &[(&str, &str)],
+) -> Vec<Built> {
     let blobs = fixture.place().join("blobs");
     let sha256 = Sha256::of(dockerfile.as_bytes());
     let blob = blob_path(&blobs, sha256);
@@ -58,8 +68,12 @@ async fn built(fixture: &DockerFixture, image: &str, dockerfile: &str) -> Vec<Bu
     std::fs::write(blob, dockerfile).unwrap();
     let bytes = dockerfile.len() as u64;
     let node = ManifestNode::File { sha256, bytes, executable: false };
-    let manifest =
-        Manifest { entries: vec![ManifestEntry { path: "Dockerfile".to_owned(), node }] };
+    let mut entries = vec![ManifestEntry { path: "Dockerfile".to_owned(), node }];
+    entries.extend(links.iter().map(|(path, target)| ManifestEntry {
+        path: (*path).to_owned(),
+        node: ManifestNode::Symlink { target: (*target).to_owned() },
+    }));
+    let manifest = Manifest { entries };
     let (dockerfile, image) = ("Dockerfile".to_owned(), image.to_owned());
     let spec = BuildSpec { manifest, blobs, dockerfile, image };
     let said = fixture.engine().build(spec).await.unwrap();
@@ -100,6 +114,24 @@ async fn a_dockerfile_that_needs_buildkit_is_built_and_a_wrong_one_says_why() {
     let engine = fixture.engine();
     assert_eq!(engine.remove_images(&BTreeSet::new(), Duration::from_secs(60)).await.unwrap(), 0);
     assert_eq!(engine.remove_images(&BTreeSet::new(), Duration::ZERO).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_of_a_context_come_into_the_image_as_they_are() {
+    let fixture = fixture!("links_of_a_context_come_into_the_image_as_they_are");
+    let image = format!("ark-test/links-{}:1", std::process::id());
+    let links =
+        [("links/absolute", "/etc/passwd"), ("links/beside", "../../x"), ("links/in", "absolute")];
+    let text = format!(
+        "FROM {IMAGE}\nCOPY links /links\nRUN cd /links && for a in *; do readlink $a; done\n"
+    );
+    let said = built_with(&fixture, &image, &text, &links).await;
+    assert!(matches!(said.last(), Some(Built::Done(_))), "{said:?}");
+    for (_, target) in links {
+        assert!(said.contains(&Built::Line(target.to_owned())), "{target}: {said:?}");
+    }
+    let none = BTreeSet::new();
+    assert_eq!(fixture.engine().remove_images(&none, Duration::ZERO).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
