@@ -76,6 +76,7 @@ impl Host for Table {
         let exact = self.answers.get(&key).cloned();
         let begins = || self.beginnings.iter().find(|(begin, _)| key.starts_with(begin.as_str()));
         let found = exact.or_else(|| begins().map(|(_, answer)| (200, answer.clone())));
+        let found = found.or_else(|| self.all_apps(&key).map(|answer| (200, answer)));
         let (status, answer) = found.unwrap_or_else(|| {
             let detail = format!("not in the table: {key}");
             let problem = Problem::new(ProblemCode::NoSuchOperation, detail);
@@ -110,6 +111,26 @@ impl Table {
         let answer = serde_json::to_value(problem).expect("JSON");
         self.answers.insert(key.to_owned(), (problem.status, answer));
         self
+    }
+
+    /// The apps of all environments, put together from the lists of each.
+    fn all_apps(&self, key: &str) -> Option<Value> {
+        let (limit, rest) = key.strip_prefix("GET /v1/apps?limit=")?.split_once("&name=")?;
+        let (name, cursor) = rest.split_once('&').unwrap_or((rest, ""));
+        let cursor = if cursor.is_empty() { String::new() } else { format!("&{cursor}") };
+        let listed = format!("GET /v1/environments?limit={limit}{cursor}");
+        let begins =
+            || self.beginnings.iter().find(|(begin, _)| listed.starts_with(begin.as_str()));
+        let exact = self.answers.get(&listed).map(|(_, answer)| answer);
+        let mut page = exact.or_else(|| begins().map(|(_, answer)| answer))?.clone();
+        for item in page["items"].as_array_mut()? {
+            let apps = format!("GET /v1/environments/{}/apps?limit=500", item["name"].as_str()?);
+            let named = self.answers.get(&format!("{apps}&name={name}"));
+            let apps = named.or_else(|| self.answers.get(&apps)).map(|(_, answer)| answer.clone());
+            let apps = apps.unwrap_or_else(|| json!({ "items": [] }));
+            *item = json!({ "environment": item.take(), "apps": apps });
+        }
+        Some(page)
     }
 
     /// What it answers.
