@@ -157,3 +157,34 @@ async fn releases_are_offered_of_one_environment_with_a_way_to_each_other() {
     assert!(page.contains("deploy?from=staging&#38;number=7"), "{page}");
     assert!(page.contains("href=\"/e/production/web/deploy?from=production\""), "{page}");
 }
+
+#[tokio::test]
+async fn a_plan_says_what_the_command_says_of_it() {
+    let mut planned = plan(1, 2, &["start v2"]);
+    planned["not_enforced"] = json!([{ "path": "run.memory", "reason": "no cgroups" }]);
+    planned["notes"] = json!(["SEARCH_URL is read as it stands"]);
+    planned["warnings"] = json!([{
+        "code": "W007", "severity": "warning", "message": "mesh_config is not used", "line": 3,
+        "column": 1, "suggestion": null
+    }]);
+    planned["missing"] = json!(["TOKEN"]);
+    let remedy =
+        json!({ "label": "set it", "command": "ark config set web TOKEN=... -e production" });
+    planned["remedy"] = json!([remedy]);
+    let (site, _) = world()
+        .with(&format!("POST {BASE}/plan"), planned.clone())
+        .with(&format!("POST {BASE}/rollback/plan"), planned)
+        .site();
+    let all = [
+        "run.memory: no cgroups",
+        "SEARCH_URL is read as it stands",
+        "W007: mesh_config is not used",
+        "set it: <code class=\"command\">ark config set web TOKEN=... -e production</code>",
+    ];
+    for address in ["deploy?from=production&number=2", "rollback"] {
+        let page = text(get(&site, &format!("/e/production/web/{address}"), "fresh").await).await;
+        for words in all {
+            assert!(page.contains(words), "{address}: {words}: {page}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use ark_model::api::{
     AppDetail, DeployRequest, DeploymentView, EnvironmentView, Page, PlanView, ReleaseRef,
-    ReleaseRow, Role, RollbackRequest, SCALE_MAX, ScaleRequest,
+    ReleaseRow, Remedy, Role, RollbackRequest, SCALE_MAX, ScaleRequest,
 };
 use ark_model::definition::RunKind;
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
@@ -31,6 +31,7 @@ const PAGES: usize = 4;
 const FRAME: usize = 9_000;
 const STEPS: usize = 30_000;
 const NOTES: usize = 20_000;
+const REMEDIES: usize = 6_000;
 /// Of a line without its text, and its longest text.
 const LINE: usize = 60;
 const OTHER: usize = 120;
@@ -75,6 +76,8 @@ pub(super) struct Action {
     pub(super) all_changes: String,
     /// Why it would be refused.
     pub(super) refusals: Vec<String>,
+    /// What to do about that: in words, and the command.
+    pub(super) remedies: Vec<(String, String)>,
     pub(super) notes: Vec<String>,
     /// Hidden fields of the form.
     pub(super) fields: Vec<(&'static str, String)>,
@@ -102,6 +105,7 @@ impl Action {
             hidden: 0,
             all_changes: String::new(),
             refusals: Vec::new(),
+            remedies: Vec::new(),
             notes: Vec::new(),
             fields: Vec::new(),
             reason: false,
@@ -188,14 +192,14 @@ async fn deploy(visit: Visit, Path((env, app)): Place, Query(query): Query<From>
     let nothing = !plan.changes && plan.steps.is_empty();
     let nothing =
         nothing.then(|| format!("{} is what is live already; nothing would change", plan.release));
-    let not_enforced = plan.not_enforced.iter().map(|one| format!("{}: {}", one.path, one.reason));
     let changes = releases::of(plan.artifact.as_ref(), &plan.config, &plan.definition);
     let (changes, hidden) = room_for_changes().fit(changes, Change::bytes);
     let page = Action {
         changes,
         hidden,
         all_changes: shell.command.replacen("ark deploy", "ark plan", 1),
-        notes: sentences(nothing.into_iter().chain(not_enforced), NOTES),
+        notes: sentences(nothing.into_iter().chain(noted(&plan)), NOTES),
+        remedies: remedies(&plan.remedy),
         refusals: missing.into_iter().chain(sentences(plan.refusals, NOTES)).collect(),
         steps: sentences(plan.steps, STEPS),
         fields: vec![("from", from.to_string()), ("number", number.to_string()), once(&visit)],
@@ -207,7 +211,22 @@ async fn deploy(visit: Visit, Path((env, app)): Place, Query(query): Query<From>
 
 /// What is left for changes beside the other lists.
 const fn room_for_changes() -> Room {
-    Room::beside(FRAME + STEPS + 2 * NOTES + MISSING)
+    Room::beside(FRAME + STEPS + 2 * NOTES + MISSING + REMEDIES)
+}
+
+/// What else is to be known of a plan: what is not enforced, what its record will say, warnings.
+fn noted(plan: &PlanView) -> Vec<String> {
+    let not_enforced = plan.not_enforced.iter().map(|one| format!("{}: {}", one.path, one.reason));
+    let warnings = plan.warnings.iter().map(|one| format!("{}: {}", one.code, one.message));
+    not_enforced.chain(plan.notes.iter().cloned()).chain(warnings).collect()
+}
+
+/// What to do about what refuses a plan, as long as there is room. A command that was cut is none.
+fn remedies(all: &[Remedy]) -> Vec<(String, String)> {
+    let short = all.iter().filter(|one| one.command.len() <= SAID);
+    let pairs = short.map(|one| (cut(&one.label, SAID), one.command.clone()));
+    let bytes = |(label, command): &(String, String)| LINE + weight(label) + weight(command);
+    Room::bytes(REMEDIES).fit(pairs, bytes).0
 }
 
 /// Which release: those of one environment, with a way to those of each other that has the app.
@@ -293,12 +312,12 @@ async fn rollback(visit: Visit, Path((env, app)): Place, Query(query): Query<To>
     let changes = releases::of(plan.artifact.as_ref(), &plan.config, &plan.definition);
     let (changes, hidden) = room_for_changes().fit(changes, Change::bytes);
     let already = (plan.live == Some(chosen)).then(|| format!("{chosen} is live already"));
-    let not_enforced = plan.not_enforced.iter().map(|one| format!("{}: {}", one.path, one.reason));
     let page = Action {
         changes,
         hidden,
         all_changes: format!("ark rollback {app} -e {env} --to {chosen} --plan"),
-        notes: sentences(already.into_iter().chain(not_enforced), NOTES),
+        notes: sentences(already.into_iter().chain(noted(&plan)), NOTES),
+        remedies: remedies(&plan.remedy),
         refusals: sentences(plan.refusals, NOTES),
         steps: sentences(plan.steps, STEPS),
         fields: vec![("to", chosen.0.to_string()), once(&visit)],
