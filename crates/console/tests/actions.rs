@@ -188,3 +188,58 @@ async fn a_plan_says_what_the_command_says_of_it() {
         }
     }
 }
+
+/// A deployment that waits at its second step.
+fn waiting() -> Value {
+    let side = json!({ "requests": 0, "failed": 0, "p50_ms": null, "p99_ms": null });
+    let step =
+        |words: &str, state: &str| json!({ "words": words, "state": state, "approved_by": null });
+    json!({
+        "id": ID, "env": "production", "app": "web", "kind": "deploy", "release": 2, "base": 1,
+        "strategy": "canary", "state": "stepping", "exit_code": null, "created_at": AT,
+        "created_by": "ana", "reason": null, "commit": null, "started_at": AT, "live_at": null,
+        "returning_at": null, "finished_at": null, "diagnosis": null, "diagnosis_words": null,
+        "failures": [], "abort": null, "receipt": null, "notes": [], "artifact": null,
+        "config_version": 1, "config_changed": [], "progress": null, "hooks": [], "watch": null,
+        "rollout": {
+            "steps": [
+                step("10 % of the traffic", "done"), step("pause until promoted", "current"),
+                step("approval", "ahead")
+            ],
+            "step": 2, "since": AT, "percent": 10, "in_force": true,
+            "asks": { "since": AT, "what": "promotion" }, "paused": null, "keep_until": null,
+            "new": side.clone(), "old": side, "judgements": []
+        }
+    })
+}
+
+const ID: &str = "0197a1b2-0000-7000-8000-000000000001";
+
+#[tokio::test]
+async fn what_a_button_says_is_said_to_the_step_that_was_shown() {
+    let at = format!("/v1/deployments/{ID}");
+    let (site, table) = with_app(world(), detail("service", 1, None, None))
+        .with(&format!("GET {at}"), waiting())
+        .with(&format!("GET {at}/traffic"), json!({ "slice_s": 1, "slices": [] }))
+        .with(&format!("POST {at}/promote"), json!({}))
+        .with(&format!("POST {at}/approve"), json!({}))
+        .with(&format!("POST {at}/pause"), json!({}))
+        .site();
+    let page = text(get(&site, &format!("/d/{ID}"), "fresh").await).await;
+    assert!(page.contains("Go on<"), "{page}");
+    assert!(page.contains("name=\"step\" value=\"2\""), "{page}");
+    let own = token_of(&page);
+    for (word, fields, path, body) in [
+        ("promote", "step=2", "promote", r#"{"full":false,"step":2}"#),
+        ("full", "step=2", "promote", r#"{"full":true,"step":2}"#),
+        ("approve", "step=2&reason=seen", "approve", r#"{"step":2,"reason":"seen"}"#),
+        ("pause", "step=2", "pause", r#"{"step":2}"#),
+        // A form of a deployment without steps.
+        ("approve", "", "approve", "{}"),
+    ] {
+        let response = post(&site, &format!("/d/{ID}/{word}"), "fresh", Some(&own), fields).await;
+        assert_eq!(response.status(), 303, "{word}");
+        let (asked, said) = table.asked().pop().expect("a question");
+        assert_eq!((asked, said.as_str()), (format!("POST {at}/{path}"), body));
+    }
+}

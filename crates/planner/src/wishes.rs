@@ -3,7 +3,7 @@
 
 use ark_model::definition::Step;
 use ark_model::deployment::Rollout;
-use ark_model::rollout::{Approval, Promotion, Said};
+use ark_model::rollout::{Approval, AsksFor, Promotion, Said};
 use ark_model::{Deployment, DeploymentState};
 
 /// A person's wish.
@@ -53,13 +53,28 @@ pub enum Refusal {
     /// It is not paused.
     #[error("it is not paused")]
     NotPaused,
+    /// It has gone on since whoever says so looked at it.
+    #[error("it is no longer at step {seen}: {now}")]
+    Elsewhere {
+        /// The step that was seen, from 1.
+        seen: u32,
+        /// Where it is, and what it waits for.
+        now: String,
+    },
 }
 
-/// The deployment with the wish on record, and what was said in words.
+/// The deployment with the wish on record, and what was said in words. `seen` is the step that whoever
+/// says so saw it at, from 1, where they say: a second press of a button is no answer to the question
+/// that came meanwhile.
 ///
 /// # Errors
 /// When it makes no sense where the deployment stands.
-pub fn apply(d: &Deployment, wish: Wish, said: Said) -> Result<(Deployment, String), Refusal> {
+pub fn apply(
+    d: &Deployment,
+    wish: Wish,
+    seen: Option<u32>,
+    said: Said,
+) -> Result<(Deployment, String), Refusal> {
     match d.state {
         DeploymentState::Stepping | DeploymentState::Keeping => {}
         DeploymentState::Returning => return Err(Refusal::Returning),
@@ -77,6 +92,9 @@ pub fn apply(d: &Deployment, wish: Wish, said: Said) -> Result<(Deployment, Stri
     }
     let mut d = d.clone();
     let r = d.rollout.as_mut().ok_or(Refusal::NoSteps)?;
+    if let Some(seen) = seen.filter(|seen| is_elsewhere(r, wish, *seen)) {
+        return Err(Refusal::Elsewhere { seen, now: stands(r) });
+    }
     let by = said.by.clone();
     let words = match wish {
         Wish::Promote { full } => {
@@ -117,6 +135,33 @@ pub fn apply(d: &Deployment, wish: Wish, said: Said) -> Result<(Deployment, Stri
         }
     };
     Ok((d, words))
+}
+
+/// Whether what was wished for at step `seen` would be something else where it is now.
+fn is_elsewhere(r: &Rollout, wish: Wish, seen: u32) -> bool {
+    let seen = usize::try_from(seen).unwrap_or(usize::MAX);
+    match wish {
+        // To stay is to stay, wherever it is.
+        Wish::Pause => false,
+        // To the end is the same at every step; after the last one it would let the old side go.
+        Wish::Promote { full: true } => r.current().is_none() && seen <= r.steps.len(),
+        Wish::Promote { full: false } | Wish::Resume | Wish::Approve => seen != r.step + 1,
+    }
+}
+
+/// Where it is, and what it waits for.
+fn stands(r: &Rollout) -> String {
+    let Some(step) = r.current() else {
+        return "all of its steps are done, and the old side is kept".to_owned();
+    };
+    let asks = r.asks.as_ref().map(|asks| match asks.what {
+        AsksFor::Approval => ", and waits for an approval",
+        AsksFor::Promotion => ", and waits until somebody goes on",
+        AsksFor::Judgement => ", and waits for somebody to decide, for the judge cannot say",
+        AsksFor::Resumption => ", and is paused",
+    });
+    let (at, steps, words) = (r.step + 1, r.steps.len(), step.words());
+    format!("it is at step {at} of {steps} ({words}) now{}", asks.unwrap_or_default())
 }
 
 /// Steps that wait are over: the one it is at or the next one; with `full` all of them, without

@@ -398,9 +398,14 @@ impl World {
     }
 
     fn wish(&mut self, wish: Wish) -> Result<(), Refusal> {
+        self.wish_at(None, wish)
+    }
+
+    /// As whoever saw it at this step, from 1.
+    fn wish_at(&mut self, seen: Option<u32>, wish: Wish) -> Result<(), Refusal> {
         let said = Said { by: "ana".into(), at: at(self.now), reason: None };
         let d = self.running.as_ref().expect("a deployment");
-        let (d, words) = wishes::apply(d, wish, said)?;
+        let (d, words) = wishes::apply(d, wish, seen, said)?;
         self.running = Some(d);
         self.note(words);
         Ok(())
@@ -1158,4 +1163,43 @@ fn a_watch_window_of_which_nothing_is_known_makes_nothing_known_good() {
     quiet.rates = judged((0, 0), (0, 0));
     quiet.pass(305);
     assert_eq!((quiet.ended_watches, quiet.app.good), (vec![WatchEnd::Completed], vec![NEW]));
+}
+
+#[test]
+fn what_is_said_to_one_step_is_no_answer_at_the_next() {
+    let go_on = Wish::Promote { full: false };
+    let steps = vec![Step::Weight(10), Step::Pause(None), Step::Approval {}, Step::Pause(None)];
+    let mut world = World::deploying(Strategy::Canary, steps);
+    world.policy.keep_old = Duration::from_secs(60);
+    world.pass(10);
+    assert_eq!(world.asks(), Some(AsksFor::Promotion));
+    // Twice before anything moved is once.
+    world.wish_at(Some(2), go_on).expect("it waits for that");
+    world.wish_at(Some(2), go_on).expect("and has not moved yet");
+    world.pass(3);
+    assert_eq!(world.asks(), Some(AsksFor::Approval), "{:?}", world.log);
+    for wish in [go_on, Wish::Resume, Wish::Approve] {
+        let refusal = world.wish_at(Some(2), wish).expect_err("it was said to another step");
+        assert_eq!(
+            refusal.to_string(),
+            "it is no longer at step 2: it is at step 3 of 5 (approval) now, and waits for an \
+             approval"
+        );
+    }
+    world.pass(3);
+    assert_eq!(world.asks(), Some(AsksFor::Approval), "nobody gave it: {:?}", world.log);
+    world.wish_at(Some(2), Wish::Pause).expect("to stay is to stay, wherever it is");
+    world.wish_at(Some(3), Wish::Resume).expect("it is paused there");
+    world.wish_at(Some(3), Wish::Approve).expect("it waits for that");
+    world.pass(3);
+    assert_eq!(world.asks(), Some(AsksFor::Promotion), "{:?}", world.log);
+    world.wish_at(Some(1), Wish::Promote { full: true }).expect("the end is the end");
+    world.pass(10);
+    assert_eq!(world.state(), Some(DeploymentState::Keeping), "{:?}", world.log);
+    // The old side is let go only by whoever knows that it is kept.
+    for wish in [go_on, Wish::Promote { full: true }] {
+        let refusal = world.wish_at(Some(4), wish).expect_err("it was said to another step");
+        assert!(refusal.to_string().contains("all of its steps are done"), "{refusal}");
+    }
+    world.wish_at(Some(6), go_on).expect("it is kept");
 }

@@ -27,6 +27,6 @@ pub(crate) fn shown(args: &Args) -> Shown {
 pub(crate) fn run(args: Args) -> Ended {
     let full = args.full;
     tell(args.wish, async move |client, id, reason| {
-        client.promote(&id, &PromoteRequest { full, reason }).await
+        client.promote(&id, &PromoteRequest { full, step: None, reason }).await
     })
 }

@@ -50,7 +50,9 @@ pub(crate) async fn running(
 
 /// Says a word that needs nothing else.
 pub(crate) fn say(args: WishArgs, word: &'static str) -> Ended {
-    tell(args, async |client, id, reason| client.wish(&id, word, &WishRequest { reason }).await)
+    tell(args, async |client, id, reason| {
+        client.wish(&id, word, &WishRequest { step: None, reason }).await
+    })
 }
 
 /// Tells the running deployment something, and shows or follows it.

@@ -120,6 +120,10 @@ pub struct PromoteRequest {
     /// Over all steps: all of the traffic as soon as there are enough instances.
     #[serde(default)]
     pub full: bool,
+    /// The step the caller saw it at, from 1, as `rollout.step` says. Refused when it has gone on since;
+    /// with `full`, when all steps are done. Absent means whichever it is at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u32>,
     /// Why, for the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -129,6 +133,10 @@ pub struct PromoteRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WishRequest {
+    /// The step the caller saw it at, from 1, as `rollout.step` says. Refused when it has gone on since;
+    /// a pause never is. Absent means whichever it is at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u32>,
     /// Why, for the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -68,7 +68,7 @@ async fn promote(
     Path(id): Path<String>,
     Json(request): Json<PromoteRequest>,
 ) -> Answer {
-    say(state, caller, id, Wish::Promote { full: request.full }, request.reason).await
+    say(state, caller, id, Wish::Promote { full: request.full }, request.step, request.reason).await
 }
 
 async fn pause(
@@ -77,7 +77,7 @@ async fn pause(
     Path(id): Path<String>,
     Json(request): Json<WishRequest>,
 ) -> Answer {
-    say(state, caller, id, Wish::Pause, request.reason).await
+    say(state, caller, id, Wish::Pause, request.step, request.reason).await
 }
 
 async fn resume(
@@ -86,7 +86,7 @@ async fn resume(
     Path(id): Path<String>,
     Json(request): Json<WishRequest>,
 ) -> Answer {
-    say(state, caller, id, Wish::Resume, request.reason).await
+    say(state, caller, id, Wish::Resume, request.step, request.reason).await
 }
 
 async fn approve(
@@ -95,7 +95,7 @@ async fn approve(
     Path(id): Path<String>,
     Json(request): Json<WishRequest>,
 ) -> Answer {
-    say(state, caller, id, Wish::Approve, request.reason).await
+    say(state, caller, id, Wish::Approve, request.step, request.reason).await
 }
 
 async fn say(
@@ -103,6 +103,7 @@ async fn say(
     caller: Caller,
     id: String,
     wish: Wish,
+    seen: Option<u32>,
     reason: Option<String>,
 ) -> Answer {
     let act = Act { by: caller.name, now: Timestamp::now() };
@@ -112,7 +113,7 @@ async fn say(
         .write::<_, ApiError, _>(move |tx| {
             let before = find::deployment(tx, &id)?;
             let said = Said { by: act.by.clone(), at: act.now, reason: reason.clone() };
-            let (after, mut text) = apply(&before, wish, said)
+            let (after, mut text) = apply(&before, wish, seen, said)
                 .map_err(|refusal| refused(&refusal, &before.id.to_string()))?;
             if let Some(reason) = reason {
                 text = format!("{text}: {reason}");
@@ -134,7 +135,8 @@ fn refused(refusal: &Refusal, id: &str) -> ApiError {
         | Refusal::NoSteps
         | Refusal::NothingToApprove { .. }
         | Refusal::Paused { .. }
-        | Refusal::NotPaused => ProblemCode::NothingToSay,
+        | Refusal::NotPaused
+        | Refusal::Elsewhere { .. } => ProblemCode::NothingToSay,
     };
     ApiError::new(code, format!("deployment {id}: {refusal}"))
         .remedy("look at it", format!("ark deployments {id}"))

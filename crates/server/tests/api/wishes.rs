@@ -1,7 +1,10 @@
 //! Wishes about apps and environments: recorded, answered at once, with an event each.
 
-use ark_model::DeploymentState;
+use ark_model::definition::Step;
+use ark_model::deployment::Rollout;
 use ark_model::instance::InstanceState;
+use ark_model::rollout::{Asks, AsksFor};
+use ark_model::{DeploymentId, DeploymentState};
 use serde_json::{Value, json};
 
 use crate::fixture::{LAUNCH, Server};
@@ -163,4 +166,48 @@ async fn a_server_that_is_asked_to_end_says_so_and_takes_nothing_new() {
     // Its door is closed: either nobody answers any more, or the answer says why.
     let late = server.bare(reqwest::Method::GET, "/healthz").send().await;
     assert!(late.is_err() || late.is_ok_and(|answer| answer.status() == 503));
+}
+
+#[tokio::test]
+async fn what_is_said_to_one_step_is_refused_at_the_next() {
+    let server = Server::start().await;
+    let d = server.deploy("dev", LAUNCH).await.expect(202);
+    let id: DeploymentId = d["id"].as_str().expect("an id").parse().expect("an id");
+    let stand = async |step: usize| {
+        let state = DeploymentState::Stepping;
+        server
+            .write(move |tx| {
+                let mut d = tx.deployment(id)?.expect("its record");
+                let before = d.state;
+                let now = jiff::Timestamp::now();
+                let steps = vec![Step::Pause(None), Step::Approval {}, Step::Weight(100)];
+                let asks = [AsksFor::Promotion, AsksFor::Approval][step];
+                let rollout = d.rollout.get_or_insert_with(|| Rollout::new(steps, now));
+                rollout.step = step;
+                rollout.asks = Some(Asks { since: now, what: asks });
+                (d.state, d.started_at) = (state, Some(now));
+                tx.put_deployment(&d, before)?;
+                Ok(())
+            })
+            .await;
+    };
+    let say = async |word: &str, body: Value| {
+        server.post(&format!("/v1/deployments/{id}/{word}"), &body).await
+    };
+    stand(0).await;
+    say("promote", json!({ "step": 1 })).await.expect(202);
+    stand(1).await;
+    // The second press of the same button: nobody has given the approval.
+    let problem = say("promote", json!({ "step": 1 })).await.problem("nothing-to-say");
+    let detail = problem["detail"].as_str().expect("words");
+    assert!(detail.contains("step 2 of 3 (approval)"), "{detail}");
+    assert!(detail.contains("waits for an approval"), "{detail}");
+    say("approve", json!({ "step": 1 })).await.problem("nothing-to-say");
+    let d = server.write(move |tx| Ok(tx.deployment(id)?.expect("its record"))).await;
+    let rollout = d.rollout.expect("steps");
+    assert!(rollout.approvals.is_empty());
+    assert_eq!(rollout.promoted.map(|promoted| promoted.until), Some(1));
+    say("approve", json!({ "step": 2 })).await.expect(202);
+    // Who does not say where, means where it is.
+    say("promote", json!({})).await.expect(202);
 }

@@ -77,6 +77,8 @@ struct DeploymentPage {
     asks: Option<(&'static str, When)>,
     paused: Option<String>,
     wishes: Vec<Wish>,
+    /// The step it is at: what a button says is said to that one.
+    step: Option<u32>,
     /// The release to go back to, once this one is live and its deployment is over.
     back: Option<String>,
     diagnosis: Option<Why>,
@@ -216,6 +218,7 @@ async fn deployment(visit: Visit, Path(id): Path<String>) -> Answer {
             cut(&format!("paused by {}{why}", said.by), SAID)
         }),
         wishes: if may { wishes(&view) } else { Vec::new() },
+        step: rollout.map(|rollout| rollout.step),
         back: back.filter(|_| may),
         diagnosis,
         failures,

@@ -60,6 +60,8 @@ pub(super) fn wishes(view: &DeploymentView) -> Vec<Wish> {
 
 #[derive(Deserialize)]
 pub(super) struct Said {
+    /// The step that the page showed, where it showed one.
+    step: Option<u32>,
     #[serde(default)]
     reason: String,
 }
@@ -74,10 +76,12 @@ pub(super) async fn say(
     let at = |word: &str| format!("/v1/deployments/{id}/{word}");
     let _: Value = match wish.as_str() {
         "promote" | "full" => {
-            let request = PromoteRequest { full: wish == "full", reason };
+            let request = PromoteRequest { full: wish == "full", step: form.step, reason };
             visit.post(&at("promote"), &request).await?
         }
-        "pause" | "resume" | "approve" => visit.post(&at(&wish), &WishRequest { reason }).await?,
+        "pause" | "resume" | "approve" => {
+            visit.post(&at(&wish), &WishRequest { step: form.step, reason }).await?
+        }
         "abort" => visit.post(&at("abort"), &AbortRequest { reason }).await?,
         _ => {
             let code = ProblemCode::NothingToSay;

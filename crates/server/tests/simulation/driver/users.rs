@@ -109,7 +109,7 @@ impl Simulation {
             let Some(id) = state.running else { return Ok(format!("{wish:?}: nothing runs")) };
             let Some(d) = tx.deployment(id)? else { return Ok("is confused".into()) };
             let said = Said { by: "ana".into(), at: now, reason: None };
-            match wishes::apply(&d, wish, said) {
+            match wishes::apply(&d, wish, None, said) {
                 Ok((after, words)) => {
                     tx.put_deployment(&after, d.state)?;
                     Ok(words)
