@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use crate::pages::fault;
 use crate::shell::Theme;
 use crate::sign_in::local;
-use crate::visit::harden_headers;
+use crate::visit::{asks_anew, harden_headers};
 
 const STYLE: &str = include_str!("../assets/plain.css");
 
@@ -51,7 +51,7 @@ impl Asked {
 
     fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
         let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok())?;
-        if !accepts.contains("text/html") || headers.contains_key("x-live") {
+        if !accepts.contains("text/html") || asks_anew(headers) {
             return None;
         }
         let address = uri.path_and_query().map_or("/", |at| at.as_str());

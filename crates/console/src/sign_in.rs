@@ -15,7 +15,7 @@ use crate::Shared;
 use crate::host::Credential;
 use crate::refusal::{Asked, of_forms, refusal};
 use crate::shell::Theme;
-use crate::visit::{Answer, SESSION_COOKIE, Visit, cookie, see};
+use crate::visit::{Answer, SESSION_COOKIE, Visit, asks_anew, cookie, see};
 
 /// The cookie outlives no session by much: the server decides how long that lasts.
 const COOKIE_SECONDS: u32 = 7 * 86_400;
@@ -76,7 +76,7 @@ pub(crate) fn local(address: &str) -> &str {
 /// says nothing of that: an app or a workflow may be named as a stream is.
 fn asks_by_script(headers: &HeaderMap) -> bool {
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    headers.contains_key("x-live")
+    asks_anew(headers)
         || accepts.flat_map(|value| value.split(',')).any(|one| one.trim() == "text/event-stream")
 }
 

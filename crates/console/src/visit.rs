@@ -60,6 +60,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Visit {
     }
 }
 
+/// Whether a page's script asks for its page again, to exchange what has changed in it.
+pub(crate) fn asks_anew(headers: &HeaderMap) -> bool {
+    headers.contains_key("x-live")
+}
+
 /// Sends the browser on after a form was carried out.
 pub(crate) fn see(address: &str) -> Answer {
     Ok(Redirect::to(address).into_response())

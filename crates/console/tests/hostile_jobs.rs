@@ -68,7 +68,7 @@ fn hostile() -> Table {
         )
         .with(&format!("GET {BASE}/runs/7"), run("running"))
         .with_lines(
-            &format!("GET {BASE}/runs/7/logs?follow=false"),
+            &format!("GET {BASE}/runs/7/logs?follow=false&tail=301"),
             &vec![json!({ "at": AT, "instance": HOSTILE, "stream": "stderr", "text": HOSTILE }); 9],
         )
         .with(&format!("POST {BASE}/runs"), run("waiting"))

@@ -207,7 +207,7 @@ fn apps(table: Table) -> Table {
         .with_any(&format!("GET {base}/runs?"), many(50, |n| run(n, 3)))
         .with(&format!("GET {base}/runs/7"), run(7, 101))
         .with_lines(
-            &format!("GET {base}/runs/7/logs?follow=false"),
+            &format!("GET {base}/runs/7/logs?follow=false&tail=301"),
             &vec![
                 json!({ "at": AT, "instance": name(0), "stream": "stderr",
                 "text": long(5_000) });

@@ -405,3 +405,44 @@ async fn where_apps_answer_too_no_session_begins_and_one_that_was_there_ends() {
     assert!(response.headers().contains_key(header::SET_COOKIE));
     assert_eq!(ask("GET", "ark.localhost:7070", "/", "ark_session=fresh").await.status(), 200);
 }
+
+#[tokio::test]
+async fn the_page_of_a_run_shows_the_end_of_what_it_wrote() {
+    let base = "/v1/environments/production/apps/nightly/runs/7";
+    let run = json!({
+        "env": "production", "app": "nightly", "number": 7, "release": 2, "args": [],
+        "cause": { "kind": "asked", "by": "ana" }, "retries": 0, "timeout_seconds": 60,
+        "state": "ended", "start_after": null, "created_at": "2026-01-01T00:00:00Z",
+        "ended_at": "2026-01-01T00:01:00Z", "outcome": { "kind": "succeeded" }, "exit_code": 0,
+        "attempts": []
+    });
+    let line = |n: u32| {
+        json!({
+            "at": "2026-01-01T00:00:00Z", "instance": "nightly-1", "stream": "stdout",
+            "text": format!("line {n}.")
+        })
+    };
+    for (lines, said) in [(301, true), (300, false)] {
+        let wrote: Vec<_> = (1..=lines).map(line).collect();
+        let (site, table) = world()
+            .with(&format!("GET {base}"), run.clone())
+            .with_lines(&format!("GET {base}/logs?follow=false&tail=301"), &wrote)
+            .site();
+        let address = "/e/production/nightly/runs/7";
+        let page = text(get(&site, address, "fresh").await).await;
+        assert!(page.contains(&format!("line {lines}.")), "the last line: {page}");
+        assert_eq!(page.contains("line 1."), !said, "{lines}: {page}");
+        assert_eq!(page.contains("Older lines are not shown"), said, "{lines}: {page}");
+        // A page that catches up exchanges everything but the log.
+        let before = table.asked().len();
+        let request = Request::get(address)
+            .header(header::COOKIE, "ark_session=fresh")
+            .header("x-live", "1")
+            .body(Body::empty())
+            .expect("a request");
+        let response = site.clone().oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK);
+        let asked = table.asked().split_off(before);
+        assert!(!asked.iter().any(|(asked, _)| asked.contains("/logs")), "{asked:?}");
+    }
+}

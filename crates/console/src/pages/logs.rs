@@ -21,7 +21,7 @@ use crate::words::{self, When};
 /// page stays small.
 const LINES_READ: u32 = 2_000;
 const LINES_SEARCHED: u32 = 10_000;
-const LINES_SHOWN: usize = 300;
+pub(super) const LINES_SHOWN: usize = 300;
 /// Bytes of the lines that are shown, and of one without its texts.
 const SHOWN: usize = 80_000;
 const LINE: usize = 150;

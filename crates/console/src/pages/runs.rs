@@ -17,12 +17,12 @@ use http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::logs::{Line, last_lines};
+use super::logs::{LINES_SHOWN, Line, last_lines};
 use crate::Shared;
 use crate::fault::Fault;
 use crate::room::{Room, cut, weight};
 use crate::shell::Shell;
-use crate::visit::{Answer, Visit, see};
+use crate::visit::{Answer, Visit, asks_anew, see};
 use crate::words::{self, Tone, When, counted, value};
 
 const RUNS: u32 = 50;
@@ -36,7 +36,7 @@ const TRIES: usize = 40_000;
 const TRY: usize = 180;
 /// What was written by now is read for so long at most.
 const READ_MAX: Duration = Duration::from_secs(2);
-const READ_BYTES_MAX: usize = 4 << 20;
+const READ_BYTES_MAX: usize = 16 << 20;
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
@@ -166,9 +166,17 @@ struct Run {
     /// Tries before those.
     earlier: usize,
     lines: Vec<Line>,
-    hidden: bool,
+    /// What is not shown of the log; empty when it is all.
+    said: &'static str,
     stream: String,
     stop: String,
+}
+
+/// The end of what a run wrote.
+struct Written {
+    lines: Vec<Line>,
+    /// What of it is not shown.
+    said: &'static str,
 }
 
 struct AttemptLine {
@@ -179,10 +187,14 @@ struct AttemptLine {
     took: String,
 }
 
-async fn run(visit: Visit, Path((env, app, number)): Which) -> Answer {
+async fn run(visit: Visit, Path((env, app, number)): Which, headers: HeaderMap) -> Answer {
     let address = format!("{}/runs/{number}", base(&env, &app));
     let run: RunView = visit.get(&address).await?;
-    let (lines, hidden) = written(&visit, &address).await;
+    // A page that catches up keeps its log and exchanges the rest.
+    let Written { lines, said } = match asks_anew(&headers) {
+        true => Written { lines: Vec::new(), said: "" },
+        false => written(&visit, &address).await,
+    };
     let ended = run.state == RunState::Ended;
     let mut facts =
         vec![("release", run.release.to_string()), ("why", cut(&cause(&run.cause), STANDING))];
@@ -225,7 +237,7 @@ async fn run(visit: Visit, Path((env, app, number)): Which) -> Answer {
         attempts,
         earlier,
         lines,
-        hidden,
+        said,
         stream: format!("/e/{env}/{app}/runs/{number}/stream"),
         stop: format!("ark runs {app} {number} -e {env} --stop"),
         env,
@@ -233,41 +245,51 @@ async fn run(visit: Visit, Path((env, app, number)): Which) -> Answer {
     })
 }
 
-/// What a run has written by now, and whether there is more of it before that. A log that cannot be
-/// read is not shown: the rest of the page is.
-async fn written(visit: &Visit, address: &str) -> (Vec<Line>, bool) {
-    let response = visit.pass(&format!("{address}/logs?follow=false"), &HeaderMap::new()).await;
+/// The last of what a run has written by now. A log that cannot be read is not shown: the rest of the
+/// page is.
+async fn written(visit: &Visit, address: &str) -> Written {
+    // One more than is shown says whether there is more.
+    let tail = LINES_SHOWN + 1;
+    let wanted = format!("{address}/logs?follow=false&tail={tail}");
+    let response = visit.pass(&wanted, &HeaderMap::new()).await;
     let streams = response
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     if !streams {
-        return (Vec::new(), false);
+        return Written { lines: Vec::new(), said: "The log could not be read" };
     }
-    let text = read(response.into_body()).await;
+    let (text, whole) = read(response.into_body()).await;
     let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
     // The last event is the run itself, which is no line.
     let all: Vec<LogLine> = data.filter_map(|data| serde_json::from_str(data).ok()).collect();
     let lines = last_lines(&all);
-    let hidden = all.len() > lines.len();
-    (lines, hidden)
+    let said = match (whole, all.len() > lines.len()) {
+        // What came before the time was up is not the end of the log.
+        (false, _) => "The log was not read to its end; all of it",
+        (true, true) => "Older lines are not shown",
+        (true, false) => "",
+    };
+    Written { lines, said }
 }
 
-/// What a stream gives until it ends.
-async fn read(body: Body) -> String {
+/// What a stream gives until it ends, and whether it came to its end.
+async fn read(body: Body) -> (String, bool) {
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     let all = async {
-        while let Some(Ok(chunk)) = stream.next().await {
+        while let Some(chunk) = stream.next().await {
+            let Ok(chunk) = chunk else { return false };
             bytes.extend_from_slice(&chunk);
             if bytes.len() > READ_BYTES_MAX {
-                break;
+                return false;
             }
         }
+        true
     };
     // What came in time is shown.
-    let _ = tokio::time::timeout(READ_MAX, all).await;
-    String::from_utf8_lossy(&bytes).into_owned()
+    let whole = tokio::time::timeout(READ_MAX, all).await.unwrap_or(false);
+    (String::from_utf8_lossy(&bytes).into_owned(), whole)
 }
 
 async fn stream(visit: Visit, Path((env, app, number)): Which, headers: HeaderMap) -> Response {

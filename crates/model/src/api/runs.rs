@@ -40,6 +40,10 @@ pub struct RunLogsQuery {
     /// the run has written by now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follow: Option<bool>,
+    /// Only so many of the last lines, of all attempts together, at most 10000. Only with
+    /// `follow=false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<u32>,
 }
 
 /// One try of a run.

@@ -1,12 +1,13 @@
 //! Runs of work that ends: asked for, looked at, stopped, and what they wrote. Records wishes; the
 //! loop of runs carries them out.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use ark_engine::{EngineError, LogQuery, LogSource};
 use ark_model::api::{
-    AttemptView, LogLine, OutputStream, Page, PageQuery, ProblemCode, RunLogsQuery, RunRequest,
-    RunStopRequest, RunView,
+    AttemptView, LOG_LINES_MAX, LogLine, OutputStream, Page, PageQuery, ProblemCode, RunLogsQuery,
+    RunRequest, RunStopRequest, RunView,
 };
 use ark_model::definition::Overlap;
 use ark_model::event::EventKind;
@@ -14,7 +15,7 @@ use ark_model::run::{
     ARGS_BYTES_MAX, ARGS_MAX, Attempt, AttemptEnd, RETRIES_MAX, RunCause, RunOutcome, RunRecord,
     RunState, RunStop, TIMEOUT, TIMEOUT_MAX,
 };
-use ark_model::{AppName, EnvName, RunId};
+use ark_model::{AppName, EnvName, InstanceId, RunId};
 use ark_planner::cron::RUNS_MAX;
 use ark_store::{ReadTx, WriteTx};
 use axum::extract::State;
@@ -36,6 +37,8 @@ use crate::tasks::crons::{event, replace_others};
 
 /// A run is looked at this often while its log is followed, even if nothing seems to happen.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The most bytes of last lines that are put together for one answer.
+const TAIL_BYTES_MAX: usize = 32 << 20;
 /// How soon it is looked at again when its log is not there yet.
 const LOOK_SOON: Duration = Duration::from_millis(100);
 
@@ -101,7 +104,8 @@ pub(super) fn operations() -> Vec<Operation> {
         .about(
             "Server-sent events named `line`; the last is `ended`, with the run as data. A client \
              that reconnects with `Last-Event-ID` goes on where it was. With `follow=false` the answer \
-             ends with what was written by now. Logs are kept for a day.",
+             ends with what was written by now, with `tail` the last lines of it. Logs are kept for a \
+             day.",
         )
         .query::<RunLogsQuery>()
         .streams(200, Content::Events(subschema::<LogLine>))
@@ -327,6 +331,18 @@ async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let run = read(&state, which).await?;
+    if let Some(tail) = query.tail {
+        if query.follow != Some(false) {
+            let detail = "`tail` is of what was written by now: it wants `follow=false`";
+            return Err(ApiError::new(ProblemCode::InvalidValue, detail));
+        }
+        if tail > LOG_LINES_MAX {
+            let detail = format!("{tail} lines are not allowed: at most {LOG_LINES_MAX}");
+            return Err(ApiError::new(ProblemCode::InvalidValue, detail));
+        }
+        let state_of = state.clone();
+        return events(&state, move |outlet| last_lines(state_of, run, tail as usize, outlet));
+    }
     let after = match last_event_id(&headers) {
         Some(text) => text.parse::<Place>().map_err(|()| {
             ApiError::new(ProblemCode::InvalidValue, "Last-Event-ID is not one of this stream")
@@ -336,6 +352,60 @@ async fn follow(
     let until = if query.follow == Some(false) { Until::Now } else { Until::Over };
     let follower = Follower { state: state.clone(), id: run.id, place: after, until };
     events(&state, move |outlet| follower.run(outlet))
+}
+
+/// Sends the last lines of a run, of all its attempts together, then the run if it is over.
+async fn last_lines(state: Shared, run: RunRecord, tail: usize, outlet: Outlet) {
+    let lines = tokio::select! {
+        lines = newest(&state, &run, tail) => lines,
+        () = outlet.closed() => return,
+    };
+    for line in lines {
+        if outlet.send(json_event("line", None, &line), || None).await.is_err() {
+            return;
+        }
+    }
+    if !run.is_active() {
+        let _ = outlet.send(json_event("ended", None, &view(run)), || None).await;
+    }
+}
+
+/// The last lines of all attempts together, oldest first. An attempt whose log is gone has none.
+async fn newest(state: &Shared, run: &RunRecord, tail: usize) -> VecDeque<LogLine> {
+    let (mut newest, mut bytes) = (VecDeque::new(), 0);
+    for attempt in run.attempts.iter().rev() {
+        let left = tail - newest.len();
+        if left == 0 || bytes >= TAIL_BYTES_MAX {
+            break;
+        }
+        let query = LogQuery { tail: Some(left), since: None, follow: false };
+        let Ok(mut log) = state.engine.logs(attempt.instance, query).await else { continue };
+        let mut of_attempt = VecDeque::new();
+        while let Some(Ok(line)) = log.next().await {
+            bytes += line.text.len();
+            of_attempt.push_back(log_line(run, attempt.instance, line));
+            while bytes > TAIL_BYTES_MAX {
+                let Some(oldest) = of_attempt.pop_front() else { break };
+                bytes -= oldest.text.len();
+            }
+        }
+        of_attempt.append(&mut newest);
+        newest = of_attempt;
+    }
+    newest
+}
+
+fn log_line(run: &RunRecord, instance: InstanceId, line: ark_engine::LogLine) -> LogLine {
+    LogLine {
+        at: line.at,
+        instance: instance.short(&run.app),
+        stream: match line.stream {
+            LogSource::Stdout => OutputStream::Stdout,
+            LogSource::Stderr => OutputStream::Stderr,
+            LogSource::Ark => OutputStream::Ark,
+        },
+        text: line.text,
+    }
 }
 
 /// How far a run's log was read: so many lines of its n-th attempt, counted from 0.
@@ -423,7 +493,7 @@ impl Follower {
         &mut self,
         outlet: &Outlet,
         run: &RunRecord,
-        instance: ark_model::InstanceId,
+        instance: InstanceId,
     ) -> Result<bool, super::stream::Over> {
         let over = run.attempts.get(self.place.attempt).is_some_and(|a| a.end.is_some());
         let query = LogQuery { tail: None, since: None, follow: self.until == Until::Over };
@@ -452,16 +522,7 @@ impl Follower {
                 continue;
             }
             self.place.lines = number;
-            let line = LogLine {
-                at: line.at,
-                instance: instance.short(&run.app),
-                stream: match line.stream {
-                    LogSource::Stdout => OutputStream::Stdout,
-                    LogSource::Stderr => OutputStream::Stderr,
-                    LogSource::Ark => OutputStream::Ark,
-                },
-                text: line.text,
-            };
+            let line = log_line(run, instance, line);
             self.send(outlet, line).await?;
         }
     }

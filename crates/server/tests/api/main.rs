@@ -13,6 +13,7 @@ mod openapi;
 mod problems;
 mod registries;
 mod rollback_plans;
+mod runs;
 mod secrets;
 mod streams;
 mod wishes;
