@@ -14,6 +14,8 @@ mod jobs;
 mod noscript;
 #[path = "console/pages.rs"]
 mod pages;
+#[path = "console/script.rs"]
+mod script;
 #[path = "console/walk.rs"]
 mod walk;
 #[path = "console/workflows.rs"]

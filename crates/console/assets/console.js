@@ -40,35 +40,83 @@
   // somebody comes back it is shown as it is by then.
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
+  // What is wrong with a stream or a look at the server is said as long as it is so.
+  const state = document.getElementById("live-state");
+  const troubles = new Map();
+  const tell = (who, words) => {
+    if (words) troubles.set(who, words); else troubles.delete(who);
+    const [said = "Live"] = troubles.values();
+    if (state.textContent !== said) state.textContent = said;
+  };
+  const LOST = "Connection lost; trying again";
+
+  // A stream of the server, while its page is looked at: browsers allow six connections to a server, and a
+  // page in the background needs none. `at` gives its address after the last id that was seen.
+  const follow = (at, events, opened) => {
+    let source = null, last = "", wait = 0, over = false;
+    const open = () => {
+      clearTimeout(wait);
+      source?.close();
+      if (over || document.hidden) return;
+      const own = new EventSource(at(last));
+      source = own;
+      own.addEventListener("open", () => { tell(at, ""); opened?.(last); });
+      own.addEventListener("error", () => {
+        tell(at, LOST);
+        // One that was refused is not opened again by the browser.
+        if (own.readyState === EventSource.CLOSED) { clearTimeout(wait); wait = setTimeout(probe, 4000); }
+      });
+      for (const [name, act] of Object.entries(events)) own.addEventListener(name, (event) => {
+        const before = last;
+        last = event.lastEventId || last;
+        if (act(event, before) === false) { over = true; own.close(); }
+      });
+    };
+    const probe = async () => {
+      try {
+        const answer = await fetch(location.href, { headers: { "x-live": "1" } });
+        if (answer.status === 401) { location.reload(); return; }
+      } catch { /* The next try says so again. */ }
+      open();
+    };
+    addEventListener("pagehide", () => { clearTimeout(wait); source?.close(); });
+    document.addEventListener("visibilitychange", open);
+    open();
+  };
+
   // A log that goes on: new lines at the end, the oldest leave.
   const log = document.querySelector("[data-log-from]");
   if (log && window.EventSource) {
     const wanted = log.dataset.logWith.toLowerCase();
-    const state = document.getElementById("live-state");
     const kinds = { stdout: "out", stderr: "err", ark: "ark" };
-    log.scrollTop = log.scrollHeight;
-    const seen = new Set();
-    const source = new EventSource(log.dataset.logFrom);
-    addEventListener("pagehide", () => source.close());
-    // This stream begins at the beginning: what the server printed of it comes again.
-    let anew = "logWhole" in log.dataset;
-    source.addEventListener("open", () => {
-      state.textContent = "Live";
-      if (anew) log.replaceChildren();
-      anew = false;
-    });
-    source.addEventListener("ended", () => source.close());
-    source.addEventListener("error", () => { state.textContent = "Connection lost; trying again"; });
-    source.addEventListener("line", (event) => {
-      const line = JSON.parse(event.data);
-      // After a lost connection a line may come twice.
-      const key = `${line.at} ${line.instance} ${line.text}`;
-      if (seen.has(key)) return;
-      seen.add(key);
-      if (seen.size > 4000) seen.clear();
+    // Such a stream begins at the beginning, and goes on exactly where it was; one of an app goes on with all
+    // lines of the last instant, seen or not.
+    const whole = "logWhole" in log.dataset;
+    const at = (last) => {
+      const address = log.dataset.logFrom;
+      return last ? `${address}${address.includes("?") ? "&" : "?"}last=${encodeURIComponent(last)}` : address;
+    };
+    const key = (line) => `${line.at} ${line.instance} ${line.stream} ${line.text}`;
+    // Lines that came lately, and how often each of those that may come again was seen.
+    let lately = [], known = new Map(), resumed = false;
+    const opened = (last) => {
+      if (whole && !last) log.replaceChildren();
+      known = new Map();
+      resumed = !whole && last !== "";
+      if (!resumed) return;
+      for (const line of lately) {
+        if (Date.parse(line.at) >= Date.parse(last)) known.set(key(line), (known.get(key(line)) ?? 0) + 1);
+      }
+    };
+    const add = (row) => {
+      const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
+      log.append(row);
+      while (log.childElementCount > 2000) log.firstElementChild.remove();
+      if (atEnd) log.scrollTop = log.scrollHeight;
+    };
+    const put = (line) => {
       if (wanted && !line.text.toLowerCase().includes(wanted)) return;
       document.getElementById("no-lines")?.remove();
-      const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
       const row = document.createElement("p");
       row.className = kinds[line.stream] ?? "out";
       const time = document.createElement("time");
@@ -78,17 +126,72 @@
       name.textContent = line.instance;
       row.append(time, " ", name, " ", line.text);
       dress(row);
-      log.append(row);
-      while (log.childElementCount > 2000) log.firstElementChild.remove();
-      if (atEnd) log.scrollTop = log.scrollHeight;
-    });
+      add(row);
+    };
+    const take = (event) => {
+      const line = JSON.parse(event.data);
+      const times = known.get(key(line)) ?? 0;
+      // The first that comes again is the last that was seen, unless there was more than is kept or sent.
+      if (resumed && !times) {
+        const row = document.createElement("p");
+        row.className = "ark";
+        row.textContent = "Lines may be left out here: more came while nobody looked than are sent again.";
+        add(row);
+      }
+      resumed = false;
+      if (times) { known.set(key(line), times - 1); return; }
+      lately.push(line);
+      if (lately.length > 2000) lately = lately.slice(-1000);
+      put(line);
+    };
+    log.scrollTop = log.scrollHeight;
+    follow(at, { line: take, ended: () => false }, opened);
   }
 
   // Live: something happened, so the page is fetched again and its live parts are exchanged.
   const from = document.body.dataset.liveFrom;
   if (!from || !window.EventSource) return;
-  const state = document.getElementById("live-state");
-  const say = (words) => { if (state.textContent !== words) state.textContent = words; };
+
+  // The thing of a fetched part that is what this is in the part before: by what it does, not by its place
+  // alone, or a key that is pressed would do something else.
+  const same = (thing, part, next) => {
+    const does = (one) => one.id || one.getAttribute("href") || one.getAttribute("formaction")
+      || (one.matches(".copy") ? one.previousElementSibling?.textContent : one.closest("details[id]")?.id)
+      || one.getAttribute("aria-labelledby") || one.textContent;
+    const like = (root) => all(thing.tagName, root).filter((one) => does(one) === does(thing));
+    return like(next)[like(part).indexOf(thing)];
+  };
+  // What was read out before is not read out again: how long ago it was does not make it new.
+  const hush = (part, next) => {
+    const loud = (root) => all('[role="alert"], [role="status"], [data-told]', root);
+    const words = (one) => {
+      const copy = one.cloneNode(true);
+      for (const time of all("time", copy)) time.remove();
+      return copy.textContent;
+    };
+    const told = new Set(loud(part).map(words));
+    for (const one of loud(next)) {
+      if (!told.has(words(one))) continue;
+      one.removeAttribute("role");
+      one.dataset.told = "";
+    }
+  };
+  const exchange = (part, next) => {
+    const open = new Set(all("details[open][id]", part).map((d) => d.id));
+    const focused = part.contains(document.activeElement) ? document.activeElement : null;
+    const again = focused && focused !== part && (same(focused, part, next) ?? null);
+    const scrolled = all(".scroll, pre", part).map((one) => [one.scrollLeft, one.scrollTop]);
+    dress(next);
+    hush(part, next);
+    for (const d of all("details[id]", next)) if (open.has(d.id)) d.open = true;
+    part.replaceWith(next);
+    all(".scroll, pre", next).forEach((one, index) => {
+      const [left, top] = scrolled[index] ?? [0, 0];
+      if (left || top) one.scrollTo({ left, top, behavior: "instant" });
+    });
+    again?.focus({ preventScroll: true });
+  };
+
   let busy = false, again = false;
   const shown = new Map(all("[data-live]").map((part) => [part.id, part.outerHTML]));
   const refresh = async () => {
@@ -98,8 +201,8 @@
     try {
       const answer = await fetch(location.href, { headers: { "x-live": "1" } });
       if (answer.status === 401) { location.reload(); return; }
-      if (answer.status === 404) { say("It is gone; this is what was known last"); return; }
-      if (!answer.ok) { say("The server could not say; trying again"); return; }
+      if (answer.status === 404) { tell(refresh, "It is gone; this is what was known last"); return; }
+      if (!answer.ok) { tell(refresh, "The server could not say; trying again"); return; }
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       for (const part of all("[data-live]")) {
         const next = fresh.getElementById(part.id);
@@ -107,35 +210,16 @@
         const typing = part.querySelector("input:focus, textarea:focus, select:focus") || all("input, textarea", part).some((field) => field.value !== field.defaultValue);
         if (!next || shown.get(part.id) === next.outerHTML || typing) continue;
         shown.set(part.id, next.outerHTML);
-        const open = new Set(all("details[open][id]", part).map((d) => d.id));
-        const focused = part.contains(document.activeElement) ? document.activeElement : null;
-        const key = focused && (focused.id ? `#${CSS.escape(focused.id)}` : focused.getAttribute("href") && `a[href="${CSS.escape(focused.getAttribute("href"))}"]`);
-        dress(next);
-        for (const d of all("details[id]", next)) if (open.has(d.id)) d.open = true;
-        part.replaceWith(next);
-        if (key) next.querySelector(key)?.focus({ preventScroll: true });
+        exchange(part, next);
       }
-      say("Live");
-    } catch { say("Connection lost; trying again"); }
+      tell(refresh, "");
+    } catch { tell(refresh, LOST); }
     // Bursts of events are one look; a page never asks more than once in 1.5 s.
     finally { setTimeout(() => { busy = false; if (again) refresh(); }, 1500); }
   };
-  let events = null;
-  const follow = () => {
-    events = new EventSource(from);
-    events.addEventListener("open", () => say("Live"));
-    events.addEventListener("event", refresh);
-    events.addEventListener("error", () => say("Connection lost; trying again"));
-  };
-  if (!document.hidden) follow();
-  addEventListener("pagehide", () => events?.close());
-  // A page in the background follows nothing, and catches up when it is looked at.
-  document.addEventListener("visibilitychange", () => {
-    events?.close();
-    if (document.hidden) return;
-    follow();
-    refresh();
-  });
+  follow(() => from, { event: refresh });
+  // A page in the background catches up when it is looked at.
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
   // Figures change without events.
   setInterval(refresh, 10000);
 })();

@@ -65,6 +65,17 @@ pub(crate) fn asks_anew(headers: &HeaderMap) -> bool {
     headers.contains_key("x-live")
 }
 
+/// The headers of a request for a stream that goes on after `last`: a page that opens a stream anew can
+/// set no header. What the browser itself says it has seen is newer.
+pub(crate) fn going_on(headers: &HeaderMap, last: Option<&str>) -> HeaderMap {
+    let mut all = HeaderMap::new();
+    let own = headers.get("last-event-id").cloned();
+    if let Some(id) = own.or_else(|| last.and_then(|id| HeaderValue::from_str(id).ok())) {
+        all.insert("last-event-id", id);
+    }
+    all
+}
+
 /// Sends the browser on after a form was carried out.
 pub(crate) fn see(address: &str) -> Answer {
     Ok(Redirect::to(address).into_response())

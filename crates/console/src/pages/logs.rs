@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::Shared;
 use crate::room::{Room, cut, weight};
 use crate::shell::Shell;
-use crate::visit::{Answer, Visit};
+use crate::visit::{Answer, Visit, asks_anew, going_on};
 use crate::words::{self, When};
 
 /// Lines that are looked at, those that a search looks through, and lines that are shown of them: the
@@ -43,6 +43,8 @@ struct Filter {
     #[serde(default)]
     q: String,
     since: Option<Timestamp>,
+    /// The id of the last line that a stream gave before.
+    last: Option<String>,
 }
 
 #[derive(Template)]
@@ -91,13 +93,18 @@ async fn logs(
     visit: Visit,
     Path((env, app)): Path<(EnvName, AppName)>,
     Query(filter): Query<Filter>,
+    headers: HeaderMap,
 ) -> Answer {
     let base = format!("/v1/environments/{env}/apps/{app}");
     let known: Page<InstanceRow> = visit.get(&format!("{base}/instances?ended=true")).await?;
     let of = instance_query(&filter.instance);
     let q = filter.q.to_lowercase();
     let tail = if q.is_empty() { LINES_READ } else { LINES_SEARCHED };
-    let text = visit.lines(&format!("{base}/logs?tail={tail}{of}")).await?;
+    // The script of a page whose stream was refused asks only whether it may look.
+    let text = match asks_anew(&headers) {
+        true => String::new(),
+        false => visit.lines(&format!("{base}/logs?tail={tail}{of}")).await?,
+    };
     let all: Vec<LogLine> =
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let since = all.last().map_or(visit.now, |line| line.at);
@@ -178,5 +185,8 @@ async fn stream(
     let of = instance_query(&filter.instance);
     let since = filter.since.unwrap_or(visit.now);
     let base = format!("/v1/environments/{env}/apps/{app}/logs");
-    visit.pass(&format!("{base}?follow=true&tail=1000&since={since}{of}"), &headers).await
+    // Whoever looked away for long gets as much of what came meanwhile as there is to have.
+    let tail = LINES_SEARCHED;
+    let address = format!("{base}?follow=true&tail={tail}&since={since}{of}");
+    visit.pass(&address, &going_on(&headers, filter.last.as_deref())).await
 }

@@ -22,7 +22,7 @@ use crate::Shared;
 use crate::fault::Fault;
 use crate::room::{Room, cut, weight};
 use crate::shell::Shell;
-use crate::visit::{Answer, Visit, asks_anew, see};
+use crate::visit::{Answer, Visit, asks_anew, going_on, see};
 use crate::words::{self, Tone, When, counted, value};
 
 const RUNS: u32 = 50;
@@ -292,8 +292,20 @@ async fn read(body: Body) -> (String, bool) {
     (String::from_utf8_lossy(&bytes).into_owned(), whole)
 }
 
-async fn stream(visit: Visit, Path((env, app, number)): Which, headers: HeaderMap) -> Response {
-    visit.pass(&format!("{}/runs/{number}/logs", base(&env, &app)), &headers).await
+#[derive(Deserialize)]
+struct After {
+    /// The id of the last line that a stream gave before.
+    last: Option<String>,
+}
+
+async fn stream(
+    visit: Visit,
+    Path((env, app, number)): Which,
+    Query(after): Query<After>,
+    headers: HeaderMap,
+) -> Response {
+    let address = format!("{}/runs/{number}/logs", base(&env, &app));
+    visit.pass(&address, &going_on(&headers, after.last.as_deref())).await
 }
 
 #[derive(Template)]
