@@ -24,7 +24,7 @@ use super::app_rows::load_deployment;
 use super::error::ApiError;
 use super::extract::{Json, Path, Query, cursor, page, page_limit};
 use super::idempotency::{Key, once, replay};
-use super::intents::{self, Act, Terms, words};
+use super::intents::{self, Act, Terms, check_own_names, words};
 use super::judge::{Wanted, check_rights, judge};
 use super::operation::{Operation, Shared};
 use super::unenforced::definition_engine;
@@ -171,6 +171,7 @@ async fn create(
     let _blobs_stay = state.blobs_in_use.clone().read_owned().await;
     let wanted = judged(&state, &env, &app, &request).await?;
     check_rights(state.engine.as_ref(), &env, &app, &wanted)?;
+    check_own_names(&state.settings.allowed_hosts, &env, &app, &wanted.definition)?;
     check_complete(&state, &wanted.artifact).await?;
     let act = Act { by: caller.name, now: Timestamp::now() };
     let terms = Terms {
@@ -309,10 +310,12 @@ async fn plan_deployment(
 ) -> Result<Json<PlanView>, ApiError> {
     let wanted = judged(&state, &env, &app, &request).await?;
     let engine = state.engine.clone();
+    let own = state.settings.allowed_hosts.clone();
     let view = state
         .store
         .read::<_, ApiError, _>(move |tx| {
-            plan::plan(tx, &env, &app, &wanted, request.strategy, engine.as_ref(), Timestamp::now())
+            let terms = plan::Terms { asked: request.strategy, own: &own, now: Timestamp::now() };
+            plan::plan(tx, &env, &app, &wanted, &terms, engine.as_ref())
         })
         .await?;
     Ok(Json(view))

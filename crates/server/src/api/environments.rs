@@ -15,7 +15,7 @@ use super::environment_leases;
 use super::error::ApiError;
 use super::extract::{Json, Path, Query, cursor, page, page_limit};
 use super::find;
-use super::intents::{Act, ensure_environment};
+use super::intents::{Act, check_own_environment, ensure_environment};
 use super::operation::{Operation, Shared};
 use crate::auth::{Caller, Permission};
 use crate::endings::end_environment;
@@ -111,6 +111,7 @@ async fn create(
     Json(request): Json<EnvironmentCreate>,
 ) -> Result<(StatusCode, Json<EnvironmentView>), ApiError> {
     let act = Act { by: caller.name.clone(), now: Timestamp::now() };
+    check_own_environment(&state.settings.allowed_hosts, &request.name)?;
     let (status, view) = state
         .store
         .write::<_, ApiError, _>(move |tx| {

@@ -25,6 +25,7 @@ use super::find;
 use super::judge::{Wanted, strategy};
 use super::needs::Needs;
 use super::resolve::{missing_config, resolve};
+use crate::auth::AllowedHosts;
 use crate::endings::superseded_event;
 
 /// The longest reason or commit that is recorded, in characters.
@@ -251,6 +252,52 @@ fn check_hosts(
         }
     }
     Ok(())
+}
+
+/// Refuses names that belong to the console: those that the app's launch file asks for, and the one that
+/// it would have by its environment.
+///
+/// # Errors
+/// `already-exists`.
+pub(super) fn check_own_names(
+    own: &AllowedHosts,
+    env: &EnvName,
+    app: &AppName,
+    definition: &Definition,
+) -> Result<(), ApiError> {
+    check_own_environment(own, env)?;
+    let asked = definition.expose.iter().flat_map(|expose| &expose.hosts);
+    let named = format!("{app}.{env}.localhost");
+    for host in asked.map(String::as_str).chain([named.as_str()]) {
+        if let Some(own) = own.taken(host) {
+            let detail = format!(
+                "{} may not answer at `{}`: `{own}` is the console's, and browsers show its sessions there",
+                place(env, app),
+                find::cut(host)
+            );
+            return Err(ApiError::new(ProblemCode::AlreadyExists, detail)
+                .remedy("take another name", "expose[].hosts in the launch file"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses an environment whose apps would be below a name of the console.
+///
+/// # Errors
+/// `already-exists`.
+pub(super) fn check_own_environment(own: &AllowedHosts, env: &EnvName) -> Result<(), ApiError> {
+    match own.taken(&format!("{env}.localhost")) {
+        None => Ok(()),
+        Some(own) => {
+            let detail = format!(
+                "environment `{env}` cannot be: its apps would answer below `{own}`, which is the \
+                 console's"
+            );
+            Err(ApiError::new(ProblemCode::AlreadyExists, detail)
+                .remedy("take another name", "ark env create NAME"))
+        }
+    }
 }
 
 /// The problem of an artifact that was never offered.

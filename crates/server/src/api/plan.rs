@@ -14,26 +14,37 @@ use jiff::Timestamp;
 
 use super::by_name;
 use super::error::ApiError;
-use super::intents::{default_kind, frozen_problem};
+use super::intents::{check_own_names, default_kind, frozen_problem};
 use super::judge::{Wanted, check_rights, strategy};
 use super::needs::Needs;
 use super::resolve::{missing_config, resolve};
 use super::steps::{self, Side};
 use super::unenforced::Asked;
 use super::{data_store, diff, find};
+use crate::auth::AllowedHosts;
 
 /// Releases among which one of the same content is looked for.
 const RELEASES_COMPARED: usize = 200;
+
+/// What a plan is made under.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    /// The strategy that was asked for.
+    pub(super) asked: Option<Strategy>,
+    /// The names of the API and the console.
+    pub(super) own: &'a AllowedHosts,
+    pub(super) now: Timestamp,
+}
 
 pub(super) fn plan(
     tx: &ReadTx,
     env: &EnvName,
     app: &AppName,
     wanted: &Wanted,
-    asked: Option<Strategy>,
+    terms: &Terms<'_>,
     engine: &dyn Engine,
-    now: Timestamp,
 ) -> Result<PlanView, ApiError> {
+    let Terms { asked, own, now } = *terms;
     let kind = match tx.environment(env)? {
         Some(_) => find::active_environment(tx, env)?.kind,
         None => default_kind(env),
@@ -61,6 +72,9 @@ pub(super) fn plan(
         refusals.push(refused(error));
     }
     if let Err(error) = check_rights(engine, env, app, wanted) {
+        refusals.push(refused(error));
+    }
+    if let Err(error) = check_own_names(own, env, app, &wanted.definition) {
         refusals.push(refused(error));
     }
     let strategy = strategy(asked, &wanted.definition, env);

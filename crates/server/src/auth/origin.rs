@@ -35,6 +35,21 @@ impl AllowedHosts {
     }
 }
 
+impl AllowedHosts {
+    /// The name of the API and the console that a host is, or is below. No app may answer there: a
+    /// browser shows it the session of whoever visits both, whatever their ports, and lets it set
+    /// another.
+    pub fn taken(&self, host: &str) -> Option<&str> {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let own = std::iter::once(CONSOLE_HOST).chain(self.0.iter().map(String::as_str));
+        let mut own = own.filter(|own| own.parse::<IpAddr>().is_err());
+        own.find(|own| {
+            let own = own.trim_end_matches('.').to_ascii_lowercase();
+            host.strip_suffix(&own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        })
+    }
+}
+
 /// Refuses a request whose host is not one of ours. Answers the host with its port.
 fn authority(allowed: &AllowedHosts, uri: &Uri, headers: &HeaderMap) -> Result<String, ApiError> {
     let named = headers.get(header::HOST).and_then(|value| value.to_str().ok());
@@ -100,6 +115,25 @@ fn host_of(authority: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_app_is_at_the_name_of_the_console_or_below_it() {
+        let allowed = AllowedHosts(vec!["Ark.Example.com".into(), "192.0.2.7".into()]);
+        for (host, taken) in [
+            ("ark.localhost", Some(CONSOLE_HOST)),
+            ("ARK.localhost.", Some(CONSOLE_HOST)),
+            ("web.ark.localhost", Some(CONSOLE_HOST)),
+            ("ark.example.com", Some("Ark.Example.com")),
+            ("a.b.ark.example.com", Some("Ark.Example.com")),
+            ("park.localhost", None),
+            ("web.production.localhost", None),
+            ("example.com", None),
+            ("localhost", None),
+            ("192.0.2.7", None),
+        ] {
+            assert_eq!(allowed.taken(host), taken, "{host}");
+        }
+    }
 
     #[test]
     fn pages_are_kept_out_and_clients_are_not() {

@@ -447,3 +447,25 @@ async fn a_frozen_environment_takes_no_deployment_unless_told_why_and_every_roll
     gone.problem("freeze-not-found");
     server.deploy("production", &launch(4)).await.expect(202);
 }
+
+#[tokio::test]
+async fn no_app_answers_where_the_console_is() {
+    let server = Server::start().await;
+    let launch = |host: &str| LAUNCH.replace("port: 80,", &format!("port: 80, hosts: [{host}],"));
+    for host in ["ark.localhost", "Web.Ark.localhost"] {
+        let problem = server.deploy("dev", &launch(host)).await.problem("already-exists");
+        assert!(
+            problem["detail"].as_str().is_some_and(|words| words.contains("console")),
+            "{problem}"
+        );
+        let plan = "/v1/environments/dev/apps/web/plan";
+        let plan = server.post(plan, &deploy_body(&launch(host))).await.expect(200);
+        let named = format!("`{}`", host.to_ascii_lowercase());
+        assert!(plan["refusals"][0].as_str().is_some_and(|words| words.contains(&named)), "{plan}");
+    }
+    server.deploy("dev", &launch("park.localhost")).await.expect(202);
+    // Its apps would be web.ark.localhost.
+    server.deploy("ark", LAUNCH).await.problem("already-exists");
+    server.post("/v1/environments", &json!({ "name": "ark" })).await.problem("already-exists");
+    server.get("/v1/environments/ark").await.problem("environment-not-found");
+}
