@@ -81,6 +81,8 @@ struct Inner {
     traffic: BTreeMap<AppKey, Recent>,
     /// All apps of an environment together; by no release, theirs have nothing to do with each other.
     together: BTreeMap<EnvName, Recent>,
+    /// All of them together, those that are gone by now among them.
+    everywhere: Recent,
     last: HashMap<(BootId, RouteKey, Option<InstanceId>), Last>,
     dirty: HashSet<AppKey>,
     /// Apps whose instances are started by requests, and when the last request was seen.
@@ -417,6 +419,11 @@ impl Observations {
     pub(crate) fn flows_together(&self, env: &EnvName, slice_s: i64) -> BTreeMap<i64, Flows> {
         self.inner().together.get(env).map(|recent| recent.flows(slice_s)).unwrap_or_default()
     }
+
+    /// The same of all environments.
+    pub(crate) fn flows_everywhere(&self, slice_s: i64) -> BTreeMap<i64, Flows> {
+        self.inner().everywhere.flows(slice_s)
+    }
 }
 
 impl Inner {
@@ -558,6 +565,7 @@ impl Inner {
         let latency_us = counters.latency_us.since(&last.latency_us);
         let flow = Flow { served, failed, latency_us };
         self.together.entry(key.0.clone()).or_default().add(None, &flow, now);
+        self.everywhere.add(None, &flow, now);
         self.traffic.entry(key).or_default().add(release, &flow, now);
     }
 }

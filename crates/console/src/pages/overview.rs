@@ -2,7 +2,7 @@
 
 use ark_model::api::{
     AppRow, DeploymentSummary, DeploymentView, EnvironmentApps, EnvironmentView, Page, ServerInfo,
-    SideSlice, TrafficHistory,
+    SideSlice, TrafficHistory, TrafficSlice,
 };
 use ark_model::environment::{EnvKind, EnvState};
 use ark_model::{AppName, DeploymentState, EnvName};
@@ -194,7 +194,8 @@ async fn overview(visit: Visit, Query(filter): Query<Filter>) -> Answer {
         };
         cards.push(card(&visit, env, app, &summary, view.as_ref()));
     }
-    let charts = charts(&visit, &busy).await?;
+    let more = listed.next.is_some() || filter.after.is_some();
+    let charts = charts(&visit, &busy, more).await?;
     let taken = FRAME + cards.iter().map(Running::bytes).sum::<usize>();
     let mut room = Room::beside(taken + chart::bytes(&charts));
     let (environments, others, unnamed) = fit(&visit, found, apps > MANY, &mut room);
@@ -315,12 +316,14 @@ fn other(name: EnvName, rows: &[AppRow]) -> Other {
     Other { name, apps: counted(rows.len() as u64, "app"), tone, words }
 }
 
-/// Requests and errors of the last hour, a line for each of the environments with the most.
-async fn charts(visit: &Visit, busy: &[(u64, EnvName)]) -> Result<Vec<Chart>, Fault> {
+/// Requests and errors of the last hour: a line for each of the environments with the most, and one for
+/// all others.
+async fn charts(visit: &Visit, busy: &[(u64, EnvName)], more: bool) -> Result<Vec<Chart>, Fault> {
     let mut busy: Vec<_> = busy.iter().collect();
     busy.sort_by_key(|(requests, _)| std::cmp::Reverse(*requests));
+    let more = more || busy.len() > CLASSES.len();
     let (mut requests, mut errors, mut slice_s) = (Vec::new(), Vec::new(), SLICE_S);
-    let mut last = None;
+    let (mut last, mut shown) = (None, Vec::new());
     for ((_, env), class) in busy.into_iter().zip(CLASSES) {
         let address = |slice: u32| format!("/v1/environments/{env}/traffic?slice_s={slice}");
         let found: Option<TrafficHistory> = visit.find(&address(slice_s)).await?;
@@ -335,21 +338,20 @@ async fn charts(visit: &Visit, busy: &[(u64, EnvName)]) -> Result<Vec<Chart>, Fa
             // One instant is no line.
             continue;
         }
-        let line = |of: &dyn Fn(&SideSlice) -> u64| Line {
-            name: words::shortened(env.as_str(), LEGEND_CHARS),
-            class,
-            values: history
-                .slices
-                .iter()
-                .map(|slice| {
-                    let sum: u64 = slice.sides.iter().map(of).sum();
-                    Some(sum as f64 / f64::from(history.slice_s.max(1)))
-                })
-                .collect(),
-        };
+        let name = words::shortened(env.as_str(), LEGEND_CHARS);
         last = history.slices.last().map(|slice| slice.at).max(last);
-        requests.push(line(&|side| side.served + side.failed));
-        errors.push(line(&|side| side.failed));
+        requests.push(line(&history, &name, class, &|side| side.served + side.failed));
+        errors.push(line(&history, &name, class, &|side| side.failed));
+        shown.push(history);
+    }
+    // What fails in a small environment is seen, too.
+    if more && !shown.is_empty() {
+        let address = format!("/v1/traffic?slice_s={slice_s}");
+        if let Some(all) = visit.find::<TrafficHistory>(&address).await? {
+            let others = without(all, &shown);
+            requests.push(line(&others, "all others", "other", &|side| side.served + side.failed));
+            errors.push(line(&others, "all others", "other", &|side| side.failed));
+        }
     }
     if requests.is_empty() {
         return Ok(Vec::new());
@@ -364,6 +366,39 @@ async fn charts(visit: &Visit, busy: &[(u64, EnvName)]) -> Result<Vec<Chart>, Fa
         top_at_least,
     };
     Ok(vec![chart("Requests", requests, 1.0), chart("Errors", errors, 0.1)])
+}
+
+/// Requests per second by what is counted of each side.
+fn line(
+    history: &TrafficHistory,
+    name: &str,
+    class: &'static str,
+    of: &dyn Fn(&SideSlice) -> u64,
+) -> Line {
+    let per_s = |slice: &TrafficSlice| {
+        let sum: u64 = slice.sides.iter().map(of).sum();
+        Some(sum as f64 / f64::from(history.slice_s.max(1)))
+    };
+    Line { name: name.to_owned(), class, values: history.slices.iter().map(per_s).collect() }
+}
+
+/// What is left of all traffic without that of some environments, in the slices that theirs have.
+fn without(all: TrafficHistory, some: &[TrafficHistory]) -> TrafficHistory {
+    let ends = some.iter().filter_map(|history| history.slices.last().map(|slice| slice.at));
+    let end = ends.min();
+    let slices = all.slices.into_iter().filter(|slice| end.is_none_or(|end| slice.at <= end));
+    let slices = slices.map(|mut slice| {
+        let of_some = some.iter().flat_map(|history| &history.slices);
+        let same = of_some.filter(|known| known.at == slice.at).flat_map(|known| &known.sides);
+        let (served, failed) = same
+            .fold((0, 0), |(served, failed), side| (served + side.served, failed + side.failed));
+        for side in &mut slice.sides {
+            side.served = side.served.saturating_sub(served);
+            side.failed = side.failed.saturating_sub(failed);
+        }
+        slice
+    });
+    TrafficHistory { slice_s: all.slice_s, slices: slices.collect() }
 }
 
 pub(super) fn gateway(visit: &Visit, server: &ServerInfo) -> GatewayLine {

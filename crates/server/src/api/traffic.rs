@@ -1,5 +1,5 @@
-//! How the traffic of an app, or of a whole environment, was over the last hour: slices of equal
-//! length out of what the gateway measured. Lost with the process, gathered anew.
+//! How the traffic of an app, of a whole environment, or of all of them was over the last hour: slices
+//! of equal length out of what the gateway measured. Lost with the process, gathered anew.
 
 use ark_model::api::{ProblemCode, TrafficHistory, TrafficQuery};
 use ark_model::{AppName, EnvName};
@@ -23,6 +23,15 @@ pub(super) fn operations() -> Vec<Operation> {
                  an hour; begins anew with the server.";
     vec![
         Operation::get(
+            "/v1/traffic",
+            ("getTraffic", "Requests of all environments together over time"),
+            of_all,
+        )
+        .about(about)
+        .query::<TrafficQuery>()
+        .answers::<TrafficHistory>(200)
+        .problems(&[ProblemCode::InvalidValue]),
+        Operation::get(
             "/v1/environments/{env}/traffic",
             ("getEnvironmentTraffic", "Requests of all apps of an environment over time"),
             of_environment,
@@ -45,6 +54,15 @@ pub(super) fn operations() -> Vec<Operation> {
             ProblemCode::InvalidValue,
         ]),
     ]
+}
+
+async fn of_all(
+    State(state): State<Shared>,
+    Query(query): Query<TrafficQuery>,
+) -> Result<Json<TrafficHistory>, ApiError> {
+    let frame = Frame::of(&query, state.settings.started_at, Timestamp::now())?;
+    let flows = state.observations.flows_everywhere(i64::from(frame.slice_s));
+    Ok(Json(frame.history(&flows)))
 }
 
 async fn of_environment(

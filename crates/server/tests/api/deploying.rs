@@ -469,3 +469,11 @@ async fn no_app_answers_where_the_console_is() {
     server.post("/v1/environments", &json!({ "name": "ark" })).await.problem("already-exists");
     server.get("/v1/environments/ark").await.problem("environment-not-found");
 }
+
+#[tokio::test]
+async fn the_traffic_of_all_environments_is_one_question() {
+    let server = Server::start().await;
+    let found = server.get("/v1/traffic?slice_s=10").await.expect(200);
+    assert_eq!(found, json!({ "slice_s": 10, "slices": found["slices"] }));
+    server.get("/v1/traffic?slice_s=11").await.problem("invalid-value");
+}
