@@ -447,8 +447,15 @@ async fn map_runs(visit: &Visit, history: &[ExecutionEvent]) -> Result<Vec<Strin
             visit.states("DescribeMapRun", &serde_json::json!({ "mapRunArn": arn })).await?;
         let number = |name: &str| run["itemCounts"][name].as_u64().unwrap_or(0);
         let status = run["status"].as_str().unwrap_or_default().to_lowercase();
-        let parts = ["succeeded", "failed", "running", "pending", "aborted"];
-        let parts = parts.map(|name| (name, number(name)));
+        let parts = [
+            ("succeeded", "succeeded"),
+            ("failed", "failed"),
+            ("timedOut", "timed out"),
+            ("running", "running"),
+            ("pending", "pending"),
+            ("aborted", "aborted"),
+        ];
+        let parts = parts.map(|(key, name)| (name, number(key)));
         let parts = parts.iter().filter(|(_, n)| *n > 0);
         let parts: Vec<String> = parts.map(|(name, n)| format!("{} {name}", count(*n))).collect();
         let items = counted(number("total"), "item");
