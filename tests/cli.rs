@@ -375,6 +375,8 @@ fn operating_an_app() {
     let status = ark.json(&["status", "-e", ENV, "--json"]);
     assert_eq!((status["app"].as_str(), status["ready"].as_u64()), (Some("web"), Some(2)));
     expect(&ark.run(&["open", "web", "-e", ENV]), 0, "http://web.production.localhost:");
+    // Where there is no app, the console.
+    expect(&ark.run(&["open", "-e", ENV]), 0, "/sign-in/");
 
     expect(&ark.run(&["scale", "web=3", "-e", ENV]), 0, "3 of 3 instances ready");
     assert_eq!(ps().len(), 3);

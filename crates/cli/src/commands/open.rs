@@ -1,12 +1,13 @@
-//! `ark open`: where an app is reached; with `--console`, a link that signs a browser in to the
-//! console.
+//! `ark open`: where an app is reached; with `--console`, and where there is no app, a link that signs a
+//! browser in to the console.
 
 use ark_model::AppName;
 use ark_model::exit::ExitCode;
 
 use crate::cli::block_on;
-use crate::context::{Asking, Context, EnvArg, app};
+use crate::context::{Asking, Context, EnvArg, app, here};
 use crate::failure::{Ended, Exit, Failure};
+use crate::launch::{FOLDER, launch_files};
 use crate::output::Shown;
 
 /// What `open` takes.
@@ -16,7 +17,7 @@ use crate::output::Shown;
     after_help = "Names under .localhost are for browsers and curl; apps find each other by SERVICE_* variables."
 )]
 pub(crate) struct Args {
-    /// App [default: the one of this folder]
+    /// App [default: the one of this folder; the console's link where there is none]
     #[arg(conflicts_with = "console")]
     app: Option<AppName>,
     /// Print a link that signs a browser in to the console, once, within 10 minutes
@@ -37,9 +38,23 @@ pub(crate) fn run(args: Args) -> Ended {
     if args.console {
         return block_on(console(&context));
     }
-    let (env, app) = (args.env.get()?, app(args.app)?);
+    // Without a launch file the name of the folder is a guess: where it is no app, nobody meant one.
+    let guessed = args.app.is_none() && launch_files(&here()?.join(FOLDER)).is_empty();
+    let app = match app(args.app) {
+        Err(_) if guessed => return block_on(console(&context)),
+        app => app?,
+    };
+    let env = match args.env.get() {
+        Err(_) if guessed => return block_on(console(&context)),
+        env => env?,
+    };
     block_on(async {
-        let detail = context.client.app(&env, &app).await?;
+        let detail = match context.client.app(&env, &app).await {
+            Err(failure) if guessed && failure.exit == ExitCode::NotFound.into() => {
+                return console(&context).await;
+            }
+            detail => detail?,
+        };
         if detail.addresses.is_empty() {
             return Err(Failure::new(
                 ExitCode::NotFound,
