@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, header};
 
 use crate::Shared;
-use crate::visit::{SESSION_COOKIE, cookie};
+use crate::visit::{SESSION_COOKIE, cookies};
 
 /// The name of the console's own.
 const OWN_HOST: &str = "ark.localhost";
@@ -30,9 +30,12 @@ pub(crate) async fn own_host(State(host): State<Shared>, request: Request, next:
     };
     let to = format!("http://{OWN_HOST}{port}{path}");
     let mut response = Redirect::to(&to).into_response();
-    if let Some(session) = cookie(&parts.headers, SESSION_COOKIE) {
+    let sessions: Vec<&str> = cookies(&parts.headers, SESSION_COOKIE).collect();
+    for session in &sessions {
         // Apps may have seen it: it is over. Whether it was known changes nothing for the answer.
         let _ = host.end(session).await;
+    }
+    if !sessions.is_empty() {
         let gone = format!("{SESSION_COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
         if let Ok(gone) = HeaderValue::from_str(&gone) {
             response.headers_mut().append(header::SET_COOKIE, gone);

@@ -15,7 +15,7 @@ use crate::Shared;
 use crate::host::Credential;
 use crate::refusal::{Asked, of_forms, refusal};
 use crate::shell::Theme;
-use crate::visit::{Answer, SESSION_COOKIE, Visit, asks_anew, cookie, see};
+use crate::visit::{Answer, SESSION_COOKIE, Visit, asks_anew, cookies, see};
 
 /// The cookie outlives no session by much: the server decides how long that lasts.
 const COOKIE_SECONDS: u32 = 7 * 86_400;
@@ -155,7 +155,7 @@ async fn begin(
         Ok(None) => return page(headers, refused, true),
         Err(problem) => return refusal(&problem, &Asked::reader(headers)),
     };
-    if let Some(before) = cookie(headers, SESSION_COOKIE) {
+    for before in cookies(headers, SESSION_COOKIE) {
         // One that was known is over; an answer must not wait on whether it was.
         let _ = host.end(before).await;
     }
@@ -163,7 +163,7 @@ async fn begin(
 }
 
 async fn sign_out(State(host): State<Shared>, _: Visit, headers: HeaderMap) -> Answer {
-    if let Some(session) = cookie(&headers, SESSION_COOKIE) {
+    for session in cookies(&headers, SESSION_COOKIE) {
         host.end(session).await?;
     }
     Ok(with_cookie(see("/sign-in")?, "", 0))

@@ -4,6 +4,8 @@
 //! refuses a `POST` that does not carry the token of its session, and turns a [`Fault`] into a
 //! page. [`harden`] sets the headers of every answer.
 
+use std::time::Duration;
+
 use ark_model::Sha256;
 use ark_model::api::{IDEMPOTENCY_KEY, Problem, ProblemCode};
 use askama::Template;
@@ -11,6 +13,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use futures::StreamExt as _;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
@@ -31,6 +34,8 @@ pub(crate) const SESSION_COOKIE: &str = "ark_session";
 pub(crate) const FORM_TOKEN: &str = "form_token";
 /// The largest answer of the API that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
+/// How often a stream that goes on asks whether its session does.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Nothing inline, nothing from elsewhere, no frame around it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; form-action 'self'; base-uri 'none'; \
@@ -47,6 +52,7 @@ pub(crate) struct Visit {
     pub(crate) now: Timestamp,
     pub(crate) theme: Theme,
     pub(crate) form_token: String,
+    session: String,
     /// Path and query of the request.
     pub(crate) address: String,
 }
@@ -174,7 +180,23 @@ impl Visit {
         }
         let events = HeaderValue::from_static("text/event-stream");
         request.headers_mut().insert(header::ACCEPT, events);
-        self.host.call(&self.viewer, request).await
+        let (parts, body) = self.host.call(&self.viewer, request).await.into_parts();
+        let body = body.into_data_stream().take_until(self.clone().until_over());
+        Response::from_parts(parts, Body::from_stream(body))
+    }
+
+    /// Resolves when the session has ended, its token was revoked, or is another's: what is open ends
+    /// then, and not with the page.
+    async fn until_over(self) {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            match self.host.viewer(&self.session).await {
+                Ok(Some(viewer)) if viewer == self.viewer => {}
+                // A store that cannot say now is asked again.
+                Err(_) => {}
+                Ok(_) => return,
+            }
+        }
     }
 
     /// What an operation of Step Functions' API answers.
@@ -258,8 +280,10 @@ fn unreadable(why: &str) -> Fault {
 /// See the module.
 pub(crate) async fn enter(State(host): State<Shared>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let Some(session) = cookie(&parts.headers, SESSION_COOKIE).map(str::to_owned) else {
-        return sign_in::ask(&parts);
+    let session = match session(&parts.headers) {
+        Ok(Some(session)) => session.to_owned(),
+        Ok(None) => return sign_in::ask(&parts),
+        Err(fault) => return refusal(&fault.0, &Asked::reader(&parts.headers)),
     };
     let viewer = match host.viewer(&session).await {
         Ok(Some(viewer)) => viewer,
@@ -273,6 +297,7 @@ pub(crate) async fn enter(State(host): State<Shared>, request: Request, next: Ne
         now: Timestamp::now(),
         theme: Theme::of(&parts.headers),
         form_token: form_token(&session),
+        session,
         address,
     };
     parts.extensions.insert(visit.clone());
@@ -314,9 +339,30 @@ async fn checked(parts: &Parts, body: Body, expected: &str) -> Result<Body, Faul
 
 /// A cookie of a request.
 pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    cookies(headers, name).next()
+}
+
+/// All cookies of a name: a browser sends those of several hosts and paths side by side.
+pub(crate) fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.split_once('='));
-    pairs.map(|(key, value)| (key.trim(), value.trim())).find(|(key, _)| *key == name).map(|p| p.1)
+    let pairs = pairs.map(|(key, value)| (key.trim(), value.trim()));
+    pairs.filter(move |(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// The session of a request.
+///
+/// # Errors
+/// When it shows two: one is not of the console, and nothing says which.
+fn session(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
+    let mut all = cookies(headers, SESSION_COOKIE);
+    let first = all.next();
+    if all.any(|other| Some(other) != first) {
+        let detail = "the browser shows two sessions, and one of them was set by somebody else; \
+                      delete the cookies of this host, then sign in";
+        return Err(Fault::new(ProblemCode::BadRequest, detail));
+    }
+    Ok(first)
 }
 
 /// The headers of every answer of the console.
@@ -352,5 +398,18 @@ mod tests {
         assert_eq!(cookie(&headers, SESSION_COOKIE), Some("yes"));
         assert_eq!(cookie(&headers, "b"), Some("2"));
         assert_eq!(cookie(&headers, "session"), None);
+    }
+
+    #[test]
+    fn of_two_sessions_none_counts() {
+        let of = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.append(header::COOKIE, HeaderValue::from_static(text));
+            session(&headers).map(|found| found.map(str::to_owned)).map_err(|fault| fault.code())
+        };
+        assert_eq!(of("a=1; ark_session=x"), Ok(Some("x".to_owned())));
+        assert_eq!(of("ark_session=x; ark_session=x"), Ok(Some("x".to_owned())));
+        assert_eq!(of("a=1"), Ok(None));
+        assert_eq!(of("ark_session=x; a=1; ark_session=y"), Err(ProblemCode::BadRequest));
     }
 }

@@ -446,3 +446,63 @@ async fn the_page_of_a_run_shows_the_end_of_what_it_wrote() {
         assert!(!asked.iter().any(|(asked, _)| asked.contains("/logs")), "{asked:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_its_session() {
+    let (site, table) = world().with_endless("GET /v1/events/stream?env=production").site();
+    let open = get(&site, "/live?env=production", "fresh").await;
+    assert_eq!(open.status(), StatusCode::OK);
+    let hour = std::time::Duration::from_secs(3_600);
+    let going_on = tokio::time::timeout(hour, axum::body::to_bytes(open.into_body(), 9));
+    assert!(going_on.await.is_err(), "its session goes on");
+
+    let open = get(&site, "/live?env=production", "fresh").await;
+    table.revoke();
+    let minute = std::time::Duration::from_secs(60);
+    let ended = tokio::time::timeout(minute, axum::body::to_bytes(open.into_body(), 9)).await;
+    assert!(ended.expect("it ends within a minute").expect("a body").is_empty());
+}
+
+#[tokio::test]
+async fn whoever_shows_two_sessions_is_nobody() {
+    let (site, _) = world().site();
+    let request = Request::get("/")
+        .header(header::COOKIE, "ark_session=fresh; ark_session=reader")
+        .body(Body::empty())
+        .expect("a request");
+    let response = site.clone().oneshot(request).await.expect("an answer");
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert!(text(response).await.contains("two sessions"));
+}
+
+#[tokio::test]
+async fn failures_of_environments_without_a_line_are_in_the_charts() {
+    let history = |served: u64, failed: u64| {
+        let slice = |minute: u32| {
+            let side =
+                json!({ "release": null, "served": served, "failed": failed, "p99_ms": null });
+            json!({
+                "at": format!("2026-01-01T00:{minute:02}:00Z"), "sides": [side], "p50_ms": null,
+                "p95_ms": null, "p99_ms": null
+            })
+        };
+        json!({ "slice_s": 60, "slices": (0..20).map(slice).collect::<Vec<_>>() })
+    };
+    let names = ["a", "b", "c", "d"];
+    let all: Vec<_> = names.iter().map(|name| environment(name)).collect();
+    let mut table = Table::default()
+        .with("GET /v1/server", server())
+        .with("GET /v1/environments?limit=500", json!({ "items": all }))
+        .with("GET /v1/traffic?slice_s=60", history(60 * 310, 60 * 7));
+    for (index, name) in names.iter().enumerate() {
+        let mut row = app("web");
+        row["traffic"]["served_1h"] = json!(1_000 - index);
+        table = table
+            .with(&format!("GET /v1/environments/{name}/apps?limit=500"), json!({ "items": [row] }))
+            .with(&format!("GET /v1/environments/{name}/traffic?slice_s=60"), history(60 * 100, 0));
+    }
+    let (site, _) = table.site();
+    let page = text(get(&site, "/", "fresh").await).await;
+    assert!(page.contains("c: last 100, at most 100; all others: last 17, at most 17"), "{page}");
+    assert!(page.contains("c: last 0, at most 0; all others: last 7, at most 7"), "{page}");
+}

@@ -9,7 +9,7 @@ use ark_console::{Credential, Host, Viewer, router};
 use ark_model::api::{Problem, ProblemCode, Role};
 use async_trait::async_trait;
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::response::{IntoResponse, Response};
 use http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
@@ -32,8 +32,10 @@ pub(crate) struct Table {
     answers: BTreeMap<String, (u16, Value)>,
     beginnings: Vec<(String, Value)>,
     streams: BTreeMap<String, String>,
+    endless: Vec<String>,
     asked: Mutex<Vec<(String, String)>>,
     ended: Mutex<Vec<String>>,
+    revoked: Mutex<bool>,
 }
 
 #[async_trait]
@@ -47,6 +49,9 @@ impl Host for Table {
     }
 
     async fn viewer(&self, session: &str) -> Result<Option<Viewer>, Problem> {
+        if *self.revoked.lock().expect("no panic") {
+            return Ok(None);
+        }
         let role = match session {
             "fresh" | "linked" => Role::Admin,
             "reader" => Role::Reader,
@@ -69,6 +74,11 @@ impl Host for Table {
         let body = to_bytes(request.into_body(), 1 << 20).await.expect("a body");
         let text = String::from_utf8(body.to_vec()).expect("text");
         self.asked.lock().expect("no panic").push((key.clone(), text));
+        if self.endless.contains(&key) {
+            let kind = [(header::CONTENT_TYPE, "text/event-stream")];
+            let nothing = futures::stream::pending::<Result<Bytes, std::convert::Infallible>>();
+            return (kind, Body::from_stream(nothing)).into_response();
+        }
         if let Some(events) = self.streams.get(&key) {
             let kind = [(header::CONTENT_TYPE, "text/event-stream")];
             return (kind, events.clone()).into_response();
@@ -103,6 +113,12 @@ impl Table {
     pub(crate) fn with_lines(mut self, key: &str, lines: &[Value]) -> Self {
         let event = |line: &Value| format!("event: line\ndata: {line}\n\n");
         self.streams.insert(key.to_owned(), lines.iter().map(event).collect());
+        self
+    }
+
+    /// Answers with a stream that has nothing to say and does not end.
+    pub(crate) fn with_endless(mut self, key: &str) -> Self {
+        self.endless.push(key.to_owned());
         self
     }
 
@@ -146,6 +162,11 @@ impl Table {
     /// Sessions that were ended.
     pub(crate) fn ended(&self) -> Vec<String> {
         self.ended.lock().expect("no panic").clone()
+    }
+
+    /// From now on no session is anybody's.
+    pub(crate) fn revoke(&self) {
+        *self.revoked.lock().expect("no panic") = true;
     }
 
     /// The console in front of it.
