@@ -3,6 +3,7 @@
 
 mod table;
 
+use ark_model::api::{Problem, ProblemCode};
 use serde_json::{Value, json};
 
 use table::{Table, app, get, post, text, token_of, world};
@@ -241,5 +242,37 @@ async fn what_a_button_says_is_said_to_the_step_that_was_shown() {
         assert_eq!(response.status(), 303, "{word}");
         let (asked, said) = table.asked().pop().expect("a question");
         assert_eq!((asked, said.as_str()), (format!("POST {at}/{path}"), body));
+    }
+}
+
+#[tokio::test]
+async fn what_has_changed_since_it_was_planned_is_shown_anew_and_not_done() {
+    let mut planned = plan(1, 2, &["start v2"]);
+    planned["expect"] = json!("first");
+    let problem = Problem::new(ProblemCode::PlanChanged, "it has changed");
+    let (site, table) = world()
+        .with(&format!("POST {BASE}/plan"), planned.clone())
+        .with(&format!("POST {BASE}/rollback/plan"), planned)
+        .refusing(&format!("POST {BASE}/deployments"), &problem)
+        .refusing(&format!("POST {BASE}/rollback"), &problem)
+        .site();
+    for (address, fields, path) in
+        [("deploy", "from=production&number=2", "deployments"), ("rollback", "to=2", "rollback")]
+    {
+        let address = format!("/e/production/web/{address}");
+        let page = text(get(&site, &format!("{address}?{fields}"), "fresh").await).await;
+        assert!(page.contains("name=\"expect\" value=\"first\""), "{page}");
+        assert!(!page.contains("has changed since"), "{page}");
+        let own = token_of(&page);
+        let fields = format!("{fields}&key=k&expect=before&reason=it+is+time");
+        let response = post(&site, &address, "fresh", Some(&own), &fields).await;
+        assert_eq!(response.status(), 409);
+        let page = text(response).await;
+        let asked = table.asked();
+        let (_, body) = asked.iter().rfind(|(asked, _)| asked.ends_with(path)).expect("a request");
+        assert!(body.contains(r#""expect":"before""#), "{body}");
+        for words in ["has changed since it was shown", "start v2", "value=\"it is time\""] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn run(args: Args) -> Ended {
     let context = Context::new(&args.asking)?;
     let (env, app) = (args.env.get()?, app(args.app)?);
     block_on(async {
-        let request = RollbackRequest { to: args.to, reason: args.reason };
+        let request = RollbackRequest { to: args.to, reason: args.reason, expect: None };
         if args.plan {
             let plan = context.client.plan_rollback(&env, &app, &request).await;
             return say(&context, &plan.map_err(unanswered)?);

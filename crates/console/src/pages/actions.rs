@@ -2,8 +2,8 @@
 //! what would be done, with a button that does it: nothing is changed by looking.
 
 use ark_model::api::{
-    AppDetail, DeployRequest, DeploymentView, EnvironmentView, Page, PlanView, ReleaseRef,
-    ReleaseRow, Remedy, Role, RollbackRequest, SCALE_MAX, ScaleRequest,
+    AppDetail, DeployRequest, DeploymentView, EnvironmentView, Page, PlanView, ProblemCode,
+    ReleaseRef, ReleaseRow, Remedy, Role, RollbackRequest, SCALE_MAX, ScaleRequest,
 };
 use ark_model::definition::RunKind;
 use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
@@ -11,7 +11,7 @@ use askama::Template;
 use axum::Router;
 use axum::extract::{Form, Path, Query};
 use axum::routing::get;
-use http::Method;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -81,8 +81,9 @@ pub(super) struct Action {
     pub(super) notes: Vec<String>,
     /// Hidden fields of the form.
     pub(super) fields: Vec<(&'static str, String)>,
-    /// Whether a reason is asked for.
+    /// Whether a reason is asked for, and what was typed before.
     pub(super) reason: bool,
+    pub(super) why: String,
     /// Whether a number of instances is asked for.
     pub(super) count: Option<u32>,
     pub(super) button: String,
@@ -109,6 +110,7 @@ impl Action {
             notes: Vec::new(),
             fields: Vec::new(),
             reason: false,
+            why: String::new(),
             count: None,
             button: button.to_owned(),
             danger: false,
@@ -167,23 +169,35 @@ struct Offer {
 }
 
 async fn deploy(visit: Visit, Path((env, app)): Place, Query(query): Query<From>) -> Answer {
-    let title = format!("Deploy {app} to {env}");
-    let command = format!("ark deploy {app} -e {env}");
     let from = query.from.unwrap_or_else(|| env.clone());
-    let Some(number) = query.number else {
-        let shell = shell(&visit, &env, &app, title, command);
-        return choose(&visit, shell, env, app, from).await;
-    };
+    if let Some(number) = query.number {
+        return plan_deploy(&visit, &env, &app, (from, number), None).await;
+    }
+    let (title, command) = (format!("Deploy {app} to {env}"), format!("ark deploy {app} -e {env}"));
+    let shell = shell(&visit, &env, &app, title, command);
+    choose(&visit, shell, env, app, from).await
+}
+
+/// What deploying a release would do. `why` is what was typed on the page of a plan that has changed
+/// since.
+async fn plan_deploy(
+    visit: &Visit,
+    env: &EnvName,
+    app: &AppName,
+    (from, number): (EnvName, u64),
+    why: Option<String>,
+) -> Answer {
+    let (title, command) = (format!("Deploy {app} to {env}"), format!("ark deploy {app} -e {env}"));
     let request = DeployRequest {
         from: Some(ReleaseRef { env: from.clone(), number: ReleaseNumber(number) }),
         ..DeployRequest::default()
     };
-    let plan: PlanView = visit.post(&format!("{}/plan", base(&env, &app)), &request).await?;
-    let command = match from == env {
+    let plan: PlanView = visit.post(&format!("{}/plan", base(env, app)), &request).await?;
+    let command = match from == *env {
         true => format!("{command} --release v{number}"),
         false => format!("{command} --release {from}:v{number}"),
     };
-    let shell = shell(&visit, &env, &app, title, command);
+    let shell = shell(visit, env, app, title, command);
     let to = format!("/e/{env}/{app}/deploy");
     let missing = match plan.missing.as_slice() {
         [] => None,
@@ -198,15 +212,36 @@ async fn deploy(visit: Visit, Path((env, app)): Place, Query(query): Query<From>
         changes,
         hidden,
         all_changes: shell.command.replacen("ark deploy", "ark plan", 1),
-        notes: sentences(nothing.into_iter().chain(noted(&plan)), NOTES),
+        notes: sentences(changed(why.as_ref()).chain(nothing).chain(noted(&plan)), NOTES),
         remedies: remedies(&plan.remedy),
         refusals: missing.into_iter().chain(sentences(plan.refusals, NOTES)).collect(),
         steps: sentences(plan.steps, STEPS),
-        fields: vec![("from", from.to_string()), ("number", number.to_string()), once(&visit)],
+        fields: vec![
+            ("from", from.to_string()),
+            ("number", number.to_string()),
+            once(visit),
+            ("expect", plan.expect),
+        ],
         reason: true,
+        why: why.clone().unwrap_or_default(),
         ..Action::new(shell, to, format!("/e/{env}/{app}/deploy"), "Deploy")
     };
-    visit.page(&page)
+    answered(visit, &page, why.as_ref())
+}
+
+/// What stands first on the page of a plan that has changed since it was shown.
+fn changed(why: Option<&String>) -> impl Iterator<Item = String> + use<> {
+    let said = "This has changed since it was shown; nothing was done yet.";
+    why.map(|_| said.to_owned()).into_iter()
+}
+
+/// A plan; the answer to a form that was not carried out says that it was not.
+fn answered(visit: &Visit, page: &Action, why: Option<&String>) -> Answer {
+    let mut response = visit.page(page)?;
+    if why.is_some() {
+        *response.status_mut() = StatusCode::CONFLICT;
+    }
+    Ok(response)
 }
 
 /// What is left for changes beside the other lists.
@@ -275,6 +310,8 @@ struct DeployForm {
     #[serde(default)]
     reason: String,
     key: String,
+    /// What the plan rested on that was shown.
+    expect: Option<String>,
 }
 
 fn reason(text: &str) -> Option<String> {
@@ -284,13 +321,21 @@ fn reason(text: &str) -> Option<String> {
 
 async fn do_deploy(visit: Visit, Path((env, app)): Place, Form(form): Form<DeployForm>) -> Answer {
     let request = DeployRequest {
-        from: Some(ReleaseRef { env: form.from, number: ReleaseNumber(form.number) }),
+        from: Some(ReleaseRef { env: form.from.clone(), number: ReleaseNumber(form.number) }),
         reason: reason(&form.reason),
+        expect: form.expect,
         ..DeployRequest::default()
     };
     let address = format!("{}/deployments", base(&env, &app));
-    let asked: DeploymentView = visit.post_once(&address, &request, &form.key).await?;
-    see(&format!("/d/{}", asked.id))
+    let asked: Result<DeploymentView, Fault> = visit.post_once(&address, &request, &form.key).await;
+    match asked {
+        Ok(asked) => see(&format!("/d/{}", asked.id)),
+        Err(fault) if fault.code() == ProblemCode::PlanChanged => {
+            let which = (form.from, form.number);
+            plan_deploy(&visit, &env, &app, which, Some(form.reason)).await
+        }
+        Err(fault) => Err(fault),
+    }
 }
 
 #[derive(Deserialize)]
@@ -299,16 +344,25 @@ struct To {
 }
 
 async fn rollback(visit: Visit, Path((env, app)): Place, Query(query): Query<To>) -> Answer {
-    let to = query.to.map(ReleaseNumber);
-    let request = RollbackRequest { to, reason: None };
+    plan_rollback(&visit, &env, &app, query.to, None).await
+}
+
+/// What a rollback would do. `why` is what was typed on the page of a plan that has changed since.
+async fn plan_rollback(
+    visit: &Visit,
+    env: &EnvName,
+    app: &AppName,
+    to: Option<u64>,
+    why: Option<String>,
+) -> Answer {
+    let request = RollbackRequest { to: to.map(ReleaseNumber), ..RollbackRequest::default() };
     // Where it leads and what it does are the server's to say: it is the same that is recorded.
-    let plan: PlanView =
-        visit.post(&format!("{}/rollback/plan", base(&env, &app)), &request).await?;
+    let plan: PlanView = visit.post(&format!("{}/rollback/plan", base(env, app)), &request).await?;
     let chosen = plan.release;
     // As the button: to what is shown, whatever happens meanwhile.
     let command = format!("ark rollback {app} -e {env} --to {chosen}");
     let title = format!("Roll {app} on {env} back to {chosen}");
-    let shell = shell(&visit, &env, &app, title, command);
+    let shell = shell(visit, env, app, title, command);
     let changes = releases::of(plan.artifact.as_ref(), &plan.config, &plan.definition);
     let (changes, hidden) = room_for_changes().fit(changes, Change::bytes);
     let already = (plan.live == Some(chosen)).then(|| format!("{chosen} is live already"));
@@ -316,12 +370,13 @@ async fn rollback(visit: Visit, Path((env, app)): Place, Query(query): Query<To>
         changes,
         hidden,
         all_changes: format!("ark rollback {app} -e {env} --to {chosen} --plan"),
-        notes: sentences(already.into_iter().chain(noted(&plan)), NOTES),
+        notes: sentences(changed(why.as_ref()).chain(already).chain(noted(&plan)), NOTES),
         remedies: remedies(&plan.remedy),
         refusals: sentences(plan.refusals, NOTES),
         steps: sentences(plan.steps, STEPS),
-        fields: vec![("to", chosen.0.to_string()), once(&visit)],
+        fields: vec![("to", chosen.0.to_string()), once(visit), ("expect", plan.expect)],
         reason: true,
+        why: why.clone().unwrap_or_default(),
         danger: true,
         ..Action::new(
             shell,
@@ -330,7 +385,7 @@ async fn rollback(visit: Visit, Path((env, app)): Place, Query(query): Query<To>
             &format!("Roll back to {chosen}"),
         )
     };
-    visit.page(&page)
+    answered(visit, &page, why.as_ref())
 }
 
 #[derive(Deserialize)]
@@ -339,6 +394,8 @@ struct RollbackForm {
     #[serde(default)]
     reason: String,
     key: String,
+    /// What the plan rested on that was shown.
+    expect: Option<String>,
 }
 
 async fn do_rollback(
@@ -346,11 +403,20 @@ async fn do_rollback(
     Path((env, app)): Place,
     Form(form): Form<RollbackForm>,
 ) -> Answer {
-    let request =
-        RollbackRequest { to: Some(ReleaseNumber(form.to)), reason: reason(&form.reason) };
+    let request = RollbackRequest {
+        to: Some(ReleaseNumber(form.to)),
+        reason: reason(&form.reason),
+        expect: form.expect,
+    };
     let address = format!("{}/rollback", base(&env, &app));
-    let asked: DeploymentView = visit.post_once(&address, &request, &form.key).await?;
-    see(&format!("/d/{}", asked.id))
+    let asked: Result<DeploymentView, Fault> = visit.post_once(&address, &request, &form.key).await;
+    match asked {
+        Ok(asked) => see(&format!("/d/{}", asked.id)),
+        Err(fault) if fault.code() == ProblemCode::PlanChanged => {
+            plan_rollback(&visit, &env, &app, Some(form.to), Some(form.reason)).await
+        }
+        Err(fault) => Err(fault),
+    }
 }
 
 /// What a person may wish of a running app.
@@ -481,7 +547,7 @@ async fn do_wish(
                 "" => None,
                 text => Some(text.parse().map_err(|_| {
                     Fault::new(
-                        ark_model::api::ProblemCode::InvalidValue,
+                        ProblemCode::InvalidValue,
                         format!("that is no number of instances: 0 to {SCALE_MAX}, or nothing for what the definition says"),
                     )
                 })?),

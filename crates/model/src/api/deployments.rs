@@ -90,6 +90,10 @@ pub struct DeployRequest {
     /// Why it is to begin although the environment is frozen. Recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub override_freeze: Option<String>,
+    /// `expect` of the plan that was looked at. Refused when what is live, waits or would run has changed
+    /// since. Absent means whatever would be done by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<String>,
 }
 
 /// Asks to go back. The running deployment is aborted first.
@@ -102,6 +106,10 @@ pub struct RollbackRequest {
     /// Why, for the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// `expect` of the plan that was looked at. Refused when what is live, runs or waits has changed since.
+    /// Absent means whatever would be done by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<String>,
 }
 
 /// Asks for the end of a deployment.
@@ -437,4 +445,8 @@ pub struct PlanView {
     pub notes: Vec<String>,
     /// Warnings about the launch file.
     pub warnings: Vec<DiagnosticView>,
+    /// What the plan rests on, for a request that is to do just this: the live release, what runs and
+    /// waits, and the content of what would run, configuration included. Opaque.
+    #[serde(default)]
+    pub expect: String,
 }

@@ -111,6 +111,8 @@ problem_codes! {
     IdempotencyConflict "idempotency-conflict" 409 Conflict "the idempotency key was used for another request"
     /// A prefix of an id fits several things.
     Ambiguous "ambiguous" 409 Conflict "the short form fits several things"
+    /// What would be done is no longer what was planned, and the request wanted nothing else.
+    PlanChanged "plan-changed" 409 Conflict "the plan has changed meanwhile"
     /// The deployment has ended already.
     DeploymentFinished "deployment-finished" 409 Conflict "the deployment has ended"
     /// The deployment does not wait for what was said, or does not go in steps.

@@ -45,6 +45,7 @@ const DEPLOY_PROBLEMS: &[ProblemCode] = &[
     ProblemCode::EnvironmentDestroying,
     ProblemCode::AlreadyExists,
     ProblemCode::ReleaseNotFound,
+    ProblemCode::PlanChanged,
 ];
 
 const ROLLBACK_PROBLEMS: &[ProblemCode] = &[
@@ -52,6 +53,7 @@ const ROLLBACK_PROBLEMS: &[ProblemCode] = &[
     ProblemCode::EnvironmentDestroying,
     ProblemCode::AppNotFound,
     ProblemCode::ReleaseNotFound,
+    ProblemCode::PlanChanged,
 ];
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -183,9 +185,13 @@ async fn create(
         override_freeze: request.override_freeze,
         notes: Vec::new(),
     };
+    let expect = request.expect;
     let observations = state.observations.clone();
     let keyring = state.keyring.clone();
     let answer = once(&state, key, StatusCode::ACCEPTED, move |tx| {
+        if let Some(expected) = &expect {
+            plan::check(tx, &env, &app, &wanted, expected)?;
+        }
         data_store::prepare(tx, &env, &app, &wanted, &keyring, &act)?;
         let deployment = intents::deploy(tx, &env, &app, &wanted, &terms, &act)?;
         let location = format!("/v1/deployments/{}", deployment.id);
@@ -334,14 +340,15 @@ async fn rollback(
         id: DeploymentId(Uuid::now_v7()),
         strategy: None,
         running: Running::GivesWay,
-        reason: request.reason,
+        reason: request.reason.clone(),
         commit: None,
         override_freeze: None,
         notes: Vec::new(),
     };
+    let wanted = RollbackRequest { reason: None, ..request };
     let observations = state.observations.clone();
     let answer = once(&state, key, StatusCode::ACCEPTED, move |tx| {
-        let deployment = rollbacks::rollback(tx, &env, &app, request.to, &terms, &act)?;
+        let deployment = rollbacks::rollback(tx, &env, &app, &wanted, &terms, &act)?;
         let location = format!("/v1/deployments/{}", deployment.id);
         Ok((load_deployment(tx, deployment)?.view(&observations), Some(location)))
     })

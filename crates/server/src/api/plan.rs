@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use ark_engine::Engine;
-use ark_model::api::{PlanView, Remedy};
+use ark_model::api::{PlanView, ProblemCode, Remedy};
 use ark_model::definition::{Definition, Strategy};
+use ark_model::environment::AppState;
 use ark_model::release::{PinnedValue, ReleaseContent};
-use ark_model::{AppName, EnvName, ReleaseNumber};
+use ark_model::{AppName, EnvName, ReleaseNumber, Sha256};
 use ark_planner::Policy;
 use ark_planner::freeze::frozen;
 use ark_store::{ConfigVersion, ReadTx};
 use jiff::Timestamp;
 
+use super::app_rows::place;
 use super::by_name;
 use super::error::ApiError;
 use super::intents::{check_own_names, default_kind, frozen_problem};
@@ -80,18 +82,10 @@ pub(super) fn plan(
     let strategy = strategy(asked, &wanted.definition, env);
     let policy = Policy::of(&wanted.definition, kind, strategy);
     let needs = Needs::of(tx, env, &wanted.definition)?;
-    let (resolved, missing) = match resolve(env, app, &wanted.definition, &config, &needs) {
-        Ok(resolved) => (resolved, Vec::new()),
-        Err(missing) => {
-            refused(missing_config(env, app, missing.clone(), &needs));
-            (known_values(&wanted.definition, &config), missing)
-        }
-    };
-    let content = ReleaseContent {
-        artifact: wanted.artifact.clone(),
-        definition: wanted.definition.clone(),
-        config: resolved,
-    };
+    let (content, missing) = content(env, app, wanted, &config, &needs);
+    if !missing.is_empty() {
+        refused(missing_config(env, app, missing.clone(), &needs));
+    }
     let mut notes: Vec<String> = needs.words(env, app).into_iter().collect();
     notes.extend(by_name::words(tx, env, app, &content.definition, &content.config)?);
     let (release, release_exists) = number(tx, env, app, &content)?;
@@ -119,6 +113,7 @@ pub(super) fn plan(
         remedy,
         notes,
         warnings: wanted.warnings.clone(),
+        expect: rests_on(state.as_ref(), &content),
     };
     let stopped = state.is_some_and(|state| state.stopped);
     if changes || stopped {
@@ -137,6 +132,56 @@ pub(super) fn plan(
     }
     dedup(&mut view.remedy);
     Ok(view)
+}
+
+/// What the release would be made of, and the names that have no value.
+fn content(
+    env: &EnvName,
+    app: &AppName,
+    wanted: &Wanted,
+    config: &ConfigVersion,
+    needs: &Needs,
+) -> (ReleaseContent, Vec<String>) {
+    let (config, missing) = match resolve(env, app, &wanted.definition, config, needs) {
+        Ok(resolved) => (resolved, Vec::new()),
+        Err(missing) => (known_values(&wanted.definition, config), missing),
+    };
+    let (artifact, definition) = (wanted.artifact.clone(), wanted.definition.clone());
+    (ReleaseContent { artifact, definition, config }, missing)
+}
+
+/// What a plan rests on: the same text for as long as it would do the same.
+pub(super) fn rests_on(state: Option<&AppState>, content: &ReleaseContent) -> String {
+    let stands = state.map(|s| (s.live, s.running, s.waiting, s.scale, s.stopped));
+    Sha256::of(format!("{stands:?} {}", content.digest()).as_bytes()).to_string()
+}
+
+/// Refuses a deployment that is no longer what was planned.
+///
+/// # Errors
+/// `plan-changed`.
+pub(super) fn check(
+    tx: &ReadTx,
+    env: &EnvName,
+    app: &AppName,
+    wanted: &Wanted,
+    expected: &str,
+) -> Result<(), ApiError> {
+    let config = tx.config(env, app)?;
+    let needs = Needs::of(tx, env, &wanted.definition)?;
+    let (content, _) = content(env, app, wanted, &config, &needs);
+    match rests_on(tx.app_state(env, app)?.as_ref(), &content) == expected {
+        true => Ok(()),
+        false => Err(changed(env, app)),
+    }
+}
+
+/// The problem of a plan that rested on something else.
+pub(super) fn changed(env: &EnvName, app: &AppName) -> ApiError {
+    let detail =
+        format!("what would be done with {} has changed since it was planned", place(env, app));
+    ApiError::new(ProblemCode::PlanChanged, detail)
+        .remedy("look at it again", format!("ark plan {app} -e {env}"))
 }
 
 fn dedup(remedy: &mut Vec<Remedy>) {

@@ -2,7 +2,7 @@
 //! it (`planRollback`, the detail of an app) and what is done come from the same [`Way`].
 
 use ark_engine::Engine;
-use ark_model::api::{PlanView, ProblemCode};
+use ark_model::api::{PlanView, ProblemCode, RollbackRequest};
 use ark_model::definition::Strategy;
 use ark_model::deployment::DeploymentKind;
 use ark_model::environment::{AppState, EnvKind};
@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::intents::{Act, Terms, queue, unfinished};
 use super::steps::{self, Side};
 use super::unenforced::Asked;
-use super::{diff, find};
+use super::{diff, find, plan};
 
 /// Deployments among which the release to go back to is looked for, newest first.
 const HISTORY: usize = 500;
@@ -113,16 +113,20 @@ fn nowhere(state: &AppState) -> ApiError {
 /// Records a deployment of an earlier release; the running one gives way.
 ///
 /// # Errors
-/// Those of [`way`], with nothing changed.
+/// Those of [`way`], and `plan-changed`, with nothing changed.
 pub(super) fn rollback(
     tx: &mut WriteTx,
     env: &EnvName,
     app: &AppName,
-    to: Option<ReleaseNumber>,
+    wanted: &RollbackRequest,
     terms: &Terms,
     act: &Act,
 ) -> Result<Deployment, ApiError> {
-    let Way { target, strategy, .. } = way(tx, env, app, to)?;
+    let Way { state, target, strategy, .. } = way(tx, env, app, wanted.to)?;
+    let rests_on = || plan::rests_on(Some(&state), &target.content);
+    if wanted.expect.as_ref().is_some_and(|expected| *expected != rests_on()) {
+        return Err(plan::changed(env, app));
+    }
     queue(tx, env, app, DeploymentKind::Rollback, target.number, strategy, terms, act)
 }
 
@@ -180,6 +184,7 @@ pub(super) fn plan(
         remedy: Vec::new(),
         notes: Vec::new(),
         warnings: Vec::new(),
+        expect: plan::rests_on(Some(&way.state), content),
     })
 }
 

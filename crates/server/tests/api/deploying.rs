@@ -477,3 +477,48 @@ async fn the_traffic_of_all_environments_is_one_question() {
     assert_eq!(found, json!({ "slice_s": 10, "slices": found["slices"] }));
     server.get("/v1/traffic?slice_s=11").await.problem("invalid-value");
 }
+
+#[tokio::test]
+async fn what_is_done_is_what_was_planned_or_nothing() {
+    let server = Server::start().await;
+    let app = "/v1/environments/dev/apps/web";
+    let launch = LAUNCH.replace("expose:", "env: [LEVEL]\nexpose:");
+    let level = async |value: &str| {
+        let set = json!({ "set": { "LEVEL": { "value": value } } });
+        server.patch(&format!("{app}/config"), &set).await.expect(200);
+    };
+    level("info").await;
+    let planned = async |body: &Value| {
+        let plan = server.post(&format!("{app}/plan"), body).await.expect(200);
+        plan["expect"].as_str().expect("what it rests on").to_owned()
+    };
+    let body = deploy_body(&launch);
+    let deploy = async |expect: &str| {
+        let mut body = body.clone();
+        body["expect"] = json!(expect);
+        server.post(&format!("{app}/deployments"), &body).await
+    };
+    let first = planned(&body).await;
+    assert_eq!(first, planned(&body).await, "nothing has changed");
+    // The value that was shown is another by now.
+    level("debug").await;
+    deploy(&first).await.problem("plan-changed");
+    let second = planned(&body).await;
+    deploy(&second).await.expect(202);
+    // It waits: whoever planned before would supersede it without knowing.
+    deploy(&second).await.problem("plan-changed");
+    server.finish("dev", DeploymentState::Succeeded).await;
+
+    level("trace").await;
+    deploy(&planned(&body).await).await.expect(202);
+    server.finish("dev", DeploymentState::Succeeded).await;
+    let back = json!({ "to": 1 });
+    let plan = server.post(&format!("{app}/rollback/plan"), &back).await.expect(200);
+    let rollback = json!({ "to": 1, "expect": plan["expect"] });
+    server.post(&format!("{app}/stop"), &json!({})).await.expect(200);
+    let problem = server.post(&format!("{app}/rollback"), &rollback).await;
+    assert_eq!(problem.problem("plan-changed")["exit_code"], 5);
+    let plan = server.post(&format!("{app}/rollback/plan"), &back).await.expect(200);
+    let rollback = json!({ "to": 1, "expect": plan["expect"] });
+    server.post(&format!("{app}/rollback"), &rollback).await.expect(202);
+}

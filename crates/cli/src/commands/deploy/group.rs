@@ -266,7 +266,7 @@ async fn go_back(
             Some(asked) => format!("{why} ({asked})"),
             None => why.clone(),
         };
-        let request = RollbackRequest { to: Some(base), reason: Some(reason) };
+        let request = RollbackRequest { to: Some(base), reason: Some(reason), expect: None };
         context.out.say(format!("{} goes back to {base}: {why}", member.app));
         let back = async {
             let view = context.client.rollback(env, &member.app, &request).await?;

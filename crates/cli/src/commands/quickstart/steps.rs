@@ -221,7 +221,8 @@ impl Tour<'_> {
 
     async fn roll_back(&self, steps: &mut Vec<Step>) -> Result<(), Failure> {
         let to = ReleaseNumber(1);
-        let request = RollbackRequest { to: Some(to), reason: Some("quickstart".to_owned()) };
+        let request =
+            RollbackRequest { to: Some(to), reason: Some("quickstart".to_owned()), expect: None };
         let began = Instant::now();
         let view = self.client.rollback(&self.env, &self.app, &request).await?;
         let view = self.over(view).await?;
