@@ -186,6 +186,8 @@ pub(crate) fn slice(at: Timestamp, flows: Option<&Flows>) -> TrafficSlice {
             release: *release,
             served: flow.served,
             failed: flow.failed,
+            p50_ms: ms(flow, 0.5),
+            p95_ms: ms(flow, 0.95),
             p99_ms: ms(flow, 0.99),
         }
     };

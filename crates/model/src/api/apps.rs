@@ -148,6 +148,12 @@ pub struct SideSlice {
     pub served: u64,
     /// Requests failed or cut.
     pub failed: u64,
+    /// Half of its answers took at most so long, in milliseconds; absent without answers.
+    #[serde(default)]
+    pub p50_ms: Option<f64>,
+    /// 95 % of its answers took at most so long, in milliseconds.
+    #[serde(default)]
+    pub p95_ms: Option<f64>,
     /// 99 % of its answers took at most so long, in milliseconds; absent without answers.
     pub p99_ms: Option<f64>,
 }

@@ -62,8 +62,13 @@ pub(super) fn charts(history: &TrafficHistory) -> Vec<Chart> {
         chart("Latency", "milliseconds", latency, 1.0),
     ];
     if several {
-        let lines = by_release(&|side| side.p99_ms);
-        charts.push(chart("Latency p99 by release", "milliseconds", lines, 1.0));
+        let mut latency = |name: &str, of: fn(&SideSlice) -> Option<f64>| {
+            let title = format!("Latency {name} by release");
+            charts.push(chart(&title, "milliseconds", by_release(&of), 1.0));
+        };
+        latency("p50", |side| side.p50_ms);
+        latency("p95", |side| side.p95_ms);
+        latency("p99", |side| side.p99_ms);
     }
     charts
 }
@@ -132,7 +137,12 @@ mod tests {
 
     /// Charts of slices of 10 s with these sides: release, served, failed.
     fn charts_of(slices: &[&[(Option<u64>, u64, u64)]]) -> Vec<Chart> {
-        let side = |(release, served, failed): &(Option<u64>, u64, u64)| json!({ "release": release, "served": served, "failed": failed, "p99_ms": null });
+        let side = |(release, served, failed): &(Option<u64>, u64, u64)| {
+            json!({
+                "release": release, "served": served, "failed": failed, "p50_ms": 2.0, "p95_ms": 5.0,
+                "p99_ms": 9.0
+            })
+        };
         let slice = |sides: &&[(Option<u64>, u64, u64)]| {
             let sides: Vec<Value> = sides.iter().map(side).collect();
             json!({ "at": "2026-01-01T00:00:00Z", "sides": sides, "p50_ms": null, "p95_ms": null,
@@ -163,6 +173,12 @@ mod tests {
             ]
         );
         assert_eq!(charts[0].lines[2].values, [Some(0.0), Some(40.0)]);
+        let of_release = charts[3..].iter().map(|chart| (chart.title.as_str(), lines(chart)));
+        for ((title, lines), ms) in of_release.zip([2.0, 5.0, 9.0]) {
+            assert!(title.ends_with("by release"), "{title}");
+            assert_eq!(lines, [("v2", vec![Some(ms), None]), ("v1", vec![Some(ms), None])]);
+        }
+        assert_eq!(charts.len(), 6);
     }
 
     #[test]
