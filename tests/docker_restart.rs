@@ -83,3 +83,26 @@ fn a_daemon_is_restarted_and_its_containers_end() {
     let test = "a_daemon_is_restarted_and_its_containers_end";
     goes_away_and_comes_back(test, "ends", &[], false);
 }
+
+/// Ark's own engine is a socket of its host. What says otherwise is named where an image is asked for, and
+/// no daemon that happens to be here runs it instead.
+#[test]
+fn a_docker_host_elsewhere_runs_nothing_here_and_is_named() {
+    let ark = Ark::up_with(&[("DOCKER_HOST", "tcp://10.255.255.1:2376")]);
+    let said = words(&ark.run(&["doctor"]));
+    assert!(said.contains("ark node add NAME tcp://10.255.255.1:2376"), "{said}");
+    let file = ark.dir.path().join("elsewhere.yml");
+    std::fs::write(&file, "run: {command: [sleep, \"1000\"]}\n").expect("a file");
+    let file = file.to_string_lossy();
+    let deploy = ["deploy", "elsewhere", "-e", ENV, "--file", &file, "--image", "web:1"];
+    let output = ark.run(&deploy);
+    assert!(!output.status.success(), "{}", words(&output));
+    assert!(
+        words(&output).contains("DOCKER_HOST is tcp://10.255.255.1:2376"),
+        "{}",
+        words(&output)
+    );
+    // Processes need no daemon.
+    let (output, _) = ark.deploy("proc", &Sample::version("1"));
+    assert!(output.status.success(), "{}", words(&output));
+}

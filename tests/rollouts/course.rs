@@ -5,7 +5,7 @@ use std::time::Duration;
 use ark_load::{Driver, Load};
 
 use crate::broken_of_processes::{OVER, app, code, deploys, rollback};
-use crate::harness::{ENV, Raw, Sample, eventually, state, words};
+use crate::harness::{Ark, ENV, Raw, Sample, eventually, state, words};
 use crate::shared;
 
 #[test]

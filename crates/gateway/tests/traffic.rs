@@ -139,7 +139,7 @@ async fn copies_go_to_the_canary_and_are_counted_apart() {
     }
     let report =
         ark.server.until_target(new.instance, "4 copies", |t| t.counters.mirrored == 4).await;
-    assert_eq!(support::ends(&report.counters), (0, 0, 0, 0));
+    assert_eq!(ends(&report.counters), (0, 0, 0, 0));
     assert_eq!((report.in_flight, new.requests()), (0, 4), "beyond the limit none is made");
     let head = new.heads.lock().unwrap()[0].clone();
     assert!(head.starts_with("GET /x?y HTTP/1.1\r\nConnection: close\r\nX-Ark-Mirror: 1\r\n"));
@@ -187,7 +187,7 @@ async fn copies_are_made_of_requests_over_http2_too() {
     assert_eq!(paths, ["/x", "/z"]);
     assert!(seen.iter().all(|parts| parts.headers["x-ark-mirror"] == "1"));
     let report = ark.server.until_target(new.instance, "copies", |t| t.counters.mirrored == 2);
-    assert_eq!(support::ends(&report.await.counters), (0, 0, 0, 0));
+    assert_eq!(ends(&report.await.counters), (0, 0, 0, 0));
     assert_eq!(ark.server.until_ended(old.instance, 3).await.counters.served, 3);
 }
 

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::app_rows::load_deployment;
-use super::error::ApiError;
+use super::error::{ApiError, chain};
 use super::extract::{Json, Path, Query, cursor, page, page_limit};
 use super::idempotency::{Key, once, replay};
 use super::intents::{self, Act, Terms, check_own_names, words};
@@ -247,7 +247,7 @@ async fn pinned(state: &Shared, reference: &str) -> Result<Option<String>, ApiEr
     match asked {
         Ok(Ok(Some(digest))) => Ok(Some(digest)),
         Ok(Ok(None)) => Ok(published(state, reference).await),
-        Ok(Err(error)) => Err(failed(error.to_string())),
+        Ok(Err(error)) => Err(failed(chain(&error))),
         Err(_) => Err(failed(format!("the engine did not answer within {ENGINE_DEADLINE:?}"))),
     }
 }
