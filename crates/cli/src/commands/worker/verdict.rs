@@ -82,9 +82,9 @@ impl Own {
         // Numbers beyond what a double holds are no reason not to read the rest.
         let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(line).ok()?;
         let text = |name: &str| -> String {
-            let named = members.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+            let mut named = members.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
             // Names in lower case come last: where both are there, they are meant.
-            let text = named.last().and_then(|(_, raw)| serde_json::from_str(raw.get()).ok());
+            let text = named.next_back().and_then(|(_, raw)| serde_json::from_str(raw.get()).ok());
             text.unwrap_or_default()
         };
         let own = Self { error: text("error"), cause: text("cause") };
