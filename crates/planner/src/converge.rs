@@ -263,6 +263,8 @@ impl Step<'_> {
             // It has not begun: a server that was away for a while still starts it, and an image may
             // come from far away.
             Some(EngineState::Gone | EngineState::Preparing) => begun_by,
+            // The engine says nothing of it: when it began is not known.
+            None => after(begun_by, policy.ready_timeout),
             // From then on it has its time, whatever came before.
             _ => {
                 let since = s.running_since().unwrap_or(s.created_at);

@@ -58,10 +58,16 @@ fn closing(input: &Input<'_>, d: &Deployment, rollout: &Rollout, base: &Target<'
     let floor = floor(base.policy, base.count);
     let began = d.returning_at.unwrap_or(input.now);
     let patient = input.now < after(began, capacity_patience(d, base.policy));
-    // A hook failed after the old side was let go: the new side serves well meanwhile, and the old
-    // one is whole before it takes over.
-    let failure = d.diagnosis.as_ref().map(Diagnosis::failure);
-    let serves_well = d.live_at.is_some() && matches!(failure, Some(Diagnosis::HookFailed { .. }));
+    // The new side is live and serves well meanwhile; the old one is whole before it takes over: a hook failed,
+    // or somebody goes back to what was let go.
+    let kept = input.new_policy.is_some_and(|policy| !policy.keep_old.is_zero());
+    let let_go = rollout.released_at.is_some() || !kept;
+    let serves_well = d.live_at.is_some()
+        && match d.diagnosis.as_ref().map(Diagnosis::failure) {
+            Some(Diagnosis::HookFailed { .. }) => true,
+            Some(Diagnosis::Aborted { .. }) => let_go,
+            _ => false,
+        };
     // What is left of the old side after the patience carries it better than a bad new side.
     if serving >= floor || (!patient && !serves_well && serving > 0) {
         rollout.share = Share::default();

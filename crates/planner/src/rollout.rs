@@ -232,7 +232,9 @@ fn next_step(input: &Input<'_>) -> Plan {
         }
         (Some(d), false) => match (d.state, &d.abort) {
             // Nothing new begins while a hook of this one may still run: it is ended first.
-            (DeploymentState::Draining, Some(_)) if hooks::active(d).is_some() => {
+            (DeploymentState::Draining, Some(abort))
+                if hooks::active(d).is_some() && (abort.superseded || !has_another_base(d)) =>
+            {
                 draining(input, d)
             }
             (DeploymentState::Replacing, Some(abort)) if hooks::active(d).is_some() => {
@@ -261,7 +263,7 @@ fn next_step(input: &Input<'_>) -> Plan {
                 });
                 plan
             }
-            (DeploymentState::Draining, Some(abort)) if goes_back_to_another(d) => {
+            (DeploymentState::Draining, Some(abort)) if has_another_base(d) => {
                 let mut plan = draining(input, d);
                 // Nothing more of the old side is taken away.
                 plan.actions.retain(|a| matches!(a, Action::Ended { .. }));
@@ -458,7 +460,7 @@ pub(crate) fn target<'a>(
 }
 
 /// Whether there is a way back to something else than what it deploys.
-fn goes_back_to_another(d: &Deployment) -> bool {
+fn has_another_base(d: &Deployment) -> bool {
     d.base.is_some_and(|base| base != d.release)
 }
 

@@ -176,3 +176,16 @@ fn a_way_back_ends_after_its_hook() {
     assert_eq!(plan.transition, None);
     assert!(plan.wake_at.is_none_or(|wake| wake >= late), "{:?}", plan.wake_at);
 }
+
+/// Who goes back while a hook after the end still runs goes back at once: the way back ends the hook.
+#[test]
+fn an_abort_takes_no_more_of_the_old_side_away_for_the_sake_of_a_hook() {
+    let mut d = hooked(DeploymentState::Draining, HookStage::PostDeploy);
+    d.abort = Some(Abort { by: "ana".into(), reason: None, superseded: false });
+    let plan = step(&d, Wish::Nobody, at(12));
+    assert!(matches!(plan.transition, Some(Transition::Return(_))), "{plan:?}");
+    assert_eq!(plan.actions, []);
+    // What it deploys is what was there before: there is nothing to go back to.
+    d.base = Some(d.release);
+    assert_eq!(step(&d, Wish::Nobody, at(12)).transition, None);
+}

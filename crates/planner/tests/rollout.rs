@@ -752,27 +752,31 @@ fn a_worker_that_counts_later_than_the_progress_deadline_gets_there() {
 /// What is still being prepared has more time than to become ready, and all of that afterwards.
 #[test]
 fn an_image_that_comes_from_far_away_is_waited_for() {
+    const PREPARING: Option<EngineState> = Some(EngineState::Preparing);
     let image = Policy { runs_image: true, ..policy(1) };
-    let by = |engine: EngineState, now: i64| {
+    let by = |engine: Option<EngineState>, now: i64| {
         let probe = ProbeSeen { ready: false, since: at(0), last_failure: None };
         let starting = Seen { created_at: at(0), probe: Some(probe), ..starting(2, None) };
-        let seen = vec![old(1), Seen { engine: Some(engine), ..starting }];
+        let seen = vec![old(1), Seen { engine, ..starting }];
         (
             Case::deploying(1, seen.clone()).at(now),
             Case { since: now, ..Case::steady(1, seen).at(now) },
         )
     };
     let runs_since =
-        |second| EngineState::Running { since: at(second), process: None, address: None };
+        |second| Some(EngineState::Running { since: at(second), process: None, address: None });
     for (engine, now, stops) in [
-        (EngineState::Preparing, 121, false),
-        (EngineState::Preparing, 299, false),
+        (PREPARING, 121, false),
+        (PREPARING, 299, false),
         // It began late: its two minutes count from then.
         (runs_since(200), 201, false),
         (runs_since(200), 299, false),
         (runs_since(0), 119, false),
         (runs_since(0), 120, true),
         (runs_since(-600), 120, true),
+        // The engine was not heard: whenever it began, it has its time.
+        (None, 210, false),
+        (None, 299, false),
     ] {
         let plan = by(engine.clone(), now).0.plan_by(&image);
         let stopped = plan.actions.iter().any(|a| matches!(a, Action::Stop { .. }));
@@ -780,17 +784,17 @@ fn an_image_that_comes_from_far_away_is_waited_for() {
         assert_eq!(plan.transition.is_some(), stops, "{engine:?} at {now}");
     }
     // A deployment is given up for want of progress, and says what is in its way and what helps.
-    let given_up = by(EngineState::Preparing, 300).0.plan_by(&image);
+    let given_up = by(PREPARING, 300).0.plan_by(&image);
     let Some(Transition::Return(Reason::Diagnosis(why))) = given_up.transition else {
         panic!("{given_up:?}")
     };
     let why = why.words();
     assert!(why.contains("image") && why.contains("`deploy.progress_deadline`"), "{why}");
-    let (files, _) = by(EngineState::Preparing, 300);
+    let (files, _) = by(PREPARING, 300);
     assert!(!format!("{:?}", files.plan().transition).contains("image"));
     // Beyond both times it goes, also when nobody deploys: then it says which time it had.
     let word = |policy: &Policy| {
-        let mut case = by(EngineState::Preparing, 420).1;
+        let mut case = by(PREPARING, 420).1;
         case.app.live = Some(NEW);
         let plan = case.plan_by(policy);
         let last = plan.actions.into_iter().find_map(|action| match action {
