@@ -53,18 +53,18 @@
   // A stream of the server, while its page is looked at: browsers allow six connections to a server, and a
   // page in the background needs none. `at` gives its address after the last id that was seen.
   const follow = (at, events, opened) => {
-    let source = null, last = "", wait = 0, over = false;
+    let source = null, last = "", wait = 0, pause = 4000, over = false;
     const open = () => {
       clearTimeout(wait);
       source?.close();
       if (over || document.hidden) return;
       const own = new EventSource(at(last));
       source = own;
-      own.addEventListener("open", () => { tell(at, ""); opened?.(last); });
+      own.addEventListener("open", () => { pause = 4000; tell(at, ""); opened?.(last); });
       own.addEventListener("error", () => {
         tell(at, LOST);
         // One that was refused is not opened again by the browser.
-        if (own.readyState === EventSource.CLOSED) { clearTimeout(wait); wait = setTimeout(probe, 4000); }
+        if (own.readyState === EventSource.CLOSED) { clearTimeout(wait); wait = setTimeout(probe, pause); pause = Math.min(2 * pause, 60000); }
       });
       for (const [name, act] of Object.entries(events)) own.addEventListener(name, (event) => {
         const before = last;
@@ -157,7 +157,7 @@
   const same = (thing, part, next) => {
     const does = (one) => one.id || one.getAttribute("href") || one.getAttribute("formaction")
       || (one.matches(".copy") ? one.previousElementSibling?.textContent : one.closest("details[id]")?.id)
-      || one.getAttribute("aria-labelledby") || one.textContent;
+      || one.getAttribute("aria-labelledby") || one.getAttribute("aria-label") || one.textContent;
     const like = (root) => all(thing.tagName, root).filter((one) => does(one) === does(thing));
     return like(next)[like(part).indexOf(thing)];
   };
@@ -179,9 +179,9 @@
   const exchange = (part, next) => {
     const open = new Set(all("details[open][id]", part).map((d) => d.id));
     const focused = part.contains(document.activeElement) ? document.activeElement : null;
-    const again = focused && focused !== part && (same(focused, part, next) ?? null);
     const scrolled = all(".scroll, pre", part).map((one) => [one.scrollLeft, one.scrollTop]);
     dress(next);
+    const again = focused && focused !== part ? same(focused, part, next) : null;
     hush(part, next);
     for (const d of all("details[id]", next)) if (open.has(d.id)) d.open = true;
     part.replaceWith(next);
