@@ -36,17 +36,18 @@ impl AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// The name of the API and the console that a host is, or is below. No app may answer there: a
-    /// browser shows it the session of whoever visits both, whatever their ports, and lets it set
-    /// another.
+    /// The name of the API and the console that a host is, or, of the console's usual name, is below. No app
+    /// may answer there: a browser shows it the session of whoever visits both, whatever their ports, and
+    /// from below it can be set. (Below a name of somebody's own the apps may well be meant to be.)
     pub fn taken(&self, host: &str) -> Option<&str> {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
-        let own = std::iter::once(CONSOLE_HOST).chain(self.0.iter().map(String::as_str));
-        let mut own = own.filter(|own| own.parse::<IpAddr>().is_err());
-        own.find(|own| {
-            let own = own.trim_end_matches('.').to_ascii_lowercase();
-            host.strip_suffix(&own).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        })
+        let below = host.strip_suffix(CONSOLE_HOST);
+        if below.is_some_and(|rest| rest.is_empty() || rest.ends_with('.')) {
+            return Some(CONSOLE_HOST);
+        }
+        let own = self.0.iter().map(String::as_str);
+        let mut named = own.filter(|own| own.parse::<IpAddr>().is_err());
+        named.find(|own| own.trim_end_matches('.').eq_ignore_ascii_case(&host))
     }
 }
 
@@ -124,7 +125,8 @@ mod tests {
             ("ARK.localhost.", Some(CONSOLE_HOST)),
             ("web.ark.localhost", Some(CONSOLE_HOST)),
             ("ark.example.com", Some("Ark.Example.com")),
-            ("a.b.ark.example.com", Some("Ark.Example.com")),
+            // The console may be at the top of what the apps are below.
+            ("web.ark.example.com", None),
             ("park.localhost", None),
             ("web.production.localhost", None),
             ("example.com", None),

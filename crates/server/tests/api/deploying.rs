@@ -467,6 +467,9 @@ async fn no_app_answers_where_the_console_is() {
     // Its apps would be web.ark.localhost.
     server.deploy("ark", LAUNCH).await.problem("already-exists");
     server.post("/v1/environments", &json!({ "name": "ark" })).await.problem("already-exists");
+    let set = json!({ "set": { "A": { "value": "1" } } });
+    let config = "/v1/environments/ark/apps/web/config";
+    server.patch(config, &set).await.problem("already-exists");
     server.get("/v1/environments/ark").await.problem("environment-not-found");
 }
 
