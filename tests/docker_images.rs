@@ -519,6 +519,10 @@ fn t34_a_rollback_works_while_the_images_registry_is_gone() {
     shows("one");
     to("v2");
     shows("two");
+    // What is live under this name is here, whatever its registry says.
+    done(&["config", "set", "pinned", "-e", ENV, "MORE=1"]);
+    deploy();
+    shows("two");
     drop(ark);
     forget();
 }

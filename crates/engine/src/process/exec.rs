@@ -14,8 +14,8 @@ use tokio::process::{Child, Command};
 use super::record::{Spec, read_json};
 use super::{Inner, refused, unavailable};
 use crate::engine::{EngineError, ExecSession, ExecSpec};
-use crate::shim;
 use crate::sys::{self, ChildSetup};
+use crate::{open_files, shim};
 
 impl Inner {
     /// Needs a runtime to be entered.
@@ -40,7 +40,8 @@ impl Inner {
             cgroup_procs: spec.cgroups.entrances().map_err(|_| EngineError::NotRunning(id))?,
             new_session: true,
             user: spec.user.map(|user| (user.uid, user.gid)),
-            open_files: spec.open_files,
+            // One of an earlier version does not say it.
+            open_files: spec.open_files.or_else(open_files::of_instances),
             die_with: None,
             stage,
         };

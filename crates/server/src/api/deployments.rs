@@ -230,15 +230,43 @@ async fn judged(
     if wanted.definition.data_store.is_some() {
         data_store::choose(state, env, app, &mut wanted).await?;
     }
+    let is_store = wanted.definition.data_store.is_some();
     if let Artifact::Image { reference, digest: digest @ None } = &mut wanted.artifact {
-        *digest = pinned(state, reference).await?;
+        let before = pinned_before(state, (env, app), reference).await?;
+        *digest = match before {
+            // Its data is the same: it is not started anew for a tag that has moved.
+            Some(before) if is_store => Some(before),
+            before => pinned(state, reference, before).await?,
+        };
     }
     Ok(wanted)
 }
 
+/// The digest under which the app's live release runs this image.
+async fn pinned_before(
+    state: &Shared,
+    (env, app): (&EnvName, &AppName),
+    reference: &str,
+) -> Result<Option<String>, ApiError> {
+    let (env, app) = (env.clone(), app.clone());
+    let read = state.store.read::<_, ApiError, _>(move |tx| {
+        let live = tx.app_state(&env, &app)?.and_then(|state| state.live);
+        Ok(live.map(|number| tx.release(&env, &app, number)).transpose()?.flatten())
+    });
+    Ok(read.await?.and_then(|release| match release.content.artifact {
+        Artifact::Image { reference: live, digest } if live == reference => digest,
+        Artifact::Image { .. } | Artifact::Directory { .. } | Artifact::None => None,
+    }))
+}
+
 /// The digest of an image that is here, or in its registry, so that the release runs the same content
-/// for ever. One of which neither is known now is fetched by its name, at each start that needs it.
-async fn pinned(state: &Shared, reference: &str) -> Result<Option<String>, ApiError> {
+/// for ever. When the registry says nothing, what the live release runs under that name is the best there
+/// is, and is here. One of which nothing is known is fetched by its name, at each start that needs it.
+async fn pinned(
+    state: &Shared,
+    reference: &str,
+    before: Option<String>,
+) -> Result<Option<String>, ApiError> {
     let asked = tokio::time::timeout(ENGINE_DEADLINE, state.engine.image_digest(reference)).await;
     let failed = |why: String| {
         ApiError::new(ProblemCode::NotRunnable, format!("image `{}`: {why}", find::cut(reference)))
@@ -246,18 +274,18 @@ async fn pinned(state: &Shared, reference: &str) -> Result<Option<String>, ApiEr
     };
     match asked {
         Ok(Ok(Some(digest))) => Ok(Some(digest)),
-        Ok(Ok(None)) => Ok(published(state, reference).await),
+        Ok(Ok(None)) => Ok(published(state, reference).await.unwrap_or(before)),
         Ok(Err(error)) => Err(failed(chain(&error))),
         Err(_) => Err(failed(format!("the engine did not answer within {ENGINE_DEADLINE:?}"))),
     }
 }
 
-/// What an image's registry calls it. A registry that says nothing refuses no deployment: whether it has
-/// the image shows when that is fetched.
-async fn published(state: &Shared, reference: &str) -> Option<String> {
+/// What an image's registry calls it, `Some(None)` when it has none. A registry that says nothing refuses no
+/// deployment: whether it has the image shows when that is fetched.
+async fn published(state: &Shared, reference: &str) -> Option<Option<String>> {
     let asked = state.engine.published_digest(reference);
     match tokio::time::timeout(ENGINE_DEADLINE, asked).await {
-        Ok(Ok(digest)) => digest,
+        Ok(Ok(digest)) => Some(digest),
         Ok(Err(error)) => {
             tracing::debug!(reference, %error, "an image is not pinned");
             None

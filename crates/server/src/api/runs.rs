@@ -379,8 +379,22 @@ async fn newest(state: &Shared, run: &RunRecord, tail: usize) -> VecDeque<LogLin
             break;
         }
         let query = LogQuery { tail: Some(left), since: None, follow: false };
-        let Ok(mut log) = state.engine.logs(attempt.instance, query).await else { continue };
         let mut of_attempt = VecDeque::new();
+        let mut log = match state.engine.logs(attempt.instance, query).await {
+            Ok(log) => log,
+            Err(EngineError::Unknown(_)) => {
+                if let Some(line) = gone(run, attempt) {
+                    newest.push_front(line);
+                }
+                continue;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the log of a run cannot be read");
+                let words = "its log cannot be read now";
+                newest.push_front(said(run, attempt, words));
+                continue;
+            }
+        };
         while let Some(Ok(line)) = log.next().await {
             bytes += line.text.len();
             of_attempt.push_back(log_line(run, attempt.instance, line));
@@ -393,6 +407,22 @@ async fn newest(state: &Shared, run: &RunRecord, tail: usize) -> VecDeque<LogLin
         newest = of_attempt;
     }
     newest
+}
+
+/// What is said of an attempt's log that is not there: silence would read as an attempt that wrote nothing. One
+/// that never ran had none.
+fn gone(run: &RunRecord, attempt: &Attempt) -> Option<LogLine> {
+    let ran = !matches!(attempt.end, None | Some(AttemptEnd::NotStarted { .. }));
+    ran.then(|| said(run, attempt, "its log is no longer kept"))
+}
+
+fn said(run: &RunRecord, attempt: &Attempt, words: &str) -> LogLine {
+    LogLine {
+        at: attempt.ended_at.unwrap_or(attempt.created_at),
+        instance: attempt.instance.short(&run.app),
+        stream: OutputStream::Ark,
+        text: words.to_owned(),
+    }
 }
 
 fn log_line(run: &RunRecord, instance: InstanceId, line: ark_engine::LogLine) -> LogLine {
@@ -534,16 +564,9 @@ impl Follower {
         outlet: &Outlet,
         run: &RunRecord,
     ) -> Result<(), super::stream::Over> {
-        let ran = |attempt: &&Attempt| !matches!(attempt.end, Some(AttemptEnd::NotStarted { .. }));
-        let attempt = run.attempts.get(self.place.attempt).filter(ran);
-        let Some(attempt) = attempt.filter(|_| self.place.lines == 0) else { return Ok(()) };
+        let attempt = run.attempts.get(self.place.attempt).filter(|_| self.place.lines == 0);
+        let Some(line) = attempt.and_then(|attempt| gone(run, attempt)) else { return Ok(()) };
         self.place.lines = 1;
-        let line = LogLine {
-            at: attempt.ended_at.unwrap_or(attempt.created_at),
-            instance: attempt.instance.short(&run.app),
-            stream: OutputStream::Ark,
-            text: "its log is no longer kept".to_owned(),
-        };
         self.send(outlet, line).await
     }
 

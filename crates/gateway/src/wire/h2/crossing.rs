@@ -124,7 +124,6 @@ impl<'c, C: Client> Crossing<'c, C> {
         }
         loop {
             let client = &mut *self.client;
-
             let admitted = self.passage.admit(|cx: &mut Context<'_>| client.poll_gone(cx)).await;
             let mut in_flight = match admitted {
                 Ok(in_flight) => in_flight,
