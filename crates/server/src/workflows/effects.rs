@@ -181,7 +181,11 @@ impl Stepper<'_> {
                 let named = name.or_else(|| Some(value.get("FunctionName")?.as_str()?.to_owned()));
                 let name = named.as_deref().map(function_name).unwrap_or_default().to_owned();
                 let how = value.get("InvocationType").and_then(Value::as_str);
-                if !callback && let Some(how) = how.filter(|how| *how != "RequestResponse") {
+                // What a function named by its ARN is given is its payload, not how to call it.
+                if invocation
+                    && !callback
+                    && let Some(how) = how.filter(|how| *how != "RequestResponse")
+                {
                     let cause = format!(
                         "InvocationType '{how}' of lambda:invoke is not served by Ark: a function is a worker whose answer is waited for."
                     );

@@ -413,6 +413,12 @@ async fn a_function_that_is_not_to_be_waited_for_is_refused() {
     let callback = f.machine("callback", one_task(&callback, arguments("Event"))).await;
     f.start(&callback, json!({})).await;
     assert!(f.take(&activity).await.is_some());
+    // A function that is named by its ARN gets the whole input, whatever its members are called.
+    let arn = "arn:aws:lambda:us-east-1:000000000000:function:fn";
+    let named = f.machine("named", one_task(arn, json!({}))).await;
+    let payload = json!({"InvocationType": "Event"});
+    f.start(&named, payload.clone()).await;
+    assert_eq!(f.take(&activity).await.map(|(_, input)| input), Some(payload));
 }
 
 #[tokio::test]
