@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ark_model::api::NewWorkflowDefinition;
 use ark_model::workflow::{ExecutionStatus, MachineType};
 use ark_server::workflows::looking::Events;
 use ark_server::workflows::{
@@ -60,6 +61,16 @@ async fn executions_of_a_machine_that_was_made_again_are_found() {
     f.wf.delete_machine(&machine).await.unwrap();
     let refused = f.wf.create_machine(create()).await;
     assert_eq!(refusal(refused), Some(Refusal::StateMachineDeleting));
+    let definition = || NewWorkflowDefinition {
+        name: "m".to_owned(),
+        version: None,
+        manager: None,
+        state_machine: pass(),
+        default_tags: None,
+    };
+    let refused = f.wf.manager().define(definition(), "ana").await.unwrap_err();
+    assert_eq!(refused.refusal(), Some(Refusal::ConflictException));
+    assert!(refused.to_string().contains("workflows of a deleted definition"), "{refused}");
     f.wf.stop_execution(&running, None, None).await.unwrap();
 
     assert_eq!(f.wf.create_machine(create()).await.unwrap().arn, machine);
@@ -80,6 +91,12 @@ async fn executions_of_a_machine_that_was_made_again_are_found() {
     f.start_as(&again, "third", "{}").await.unwrap();
     f.wf.stop_execution(&second, None, None).await.unwrap();
     assert_eq!(f.status(&second).await, ExecutionStatus::Aborted);
+
+    f.wf.delete_machine(&again).await.unwrap();
+    f.wf.stop_execution(&again.replace("stateMachine:m", "execution:m:third"), None, None)
+        .await
+        .unwrap();
+    assert_eq!(f.wf.manager().define(definition(), "ana").await.unwrap().version, 0);
 }
 
 /// 25.

@@ -77,7 +77,8 @@ impl Manager<'_> {
     /// Makes a definition: its version 0.
     ///
     /// # Errors
-    /// `InvalidDefinition`, `ValidationException`, `ConflictException` when it is there.
+    /// `InvalidDefinition`, `ValidationException`, `ConflictException` when it is there, or workflows
+    /// of a deleted one of that name run.
     pub async fn define(
         &self,
         new: NewWorkflowDefinition,
@@ -93,6 +94,12 @@ impl Manager<'_> {
                     let name = &judged.sent.name;
                     return Err(conflict(format!(
                         "workflow definition `{name}` exists: PUT makes a new version of it"
+                    )));
+                }
+                if tx.is_machine_deleting(&judged.machine)? {
+                    let name = &judged.sent.name;
+                    return Err(conflict(format!(
+                        "workflows of a deleted definition `{name}` are running: wait for their end, or cancel them"
                     )));
                 }
                 let kind = MachineType::Standard;
