@@ -133,6 +133,28 @@ fn a_state_is_judged_as_in_a_machine() {
 }
 
 #[test]
+fn a_state_that_stands_alone_may_lead_nowhere() {
+    let ask =
+        |state: &serde_json::Value| ask_with(state, None, Configuration::default(), None, None);
+    for state in [json!({"Type": "Pass", "Result": 1}), json!({"Type": "Wait", "Seconds": 1})] {
+        let answer = ask(&state);
+        assert_eq!(answer["status"], "SUCCEEDED", "{answer}");
+        assert_eq!(answer["nextState"], serde_json::Value::Null, "{answer}");
+    }
+    let refused = |state: serde_json::Value| {
+        let answer = ask(&state);
+        let told = answer.as_str().unwrap_or_default().to_owned();
+        assert!(told.contains("Exactly one of the fields 'Next' and 'End'"), "{answer}");
+        told
+    };
+    refused(json!({"Type": "Pass", "Next": "B", "End": true}));
+    // Of a machine's states, also of one within a state that stands alone, one or the other is asked for.
+    let machine = json!({"StartAt": "A", "States": {"A": {"Type": "Pass"}}});
+    assert!(refused(json!({"Type": "Parallel", "Branches": [machine]})).contains("/Branches"));
+    assert!(refused(machine).contains("at /States/A"));
+}
+
+#[test]
 fn what_belongs_together_is_given_together() {
     let pass = json!({"Type": "Pass", "End": true});
     let task = json!({"Type": "Task", "Resource": "w", "End": true});

@@ -197,7 +197,9 @@ impl Check {
         self.variables(state, jsonata, place);
         if !matches!(kind, "Choice" | "Succeed" | "Fail") {
             let end = state.get("End").and_then(Value::as_bool) == Some(true);
-            if end == state.contains_key("Next") {
+            let next = state.contains_key("Next");
+            // A state that stands alone has no place, and need not lead anywhere.
+            if end == next && (next || !place.is_empty()) {
                 self.say("Exactly one of the fields 'Next' and 'End' is required", place);
             }
         }
