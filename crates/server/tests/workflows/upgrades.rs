@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use ark_model::workflow::ExecutionStatus;
+use ark_model::api::WorkflowStatus;
+use ark_model::workflow::{ExecutionStatus, MachineType};
+use ark_server::workflows::Refusal;
 use ark_server::world::Clock as _;
 use ark_store::Store;
 use rusqlite::Connection;
@@ -105,4 +107,25 @@ async fn what_an_earlier_schema_left_running_is_ended() {
     let late = f.start(&machine, json!({})).await;
     f.seconds(90).await;
     assert_eq!(f.view(&late).await.error.as_deref(), Some("States.Timeout"));
+}
+
+/// What was stored was judged by the version that stored it.
+#[tokio::test]
+async fn a_workflow_goes_on_whose_definition_would_be_refused_now() {
+    let f = Fixture::new().await;
+    let definition = json!({"StartAt": "Before", "QueryLanguage": "JSONata", "States": {
+        "Before": {"Type": "Pass", "Next": "Look"},
+        "Look": {"Type": "Pass", "Output": "{% $exists(phone) %}", "End": true},
+    }});
+    assert!(!f.wf.judge_definition(&definition.to_string(), MachineType::Standard).is_empty());
+    let machine = f.machine("m", definition).await;
+    let first = f.start_as(&machine, "first", "{}").await.unwrap();
+    assert_eq!(f.output(&first).await, json!(false));
+
+    let again = f.wf.manager().resume("m:first", "Look").await.unwrap();
+    f.settle().await;
+    let again = f.wf.manager().workflow(&again.id, false).await.unwrap();
+    assert_eq!(again.status, WorkflowStatus::Succeeded);
+    let nowhere = f.wf.manager().resume("m:first", "Nowhere").await.unwrap_err();
+    assert_eq!(nowhere.refusal(), Some(Refusal::ValidationException));
 }
