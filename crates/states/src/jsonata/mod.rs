@@ -99,9 +99,10 @@ impl Expression {
         references::tell(&self.inner.tree, see);
     }
 
-    /// The names it reads at its top level, where there is no context to read them from, each once.
-    pub(crate) fn top_level_names(&self) -> Vec<Arc<str>> {
-        top_level::names(&self.inner.tree)
+    /// The first `most` names it reads at its top level, where there is no context to read them from,
+    /// each once.
+    pub(crate) fn top_level_names(&self, most: usize) -> Vec<Arc<str>> {
+        top_level::names(&self.inner.tree, most)
     }
 
     /// Its value. [`EvalError::Undefined`] when it gives nothing, [`EvalError::Thrown`] when it

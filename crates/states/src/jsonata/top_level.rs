@@ -5,75 +5,89 @@
 //! them. A path that begins with a name therefore leads nowhere, unless it stands where something else
 //! is the context: behind a step, in a filter, in a function's body.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::ast::{Kind, Node};
 use super::eval::with_stack;
 
-/// The names, each once, in the order of the text.
-pub(super) fn names(tree: &Node) -> Vec<Arc<str>> {
-    let mut found = Vec::new();
-    node(tree, &mut found);
-    found
+/// The first `most` names, each once, in the order of the text.
+pub(super) fn names(tree: &Node, most: usize) -> Vec<Arc<str>> {
+    let mut walk = Walk { most, found: Vec::new(), seen: HashSet::new() };
+    walk.node(tree);
+    walk.found
 }
 
-fn node(tree: &Node, found: &mut Vec<Arc<str>>) {
-    with_stack(|| node_here(tree, found));
+struct Walk<'t> {
+    most: usize,
+    found: Vec<Arc<str>>,
+    /// Those found: an expression may have tens of thousands.
+    seen: HashSet<&'t str>,
 }
 
-fn all<'n>(nodes: impl IntoIterator<Item = &'n Node>, found: &mut Vec<Arc<str>>) {
-    nodes.into_iter().for_each(|part| node(part, found));
-}
+impl<'t> Walk<'t> {
+    fn node(&mut self, tree: &'t Node) {
+        if self.found.len() < self.most {
+            with_stack(|| self.node_here(tree));
+        }
+    }
 
-fn node_here(tree: &Node, found: &mut Vec<Arc<str>>) {
-    match &tree.kind {
-        Kind::Name(name) => {
-            if !found.contains(name) {
-                found.push(name.clone());
+    fn all(&mut self, nodes: impl IntoIterator<Item = &'t Node>) {
+        nodes.into_iter().for_each(|part| self.node(part));
+    }
+
+    fn name(&mut self, name: &'t str) {
+        if self.seen.insert(name) {
+            self.found.push(name.into());
+        }
+    }
+
+    fn node_here(&mut self, tree: &'t Node) {
+        match &tree.kind {
+            Kind::Name(name) => self.name(name),
+            // The steps behind the first have its result for a context.
+            Kind::Path { steps, .. } => self.all(steps.first()),
+            Kind::Binary(_, left, right) | Kind::Apply(left, right) => {
+                self.all([&**left, &**right]);
             }
-        }
-        // The steps behind the first have its result for a context.
-        Kind::Path { steps, .. } => all(steps.first(), found),
-        Kind::Binary(_, left, right) | Kind::Apply(left, right) => {
-            all([&**left, &**right], found);
-        }
-        Kind::Negate(inner) | Kind::Bind(_, inner) => node(inner, found),
-        Kind::Array(items) | Kind::Block(items) => all(items, found),
-        Kind::Object(pairs) => all(pairs.iter().flat_map(|(key, value)| [key, value]), found),
-        Kind::Call { procedure, arguments, .. } | Kind::Partial { procedure, arguments } => {
-            // Calling a name fails when it runs, with an error that says which function was meant.
-            if !matches!(procedure.kind, Kind::Path { .. }) {
-                node(procedure, found);
+            Kind::Negate(inner) | Kind::Bind(_, inner) => self.node(inner),
+            Kind::Array(items) | Kind::Block(items) => self.all(items),
+            Kind::Object(pairs) => self.all(pairs.iter().flat_map(|(key, value)| [key, value])),
+            Kind::Call { procedure, arguments, .. } | Kind::Partial { procedure, arguments } => {
+                // Calling a name fails when it runs, with an error that says which function was meant.
+                if !matches!(procedure.kind, Kind::Path { .. }) {
+                    self.node(procedure);
+                }
+                self.all(arguments);
             }
-            all(arguments, found);
+            Kind::Condition(condition, then, otherwise) => {
+                self.all([&**condition, &**then].into_iter().chain(otherwise.as_deref()));
+            }
+            // Functions have a context of their own, or are given one.
+            Kind::Lambda(_)
+            | Kind::Transform(_)
+            | Kind::Str(_)
+            | Kind::Num(_)
+            | Kind::Null
+            | Kind::Bool(_)
+            | Kind::Wildcard
+            | Kind::Descendants
+            | Kind::Parent(_)
+            | Kind::Variable(_)
+            | Kind::Regex(_)
+            | Kind::Placeholder
+            | Kind::Word(_)
+            | Kind::End => {}
+            // Only behind the first step of a path, or before the tree is resolved.
+            Kind::Sort(_)
+            | Kind::Dot(..)
+            | Kind::Filter(..)
+            | Kind::GroupBy(..)
+            | Kind::OrderBy(..)
+            | Kind::Focus(..)
+            | Kind::IndexBind(..)
+            | Kind::RawLambda { .. }
+            | Kind::RawTransform { .. } => {}
         }
-        Kind::Condition(condition, then, otherwise) => {
-            all([&**condition, &**then].into_iter().chain(otherwise.as_deref()), found);
-        }
-        // Functions have a context of their own, or are given one.
-        Kind::Lambda(_)
-        | Kind::Transform(_)
-        | Kind::RawLambda { .. }
-        | Kind::RawTransform { .. } => {}
-        Kind::Str(_)
-        | Kind::Num(_)
-        | Kind::Null
-        | Kind::Bool(_)
-        | Kind::Wildcard
-        | Kind::Descendants
-        | Kind::Parent(_)
-        | Kind::Variable(_)
-        | Kind::Regex(_)
-        | Kind::Placeholder
-        | Kind::Word(_)
-        | Kind::End => {}
-        // Only behind the first step of a path, or before the tree is resolved.
-        Kind::Sort(_)
-        | Kind::Dot(..)
-        | Kind::Filter(..)
-        | Kind::GroupBy(..)
-        | Kind::OrderBy(..)
-        | Kind::Focus(..)
-        | Kind::IndexBind(..) => {}
     }
 }

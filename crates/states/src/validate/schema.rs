@@ -7,7 +7,7 @@ mod values;
 use std::collections::HashSet;
 
 use self::parts::Place;
-use super::{Finding, MachineKind};
+use super::{FINDINGS_MAX, Finding, MachineKind};
 use crate::intrinsics::Call;
 use crate::jsonata::Expression;
 use crate::jsonpath::{Path, ReferencePath, Root};
@@ -134,7 +134,13 @@ impl Check {
     fn say(&mut self, message: impl Into<String>, place: impl Into<String>) {
         let place = Some(place.into()).filter(|place: &String| !place.is_empty());
         let place = place.unwrap_or_else(|| "/".to_owned());
-        self.findings.push(Finding::schema(message, place));
+        self.find(Finding::schema(message, place));
+    }
+
+    fn find(&mut self, finding: Finding) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        }
     }
 
     fn require(&mut self, members: &Object, fields: &[&str], place: &str) {
@@ -159,7 +165,7 @@ impl Check {
         for (name, state) in states {
             let place = format!("{place}/States/{name}");
             if name.chars().count() > NAME_CHARS_MAX {
-                self.findings.push(Finding {
+                self.find(Finding {
                     code: "INVALID_STATE_NAME",
                     message: format!("State name is longer than {NAME_CHARS_MAX} characters"),
                     location: Some(place.clone()),
@@ -352,15 +358,16 @@ impl Check {
     }
 
     fn expression(&mut self, text: &str, place: &str) {
+        let room = FINDINGS_MAX.saturating_sub(self.findings.len());
         let mut find = |code, message: String| {
-            self.findings.push(Finding { code, message, location: Some(place.to_owned()) });
+            self.find(Finding { code, message, location: Some(place.to_owned()) });
         };
         match Expression::parse(text) {
             Err(error) => {
                 find("INVALID_JSONATA_EXPRESSION", without_code(&error.message).to_owned());
             }
             Ok(expression) => {
-                for name in expression.top_level_names() {
+                for name in expression.top_level_names(room) {
                     let message =
                         format!("Reference to '{name}' at the top level is not supported.");
                     find("UNSUPPORTED_JSONATA_EXPRESSION", message);

@@ -137,6 +137,39 @@ fn names_that_nothing_is_read_from_are_refused() {
     }
 }
 
+/// As many names as an expression can have: what is not told is not looked for.
+#[test]
+fn names_are_told_up_to_the_most_findings() {
+    let names: Vec<String> = (0..40_000).map(|n| format!("n{n:x}")).collect();
+    let list = format!("[{}]", names.join(","));
+    let expression = crate::jsonata::Expression::parse(&list).unwrap();
+    let found = |most| expression.top_level_names(most);
+    assert_eq!(found(0), []);
+    assert_eq!(found(3), ["n0".into(), "n1".into(), "n2".into()]);
+    assert_eq!(found(usize::MAX).len(), names.len());
+    let text = one(&format!(
+        r#""Type":"Pass","QueryLanguage":"JSONata","Output":["{{% {list} %}}","{{% {list} %}}"]"#
+    ));
+    let told =
+        schema::check(Value::parse(&text).unwrap().as_object().unwrap(), MachineKind::Standard);
+    assert_eq!(told.len(), FINDINGS_MAX);
+    let last = &told[FINDINGS_MAX - 1];
+    assert!(last.message.contains("'nc7'"), "{last:?}");
+}
+
+/// However many there are, and however long their places.
+#[test]
+fn findings_are_not_collected_beyond_those_that_are_told() {
+    let wrong: Vec<String> = (0..1_000).map(|n| format!(r#""k{n}":"{{% + %}}""#)).collect();
+    let text = one(&format!(
+        r#""Type":"Pass","QueryLanguage":"JSONata","Output":{{{}}}"#,
+        wrong.join(",")
+    ));
+    let told =
+        schema::check(Value::parse(&text).unwrap().as_object().unwrap(), MachineKind::Standard);
+    assert_eq!(told.len(), FINDINGS_MAX);
+}
+
 /// One state of a machine, as a definition.
 fn one(state: &str) -> String {
     format!(r#"{{"StartAt":"A","States":{{"A":{{{state},"End":true}}}}}}"#)

@@ -252,7 +252,7 @@ impl Check {
                 place,
             );
         } else if !self.labels.insert(label.to_owned()) {
-            self.findings.push(Finding {
+            self.find(Finding {
                 code: "DUPLICATE_LABEL_NAME",
                 message: format!("Duplicate Label name: {label}"),
                 location: Some(place),
