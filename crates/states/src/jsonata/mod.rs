@@ -100,7 +100,7 @@ impl Expression {
     }
 
     /// The first `most` names it reads at its top level, where there is no context to read them from,
-    /// each once.
+    /// each once; `$` among them.
     pub(crate) fn top_level_names(&self, most: usize) -> Vec<Arc<str>> {
         top_level::names(&self.inner.tree, most)
     }

@@ -1,9 +1,10 @@
-//! The names that an expression reads where it has nothing to read from. Called by
+//! What an expression reads from its context where it has none. Called by
 //! [`super::Expression::top_level_names`].
 //!
 //! An expression of a workflow begins without a context: what it gets are variables, `$states` among
-//! them. A path that begins with a name therefore leads nowhere, unless it stands where something else
-//! is the context: behind a step, in a filter, in a function's body.
+//! them. A path that begins with a name leads nowhere there, and `$` is nothing. Behind a step, in a
+//! filter, a grouping, an order and a transform something else is the context; a function's body has
+//! the one in which the function is written.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use super::ast::{Kind, Node};
 use super::eval::with_stack;
 
-/// The first `most` names, each once, in the order of the text.
+/// The first `most` names, each once, in the order of the text; the context itself is `$`.
 pub(super) fn names(tree: &Node, most: usize) -> Vec<Arc<str>> {
     let mut walk = Walk { most, found: Vec::new(), seen: HashSet::new() };
     walk.node(tree);
@@ -45,6 +46,7 @@ impl<'t> Walk<'t> {
     fn node_here(&mut self, tree: &'t Node) {
         match &tree.kind {
             Kind::Name(name) => self.name(name),
+            Kind::Variable(name) if name.is_empty() => self.name("$"),
             // The steps behind the first have its result for a context.
             Kind::Path { steps, .. } => self.all(steps.first()),
             Kind::Binary(_, left, right) | Kind::Apply(left, right) => {
@@ -54,18 +56,14 @@ impl<'t> Walk<'t> {
             Kind::Array(items) | Kind::Block(items) => self.all(items),
             Kind::Object(pairs) => self.all(pairs.iter().flat_map(|(key, value)| [key, value])),
             Kind::Call { procedure, arguments, .. } | Kind::Partial { procedure, arguments } => {
-                // Calling a name fails when it runs, with an error that says which function was meant.
-                if !matches!(procedure.kind, Kind::Path { .. }) {
-                    self.node(procedure);
-                }
+                self.node(procedure);
                 self.all(arguments);
             }
             Kind::Condition(condition, then, otherwise) => {
                 self.all([&**condition, &**then].into_iter().chain(otherwise.as_deref()));
             }
-            // Functions have a context of their own, or are given one.
-            Kind::Lambda(_)
-            | Kind::Transform(_)
+            Kind::Lambda(lambda) => self.node(&lambda.body),
+            Kind::Transform(_)
             | Kind::Str(_)
             | Kind::Num(_)
             | Kind::Null

@@ -110,6 +110,19 @@ fn names_that_nothing_is_read_from_are_refused() {
         ("$x := -y", &["y"]),
         ("'phone'.number", &["phone"]),
         ("(function($x) { $x })(y)(z)", &["y", "z"]),
+        // A function has the context in which it is written, and what is called is read from one.
+        ("$map($states.input.a, function($y) { phone })", &["phone"]),
+        ("$map($states.input.a, function($y) { function() { phone & $y.x } })", &["phone"]),
+        ("phone(1)", &["phone"]),
+        ("sum(items)", &["sum", "items"]),
+        ("phone(?, 1)", &["phone"]),
+        ("$", &["$"]),
+        ("$.phone", &["$"]),
+        ("$[0]", &["$"]),
+        ("$^(price)", &["$"]),
+        ("$string($)", &["$"]),
+        ("$ & phone & $", &["$", "phone"]),
+        ("$map($states.input.a, function($x) { $ })", &["$"]),
         // Something else is the context, or there is none to be read.
         ("$states.input.x", &[]),
         ("$states.input.items[price > 1].(name & size)", &[]),
@@ -117,9 +130,15 @@ fn names_that_nothing_is_read_from_are_refused() {
         ("$states.input.items{name: price}", &[]),
         ("$states.input.items^(price)", &[]),
         ("$map($states.input.l, function($v) { $v.y })", &[]),
+        ("$states.input.items.$map(l, function($v) { $v & price & $.price })", &[]),
+        ("$states.input.items[$ = 0].($ * 2)", &[]),
+        ("$states.input.items^($)", &[]),
+        ("$states.input.items{$string($): $}", &[]),
+        ("[1..3].($ * 2)", &[]),
+        ("$states.input ~> |$|{'n': $}|", &[]),
         ("$states.input ~> |items|{'n': price}|", &[]),
         ("'phone'", &[]),
-        ("sum([1])", &[]),
+        ("$sum([1])", &[]),
     ] {
         let text = one(&format!(
             r#""Type":"Pass","QueryLanguage":"JSONata","Output":{{"v":"{{% {expression} %}}"}}"#
