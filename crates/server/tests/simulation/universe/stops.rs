@@ -9,6 +9,8 @@ use super::{SimInstance, Universe};
 
 /// The server is never away for so long.
 const LONG_AGO: SignedDuration = SignedDuration::from_mins(10);
+/// Between a plan and what it has stopped.
+const JUST_NOW: SignedDuration = SignedDuration::from_secs(1);
 
 impl Universe {
     /// I4: a request is inside an instance that is no more. Whoever dies by itself, or is killed, takes
@@ -45,14 +47,22 @@ impl Universe {
 
     /// I3 at the moment of stopping what takes no requests: of that no table tells.
     fn check_stop_of_worker(&mut self, id: InstanceId) {
-        let works = |id: &InstanceId, i: &SimInstance| {
+        let works_at_all = |id: &InstanceId, i: &SimInstance| {
             let release = (i.app.clone(), i.release);
-            i.works() && self.workers.contains(&release) && !self.hooks.keys.contains_key(id)
+            self.workers.contains(&release) && !self.hooks.keys.contains_key(id)
         };
-        let Some(stopped) = self.instances.get(&id).filter(|i| works(&id, i)) else { return };
+        // What is about to crash is not told from what works, nor, when the stop was planned, what has just done so.
+        let seems_to_work = |i: &SimInstance| match &i.state {
+            EngineState::Running { .. } => true,
+            EngineState::Exited { exit } => !exit.requested && exit.at + JUST_NOW > self.wall(),
+            _ => false,
+        };
+        let stopped = self.instances.get(&id).filter(|i| i.works() && works_at_all(&id, i));
+        let Some(stopped) = stopped else { return };
         let app = (stopped.env.clone(), stopped.app.clone());
         let others = self.instances.iter().filter(|(other, i)| {
-            **other != id && (&i.env, &i.app) == (&app.0, &app.1) && works(other, i)
+            let same = (&i.env, &i.app) == (&app.0, &app.1);
+            **other != id && same && works_at_all(other, i) && seems_to_work(i)
         });
         let others = others.count();
         // The stop may have been recorded long ago, by a server that was away since.
