@@ -211,19 +211,25 @@ fn t11_healthy_then_dead_within_min_healthy_time() {
 #[test]
 fn t13_held_requests_are_served_in_the_end() {
     let Some(ark) = suite("t13_held_requests_are_served_in_the_end") else { return };
-    let slow = release(2).variable("START_DELAY_MS", 1_000).deploy("strategy: recreate");
+    let slow = release(2).variable("START_DELAY_MS", 3_000).variable("LOG_REQUESTS", 1);
+    let slow = slow.deploy("strategy: recreate");
     deploys(&ark, "t13", &release(1));
     let id = ark.deploy_detached("t13", &slow);
-    eventually("it has begun", || ark.deployment(&id).is_some_and(|d| state(&d) == "replacing"));
+    eventually("the old side has ended, and the new one is not ready", || {
+        ark.deployment(&id).is_some_and(|d| d["progress"]["new"]["starting"].as_u64() >= Some(1))
+    });
     let begun = Instant::now();
     let mut held = Raw::open(&ark, "t13");
     let mut left = Raw::open(&ark, "t13");
     held.send("GET /version HTTP/1.1\r\nhost: HOST\r\n\r\n");
-    left.send("GET /version HTTP/1.1\r\nhost: HOST\r\n\r\n");
+    left.send("GET /left HTTP/1.1\r\nhost: HOST\r\n\r\n");
     drop(left);
-    let (status, _) = held.answer();
-    assert_eq!(status, 200, "after {:?}", begun.elapsed());
+    assert_eq!(held.answer(), (200, "2".to_owned()), "after {:?}", begun.elapsed());
     let d = ark.wait_over(&id, Duration::from_secs(60));
     assert_eq!(state(&d), "succeeded", "{d}");
     lost_nothing(&d);
+    // Who has left is not asked for.
+    let log = ark.run(&["logs", "t13", "-e", ENV, "--tail", "100"]);
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    assert!(log.contains("/version") && !log.contains("/left"), "{log}");
 }
