@@ -158,6 +158,9 @@ const IDLE_FOR: Duration = Duration::from_secs(15);
 /// An instance on a host that has been silent for this long is started elsewhere too.
 pub const SUBSTITUTE_AFTER: Duration = Duration::from_secs(60);
 
+/// For how long an instance has been looked at, at least, before it is known not to become ready.
+const LOOKED_AT_LEAST: Duration = Duration::from_secs(10);
+
 /// How far the clocks of server, engine and gateway differ at most where they are kept.
 const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(10);
 
@@ -271,6 +274,12 @@ impl Step<'_> {
                 after(since.clamp(s.created_at, begun_by), policy.ready_timeout)
             }
         };
+        // Whoever looks at it has had the time to: a server that was away may only now have told the gateway of it.
+        let looked_at = s.probe.as_ref().filter(|probe| !probe.ready).map(|probe| {
+            let since = probe.since.min(self.now);
+            after(since, policy.ready_timeout.min(LOOKED_AT_LEAST))
+        });
+        let deadline = looked_at.map_or(deadline, |due| due.max(deadline));
         if self.now < deadline {
             self.wake(deadline);
             return false;
