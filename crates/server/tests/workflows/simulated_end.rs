@@ -133,11 +133,10 @@ impl Simulation {
         if block(self.store.read(ark_store::ReadTx::open_execution_count)).unwrap() > 0 {
             found.push("an execution never ended".to_owned());
         }
-        // What waits in an inbox behind that which ends its execution counts for nothing.
-        let all_well = || {
-            ledger.stopped.is_empty()
-                && self.executions().iter().all(|e| e.status == ExecutionStatus::Succeeded)
-        };
+        // What waits in an inbox behind that which ends its execution counts for nothing, though it goes on later.
+        let well =
+            |e: &ExecutionView| e.status == ExecutionStatus::Succeeded && e.redrive_count == 0;
+        let all_well = || ledger.stopped.is_empty() && self.executions().iter().all(well);
         if completed < acknowledged && (self.fuel > 0 || all_well()) {
             found.push(format!("{acknowledged} results acknowledged, {completed} in histories"));
         }
