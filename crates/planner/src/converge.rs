@@ -158,7 +158,7 @@ const IDLE_FOR: Duration = Duration::from_secs(15);
 /// An instance on a host that has been silent for this long is started elsewhere too.
 pub const SUBSTITUTE_AFTER: Duration = Duration::from_secs(60);
 
-/// For how long an instance has been looked at, at least, before it is known not to become ready.
+/// How long the first look at an instance may take before it is known not to become ready.
 const LOOKED_AT_LEAST: Duration = Duration::from_secs(10);
 
 /// How far the clocks of server, engine and gateway differ at most where they are kept.
@@ -274,8 +274,10 @@ impl Step<'_> {
                 after(since.clamp(s.created_at, begun_by), policy.ready_timeout)
             }
         };
-        // Whoever looks at it has had the time to: a server that was away may only now have told the gateway of it.
-        let looked_at = s.probe.as_ref().filter(|probe| !probe.ready).map(|probe| {
+        // Nobody has looked at it yet: a server that was away may only now have told the gateway of it. One that
+        // is ready now and then was looked at.
+        let unseen = s.probe.as_ref().filter(|probe| !probe.ready && probe.last_failure.is_none());
+        let looked_at = unseen.map(|probe| {
             let since = probe.since.min(self.now);
             after(since, policy.ready_timeout.min(LOOKED_AT_LEAST))
         });

@@ -752,16 +752,27 @@ fn a_worker_that_counts_later_than_the_progress_deadline_gets_there() {
 /// The server was away while it became ready, and has just told the gateway of it.
 #[test]
 fn what_was_not_looked_at_is_not_known_to_be_ill() {
-    let seen = |since: i64| {
-        let probe = ProbeSeen { ready: false, since: at(since), last_failure: None };
+    let seen = |since: i64, failed: bool| {
+        let probe = ProbeSeen {
+            ready: false,
+            since: at(since),
+            last_failure: failed.then(|| "500".into()),
+        };
         let engine = Some(EngineState::Running { since: at(0), process: None, address: None });
         let starting = Seen { created_at: at(0), probe: Some(probe), ..starting(2, None) };
         vec![old(1), Seen { engine, ..starting }]
     };
-    for (since, now, stops) in
-        [(0, 119, false), (0, 120, true), (300, 300, false), (300, 309, false), (300, 310, true)]
-    {
-        let plan = Case { since, ..Case::deploying(1, seen(since)).at(now) }.plan();
+    for (since, failed, now, stops) in [
+        (0, false, 119, false),
+        (0, false, 120, true),
+        (300, false, 300, false),
+        (300, false, 309, false),
+        (300, false, 310, true),
+        // It was ready in between, and is not again.
+        (119, true, 120, true),
+        (300, true, 301, true),
+    ] {
+        let plan = Case { since: 0, ..Case::deploying(1, seen(since, failed)).at(now) }.plan();
         let stopped = plan.actions.iter().any(|a| matches!(a, Action::Stop { .. }));
         assert_eq!(stopped, stops, "looked at since {since}, at {now}: {plan:?}");
     }
