@@ -30,9 +30,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use apps::{
-    Address, AllAppsQuery, AppDetail, AppRow, AppsQuery, EnvironmentApps, InstanceRow,
-    InstancesQuery, PortView, ScaleRequest, SideSlice, TrafficHistory, TrafficQuery, TrafficSlice,
-    TrafficView,
+    Address, AppDetail, AppRow, AppsQuery, EnvironmentApps, InstanceRow, InstancesQuery, PortView,
+    ScaleRequest, SideSlice, TrafficHistory, TrafficQuery, TrafficSlice, TrafficView,
 };
 pub use config::{
     ConfigEntry, ConfigPatch, ConfigValue, ConfigVersionView, ConfigView, ResolvedEnvironment,

@@ -11,7 +11,7 @@ use crate::definition::{NotEnforced, RunKind, StoreProduct};
 use crate::ids::{AppName, EnvName, InstanceId, NodeName, ReleaseNumber};
 use crate::instance::{InstanceState, StopCause};
 
-/// Which apps of an environment.
+/// Which apps of an environment, or, where all are listed, which of each and how many environments.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppsQuery {
     /// Only those with this in their names; upper and lower case are the same.
@@ -21,20 +21,6 @@ pub struct AppsQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// The most items wanted, 1 to 500; 50 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
-}
-
-/// Which environments are listed with which of their apps.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AllAppsQuery {
-    /// Only apps with this in their names; upper and lower case are the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// `next` of the page before; absent for the first page.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cursor: Option<String>,
-    /// The most environments wanted, 1 to 500; 50 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use ark_model::api::{
-    AllAppsQuery, AppDetail, AppRow, AppsQuery, EnvironmentApps, PAGE_ITEMS_MAX, Page, ProblemCode,
-    SCALE_MAX, ScaleRequest,
+    AppDetail, AppRow, AppsQuery, EnvironmentApps, PAGE_ITEMS_MAX, Page, ProblemCode, SCALE_MAX,
+    ScaleRequest,
 };
 use ark_model::environment::AppState;
 use ark_model::event::EventKind;
@@ -51,7 +51,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 "Each with its first 500 apps. A page ends early when it holds 2,000 apps; `next` leads \
                  on.",
             )
-            .query::<AllAppsQuery>()
+            .query::<AppsQuery>()
             .answers::<Page<EnvironmentApps>>(200),
         Operation::get(app, ("getApp", "One app"), show)
             .answers::<AppDetail>(200)
@@ -120,7 +120,7 @@ async fn list(
 
 async fn list_all(
     State(state): State<Shared>,
-    Query(query): Query<AllAppsQuery>,
+    Query(query): Query<AppsQuery>,
 ) -> Result<Json<Page<EnvironmentApps>>, ApiError> {
     let limit = page_limit(query.limit)?;
     let containing = query.name.unwrap_or_default().to_ascii_lowercase();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ark_model::environment::AppState;
 use ark_model::{DeploymentState, InstanceState};
 use serde_json::{Value, json};
 
@@ -89,6 +90,40 @@ async fn all_apps_are_those_of_each_environment() {
             assert_eq!(one["apps"], server.get(&path).await.expect(200));
         }
     }
+}
+
+/// However many environments are asked for, an answer ends with the one that makes it two thousand apps.
+#[tokio::test]
+async fn a_page_of_all_apps_ends_before_it_is_too_long() {
+    let server = Server::start().await;
+    let now = jiff::Timestamp::now();
+    for env in ["a", "b", "c", "d", "e"] {
+        server.post("/v1/environments", &json!({ "name": env })).await.expect(201);
+        server
+            .write(move |tx| {
+                for n in 0..501 {
+                    let (env, app) = (env.parse().expect("a name"), format!("app-{n}"));
+                    let app = app.parse().expect("a name");
+                    tx.put_app_state(&AppState::new(env, app, now))?;
+                }
+                Ok(())
+            })
+            .await;
+    }
+    let first = server.get("/v1/apps?limit=500").await.expect(200);
+    assert_eq!(first["items"].as_array().map(Vec::len), Some(4));
+    assert_eq!(first["next"], "d");
+    // Each has its first five hundred, and says where the others are.
+    let of_a = &first["items"][0]["apps"];
+    assert_eq!(of_a["items"].as_array().map(Vec::len), Some(500));
+    let rest = format!("/v1/environments/a/apps?cursor={}", of_a["next"].as_str().expect("more"));
+    let rest = server.get(&rest).await.expect(200);
+    assert_eq!(rest["items"].as_array().map(Vec::len), Some(1));
+    let last = server.get("/v1/apps?limit=500&cursor=d").await.expect(200);
+    assert_eq!(
+        (&last["items"][0]["environment"]["name"], &last["next"]),
+        (&json!("e"), &json!(null))
+    );
 }
 
 #[tokio::test]
