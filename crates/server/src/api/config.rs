@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::app_rows::place;
 use super::error::{ApiError, chain};
 use super::extract::{Json, Path, Query, cursor, page, page_limit};
-use super::intents::{Act, check_own_environment, ensure_environment};
+use super::intents::{Act, check_new_environment, ensure_environment};
 use super::operation::{Operation, Shared};
 use super::{environment_values, find};
 use crate::auth::{Caller, Permission};
@@ -109,9 +109,7 @@ async fn change(
     let view = state
         .store
         .write::<_, ApiError, _>(move |tx| {
-            if tx.environment(&env)?.is_none() {
-                check_own_environment(&own, &env)?;
-            }
+            check_new_environment(tx, &own, &env)?;
             ensure_environment(tx, &env, None, &act)?;
             apply(tx, &env, &app, patch, &keyring, &act)?;
             view(tx, &env, &app)

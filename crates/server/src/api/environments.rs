@@ -15,7 +15,7 @@ use super::environment_leases;
 use super::error::ApiError;
 use super::extract::{Json, Path, Query, cursor, page, page_limit};
 use super::find;
-use super::intents::{Act, check_own_environment, ensure_environment};
+use super::intents::{Act, check_new_environment, ensure_environment};
 use super::operation::{Operation, Shared};
 use crate::auth::{Caller, Permission};
 use crate::endings::end_environment;
@@ -111,10 +111,11 @@ async fn create(
     Json(request): Json<EnvironmentCreate>,
 ) -> Result<(StatusCode, Json<EnvironmentView>), ApiError> {
     let act = Act { by: caller.name.clone(), now: Timestamp::now() };
-    check_own_environment(&state.settings.allowed_hosts, &request.name)?;
+    let own = state.settings.allowed_hosts.clone();
     let (status, view) = state
         .store
         .write::<_, ApiError, _>(move |tx| {
+            check_new_environment(tx, &own, &request.name)?;
             let known = tx.environment(&request.name)?.is_some();
             let mut environment = ensure_environment(tx, &request.name, request.kind, &act)?;
             if request.kind.is_some_and(|kind| kind != environment.kind) {

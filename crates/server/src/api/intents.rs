@@ -265,7 +265,6 @@ pub(super) fn check_own_names(
     app: &AppName,
     definition: &Definition,
 ) -> Result<(), ApiError> {
-    check_own_environment(own, env)?;
     let asked = definition.expose.iter().flat_map(|expose| &expose.hosts);
     let named = format!("{app}.{env}.localhost");
     for host in asked.map(String::as_str).chain([named.as_str()]) {
@@ -282,12 +281,19 @@ pub(super) fn check_own_names(
     Ok(())
 }
 
-/// Refuses an environment whose apps would be below a name of the console.
+/// Refuses a new environment whose apps would be below a name of the console.
 ///
 /// # Errors
 /// `already-exists`.
-pub(super) fn check_own_environment(own: &AllowedHosts, env: &EnvName) -> Result<(), ApiError> {
-    match own.taken(&format!("{env}.localhost")) {
+pub(super) fn check_new_environment(
+    tx: &ReadTx,
+    own: &AllowedHosts,
+    env: &EnvName,
+) -> Result<(), ApiError> {
+    if tx.environment(env)?.is_some() {
+        return Ok(());
+    }
+    match own.taken(&format!("app.{env}.localhost")) {
         None => Ok(()),
         Some(own) => {
             let detail = format!(
