@@ -1,7 +1,6 @@
 //! Daemons that accept connections and answer none, for a while: another host's, then Ark's own, in the
 //! middle of a deployment. Nobody else waits for them, what is left to do is done when they answer
-//! again, and nothing runs twice. And a server that is killed in the middle of a call to its daemon, at
-//! each kind of call.
+//! again, and nothing runs twice.
 
 mod containers;
 mod harness;
@@ -10,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use containers::daemon::{daemon, docker, skip};
-use containers::proxy::{Lost, Proxy};
+use containers::proxy::Proxy;
 use containers::{BACK, WEB, Web, answer, at};
 use harness::{Ark, ENV, Sample, eventually_within, state, words};
 use serde_json::Value;
@@ -19,22 +18,6 @@ const TWO: Web = Web {
     count: 2,
     deploy: "min_healthy_time: 1s, ready_timeout: 60s, progress_deadline: 100s, deadline: 150s",
 };
-const ONE: Web = Web {
-    count: 1,
-    deploy: "min_healthy_time: 100ms, ready_timeout: 30s, progress_deadline: 60s, deadline: 90s",
-};
-const SIGNAL: &str = "/kill?signal=";
-/// The calls of a rollover: what the daemon is asked, and what of it does not come through before the
-/// server is killed. The network is made once.
-const CALLS: [(&str, Lost); 7] = [
-    ("POST /networks/create", Lost::Answer),
-    ("POST /containers/create", Lost::Request),
-    ("POST /containers/create", Lost::Answer),
-    ("/start", Lost::Request),
-    ("/start", Lost::Answer),
-    (SIGNAL, Lost::Request),
-    (SIGNAL, Lost::Answer),
-];
 /// How long Ark's own daemon is away in the middle of a deployment.
 const AWAY: Duration = Duration::from_secs(10);
 
@@ -120,62 +103,4 @@ fn daemons_that_hang_hold_up_nobody() {
     let output = ark.run(&["stop", WEB, "-e", ENV, "--json"]);
     assert!(output.status.success(), "{}", words(&output));
     eventually_within(BACK, "no container is left", || running(socket, &ark) == 0);
-}
-
-/// The container that a killed server asked for is there once, the one that it replaced is gone, and the
-/// one that served went on.
-#[test]
-fn a_server_that_is_killed_at_any_call_to_its_daemon_goes_on_from_there() {
-    let test = "a_server_that_is_killed_at_any_call_to_its_daemon_goes_on_from_there";
-    let socket = match daemon() {
-        Ok(socket) => socket,
-        Err(reason) => return skip(test, reason),
-    };
-    let proxy = Proxy::to(socket);
-    let mut ark = Ark::up_with(&[("DOCKER_HOST", &at(&proxy.socket))]);
-    let count = |ark: &Ark, which: &str| {
-        let cluster = std::fs::read_to_string(ark.data_dir().join("docker/cluster"));
-        let label = format!("label=ark.cluster={}", cluster.expect("the cluster"));
-        let ids = docker(socket).args(["ps", which, "--filter", &label]).output().expect("docker");
-        String::from_utf8_lossy(&ids.stdout).lines().count()
-    };
-    let mut before = None;
-    for (index, (call, lost)) in CALLS.into_iter().enumerate() {
-        let place = format!("{call}, {lost:?} lost");
-        let version = (index + 1).to_string();
-        // A signal may be repeated; that of the rollover before is not meant.
-        let (held, id) = match call {
-            SIGNAL => {
-                let id = ONE.begun(&ark, &version);
-                (proxy.hold_at(call, lost), id)
-            }
-            _ => (proxy.hold_at(call, lost), ONE.begun(&ark, &version)),
-        };
-        eventually_within(BACK, &format!("{place}: the call is made"), || held.is_reached());
-        ark.kill_server();
-        drop(held);
-        // Whichever of the two has the traffic.
-        let answers = answer(&ark);
-        let serves = answers == before || answers.as_ref() == Some(&version);
-        assert!(serves, "{place}: {answers:?} while nobody looks");
-        ark.start_server();
-        let over = ark.wait_over(&id, Duration::from_secs(100));
-        assert_eq!(state(&over), "succeeded", "{place}: {over}");
-        assert_eq!(over["failures"].as_array().map(Vec::len), Some(0), "{place}: {over}");
-        eventually_within(BACK, &format!("{place}: one container, of the new release"), || {
-            count(&ark, "-q") == 1 && answer(&ark).as_ref() == Some(&version)
-        });
-        before = Some(version);
-    }
-    assert_eq!(count(&ark, "-aq"), CALLS.len(), "none was made twice: those that ended are kept");
-
-    // The first container of all is gone, and the server that removed it knows nothing of it.
-    let held = proxy.hold_at("DELETE /containers/", Lost::Answer);
-    let output = ark.run(&["env", "destroy", ENV, "--yes", "--detach"]);
-    assert!(output.status.success(), "{}", words(&output));
-    eventually_within(BACK, "a container is removed", || held.is_reached());
-    ark.kill_server();
-    drop(held);
-    ark.start_server();
-    eventually_within(BACK, "no container is left", || count(&ark, "-aq") == 0);
 }

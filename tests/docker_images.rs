@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use daemon::{daemon, docker, skip};
+use daemon::{daemon, docker, processes, skip};
 use harness::{Ark, ENV, eventually_within, words};
 use registry::Registry;
 use ring::hmac;
@@ -392,16 +392,6 @@ fn a_push_that_a_hosting_service_tells_of_is_built_sent_to_the_registry_and_depl
     grep.args(["-rl", "-e", password, "-e", secret]).arg(ark.dir.path());
     let found = grep.output().expect("grep");
     assert!(found.stdout.is_empty(), "{}", words(&found));
-}
-
-/// Processes that have this in their command line.
-fn processes(text: &str) -> usize {
-    let has = |path: PathBuf| {
-        let bytes = std::fs::read(path.join("cmdline")).unwrap_or_default();
-        bytes.windows(text.len()).any(|window| window == text.as_bytes())
-    };
-    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
-    all.filter(|entry| has(entry.path())).count()
 }
 
 #[test]

@@ -10,7 +10,7 @@ pub(crate) mod daemon;
 pub(crate) mod proxy;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
@@ -59,9 +59,13 @@ impl Web {
 
     /// Begins to deploy a version; answers the deployment's id.
     pub(crate) fn begun(&self, ark: &Ark, version: &str) -> String {
+        self.begun_of(ark, version, daemon::IMAGE)
+    }
+
+    /// Begins to deploy a version of an image that holds what the tests' own holds.
+    pub(crate) fn begun_of(&self, ark: &Ark, version: &str, image: &str) -> String {
         let file = self.launch(ark, version);
         let file = file.to_string_lossy();
-        let image = daemon::IMAGE;
         let deploy = ["deploy", WEB, "-e", ENV, "--file", &file, "--image", image];
         let begun = ark.json(&[&deploy[..], &["--detach", "--json"]].concat());
         begun["id"].as_str().expect("an id").to_owned()
@@ -70,9 +74,19 @@ impl Web {
 
 /// What the gateway answers for the web server now.
 pub(crate) fn answer(ark: &Ark) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&ark.http, Duration::from_secs(2)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", ark.host(WEB));
+    answer_of(ark.http, &ark.host(WEB), "/", Duration::from_secs(5))
+}
+
+/// What a gateway answers for a path of a host; each piece of it may take so long.
+pub(crate) fn answer_of(
+    gateway: SocketAddr,
+    host: &str,
+    path: &str,
+    patience: Duration,
+) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&gateway, Duration::from_secs(2)).ok()?;
+    stream.set_read_timeout(Some(patience)).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;

@@ -245,6 +245,16 @@ pub(crate) fn make_image(socket: &Path) -> Result<(), String> {
     }
 }
 
+/// Processes of this host, those of containers among them, that have this in their command line.
+pub(crate) fn processes(text: &str) -> usize {
+    let has = |path: PathBuf| {
+        let bytes = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    all.filter(|entry| has(entry.path())).count()
+}
+
 /// Says, by name and loudly, that a suite could not be run here for want of a daemon.
 #[track_caller]
 pub(crate) fn skip(suite: &str, reason: &str) {
