@@ -150,6 +150,12 @@ async fn what_can_never_be_made_stays_failed_after_its_image_came() {
 
 /// A build of one file from scratch.
 fn build(blobs: &Path, image: &str, content: &str) -> BuildSpec {
+    let dockerfile = format!("FROM {IMAGE}\nCOPY content /content\n");
+    build_of(blobs, image, &[("Dockerfile", &dockerfile), ("content", content)])
+}
+
+/// A build of these files.
+fn build_of(blobs: &Path, image: &str, files: &[(&str, &str)]) -> BuildSpec {
     let file = |path: &str, text: &str| {
         let sha256 = Sha256::of(text.as_bytes());
         let blob = blob_path(blobs, sha256);
@@ -158,11 +164,8 @@ fn build(blobs: &Path, image: &str, content: &str) -> BuildSpec {
         let node = ManifestNode::File { sha256, bytes: text.len() as u64, executable: false };
         ManifestEntry { path: path.to_owned(), node }
     };
-    let dockerfile = format!("FROM {IMAGE}\nCOPY content /content\n");
     BuildSpec {
-        manifest: Manifest {
-            entries: vec![file("Dockerfile", &dockerfile), file("content", content)],
-        },
+        manifest: Manifest { entries: files.iter().map(|(path, text)| file(path, text)).collect() },
         blobs: blobs.to_owned(),
         dockerfile: "Dockerfile".to_owned(),
         image: image.to_owned(),
@@ -248,6 +251,50 @@ async fn what_is_built_goes_to_its_registry_and_comes_back_by_its_digest() {
     // No file of Ark's has the password.
     let grep = Command::new("grep").args(["-r", "hush-hush"]).arg(fixture.place()).output();
     assert!(grep.unwrap().stdout.is_empty());
+}
+
+/// A builder has no credentials; Ark has. What its registry means by a name is what is built upon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_base_image_that_wants_a_password_is_fetched_for_a_build() {
+    let socket = socket!("a_base_image_that_wants_a_password_is_fetched_for_a_build");
+    let peer = Peer::start();
+    let base = publish_page(socket, &peer, "base:1");
+    publish_page(socket, &peer, "base:2");
+    peer.ask_for("ark", "hush-hush");
+    let registries = Registries::default();
+    let options = DockerOptions { registries: registries.clone(), ..DockerOptions::default() };
+    let fixture = DockerFixture::with(socket, options);
+    let engine = fixture.engine();
+    let blobs = tempfile::tempdir().unwrap();
+    let spec = |tag: u32| {
+        let image = format!("ark-test/based-{}:{tag}", std::process::id());
+        let dockerfile = format!("ARG BASE={base}\nFROM $BASE\nLABEL tag={tag}\n");
+        build_of(blobs.path(), &image, &[("Dockerfile", &dockerfile)])
+    };
+    let page = |tag: u32| {
+        let image = spec(tag).image;
+        run(socket, &["run", "--rm", &image, "sh", "-c", "echo $PAGE"])
+    };
+    let refused = built(&engine, spec(1)).await.unwrap();
+    assert!(matches!(refused, Built::Failed(_)), "nobody knows the password: {refused:?}");
+    let login = Some(("ark".to_owned(), "hush-hush".to_owned()));
+    registries.set([(peer.host(), Registry { login, push: false })].into());
+    let first = built(&engine, spec(1)).await.unwrap();
+    assert!(matches!(first, Built::Done(_)), "{first:?}");
+    assert_eq!(page(1), "base:1");
+    // The tag moves. What is here is not what it means any more.
+    peer.retag("base/2", "base/1");
+    let second = built(&engine, spec(2)).await.unwrap();
+    assert!(matches!(second, Built::Done(_)), "{second:?}");
+    assert_eq!(page(2), "base:2");
+    // Without its registry what is here does.
+    peer.set_broken(true);
+    let third = built(&engine, spec(3)).await.unwrap();
+    assert!(matches!(third, Built::Done(_)), "{third:?}");
+    assert_eq!(page(3), "base:2");
+    assert!(engine.remove_images(&BTreeSet::new(), Duration::ZERO).await.unwrap() >= 4);
+    let is_here = docker(socket).args(["image", "inspect", &base]).output().unwrap();
+    assert!(!is_here.status.success(), "nobody needs it any more");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

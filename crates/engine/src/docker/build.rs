@@ -63,6 +63,17 @@ impl Inner {
         let (lines, receiver) = mpsc::channel::<Result<Built, EngineError>>(PIECES);
         let driver = tokio::spawn(async move {
             let _building = building;
+            let bases = if here { Vec::new() } else { inner.private_bases(&spec).await };
+            for base in bases {
+                let _ = lines.send(Ok(Built::Line(format!("fetching {base}")))).await;
+                let fetched = tokio::select! {
+                    fetched = inner.pull(&base, None) => fetched,
+                    () = lines.closed() => return,
+                };
+                if let Err(reason) = fetched {
+                    let _ = lines.send(Ok(Built::Line(format!("not fetched: {reason}")))).await;
+                }
+            }
             let mut said = match here {
                 true => stream::empty().boxed(),
                 false => inner.builder(&docker, spec),

@@ -153,7 +153,7 @@ impl Inner {
         let have = within(answer, "look for an image", self.have(reference, digest)).await?;
         let pulled = match have {
             Some(_) => Ok(()),
-            None => self.pull(spec).await,
+            None => self.pull(reference, digest).await,
         };
         // When its turn comes; until then the instance may be stopped.
         self.network(&spec.env).await?;
@@ -329,8 +329,7 @@ impl Inner {
     }
 
     /// Fetches an image from its registry. The daemon's reason, when it cannot.
-    async fn pull(&self, spec: &StartSpec) -> Result<(), String> {
-        let (reference, digest) = image_of(spec);
+    pub(super) async fn pull(&self, reference: &str, digest: Option<&str>) -> Result<(), String> {
         let (names, credentials) = self.asked(reference, digest);
         let refused = |reason: String| format!("image {reference}: {reason}");
         let docker = self.connection.get().await.map_err(|e| e.to_string())?;

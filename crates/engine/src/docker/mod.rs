@@ -10,6 +10,7 @@
 //!
 //! It never asks the daemon to restart a container: replacing what ended is the planner's work.
 
+mod base;
 mod build;
 mod buildkit;
 mod config;
