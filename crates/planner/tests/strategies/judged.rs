@@ -1,0 +1,236 @@
+//! Analyses and watches: what the judge's verdicts lead to, and when there is none.
+
+use super::world::*;
+use ark_model::definition::{HeaderStep, Step, Strategy};
+use ark_model::rollout::{AsksFor, WatchEnd};
+use ark_model::{DeploymentState, Verdict};
+use ark_planner::wishes::Wish;
+
+#[test]
+fn the_judge_decides() {
+    let steps = || vec![Step::Weight(50), Step::Pause(Some(seconds(60))), Step::Analysis {}];
+    let run = |rates: Rates, time: i64| {
+        let mut world = World::deploying(Strategy::Canary, steps());
+        world.rates = rates;
+        world.pass(time);
+        world
+    };
+    let good = run(judged((20, 0), (20, 0)), 100);
+    assert_eq!(good.ended[0].state, DeploymentState::Succeeded);
+    let said = &good.ended[0].rollout.as_ref().expect("steps").judgements;
+    assert_eq!(said.last().map(|j| (j.step, j.judgement.verdict)), Some((2, Verdict::Pass)));
+
+    let bad = run(judged((10, 10), (20, 0)), 50);
+    assert_eq!(bad.ended[0].state, DeploymentState::RolledBack, "before the pause is over");
+
+    let mut silent = run(judged((0, 0), (0, 0)), 100);
+    assert_eq!((silent.state(), silent.asks()), (Some(DeploymentState::Stepping), None), "held");
+    silent.pass(300);
+    assert_eq!(silent.asks(), Some(AsksFor::Judgement), "no data is never a pass");
+    silent.wish(Wish::Promote { full: false }).expect("a person may");
+    silent.pass(20);
+    assert_eq!(silent.ended[0].state, DeploymentState::Succeeded);
+}
+
+/// What was measured is kept over a restart. Should it be lost, a verdict after a few seconds would be one
+/// on less than was promised.
+#[test]
+fn a_restart_takes_nothing_from_the_time_on_which_a_verdict_rests() {
+    let steps = || vec![Step::Weight(50), Step::Pause(Some(seconds(60))), Step::Analysis {}];
+    let good = || judged((50, 0), (50, 0));
+    let mut undisturbed = World::deploying(Strategy::Canary, steps());
+    undisturbed.rates = good();
+    undisturbed.pass(200);
+    let began = undisturbed.said_at("50 %").expect("the share is in force");
+    let promised = undisturbed.said_at("the judge passes").expect("a verdict") - began;
+    assert!((60..65).contains(&promised), "{promised} s");
+    // In the pause, and in the analysis, which has not found enough requests.
+    for (restarts, rates) in [(vec![30], good()), (vec![20, 50], good()), (vec![90], Rates::new())]
+    {
+        let mut world = World::deploying(Strategy::Canary, steps());
+        world.rates = rates;
+        let mut last = 0;
+        for restart in &restarts {
+            world.pass(began + restart - world.now);
+            assert_eq!(world.said_at("the judge passes"), None, "{restarts:?}");
+            world.restart_without_measures();
+            last = world.now;
+        }
+        world.rates = good();
+        world.pass(300);
+        let anew = world.said_at("what was measured is lost").expect("it is said");
+        assert_eq!(anew, began + restarts[0], "{restarts:?}");
+        let passed = world.said_at("the judge passes").expect("a verdict");
+        assert!((60..65).contains(&(passed - last)), "{restarts:?}: {} s", passed - last);
+    }
+    // With what was measured nothing takes longer.
+    let mut kept = World::deploying(Strategy::Canary, steps());
+    kept.rates = good();
+    kept.pass(began + 30);
+    kept.restart();
+    kept.pass(200);
+    let passed = kept.said_at("the judge passes").expect("a verdict");
+    assert!((60..65).contains(&(passed - began)), "{} s", passed - began);
+    // Without an analysis ahead a pause is a pause.
+    let mut world =
+        World::deploying(Strategy::Canary, vec![Step::Weight(50), Step::Pause(Some(seconds(60)))]);
+    world.pass(began + 30);
+    world.restart_without_measures();
+    world.pass(40);
+    assert_eq!(world.said_at("what was measured is lost"), None);
+    assert!(world.said_at("all of the traffic").is_some_and(|at| at <= began + 62));
+}
+
+/// Testers are let in by a header, and what they meet is judged from then on, not from the analysis on.
+#[test]
+fn a_canary_by_header_is_judged_by_what_its_testers_met() {
+    let rule = || HeaderStep { name: Some("x-canary".into()), cookie: None, value: None };
+    let steps = || vec![Step::Header(rule()), Step::Pause(Some(seconds(600))), Step::Analysis {}];
+    let run = |new: (u64, u64), time: i64| {
+        let mut world = World::deploying(Strategy::Canary, steps());
+        world.pass(5);
+        assert_eq!((world.share().percent, world.share().headers), (0, vec![rule()]));
+        world.rates = judged(new, (100, 0));
+        world.pass(time);
+        world
+    };
+    let bad = run((5, 5), 60);
+    assert_eq!(bad.ended[0].state, DeploymentState::RolledBack, "in the pause");
+    let good = run((1, 0), 620);
+    let judgements = &good.ended[0].rollout.as_ref().expect("steps").judgements;
+    let passed = judgements.last().expect("a judgement");
+    assert_eq!((passed.step, passed.judgement.verdict), (2, Verdict::Pass));
+    let requests = passed.judgement.new.requests;
+    assert!((595..=605).contains(&requests), "those of the pause: {requests}");
+    // A second rule lets in others: what is judged begins anew, and early looks with it.
+    let beta = HeaderStep { name: None, cookie: Some("beta".into()), value: None };
+    let mut steps = steps();
+    steps.insert(2, Step::Header(beta));
+    let mut world = World::deploying(Strategy::Canary, steps);
+    world.pass(5);
+    world.rates = judged((1, 0), (100, 0));
+    world.pass(650);
+    assert_eq!((world.state(), world.asks()), (Some(DeploymentState::Stepping), None));
+    let rollout = world.running.as_ref().and_then(|d| d.rollout.as_ref()).expect("steps");
+    assert!(rollout.judged_from.is_some_and(|from| from > at(600)), "{rollout:?}");
+    assert_eq!(rollout.looks, 0);
+    assert!(rollout.looks_before >= 1);
+}
+
+/// The pause passed while the server was away: before it has heard what was counted meanwhile it knows
+/// of the first seconds only.
+#[test]
+fn no_verdict_before_all_of_the_pause_is_known() {
+    let steps = vec![Step::Weight(50), Step::Pause(Some(seconds(60))), Step::Analysis {}];
+    let mut world = World::deploying(Strategy::Canary, steps);
+    world.rates = judged((100, 0), (100, 0));
+    world.pass(12);
+    world.rates = judged((50, 50), (100, 0));
+    world.away(90);
+    world.pass(5);
+    assert_eq!(world.said_at("the judge passes"), None, "of a few seconds");
+    assert_eq!((world.state(), world.asks()), (Some(DeploymentState::Stepping), None));
+    world.heard();
+    world.pass(20);
+    assert_eq!(world.ended[0].state, DeploymentState::RolledBack);
+    assert_eq!(world.said_at("the judge passes"), None);
+}
+
+#[test]
+fn a_watch_window_ends_good_or_leads_back() {
+    let after_deploying = |old: (u64, u64), new: (u64, u64)| {
+        let mut world = World::deploying(Strategy::BlueGreen, vec![]);
+        world.rates = judged((0, 0), old);
+        world.pass(80);
+        assert_eq!(world.ended.len(), 1);
+        world.rates = judged(new, (0, 0));
+        world.pass(305);
+        world
+    };
+    let good = after_deploying((20, 0), (20, 0));
+    assert_eq!(
+        (good.ended_watches.clone(), good.app.good.clone()),
+        (vec![WatchEnd::Completed], vec![NEW])
+    );
+    let bad = after_deploying((20, 0), (10, 10));
+    assert_eq!((bad.ended_watches, bad.app.good), (vec![WatchEnd::RolledBack], vec![]));
+    let both_bad = after_deploying((15, 5), (10, 10));
+    assert_eq!(both_bad.ended_watches, [WatchEnd::FoundBad], "there is nothing good to go back to");
+    // What is not found: of nobody's doing when it is asked for beside the rest, and of the release's
+    // when it was found before.
+    let not_found = |served: u64, not_found: u64| {
+        let mut world = World::deploying(Strategy::BlueGreen, vec![]);
+        world.rates = judged((0, 0), (20, 0));
+        world.pass(80);
+        world.rates = judged((served, 0), (0, 0));
+        world.not_found = not_found;
+        world.pass(305);
+        (world.ended_watches, world.app.good)
+    };
+    assert_eq!(not_found(20, 30), (vec![WatchEnd::Completed], vec![NEW]), "a crawler");
+    assert_eq!(not_found(14, 6), (vec![WatchEnd::RolledBack], vec![]));
+    assert_eq!(not_found(0, 50), (vec![WatchEnd::RolledBack], vec![]), "asked again and again");
+    // A restart in the middle of the window changes nothing of that: what turned bad before it counts,
+    // and so does the old side that nobody measures again.
+    let mut restarted = World::deploying(Strategy::BlueGreen, vec![]);
+    restarted.rates = judged((0, 0), (20, 0));
+    restarted.pass(80);
+    restarted.rates = judged((20, 0), (0, 0));
+    restarted.pass(20);
+    restarted.restart();
+    restarted.rates = judged((10, 10), (0, 0));
+    restarted.pass(285);
+    assert_eq!(restarted.ended_watches, [WatchEnd::RolledBack]);
+    let mut cut = World::deploying(Strategy::Rolling, vec![]);
+    cut.pass(60);
+    assert!(cut.app.watch.is_some());
+    cut.ask(NEWER, Strategy::Rolling);
+    cut.pass(1);
+    assert_eq!(cut.ended_watches, [WatchEnd::CutShort]);
+}
+
+/// What is missing at a window's end is waited for. A window of which nothing, or too little, is known
+/// makes nothing known good; one in which hardly anybody asked does.
+#[test]
+fn a_watch_window_of_which_nothing_is_known_makes_nothing_known_good() {
+    let watched = || {
+        let mut world = World::deploying(Strategy::BlueGreen, vec![]);
+        world.rates = judged((0, 0), (20, 0));
+        world.pass(80);
+        assert!(world.app.watch.is_some() && world.ended_watches.is_empty());
+        world
+    };
+    // The server is killed as the window begins, and started again when it is over.
+    let away = |new: (u64, u64)| {
+        let mut world = watched();
+        world.rates = judged(new, (0, 0));
+        world.away(400);
+        world.pass(10);
+        assert_eq!(world.ended_watches, [], "what was counted is still to come");
+        world
+    };
+    let mut good = away((20, 0));
+    good.heard();
+    good.pass(5);
+    assert_eq!((good.ended_watches, good.app.good), (vec![WatchEnd::Completed], vec![NEW]));
+    let mut bad = away((10, 10));
+    bad.heard();
+    bad.pass(5);
+    assert_eq!((bad.ended_watches, bad.app.good), (vec![WatchEnd::RolledBack], vec![]));
+    // The gateway is not heard again.
+    let mut silent = away((20, 0));
+    silent.pass(60);
+    assert_eq!((silent.ended_watches, silent.app.good), (vec![WatchEnd::Unjudged], vec![]));
+    // What was measured cannot be read: there is nothing to hold the release against.
+    let mut lost = watched();
+    lost.rates = judged((20, 0), (0, 0));
+    lost.pass(20);
+    lost.restart_without_measures();
+    lost.pass(300);
+    assert_eq!((lost.ended_watches, lost.app.good), (vec![WatchEnd::Unjudged], vec![]));
+    // Nobody asked.
+    let mut quiet = watched();
+    quiet.rates = judged((0, 0), (0, 0));
+    quiet.pass(305);
+    assert_eq!((quiet.ended_watches, quiet.app.good), (vec![WatchEnd::Completed], vec![NEW]));
+}
