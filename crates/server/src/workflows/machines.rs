@@ -314,6 +314,15 @@ impl Workflows {
     }
 }
 
+/// Refuses one machine more than there may be.
+pub(super) fn check_room(tx: &ReadTx) -> Result<(), WorkflowError> {
+    if tx.count_machines()? >= MACHINES_MAX {
+        let message = format!("State Machine Limit Exceeded: {MACHINES_MAX}");
+        return Err(Refusal::StateMachineLimitExceeded.with(message));
+    }
+    Ok(())
+}
+
 fn create_in(
     tx: &mut WriteTx,
     create: &CreateMachine,
@@ -333,10 +342,7 @@ fn create_in(
         let message = format!("State Machine Deleting: '{arn}' still has running executions");
         return Err(Refusal::StateMachineDeleting.with(message));
     }
-    if tx.count_machines()? >= MACHINES_MAX {
-        let message = format!("State Machine Limit Exceeded: {MACHINES_MAX}");
-        return Err(Refusal::StateMachineLimitExceeded.with(message));
-    }
+    check_room(tx)?;
     let machine = tx.insert_machine(&create.name, &create.region, create.machine_type, now)?;
     let body = to_json(&settings)?;
     let revision = tx.insert_machine_revision(machine, INITIAL, &create.definition, &body, now)?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ark_model::api::Role;
+use ark_model::workflow::MachineType;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -77,6 +78,27 @@ fn one(state: Value) -> Value {
 
 fn task(resource: &str) -> Value {
     one(json!({ "Type": "Task", "Resource": resource, "End": true }))
+}
+
+#[tokio::test]
+async fn there_are_at_most_a_hundred_thousand_definitions() {
+    let server = Server::start().await;
+    server
+        .write(|tx| {
+            let now = jiff::Timestamp::now();
+            for n in 0..100_000 {
+                tx.insert_machine(&format!("m{n}"), "us-east-1", MachineType::Standard, now)?;
+            }
+            Ok(())
+        })
+        .await;
+    let machine = task("resize");
+    let body = json!({ "name": "more", "manager": "step-functions", "stateMachine": machine });
+    let refused = server.post(DEFINITIONS, &body).await;
+    let message = message(&refused, 400);
+    assert!(message.contains("100000"), "{message}");
+    let none = server.get(&format!("{DEFINITIONS}/more")).await;
+    assert_eq!(none.status, 404, "{none:?}");
 }
 
 #[tokio::test]

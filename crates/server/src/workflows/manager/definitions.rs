@@ -78,7 +78,7 @@ impl Manager<'_> {
     ///
     /// # Errors
     /// `InvalidDefinition`, `ValidationException`, `ConflictException` when it is there, or workflows
-    /// of a deleted one of that name run.
+    /// of a deleted one of that name run, `StateMachineLimitExceeded` (100,000).
     pub async fn define(
         &self,
         new: NewWorkflowDefinition,
@@ -102,6 +102,7 @@ impl Manager<'_> {
                         "workflows of a deleted definition `{name}` are running: wait for their end, or cancel them"
                     )));
                 }
+                machines::check_room(tx)?;
                 let kind = MachineType::Standard;
                 let id = tx.insert_machine(&judged.machine, DEFAULT_REGION, kind, now)?;
                 let settings = machines::first_settings(ROLE)?;
