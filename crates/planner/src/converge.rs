@@ -129,8 +129,8 @@ pub struct Progress {
     pub unwanted_alive: u32,
     /// Of these, those on hosts that do not answer.
     pub unwanted_silent: u32,
-    /// Instances that serve, wanted or not.
-    pub serving: u32,
+    /// Instances that take requests, wanted or not.
+    pub serving_requests: u32,
 }
 
 /// What to do now, how far it is, and when to look again even if nothing changes.
@@ -176,7 +176,7 @@ pub fn converge(target: &Target<'_>, seen: &[Seen], now: Timestamp) -> Convergen
     let progress = step.progress(&alive);
     step.activate(&alive, &progress);
     step.start(&alive);
-    step.drain(&alive, &progress);
+    step.drain(&alive);
     step.finish(&alive);
     Convergence { actions: step.actions, progress, wake_at: step.wake_at }
 }
@@ -322,7 +322,7 @@ impl Step<'_> {
             unwanted_admitted: count(&|s| (!self.wanted(s) || !is_up(s)) && admitted(s)),
             unwanted_alive: count(&|s| !self.wanted(s) || !is_up(s)),
             unwanted_silent: count(&|s| s.is_silent() && (!self.wanted(s) || !is_up(s))),
-            serving: count(&|s| s.is_serving()),
+            serving_requests: count(&|s| s.has_ports && s.is_serving()),
         }
     }
 
@@ -353,7 +353,7 @@ impl Step<'_> {
             // The clock was set back since: for how long nobody knows, and nobody waits until it says
             // again what it said then.
             let since_then = since > after(self.now, CLOCKS_DIFFER_MAX);
-            if self.now >= due || since_then || (s.has_ports && progress.serving == 0) {
+            if self.now >= due || since_then || (s.has_ports && progress.serving_requests == 0) {
                 self.actions.push(Action::Activate(s.id));
             } else {
                 self.wake(due);
@@ -410,44 +410,49 @@ impl Step<'_> {
 
     /// Takes out what is not wanted, as far as capacity allows: a serving instance only when
     /// enough others serve, one known not to serve as soon as another does.
-    fn drain(&mut self, alive: &[&Seen], progress: &Progress) {
+    fn drain(&mut self, alive: &[&Seen]) {
         let Some(beside) = &self.target.beside else {
             let floor = match self.target.release {
                 Some(_) => floor(self.target.policy, self.target.count),
                 None => 0,
             };
             let up = alive.iter().filter(|s| is_up(s)).count() as u32;
+            let serving = Serving::of(alive.iter().copied(), self.target.policy);
             let victims = self.victims(alive, |_| true);
-            self.take_out_spare(&victims, floor, up, progress.serving);
+            self.take_out_spare(&victims, floor, up, serving);
             return;
         };
         // Each side keeps its own capacity: an instance of one does not stand in for one of the
         // other, because the traffic between them is divided. What belongs to neither stands in
         // for the old side: that is the one beside on the way forward, the target on the way back.
         let target = floor(self.target.policy, self.target.count);
-        let (beside, old, old_side): (u32, u32, Belongs) = match beside.hold {
+        let (own, its) = (self.target.policy, beside.policy);
+        let (beside, old, old_side, policy): (u32, u32, Belongs, _) = match beside.hold {
             Hold::At(count) => {
-                let floor = floor(beside.policy, count);
-                (floor, floor, is_not_target_side)
+                let floor = floor(its, count);
+                (floor, floor, is_not_target_side, its)
             }
-            Hold::AsIs | Hold::Kept | Hold::Leaving => (0, target, is_not_beside_side),
+            Hold::AsIs | Hold::Kept | Hold::Leaving => (0, target, is_not_beside_side, own),
         };
-        let groups: [(u32, Belongs, Belongs); 3] = [
-            (target, is_target_side, is_target_side),
-            (beside, is_beside_side, is_beside_side),
-            (old, is_neither_side, old_side),
+        let groups: [(u32, Belongs, Belongs, &Policy); 3] = [
+            (target, is_target_side, is_target_side, own),
+            (beside, is_beside_side, is_beside_side, its),
+            (old, is_neither_side, old_side, policy),
         ];
-        for (floor, of, capacity) in groups {
+        for (floor, of, capacity, policy) in groups {
             let counted = |s: &&&Seen| capacity(self.side(s));
             let up = alive.iter().filter(counted).filter(|s| is_up(s)).count() as u32;
-            let serving = alive.iter().filter(counted).filter(|s| s.is_serving()).count() as u32;
+            let serving = Serving::of(alive.iter().filter(counted).copied(), policy);
             let victims = self.victims(alive, |s| of(self.side(s)));
             self.take_out_spare(&victims, floor, up, serving);
         }
     }
 
-    fn take_out_spare(&mut self, victims: &[&Seen], floor: u32, up: u32, serving: u32) {
-        let mut spare = serving.saturating_sub(floor);
+    fn take_out_spare(&mut self, victims: &[&Seen], floor: u32, up: u32, serving: Serving) {
+        let mut spare = Serving {
+            all: serving.all.saturating_sub(floor),
+            with_ports: serving.with_ports.saturating_sub(floor),
+        };
         // Without a surge nothing can start before something goes. What is long sick is no capacity
         // and may make room, as far as instances may be missing at all.
         let mut room = match self.target.policy.surge(self.target.count) {
@@ -458,17 +463,17 @@ impl Step<'_> {
             let unserved = !s.is_serving();
             let never_admitted = s.state == InstanceState::Starting;
             // What is not known to serve is not missed once enough others do.
-            let unknown = s.is_silent() && unserved && serving >= floor;
+            let unknown = s.is_silent() && unserved && serving.like(s) >= floor;
             let free = never_admitted
                 || floor == 0
                 || unknown
-                || (unserved && is_known_idle(s, self.now) && (serving > 0 || room > 0));
+                || (unserved && is_known_idle(s, self.now) && (serving.all > 0 || room > 0));
             if free {
                 room = room.saturating_sub(1);
                 self.take_out(s);
-                spare = if unserved { spare } else { spare.saturating_sub(1) };
-            } else if !unserved && spare > 0 {
-                spare -= 1;
+                spare = if unserved { spare } else { spare.without(s) };
+            } else if !unserved && spare.like(s) > 0 {
+                spare = spare.without(s);
                 self.take_out(s);
             }
         }
@@ -541,6 +546,36 @@ impl Step<'_> {
                     self.wake(given_up);
                 }
             }
+        }
+    }
+}
+
+/// How many serve of a group. Where it is to take requests, those that take none (a release without
+/// ports) stand in for nobody that does.
+#[derive(Clone, Copy)]
+struct Serving {
+    all: u32,
+    with_ports: u32,
+}
+
+impl Serving {
+    fn of<'s>(group: impl Iterator<Item = &'s Seen>, policy: &Policy) -> Self {
+        let takes_requests = policy.readiness == ReadyBy::Probe;
+        group.filter(|s| s.is_serving()).fold(Self { all: 0, with_ports: 0 }, |sum, s| Self {
+            all: sum.all + 1,
+            with_ports: sum.with_ports + u32::from(s.has_ports || !takes_requests),
+        })
+    }
+
+    /// How many of them could stand in for an instance.
+    fn like(self, s: &Seen) -> u32 {
+        if s.has_ports { self.with_ports.min(self.all) } else { self.all }
+    }
+
+    fn without(self, s: &Seen) -> Self {
+        Self {
+            all: self.all.saturating_sub(1),
+            with_ports: self.with_ports.saturating_sub(u32::from(s.has_ports)),
         }
     }
 }

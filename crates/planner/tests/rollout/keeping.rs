@@ -1,10 +1,10 @@
 //! The count is kept, with patience and with delays.
 
 use super::case::*;
-use ark_model::DeploymentState;
 use ark_model::definition::{Definition, DurationText, Run, RunKind, Strategy};
 use ark_model::environment::EnvKind;
 use ark_model::instance::{EngineState, InstanceState, StopCause};
+use ark_model::{DeploymentState, ReleaseNumber};
 use ark_planner::rollout::{Backoff, Reason};
 use ark_planner::{Action, Admission, Input, Policy, ProbeSeen, Seen, ShareSeen, Transition, plan};
 use jiff::Timestamp;
@@ -301,4 +301,25 @@ fn an_image_that_comes_from_far_away_is_waited_for() {
         word(&image).contains("its image was still being fetched; a longer `deploy.ready_timeout`")
     );
     assert_eq!(word(&policy(1)), "its files were still being prepared");
+}
+
+/// Two releases are left over: one that takes requests, and a later one that takes none.
+#[test]
+fn what_takes_no_requests_stands_in_for_nobody_that_does() {
+    let worker = |n: u128| Seen {
+        has_ports: false,
+        probe: None,
+        admission: Admission::Absent,
+        ..instance(n, ReleaseNumber(3), InstanceState::Active)
+    };
+    for (seen, expected) in [
+        (vec![new(7), worker(8), worker(9)], "-8"),
+        (vec![old(1), new(7), worker(8)], "-8"),
+        (vec![old(1), old(2), new(7), worker(8)], "-7 -8"),
+        // Nobody takes requests: one that is ready need not be so for long.
+        (vec![Seen { release: OLD, ..starting(1, Some(1)) }, worker(8), worker(9)], "^1"),
+    ] {
+        let plan = Case::steady(2, seen).plan();
+        assert_eq!(short(&plan), expected);
+    }
 }

@@ -412,25 +412,22 @@ impl Simulation {
             };
             let (new, next) = (of(&running)?, of(&waiting)?);
             let count = |r: &ark_model::Release| r.content.definition.count();
-            let counts = || release.iter().chain(&new);
             // Before the first release is live there is nothing to hold on to, and what is
             // recreated goes to zero by intent.
-            let empties = recreates(&running) || state.stopped || state.live.is_none();
-            let held = |least: Option<u32>| match empties {
+            let empties = [&running, &waiting].into_iter().any(recreates)
+                || state.stopped
+                || state.live.is_none();
+            // What waits may have begun, and be live, before anybody looks again.
+            let counts = || release.iter().chain(&new).chain(&next);
+            let least = match empties {
                 true => 0,
-                false => state.scale.or(least).unwrap_or(0),
+                false => state.scale.or(counts().map(count).min()).unwrap_or(0),
             };
             // One of them takes requests and the other does not: what they serve is not the same.
             let exposes = |r: &ark_model::Release| !r.content.definition.expose.is_empty();
-            let serving = held(counts().map(count).min());
-            // Of workers no table tells: what waits may have begun, and be live, before anybody looks again.
-            let working = match recreates(&waiting) {
-                true => 0,
-                false => held(counts().chain(&next).map(count).min()),
-            };
             let floor = Floor {
-                serving: if counts().all(exposes) { serving } else { 0 },
-                working: if counts().chain(&next).any(exposes) { 0 } else { working },
+                serving: if counts().all(exposes) { least } else { 0 },
+                working: if counts().any(exposes) { 0 } else { least },
             };
             Ok::<_, StoreError>((floor, running))
         }))
