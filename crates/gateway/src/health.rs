@@ -23,6 +23,8 @@ use crate::worker::Shared;
 
 /// The most of an answer a probe reads, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
+/// How long the next piece of a bad answer's body is waited for.
+const BODY_PATIENCE: Duration = Duration::from_millis(250);
 /// The most of a failed answer's body that is told.
 const BODY_CHARS_MAX: usize = 120;
 /// How soon a target is asked again while nothing listens there yet: asking costs it nothing, and
@@ -208,22 +210,33 @@ pub(crate) fn first_line(body: &[u8]) -> String {
     line.chars().take(BODY_CHARS_MAX).collect()
 }
 
-/// The head and what comes of the body; a good status need not be read to the end.
+/// The head and what comes of the body; a good status need not be read to the end, and nobody waits long for
+/// the rest of a bad one: who answers may keep the connection open.
 async fn read_answer(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut answer = Vec::with_capacity(1024);
     while answer.len() < ANSWER_BYTES_MAX {
-        let count = match stream.read_buf(&mut answer).await {
-            Ok(count) => count,
-            // What was answered before the connection broke counts.
-            Err(_) if !answer.is_empty() => break,
-            Err(error) => return Err(error),
+        let patience = match judge(&answer) {
+            Some((200..=399, _)) => break,
+            Some(_) if has_a_line(&answer) => break,
+            Some(_) => BODY_PATIENCE,
+            // The check as a whole has its time.
+            None => Duration::MAX,
         };
-        let is_good = matches!(judge(&answer), Some((200..=399, _)));
-        if count == 0 || is_good {
-            break;
+        match timeout(patience, stream.read_buf(&mut answer)).await {
+            Ok(Ok(0)) | Err(_) => break,
+            Ok(Ok(_)) => {}
+            // What was answered before the connection broke counts.
+            Ok(Err(_)) if !answer.is_empty() => break,
+            Ok(Err(error)) => return Err(error),
         }
     }
     Ok(answer)
+}
+
+/// Whether the body has come as far as it is told.
+fn has_a_line(answer: &[u8]) -> bool {
+    let head = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |at| at + 4);
+    answer[head..].trim_ascii_start().contains(&b'\n')
 }
 
 /// Status and beginning of the body, once the head is complete.

@@ -595,9 +595,20 @@ async fn load_is_spread_and_counted_to_the_request() {
 
 #[tokio::test]
 async fn probes_say_what_they_got() {
-    let backend = Backend::start(|mut peer| async move {
+    failed_probe(Duration::ZERO).await;
+}
+
+/// The next check begins when this one has ended, and this one says what was answered.
+#[tokio::test]
+async fn a_probe_does_not_wait_for_a_connection_that_stays_open() {
+    failed_probe(Duration::from_secs(60)).await;
+}
+
+async fn failed_probe(stays_open: Duration) {
+    let backend = Backend::start(move |mut peer| async move {
         peer.head().await;
         peer.say("HTTP/1.1 500 No\r\nContent-Length: 11\r\n\r\ndb: refused").await;
+        sleep(stays_open).await;
     })
     .await;
     let mut target = backend.target();
