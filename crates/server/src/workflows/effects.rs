@@ -228,7 +228,7 @@ impl Stepper<'_> {
         match (row.queue, work) {
             (Some(queue), _) => self.shared.hub.task_ready(queue),
             (None, Work::Job { wait }) => self.start_job(row, wait, request.input.value())?,
-            (None, Work::Http) => self.shared.hub.calls.notify_one(),
+            (None, Work::Http) => self.told.calls = true,
             (None, _) if self.starts_left > 0 => {
                 self.starts_left -= 1;
                 self.start_child_of_task(row, &input)?;

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::busy::Busy;
+use super::step::Told;
 
 /// The most workers that wait for one activity (the quota of AWS).
 pub(super) const POLLERS_MAX: usize = 1_000;
@@ -297,6 +298,17 @@ impl Hub {
 
     pub(super) fn confirmed(&self, execution: u64, task: u64) {
         lock(&self.confirmed).push((execution, task));
+    }
+
+    /// After a commit: what it left to others.
+    pub(super) fn tell(&self, told: Told) {
+        self.thinking.tell(told.waiting);
+        if told.calls {
+            self.calls.notify_one();
+        }
+        if told.objects {
+            self.outbound.notify_one();
+        }
     }
 
     /// Notes that were taken and could not be written: they are taken again in the next round.

@@ -176,7 +176,7 @@ impl Stepper<'_> {
                 let ready = MapRunEvent::ItemsReady { children, items, last: true };
                 self.map_inbox.push_back((id, ready));
             }
-            None => self.shared.hub.outbound.notify_one(),
+            None => self.told.objects = true,
         }
         Ok(())
     }
@@ -250,7 +250,7 @@ impl Stepper<'_> {
                 // Whoever reads them forgets first what was read before.
                 MapRunEffect::ReadItems => {
                     self.run(id)?.body.work = Work::Reading;
-                    self.shared.hub.outbound.notify_one();
+                    self.told.objects = true;
                 }
                 MapRunEffect::ResetChildren => {
                     self.tx.move_map_items(id, ItemPhase::Failed, ItemPhase::Pending)?;
@@ -295,7 +295,7 @@ impl Stepper<'_> {
         let request = request_of(&run.row)?;
         if request.writer.as_ref().is_some_and(|w| w.resource.is_some()) {
             run.body.work = Work::Writing;
-            self.shared.hub.outbound.notify_one();
+            self.told.objects = true;
             return Ok(());
         }
         let transformation =

@@ -199,19 +199,18 @@ impl Workflows {
         let (shared, clock, fence) =
             (self.shared.clone(), self.world.clock.clone(), self.world.fence);
         let store = self.world.store.clone();
-        let told = self.shared.clone();
+        let listeners = self.shared.clone();
         async move {
             let written = store.write(move |tx| {
                 tx.check_lease(CONTROLLER_LEASE, fence.token)?;
                 let mut stepper = Stepper::new(tx, &shared, clock.now());
                 let answer = closure(&mut stepper)?;
                 stepper.drain()?;
-                let waiting = stepper.write()?;
-                Ok::<_, WorkflowError>((answer, waiting))
+                let told = stepper.write()?;
+                Ok::<_, WorkflowError>((answer, told))
             });
-            let (answer, waiting) = written.await?;
-            // After the commit: whoever looks for them now finds them.
-            told.hub.thinking.tell(waiting);
+            let (answer, told) = written.await?;
+            listeners.hub.tell(told);
             Ok(answer)
         }
     }

@@ -150,8 +150,19 @@ pub(super) struct Stepper<'a> {
     continues_left: u32,
     /// Executions with texts that are kept apart from their rows.
     long_texts: Vec<u64>,
+    pub(super) told: Told,
+}
+
+/// What is told once the transaction is committed: whoever looked before would find nothing, and not look
+/// again until its next round.
+#[derive(Debug, Default)]
+pub(super) struct Told {
     /// Machines and executions for which events were put into inboxes.
     pub(super) waiting: Vec<(u64, u64)>,
+    /// There are calls to be made.
+    pub(super) calls: bool,
+    /// Objects are to be read or written.
+    pub(super) objects: bool,
 }
 
 /// The runtime's answers to the interpreter.
@@ -255,7 +266,7 @@ impl<'a> Stepper<'a> {
             starts_left: STARTS_MAX,
             continues_left: CONTINUES_MAX,
             long_texts: Vec::new(),
-            waiting: Vec::new(),
+            told: Told::default(),
         }
     }
 
@@ -459,8 +470,8 @@ impl<'a> Stepper<'a> {
     }
 
     /// Writes everything. The last call within the transaction.
-    /// Answers for which executions events wait in inboxes, with their machines.
-    pub(super) fn write(&mut self) -> Result<Vec<(u64, u64)>, WorkflowError> {
+    /// Answers what is to be told after the commit.
+    pub(super) fn write(&mut self) -> Result<Told, WorkflowError> {
         for (id, mut loaded) in std::mem::take(&mut self.loaded) {
             if loaded.touched {
                 self.write_one(id, &mut loaded)?;
@@ -469,7 +480,7 @@ impl<'a> Stepper<'a> {
         for (_, run) in std::mem::take(&mut self.runs) {
             run.write(self.tx)?;
         }
-        Ok(std::mem::take(&mut self.waiting))
+        Ok(std::mem::take(&mut self.told))
     }
 
     fn write_one(&mut self, id: u64, l: &mut Loaded) -> Result<(), WorkflowError> {

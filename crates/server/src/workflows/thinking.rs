@@ -338,7 +338,7 @@ impl Stepper<'_> {
         l.facts.last_waiting += 1;
         let (seq, machine) = (l.facts.last_waiting, l.row.machine);
         self.tx.put_waiting_event(id, seq, &text)?;
-        self.waiting.push((machine, id));
+        self.told.waiting.push((machine, id));
         Ok(())
     }
 

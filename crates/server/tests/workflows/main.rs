@@ -9,6 +9,7 @@ mod clock;
 mod deletions;
 mod dice;
 mod fixture;
+mod hints;
 mod lifecycle;
 mod limits;
 mod maps;
