@@ -514,3 +514,25 @@ fn a_function_is_started_by_a_request_kept_warm_and_scaled_to_zero() {
     assert_eq!(status, 503, "a stopped app holds no request: {told}");
     eventually("nothing is left", || ark.marked().is_empty());
 }
+
+#[test]
+fn a_function_runs_for_as_long_as_a_call_of_it() {
+    let ark = Ark::up();
+    let folder = ark.dir.path().join("launch");
+    fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("report.yml");
+    let text = format!(
+        "run: {{type: lambda, command: [\"{}\", sample], keep_warm: 1s, stop_grace: 1s}}\n\
+         lambda: {{Timeout: 30}}\ndeploy: {{min_healthy_time: 0s}}\n\
+         drain: {{requests: 1s, streams: 1s}}\nenv_defaults: {{VERSION: \"1\", MARK: \"{}\"}}\n",
+        harness::ark(),
+        ark.mark
+    );
+    fs::write(&file, text).expect("a file");
+    let file = file.to_string_lossy().into_owned();
+    let deployed = ark.run(&["deploy", "report", "-e", ENV, "--file", &file]);
+    assert!(deployed.status.success(), "{}", words(&deployed));
+    let (status, told) = ask(&ark, "report", "/slow?ms=6000");
+    assert_eq!(status, 200, "it is neither idle nor drained meanwhile: {told}");
+    eventually("nothing runs while nobody asks", || ark.marked().is_empty());
+}

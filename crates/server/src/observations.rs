@@ -255,11 +255,14 @@ impl Observations {
             inner.hold(&report.routes);
         }
         for target in &report.targets {
+            let seen =
+                inner.targets.get(&target.instance).and_then(|s| s.get(&target.route.expose));
+            let was_inside = seen.is_some_and(|seen| seen.inside > 0);
             inner.target(target);
             let key = (target.route.env.clone(), target.route.app.clone());
             let last = (report.boot, target.route.clone(), Some(target.instance));
             inner.measure(&key, target, report.boot, now);
-            if target.in_flight + target.streams > 0 {
+            if was_inside || target.in_flight + target.streams > 0 {
                 inner.use_(&key, now);
             }
             inner.count((key.clone(), Some(target.release)), last, &target.counters, now);

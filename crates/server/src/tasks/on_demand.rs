@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ark_model::ReleaseNumber;
 use ark_model::definition::RunKind;
+use ark_model::instance::InstanceRecord;
 use ark_planner::time::after;
 use jiff::Timestamp;
 
@@ -39,7 +40,10 @@ pub(super) fn demand(
     let Some(facts) = current.filter(|f| f.definition.run.kind == RunKind::Lambda) else {
         return Demand::default();
     };
-    let last = world.observations.last_used(key);
+    // A target of which nothing changes is not reported again: a long request is use as long as it lasts.
+    let is_inside = |i: &InstanceRecord| world.observations.in_flight(i.id).is_some_and(|n| n > 0);
+    let is_used = loaded.instances.iter().any(|i| i.state.is_alive() && is_inside(i));
+    let last = world.observations.last_used(key).max(is_used.then_some(now));
     // A deployment shows that the new release works before it takes over.
     if deploying.is_some() {
         return Demand { count: Some(1), until: None };
