@@ -5,10 +5,12 @@ use ark_model::definition::Strategy;
 use ark_model::hook::HookStage;
 use ark_model::instance::StopCause;
 use ark_model::{Deployment, DeploymentState, Diagnosis};
+use jiff::Timestamp;
 
 use crate::converge::{Action, STOP_MARGIN, Target, converge};
 use crate::failures::{backoff, fatal, new_failures};
 use crate::hooks::{self, Stage};
+use crate::observed::Seen;
 use crate::rollout::{
     HELD, Input, Plan, Reason, Transition, aborted, earliest, held_note, held_until, new_plan,
     target, waited_for, waiting_words,
@@ -21,7 +23,7 @@ pub(crate) fn emptied_first<'a>(
     d: &Deployment,
     wanted: Target<'a>,
 ) -> Target<'a> {
-    let other = |s: &crate::Seen| Some(s.release) != wanted.release && s.state.is_alive();
+    let other = |s: &Seen| Some(s.release) != wanted.release && s.state.is_alive();
     match d.strategy {
         Strategy::Recreate if input.seen.iter().any(other) => {
             Target { release: None, count: 0, ..wanted }
@@ -36,6 +38,11 @@ pub(crate) fn replacing(input: &Input<'_>, d: &Deployment) -> Plan {
     let missing = t.count.saturating_sub(c.progress.wanted_serving);
     let words = waiting_words(input, d.release, missing, &c.progress);
     let reached = c.progress.wanted_serving >= t.count && c.progress.unwanted_admitted == 0;
+    let proven = proven_at(input, &t);
+    let words = match reached && input.now < proven {
+        true => format!("the instances to have been ready for {:?}", t.policy.min_healthy_time),
+        false => words,
+    };
     let mut plan = new_plan(c, words);
     plan.failures = new_failures(input, d, &plan.actions);
     let started = d.started_at.unwrap_or(d.created_at);
@@ -43,9 +50,12 @@ pub(crate) fn replacing(input: &Input<'_>, d: &Deployment) -> Plan {
     let progress_due = after(progress_at, t.policy.progress_deadline);
     let due = after(started, t.policy.deadline);
     plan.wake_at = earliest(plan.wake_at, [progress_due, due]);
+    if reached && input.now < proven {
+        plan.wake_at = earliest(plan.wake_at, [proven]);
+    }
     let reason = if let Some(abort) = &d.abort {
         Some(aborted(abort))
-    } else if reached {
+    } else if reached && input.now >= proven {
         plan.transition = Some(Transition::Live { keeping: false });
         plan.wake_at = Some(input.now);
         return plan;
@@ -73,6 +83,20 @@ pub(crate) fn replacing(input: &Input<'_>, d: &Deployment) -> Plan {
     plan
 }
 
+/// When all that serve of the target will have been ready, or active, for their time: where nothing served an
+/// instance takes traffic as soon as it is ready, which makes no good release of one that crashes soon after.
+fn proven_at(input: &Input<'_>, target: &Target<'_>) -> Timestamp {
+    let counts = |s: &&Seen| Some(s.release) == target.release && s.has_ports && s.is_serving();
+    let begun = |s: &Seen| {
+        let active = s.active_at.unwrap_or(input.now);
+        let since = s.probe.as_ref().map_or(active, |probe| probe.since.min(active));
+        // Whatever the clock said then.
+        since.min(input.now)
+    };
+    let latest = input.seen.iter().filter(counts).map(begun).max();
+    latest.map_or(input.now, |since| after(since, target.policy.min_healthy_time))
+}
+
 /// Live; the old side drains and stops. Failures now are steady state's business.
 pub(crate) fn draining(input: &Input<'_>, d: &Deployment) -> Plan {
     let mut t = target(input, Some(d.release), input.new_policy, StopCause::Replaced);
@@ -83,7 +107,6 @@ pub(crate) fn draining(input: &Input<'_>, d: &Deployment) -> Plan {
     let left = all - c.progress.unwanted_silent;
     let told = |a: &Action| matches!(a, Action::Drain { .. } | Action::Stop { .. });
     let settled = all == 0 || !c.actions.iter().any(told);
-    let ended = c.actions.iter().filter(|a| matches!(a, Action::Ended { .. })).count() as u32;
     let words = format!("{left} instances of other releases to end");
     let mut plan = new_plan(c, words);
     plan.backoff = backoff(input, Some(d.release), &plan.actions);
@@ -105,8 +128,7 @@ pub(crate) fn draining(input: &Input<'_>, d: &Deployment) -> Plan {
         }
         Stage::Failed(_) | Stage::Pending(_) | Stage::Passed => {}
     }
-    let over = (left == 0 && settled)
-        || (left <= ended && plan.actions.iter().all(|a| matches!(a, Action::Ended { .. })));
+    let over = left == 0 && settled;
     if over && let Some(until) = held_until(input, d, live) {
         plan.waiting_for = HELD.to_owned();
         plan.wake_at = earliest(plan.wake_at, [until]);

@@ -107,7 +107,7 @@ fn a_deployment_is_live_when_the_old_side_left_the_table_and_over_when_it_is_gon
     let draining = instance(1, OLD, InstanceState::Draining);
     let busy = Seen { in_flight: Some(1), ..draining.clone() };
     let unacknowledged = Seen { admission: Admission::Active, ..draining.clone() };
-    let live = |seen| Case::deploying(1, seen).plan().transition;
+    let live = |seen| Case::deploying(1, seen).at(5).plan().transition;
     assert_eq!(live(vec![busy.clone(), new(2)]), Some(Transition::Live { keeping: false }));
     assert_eq!(live(vec![unacknowledged, new(2)]), None);
     assert_eq!(live(vec![old(1), new(2)]), None);
@@ -118,9 +118,33 @@ fn a_deployment_is_live_when_the_old_side_left_the_table_and_over_when_it_is_gon
         });
         case.plan().transition
     };
-    assert_eq!(over(vec![busy, new(2)]), None);
+    assert_eq!(over(vec![busy.clone(), new(2)]), None);
+    let ending = exited(instance(3, OLD, InstanceState::Stopping), 0);
+    assert_eq!(over(vec![busy, ending, new(2)]), None, "one has ended, another has not");
     let succeeded = Transition::End { state: DeploymentState::Succeeded, reason: None, note: None };
     assert_eq!(over(vec![new(2)]), Some(succeeded));
+}
+
+/// Where nothing serves an instance takes traffic at once, and the deployment succeeds when it has been ready
+/// for its time.
+#[test]
+fn what_takes_traffic_at_once_has_yet_to_prove_itself() {
+    let first = |seen, now: i64| {
+        let mut case = Case::deploying(1, seen).with(|d| d.base = None).at(now);
+        case.app.live = None;
+        case.plan()
+    };
+    let early = first(vec![starting(2, Some(1))], 1);
+    assert_eq!((short(&early).as_str(), early.transition), ("^2", None));
+    let waits = first(vec![new(2)], 4);
+    assert_eq!((waits.transition, waits.wake_at), (None, Some(at(5))));
+    assert_eq!(first(vec![new(2)], 5).transition, Some(Transition::Live { keeping: false }));
+    // It has flapped since: that is the steady state's business.
+    let probe = ProbeSeen { ready: true, since: at(6), last_failure: None };
+    let flapped = Seen { probe: Some(probe), ..new(2) };
+    assert_eq!(first(vec![flapped], 6).transition, Some(Transition::Live { keeping: false }));
+    let ended = first(vec![exited(new(2), 9)], 3);
+    assert!(matches!(ended.transition, Some(Transition::Return(Reason::Failure(_)))));
 }
 
 /// A stopped app is rolled back to its only release, which cannot be had: there is nothing to wait for.
