@@ -9,6 +9,7 @@ pub mod failures;
 pub mod freeze;
 pub mod hooks;
 pub mod judge;
+mod keeping;
 pub mod lease;
 pub mod observed;
 pub mod placement;

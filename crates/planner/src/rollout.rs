@@ -38,12 +38,13 @@ use jiff::Timestamp;
 use crate::converge::{Action, Convergence, Progress, Target, converge, floor};
 use crate::failures::backoff;
 use crate::hooks::{self, Stage};
+use crate::keeping::keeping;
 use crate::observed::{Measured, Seen, ShareSeen};
 use crate::planted::Planted;
 use crate::policy::Policy;
 use crate::replacing::{draining, replacing};
 use crate::returning::{returning, superseded};
-use crate::stepping::{keeping, stepping};
+use crate::stepping::stepping;
 use crate::time::after;
 use crate::watch;
 

@@ -9,23 +9,20 @@ use std::time::Duration;
 
 use ark_model::definition::{Quantity, Step};
 use ark_model::deployment::Rollout;
-use ark_model::hook::HookStage;
 use ark_model::instance::StopCause;
 use ark_model::judgement::{Judgement, Verdict};
 use ark_model::rollout::{Asks, AsksFor, JUDGEMENTS_MAX, Share, StepJudgement};
-use ark_model::{Deployment, DeploymentState, Diagnosis, ReleaseNumber};
+use ark_model::{Deployment, Diagnosis, ReleaseNumber};
 use jiff::Timestamp;
 
 use crate::converge::{Action, Beside, Hold, Target, converge};
 use crate::failures::{backoff, fatal, new_failures};
-use crate::hooks::{self, Stage};
 use crate::judge::{Look, Settings, SideWindow, early_look_due, verdict};
 use crate::observed::window;
 use crate::planted::Planted;
 use crate::replacing::replacing;
 use crate::rollout::{
-    Input, Plan, Reason, Transition, aborted, earliest, fallback, is_up, new_plan, target,
-    waited_for,
+    Input, Plan, Reason, Transition, aborted, earliest, fallback, new_plan, target, waited_for,
 };
 use crate::time::{after, since_ms};
 
@@ -82,6 +79,9 @@ pub(crate) fn stepping(input: &Input<'_>, d: &Deployment) -> Plan {
         reason: None,
     };
     walk.go();
+    if walk.rollout.current().is_none() {
+        walk.end_looks();
+    }
     let moved = walk.keep_time();
     let t = Target { count: walk.count(), beside: Some(old_side(input, base)), ..whole.clone() };
     let c = converge(&t, input.seen, input.now);
@@ -531,69 +531,4 @@ impl Limits {
             waiting_for: waited_for(input, release, &plan.waiting_for),
         })
     }
-}
-
-/// Live; the old side is kept, without traffic, for an instant way back.
-pub(crate) fn keeping(input: &Input<'_>, d: &Deployment) -> Plan {
-    let mut t = target(input, Some(d.release), input.new_policy, StopCause::Replaced);
-    t.start_after = input.app.start_after;
-    let live = d.live_at.unwrap_or(input.now);
-    let until = after(live, t.policy.keep_old);
-    let kept = d.base.filter(|base| input.seen.iter().any(|s| s.release == *base && is_up(s)));
-    let newer = d.abort.as_ref().filter(|abort| abort.superseded);
-    let back = newer.is_some() && input.waiting.is_some_and(|w| Some(w.release) == d.base);
-    if let (Some(base), true) = (kept, newer.is_none() || back) {
-        t.beside = Some(Beside {
-            release: base,
-            hold: Hold::Kept,
-            policy: input.live_policy.unwrap_or_else(|| fallback()),
-            start_after: None,
-        });
-    }
-    let c = converge(&t, input.seen, input.now);
-    let mut plan = new_plan(c, "the time for which the old side is kept to pass".to_owned());
-    plan.backoff = backoff(input, Some(d.release), &plan.actions);
-    plan.wake_at = earliest(plan.wake_at, [until]);
-    let promoted =
-        d.rollout.as_ref().is_some_and(|r| r.promoted.is_some() && r.current().is_none());
-    let whole = |r: &Rollout| r.promoted.as_ref().is_some_and(|p| p.until > r.steps.len());
-    let let_go = promoted && d.rollout.as_ref().is_some_and(whole);
-    let hooked = match hooks::stage(d, HookStage::PostDeploy) {
-        Stage::Pending(run) => {
-            plan.waiting_for = format!("{} to end", run.words());
-            true
-        }
-        Stage::Failed(_) | Stage::Passed => false,
-    };
-    match &d.abort {
-        // A hook that runs is ended first.
-        Some(_) if hooks::active(d).is_some() => {}
-        None if let Stage::Failed(run) = hooks::stage(d, HookStage::PostDeploy) => {
-            plan.transition = Some(Transition::Return(Reason::Diagnosis(hooks::diagnosis(run))));
-        }
-        None if hooked => {}
-        Some(abort) if abort.superseded => {
-            let note = "a newer deployment began while the old side was still kept".to_owned();
-            plan.transition = Some(Transition::End {
-                state: DeploymentState::Succeeded,
-                reason: None,
-                note: Some(note),
-            });
-        }
-        Some(abort) => plan.transition = Some(Transition::Return(aborted(abort))),
-        None if let_go || kept.is_none() || input.now >= until => {
-            plan.rollout = d.rollout.clone().map(|mut r| {
-                r.released_at = Some(input.now);
-                r
-            });
-            plan.transition = Some(Transition::LetGo);
-        }
-        None => {}
-    }
-    match plan.transition {
-        Some(_) => plan.wake_at = Some(input.now),
-        // What is waited for is a hook: its time to be kept may be over.
-        None => plan.wake_at = plan.wake_at.filter(|at| *at > input.now),
-    }
-    plan
 }

@@ -7,12 +7,18 @@
 //! A release that refuses what it answered before has as many requests as before. A crawler that asks
 //! for what never was comes on top, and when it leaves the app has fewer.
 //!
+//! Of a release most of whose answers are errors nothing need be compared, and so few requests are enough. A
+//! release that had too few to be compared and many errors among them, or whose instances keep ending, is not
+//! known good either.
+//!
+//! While an old side is kept after the switch, the same looks are made, and what is bad goes back to it.
+//!
 //! The last look is at the whole window: what the gateway has counted and not yet said (the server was
 //! away at the end, say) is waited for. A release of which too much is missing for a verdict is not known
 //! good, however quiet its window was.
 
 use ark_model::deployment::{DeploymentKind, Watch};
-use ark_model::judgement::{Judgement, Measure, Outcome, Verdict};
+use ark_model::judgement::{Finding, Judgement, Measure, Outcome, Verdict, grouped};
 use ark_model::rollout::WatchEnd;
 use ark_model::{Deployment, ReleaseNumber};
 use jiff::Timestamp;
@@ -34,6 +40,8 @@ const MISSING_EVERY: Duration = Duration::from_secs(1);
 const FIRST_ROUND: Duration = Duration::from_secs(5);
 /// The most releases remembered as good.
 pub const GOOD_MAX: usize = 50;
+/// Requests from which on most of a release's answers tell something of it.
+const PLAIN_MIN: u64 = 20;
 /// A release with fewer errors than this share was good, even if it never completed a window.
 const GOOD_ERRORS_MAX: f64 = 0.05;
 
@@ -89,38 +97,118 @@ pub(crate) fn plan(input: &Input<'_>, watch: &Watch) -> (Option<Move>, Timestamp
         Evidence::StillToCome if over => return (None, after(now, MISSING_EVERY)),
         Evidence::StillToCome | Evidence::Short | Evidence::Lost | Evidence::Whole => over,
     };
-    let settings = Settings::default();
-    let of = |release: ReleaseNumber, from, before| window(input.measured, release, from, before);
-    let new = of(watch.release, watch.since, Timestamp::MAX);
-    let due = early_look_due(&settings, watch.looks, new.sum().requests());
-    if !over && !due {
-        return (None, wake_at);
-    }
-    let old = of(base, watch.measured_from, watch.since);
-    let look = if over { Look::Last } else { Look::Early { before: watch.looks } };
-    let judgement = verdict(&new, &old, look, &settings, now);
-    let callers = callers(input, watch);
-    let bad = judgement.verdict == Verdict::Fail && leads_back(&judgement, callers);
-    let what = match (bad, over) {
-        (true, _) if input.app.good.contains(&base) || was_good(&old) => {
-            Move::End(ended(watch, Some(judgement), WatchEnd::RolledBack))
+    let Some(looked) = look(input, watch, base, over) else { return (None, wake_at) };
+    let what = match (looked.is_bad, over) {
+        (true, _) if looked.base_was_good => {
+            Move::End(ended(watch, Some(looked.judgement), WatchEnd::RolledBack))
         }
-        (true, _) => Move::End(ended(watch, Some(judgement), WatchEnd::FoundBad)),
+        (true, _) => Move::End(ended(watch, Some(looked.judgement), WatchEnd::FoundBad)),
         (false, true) => {
-            let end = match (evidence, judgement.verdict) {
+            let end = match (evidence, looked.judgement.verdict) {
                 (Evidence::Short | Evidence::StillToCome, _) => WatchEnd::Unjudged,
                 (Evidence::Lost, Verdict::Inconclusive) => WatchEnd::Unjudged,
+                (Evidence::Whole, Verdict::Inconclusive) if !looked.has_few_errors => {
+                    WatchEnd::Unjudged
+                }
+                // Its instances keep ending.
+                (Evidence::Lost | Evidence::Whole, _) if input.app.failures > 0 => {
+                    WatchEnd::Unjudged
+                }
                 (Evidence::Lost | Evidence::Whole, _) => WatchEnd::Completed,
             };
-            Move::End(ended(watch, Some(judgement), end))
+            Move::End(ended(watch, Some(looked.judgement), end))
         }
         (false, false) => Move::Open(Watch {
             looks: watch.looks + 1,
-            judgement: Some(judgement),
+            judgement: Some(looked.judgement),
             ..watch.clone()
         }),
     };
     (Some(what), wake_at)
+}
+
+/// What a look found.
+pub(crate) struct Looked {
+    pub(crate) judgement: Judgement,
+    /// Whether the release is to be left.
+    pub(crate) is_bad: bool,
+    /// Whether the one before was better.
+    pub(crate) base_was_good: bool,
+    has_few_errors: bool,
+}
+
+/// Looks at what there is of a window, when it is time to.
+fn look(input: &Input<'_>, watch: &Watch, base: ReleaseNumber, over: bool) -> Option<Looked> {
+    let settings = Settings::default();
+    let of = |release: ReleaseNumber, from, before| window(input.measured, release, from, before);
+    let new = of(watch.release, watch.since, Timestamp::MAX);
+    let old = of(base, watch.measured_from, watch.since);
+    let old_is_known = old.sum().requests() >= PLAIN_MIN;
+    let is_plain = is_plainly_bad(&new) && (was_good(&old) || !old_is_known);
+    let due = early_look_due(&settings, watch.looks, new.sum().requests());
+    if !over && !due && !is_plain {
+        return None;
+    }
+    let look = if over { Look::Last } else { Look::Early { before: watch.looks } };
+    let judgement = verdict(&new, &old, look, &settings, input.now);
+    let is_judged_bad =
+        judgement.verdict == Verdict::Fail && leads_back(&judgement, callers(input, watch));
+    let judgement = match is_plain && !is_judged_bad {
+        true => said_plainly(judgement, &new, &old),
+        false => judgement,
+    };
+    Some(Looked {
+        judgement,
+        is_bad: is_judged_bad || is_plain,
+        base_was_good: input.app.good.contains(&base) || (was_good(&old) && old_is_known),
+        has_few_errors: was_good(&new),
+    })
+}
+
+/// While the old side is kept after the switch: what was measured since, beside the old side before it. `looks`
+/// were made before.
+pub(crate) fn look_while_kept(
+    input: &Input<'_>,
+    d: &Deployment,
+    base: ReleaseNumber,
+    (since, looks): (Timestamp, u32),
+) -> Option<Looked> {
+    let watch = Watch {
+        deployment: d.id,
+        release: d.release,
+        base: Some(base),
+        since,
+        until: Timestamp::MAX,
+        measured_from: d.started_at.unwrap_or(d.created_at),
+        looks,
+        judgement: None,
+        end: None,
+    };
+    look(input, &watch, base, false)
+}
+
+/// Most of what a release answers is errors: for that nothing need be compared.
+fn is_plainly_bad(new: &SideWindow) -> bool {
+    let sum = new.sum();
+    sum.requests() >= PLAIN_MIN && sum.errors() >= sum.requests().div_ceil(2)
+}
+
+/// The judge had too little to compare, and there was no need to.
+fn said_plainly(mut judgement: Judgement, new: &SideWindow, old: &SideWindow) -> Judgement {
+    let side = |window: &SideWindow, release: ReleaseNumber| {
+        let sum = window.sum();
+        format!("{} of {} on {release}", grouped(sum.errors()), grouped(sum.requests()))
+    };
+    let words = format!(
+        "errors: {}, {}",
+        side(new, judgement.new.release),
+        side(old, judgement.old.release)
+    );
+    judgement.verdict = Verdict::Fail;
+    judgement.findings.retain(|f| f.measure != Measure::Errors);
+    let outcome = Outcome::Worse;
+    judgement.findings.push(Finding { measure: Measure::Errors, outcome, p_value: None, words });
+    judgement
 }
 
 /// What there is of the measurements that a watch window is judged by, at its end.

@@ -234,3 +234,42 @@ fn a_watch_window_of_which_nothing_is_known_makes_nothing_known_good() {
     quiet.pass(305);
     assert_eq!((quiet.ended_watches, quiet.app.good), (vec![WatchEnd::Completed], vec![NEW]));
 }
+
+/// The old side is there, and better: nobody waits until it is gone.
+#[test]
+fn what_turns_bad_while_the_old_side_is_kept_goes_back_to_it() {
+    let kept = |new: (u64, u64), old: (u64, u64)| {
+        let mut world = World::deploying(Strategy::BlueGreen, Vec::new());
+        world.rates = judged(new, old);
+        world.pass(30);
+        world
+    };
+    for (new, old) in [((100, 100), (100, 0)), ((100, 10), (100, 0)), ((5, 5), (20, 0))] {
+        let world = kept(new, old);
+        let back = world.said_at("return:").unwrap_or_else(|| panic!("{new:?}: {:?}", world.log));
+        let live = world.said_at("live, keeping").expect("it was live");
+        assert!(back - live <= 10, "{new:?}: live at {live}, back at {back}");
+        assert_eq!(world.app.live, Some(OLD));
+    }
+    for (new, old) in
+        [((100, 1), (100, 1)), ((100, 100), (100, 100)), ((0, 1), (0, 0)), ((0, 0), (100, 0))]
+    {
+        let world = kept(new, old);
+        assert_eq!(world.state(), Some(DeploymentState::Keeping), "{new:?}: {:?}", world.log);
+    }
+}
+
+/// Hardly anybody asks: most answers are errors all the same.
+#[test]
+fn a_release_that_answers_little_but_errors_is_not_known_good() {
+    let watched = |new: (u64, u64), old: (u64, u64)| {
+        let mut world = World::deploying(Strategy::Rolling, Vec::new());
+        world.rates = judged(new, old);
+        world.pass(400);
+        (world.ended_watches.clone(), world.app.good.contains(&NEW))
+    };
+    assert_eq!(watched((1, 1), (5, 0)), (vec![WatchEnd::RolledBack], false));
+    // What the one before was is not known.
+    assert_eq!(watched((1, 1), (0, 0)), (vec![WatchEnd::FoundBad], false));
+    assert_eq!(watched((1, 0), (0, 0)), (vec![WatchEnd::Completed], true));
+}
