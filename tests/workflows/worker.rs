@@ -23,6 +23,8 @@ case "$1" in
 *'"kind":"nonzero"'*) echo oops >&2; exit 1 ;;
 *'"kind":"big"'*) head -c 100000 /dev/zero | tr '\0' x >&2; echo end >&2; exit 1 ;;
 *'"kind":"killed"'*) kill -9 $$ ;;
+*'"kind":"wide"'*) printf '{"a":"'; head -c 200000 /dev/zero | tr '\0' y; echo '"}' ;;
+*'"kind":"wider"'*) printf '{"a":"'; head -c 300000 /dev/zero | tr '\0' y; echo '"}' ;;
 *'"kind":"signal"'*) kill -10 $$ ;;
 *'"kind":"lost"'*) trap 'touch "$MARKS/lost"; exit 1' TERM; touch "$MARKS/lost-begun"; sleep 90 & wait ;;
 *'"kind":"deaf"'*) trap '' TERM; echo $$ >"$MARKS/deaf-$_EXECUTION_NAME"; for _ in $(seq 90); do sleep 1; done ;;
@@ -121,6 +123,16 @@ async fn the_worker_keeps_its_contract() {
     assert!((32_000..=32_768).contains(&text.len()) && text.ends_with("xend"), "{}", text.len());
 
     let none = machine(&client, "none", "none").await;
+    // An output may be as long as the server takes; one that is longer is said to be.
+    let done = client.end(&start(&client, &m, &kind("wide")).await).await;
+    assert_eq!(
+        done["output"].as_str().map(str::len),
+        Some(200_000 + r#"{"_EXECUTION_NAME":"run-1","a":""}"#.len())
+    );
+    let (name, text) = failed(&client, &m, kind("wider")).await;
+    assert_eq!(name, "sfncli.TaskOutputNotJSON");
+    assert!(text.contains("longer than the 262144 bytes") && text.ends_with("yy\"}'"), "{text}");
+
     let mut other = worker(&ark, "none", &["./no-such-program"]);
     let (name, text) = failed(&client, &none, kind("ok")).await;
     assert_eq!(name, "sfncli.CommandNotFound", "{text}");

@@ -21,9 +21,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Worker;
-use super::ring::Ring;
+use super::ring::{Kept, Ring};
 use super::tail::{Lines, Tail};
-use super::verdict::{EXECUTION_NAME, End, Input, Verdict, judge};
+use super::verdict::{EXECUTION_NAME, End, Input, OUTPUT_BYTES_MAX, Verdict, judge};
 
 /// Between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(20);
@@ -33,6 +33,10 @@ const GRACE_STOPPING: Duration = Duration::from_secs(25);
 const GRACE_LOST: Duration = Duration::from_secs(5);
 /// How long the streams are read after the command's end: something it left behind may hold them.
 const STREAMS_END: Duration = Duration::from_secs(2);
+/// Bytes that are kept of standard output: an output and what stands around it.
+const STDOUT_BYTES: usize = OUTPUT_BYTES_MAX + 1_024;
+/// Bytes that are kept of standard error: a cause.
+const STDERR_BYTES: usize = 32_768;
 /// Bytes read at once.
 const READ_BYTES: usize = 16 << 10;
 
@@ -76,8 +80,10 @@ pub(super) async fn perform(
         Err(verdict) => return Some(verdict.into()),
     };
     let tail = Arc::new(Mutex::new(Tail::default()));
-    let stdout = Kept::follow(child.stdout.take(), tokio::io::stdout(), tail.clone());
-    let stderr = Kept::follow(child.stderr.take(), tokio::io::stderr(), tail.clone());
+    let (to, most) = (tokio::io::stdout(), STDOUT_BYTES);
+    let stdout = Stream::follow(child.stdout.take(), to, Ring::of(most), tail.clone());
+    let (to, most) = (tokio::io::stderr(), STDERR_BYTES);
+    let stderr = Stream::follow(child.stderr.take(), to, Ring::of(most), tail.clone());
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let (mut stopping, mut lost) = (false, false);
     let mut kill_at: Option<Instant> = None;
@@ -220,18 +226,19 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A stream that is passed on, and the end of it that is kept.
-struct Kept {
+struct Stream {
     ring: Arc<Mutex<Ring>>,
     reader: JoinHandle<()>,
 }
 
-impl Kept {
+impl Stream {
     fn follow(
         from: Option<impl AsyncRead + Unpin + Send + 'static>,
         mut to: impl AsyncWrite + Unpin + Send + 'static,
+        ring: Ring,
         tail: Arc<Mutex<Tail>>,
     ) -> Self {
-        let ring = Arc::new(Mutex::new(Ring::default()));
+        let ring = Arc::new(Mutex::new(ring));
         let kept = ring.clone();
         let reader = tokio::spawn(async move {
             let Some(mut from) = from else { return };
@@ -248,10 +255,10 @@ impl Kept {
         Self { ring, reader }
     }
 
-    async fn end(mut self) -> String {
+    async fn end(mut self) -> Kept {
         if timeout(STREAMS_END, &mut self.reader).await.is_err() {
             self.reader.abort();
         }
-        locked(&self.ring).text()
+        locked(&self.ring).kept()
     }
 }

@@ -7,9 +7,15 @@ pub(super) use ark_server::workflows::manager::conventions::EXECUTION_NAME;
 use ark_server::workflows::manager::conventions::{name_in, with_name};
 use serde_json::value::RawValue;
 
+use super::ring::Kept;
+
 /// Limits of the API on what a failure says, in bytes.
 const ERROR_BYTES_MAX: usize = 256;
 const CAUSE_BYTES_MAX: usize = 32_768;
+/// The longest output that the API takes.
+pub(super) const OUTPUT_BYTES_MAX: usize = 262_144;
+/// How much of an output's end is shown that is longer.
+const LONG_SHOWN: usize = 1_000;
 /// The end of a text that was cut.
 const CUT: &str = "[truncated]";
 
@@ -96,15 +102,15 @@ impl Own {
 pub(super) fn judge(
     end: End,
     terminated: bool,
-    stdout: &str,
-    stderr: &str,
+    stdout: &Kept,
+    stderr: &Kept,
     execution: &str,
 ) -> Verdict {
-    let last = stdout.trim().lines().next_back().unwrap_or_default().trim();
+    let (last, cut) = stdout.last_line();
     if end == End::Exited(0) {
-        return output(last, execution);
+        return if cut { too_long(last) } else { output(last, execution) };
     }
-    let stderr = stderr.trim();
+    let stderr = stderr.text.trim();
     match (end, Own::read(last)) {
         (_, Some(own)) => Verdict::failed(&own.error, own.cause),
         (End::Exited(_) | End::Signalled(_), None) if terminated => Verdict::terminated(stderr),
@@ -120,12 +126,24 @@ pub(super) fn judge(
 fn output(line: &str, execution: &str) -> Verdict {
     let line = if line.is_empty() { "{}" } else { line };
     match with_name(line, execution) {
+        // The server would refuse it, and the task would wait for a result until its time is over.
+        Ok(output) if output.len() > OUTPUT_BYTES_MAX => too_long(line),
         Ok(output) => Verdict::Succeeded { output },
         Err(_) => {
             let cause = format!("stdout not valid JSON: '{line}'");
             Verdict::failed("sfncli.TaskOutputNotJSON", cause)
         }
     }
+}
+
+/// The failure of a command whose last line is above the limit. Its beginning may be missing.
+fn too_long(line: &str) -> Verdict {
+    let end = &line[line.ceil_char_boundary(line.len().saturating_sub(LONG_SHOWN))..];
+    let cause = format!(
+        "stdout's last line is longer than the {OUTPUT_BYTES_MAX} bytes that an output may have, and \
+         was cut; it ends with '{end}'"
+    );
+    Verdict::failed("sfncli.TaskOutputNotJSON", cause)
 }
 
 /// A text of at most `bytes_max` bytes.
@@ -164,6 +182,10 @@ pub(super) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Str
 mod tests {
     use super::*;
 
+    fn kept(text: &str) -> Kept {
+        Kept { text: text.to_owned(), cut: false }
+    }
+
     fn error(verdict: &Verdict) -> &str {
         match verdict {
             Verdict::Failed { error, .. } => error,
@@ -190,10 +212,8 @@ mod tests {
         let deep = "[".repeat(500) + &"]".repeat(500);
         let odd = format!(r#"{{"_EXECUTION_NAME":"e","n":1e400,"m":0.10,"m":{deep}}}"#);
         assert_eq!(read_input(&odd).unwrap().argument, odd);
-        let Verdict::Succeeded { output } = judge(End::Exited(0), false, r#"{"n":1e400}"#, "", "e")
-        else {
-            panic!("an output")
-        };
+        let done = judge(End::Exited(0), false, &kept(r#"{"n":1e400}"#), &kept(""), "e");
+        let Verdict::Succeeded { output } = done else { panic!("an output") };
         assert_eq!(output, r#"{"_EXECUTION_NAME":"e","n":1e400}"#);
     }
 
@@ -222,12 +242,41 @@ mod tests {
             (End::Exited(1), false, r#"{"error":7}"#, "sfncli.CommandExitedNonzero"),
             (End::Exited(1), false, r#"["error"]"#, "sfncli.CommandExitedNonzero"),
         ] {
-            let verdict = judge(end, terminated, stdout, "err\n", "e");
+            let verdict = judge(end, terminated, &kept(stdout), &kept("err\n"), "e");
             assert_eq!(error(&verdict), expect, "{end:?} {terminated} {stdout:?}");
         }
-        let done = judge(End::Exited(0), false, r#"{"_EXECUTION_NAME":"other"}"#, "", "e");
+        let done = kept(r#"{"_EXECUTION_NAME":"other"}"#);
+        let done = judge(End::Exited(0), false, &done, &kept(""), "e");
         let output = r#"{"_EXECUTION_NAME":"e"}"#.to_owned();
         assert_eq!(done, Verdict::Succeeded { output });
+    }
+
+    #[test]
+    fn an_output_has_its_limit_and_says_so() {
+        let exited = End::Exited(0);
+        let line = |bytes: usize| format!("{{\"a\":\"{}\"}}", "y".repeat(bytes - 8));
+        // With the name of the execution, put back.
+        let name = r#""_EXECUTION_NAME":"e","#.len();
+        let fits = judge(exited, false, &kept(&line(OUTPUT_BYTES_MAX - name)), &kept(""), "e");
+        let Verdict::Succeeded { output } = fits else { panic!("{}", error(&fits)) };
+        assert_eq!(output.len(), OUTPUT_BYTES_MAX);
+        let over = kept(&line(OUTPUT_BYTES_MAX - name + 1));
+        let cut = Kept { text: "yyy\"}\n".to_owned(), cut: true };
+        // What is left of a long line may be an object by chance.
+        let chance = Kept { text: "{}".to_owned(), cut: true };
+        for stdout in [over, cut, chance] {
+            let Verdict::Failed { error, cause } = judge(exited, false, &stdout, &kept(""), "e")
+            else {
+                panic!("an output")
+            };
+            assert_eq!(error, "sfncli.TaskOutputNotJSON");
+            assert!(
+                cause.contains("longer than the 262144 bytes") && cause.len() < 1_200,
+                "{cause}"
+            );
+        }
+        let lines = Kept { text: "talk\n{\"a\":1}\n".to_owned(), cut: true };
+        assert_eq!(error(&judge(exited, false, &lines, &kept(""), "e")), "");
     }
 
     #[test]
