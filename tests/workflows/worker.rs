@@ -3,6 +3,7 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -22,12 +23,12 @@ case "$1" in
     echo '{"error":"Mine","cause":"why"}'; exit 3 ;;
 *'"kind":"nonzero"'*) echo oops >&2; exit 1 ;;
 *'"kind":"big"'*) head -c 100000 /dev/zero | tr '\0' x >&2; echo end >&2; exit 1 ;;
-*'"kind":"killed"'*) kill -9 $$ ;;
 *'"kind":"wide"'*) printf '{"a":"'; head -c 200000 /dev/zero | tr '\0' y; echo '"}' ;;
 *'"kind":"wider"'*) printf '{"a":"'; head -c 300000 /dev/zero | tr '\0' y; echo '"}' ;;
+*'"kind":"killed"'*) kill -9 $$ ;;
 *'"kind":"signal"'*) kill -10 $$ ;;
 *'"kind":"lost"'*) trap 'touch "$MARKS/lost"; exit 1' TERM; touch "$MARKS/lost-begun"; sleep 90 & wait ;;
-*'"kind":"deaf"'*) trap '' TERM; echo $$ >"$MARKS/deaf-$_EXECUTION_NAME"; for _ in $(seq 90); do sleep 1; done ;;
+*'"kind":"deaf"'*) trap '' TERM INT; echo $$ >"$MARKS/deaf-$_EXECUTION_NAME"; for _ in $(seq 90); do sleep 1; done ;;
 *'"kind":"quick"'*) touch "$MARKS/quick-begun"; sleep 2 ;;
 *'"kind":"slow"'*) trap 'echo "{\"saved\":1}"; exit 0' TERM; touch "$MARKS/slow-begun"; sleep 90 & wait ;;
 *'"kind":"long"'*) touch "$MARKS/long-begun"; sleep 90 ;;
@@ -122,7 +123,6 @@ async fn the_worker_keeps_its_contract() {
     let (_, text) = failed(&client, &m, kind("big")).await;
     assert!((32_000..=32_768).contains(&text.len()) && text.ends_with("xend"), "{}", text.len());
 
-    let none = machine(&client, "none", "none").await;
     // An output may be as long as the server takes; one that is longer is said to be.
     let done = client.end(&start(&client, &m, &kind("wide")).await).await;
     assert_eq!(
@@ -133,6 +133,7 @@ async fn the_worker_keeps_its_contract() {
     assert_eq!(name, "sfncli.TaskOutputNotJSON");
     assert!(text.contains("longer than the 262144 bytes") && text.ends_with("yy\"}'"), "{text}");
 
+    let none = machine(&client, "none", "none").await;
     let mut other = worker(&ark, "none", &["./no-such-program"]);
     let (name, text) = failed(&client, &none, kind("ok")).await;
     assert_eq!(name, "sfncli.CommandNotFound", "{text}");
@@ -280,10 +281,58 @@ async fn a_command_that_ignores_its_end_is_killed_after_its_grace() {
     assert!(losing.wait().expect("an end").success());
 }
 
+/// Who types ^C is told what it waits for, and who types it again does not wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_interrupt_ends_the_commands_at_once() {
+    let ark = Ark::up();
+    let client = Client::of(&ark, "deployer");
+    let m = machine(&client, "m", "test--work").await;
+    let log = ark.dir.path().join("worker.log");
+    let args = ["worker", "--activity", "test--work", "--parallel", "4", "--"];
+    let mut process = ark
+        .command(&[&args[..], &["sh", "-c", SCRIPT, "sh"]].concat())
+        .env("MARKS", ark.dir.path())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).expect("a file"))
+        .spawn()
+        .expect("ark worker starts");
+    let said = || std::fs::read_to_string(&log).expect("what it said");
+    assert_eq!(failed(&client, &m, kind("own")).await.0, "Mine");
+    eventually("the failure names its task", || said().contains(" of run-1 failed: Mine"));
+
+    let deaf = |name: &str| json!({ "kind": "deaf", "_EXECUTION_NAME": name });
+    let runs = [start(&client, &m, &deaf("a")).await, start(&client, &m, &deaf("b")).await];
+    let begun = |name: &str| ark.dir.path().join(format!("deaf-{name}")).exists();
+    eventually("both commands run", || begun("a") && begun("b"));
+    let told = Instant::now();
+    tell(&process, Signal::SIGINT);
+    eventually("it says what it waits for", || {
+        said().contains("waits up to 25 s for 2 commands; ^C again ends them at once")
+    });
+    assert!(process.try_wait().expect("a look").is_none(), "they have their grace");
+    tell(&process, Signal::SIGINT);
+    for run in &runs {
+        let seen = client.end(run).await;
+        assert_eq!(seen["error"], "sfncli.CommandTerminated", "{seen}");
+    }
+    assert!(told.elapsed() < GRACE, "ended after {:?}", told.elapsed());
+    assert!(process.wait().expect("an end").success());
+    for name in ["a", "b"] {
+        assert!(
+            said().contains(&format!(" of {name} failed: sfncli.CommandTerminated")),
+            "{}",
+            said()
+        );
+    }
+}
+
 fn terminate(process: &Child) {
+    tell(process, Signal::SIGTERM);
+}
+
+fn tell(process: &Child, signal: Signal) {
     let pid = i32::try_from(process.id()).expect("a process id");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM)
-        .expect("a signal");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("a signal");
 }
 
 /// More than one argument of a command can hold, in a working directory that is not there yet.

@@ -3,6 +3,7 @@
 //! What a command is given and what its end means is a contract that older workers share
 //! ([`verdict`]); [`task`] runs one command; this file polls and reports.
 
+mod handed;
 mod ring;
 mod tail;
 mod task;
@@ -11,6 +12,8 @@ mod verdict;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ark_model::exit::ExitCode;
@@ -24,11 +27,13 @@ use crate::cli::block_on;
 use crate::client::{Client, Connection, is_passing};
 use crate::context::Context;
 use crate::failure::{Ended, Exit, Failure};
+use crate::output::numbers::counted;
 use crate::output::{Output, Shown};
 
+use handed::Handed;
 use tail::Secrets;
-use task::{Outcome, Told, is_lost, perform};
-use verdict::{Verdict, expand, read_input};
+use task::{GRACE_STOPPING, Outcome, Told, is_lost, perform};
+use verdict::{Verdict, expand};
 
 /// Between two polls of which the first brought nothing.
 const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -60,7 +65,7 @@ const TAGS: [(&str, &str); 7] = [
 #[derive(Debug, clap::Args)]
 #[command(
     before_help = "Examples:\n  ark worker --activity resize -- ./resize\n  ark worker --activity '${_DEPLOY_ENV}--resize' --parallel 4 -- ./resize --fast",
-    after_help = "Each task runs the command once, its input (JSON) as last argument. The last line of standard output\nis the task's output, a JSON object. SIGTERM ends the worker: commands have 25 seconds, and the\ntasks of those that do not finish fail with sfncli.CommandTerminated."
+    after_help = "Each task runs the command once, its input (JSON) as last argument. The last line of standard output\nis the task's output, a JSON object. SIGTERM ends the worker: commands have 25 seconds, and the\ntasks of those that do not finish fail with sfncli.CommandTerminated. ^C does the same; ^C again ends\nthe commands at once."
 )]
 pub(crate) struct Args {
     /// Activity; made when it is not there. $NAME and ${NAME} are replaced by variables
@@ -99,6 +104,8 @@ pub(super) struct Worker {
     arguments: Vec<String>,
     work_dir: Option<PathBuf>,
     input_file: bool,
+    /// Commands that run.
+    running: Running,
     /// What is left out of the lines that are sent with a failure.
     secrets: Secrets,
 }
@@ -106,6 +113,26 @@ pub(super) struct Worker {
 impl Worker {
     fn warn(&self, text: &str) {
         self.out.event(jiff::Timestamp::now(), text);
+    }
+}
+
+/// How many commands run.
+#[derive(Debug, Clone, Default)]
+struct Running(Arc<AtomicU64>);
+
+impl Running {
+    fn begin(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// `2 commands`; `None` when there is none.
+    fn told(&self) -> Option<String> {
+        let running = self.0.load(Ordering::Relaxed);
+        (running > 0).then(|| counted(running, "command"))
     }
 }
 
@@ -132,7 +159,8 @@ pub(crate) fn run(args: Args) -> Ended {
     block_on(async move {
         let (tell, _) = broadcast::channel(SIGNALS_AHEAD);
         let (stop, stopping) = watch::channel(false);
-        forward_signals(tell.clone(), stop.clone())?;
+        let running = Running::default();
+        forward_signals(out, &tell, &stop, &running)?;
         let activity_arn = make_activity(&client, &activity).await?;
         let arguments = command.collect();
         let variables = std::env::vars_os().filter_map(|(name, value)| {
@@ -148,6 +176,7 @@ pub(crate) fn run(args: Args) -> Ended {
             arguments,
             work_dir,
             input_file,
+            running,
             secrets,
         };
         worker.warn(&format!("{} works on {activity}", worker.name));
@@ -203,10 +232,13 @@ fn passes(failure: &Failure) -> bool {
         )
 }
 
-/// Forwards every signal that can be, and notes the word to end.
+/// Forwards every signal that can be, and notes the word to end. ^C while that is under way ends the
+/// commands at once: who types it again does not want to wait.
 fn forward_signals(
-    tell: broadcast::Sender<Told>,
-    stop: watch::Sender<bool>,
+    out: Output,
+    tell: &broadcast::Sender<Told>,
+    stop: &watch::Sender<bool>,
+    running: &Running,
 ) -> Result<(), Failure> {
     let signals = [
         (SignalKind::terminate(), Told::End(Signal::TERM)),
@@ -220,11 +252,14 @@ fn forward_signals(
     for (kind, word) in signals {
         let mut arrivals = signal(kind)
             .map_err(|error| Failure::new(ExitCode::Failed, "signals", error.to_string()))?;
-        let (tell, stop) = (tell.clone(), stop.clone());
+        let (tell, stop, running) = (tell.clone(), stop.clone(), running.clone());
         tokio::spawn(async move {
             while arrivals.recv().await.is_some() {
-                if matches!(word, Told::End(_)) {
-                    stop.send_replace(true);
+                let ends = matches!(word, Told::End(_)) && stop.send_replace(true);
+                let again = ends && word == Told::End(Signal::INT);
+                let word = if again { Told::Kill } else { word };
+                if let Some(text) = ending(word, &running).filter(|_| again || !ends) {
+                    out.event(jiff::Timestamp::now(), &text);
                 }
                 // Nobody listens while no command runs.
                 let _ = tell.send(word);
@@ -232,6 +267,20 @@ fn forward_signals(
         });
     }
     Ok(())
+}
+
+/// What is said when the worker is told to end and commands run.
+fn ending(word: Told, running: &Running) -> Option<String> {
+    let commands = running.told()?;
+    match word {
+        Told::End(signal) => {
+            let again = if signal == Signal::INT { "^C again" } else { "^C" };
+            let most = GRACE_STOPPING.as_secs();
+            Some(format!("waits up to {most} s for {commands}; {again} ends them at once"))
+        }
+        Told::Kill => Some(format!("ends {commands} at once")),
+        Told::Pass(_) => None,
+    }
 }
 
 /// One task after the other until the word to end. A slot that is refused for good gives that word:
@@ -252,19 +301,24 @@ async fn slot(
             _ = stopping.wait_for(|stopping| *stopping) => return Ok(()),
         };
         match polled {
-            Ok(answer) if answer["taskToken"].is_string() => {
-                work(worker, &answer, tell, &stopping).await;
-            }
-            Ok(_) => pause_until(next_poll, &mut stopping).await,
+            Ok(answer) => match Handed::from(&answer) {
+                Some(task) => work(worker, &task, tell, &stopping).await,
+                None => pause_until(next_poll, &mut stopping).await,
+            },
             Err(failure) if passes(&failure) => {
                 worker.warn(&format!("no task could be asked for: {}", failure.headline));
                 worker.client.rediscover();
                 pause_until(next_poll, &mut stopping).await;
             }
             Err(failure) => {
-                stop.send_replace(true);
+                let end = Told::End(Signal::TERM);
+                if !stop.send_replace(true)
+                    && let Some(text) = ending(end, &worker.running)
+                {
+                    worker.warn(&text);
+                }
                 // Nobody listens while no command runs.
-                let _ = tell.send(Told::End(Signal::TERM));
+                let _ = tell.send(end);
                 return Err(failure);
             }
         }
@@ -283,31 +337,41 @@ async fn pause_until(at: Instant, stopping: &mut watch::Receiver<bool>) {
 
 async fn work(
     worker: &Worker,
-    task: &Value,
+    task: &Handed,
     tell: &broadcast::Sender<Told>,
     stopping: &watch::Receiver<bool>,
 ) {
-    let token = task["taskToken"].as_str().unwrap_or_default();
     // Listening begins before the look, so that no word falls in between.
     let told = tell.subscribe();
-    let outcome = match read_input(task["input"].as_str().unwrap_or_default()) {
-        Err(verdict) => Some(verdict.into()),
+    let outcome = match &task.input {
+        Err(verdict) => Some(verdict.clone().into()),
         Ok(_) if *stopping.borrow() => Some(Verdict::terminated("").into()),
-        Ok(input) => perform(worker, token, &input, told).await,
+        Ok(input) => {
+            worker.running.begin();
+            let outcome = perform(worker, task, input, told).await;
+            worker.running.end();
+            outcome
+        }
     };
     if let Some(outcome) = outcome {
-        report(worker, token, &outcome, stopping).await;
+        report(worker, task, &outcome, stopping).await;
     }
 }
 
 /// Tells the server, again while it is away.
-async fn report(worker: &Worker, token: &str, outcome: &Outcome, stopping: &watch::Receiver<bool>) {
+async fn report(
+    worker: &Worker,
+    task: &Handed,
+    outcome: &Outcome,
+    stopping: &watch::Receiver<bool>,
+) {
+    let token = &task.token;
     let (operation, input) = match &outcome.verdict {
         Verdict::Succeeded { output } => {
             ("SendTaskSuccess", json!({ "taskToken": token, "output": output }))
         }
         Verdict::Failed { error, cause } => {
-            worker.warn(&format!("a task failed: {error}"));
+            worker.warn(&format!("{task} failed: {error}"));
             let log = outcome.log.as_str();
             let failure = json!({ "taskToken": token, "error": error, "cause": cause, "log": log });
             ("SendTaskFailure", failure)
@@ -321,7 +385,7 @@ async fn report(worker: &Worker, token: &str, outcome: &Outcome, stopping: &watc
         match sent {
             Ok(Ok(_)) => return,
             Ok(Err(failure)) if is_lost(&failure.code) => {
-                worker.warn(&format!("the result came too late: {}", failure.code));
+                worker.warn(&format!("the result of {task} came too late: {}", failure.code));
                 return;
             }
             Ok(Err(failure)) if passes(&failure) && begun.elapsed() < most => {
@@ -329,11 +393,11 @@ async fn report(worker: &Worker, token: &str, outcome: &Outcome, stopping: &watc
                 sleep(REPORT_PAUSE).await;
             }
             Ok(Err(failure)) => {
-                worker.warn(&format!("the result was not taken: {}", failure.headline));
+                worker.warn(&format!("the result of {task} was not taken: {}", failure.headline));
                 return;
             }
             Err(_) => {
-                worker.warn("the result could not be sent in time");
+                worker.warn(&format!("the result of {task} could not be sent in time"));
                 return;
             }
         }
@@ -343,6 +407,29 @@ async fn report(worker: &Worker, token: &str, outcome: &Outcome, stopping: &watc
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_says_for_what_it_waits() {
+        let running = Running::default();
+        let int = Told::End(Signal::INT);
+        assert_eq!(ending(int, &running), None);
+        running.begin();
+        running.begin();
+        for (word, expect) in [
+            (int, Some("waits up to 25 s for 2 commands; ^C again ends them at once")),
+            (
+                Told::End(Signal::TERM),
+                Some("waits up to 25 s for 2 commands; ^C ends them at once"),
+            ),
+            (Told::Kill, Some("ends 2 commands at once")),
+            (Told::Pass(Signal::HUP), None),
+        ] {
+            assert_eq!(ending(word, &running).as_deref(), expect);
+        }
+        running.end();
+        running.end();
+        assert_eq!(ending(Told::Kill, &running), None);
+    }
 
     #[test]
     fn what_passes_is_waited_for() {

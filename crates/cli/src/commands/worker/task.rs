@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Worker;
+use super::handed::Handed;
 use super::ring::{Kept, Ring};
 use super::tail::{Lines, Tail};
 use super::verdict::{EXECUTION_NAME, End, Input, OUTPUT_BYTES_MAX, Verdict, judge};
@@ -28,7 +29,7 @@ use super::verdict::{EXECUTION_NAME, End, Input, OUTPUT_BYTES_MAX, Verdict, judg
 /// Between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 /// How long a command may go on after SIGTERM when the worker ends.
-const GRACE_STOPPING: Duration = Duration::from_secs(25);
+pub(super) const GRACE_STOPPING: Duration = Duration::from_secs(25);
 /// The same when the task is no longer this worker's.
 const GRACE_LOST: Duration = Duration::from_secs(5);
 /// How long the streams are read after the command's end: something it left behind may hold them.
@@ -45,6 +46,8 @@ const READ_BYTES: usize = 16 << 10;
 pub(super) enum Told {
     /// To end: it is forwarded and the command has its grace.
     End(Signal),
+    /// To end at once.
+    Kill,
     /// Another: it is forwarded.
     Pass(Signal),
 }
@@ -71,11 +74,11 @@ impl From<Verdict> for Outcome {
 /// Runs the command of a task. `None`: the task was lost, and nothing is to be told.
 pub(super) async fn perform(
     worker: &Worker,
-    token: &str,
+    task: &Handed,
     input: &Input,
     mut told: broadcast::Receiver<Told>,
 ) -> Option<Outcome> {
-    let (mut child, _dir) = match start(worker, input) {
+    let (mut child, _dir) = match start(worker, &task.id, input) {
         Ok(started) => started,
         Err(verdict) => return Some(verdict.into()),
     };
@@ -87,7 +90,7 @@ pub(super) async fn perform(
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let (mut stopping, mut lost) = (false, false);
     let mut kill_at: Option<Instant> = None;
-    let beats = heartbeats(worker, token);
+    let beats = heartbeats(worker, task);
     tokio::pin!(beats);
     let status = loop {
         // Far away when no end was asked for; the arm is off then.
@@ -95,7 +98,7 @@ pub(super) async fn perform(
         tokio::select! {
             status = child.wait() => break status,
             () = &mut beats, if !lost => {
-                worker.warn("the task is no longer this worker's; its command is ended");
+                worker.warn(&format!("{task} is no longer this worker's; its command is ended"));
                 lost = true;
                 signal(group, Signal::TERM);
                 let at = Instant::now() + GRACE_LOST;
@@ -106,6 +109,10 @@ pub(super) async fn perform(
                     signal(group, which);
                     stopping = true;
                     kill_at.get_or_insert(Instant::now() + GRACE_STOPPING);
+                }
+                Ok(Told::Kill) => {
+                    signal(group, Signal::KILL);
+                    stopping = true;
                 }
                 Ok(Told::Pass(which)) => signal(group, which),
                 // Some were missed: the next is heard. The sender lives as long as the process.
@@ -146,8 +153,8 @@ fn signal(group: Option<Pid>, which: Signal) {
 
 /// Starts the command in a group of its own, with a directory of its own when there is a place for
 /// one. The directory goes with the task.
-fn start(worker: &Worker, input: &Input) -> Result<(Child, Option<TempDir>), Verdict> {
-    let dir = worker.work_dir.as_deref().map(fresh_dir).transpose()?;
+fn start(worker: &Worker, id: &str, input: &Input) -> Result<(Child, Option<TempDir>), Verdict> {
+    let dir = worker.work_dir.as_deref().map(|parent| fresh_dir(parent, id)).transpose()?;
     let argument: OsString = match &dir {
         Some(dir) if worker.input_file => written(dir.path(), &input.argument)?.into(),
         Some(_) | None => (&input.argument).into(),
@@ -183,9 +190,10 @@ fn start(worker: &Worker, input: &Input) -> Result<(Child, Option<TempDir>), Ver
     }
 }
 
-fn fresh_dir(parent: &Path) -> Result<TempDir, Verdict> {
+fn fresh_dir(parent: &Path, id: &str) -> Result<TempDir, Verdict> {
     let private = Permissions::from_mode(0o700);
-    let made = tempfile::Builder::new().prefix("task-").permissions(private).tempdir_in(parent);
+    let prefix = format!("task-{id}-");
+    let made = tempfile::Builder::new().prefix(&prefix).permissions(private).tempdir_in(parent);
     made.map_err(|error| {
         let cause = format!("no directory can be made in {}: {error}", parent.display());
         Verdict::failed("sfncli.Unknown", cause)
@@ -205,16 +213,17 @@ fn written(dir: &Path, input: &str) -> Result<PathBuf, Verdict> {
 }
 
 /// Sends heartbeats, the first at once; ends when the task is lost.
-async fn heartbeats(worker: &Worker, token: &str) {
+async fn heartbeats(worker: &Worker, task: &Handed) {
+    let beat = json!({ "taskToken": task.token });
     let mut next = Instant::now();
     loop {
         sleep_until(next).await;
         next = Instant::now() + HEARTBEAT;
-        match worker.client.states("SendTaskHeartbeat", &json!({ "taskToken": token })).await {
+        match worker.client.states("SendTaskHeartbeat", &beat).await {
             Ok(_) => {}
             Err(failure) if is_lost(&failure.code) => return,
             Err(failure) => {
-                worker.warn(&format!("a heartbeat was not sent: {}", failure.headline));
+                worker.warn(&format!("a heartbeat of {task} was not sent: {}", failure.headline));
                 worker.client.rediscover();
             }
         }
