@@ -1,6 +1,8 @@
 //! `ark workflow`, `ark submit` and `ark workflows` as a script uses them.
 
 use std::fs;
+use std::io::Write as _;
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -127,6 +129,36 @@ fn workflows_are_defined_started_followed_and_redriven() {
     ] {
         assert_eq!(exit(&ark, args), Some(code), "{args:?}");
     }
+}
+
+/// What a command writes with something on its standard input.
+fn piped(ark: &Ark, args: &[&str], input: &str) -> Output {
+    let mut child = ark.command(args);
+    let child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().expect("ark starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(input.as_bytes()).expect("it is read");
+    drop(stdin);
+    child.wait_with_output().expect("an end")
+}
+
+#[test]
+fn a_broken_definition_is_shown_in_its_line() {
+    let ark = Ark::up();
+    let broken = "{\n  \"StartAt\": \"A\",\n  \"States\": {\"A\": {\"Type\": \"Pass\",}}\n}\n";
+    let path = ark.dir.path().join("broken.json");
+    fs::write(&path, broken).expect("a file");
+    let path = path.to_string_lossy();
+    for args in [&["workflow", "validate", &path][..], &["workflow", "define", "m", &path]] {
+        let said = words(&ark.run(args));
+        assert!(said.contains("broken.json:3:35: expected a key in double quotes"), "{said}");
+        assert!(said.contains("    3 │   \"States\": {\"A\": {\"Type\": \"Pass\",}}"), "{said}");
+        assert!(!said.contains("StartAt"), "no more of the file: {said}");
+    }
+    let said = piped(&ark, &["workflow", "validate", "-"], broken);
+    assert!(words(&said).contains("standard input:3:35:"), "{}", words(&said));
+    let good = r#"{"StartAt":"S","States":{"S":{"Type":"Succeed"}}}"#;
+    assert!(piped(&ark, &["workflow", "validate", "-"], good).status.success());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `ark workflow`: definitions, their versions, and executions of them.
 
 pub(crate) mod activities;
+mod definition;
 mod failing;
 pub(crate) mod follow;
 pub(crate) mod queue;
@@ -9,10 +10,9 @@ mod search;
 pub(crate) mod target;
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use ark_model::exit::ExitCode;
-use ark_server::workflows::manager::conventions::{add_default_retry, judge_json};
+use ark_server::workflows::manager::conventions::judge_json;
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -25,10 +25,9 @@ use crate::output::table::Table;
 use crate::output::times::{ago, between_ms, exact, length};
 use crate::output::{Shown, Style};
 
+use definition::Source;
 use target::{execution_arn, execution_id, machine_arn};
 
-/// Ark assumes no roles; the API wants one to be named.
-const ROLE: &str = "arn:aws:iam::000000000000:role/ark";
 /// Pages of a list that are read.
 const PAGES_MAX: usize = 1_000;
 
@@ -52,7 +51,7 @@ enum Action {
     Define {
         /// Name
         name: String,
-        /// Definition in the States Language, as JSON
+        /// Definition in the States Language, as JSON; `-` reads standard input
         file: PathBuf,
         /// Express instead of Standard; only when it is made
         #[arg(long)]
@@ -88,9 +87,11 @@ enum Action {
         common: Asking,
     },
     /// Check a definition
-    #[command(before_help = "Examples:\n  ark workflow validate machine.json")]
+    #[command(
+        before_help = "Examples:\n  ark workflow validate machine.json\n  ark workflow validate - < machine.json"
+    )]
     Validate {
-        /// Definition in the States Language, as JSON
+        /// Definition in the States Language, as JSON; `-` reads standard input
         file: PathBuf,
         /// Judge it as an Express workflow
         #[arg(long)]
@@ -248,15 +249,14 @@ pub(crate) fn run(args: Args) -> Ended {
 async fn act(context: &Context, action: Action) -> Ended {
     match action {
         Action::Define { name, file, express, as_written, .. } => {
-            let definition = read(&file)?;
-            let definition = if as_written { definition } else { with_retry(definition) };
-            define(context, &name, definition, machine_type(express)).await
+            let source = Source::read(&file)?;
+            definition::define(context, &name, &source, machine_type(express), as_written).await
         }
         Action::List { .. } => list(context).await,
         Action::Show { workflow, .. } => show(context, &workflow).await,
         Action::Versions { name, .. } => versions(context, &name).await,
         Action::Validate { file, express, .. } => {
-            validate(context, read(&file)?, machine_type(express)).await
+            definition::validate(context, &Source::read(&file)?, machine_type(express)).await
         }
         Action::Start { workflow, input, name, follow, .. } => {
             start(context, &workflow, read_input(&input)?, name, follow).await
@@ -280,10 +280,6 @@ fn machine_type(express: bool) -> &'static str {
     if express { "EXPRESS" } else { "STANDARD" }
 }
 
-fn read(file: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(file).map_err(|error| Failure::file(file, "read", &error))
-}
-
 /// An input as it was typed, or standard input. JSON only: the command line is wrong otherwise. Its
 /// text is kept: numbers may be larger than any that this program could hold.
 pub(crate) fn read_input(text: &str) -> Result<String, Failure> {
@@ -296,45 +292,6 @@ pub(crate) fn read_input(text: &str) -> Result<String, Failure> {
     }
     judge_json(&typed).map_err(|why| Failure::usage(format!("the input is no JSON: {why}")))?;
     Ok(typed.trim().to_owned())
-}
-
-/// A definition that is no JSON is the server's to judge.
-fn with_retry(definition: String) -> String {
-    let Ok(mut machine) = serde_json::from_str::<Value>(&definition) else { return definition };
-    match add_default_retry(&mut machine) {
-        0 => definition,
-        _ => machine.to_string(),
-    }
-}
-
-async fn define(context: &Context, name: &str, definition: String, kind: &str) -> Ended {
-    let client = &context.client;
-    let arn = machine_arn(name);
-    let answer = match client
-        .states("DescribeStateMachine", &json!({ "stateMachineArn": arn }))
-        .await
-    {
-        Ok(_) => {
-            let update =
-                json!({ "stateMachineArn": arn, "definition": definition, "publish": true });
-            client.states("UpdateStateMachine", &update).await?
-        }
-        Err(failure) if failure.exit == ExitCode::NotFound.into() => {
-            let create = json!({
-                "name": name, "definition": definition, "roleArn": ROLE, "type": kind, "publish": true
-            });
-            client.states("CreateStateMachine", &create).await?
-        }
-        Err(failure) => return Err(failure),
-    };
-    let version_arn = answer["stateMachineVersionArn"].as_str().unwrap_or_default();
-    let version = version_arn.rsplit(':').next().unwrap_or_default();
-    let defined = json!({
-        "name": name, "version": version.parse::<u64>().ok(), "state_machine_arn": arn,
-        "state_machine_version_arn": version_arn,
-    });
-    context.out.one(&defined, |_| format!("{name}:{version} is defined"))?;
-    Ok(Exit::DONE)
 }
 
 /// Every item of a list, page by page.
@@ -405,25 +362,6 @@ async fn versions(context: &Context, name: &str) -> Ended {
         table.render(context.out.style)
     })?;
     Ok(Exit::DONE)
-}
-
-async fn validate(context: &Context, definition: String, kind: &str) -> Ended {
-    let input = json!({ "definition": definition, "type": kind, "severity": "WARNING" });
-    let found = context.client.states("ValidateStateMachineDefinition", &input).await?;
-    context.out.one(&found, |found| {
-        let findings = found["diagnostics"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let line = |d: &Value| {
-            let place = d["location"].as_str().map(|at| format!("   {at}")).unwrap_or_default();
-            let severity = text(d, "severity").to_lowercase();
-            format!("{severity} {}: {}{place}", text(d, "code"), text(d, "message"))
-        };
-        let mut lines: Vec<String> = findings.iter().map(line).collect();
-        if found["result"] == "OK" {
-            lines.push("the definition can be run".to_owned());
-        }
-        lines.join("\n")
-    })?;
-    Ok(if found["result"] == "OK" { Exit::DONE } else { ExitCode::Usage.into() })
 }
 
 /// Starts an execution and says its id; follows it when that is wished.

@@ -159,8 +159,8 @@ const SNIPPET_CHARS_MAX: usize = 100;
 const SNIPPET_CHARS_BEFORE: usize = 40;
 
 impl Snippet {
-    /// Cuts the snippet out of a line; `column` counts characters from 1.
-    pub(super) fn of_line(line: &str, column: usize, length: usize) -> Self {
+    /// Cuts the snippet out of a line; `column` counts characters from 1, `length` is of what is underlined.
+    pub fn of_line(line: &str, column: usize, length: usize) -> Self {
         let start = column.saturating_sub(1).min(line.chars().count());
         let skipped = if start + length > SNIPPET_CHARS_MAX {
             start.saturating_sub(SNIPPET_CHARS_BEFORE)
