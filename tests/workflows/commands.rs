@@ -162,6 +162,51 @@ fn a_broken_definition_is_shown_in_its_line() {
 }
 
 #[test]
+fn a_failed_distributed_map_names_the_child_that_failed_first() {
+    let ark = Ark::up();
+    let fail = |kind: &str| {
+        let processor = json!({
+            "ProcessorConfig": { "Mode": "DISTRIBUTED", "ExecutionType": kind },
+            "StartAt": "F",
+            "States": { "F": { "Type": "Fail", "Error": "Deep", "Cause": "inside child" } }
+        });
+        let map = json!({ "Type": "Map", "ItemProcessor": processor, "End": true });
+        json!({ "StartAt": "M", "States": { "M": map } }).to_string()
+    };
+    for (name, kind) in [("m", "STANDARD"), ("quick", "EXPRESS")] {
+        let defined = piped(&ark, &["workflow", "define", name, "-"], &fail(kind));
+        assert!(defined.status.success(), "{}", words(&defined));
+    }
+    let start = ["workflow", "start", "m", "[1,2]", "--name", "e", "--follow"];
+    let followed = ark.run(&start);
+    assert_eq!(followed.status.code(), Some(1));
+    for word in ["States.ExceedToleratedFailureThreshold", "child  m/", "Deep", "inside child"] {
+        assert!(words(&followed).contains(word), "{word}: {}", words(&followed));
+    }
+    let status = ark.json(&["workflow", "status", "m:e", "--json"]);
+    let run = status["mapRuns"][0]["mapRunArn"].as_str().expect("a Map Run").to_owned();
+    let child = &status["failedState"]["failedChild"];
+    assert_eq!((&child["error"], &child["cause"]), (&json!("Deep"), &json!("inside child")));
+    let child = child["executionArn"].as_str().expect("an ARN");
+    let shown = words(&ark.run(&["workflow", "status", "m:e"]));
+    assert!(shown.contains(&run) && shown.contains("inside child"), "{shown}");
+
+    let (_, id) = child.split_once(":execution:").expect("an execution's");
+    let found = ark.run(&["workflow", "search", "--map-run", &run, "--status", "failed"]);
+    assert!(words(&found).contains(id), "{id}: {}", words(&found));
+    assert_eq!(ark.json(&["workflow", "status", id, "--json"])["error"], "Deep");
+    assert_eq!(exit(&ark, &["workflow", "search", "m", "--map-run", &run]), Some(2));
+    assert_eq!(exit(&ark, &["workflow", "search"]), Some(2));
+
+    // Express children are not listed; the Map's own failure is told all the same.
+    let quick = ark.run(&["workflow", "start", "quick", "[1,2]", "--name", "e", "--follow"]);
+    assert_eq!(quick.status.code(), Some(1));
+    assert!(words(&quick).contains("States.ExceedToleratedFailureThreshold"), "{}", words(&quick));
+    let status = ark.json(&["workflow", "status", "quick:e", "--json"]);
+    assert_eq!(status["mapRuns"][0]["itemCounts"]["total"], 2, "{status}");
+}
+
+#[test]
 fn a_schedule_is_made_shown_paused_and_removed() {
     let ark = Ark::up();
     let path = ark.dir.path().join("m.json");

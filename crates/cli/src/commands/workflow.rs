@@ -4,9 +4,11 @@ pub(crate) mod activities;
 mod definition;
 mod failing;
 pub(crate) mod follow;
+mod map_runs;
 pub(crate) mod queue;
 pub(crate) mod schedule;
 mod search;
+pub(crate) mod status;
 pub(crate) mod target;
 
 use std::io::Read as _;
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 
 use ark_server::workflows::manager::conventions::judge_json;
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -21,13 +24,17 @@ use crate::cli::block_on;
 use crate::client::Client;
 use crate::context::{Asking, Context};
 use crate::failure::{Ended, Exit, Failure};
+use crate::output::Shown;
 use crate::output::table::Table;
-use crate::output::times::{ago, between_ms, exact, length};
-use crate::output::{Shown, Style};
+use crate::output::times::{ago, exact};
 
 use definition::Source;
+use status::status;
 use target::{execution_arn, execution_id, machine_arn};
 
+/// What an execution may be.
+const STATES: [&str; 6] =
+    ["RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED", "PENDING_REDRIVE"];
 /// Pages of a list that are read.
 const PAGES_MAX: usize = 1_000;
 
@@ -120,13 +127,18 @@ enum Action {
     },
     /// List executions of a workflow, newest first
     #[command(
-        before_help = "Examples:\n  ark workflow search resize --status FAILED --limit 20\n  ark workflow search resize --unresolved\n  ark workflow search resize --error \"connection refused\""
+        before_help = "Examples:\n  ark workflow search resize --status FAILED --limit 20\n  ark workflow search resize --unresolved\n  ark workflow search resize --error \"connection refused\"\n  ark workflow search --map-run ARN --status FAILED",
+        after_help = "`ark workflow status` names the Map Runs of an execution. Children of Express type are not listed."
     )]
     Search {
         /// Name, with a version or an alias after a colon
-        workflow: String,
-        /// RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED
-        #[arg(long)]
+        #[arg(required_unless_present = "map_run")]
+        workflow: Option<String>,
+        /// Children of this Map Run instead: executions that a distributed Map started
+        #[arg(long, value_name = "ARN", conflicts_with_all = ["workflow", "unresolved", "name", "error"])]
+        map_run: Option<String>,
+        /// Only those in this state
+        #[arg(long, ignore_case = true, value_parser = PossibleValuesParser::new(STATES))]
         status: Option<String>,
         /// Only those that failed and that nobody has resolved
         #[arg(long, conflicts_with = "status")]
@@ -261,9 +273,13 @@ async fn act(context: &Context, action: Action) -> Ended {
         Action::Start { workflow, input, name, follow, .. } => {
             start(context, &workflow, read_input(&input)?, name, follow).await
         }
-        Action::Search { workflow, status, unresolved, name, error, limit, .. } => {
+        Action::Search { workflow, map_run, status, unresolved, name, error, limit, .. } => {
             let how = search::How { status, unresolved, name, error, limit };
-            search::run(context, workflow, how).await
+            let whose = match map_run {
+                Some(arn) => search::Whose::MapRun(arn),
+                None => search::Whose::Workflow(workflow.unwrap_or_default()),
+            };
+            search::run(context, whose, how).await
         }
         Action::Status { id, .. } => status(context, &id).await,
         Action::History { id, .. } => history(context, &id).await,
@@ -395,60 +411,6 @@ async fn resolve(context: &Context, id: &str) -> Ended {
     context.client.resolve_workflow(&arn).await?;
     context.out.say(format!("{} is resolved", execution_id(&arn)));
     Ok(Exit::DONE)
-}
-
-pub(crate) async fn status(context: &Context, id: &str) -> Ended {
-    let arn = execution_arn(&context.client, id).await?;
-    let execution = described(&context.client, &arn).await?;
-    context.out.one(&execution, |execution| render_execution(execution, context.out.style))?;
-    Ok(Exit::DONE)
-}
-
-/// An execution; one that failed with the state in which it did.
-pub(crate) async fn described(client: &Client, arn: &str) -> Result<Value, Failure> {
-    let mut execution = client.states("DescribeExecution", &json!({ "executionArn": arn })).await?;
-    if execution["status"] == "FAILED"
-        && let Some(failed) = failing::failed_state(client, arn).await?
-    {
-        execution["failedState"] = failed;
-    }
-    Ok(execution)
-}
-
-/// An execution, for people.
-pub(crate) fn render_execution(execution: &Value, style: Style) -> String {
-    let begun = instant(&execution["startDate"]);
-    let status = text(execution, "status");
-    let mark = match status.as_str() {
-        "SUCCEEDED" => style.good("✓"),
-        "RUNNING" | "PENDING_REDRIVE" => "▸".to_owned(),
-        _ => style.bad("✗"),
-    };
-    let until = execution.get("stopDate").map_or_else(Timestamp::now, instant);
-    let id = execution_id(&text(execution, "executionArn"));
-    let took = length(between_ms(begun, until));
-    let mut out = format!("{mark} {id}   {}   {took}", status.to_lowercase());
-    out.push_str(&labelled("  ", execution, &["error", "cause", "input", "output"]));
-    if let Some(failed) = execution.get("failedState") {
-        out.push_str(&format!("\n  {} {}", style.bad("✗"), text(failed, "state")));
-        // Error and cause are said above, unless something else became of them on the way.
-        let differs = |name: &&str| failed[*name] != execution[*name];
-        let names: Vec<&str> = ["error", "cause"].into_iter().filter(differs).collect();
-        out.push_str(&labelled("    ", failed, &[&names[..], &["input", "log"]].concat()));
-    }
-    out
-}
-
-/// Texts with their names before them, line by line.
-fn labelled(indent: &str, of: &Value, names: &[&str]) -> String {
-    let mut out = String::new();
-    for name in names {
-        for (number, line) in text(of, name).lines().enumerate() {
-            let label = if number == 0 { name } else { "" };
-            out.push_str(&format!("\n{indent}{label:<6}  {line}"));
-        }
-    }
-    out
 }
 
 async fn history(context: &Context, id: &str) -> Ended {

@@ -1,8 +1,8 @@
 //! `ark workflows`: one execution, now or until its end.
 
 use super::workflow::follow::{exit_of, follow};
+use super::workflow::status::{described, render_execution};
 use super::workflow::target::execution_arn;
-use super::workflow::{described, render_execution};
 use crate::cli::block_on;
 use crate::context::{Asking, Context};
 use crate::failure::Ended;

@@ -7,6 +7,7 @@ use ark_model::api::{ExecutionEvent, ExecutionEventsQuery};
 use ark_model::exit::ExitCode;
 use serde_json::{Value, json};
 
+use super::map_runs;
 use super::target::execution_id;
 use crate::client::Client;
 use crate::failure::Failure;
@@ -55,8 +56,20 @@ pub(super) async fn worker_log(
     Ok(found.into_iter().find(|e| e.id == event).and_then(|e| e.log).map(|log| log.text))
 }
 
-/// The state in which an execution failed, with its input, error, cause and the worker's last lines.
+/// The state in which an execution failed, with its input, error, cause and the worker's last lines; of a
+/// distributed Map the child that failed first, too.
 pub(crate) async fn failed_state(client: &Client, arn: &str) -> Result<Option<Value>, Failure> {
+    let Some(Chain { mut state, map_run }) = chain(client, arn).await? else { return Ok(None) };
+    if let Some(run) = map_run
+        && let Some(child) = map_runs::first_failed(client, &run).await?
+    {
+        state["failedChild"] = child;
+    }
+    Ok(Some(state))
+}
+
+/// What led to the end of an execution, back to the state that failed.
+async fn chain(client: &Client, arn: &str) -> Result<Option<Chain>, Failure> {
     let (mut known, mut chain) = (BTreeMap::new(), Chain::default());
     let mut next = None;
     for _ in 0..PAGES_MAX {
@@ -72,7 +85,7 @@ pub(crate) async fn failed_state(client: &Client, arn: &str) -> Result<Option<Va
         let mut id = next.unwrap_or(newest);
         while let Some(event) = known.get(&id) {
             if chain.ends_with(event) {
-                return Ok(Some(chain.0));
+                return Ok(Some(chain));
             }
             if event.previous == 0 || event.previous >= id {
                 return Ok(None);
@@ -86,7 +99,12 @@ pub(crate) async fn failed_state(client: &Client, arn: &str) -> Result<Option<Va
 
 /// What is known of the failure, from the end of the execution backwards.
 #[derive(Debug, Default)]
-struct Chain(Value);
+struct Chain {
+    /// The state as it is told.
+    state: Value,
+    /// The Map Run that it began.
+    map_run: Option<String>,
+}
 
 impl Chain {
     /// Takes up an event; answers whether it is the state's beginning.
@@ -94,14 +112,17 @@ impl Chain {
         let texts = [("error", &event.error), ("cause", &event.cause), ("log", &event.log)];
         let is_end = event.kind.starts_with("Execution");
         for (name, text) in texts.into_iter().filter(|_| !is_end) {
-            if let (Some(text), None) = (text, self.0.get(name)) {
-                self.0[name] = json!(text.text);
+            if let (Some(text), None) = (text, self.state.get(name)) {
+                self.state[name] = json!(text.text);
             }
+        }
+        if self.map_run.is_none() {
+            self.map_run.clone_from(&event.map_run);
         }
         let begins = event.kind.ends_with("StateEntered");
         if begins {
-            self.0["state"] = json!(event.state);
-            self.0["input"] = json!(event.input.as_ref().map(|input| &input.text));
+            self.state["state"] = json!(event.state);
+            self.state["input"] = json!(event.input.as_ref().map(|input| &input.text));
         }
         begins
     }
@@ -149,6 +170,6 @@ mod tests {
         let ended: Vec<bool> = end.iter().map(|event| chain.ends_with(event)).collect();
         assert_eq!(ended, [false, false, false, false, true]);
         let told = json!({ "error": "Last", "log": "last words", "state": "Work", "input": "{}" });
-        assert_eq!(chain.0, told);
+        assert_eq!((chain.state, chain.map_run), (told, None));
     }
 }

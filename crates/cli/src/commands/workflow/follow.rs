@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::failing::{is_of_worker, worker_log};
+use super::status::{child_of_map, render_execution};
 use super::target::execution_id;
-use super::{instant, render_execution};
+use super::{instant, map_runs};
 use crate::client::{Client, is_passing};
 use crate::context::Context;
 use crate::failure::{Ended, Exit, Failure};
@@ -74,6 +75,12 @@ async fn look(context: &Context, arn: &str, seen: &mut Seen) -> Result<Option<Va
         context.client.states("DescribeExecution", &json!({ "executionArn": arn })).await?;
     for mut event in newer(&context.client, arn, seen.last).await? {
         add_log(&context.client, arn, &mut event).await?;
+        if event["type"] == "MapRunFailed"
+            && let Some(run) = seen.map_run_of(&event)
+            && let Some(child) = map_runs::first_failed(&context.client, run).await?
+        {
+            event["failedChild"] = child;
+        }
         if context.out.json {
             context.out.value(&event)?;
         }
@@ -121,6 +128,8 @@ struct Seen {
     last: u64,
     /// By number: the event before, and the name and input of a state that was entered.
     events: HashMap<u64, (u64, Option<(String, String)>)>,
+    /// Map Runs by the number of the event that began them.
+    map_runs: HashMap<u64, String>,
 }
 
 impl Seen {
@@ -134,6 +143,9 @@ impl Seen {
         let entered = kind.ends_with("StateEntered").then(|| (text("name"), text("input")));
         self.last = self.last.max(id);
         self.events.insert(id, (before, entered));
+        if let Some(run) = details.and_then(|d| d.get("mapRunArn")).and_then(Value::as_str) {
+            self.map_runs.insert(id, run.to_owned());
+        }
         if let Some(state) = kind.strip_suffix("StateEntered") {
             return Some(format!("▸ {}   {}", text("name"), style.dim(state)));
         }
@@ -147,13 +159,28 @@ impl Seen {
         let (name, input) = self.state_of(before).unwrap_or_default();
         let mut out = format!("{} {name}   {}", style.bad("✗"), text("error"));
         let log = shortened(event.get("workerLog"));
-        for (label, text) in [("cause", text("cause")), ("input", input), ("log", log)] {
+        let child = event.get("failedChild").map(child_of_map).unwrap_or_default();
+        let child = shortened(Some(&child.into()));
+        let texts = [("cause", text("cause")), ("input", input), ("log", log), ("child", child)];
+        for (label, text) in texts {
             for (number, line) in text.lines().enumerate() {
                 let label = if number == 0 { label } else { "" };
                 out.push_str(&format!("\n    {label:<6} {line}"));
             }
         }
         Some(out)
+    }
+
+    /// The Map Run whose end an event is.
+    fn map_run_of(&self, event: &Value) -> Option<&str> {
+        let mut id = event["previousEventId"].as_u64()?;
+        loop {
+            if let Some(run) = self.map_runs.get(&id) {
+                return Some(run);
+            }
+            let (before, _) = self.events.get(&id)?;
+            id = Some(*before).filter(|before| *before < id)?;
+        }
     }
 
     /// The state in which an event happened: the nearest that was entered before it.
@@ -208,5 +235,33 @@ mod tests {
                    oops
         "#);
         assert_eq!(seen.last, 4);
+    }
+
+    #[test]
+    fn a_failed_map_names_the_child_that_failed_first() {
+        let mut seen = Seen::default();
+        let style = Style::plain(80);
+        let event =
+            |id: u64, kind: &str| json!({ "id": id, "previousEventId": id - 1, "type": kind });
+        let mut entered = event(2, "MapStateEntered");
+        entered["stateEnteredEventDetails"] = json!({ "name": "M", "input": "[1]" });
+        let mut begun = event(4, "MapRunStarted");
+        begun["mapRunStartedEventDetails"] = json!({ "mapRunArn": "arn:run" });
+        for event in [entered, event(3, "MapStateStarted"), begun] {
+            seen.note(&event, style);
+        }
+        let mut failed = event(5, "MapRunFailed");
+        failed["mapRunFailedEventDetails"] = json!({ "error": "TooMany", "cause": "failed" });
+        assert_eq!(seen.map_run_of(&failed), Some("arn:run"));
+        assert_eq!(seen.map_run_of(&event(3, "MapRunFailed")), None);
+        failed["failedChild"] = json!({ "executionArn": "arn:aws:states:r:0:execution:m/l:c",
+            "error": "Deep", "cause": "inside child" });
+        insta::assert_snapshot!(seen.note(&failed, style).unwrap(), @r"
+        ✗ M   TooMany
+            cause  failed
+            input  [1]
+            child  m/l:c   Deep
+                   inside child
+        ");
     }
 }

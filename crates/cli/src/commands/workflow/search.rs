@@ -1,10 +1,10 @@
 //! `ark workflow search`: executions of a workflow, by their state, by whether somebody has dealt with
-//! them, by how their names begin, by how they failed.
+//! them, by how their names begin, by how they failed; and the children of a Map Run.
 
 use ark_model::api::{ExecutionsQuery, PAGE_ITEMS_MAX, WorkflowStatus, WorkflowsQuery};
 use ark_model::workflow::ExecutionStatus;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::target::{execution_id, machine_arn};
 use super::{instant, text};
@@ -18,6 +18,7 @@ const FAILURE_PAGES_MAX: usize = 100;
 
 /// Which executions.
 pub(super) struct How {
+    /// A state of executions, in whichever case.
     pub(super) status: Option<String>,
     pub(super) unresolved: bool,
     /// The beginning of a name.
@@ -26,11 +27,26 @@ pub(super) struct How {
     pub(super) limit: u32,
 }
 
-pub(super) async fn run(context: &Context, workflow: String, how: How) -> Ended {
+/// Whose executions.
+pub(super) enum Whose {
+    Workflow(String),
+    MapRun(String),
+}
+
+pub(super) async fn run(context: &Context, whose: Whose, how: How) -> Ended {
     let How { status, unresolved, name, error, limit } = how;
+    let workflow = match whose {
+        Whose::Workflow(workflow) => workflow,
+        Whose::MapRun(arn) => {
+            return search(context, json!({ "mapRunArn": arn }), status, limit).await;
+        }
+    };
     match (&name, &error) {
         (None, None) if unresolved => self::unresolved(context, workflow, limit).await,
-        (None, None) => search(context, &workflow, status, limit).await,
+        (None, None) => {
+            let of = json!({ "stateMachineArn": machine_arn(&workflow) });
+            search(context, of, status, limit).await
+        }
         (Some(_), _) | (_, Some(_)) => {
             let status = status.map(|word| {
                 let known = ExecutionStatus::from_word(&word.to_uppercase());
@@ -49,8 +65,9 @@ pub(super) async fn run(context: &Context, workflow: String, how: How) -> Ended 
     }
 }
 
-async fn search(context: &Context, workflow: &str, status: Option<String>, limit: u32) -> Ended {
-    let mut input = json!({ "stateMachineArn": machine_arn(workflow), "maxResults": limit });
+async fn search(context: &Context, of: Value, status: Option<String>, limit: u32) -> Ended {
+    let mut input = of;
+    input["maxResults"] = limit.into();
     if let Some(status) = status {
         input["statusFilter"] = status.to_uppercase().into();
     }
