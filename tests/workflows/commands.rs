@@ -207,6 +207,48 @@ fn a_failed_distributed_map_names_the_child_that_failed_first() {
 }
 
 #[test]
+fn what_is_wrong_is_said_by_what_was_typed() {
+    let ark = Ark::up();
+    let good = r#"{"StartAt":"W","States":{"W":{"Type":"Wait","Seconds":600,"End":true}}}"#;
+    let path = ark.dir.path().join("good.json");
+    fs::write(&path, good).expect("a file");
+    let path = path.to_string_lossy();
+    for args in [
+        &["workflow", "define", "bad name", &path][..],
+        &["workflow", "status", ""],
+        &["workflow", "stop", "m:"],
+    ] {
+        let ran = ark.run(args);
+        assert_eq!(ran.status.code(), Some(2), "{args:?}");
+        let said = words(&ran);
+        assert!(said.contains("Invalid Name: '") && !said.contains("arn:"), "{args:?}: {said}");
+    }
+    let none = words(&ark.run(&["workflow", "start", "none"]));
+    assert!(none.contains("ark workflow list"), "{none}");
+    let search = words(&ark.run(&["workflow", "search", "m", "--status", "FOO"]));
+    assert!(search.contains("--status") && search.contains("TIMED_OUT"), "{search}");
+
+    assert!(piped(&ark, &["workflow", "define", "m", "-"], good).status.success());
+    ark.json(&["workflow", "start", "m", "--name", "e", "--json"]);
+    let stop = || {
+        let stopped = ark.run(&["workflow", "stop", "m:e"]);
+        assert!(stopped.status.success(), "{}", words(&stopped));
+        words(&stopped)
+    };
+    let first = stop();
+    assert!(first.contains("aborted") && !first.contains("over already"), "{first}");
+    let second = stop();
+    assert!(second.contains("aborted") && second.contains("m:e was over already"), "{second}");
+    let failing = r#"{"StartAt":"F","States":{"F":{"Type":"Fail"}}}"#;
+    assert!(piped(&ark, &["workflow", "define", "f", "-"], failing).status.success());
+    assert_eq!(exit(&ark, &["workflow", "start", "f", "--name", "e", "--follow"]), Some(1));
+    for expect in ["f:e is resolved", "`f:e` is resolved already"] {
+        let said = words(&ark.run(&["workflow", "resolve", "f:e"]));
+        assert!(said.contains(expect), "{expect}: {said}");
+    }
+}
+
+#[test]
 fn a_schedule_is_made_shown_paused_and_removed() {
     let ark = Ark::up();
     let path = ark.dir.path().join("m.json");

@@ -176,5 +176,7 @@ fn failure(refused: Refused) -> Failure {
         }
         _ => ExitCode::Failed,
     };
-    Failure::new(exit, refused.name, refused.message)
+    let is_no_workflow = refused.name == "StateMachineDoesNotExist";
+    let failure = Failure::new(exit, refused.name, refused.message);
+    if is_no_workflow { failure.remedy("look", "ark workflow list") } else { failure }
 }

@@ -331,6 +331,11 @@ pub(crate) async fn pages(
     Ok(items)
 }
 
+/// Whether an execution has ended.
+pub(crate) fn is_over(execution: &Value) -> bool {
+    !matches!(execution["status"].as_str(), Some("RUNNING" | "PENDING_REDRIVE"))
+}
+
 /// An instant of the wire: seconds since 1970.
 pub(crate) fn instant(value: &Value) -> Timestamp {
     #[allow(clippy::cast_possible_truncation, reason = "milliseconds of this age of the world")]
@@ -408,8 +413,13 @@ pub(crate) async fn start(
 
 async fn resolve(context: &Context, id: &str) -> Ended {
     let arn = execution_arn(&context.client, id).await?;
-    context.client.resolve_workflow(&arn).await?;
-    context.out.say(format!("{} is resolved", execution_id(&arn)));
+    let id = execution_id(&arn);
+    // The server names it as it was asked, by its ARN.
+    context.client.resolve_workflow(&arn).await.map_err(|failure| {
+        let headline = failure.headline.replace(&arn, &id);
+        Failure { headline, ..failure }
+    })?;
+    context.out.say(format!("{id} is resolved"));
     Ok(Exit::DONE)
 }
 
@@ -453,8 +463,15 @@ async fn stop(context: &Context, id: &str, reason: Option<String>) -> Ended {
     if let Some(reason) = reason {
         input["cause"] = reason.into();
     }
+    let describe = json!({ "executionArn": arn });
+    let before = context.client.states("DescribeExecution", &describe).await?;
     context.client.states("StopExecution", &input).await?;
-    status(context, &arn).await
+    let execution = status::described(&context.client, &arn).await?;
+    // Stopping what is over changes nothing and is no failure.
+    if is_over(&before) || execution["status"] != "ABORTED" {
+        context.out.say(format!("{} was over already", execution_id(&arn)));
+    }
+    status::show(context, &execution)
 }
 
 async fn redrive(context: &Context, id: &str, follow: bool) -> Ended {

@@ -98,6 +98,8 @@ pub(super) async fn define(
         match client.states("DescribeStateMachine", &json!({ "stateMachineArn": arn })).await {
             Ok(_) => false,
             Err(failure) if failure.exit == ExitCode::NotFound.into() => true,
+            // What a name may not be makes no ARN either; making it says so by the name.
+            Err(failure) if failure.code == "InvalidArn" && !name.starts_with("arn:") => true,
             Err(failure) => return Err(failure),
         };
     let (operation, input) = if create {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::failing::{is_of_worker, worker_log};
 use super::status::{child_of_map, render_execution};
 use super::target::execution_id;
-use super::{instant, map_runs};
+use super::{instant, is_over, map_runs};
 use crate::client::{Client, is_passing};
 use crate::context::Context;
 use crate::failure::{Ended, Exit, Failure};
@@ -88,8 +88,7 @@ async fn look(context: &Context, arn: &str, seen: &mut Seen) -> Result<Option<Va
             context.out.event(instant(&event["timestamp"]), &text);
         }
     }
-    let over = !matches!(execution["status"].as_str(), Some("RUNNING" | "PENDING_REDRIVE"));
-    Ok(over.then_some(execution))
+    Ok(is_over(&execution).then_some(execution))
 }
 
 /// Adds to the failure of a task what its worker wrote last: `workerLog`, where there is any.

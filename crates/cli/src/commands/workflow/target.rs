@@ -30,6 +30,11 @@ pub(crate) async fn execution_arn(client: &Client, id: &str) -> Result<String, F
     if id.starts_with("arn:") {
         return Ok(id.to_owned());
     }
+    // By the name that was typed; the server would speak of an ARN that nobody typed.
+    let invalid = || Failure::new(ExitCode::Usage, "InvalidName", format!("Invalid Name: '{id}'"));
+    if id.split(':').any(str::is_empty) {
+        return Err(invalid());
+    }
     if id.contains(':') {
         return Ok(format!("{PREFIX}:execution:{id}"));
     }
@@ -39,6 +44,7 @@ pub(crate) async fn execution_arn(client: &Client, id: &str) -> Result<String, F
         match client.states("DescribeExecution", &json!({ "executionArn": arn })).await {
             Ok(_) => return Ok(arn),
             Err(failure) if failure.exit == ExitCode::NotFound.into() => {}
+            Err(failure) if failure.code == "InvalidArn" => return Err(invalid()),
             Err(failure) => return Err(failure),
         }
     }
