@@ -68,6 +68,11 @@ fn expressions_give_what_the_language_says() {
         ("$hash('input data', 'MD5')", json!("812f45842bc6d66ee14572ce20db8e86")),
         ("$parse('{\"a\": [1]}').a", json!([1])),
         ("$random(5) = $random(5)", json!(true)),
+        // What java.util.Random gives, as Step Functions does.
+        ("$random(42)", json!(0.727_563_680_032_868_1)),
+        ("$random(0)", json!(0.730_967_787_376_657)),
+        ("$random(0.9)", json!(0.730_967_787_376_657)),
+        ("$random(-1)", json!(0.268_942_630_880_504_96)),
         ("$length($uuid())", json!(36)),
         ("$now()", json!("2026-01-02T03:04:05.678Z")),
         ("$millis()", json!(1_767_323_045_678_i64)),

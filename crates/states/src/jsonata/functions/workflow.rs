@@ -6,7 +6,6 @@ use super::super::eval::Run;
 use super::super::value::{Array, Val};
 use super::argument;
 use crate::intrinsics;
-use crate::scope::Random;
 use crate::value::Value;
 
 /// An array even of one chunk, unlike `$range`.
@@ -74,13 +73,27 @@ pub(super) fn hash(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
     }
 }
 
-/// From a seed the same number again; else from the execution's stream.
+/// From a seed the same number again, the one that Step Functions gives; else from the execution's
+/// stream.
 pub(super) fn random(run: &Run<'_>, arguments: &[Val]) -> Result<Val> {
+    #[expect(clippy::cast_possible_truncation, reason = "saturates, as Java's cast does")]
     let drawn = match argument(arguments, 0).as_f64() {
-        Some(seed) => Random::new(u128::from(seed.to_bits())).next_f64(),
+        Some(seed) => java_double(seed as i64),
         None => run.states.random.next_f64(),
     };
     Ok(drawn.into())
+}
+
+/// `new java.util.Random(seed).nextDouble()`: Java's documentation fixes this generator to the bit.
+fn java_double(seed: i64) -> f64 {
+    const FACTOR: u64 = 0x5_DEEC_E66D;
+    const MASK: u64 = (1 << 48) - 1;
+    let step = |state: u64| state.wrapping_mul(FACTOR).wrapping_add(0xB) & MASK;
+    let first = step((seed.cast_unsigned() ^ FACTOR) & MASK);
+    let (high, low) = (first >> 22, step(first) >> 21);
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+    let drawn = ((high << 27) + low) as f64 / (1u64 << 53) as f64;
+    drawn
 }
 
 pub(super) fn uuid(run: &Run<'_>, _: &[Val]) -> Result<Val> {
