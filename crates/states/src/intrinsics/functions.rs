@@ -1,7 +1,9 @@
 //! What each intrinsic function does with its evaluated arguments.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD as BASE64};
 
 use super::{Fault, RANGE_ITEMS_MAX, STRING_CHARS_MAX, TEXT_BYTES_MAX};
 use crate::scope::Random;
@@ -325,8 +327,16 @@ fn identity(value: &Value, out: &mut String) {
     }
 }
 
+/// As Java's decoder: padding may be left out, but not in part, and bits behind the last byte are not
+/// looked at.
 fn decode(text: &str) -> Outcome {
-    match BASE64.decode(text) {
+    let config = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+    let mode = match text.ends_with('=') {
+        true => DecodePaddingMode::RequireCanonical,
+        false => DecodePaddingMode::RequireNone,
+    };
+    let base64 = GeneralPurpose::new(&alphabet::STANDARD, config.with_decode_padding_mode(mode));
+    match base64.decode(text) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned().into()),
         Err(_) => refuse("The string is not valid Base64"),
     }

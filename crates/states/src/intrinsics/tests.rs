@@ -44,6 +44,9 @@ fn every_function_does_what_is_documented() {
         ("States.Base64Encode('Data to encode')", json!("RGF0YSB0byBlbmNvZGU=")),
         ("States.Base64Decode('RGF0YSB0byBlbmNvZGU=')", json!("Data to encode")),
         ("States.Base64Decode('')", json!("")),
+        ("States.Base64Decode('RGF0YSB0byBlbmNvZGU')", json!("Data to encode")),
+        ("States.Base64Decode('YQ')", json!("a")),
+        ("States.Base64Decode('YR==')", json!("a")),
         ("States.Hash('input data', 'SHA-1')", json!("aaff4a450a104cd177d28d18d74485e8cae074b7")),
         ("States.Hash('input data', 'MD5')", json!("812f45842bc6d66ee14572ce20db8e86")),
         (
@@ -107,6 +110,8 @@ fn what_a_function_cannot_do_is_an_intrinsic_failure() {
         "States.ArrayGetItem($.a, -1)",
         "States.ArrayLength('x')",
         "States.Base64Decode('*')",
+        "States.Base64Decode('YQ=')",
+        "States.Base64Decode('YWJjZ')",
         "States.Hash('x', 'SHA-3')",
         "States.Hash($.a, 'MD5')",
         "States.JsonMerge($.o, $.o, true)",
