@@ -5,6 +5,8 @@ mod manifest;
 
 pub use manifest::{DataFile, Manifest, manifest, names_files};
 
+use std::sync::Arc;
+
 use crate::value::Value;
 
 fn text_of<'a>(config: &'a Value, key: &str) -> Option<&'a str> {
@@ -44,7 +46,14 @@ fn json(text: &str, pointer: &str, most: usize) -> Result<Vec<Value>, String> {
         value =
             found.cloned().ok_or_else(|| format!("nothing is at the ItemsPointer {pointer}"))?;
     }
-    let items = value.as_array().ok_or("the items are not an array")?;
+    // An object's members are items as they are in a state's input.
+    if let Some(members) = value.as_object() {
+        let pair = |(key, member): (&Arc<str>, &Value)| {
+            Value::object([("Key", Value::from(&**key)), ("Value", member.clone())])
+        };
+        return Ok(members.iter().take(most).map(pair).collect());
+    }
+    let items = value.as_array().ok_or("the items are neither an array nor an object")?;
     Ok(items.iter().take(most).cloned().collect())
 }
 
@@ -139,7 +148,11 @@ mod tests {
         check("[1, {\"a\":2}]", "{}", r#"[1,{"a":2}]"#);
         check("{\"a\":{\"b\":[1,2]}}", r#"{"ItemsPointer":"/a/b"}"#, "[1,2]");
         check("{}", r#"{"ItemsPointer":"/a"}"#, "nothing is at the ItemsPointer /a");
-        check("{}", "{}", "the items are not an array");
+        check("{}", "{}", "[]");
+        check("1", "{}", "the items are neither an array nor an object");
+        let pairs = r#"[{"Key":"x","Value":1},{"Key":"y","Value":[2]}]"#;
+        check(r#"{"x":1,"y":[2]}"#, "{}", pairs);
+        check(r#"{"a":{"x":1,"y":[2]}}"#, r#"{"ItemsPointer":"/a"}"#, pairs);
         check("{\"a\":1}\n\n2\n", r#"{"InputType":"JSONL"}"#, r#"[{"a":1},2]"#);
         let csv = r#"{"InputType":"CSV"}"#;
         check("a,b\r\n1,\"x,\"\"y\"\"\nz\"\n", csv, r#"[{"a":"1","b":"x,\"y\"\nz"}]"#);
