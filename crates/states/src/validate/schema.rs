@@ -1,6 +1,7 @@
 //! The shape of a definition: fields by type of state and query language, and what stands in them.
 
 mod parts;
+mod resources;
 mod rules;
 mod values;
 
@@ -214,7 +215,7 @@ impl Check {
             self.choices(state, jsonata, place);
         }
         if let Some(resource) = state.get("Resource").and_then(Value::as_str) {
-            self.resource(resource, place);
+            self.resource(resource, state, jsonata, place);
         }
         for (name, value) in state {
             let place = format!("{place}/{name}");
@@ -312,27 +313,6 @@ impl Check {
                 }
             }
             _ => {}
-        }
-    }
-
-    fn resource(&mut self, resource: &str, place: &str) {
-        if self.kind == MachineKind::Standard {
-            return;
-        }
-        let place = format!("{place}/Resource");
-        for pattern in [".waitForTaskToken", ".sync:2", ".sync"] {
-            if resource.ends_with(pattern) {
-                self.say(
-                    format!(
-                        "Express state machine does not support '{pattern}' service integration "
-                    ),
-                    place,
-                );
-                return;
-            }
-        }
-        if resource.contains(":states:") && resource.contains(":activity:") {
-            self.say("Express state machine does not support Activity ARN", place);
         }
     }
 

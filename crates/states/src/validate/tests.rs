@@ -1,6 +1,7 @@
 #[path = "../../../../tests/harness/lacking.rs"]
 mod lacking;
 mod references;
+mod resources;
 
 use super::*;
 
@@ -108,6 +109,9 @@ fn parts_are_judged_by_their_own_fields() {
     let inner = format!(r#"{{{pass}}}"#);
     let map = |rest: &str| {
         let config = r#""ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"}"#;
+        let read =
+            r#""Resource":"arn:aws:states:::s3:getObject","Parameters":{"Bucket":"b","Key":"k"}"#;
+        let rest = rest.replace(r#""Resource":"r""#, read);
         one(&format!(r#""Type":"Map","ItemProcessor":{{{config},{pass}}}{rest}"#))
     };
     let task = |rest: &str| one(&format!(r#""Type":"Task","Resource":"w"{rest}"#));
@@ -150,7 +154,7 @@ fn parts_are_judged_by_their_own_fields() {
         ),
         (
             map(
-                r#","Label":"l","ItemReader":{"Resource":"arn:aws:states:::s3:getObject","Parameters":{"Key.$":"$.k"},"ReaderConfig":{"InputType":"CSV","CSVHeaderLocation":"FIRST_ROW","MaxItemsPath":"$.m"}},"ItemBatcher":{"MaxItemsPerBatch":2,"BatchInput":{"a.$":"$.a"}},"ResultWriter":{"Resource":"r","WriterConfig":{"Transformation":"FLATTEN","OutputType":"JSONL"}}"#,
+                r#","Label":"l","ItemReader":{"Resource":"arn:aws:states:::s3:getObject","Parameters":{"Bucket":"b","Key.$":"$.k"},"ReaderConfig":{"InputType":"CSV","CSVHeaderLocation":"FIRST_ROW","MaxItemsPath":"$.m"}},"ItemBatcher":{"MaxItemsPerBatch":2,"BatchInput":{"a.$":"$.a"}},"ResultWriter":{"Resource":"arn:aws:states:::s3:putObject","Parameters":{"Bucket":"b"},"WriterConfig":{"Transformation":"FLATTEN","OutputType":"JSONL"}}"#,
             ),
             "",
         ),
