@@ -3,6 +3,7 @@
 
 use super::{Check, is_expression};
 use crate::limits::SECONDS_MAX;
+use crate::resource::Resource;
 use crate::validate::{Finding, MachineKind};
 use crate::value::{Object, Value};
 
@@ -13,6 +14,12 @@ const LABEL_REFUSED: &str = "<>{}[]?*\"#%\\^|~`$&,;:";
 /// The highest `MaxItems` of a reader.
 const READ_ITEMS_MAX: i64 = 100_000_000;
 const LANGUAGES: [&str; 2] = ["JSONPath", "JSONata"];
+
+/// What a reader may ask of S3, and the fields that each needs.
+const READS: [(&str, &[&str]); 2] =
+    [("getObject", &["Bucket", "Key"]), ("listObjectsV2", &["Bucket"])];
+/// The same for a writer.
+const WRITES: [(&str, &[&str]); 1] = [("putObject", &["Bucket"])];
 
 /// A field and the words it may hold.
 type Words<'a> = &'a [(&'a str, &'a [&'a str])];
@@ -164,8 +171,17 @@ impl Check {
             "ItemReader" => {
                 self.only(part, &["Resource", "ReaderConfig", parameters], place);
                 self.require(part, &["Resource"], place);
+                self.objects(part, &READS, jsonata, place);
             }
-            "ResultWriter" => self.only(part, &["Resource", "WriterConfig", parameters], place),
+            "ResultWriter" => {
+                self.only(part, &["Resource", "WriterConfig", parameters], place);
+                let writes = ["Resource", parameters].map(|name| part.contains_key(name));
+                // A preview needs its format alone; what is written needs a place.
+                if writes.contains(&true) || !part.contains_key("WriterConfig") {
+                    self.require(part, &["Resource", parameters], place);
+                }
+                self.objects(part, &WRITES, jsonata, place);
+            }
             _ => {
                 let most = ["MaxItemsPerBatch", "MaxInputBytesPerBatch"];
                 self.only_with_paths(part, &["BatchInput"], &most, jsonata, place);
@@ -198,6 +214,41 @@ impl Check {
         }
     }
 
+    /// What a reader or a writer asks of S3: one of these actions, with the fields that it needs.
+    fn objects(&mut self, part: &Object, actions: &[(&str, &[&str])], jsonata: bool, place: &str) {
+        let Some(resource) = part.get("Resource") else { return };
+        let resource = resource.as_str().map(Resource::parse);
+        let action = match &resource {
+            // Not known to be refused by AWS: the same action by its other name.
+            Some(Resource::Service { service, action, .. })
+                if matches!(&**service, "s3" | "aws-sdk:s3") =>
+            {
+                &**action
+            }
+            _ => "",
+        };
+        let Some((_, needed)) = actions.iter().find(|(known, _)| *known == action) else {
+            let names: Vec<String> =
+                actions.iter().map(|(name, _)| format!("arn:aws:states:::s3:{name}")).collect();
+            self.say(
+                format!("'Resource' must be one of [{}]", names.join(", ")),
+                format!("{place}/Resource"),
+            );
+            return;
+        };
+        let field = if jsonata { "Arguments" } else { "Parameters" };
+        match part.get(field) {
+            Some(Value::Object(given)) => {
+                self.required_fields(given, needed, jsonata, &format!("{place}/{field}"));
+            }
+            // One expression may give all of them.
+            Some(_) => {}
+            // A writer without them has been told.
+            None if action == "putObject" => {}
+            None => self.require(part, &[field], place),
+        }
+    }
+
     fn reader(&mut self, config: &Object, jsonata: bool, place: &str) {
         let fields = [
             "InputType",
@@ -219,6 +270,10 @@ impl Check {
         self.count(config, "MaxItems", READ_ITEMS_MAX, jsonata, place);
         if let Some(path) = config.get("MaxItemsPath").filter(|_| !jsonata) {
             self.json_path("MaxItemsPath", path, &format!("{place}/MaxItemsPath"));
+        }
+        if config.get("Transformation").and_then(Value::as_str) == Some("LOAD_AND_FLATTEN") {
+            // Without it nobody knows as what the listed objects are to be read.
+            self.require(config, &["InputType"], place);
         }
         let given = config.get("CSVHeaderLocation").and_then(Value::as_str) == Some("GIVEN");
         if given && !config.contains_key("CSVHeaders") {

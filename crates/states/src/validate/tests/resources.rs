@@ -87,3 +87,101 @@ fn fields_of_the_services_that_ark_serves_are_known() {
         [format!("{SCHEMA}Value is not a valid resource ARN at /States/A/Resource")]
     );
 }
+
+#[test]
+fn readers_and_writers_name_what_they_read_and_write() {
+    let map = |rest: &str| {
+        one(&format!(
+            r#""Type":"Map","ItemProcessor":{{"ProcessorConfig":{{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"}},"StartAt":"B","States":{{"B":{{"Type":"Pass","End":true}}}}}},{rest}"#
+        ))
+    };
+    let s3 = "arn:aws:states:::s3";
+    let writer = |members: &str| map(&format!(r#""ResultWriter":{{{members}}}"#));
+    let reader = |members: &str| map(&format!(r#""ItemReader":{{{members}}}"#));
+    let format = r#""WriterConfig":{"OutputType":"JSON","Transformation":"NONE"}"#;
+    for (text, expected) in [
+        (
+            writer(&format!(
+                r#""Resource":"{s3}:putObject","Parameters":{{"Bucket":"b","Prefix":"x"}}"#
+            )),
+            "",
+        ),
+        (
+            writer(&format!(
+                r#""Resource":"{s3}:putObject","Parameters":{{"Bucket.$":"$.b"}},{format}"#
+            )),
+            "",
+        ),
+        (writer(format), ""),
+        (writer(""), "These fields are required: [Resource, Parameters] at /States/A/ResultWriter"),
+        (
+            writer(r#""Parameters":{"Bucket":"b","Prefix":"x"}"#),
+            "These fields are required: [Resource] at /States/A/ResultWriter",
+        ),
+        (
+            writer(&format!(r#""Parameters":{{"Bucket":"b"}},{format}"#)),
+            "These fields are required: [Resource] at /States/A/ResultWriter",
+        ),
+        (
+            writer(&format!(r#""Resource":"{s3}:putObject",{format}"#)),
+            "These fields are required: [Parameters] at /States/A/ResultWriter",
+        ),
+        (
+            writer(&format!(r#""Resource":"{s3}:putObject","Parameters":{{"Prefix":"b"}}"#)),
+            "The field 'Bucket' is required but was missing at /States/A/ResultWriter/Parameters",
+        ),
+        (
+            writer(&format!(r#""Resource":"{s3}:getObject","Parameters":{{"Bucket":"b"}}"#)),
+            "'Resource' must be one of [arn:aws:states:::s3:putObject] at /States/A/ResultWriter/Resource",
+        ),
+        (
+            reader(&format!(
+                r#""Resource":"{s3}:getObject","Parameters":{{"Bucket":"b","Key.$":"$.k"}}"#
+            )),
+            "",
+        ),
+        (reader(&format!(r#""Resource":"{s3}:listObjectsV2","Parameters":{{"Bucket":"b"}}"#)), ""),
+        (
+            reader(
+                r#""Resource":"arn:aws-cn:states:::s3:listObjectsV2","Parameters":{"Bucket":"b","Prefix":"p"}"#,
+            ),
+            "",
+        ),
+        (
+            reader(&format!(
+                r#""Resource":"{s3}:deleteObject","Parameters":{{"Bucket":"b","Key":"k"}}"#
+            )),
+            "'Resource' must be one of [arn:aws:states:::s3:getObject, \
+             arn:aws:states:::s3:listObjectsV2] at /States/A/ItemReader/Resource",
+        ),
+        (
+            reader(&format!(r#""Resource":"{s3}:getObject","Parameters":{{"Bucket":"b"}}"#)),
+            "The field 'Key' is required but was missing at /States/A/ItemReader/Parameters",
+        ),
+        (
+            reader(&format!(r#""Resource":"{s3}:getObject""#)),
+            "These fields are required: [Parameters] at /States/A/ItemReader",
+        ),
+        (
+            reader(&format!(
+                r#""Resource":"{s3}:listObjectsV2","Parameters":{{"Bucket":"b"}},"ReaderConfig":{{"Transformation":"LOAD_AND_FLATTEN"}}"#
+            )),
+            "These fields are required: [InputType] at /States/A/ItemReader/ReaderConfig",
+        ),
+        (
+            reader(&format!(
+                r#""Resource":"{s3}:listObjectsV2","Parameters":{{"Bucket":"b"}},"ReaderConfig":{{"Transformation":"LOAD_AND_FLATTEN","InputType":"JSON"}}"#
+            )),
+            "",
+        ),
+        // One expression may give all of them.
+        (
+            reader(&format!(r#""Resource":"{s3}:getObject","Arguments":"{{% $states.input %}}""#))
+                .replacen(r#""Type""#, r#""QueryLanguage":"JSONata","Type""#, 1),
+            "",
+        ),
+    ] {
+        let found = shown(&text, MachineKind::Standard).join("\n");
+        assert_eq!(found.replace(SCHEMA, ""), expected, "{text}");
+    }
+}
