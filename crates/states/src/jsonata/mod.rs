@@ -99,6 +99,11 @@ impl Expression {
         references::tell(&self.inner.tree, see);
     }
 
+    /// Tells each variable, as [`Self::variables`] does, whose member is read by name, with that name.
+    pub(crate) fn members(&self, see: &mut dyn FnMut(&str, &str)) {
+        references::tell_members(&self.inner.tree, see);
+    }
+
     /// The first `most` names it reads at its top level, where there is no context to read them from,
     /// each once; `$` among them.
     pub(crate) fn top_level_names(&self, most: usize) -> Vec<Arc<str>> {

@@ -1,5 +1,5 @@
-//! The variables an expression reads that it does not bind itself. Called by
-//! [`super::Expression::variables`].
+//! The variables an expression reads that it does not bind itself, and the members it reads of them.
+//! Called by [`super::Expression::variables`] and [`super::Expression::members`].
 
 use std::sync::Arc;
 
@@ -9,13 +9,20 @@ use super::eval::with_stack;
 /// Tells each name that is neither bound in the expression nor `$` or `$$`; functions of the language
 /// are among them.
 pub(super) fn tell(tree: &Node, see: &mut dyn FnMut(&str)) {
-    Walk { bound: Vec::new(), see }.node(tree);
+    Walk { bound: Vec::new(), see, see_member: &mut |_, _| {} }.node(tree);
+}
+
+/// Tells each such variable that is followed by the name of a member, with the name: of `$a.b.c` that is
+/// `b`.
+pub(super) fn tell_members(tree: &Node, see_member: &mut dyn FnMut(&str, &str)) {
+    Walk { bound: Vec::new(), see: &mut |_| {}, see_member }.node(tree);
 }
 
 struct Walk<'a> {
     /// Names bound where the walk stands, the innermost last.
     bound: Vec<Arc<str>>,
     see: &'a mut dyn FnMut(&str),
+    see_member: &'a mut dyn FnMut(&str, &str),
 }
 
 impl Walk<'_> {
@@ -45,6 +52,10 @@ impl Walk<'_> {
         self.bound.truncate(bound);
     }
 
+    fn is_own(&self, name: &Arc<str>) -> bool {
+        name.is_empty() || &**name == "$" || self.bound.contains(name)
+    }
+
     fn node_here(&mut self, node: &Node) {
         match &node.kind {
             Kind::Name(_)
@@ -60,15 +71,23 @@ impl Walk<'_> {
             | Kind::Word(_)
             | Kind::End => {}
             Kind::Variable(name) => {
-                let is_own = name.is_empty() || &**name == "$" || self.bound.contains(name);
-                if !is_own {
+                if !self.is_own(name) {
                     (self.see)(name);
                 }
             }
             Kind::Path { steps, .. } => {
                 // Names bound by a step hold for those behind it, and for what is made of the path.
                 self.within(|walk| {
-                    walk.all(steps);
+                    for (at, step) in steps.iter().enumerate() {
+                        if let Kind::Variable(name) = &step.kind
+                            && let Some(Kind::Name(member)) =
+                                steps.get(at + 1).map(|next| &next.kind)
+                            && !walk.is_own(name)
+                        {
+                            (walk.see_member)(name, member);
+                        }
+                        walk.node(step);
+                    }
                     walk.marks(node);
                 });
                 return;

@@ -1,5 +1,6 @@
 //! The shape of a definition: fields by type of state and query language, and what stands in them.
 
+mod expressions;
 mod parts;
 mod resources;
 mod rules;
@@ -7,10 +8,10 @@ mod values;
 
 use std::collections::HashSet;
 
+use self::expressions::is_expression;
 use self::parts::Place;
 use super::{FINDINGS_MAX, Finding, MachineKind};
 use crate::intrinsics::Call;
-use crate::jsonata::Expression;
 use crate::jsonpath::{Path, ReferencePath, Root};
 use crate::limits::NAME_CHARS_MAX;
 use crate::timestamp;
@@ -220,12 +221,7 @@ impl Check {
         for (name, value) in state {
             let place = format!("{place}/{name}");
             if jsonata {
-                if !matches!(
-                    &**name,
-                    "Type" | "Resource" | "Comment" | "ItemProcessor" | "Iterator" | "Branches"
-                ) {
-                    self.expressions(value, &place);
-                }
+                self.field_expressions(kind, name, value, &place);
             } else {
                 self.json_path(name, value, &place);
             }
@@ -313,46 +309,6 @@ impl Check {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// Every `{% ... %}` within a value must be an expression.
-    fn expressions(&mut self, value: &Value, place: &str) {
-        match value {
-            Value::String(text) if is_expression(text) => {
-                let inner = &text[2..text.len() - 2];
-                self.expression(inner, place);
-            }
-            Value::Array(items) => {
-                for (at, item) in items.iter().enumerate() {
-                    self.expressions(item, &format!("{place}[{at}]"));
-                }
-            }
-            Value::Object(members) => {
-                for (name, member) in members.iter() {
-                    self.expressions(member, &format!("{place}/{name}"));
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        }
-    }
-
-    fn expression(&mut self, text: &str, place: &str) {
-        let room = FINDINGS_MAX.saturating_sub(self.findings.len());
-        let mut find = |code, message: String| {
-            self.find(Finding { code, message, location: Some(place.to_owned()) });
-        };
-        match Expression::parse(text) {
-            Err(error) => {
-                find("INVALID_JSONATA_EXPRESSION", without_code(&error.message).to_owned());
-            }
-            Ok(expression) => {
-                for name in expression.top_level_names(room) {
-                    let message =
-                        format!("Reference to '{name}' at the top level is not supported.");
-                    find("UNSUPPORTED_JSONATA_EXPRESSION", message);
-                }
-            }
         }
     }
 
@@ -447,13 +403,4 @@ impl Check {
             }
         }
     }
-}
-
-fn is_expression(text: &str) -> bool {
-    text.len() >= 4 && text.starts_with("{%") && text.ends_with("%}")
-}
-
-/// AWS tells a parser's message without its code.
-fn without_code(message: &str) -> &str {
-    message.split_once(": ").map_or(message, |(_, text)| text)
 }

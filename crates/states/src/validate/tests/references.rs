@@ -63,6 +63,72 @@ fn names_that_nothing_is_read_from_are_refused() {
     }
 }
 
+#[test]
+fn what_states_lacks_in_a_field_is_refused() {
+    let jsonata = r#""QueryLanguage":"JSONata""#;
+    let task = |rest: &str| one(&format!(r#""Type":"Task","Resource":"w",{jsonata},{rest}"#));
+    let map = |rest: &str| {
+        one(&format!(
+            r#""Type":"Map",{jsonata},"ItemProcessor":{{"StartAt":"B","States":{{"B":{{"Type":"Pass","End":true}}}}}},{rest}"#
+        ))
+    };
+    let caught =
+        |rest: &str| task(&format!(r#""Catch":[{{"ErrorEquals":["E"],"Next":"A",{rest}}}]"#));
+    for (text, expected) in [
+        (task(r#""Output":"{% $states.result.a %}","Assign":{"x":"{% $states.result[0] %}"}"#), ""),
+        (map(r#""Output":"{% $count($states.result) %}""#), ""),
+        (caught(r#""Output":"{% $states.errorOutput.Error %}","Assign":{"x":"{% $states.errorOutput %}"}"#), ""),
+        // Nothing is known to be wrong with these.
+        (task(r#""Arguments":"{% $states %}""#), ""),
+        (task(r#""Arguments":"{% ($states := {'result': 1}; $states.result) %}""#), ""),
+        (task(r#""Arguments":"{% $states.input.result & $states.input.(errorOutput) %}""#), ""),
+        (task(r#""Arguments":{"a":"{% $states.result %}"}"#), "result at /States/A/Arguments/a"),
+        (task(r#""Arguments":"{% $map([1], function($x) { $states.result.a[0] }) %}""#), "result at /States/A/Arguments"),
+        (task(r#""TimeoutSeconds":"{% $states.errorOutput %}""#), "errorOutput at /States/A/TimeoutSeconds"),
+        (task(r#""Output":"{% $states.errorOutput %}""#), "errorOutput at /States/A/Output"),
+        (map(r#""Items":"{% $states.result %}""#), "result at /States/A/Items"),
+        (map(r#""ItemSelector":{"a":"{% $states.result %}"}"#), "result at /States/A/ItemSelector/a"),
+        (caught(r#""Output":"{% $states.result %}""#), "result at /States/A/Catch[0]/Output"),
+        (one(&format!(r#""Type":"Pass",{jsonata},"Output":"{{% $states.result %}}""#)), "result at /States/A/Output"),
+        (one(&format!(r#""Type":"Wait","Seconds":1,{jsonata},"Assign":{{"x":"{{% $states.result %}}"}}"#)), "result at /States/A/Assign/x"),
+        (one(&format!(r#""Type":"Choice",{jsonata},"Choices":[{{"Next":"A","Condition":"{{% $states.result = 1 %}}"}}]"#)).replace(r#","End":true"#, ""), "result at /States/A/Choices[0]/Condition"),
+    ] {
+        let expected = match expected.split_once(' ') {
+            Some((member, rest)) => vec![format!(
+                "UNSUPPORTED_JSONATA_EXPRESSION: Reference to '$states.{member}' is not supported in \
+                 this field. {rest}"
+            )],
+            None => vec![],
+        };
+        assert_eq!(shown(&text, MachineKind::Standard), expected, "{text}");
+    }
+}
+
+#[test]
+fn an_expression_is_opened_and_closed() {
+    let output = |text: &str| {
+        one(&format!(r#""Type":"Pass","QueryLanguage":"JSONata","Output":{{"v":["{text}"]}}"#))
+    };
+    for text in
+        ["a {% 1 %} b", " {% states.input %} ", "5 %} of it", "{%%}", "{ %", "% }", "{% 1 %}"]
+    {
+        let found = shown(&output(text), MachineKind::Standard);
+        assert!(found.iter().all(|line| !line.contains("must begin with")), "{text}: {found:?}");
+    }
+    let expected = "INVALID_JSONATA_EXPRESSION: A JSONata expression must begin with '{%' and end with \
+                    '%}', without spaces before or behind at /States/A/Output/v[0]";
+    for text in ["{% 1", "1 %}", " {% 1 %}", "{% 1 %} ", "{%", "%}"] {
+        assert_eq!(shown(&output(text), MachineKind::Standard), [expected], "{text}");
+    }
+    // A name is no field of expressions, and in JSONPath mode nothing is.
+    for text in [
+        output("x").replace(r#""v":["x"]"#, "").replace(r#""Output":{}"#, r#""Comment":"{% 1""#),
+        one(r#""Type":"Pass","Result":"{% 1""#),
+    ] {
+        assert_eq!(shown(&text, MachineKind::Standard), [""; 0], "{text}");
+    }
+}
+
 /// As many names as an expression can have: what is not told is not looked for.
 #[test]
 fn names_are_told_up_to_the_most_findings() {
