@@ -79,8 +79,8 @@ pub fn validate(text: &str, kind: MachineKind) -> Vec<Finding> {
     if text.trim().is_empty() {
         return vec![no_object()];
     }
-    let root = match Value::parse(text) {
-        Ok(root) => root,
+    let (root, repeats) = match Value::parse_with_repeats(text, "States") {
+        Ok(read) => read,
         Err(error) => return vec![not_json(text, error.offset, error.reason)],
     };
     let Some(members) = root.as_object() else {
@@ -88,7 +88,7 @@ pub fn validate(text: &str, kind: MachineKind) -> Vec<Finding> {
     };
     let mut findings = patterns::bounded(|| schema::check(members, kind));
     if findings.is_empty() {
-        findings = transitions::check(members);
+        findings = transitions::check(members, &repeats);
     }
     if findings.is_empty()
         && let Err(error) = Definition::from_value(&root)

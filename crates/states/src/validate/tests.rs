@@ -1,6 +1,7 @@
 #[path = "../../../../tests/harness/lacking.rs"]
 mod lacking;
 mod references;
+mod repeats;
 mod resources;
 
 use super::*;

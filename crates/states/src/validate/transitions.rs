@@ -3,13 +3,16 @@
 use std::collections::HashSet;
 
 use super::Finding;
-use crate::value::{Object, Value};
+use crate::value::{Object, Step, Value};
 
 const MISSING_TARGET: &str = "MISSING_TRANSITION_TARGET";
 
-/// Judges a machine and those within it.
-pub(super) fn check(root: &Object) -> Vec<Finding> {
-    let mut findings = Vec::new();
+/// Judges a machine and those within it. `repeats` are the ways to the keys that its text holds again
+/// within an object `States`: of those only the last is left in `root`.
+pub(super) fn check(root: &Object, repeats: &[Vec<Step>]) -> Vec<Finding> {
+    let again =
+        repeats.iter().filter_map(|way| Some(duplicate(repeated_state(way)?, place_of(way))));
+    let mut findings: Vec<Finding> = again.collect();
     let mut names = HashSet::new();
     machine(root, "", &mut names, &mut findings);
     findings
@@ -65,11 +68,7 @@ fn machine<'a>(
     }
     for (name, state) in states {
         if !names.insert(name) {
-            findings.push(Finding {
-                code: "DUPLICATE_STATE_NAME",
-                message: format!("Duplicate State name: {name}"),
-                location: Some(format!("{place}/States/{name}")),
-            });
+            findings.push(duplicate(name, format!("{place}/States/{name}")));
         }
         for field in ["ItemProcessor", "Iterator"] {
             if let Some(inner) = state.get(field).and_then(Value::as_object) {
@@ -83,6 +82,43 @@ fn machine<'a>(
             }
         }
     }
+}
+
+fn duplicate(name: &str, place: String) -> Finding {
+    Finding {
+        code: "DUPLICATE_STATE_NAME",
+        message: format!("Duplicate State name: {name} found in state machine"),
+        location: Some(place),
+    }
+}
+
+/// The name of the state to which this way leads, unless something else is called `States`.
+fn repeated_state(way: &[Step]) -> Option<&str> {
+    let key = |at: usize| match way.get(at)? {
+        Step::Key(key) => Some(&**key),
+        Step::Index(_) => None,
+    };
+    let mut at = 0;
+    loop {
+        let name = (key(at)? == "States").then(|| key(at + 1))??;
+        at += 2;
+        if at == way.len() {
+            return Some(name);
+        }
+        match (key(at)?, way.get(at + 1)) {
+            ("ItemProcessor" | "Iterator", _) => at += 1,
+            ("Branches", Some(Step::Index(_))) => at += 2,
+            _ => return None,
+        }
+    }
+}
+
+fn place_of(way: &[Step]) -> String {
+    let step = |step: &Step| match step {
+        Step::Key(key) => format!("/{key}"),
+        Step::Index(index) => format!("[{index}]"),
+    };
+    way.iter().map(step).collect()
 }
 
 fn ends(state: &Value) -> bool {

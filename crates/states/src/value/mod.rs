@@ -16,6 +16,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 pub use number::Number;
+pub(crate) use parse::Step;
 pub use parse::{DEPTH_MAX, ParseError};
 
 /// The members of a JSON object, in order.
@@ -45,6 +46,15 @@ impl Value {
     /// Reads one JSON text. At most [`DEPTH_MAX`] levels; of equal keys the last wins, as at AWS.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         parse::parse(text)
+    }
+
+    /// The same, with the ways to the keys that an object holds again, where that object is the member
+    /// `within` of another.
+    pub(crate) fn parse_with_repeats(
+        text: &str,
+        within: &str,
+    ) -> Result<(Self, Vec<Vec<Step>>), ParseError> {
+        parse::parse_with_repeats(text, within)
     }
 
     /// `{}`.

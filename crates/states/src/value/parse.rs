@@ -18,15 +18,29 @@ pub struct ParseError {
     pub offset: usize,
 }
 
+/// Most repeated keys that are told.
+const REPEATS_MAX: usize = 1_000;
+
+/// One step to a member or an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// To the member of this key.
+    Key(Arc<str>),
+    /// To the item at this place, from 0.
+    Index(usize),
+}
+
 pub(super) fn parse(text: &str) -> Result<Value, ParseError> {
-    let mut reader = Reader { text, at: 0 };
-    reader.skip_space();
-    let value = reader.value()?;
-    reader.skip_space();
-    if reader.at < text.len() {
-        return Err(reader.error("unexpected text after the value"));
-    }
-    Ok(value)
+    Reader { text, at: 0, within: None, repeats: Vec::new() }.whole()
+}
+
+pub(super) fn parse_with_repeats(
+    text: &str,
+    within: &str,
+) -> Result<(Value, Vec<Vec<Step>>), ParseError> {
+    let mut reader = Reader { text, at: 0, within: Some(within), repeats: Vec::new() };
+    let value = reader.whole()?;
+    Ok((value, reader.repeats))
 }
 
 /// An array or object whose end has not come.
@@ -39,9 +53,37 @@ enum Open {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// Repeated keys are noted in objects that are the member of this name.
+    within: Option<&'a str>,
+    /// The ways to those found.
+    repeats: Vec<Vec<Step>>,
 }
 
 impl Reader<'_> {
+    fn whole(&mut self) -> Result<Value, ParseError> {
+        self.skip_space();
+        let value = self.value()?;
+        self.skip_space();
+        if self.at < self.text.len() {
+            return Err(self.error("unexpected text after the value"));
+        }
+        Ok(value)
+    }
+
+    /// Notes a key that these members, within what is open, have already.
+    fn note_repeat(&mut self, open: &[Open], members: &Object, key: &Arc<str>) {
+        let Some(within) = self.within else { return };
+        let wanted = matches!(open.last(), Some(Open::Object(_, name)) if &**name == within);
+        if wanted && self.repeats.len() < REPEATS_MAX && members.contains_key(&**key) {
+            let step = |open: &Open| match open {
+                Open::Array(items) => Step::Index(items.len()),
+                Open::Object(_, key) => Step::Key(key.clone()),
+            };
+            let way = open.iter().map(step).chain([Step::Key(key.clone())]);
+            self.repeats.push(way.collect());
+        }
+    }
+
     fn error(&self, reason: &'static str) -> ParseError {
         ParseError { reason, offset: self.at }
     }
@@ -113,6 +155,7 @@ impl Reader<'_> {
                     }
                     (Open::Object(mut members, key), Some(b',' | b'}')) => {
                         self.at += 1;
+                        self.note_repeat(&open, &members, &key);
                         members.insert(key, value);
                         if next == Some(b',') {
                             self.skip_space();
