@@ -131,6 +131,28 @@ async fn machines_versions_aliases_activities_and_tags_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn warnings_are_told_to_who_asks_and_keep_nothing_from_being_made() {
+    let ark = Ark::up();
+    let client = Client::of(&ark, "deployer");
+    let definition = r#"{"StartAt":"S","States":{"S":{"Type":"Pass","Result":"$.x","End":true}}}"#;
+    let judged = async |more: Value| {
+        let mut asked = json!({ "definition": definition });
+        asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = client.good("ValidateStateMachineDefinition", asked).await;
+        assert_eq!(answer["result"], "OK", "{answer}");
+        answer["diagnostics"].clone()
+    };
+    assert_eq!(judged(json!({})).await, json!([]));
+    assert_eq!(judged(json!({ "severity": "ERROR" })).await, json!([]));
+    let told = judged(json!({ "severity": "WARNING" })).await;
+    let expected = json!({ "severity": "WARNING", "code": "PASS_RESULT_IS_STATIC",
+        "location": "/States/S/Result", "message": told[0]["message"] });
+    assert_eq!(told, json!([expected]));
+    let made = json!({ "name": "warned", "definition": definition, "roleArn": ROLE });
+    client.good("CreateStateMachine", made).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_join_and_their_tokens_cannot_be_made_up() {
     let ark = Ark::up();
     let client = Client::of(&ark, "deployer");

@@ -2,10 +2,12 @@
 //!
 //! Called by CreateStateMachine, UpdateStateMachine and ValidateStateMachineDefinition. It reads
 //! the text anew rather than the parsed [`Definition`], for that stops at the first error. The
-//! shape is judged first ([`schema`]); only what has a shape has transitions ([`transitions`]).
+//! shape is judged first ([`schema`]); only what has a shape has transitions ([`transitions`]). What may
+//! be stored and is hardly meant so is told apart ([`warnings()`]).
 
 mod schema;
 mod transitions;
+mod warnings;
 
 use crate::definition::{Definition, DefinitionError};
 use crate::limits::DEFINITION_BYTES_MAX;
@@ -21,7 +23,7 @@ pub enum MachineKind {
     Express,
 }
 
-/// One error of a definition.
+/// One error of a definition, or one warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// AWS's code: `SCHEMA_VALIDATION_FAILED` and its kin.
@@ -101,6 +103,17 @@ pub fn validate(text: &str, kind: MachineKind) -> Vec<Finding> {
     }
     findings.truncate(FINDINGS_MAX);
     findings
+}
+
+/// What is hardly meant as it is written. It keeps nothing from being stored; of a text that is no machine
+/// there is nothing to tell.
+pub fn warnings(text: &str) -> Vec<Finding> {
+    if text.len() > DEFINITION_BYTES_MAX {
+        return Vec::new();
+    }
+    let root = Value::parse(text).ok();
+    let members = root.as_ref().and_then(Value::as_object);
+    members.map(|members| patterns::bounded(|| warnings::check(members))).unwrap_or_default()
 }
 
 /// A text that is no JSON, as AWS's reader tells it.

@@ -3,6 +3,7 @@ mod lacking;
 mod references;
 mod repeats;
 mod resources;
+mod warnings;
 
 use super::*;
 
