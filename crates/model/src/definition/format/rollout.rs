@@ -173,7 +173,7 @@ pub(super) static DEPLOY: Map = Map::of(
         Key::new(
             "min_healthy_time",
             Shape::Duration { min_ms: 0, max_ms: DAY },
-            "How long a new instance must stay ready before it counts; when absent 5 s, 0 in development environments, and 10 s of running for work without ports.",
+            "How long a new instance must stay ready before it counts; when absent 5 s, 0 in development environments, and 10 s of running for work without ports. Where nothing serves it takes traffic as soon as it is ready, and the deployment succeeds after this time.",
         ),
         Key::new(
             "ready_timeout",
