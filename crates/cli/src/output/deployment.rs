@@ -360,6 +360,11 @@ fn kept_serving(view: &DeploymentView) -> Option<String> {
         |side: &Side| format!("{} of {} requests failed", count(lost(side)), count(all(side)));
     let (total, new) = (&receipt.total, &receipt.new);
     let back = view.state == DeploymentState::RolledBack;
+    // It had all of the traffic, and nobody kept serving beside it.
+    if back && view.live_at.is_some() {
+        let (release, new, old) = (view.release, failed(new), failed(&receipt.old));
+        return Some(format!("{release} was live: {new}; {base}, before and after: {old}"));
+    }
     Some(match (lost(total), lost(new), back) {
         (0, _, _) | (_, 0, true) => format!("{base} kept serving: {}", failed(total)),
         (_, lost, true) => {

@@ -150,6 +150,20 @@ fn a_verdict_is_told_whole_and_failures_are_of_the_side_that_had_them() {
     ");
 }
 
+/// It had the traffic until the way back: nobody kept serving beside it.
+#[test]
+fn of_a_release_that_was_live_each_side_has_its_own_numbers() {
+    let mut view = view(DeploymentState::RolledBack);
+    let side = |served, failed| Side { served, failed, ..Side::default() };
+    let (old, new) = (side(7_600, 0), side(1_000, 400));
+    view.receipt = Some(Receipt { total: side(8_600, 400), old, new, notes: vec![] });
+    view.diagnosis = Some(Diagnosis::Judged { reasons: vec!["slower".to_owned()] });
+    view.live_at = Some(view.created_at);
+    let told = unsuccessful(&view, Style::plain(120));
+    let expected = "v42 was live: 400 of 1,400 requests failed; v41, before and after: 0 of 7,600 requests failed";
+    assert!(told.contains(expected), "{told}");
+}
+
 #[test]
 fn what_was_down_is_said_beside_what_failed() {
     let mut view = view(DeploymentState::RolledBack);
