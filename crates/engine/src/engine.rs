@@ -483,7 +483,8 @@ pub type LogStream = BoxStream<'static, Result<LogLine, EngineError>>;
 pub struct ExecSpec {
     /// Program and arguments; looked up as in [`StartSpec::command`].
     pub command: Vec<String>,
-    /// Whether it wants a terminal. Engines without one refuse.
+    /// Whether it wants a terminal. An engine that has none to give runs it without:
+    /// [`ExecSession::terminal`] tells.
     pub tty: bool,
 }
 
@@ -495,6 +496,9 @@ pub struct ExecSession {
     pub stdout: Option<Box<dyn AsyncRead + Send + Unpin>>,
     /// What it writes to standard error. `None` once taken.
     pub stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    /// The size of its terminal, columns and rows, to be set as it changes. `None` when it has no
+    /// terminal; with one, all it writes comes by `stdout`.
+    pub terminal: Option<watch::Sender<(u16, u16)>>,
     /// Resolves when it has ended, to its exit code; 128 + signal when a signal ended it. Dropping
     /// it ends the command.
     pub exit: BoxFuture<'static, Result<i32, EngineError>>,

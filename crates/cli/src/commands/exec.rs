@@ -9,7 +9,7 @@ use ark_model::api::{ExecFromClient, ExecFromServer, InstancesQuery};
 use ark_model::exit::ExitCode;
 use ark_model::instance::InstanceState;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::cli::block_on;
@@ -17,18 +17,23 @@ use crate::client::Connection;
 use crate::client::exec::{Arrived, ExecReceiver, ExecSender};
 use crate::context::{Context, EnvArg, app};
 use crate::failure::{Ended, Exit, Failure};
-use crate::output::{Shown, terminal_size};
+use crate::output::{Output, Shown, terminal_size};
 
 /// Bytes of standard input sent at once.
 const STDIN_BYTES: usize = 16 << 10;
 /// Such pieces read ahead.
 const STDIN_AHEAD: usize = 8;
+/// The exit code of who was ended by SIGTERM.
+const TERMINATED: u8 = 128 + 15;
+/// What is said where a terminal was asked for and there is none.
+const NO_TERMINAL: &str = "without a terminal: only containers have one to give (-T asks for none)";
 
 /// What `exec` takes.
 #[derive(Debug, clap::Args)]
 #[command(
     before_help = "Examples:\n  ark exec web -e production -- ls -l\n  ark exec web -e production -- sh\n  ark exec web -e staging --instance web-7f3a9c -- env < /dev/null",
-    after_help = "The exit code is the command's own; 128 and the signal's number when a signal ended it."
+    after_help = "At a terminal the command has one too where the instance is a container; a process gets pipes.\n\
+                  The exit code is the command's own; 128 and the signal's number when a signal ended it."
 )]
 pub(crate) struct Args {
     /// App
@@ -84,21 +89,37 @@ pub(crate) fn run(args: Args) -> Ended {
                 rows: size.map(|(_, rows)| rows),
             })
             .await?;
-        let _raw = if tty { Raw::enter()? } else { None };
-        session(sender, receiver, tty).await
+        session(&context.out, sender, receiver, tty).await
     })
 }
 
-async fn session(mut sender: ExecSender, mut receiver: ExecReceiver, tty: bool) -> Ended {
+/// `tty` is whether a terminal was asked for.
+async fn session(
+    out: &Output,
+    mut sender: ExecSender,
+    mut receiver: ExecReceiver,
+    tty: bool,
+) -> Ended {
     let mut stdin = Some(read_stdin());
-    let mut resized = signal(SignalKind::window_change())
-        .map_err(|error| Failure::new(ExitCode::Failed, "signals", error.to_string()))?;
+    let listen = |kind: SignalKind| {
+        signal(kind).map_err(|error| Failure::new(ExitCode::Failed, "signals", error.to_string()))
+    };
+    let mut resized = listen(SignalKind::window_change())?;
+    let mut ended = None;
+    // Given back when this returns, however it does.
+    let mut raw = None;
     loop {
         tokio::select! {
             arrived = receiver.next() => match arrived? {
                 Arrived::Stdout(bytes) => write_all(&mut std::io::stdout(), &bytes)?,
                 Arrived::Stderr(bytes) => write_all(&mut std::io::stderr(), &bytes)?,
-                Arrived::Said(ExecFromServer::Started) => {}
+                Arrived::Said(ExecFromServer::Started { tty: true }) if tty => {
+                    // A signal must not leave the terminal as it is for the command.
+                    ended = Some(listen(SignalKind::terminate())?);
+                    raw = Some(Raw::enter()?);
+                }
+                Arrived::Said(ExecFromServer::Started { .. }) if tty => out.warn(NO_TERMINAL),
+                Arrived::Said(ExecFromServer::Started { .. }) => {}
                 Arrived::Said(ExecFromServer::Exit { code }) => {
                     return Ok(Exit(u8::try_from(code).unwrap_or(u8::MAX)));
                 }
@@ -120,12 +141,22 @@ async fn session(mut sender: ExecSender, mut receiver: ExecReceiver, tty: bool) 
                     stdin = None;
                 }
             }
-            _ = resized.recv(), if tty => {
+            () = terminated(&mut ended) => return Ok(Exit(TERMINATED)),
+            _ = resized.recv(), if raw.is_some() => {
                 if let Some((columns, rows)) = terminal_size() {
                     let _ = sender.say(&ExecFromClient::Resize { columns, rows }).await;
                 }
             }
         }
+    }
+}
+
+async fn terminated(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -172,7 +203,7 @@ struct Raw {
 }
 
 impl Raw {
-    fn enter() -> Result<Option<Self>, Failure> {
+    fn enter() -> Result<Self, Failure> {
         let stdin = std::io::stdin();
         let failed = |error: rustix::io::Errno| {
             Failure::new(
@@ -185,7 +216,7 @@ impl Raw {
         let mut raw = before.clone();
         raw.make_raw();
         tcsetattr(stdin.as_fd(), OptionalActions::Now, &raw).map_err(failed)?;
-        Ok(Some(Self { before }))
+        Ok(Self { before })
     }
 }
 

@@ -10,10 +10,12 @@ use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::ExecInspectResponse;
+use bollard::query_parameters::ResizeExecOptions;
 use futures::{FutureExt, StreamExt};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid};
 use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::watch;
 
 use super::{Inner, connection, container_name, refused, unavailable};
 use crate::engine::{EngineError, ExecSession, ExecSpec};
@@ -38,9 +40,6 @@ impl Inner {
         let Some(program) = spec.command.first() else {
             return Err(refused("`exec` without a command".to_owned()));
         };
-        if spec.tty {
-            return Err(refused("`exec` with a terminal; leave out `--tty`".to_owned()));
-        }
         self.running(id).await?;
         let docker = self.connection.get().await?.clone();
         let options = CreateExecOptions {
@@ -48,6 +47,7 @@ impl Inner {
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             cmd: Some(spec.command.clone()),
+            tty: Some(spec.tty),
             ..CreateExecOptions::default()
         };
         let exec = match docker.create_exec(&container_name(id), options).await {
@@ -59,7 +59,8 @@ impl Inner {
         };
         let failed =
             |source: io::Error| EngineError::ExecFailed { id, program: program.clone(), source };
-        let started = docker.start_exec(&exec, Some(StartExecOptions::default())).await;
+        let options = StartExecOptions { tty: spec.tty, ..StartExecOptions::default() };
+        let started = docker.start_exec(&exec, Some(options)).await;
         let (output, input) = match started {
             Ok(StartExecResults::Attached { output, input }) => (output, input),
             Ok(StartExecResults::Detached) => {
@@ -73,8 +74,23 @@ impl Inner {
         // Another host has other processes.
         let process = begun(&docker, &exec).await?.map_err(failed)?;
         let process = process.filter(|_| !self.options.elsewhere);
-        Ok(session(docker, exec, process, output, input))
+        let terminal = spec.tty.then(|| terminal(docker.clone(), exec.clone()));
+        Ok(ExecSession { terminal, ..session(docker, exec, process, output, input) })
     }
+}
+
+/// Where sizes of a command's terminal are put; the daemon is told the last one. Ends with its sender.
+fn terminal(docker: Docker, exec: String) -> watch::Sender<(u16, u16)> {
+    let (sender, mut sizes) = watch::channel((0, 0));
+    tokio::spawn(async move {
+        while sizes.changed().await.is_ok() {
+            let (columns, rows) = *sizes.borrow_and_update();
+            let size = ResizeExecOptions { h: rows.into(), w: columns.into() };
+            // A command that has ended has no terminal any more.
+            let _ = docker.resize_exec(&exec, size).await;
+        }
+    });
+    sender
 }
 
 fn not_found(words: &str) -> io::Error {
@@ -168,6 +184,7 @@ fn session(
         stdin: Some(Box::new(stdin)),
         stdout: Some(Box::new(stdout)),
         stderr: Some(Box::new(stderr)),
+        terminal: None,
         exit: exit.boxed(),
     }
 }

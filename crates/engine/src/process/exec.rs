@@ -1,5 +1,6 @@
 //! Running a command beside an instance: in its groups, as its user, in its directory, with its
-//! environment. It is a child of the server, and ends with the instance or with its session.
+//! environment. It is a child of the server, and ends with the instance or with its session. It is given
+//! pipes, never a terminal.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -20,9 +21,6 @@ use crate::{open_files, shim};
 impl Inner {
     /// Needs a runtime to be entered.
     pub(super) fn exec(&self, id: InstanceId, exec: &ExecSpec) -> Result<ExecSession, EngineError> {
-        if exec.tty {
-            return Err(refused("a terminal for `exec`; run it without"));
-        }
         let Some((program, arguments)) = exec.command.split_first() else {
             return Err(refused("`exec` without a command"));
         };
@@ -58,6 +56,7 @@ impl Inner {
             stdin: child.stdin.take().map(|stdin| Box::new(stdin) as _),
             stdout: child.stdout.take().map(|stdout| Box::new(stdout) as _),
             stderr: child.stderr.take().map(|stderr| Box::new(stderr) as _),
+            terminal: None,
             exit: wait(Session { child }).boxed(),
         })
     }

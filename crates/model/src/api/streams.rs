@@ -116,7 +116,8 @@ pub enum ExecFromClient {
     Start {
         /// Program and arguments.
         command: Vec<String>,
-        /// Whether it gets a terminal; then all its output is standard output.
+        /// Whether it is to have a terminal; then all its output is standard output. Where there is
+        /// none to give it runs without: `started` says so.
         #[serde(default)]
         tty: bool,
         /// Size of the terminal.
@@ -142,7 +143,11 @@ pub enum ExecFromClient {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ExecFromServer {
     /// The command runs.
-    Started,
+    Started {
+        /// Whether it has the terminal that was asked for: not every engine has one to give.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tty: bool,
+    },
     /// Last: it ended.
     Exit {
         /// The exit code; 128 and the signal's number when a signal ended it.

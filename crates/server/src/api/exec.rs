@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::app_rows::place as app_place;
@@ -127,7 +128,7 @@ impl Session {
     async fn run(&self, mut socket: WebSocket) {
         match self.start(&mut socket).await {
             Ok(session) => {
-                if say(&mut socket, &ExecFromServer::Started).await.is_ok() {
+                if say(&mut socket, &started(&session)).await.is_ok() {
                     let bridge = bridge(&mut socket, session);
                     let ended = tokio::time::timeout(SESSION_MAX, bridge).await;
                     if let Ok(Some(last)) = ended {
@@ -153,7 +154,7 @@ impl Session {
         // Its text is not repeated: an argument may hold a secret.
         let start: ExecFromClient = serde_json::from_str(&text)
             .map_err(|_| bad("the first message is not `start` with a command"))?;
-        let ExecFromClient::Start { command, tty, columns: _, rows: _ } = start else {
+        let ExecFromClient::Start { command, tty, columns, rows } = start else {
             return Err(bad("the first message must be `start`"));
         };
         if command.is_empty() || command.len() > COMMAND_WORDS_MAX {
@@ -164,7 +165,13 @@ impl Session {
         let spec = ExecSpec { command, tty };
         let started = self.state.engine.exec(self.instance, &spec);
         match tokio::time::timeout(EXEC_DEADLINE, started).await {
-            Ok(started) => Ok(started?),
+            Ok(started) => {
+                let session = started?;
+                if let (Some(columns), Some(rows)) = (columns, rows) {
+                    resize(session.terminal.as_ref(), columns, rows);
+                }
+                Ok(session)
+            }
             Err(_) => Err(ApiError::new(ProblemCode::EngineFailed, "the engine did not answer")),
         }
     }
@@ -196,6 +203,19 @@ async fn close(mut socket: WebSocket) {
         Some(())
     };
     let _ = tokio::time::timeout(FAREWELL_MAX, farewell).await;
+}
+
+fn started(session: &ExecSession) -> ExecFromServer {
+    ExecFromServer::Started { tty: session.terminal.is_some() }
+}
+
+type Terminal = watch::Sender<(u16, u16)>;
+
+fn resize(terminal: Option<&Terminal>, columns: u16, rows: u16) {
+    if let Some(terminal) = terminal.filter(|_| columns > 0 && rows > 0) {
+        // A terminal that is gone has no size.
+        let _ = terminal.send((columns, rows));
+    }
 }
 
 async fn first_text(socket: &mut WebSocket) -> Option<String> {
@@ -258,6 +278,7 @@ async fn bridge(socket: &mut WebSocket, mut session: ExecSession) -> Option<Exec
     let mut input = Input { to: session.stdin.take(), pending: Bytes::new() };
     let (mut stdout, mut stderr): (Output, Output) = (session.stdout.take(), session.stderr.take());
     let (mut out, mut err) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
+    let terminal = session.terminal.take();
     let mut exit = session.exit;
     let mut code = None;
     let mut ping = tokio::time::interval(PING_EVERY);
@@ -270,7 +291,7 @@ async fn bridge(socket: &mut WebSocket, mut session: ExecSession) -> Option<Exec
                 heard = Instant::now();
                 match message?.ok()? {
                     Message::Binary(bytes) => input.pending = bytes,
-                    Message::Text(text) => control(&mut input, text.as_str()),
+                    Message::Text(text) => control(&mut input, terminal.as_ref(), text.as_str()),
                     Message::Ping(_) | Message::Pong(_) => {}
                     Message::Close(_) => return None,
                 }
@@ -317,11 +338,12 @@ async fn bridge(socket: &mut WebSocket, mut session: ExecSession) -> Option<Exec
     })
 }
 
-fn control(input: &mut Input, text: &str) {
+fn control(input: &mut Input, terminal: Option<&Terminal>, text: &str) {
     match serde_json::from_str(text) {
         Ok(ExecFromClient::StdinClosed) => input.to = None,
-        // The engine gives no terminals yet, and what is not understood is of a newer client.
-        Ok(ExecFromClient::Start { .. } | ExecFromClient::Resize { .. }) | Err(_) => {}
+        Ok(ExecFromClient::Resize { columns, rows }) => resize(terminal, columns, rows),
+        // What is not understood is of a newer client.
+        Ok(ExecFromClient::Start { .. }) | Err(_) => {}
     }
 }
 

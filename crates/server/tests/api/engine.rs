@@ -142,6 +142,7 @@ impl Engine for TestEngine {
             stdin: Some(Box::new(stdin)),
             stdout: Some(Box::new(stdout)),
             stderr: None,
+            terminal: None,
             exit: Box::pin(async move { exit.await.expect("it does not panic") }),
         })
     }
