@@ -90,23 +90,20 @@
     const wanted = log.dataset.logWith.toLowerCase();
     const kinds = { stdout: "out", stderr: "err", ark: "ark" };
     // Such a stream begins at the beginning, and goes on exactly where it was; one of an app goes on with all
-    // lines of the last instant, seen or not.
+    // lines of the last seconds, seen or not: instances are not read at one pace.
     const whole = "logWhole" in log.dataset;
     const at = (last) => {
       const address = log.dataset.logFrom;
       return last ? `${address}${address.includes("?") ? "&" : "?"}last=${encodeURIComponent(last)}` : address;
     };
     const key = (line) => `${line.at} ${line.instance} ${line.stream} ${line.text}`;
-    // Lines that came lately, and how often each of those that may come again was seen.
-    let lately = [], known = new Map(), resumed = false;
+    // Lines that came lately, and how often each of them may come again.
+    let lately = [], known = new Map();
     const opened = (last) => {
       if (whole && !last) log.replaceChildren();
       known = new Map();
-      resumed = !whole && last !== "";
-      if (!resumed) return;
-      for (const line of lately) {
-        if (Date.parse(line.at) >= Date.parse(last)) known.set(key(line), (known.get(key(line)) ?? 0) + 1);
-      }
+      if (whole || last === "") return;
+      for (const line of lately) known.set(line, (known.get(line) ?? 0) + 1);
     };
     const add = (row) => {
       const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
@@ -129,23 +126,21 @@
       add(row);
     };
     const take = (event) => {
-      const line = JSON.parse(event.data);
-      const times = known.get(key(line)) ?? 0;
-      // The first that comes again is the last that was seen, unless there was more than is kept or sent.
-      if (resumed && !times) {
-        const row = document.createElement("p");
-        row.className = "ark";
-        row.textContent = "Lines may be left out here: more came while nobody looked than are sent again.";
-        add(row);
-      }
-      resumed = false;
-      if (times) { known.set(key(line), times - 1); return; }
-      lately.push(line);
-      if (lately.length > 2000) lately = lately.slice(-1000);
+      const line = JSON.parse(event.data), name = key(line), times = known.get(name) ?? 0;
+      if (times) { known.set(name, times - 1); return; }
+      lately.push(name);
+      // As many as are sent again at most.
+      if (lately.length > 20000) lately = lately.slice(-10000);
       put(line);
     };
+    const missed = () => {
+      const row = document.createElement("p");
+      row.className = "ark";
+      row.textContent = "Lines may be left out here: more came while nobody looked than are kept or sent again.";
+      add(row);
+    };
     log.scrollTop = log.scrollHeight;
-    follow(at, { line: take, ended: () => false }, opened);
+    follow(at, { line: take, missed, ended: () => false }, opened);
   }
 
   // Live: something happened, so the page is fetched again and its live parts are exchanged.

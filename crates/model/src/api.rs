@@ -70,8 +70,8 @@ pub use server::{
     ServerInfo, ShutdownRequest,
 };
 pub use streams::{
-    EventsMissed, EventsQuery, ExecFromClient, ExecFromServer, LogLine, LogsQuery, OutputStream,
-    StreamLagged,
+    EventsMissed, EventsQuery, ExecFromClient, ExecFromServer, LogLine, LogsMissed, LogsQuery,
+    OutputStream, StreamLagged,
 };
 pub use tokens::{ConsoleLink, Role, TokenCreate, TokenCreated, TokenKind, TokenSecret, TokenView};
 pub use workflow_activities::{TASKS_COUNTED_MAX, WorkflowActivity};

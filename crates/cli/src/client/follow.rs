@@ -2,7 +2,8 @@
 //!
 //! The server may be restarted, may end the stream of a slow reader (`lagged`), may be gone for a
 //! while: the follower connects again with the id of the last message it gave out, so that nothing
-//! is missed and nothing comes twice. It gives up when the server was away for longer than its
+//! is missed. Whether anything comes twice is the stream's to say: ids of events are their numbers, ids of
+//! log lines their times, and whoever follows those drops what it has had. It gives up when the server was away for longer than its
 //! patience.
 
 use std::collections::VecDeque;
@@ -35,6 +36,8 @@ pub(crate) struct Follow<'a> {
     response: Option<Response>,
     parser: Parser,
     last_id: Option<String>,
+    /// How often an answer has begun.
+    begun: u64,
     ready: VecDeque<Message>,
     pause: Duration,
     lost_since: Option<Instant>,
@@ -56,6 +59,7 @@ impl<'a> Follow<'a> {
             response: None,
             parser: Parser::default(),
             last_id: None,
+            begun: 0,
             ready: VecDeque::new(),
             pause: PAUSE_MIN,
             lost_since: None,
@@ -82,6 +86,11 @@ impl<'a> Follow<'a> {
         }
     }
 
+    /// How often the stream was broken off and taken up again, as of the last message that was given out.
+    pub(crate) fn resumed(&self) -> u64 {
+        self.begun.saturating_sub(1)
+    }
+
     async fn connect(&mut self) -> Result<(), Failure> {
         loop {
             // Kept outside of the request, so that a cancelled wait does not shorten the pause.
@@ -92,6 +101,7 @@ impl<'a> Follow<'a> {
             let failure = match timeout(HEAD_TIMEOUT, self.open()).await {
                 Ok(Ok(response)) => {
                     self.response = Some(response);
+                    self.begun += 1;
                     self.parser = Parser::after(self.last_id.clone().unwrap_or_default());
                     return Ok(());
                 }
@@ -138,6 +148,11 @@ impl<'a> Follow<'a> {
             self.pause = PAUSE_MIN;
             let ready = &mut self.ready;
             if self.parser.feed(&bytes, |message| ready.push_back(message)).is_ok() {
+                let id = self.parser.last_id();
+                // Messages bring their own when they are given out.
+                if ready.is_empty() && !id.is_empty() {
+                    self.last_id = Some(id.to_owned());
+                }
                 return;
             }
         }
@@ -216,6 +231,24 @@ mod tests {
         let resumes: Vec<_> = heads.iter().map(resumed).collect();
         let expect = [None, Some("2"), Some("2"), Some("3")];
         assert_eq!(resumes, expect.map(|id| id.map(str::to_owned)));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_said_only_where_it_begins_goes_on_from_there() {
+        let (listener, client) = listener().await;
+        let answers = [
+            format!("{HEAD}id: from 1\n\n: still here\n\nid: not to the end"),
+            format!("{HEAD}data: a\n\n"),
+        ];
+        let server = tokio::spawn(serve(listener, answers.to_vec()));
+        let mut follow =
+            Follow::new(&client, "/v1/logs".into(), Vec::new(), Duration::from_secs(30));
+        assert_eq!(follow.resumed(), 0);
+        assert_eq!(follow.next().await.unwrap().data, "a");
+        assert_eq!(follow.resumed(), 1);
+        let heads = server.await.unwrap();
+        assert!(!heads[0].contains("last-event-id"), "{}", heads[0]);
+        assert!(heads[1].contains("last-event-id: from 1\r\n"), "{}", heads[1]);
     }
 
     #[tokio::test]

@@ -34,12 +34,14 @@ pub(crate) struct Parser {
     data: String,
     has_data: bool,
     id: String,
+    /// The id as of the last message that ended.
+    ended_id: String,
 }
 
 impl Parser {
     /// A parser that goes on after a message with this id.
     pub(crate) fn after(id: String) -> Self {
-        Self { id, ..Self::default() }
+        Self { ended_id: id.clone(), id, ..Self::default() }
     }
 
     /// Takes bytes as they come; `found` gets the messages that became complete.
@@ -66,6 +68,12 @@ impl Parser {
             }
         }
         Ok(())
+    }
+
+    /// The resume point as of the last message, one without data included: it is nothing to hand out,
+    /// but a stream may say by it where it begins.
+    pub(crate) fn last_id(&self) -> &str {
+        &self.ended_id
     }
 
     fn end_of_line(&mut self) -> Option<Message> {
@@ -99,6 +107,7 @@ impl Parser {
     fn end_of_message(&mut self) -> Option<Message> {
         let event = std::mem::take(&mut self.event);
         let data = std::mem::take(&mut self.data);
+        self.id.clone_into(&mut self.ended_id);
         std::mem::take(&mut self.has_data).then(|| Message {
             event: if event.is_empty() { "message".to_owned() } else { event },
             id: self.id.clone(),

@@ -1,9 +1,11 @@
 //! `ark logs`: what the instances of an app wrote.
 
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use ark_model::AppName;
-use ark_model::api::{LOG_LINES_MAX, LogLine, LogsQuery, OutputStream};
+use ark_model::api::{LOG_LINES_MAX, LogLine, LogsMissed, LogsQuery, OutputStream};
 use ark_model::definition::DurationText;
 use ark_model::exit::ExitCode;
 use jiff::{SignedDuration, Timestamp};
@@ -15,12 +17,14 @@ use crate::client::Client;
 use crate::client::follow::Follow;
 use crate::context::{Asking, Context, EnvArg, app};
 use crate::failure::{Ended, Exit, Failure};
-use crate::output::{Output, Shown, times};
+use crate::output::{Output, Shown, Style, times};
 
 /// How long the server may be away while logs are followed.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long the server may be silent within an answer.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Lines that are known to be printed: twice as many as come again at most.
+const PRINTED_MAX: usize = 2 * LOG_LINES_MAX as usize;
 /// The longest line that is kept; the engine cuts lines long before.
 const LINE_BYTES_MAX: usize = 4 << 20;
 
@@ -127,11 +131,76 @@ async fn follow(context: &Context, path: String, query: &LogsQuery) -> Ended {
     pair("tail", query.tail.map(|tail| tail.to_string()));
     pair("since", query.since.map(|since| since.to_string()));
     let mut follow = Follow::new(&context.client, path, pairs, PATIENCE);
+    let mut printed = Printed::default();
     loop {
         let message = follow.next().await?;
-        if message.event == "line" {
-            print(&context.out, &parse(message.data.as_bytes())?)?;
+        match message.event.as_str() {
+            "line" => {
+                let line = parse(message.data.as_bytes())?;
+                if printed.is_new(&line, follow.resumed()) {
+                    print(&context.out, &line)?;
+                }
+            }
+            "missed" => context.out.warn(missed(&message.data, context.out.style)),
+            _ => {}
         }
+    }
+}
+
+/// That lines may be lacking, and where the whole of them is still to be had.
+fn missed(data: &str, style: Style) -> String {
+    let Ok(LogsMissed { after, oldest }) = serde_json::from_str(data) else {
+        return "lines may be left out here".to_owned();
+    };
+    let until = oldest.map(|oldest| format!(" and {}", times::clock(oldest, style)));
+    let between = match until {
+        Some(until) => format!("between {}{until}", times::clock(after, style)),
+        None => format!("after {}", times::clock(after, style)),
+    };
+    format!(
+        "lines may be left out here, {between}: more came than are sent again, or they are no longer kept"
+    )
+}
+
+/// What was printed of a log that is followed. A stream that is taken up again begins with lines that
+/// were printed, and with older ones that the first one left out.
+#[derive(Debug, Default)]
+struct Printed {
+    /// The time of the first line.
+    first: Option<Timestamp>,
+    /// The last lines, as numbers that stand for them.
+    lately: VecDeque<u64>,
+    /// How often the stream was taken up again, and how often each line may come again since then.
+    resumed: u64,
+    again: HashMap<u64, usize>,
+}
+
+impl Printed {
+    /// Whether a line is to be printed; it counts as printed from then on.
+    fn is_new(&mut self, line: &LogLine, resumed: u64) -> bool {
+        if resumed != self.resumed {
+            self.resumed = resumed;
+            self.again.clear();
+            for known in &self.lately {
+                *self.again.entry(*known).or_default() += 1;
+            }
+        }
+        let first = *self.first.get_or_insert(line.at);
+        if resumed > 0 && line.at < first {
+            return false;
+        }
+        let mut hasher = DefaultHasher::new();
+        (line.at, &line.instance, line.stream as u8, &line.text).hash(&mut hasher);
+        let line = hasher.finish();
+        if let Some(times) = self.again.get_mut(&line).filter(|times| **times > 0) {
+            *times -= 1;
+            return false;
+        }
+        self.lately.push_back(line);
+        if self.lately.len() > PRINTED_MAX {
+            self.lately.pop_front();
+        }
+        true
     }
 }
 
@@ -176,6 +245,52 @@ fn print(out: &Output, line: &LogLine) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_that_is_taken_up_again_repeats_nothing() {
+        let line = |second: i64, instance: &str, text: &str| LogLine {
+            at: Timestamp::from_second(second).unwrap(),
+            instance: instance.to_owned(),
+            stream: OutputStream::Stdout,
+            text: text.to_owned(),
+        };
+        let mut printed = Printed::default();
+        // Two lines of one instant are two, and instances are not read at one pace.
+        let lines = [line(5, "a", "x"), line(7, "a", "x"), line(7, "a", "x"), line(6, "b", "x")];
+        for line in &lines {
+            assert!(printed.is_new(line, 0), "{line:?}");
+        }
+        for (line, new) in [
+            // Older than what was asked for in the beginning.
+            (line(4, "a", "x"), false),
+            (line(5, "a", "x"), false),
+            (line(6, "b", "x"), false),
+            (line(6, "b", "late"), true),
+            (line(7, "a", "x"), false),
+            (line(7, "a", "x"), false),
+            (line(7, "a", "x"), true),
+            (line(8, "a", "x"), true),
+        ] {
+            assert_eq!(printed.is_new(&line, 1), new, "{line:?}");
+        }
+        assert!(!printed.is_new(&line(6, "b", "late"), 2));
+        assert!(!printed.is_new(&line(8, "a", "x"), 2));
+        for number in 0..30_000 {
+            assert!(printed.is_new(&line(9 + number, "a", "x"), 2));
+        }
+        assert_eq!(printed.lately.len(), PRINTED_MAX);
+    }
+
+    #[test]
+    fn lines_that_may_be_lacking_are_spoken_of() {
+        let style = Style::plain(80);
+        let text = missed(r#"{"after":"2026-05-01T12:00:00Z"}"#, style);
+        assert!(text.contains("after"), "{text}");
+        let data = r#"{"after":"2026-05-01T12:00:00Z","oldest":"2026-05-01T12:00:09Z"}"#;
+        let text = missed(data, style);
+        assert!(text.contains("between"), "{text}");
+        assert!(missed("{}", style).starts_with("lines may be left out"));
+    }
 
     #[test]
     fn since_is_an_instant_or_a_length() {

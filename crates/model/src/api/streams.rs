@@ -108,6 +108,17 @@ pub struct EventsMissed {
     pub oldest: u64,
 }
 
+/// The first message (`event: missed`) of a stream of lines that goes on where another broke, when
+/// lines in between may be lacking: more came than are sent at once, or they are no longer kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogsMissed {
+    /// Where the other stream broke.
+    pub after: Timestamp,
+    /// The time of the first line that follows; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Timestamp>,
+}
+
 /// What the client of `exec` says in text messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]

@@ -2,16 +2,18 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::str::FromStr;
 use std::time::Duration;
 
 use ark_engine::{EngineError, LogQuery, LogSource};
 use ark_model::api::{
-    LOG_LINES_DEFAULT, LOG_LINES_MAX, LogLine, LogsQuery, OutputStream, ProblemCode,
+    LOG_LINES_DEFAULT, LOG_LINES_MAX, LogLine, LogsMissed, LogsQuery, OutputStream, ProblemCode,
 };
 use ark_model::instance::InstanceRecord;
 use ark_model::{AppName, EnvName, InstanceId};
 use axum::body::Body;
 use axum::extract::State;
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures::stream::{BoxStream, SelectAll};
 use futures::{StreamExt as _, stream};
@@ -35,6 +37,11 @@ const READ_DEADLINE: Duration = Duration::from_secs(20);
 const SLACK: SignedDuration = SignedDuration::from_secs(60);
 /// New instances are looked for at most this often while following.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How far before the line that was sent last another instance's may be that was not sent yet: a log
+/// is looked at every so often, and a new instance is found a while after its first line.
+const REACH: SignedDuration = SignedDuration::from_secs(2);
+/// What an id begins with that is not the time of a line, but the instant from which on there was none.
+const NONE_BEFORE: &str = "from ";
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
@@ -47,7 +54,10 @@ pub(super) fn operations() -> Vec<Operation> {
             "Lines as newline-delimited JSON, oldest first. With `follow` or `Accept: \
              text/event-stream`: server-sent events named `line`, whose `id` is the line's time; \
              instances that start later are followed, too. A client that reconnects with \
-             `Last-Event-ID` sees every line at least once.",
+             `Last-Event-ID` gets, whatever `tail` says, all lines since two seconds before that \
+             line, for instances are not read at one pace: it sees every line at least once, and \
+             lines of that time again. When there are more than can be sent at once, or they are \
+             no longer kept, `event: missed` comes first.",
         )
         .query::<LogsQuery>()
         .streams(200, Content::LinesOrEvents(subschema::<LogLine>))
@@ -72,25 +82,29 @@ async fn logs(
         let detail = format!("{tail} lines are not allowed: at most {LOG_LINES_MAX}");
         return Err(ApiError::new(ProblemCode::InvalidValue, detail));
     }
-    let resumed =
-        last_event_id(&headers).map(str::parse::<Timestamp>).transpose().map_err(|_| {
-            ApiError::new(ProblemCode::InvalidValue, "Last-Event-ID is not the time of a line")
-        })?;
+    let resumed = last_event_id(&headers).map(str::parse::<Resumed>).transpose().map_err(|_| {
+        ApiError::new(ProblemCode::InvalidValue, "Last-Event-ID is not the time of a line")
+    })?;
     if query.until.is_some() && query.follow {
         let detail = "`until` and `follow` exclude each other: what goes on has no end";
         return Err(ApiError::new(ProblemCode::InvalidValue, detail));
     }
     let wanted = Wanted { env, app, instance: query.instance.clone() };
     let records = wanted.instances(&state).await?;
-    // Whoever comes back may have seen some of the lines of an instant, and gets all of them again.
-    let span = Span { from: resumed.or(query.since.map(just_after)), until: query.until };
+    let since = query.since.map(just_after);
+    let span = Span { from: resumed.map(Resumed::from).max(since), until: query.until };
+    // `tail` is of the beginning: whoever comes back is to miss nothing of what came meanwhile.
+    let tail = if resumed.is_some() { LOG_LINES_MAX } else { tail };
+    // Before they are read: what comes meanwhile is among them, or is new.
+    let begun = Timestamp::now();
     let lines = tokio::time::timeout(READ_DEADLINE, recent(&state, &records, tail, span)).await;
     let lines = lines.map_err(|_| {
         ApiError::new(ProblemCode::Timeout, "the engine did not give the logs in time")
     })??;
     if query.follow || wants_events(&headers) {
-        let follower = Follower::new(state.clone(), wanted, query.follow, span.from);
-        return events(&state, move |outlet| follower.run(outlet, lines));
+        let missed = resumed.and_then(|resumed| resumed.missed(&lines));
+        let follower = Follower::new(state.clone(), wanted, query.follow, span.from, begun);
+        return events(&state, move |outlet| follower.run(outlet, missed, lines));
     }
     let mut body = String::new();
     for line in &lines {
@@ -104,6 +118,47 @@ async fn logs(
 /// The first instant after another: engines give lines from an instant on, itself included.
 fn just_after(at: Timestamp) -> Timestamp {
     at.checked_add(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MAX)
+}
+
+/// Where a stream was when it broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resumed {
+    /// It had sent the line of this time, and maybe not all that others wrote until then.
+    After(Timestamp),
+    /// It had sent nothing.
+    Begun(Timestamp),
+}
+
+impl FromStr for Resumed {
+    type Err = jiff::Error;
+
+    fn from_str(id: &str) -> Result<Self, jiff::Error> {
+        match id.strip_prefix(NONE_BEFORE) {
+            Some(at) => at.parse().map(Self::Begun),
+            None => id.parse().map(Self::After),
+        }
+    }
+}
+
+impl Resumed {
+    /// The first instant whose lines may not have been sent.
+    fn from(self) -> Timestamp {
+        match self {
+            Self::After(at) => at.checked_sub(REACH).unwrap_or(Timestamp::MIN),
+            Self::Begun(at) => at,
+        }
+    }
+
+    /// What there is to say when lines may be lacking: of those that were read the oldest is newer
+    /// than what was sent last, or that is not kept any more.
+    fn missed(self, lines: &[LogLine]) -> Option<LogsMissed> {
+        let oldest = lines.first().map(|line| line.at);
+        let (after, lacking) = match self {
+            Self::After(at) => (at, !lines.iter().any(|line| line.at == at)),
+            Self::Begun(at) => (at, lines.len() >= LOG_LINES_MAX as usize),
+        };
+        lacking.then_some(LogsMissed { after, oldest })
+    }
 }
 
 /// Lines of which time are wanted; both ends are within.
@@ -234,6 +289,8 @@ struct Follower {
     wanted: Wanted,
     follow: bool,
     since: Option<Timestamp>,
+    /// When this began: what comes later is new, in an instance that showed none of the recent lines.
+    begun: Timestamp,
     read: HashMap<String, Read>,
     followed: HashSet<InstanceId>,
 }
@@ -241,14 +298,32 @@ struct Follower {
 type Lines = SelectAll<BoxStream<'static, LogLine>>;
 
 impl Follower {
-    fn new(state: Shared, wanted: Wanted, follow: bool, since: Option<Timestamp>) -> Self {
+    fn new(
+        state: Shared,
+        wanted: Wanted,
+        follow: bool,
+        since: Option<Timestamp>,
+        begun: Timestamp,
+    ) -> Self {
         let (read, followed) = (HashMap::new(), HashSet::new());
-        Self { state, wanted, follow, since, read, followed }
+        Self { state, wanted, follow, since, begun, read, followed }
     }
 
-    async fn run(mut self, outlet: Outlet, recent: Vec<LogLine>) {
-        // What comes later than the recent lines is new, in an instance that showed none of them.
-        let begun = Timestamp::now();
+    async fn run(mut self, outlet: Outlet, missed: Option<LogsMissed>, recent: Vec<LogLine>) {
+        let first = match (missed, recent.is_empty() && self.follow) {
+            (Some(missed), _) => Some(json_event("missed", None, &missed)),
+            // Without data it is no message, and yet what a client comes back with.
+            (None, true) => {
+                let from = self.since.unwrap_or(self.begun);
+                Some(Event::default().id(format!("{NONE_BEFORE}{from}")))
+            }
+            (None, false) => None,
+        };
+        if let Some(first) = first
+            && outlet.send(first, || None).await.is_err()
+        {
+            return;
+        }
         for line in recent {
             let read =
                 self.read.entry(line.instance.clone()).or_insert(Read { at: line.at, lines: 0 });
@@ -267,7 +342,7 @@ impl Follower {
         let mut lines = Lines::new();
         loop {
             commits.mark_unchanged();
-            if self.attach(&mut lines, begun).await.is_err() {
+            if self.attach(&mut lines).await.is_err() {
                 return;
             }
             let look_again = tokio::time::sleep(LOOK_EVERY);
@@ -297,7 +372,8 @@ impl Follower {
     }
 
     /// Follows instances that are not followed yet.
-    async fn attach(&mut self, lines: &mut Lines, begun: Timestamp) -> Result<(), ApiError> {
+    async fn attach(&mut self, lines: &mut Lines) -> Result<(), ApiError> {
+        let begun = self.begun;
         let records = self.wanted.instances(&self.state).await?;
         for record in records {
             // One that had ended before this began has said all it had to say.

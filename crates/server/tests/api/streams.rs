@@ -196,8 +196,11 @@ async fn logs_of_instances_are_put_together_by_time() {
     let mut events = Vec::new();
     for (header, query, expected) in [
         (None, format!("&since={}", at(3)), vec!["b4"]),
-        // A connection that broke within an instant: what was seen of it comes again.
-        (Some(at(3)), String::new(), vec!["a3", "a3 again", "b4"]),
+        // A connection that broke: what was seen of the last two seconds comes again, for another
+        // instance may have written there what was not seen; and `tail` was of the beginning.
+        (Some(at(3)), String::new(), vec!["a1", "b2", "a3", "a3 again", "b4"]),
+        (Some(at(3)), "&tail=0".to_owned(), vec!["a1", "b2", "a3", "a3 again", "b4"]),
+        (Some(at(3)), format!("&tail=1&since={}", at(2)), vec!["a3", "a3 again", "b4"]),
     ] {
         let url = format!("{path}?follow=true{query}");
         let mut request = server.request(Role::Reader, Method::GET, &url);
@@ -229,6 +232,59 @@ async fn logs_of_instances_are_put_together_by_time() {
     let c = server.instance("dev", InstanceState::Active).await;
     server.engine.write(c, Timestamp::now(), "c1");
     assert_eq!(reader.next().await.expect("a line").data["text"], "c1");
+}
+
+/// A stream of lines that broke goes on, however much came meanwhile; where that is more than is sent
+/// again, or is no longer kept, it says so.
+#[tokio::test]
+async fn lines_that_are_lacking_are_spoken_of() {
+    let server = Server::start().await;
+    server.deploy("dev", LAUNCH).await.expect(202);
+    server.finish("dev", DeploymentState::Succeeded).await;
+    let id = server.instance("dev", InstanceState::Active).await;
+    let begin = Timestamp::now();
+    let at = |number: i64| begin + jiff::SignedDuration::from_millis(number);
+    let open = async |query: &str, last: Option<String>| {
+        let url = format!("/v1/environments/dev/apps/web/logs?follow=true{query}");
+        let request = server.request(Role::Reader, Method::GET, &url);
+        Reader::open(match last {
+            Some(id) => request.header("last-event-id", id),
+            None => request,
+        })
+        .await
+    };
+    // Nothing came yet: what it goes on from is told without a line.
+    let mut reader = open("&tail=0", None).await;
+    let from = loop {
+        if let Some((_, from)) = reader.text.split_once("id: ") {
+            break from.trim().to_owned();
+        }
+        let chunk = reader.response.chunk().await.expect("a chunk").expect("the stream goes on");
+        reader.text.push_str(std::str::from_utf8(&chunk).expect("text"));
+    };
+    for number in 1..=9_999 {
+        server.engine.write(id, at(60_000 + number), &number.to_string());
+    }
+    for last in [from, at(60_001).to_string()] {
+        let mut reader = open("&tail=0", Some(last)).await;
+        for number in 1..=9_999 {
+            let line = reader.next().await.expect("a line");
+            assert_eq!(
+                (line.name.as_str(), &line.data["text"]),
+                ("line", &json!(number.to_string()))
+            );
+        }
+    }
+    for number in 10_000..=20_000 {
+        server.engine.write(id, at(60_000 + number), &number.to_string());
+    }
+    let mut reader = open("&tail=1", Some(at(60_001).to_string())).await;
+    let missed = reader.next().await.expect("the warning");
+    let said = json!({ "after": at(60_001), "oldest": at(70_001) });
+    assert_eq!((missed.name.as_str(), missed.id.as_str(), missed.data), ("missed", "", said));
+    assert_eq!(reader.next().await.expect("a line").data["text"], "10001");
+    let request = server.request(Role::Reader, Method::GET, "/v1/environments/dev/apps/web/logs");
+    server.send(request.header("last-event-id", "yesterday")).await.problem("invalid-value");
 }
 
 /// A client that is slow, and still has something to say when all is over, reads every word.
