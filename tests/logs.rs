@@ -1,4 +1,5 @@
-//! Logs as their readers see them: nothing is lost nor shown twice while the server is killed.
+//! Logs as their readers see them: nothing is lost nor shown twice while the server is killed, and
+//! an app without a log of its own says where there are some.
 
 mod harness;
 
@@ -94,5 +95,20 @@ fn a_log_that_is_followed_goes_on_over_kill_9_of_the_server() {
     for (instance, numbers) in &seen {
         let expected: Vec<u64> = (numbers[0]..).take(numbers.len()).collect();
         assert_eq!(numbers, &expected, "{instance}");
+    }
+}
+
+#[test]
+fn the_log_of_an_app_that_has_only_runs_says_where_theirs_are() {
+    let ark = Ark::up();
+    for (app, keys, kind) in
+        [("tick", "type: cron, schedule: \"0 0 1 1 *\", ", "cron"), ("once", "type: job, ", "job")]
+    {
+        deploy(&ark, app, keys, "echo said");
+        let output = ark.run(&["logs", app, "-e", ENV]);
+        assert!(output.status.success() && output.stdout.is_empty(), "{}", words(&output));
+        let said = String::from_utf8_lossy(&output.stderr);
+        let hint = format!("`ark runs {app} N -e {ENV} --logs`");
+        assert!(said.contains(&hint) && said.contains(kind), "{said}");
     }
 }

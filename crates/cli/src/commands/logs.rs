@@ -4,10 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use ark_model::AppName;
 use ark_model::api::{LOG_LINES_MAX, LogLine, LogsMissed, LogsQuery, OutputStream};
-use ark_model::definition::DurationText;
+use ark_model::definition::{DurationText, RunKind};
 use ark_model::exit::ExitCode;
+use ark_model::{AppName, EnvName};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use tokio::time::timeout;
@@ -85,15 +85,42 @@ pub(crate) fn run(args: Args) -> Ended {
     };
     block_on(async {
         if args.follow {
+            of_runs(&context, &env, &app).await;
             tokio::select! {
                 ended = follow(&context, path, &query) => ended,
                 _ = tokio::signal::ctrl_c() => Ok(ExitCode::Detached.into()),
             }
         } else {
-            read(&context, &path, &query, |line| print(&context.out, &line)).await?;
+            let mut lines = 0_u64;
+            let found = |line| {
+                lines += 1;
+                print(&context.out, &line)
+            };
+            read(&context, &path, &query, found).await?;
+            if lines == 0 {
+                of_runs(&context, &env, &app).await;
+            }
             Ok(Exit::DONE)
         }
     })
+}
+
+/// Says where the log of an app is that has only runs. An app that cannot be looked at is no reason to
+/// fail: the log says what is wrong with it.
+async fn of_runs(context: &Context, env: &EnvName, app: &AppName) {
+    let detail = timeout(SILENCE_MAX, context.client.app(env, app)).await;
+    let kind = detail.ok().and_then(Result::ok).and_then(|detail| detail.row.kind);
+    let kind = match kind {
+        Some(RunKind::Cron) => "cron",
+        Some(RunKind::Job) => "job",
+        Some(RunKind::Service | RunKind::Worker | RunKind::Daemon | RunKind::Lambda) | None => {
+            return;
+        }
+    };
+    context.out.warn(format!(
+        "{app} is of type {kind}: each run has a log of its own; list them with `ark runs {app} -e {env}`, \
+         read one with `ark runs {app} N -e {env} --logs`"
+    ));
 }
 
 /// Reads an answer that does not follow, line by line: ten thousand lines are not held at once.
