@@ -61,7 +61,8 @@ pub(crate) fn read_directory(root: &Path) -> Result<Directory, Failure> {
 }
 
 /// Reads the context of an image: what `.dockerignore` leaves of `root`. A file of that name after
-/// the Dockerfile's own (`app.Dockerfile.dockerignore`) goes before it.
+/// the Dockerfile's own (`app.Dockerfile.dockerignore`) goes before it. The Dockerfile is part of it, kept
+/// out or not: the builder reads it there.
 pub(crate) fn read_context(root: &Path, dockerfile: &str) -> Result<Directory, Failure> {
     let own = root.join(format!("{dockerfile}{DOCKER_IGNORE_FILE}"));
     let path = if own.is_file() { own } else { root.join(DOCKER_IGNORE_FILE) };
@@ -70,7 +71,7 @@ pub(crate) fn read_context(root: &Path, dockerfile: &str) -> Result<Directory, F
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(Failure::file(&path, "read", &error)),
     };
-    let rules = DockerIgnore::parse(&text, &[dockerfile, DOCKER_IGNORE_FILE])
+    let rules = DockerIgnore::parse(&text, &[dockerfile])
         .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
     read_all(root, Ignored::Docker(rules))
 }
@@ -382,11 +383,11 @@ mod tests {
             read.manifest.entries.into_iter().map(|entry| entry.path).collect::<Vec<_>>()
         };
         let kept = paths("*\n!a/f\n!empty");
-        assert_eq!(kept, [".dockerignore", "Dockerfile", "a/f", "empty"]);
+        assert_eq!(kept, ["Dockerfile", "a/f", "empty"]);
         let kept = paths("node_modules\n**/*.log\na*\nempty\n.arkignore");
         assert_eq!(kept, [".dockerignore", "Dockerfile", "run"]);
         fs::write(dir.path().join("Dockerfile.dockerignore"), "*").unwrap();
-        assert_eq!(paths(""), [".dockerignore", "Dockerfile"]);
+        assert_eq!(paths(""), ["Dockerfile"]);
     }
 
     #[test]
