@@ -46,6 +46,10 @@ fn what_has_an_equivalent_is_taken_over() {
             "expose:\n- name: default\n  port: 9090\n- name: port-8080\n  port: 8080\n  \
              health_check:\n    type: http\n    path: /ok\n",
         ),
+        (
+            "deploy: {update_config: {order: start-first, delay: 0s}}",
+            "deploy:\n  strategy: rolling\n",
+        ),
         ("deploy: {mode: global}", "run:\n  type: daemon\n"),
         ("deploy: {mode: replicated}", "{}\n"),
         ("stop_signal: TERM", "run:\n  stop_signal: SIGTERM\n"),

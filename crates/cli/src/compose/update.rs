@@ -55,7 +55,10 @@ fn update_config(out: &mut Entries, update: &Service, notes: &mut Notes) {
         }
     }
     for (key, name) in [("delay", "min_healthy_time"), ("monitor", "watch")] {
-        if let Some(time) = time(update, key, &format!("deploy.update_config.{key}"), notes) {
+        let time = time(update, key, &format!("deploy.update_config.{key}"), notes);
+        // No delay is Compose's own; here it would make live whoever crashes at once.
+        let none = |text: &String| key == "delay" && length(text).is_some_and(|l| l.is_zero());
+        if let Some(time) = time.filter(|text| !none(text)) {
             put(out, name, Node::text(time));
         }
     }
