@@ -16,7 +16,7 @@ use crate::output::{Output, Shown};
     before_help = "Examples:\n  ark import compose.yml\n  ark import compose.yml --dry-run --json",
     after_help = "Writes launch/SERVICE.yml for each service; a file that is there and differs is left alone. What\n\
                   has no equivalent is listed with its reason. Values of variables whose names say that they are\n\
-                  secret are not written: set them with ark config set --secret."
+                  secret, and addresses with a password, are not written: set them with ark config set --secret."
 )]
 pub(crate) struct Args {
     /// The Compose file

@@ -16,7 +16,10 @@ use crate::project_path::inside;
 const NOT_HTTP: [u16; 14] =
     [22, 25, 1433, 1521, 1883, 3306, 4222, 5432, 5672, 6379, 9042, 9092, 11211, 27017];
 /// Parts of names whose values are secret.
-const SECRET: [&str; 6] = ["PASSWORD", "SECRET", "TOKEN", "PRIVATE_KEY", "API_KEY", "CREDENTIAL"];
+const SECRET: [&str; 7] =
+    ["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "APIKEY", "CREDENTIAL"];
+/// Ends of such names. Rather one too many: what is taken for secret is only to be set by hand.
+const SECRET_ENDS: [&str; 4] = ["PASS", "PWD", "_KEY", "_KEYS"];
 
 /// Signals as Docker takes them, by name without `SIG` and by number, and as Ark calls them.
 const SIGNALS: [(&str, &str, &str); 8] = [
@@ -243,10 +246,9 @@ fn environment(service: &Service, notes: &mut Notes) -> (Vec<String>, BTreeMap<S
     }
     let (mut needs, mut defaults) = (Vec::new(), BTreeMap::new());
     for (name, value) in environment_of(service) {
-        let secret = SECRET.iter().any(|part| name.to_ascii_uppercase().contains(part));
         match value.map(|value| interpolated(&value)) {
             None => needs.push(name),
-            Some(Some(_)) if secret => {
+            Some(Some(value)) if is_secret(&name, &value) => {
                 notes.add(
                     &format!("environment.{name}"),
                     "a secret: ark config set --secret -e ENV APP",
@@ -266,6 +268,20 @@ fn environment(service: &Service, notes: &mut Notes) -> (Vec<String>, BTreeMap<S
         }
     }
     (needs, defaults)
+}
+
+/// Whether a value must not stand in a file: its name says so, or it is an address with a password.
+fn is_secret(name: &str, value: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let named = SECRET.iter().any(|part| name.contains(part))
+        || SECRET_ENDS.iter().any(|end| name.ends_with(end));
+    let with_password = |(at, _): (usize, &str)| {
+        let address = &value[at + 3..];
+        let end = address.find(['/', '?', '#', ' ', '"', '\'']).unwrap_or(address.len());
+        let user = address[..end].rsplit_once('@').map(|(user, _)| user);
+        user.and_then(|user| user.split_once(':')).is_some_and(|(_, password)| !password.is_empty())
+    };
+    named || value.match_indices("://").any(with_password)
 }
 
 /// Ports inside the container, each once, in the order they stand there.

@@ -165,7 +165,10 @@ fn what_has_none_is_named() {
             vec!["depends_on.db.restart", "depends_on.db.required"],
         ),
         ("depends_on: [db]\nenvironment: {DB_HOST: db}", vec!["environment.DB_HOST"]),
-        ("environment: [\"URL=postgres://a:b@db:5432/a\"]", vec!["environment.URL"]),
+        (
+            "environment: [\"URL=postgres://a:b@db:5432/a\"]",
+            vec!["environment.URL", "environment.URL"],
+        ),
         ("entrypoint: [wait-for, \"db:5432\"]", vec!["entrypoint"]),
         ("environment: {DB_PASSWORD: hunter2}", vec!["environment.DB_PASSWORD"]),
         ("environment: {URL: \"http://${HOST}/\"}", vec!["environment.URL"]),
@@ -210,6 +213,25 @@ fn what_has_none_is_named() {
 fn a_secret_is_never_written_down() {
     let (launch, _) = imported("environment: {API_TOKEN: hunter2, DB_PASSWORD: \"${P:-hunter2}\"}");
     assert_eq!(launch, "env: [API_TOKEN, DB_PASSWORD]\n");
+    for secret in [
+        "DB_PASS: a",
+        "PGPASSWD: a",
+        "db_pwd: a",
+        "SIGNING_KEY: a",
+        "ENCRYPTION_KEYS: a",
+        "URL: \"postgres://u:hunter2@db/a\"",
+        "URL: \"redis://:hunter2@db\"",
+        "URLS: \"http://a.test http://u:p@b.test\"",
+    ] {
+        let (launch, left) = imported(&format!("environment: {{{secret}}}"));
+        let name = secret.split_once(':').unwrap().0;
+        assert_eq!(launch, format!("env: [{name}]\n"), "{secret}");
+        assert!(left.contains(&format!("services.web.environment.{name}")), "{secret}: {left:?}");
+    }
+    for plain in ["KEYBOARD: a", "PASSENGERS: a", "URL: \"http://u@a.test/x:y@z\""] {
+        let (launch, _) = imported(&format!("environment: {{{plain}}}"));
+        assert!(launch.starts_with("env_defaults:"), "{plain}: {launch}");
+    }
 }
 
 #[test]
