@@ -1,5 +1,5 @@
-//! A `healthcheck` as a check of the gateway: it asks over HTTP what the command asked, where that
-//! can be read from the command.
+//! A `healthcheck` as a check of the gateway: it asks over HTTP what the command asked, where that is a
+//! plain request of one address. Anything else would be another check, and is named instead.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Notes;
 use super::service::{count, length, scalar, time};
+use super::words::{Split, split};
 use super::yaml::Node;
 
 /// Docker's own, where the file does not say.
@@ -33,12 +34,16 @@ pub(super) fn check(
             other => notes.add(&format!("healthcheck.{other}"), "unknown"),
         }
     }
-    let Some(words) = words(health.get("test")) else {
+    let Some(test) = health.get("test").filter(|test| !test.is_null()) else {
         notes.add("healthcheck", "what the image itself asks is not run; write a `test` over HTTP");
         return None;
     };
-    let Some((port, path)) = asked(&words, http) else {
+    let Some((port, path)) = words(test).and_then(|words| asked(&words, http)) else {
+        let asks = ["curl", "wget"].iter().any(|client| test.to_string().contains(client));
         let why = match http.is_empty() {
+            false if asks => {
+                "only a plain request of one address of its own is asked by the gateway; ready is who accepts connections, until the launch file names a path"
+            }
             false => {
                 "a command is not run inside; ready is who accepts connections, until the launch file names a path"
             }
@@ -81,32 +86,180 @@ fn enabled(service: &Map<String, Value>) -> Option<&Map<String, Value>> {
     (health.get("disable") != Some(&Value::Bool(true)) && !none).then_some(health)
 }
 
-/// The command of a check as one line.
-fn words(test: Option<&Value>) -> Option<String> {
-    match test? {
-        Value::String(line) => Some(line.clone()),
+/// The words of a check's command, when nothing is done but to run one program. What a shell does with
+/// its output and its exit code (`> /dev/null 2>&1 || exit 1`) is as a check takes it anyway.
+fn words(test: &Value) -> Option<Vec<String>> {
+    let line = match test {
+        Value::String(line) => line.clone(),
         Value::Array(words) => {
-            let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
-            match words.first() {
-                Some(&("CMD" | "CMD-SHELL")) => Some(words[1..].join(" ")),
-                _ => Some(words.join(" ")),
+            let words: Vec<String> = words.iter().map(scalar).collect();
+            match words.split_first() {
+                Some((how, rest)) if how == "CMD-SHELL" => rest.join(" "),
+                Some((how, rest)) if how == "CMD" => return Some(rest.to_vec()),
+                _ => return None,
             }
         }
-        _ => None,
+        _ => return None,
+    };
+    let mut line = line.trim().to_owned();
+    for silent in ["2>&1", "2>/dev/null", "2> /dev/null", ">/dev/null", "> /dev/null"] {
+        line = line.replace(silent, " ");
     }
+    let Split { words, rest } = split(&line).filter(|_| !line.contains(['$', '`', '(', '\n']))?;
+    let fails = match rest.trim().strip_prefix("||").map(str::trim) {
+        None => rest.is_empty(),
+        Some("false" | "exit") => true,
+        Some(other) => {
+            let code = other.strip_prefix("exit ").and_then(|code| code.trim().parse::<u8>().ok());
+            code.is_some_and(|code| code > 0)
+        }
+    };
+    fails.then_some(words)
 }
 
-/// The port and the path of `curl -f http://localhost:8080/health || exit 1`, when it is one of these
-/// ports.
-fn asked(command: &str, ports: &[u16]) -> Option<(u16, String)> {
-    let asks = ["curl", "wget"].iter().any(|client| command.contains(client));
-    let (_, rest) = command.split_once("http://").filter(|_| asks)?;
-    let address = rest.split([' ', '"', '\'', ';', '|', ')']).next()?;
-    let (host, path) = address.split_once('/').unwrap_or((address, ""));
+/// The port and the path of `curl -f http://localhost:8080/health`, when it is a plain request of one
+/// address, and the port is one of these.
+fn asked(words: &[String], ports: &[u16]) -> Option<(u16, String)> {
+    let (program, arguments) = words.split_first()?;
+    let known: fn(&str) -> Option<Takes> = match program.rsplit('/').next()? {
+        "curl" => curl,
+        "wget" => wget,
+        _ => return None,
+    };
+    let mut address = None;
+    let mut arguments = arguments.iter().map(String::as_str);
+    while let Some(word) = arguments.next() {
+        if !word.starts_with('-') {
+            if address.replace(word).is_some() {
+                return None;
+            }
+            continue;
+        }
+        let (option, value) = match word.split_once('=').filter(|_| word.starts_with("--")) {
+            Some((option, value)) => (option, Some(value)),
+            None => (word, None),
+        };
+        match known(option)? {
+            Takes::Nothing if value.is_none() => {}
+            Takes::Nothing => return None,
+            Takes::Value if value.is_some() => {}
+            Takes::Value => {
+                arguments.next()?;
+            }
+            Takes::Method if value.or_else(|| arguments.next()) == Some("GET") => {}
+            Takes::Method => return None,
+        }
+    }
+    let address = address?;
+    let address = address.strip_prefix("http://").unwrap_or(address);
+    // It is not sent.
+    let address = address.split_once('#').map_or(address, |(address, _)| address);
+    let at = address.find(['/', '?']).unwrap_or(address.len());
+    let (host, path) = address.split_at(at);
     let (host, port) = match host.split_once(':') {
         Some((host, number)) => (host, number.parse().ok()?),
         None => (host, 80_u16),
     };
     let own = ["localhost", "127.0.0.1", "0.0.0.0"].contains(&host);
-    (own && ports.contains(&port)).then(|| (port, format!("/{path}")))
+    // Such letters mean something to curl, or are none of a path.
+    let plain = path.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>[\\]^`{|}".contains(&b));
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    (own && plain && ports.contains(&port)).then_some((port, path))
+}
+
+/// What follows an option.
+enum Takes {
+    Nothing,
+    Value,
+    Method,
+}
+
+/// Options that change nothing of what is asked. Short ones may stand together; the last of them may
+/// take a value, or have it at once (`-m5`).
+fn curl(option: &str) -> Option<Takes> {
+    match option {
+        "--fail" | "--silent" | "--show-error" | "--no-progress-meter" | "--ipv4" | "--http1.1" => {
+            Some(Takes::Nothing)
+        }
+        "--output" | "--max-time" | "--connect-timeout" | "--retry" | "--write-out" => {
+            Some(Takes::Value)
+        }
+        "--request" => Some(Takes::Method),
+        _ => short(option, "fsS4", "om", Some('X')),
+    }
+}
+
+/// `--spider` asks by HEAD for what a check asks by GET: it is how wget is told not to keep the answer.
+fn wget(option: &str) -> Option<Takes> {
+    match option {
+        "--quiet" | "--spider" | "--no-verbose" | "-nv" => Some(Takes::Nothing),
+        "--output-document" | "--tries" | "--timeout" => Some(Takes::Value),
+        _ => short(option, "q", "OtT", None),
+    }
+}
+
+fn short(option: &str, nothing: &str, value: &str, method: Option<char>) -> Option<Takes> {
+    let letters = option.strip_prefix('-').filter(|letters| !letters.is_empty())?;
+    let first = letters.find(|letter| !nothing.contains(letter));
+    let Some(at) = first else { return Some(Takes::Nothing) };
+    let mut rest = letters[at..].chars();
+    let letter = rest.next()?;
+    let at_once = rest.as_str();
+    match at_once {
+        "" if value.contains(letter) => Some(Takes::Value),
+        "" if method == Some(letter) => Some(Takes::Method),
+        "GET" if method == Some(letter) => Some(Takes::Nothing),
+        "" => None,
+        _ if value.contains(letter) => Some(Takes::Nothing),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_request_of_one_address_is_a_check() {
+        for (command, path) in [
+            ("curl -f http://localhost:8080/a || exit 1", Some("/a")),
+            ("curl localhost:8080", Some("/")),
+            ("curl -fsS -m 5 -o /dev/null 'http://127.0.0.1:8080/a?b=c'", Some("/a?b=c")),
+            ("curl --fail --silent http://localhost:8080/a#f || false", Some("/a")),
+            ("/usr/bin/curl -m5 -X GET http://localhost:8080?x", Some("/?x")),
+            ("curl -XGET http://localhost:8080/a > /dev/null 2>&1 || exit 2", Some("/a")),
+            ("wget -qO- http://0.0.0.0:8080/ok", Some("/ok")),
+            ("wget --no-verbose --tries=1 --spider http://localhost:8080/ok", Some("/ok")),
+            ("wget -q -T 3 -O /dev/null http://localhost:8080/ok", Some("/ok")),
+            ("curl -f -X POST -d x http://localhost:8080/a", None),
+            ("curl --request=POST http://localhost:8080/a", None),
+            ("curl -I http://localhost:8080/a", None),
+            ("curl -H 'Host: a.test' http://localhost:8080/a", None),
+            ("wget --header=A:b http://localhost:8080/a", None),
+            ("curl http://localhost:8080/a && curl http://localhost:8080/b", None),
+            ("curl http://localhost:8080/a http://localhost:8080/b", None),
+            ("curl http://localhost:8080/a | grep ok", None),
+            ("curl http://localhost:8080/a || exit 0", None),
+            ("curl http://localhost:8080/a; exit 0", None),
+            ("curl http://localhost:8080/$PLACE", None),
+            ("curl 'http://localhost:8080/[1-3]'", None),
+            ("curl https://localhost:8080/a", None),
+            ("curl http://u:p@localhost:8080/a", None),
+            ("curl http://localhost:9090/a", None),
+            ("curl http://other:8080/a", None),
+            ("curl -f", None),
+            ("curl -m", None),
+            ("test -f /curl http://localhost:8080/a", None),
+        ] {
+            let words = words(&Value::from(command));
+            let found = words.and_then(|words| asked(&words, &[8080]));
+            assert_eq!(found, path.map(|path| (8080, path.to_owned())), "{command}");
+        }
+        // No shell: what would be an operator is an argument.
+        let list = serde_json::json!(["CMD", "curl", "http://localhost:8080/", "||", "exit", "1"]);
+        assert_eq!(words(&list).and_then(|words| asked(&words, &[8080])), None);
+        let shell = serde_json::json!(["CMD-SHELL", "curl http://localhost:8080/ || exit 1"]);
+        let found = words(&shell).and_then(|words| asked(&words, &[8080]));
+        assert_eq!(found, Some((8080, "/".to_owned())));
+    }
 }

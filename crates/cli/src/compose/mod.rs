@@ -12,6 +12,7 @@ mod service;
 mod settle;
 mod update;
 mod volumes;
+mod words;
 mod yaml;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::addresses::{self, Peers};
 use super::interpolate::interpolated;
+use super::words::{Split, split};
 use super::yaml::Node;
 use super::{Notes, health, resources, update, volumes};
 use crate::project_path::inside;
@@ -112,8 +113,8 @@ fn run(service: &Service, daemon: bool, notes: &mut Notes) -> Entries {
     if daemon {
         put(&mut out, "type", Node::text("daemon"));
     }
-    let entrypoint = words(service.get("entrypoint"));
-    let command = words(service.get("command"));
+    let entrypoint = command_of(service, "entrypoint", notes);
+    let command = command_of(service, "command", notes);
     if command.is_some() && entrypoint.is_none() {
         notes.add(
             "command",
@@ -174,17 +175,28 @@ fn signal(text: &str) -> Option<&'static str> {
     SIGNALS.iter().find(known).map(|(_, _, signal)| *signal)
 }
 
-/// A command as a list; text is what a shell would make of it.
+/// A command as a list; text is split as Compose does it.
 pub(super) fn words(value: Option<&Value>) -> Option<Vec<String>> {
     match value? {
         Value::Array(items) => Some(items.iter().map(scalar).collect()),
-        Value::String(line) if line.trim().is_empty() => None,
-        Value::String(line) if line.contains(['"', '\'', '$', '\\', '|', '&', ';', '>', '<']) => {
-            Some(vec!["sh".to_owned(), "-c".to_owned(), line.clone()])
-        }
-        Value::String(line) => Some(line.split_whitespace().map(str::to_owned).collect()),
+        Value::String(line) => split(line).map(|split| split.words).filter(|w| !w.is_empty()),
         _ => None,
     }
+}
+
+/// The command that stands there. What Compose does not take of it is noted.
+fn command_of(service: &Service, key: &str, notes: &mut Notes) -> Option<Vec<String>> {
+    if let Some(Value::String(line)) = service.get(key) {
+        match split(line) {
+            None => notes.add(key, "a quote is not closed: left out"),
+            Some(Split { rest: "", .. }) => {}
+            Some(Split { rest, .. }) => {
+                let why = format!("no shell runs it, it ends before `{rest}`: write [sh, -c, ...]");
+                notes.add(key, why);
+            }
+        }
+    }
+    words(service.get(key))
 }
 
 fn build(service: &Service, notes: &mut Notes) -> Entries {

@@ -42,13 +42,17 @@ fn what_has_an_equivalent_is_taken_over() {
             "expose:\n- name: default\n  port: 80\n  health_check:\n    type: http\n    path: /ok\n",
         ),
         (
-            "ports: [9090, 8080]\nhealthcheck: {test: \"curl localhost:1 http://localhost:8080/ok\"}",
+            "ports: [9090, 8080]\nhealthcheck: {test: \"curl http://localhost:8080/ok\"}",
             "expose:\n- name: default\n  port: 9090\n- name: port-8080\n  port: 8080\n  \
              health_check:\n    type: http\n    path: /ok\n",
         ),
         (
             "deploy: {update_config: {order: start-first, delay: 0s}}",
             "deploy:\n  strategy: rolling\n",
+        ),
+        (
+            "entrypoint: sh -c 'echo \"$$HOME\"; ls' a\\ b",
+            "run:\n  command: [sh, \"-c\", \"echo \\\"$HOME\\\"; ls\", \"a b\"]\n",
         ),
         ("deploy: {mode: global}", "run:\n  type: daemon\n"),
         ("deploy: {mode: replicated}", "{}\n"),
@@ -168,6 +172,11 @@ fn what_has_none_is_named() {
         (
             "environment: [\"URL=postgres://a:b@db:5432/a\"]",
             vec!["environment.URL", "environment.URL"],
+        ),
+        ("entrypoint: a; b\ncommand: \"'\"", vec!["entrypoint", "command"]),
+        (
+            "ports: [80]\nhealthcheck: {test: curl -f -X POST http://localhost/a}",
+            vec!["healthcheck.test"],
         ),
         ("entrypoint: [wait-for, \"db:5432\"]", vec!["entrypoint"]),
         ("environment: {DB_PASSWORD: hunter2}", vec!["environment.DB_PASSWORD"]),
