@@ -237,6 +237,12 @@ volumes: {pgdata_vol: {}}
     assert!(read("web").contains("dependencies: [db]"));
     assert!(read("worker").contains("stop_signal: SIGTERM"));
     expect(&run_alone(home, &["validate"]), 0, "3 files checked, all accepted");
+    // What stands there and differs is left alone; the rest is written all the same.
+    fs::write(home.join("launch/web.yml"), "{}\n").expect("a file");
+    fs::remove_file(home.join("launch/db.yml")).expect("a file");
+    let output = run_alone(home, &["import", "compose.yml"]);
+    expect(&output, 0, "launch/web.yml: it is there already, differs, and is left alone");
+    assert_eq!((read("web").as_str(), read("db")), ("{}\n", db));
 }
 
 #[test]

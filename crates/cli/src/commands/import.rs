@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::compose::{App, import};
+use crate::compose::{App, LeftOut, import};
 use crate::context::here;
 use crate::failure::{Ended, Exit, Failure};
 use crate::launch;
@@ -37,13 +37,20 @@ pub(crate) fn run(args: Args) -> Ended {
     let out = Output::new(args.shown);
     let text = std::fs::read_to_string(&args.file)
         .map_err(|error| Failure::file(&args.file, "read", &error))?;
-    let made = import(&text)?;
+    let mut made = import(&text)?;
     let folder = here()?.join(launch::FOLDER);
+    for app in &made.apps {
+        if differs(&folder, app)? {
+            let key = format!("{}/{}.yml", launch::FOLDER, app.app);
+            let why = "it is there already, differs, and is left alone; --dry-run shows what this would write";
+            made.left_out.push(LeftOut { key, why: why.to_owned() });
+        }
+    }
     if !args.dry_run {
         for app in &made.apps {
-            differs(&folder, app)?;
-        }
-        for app in &made.apps {
+            if differs(&folder, app)? {
+                continue;
+            }
             let path = file_of(&folder, app);
             let write =
                 std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, &app.launch));
@@ -53,7 +60,9 @@ pub(crate) fn run(args: Args) -> Ended {
     out.one(&made, |made| {
         let mut lines = Vec::new();
         for app in &made.apps {
-            lines.push(format!("{}/{}.yml", launch::FOLDER, app.app));
+            let path = format!("{}/{}.yml", launch::FOLDER, app.app);
+            let kept = made.left_out.iter().any(|one| one.key == path);
+            lines.push(if kept { format!("{path} (left alone)") } else { path });
             if args.dry_run {
                 lines.extend(app.launch.lines().map(|line| format!("  {line}")));
             }
@@ -78,14 +87,12 @@ fn file_of(folder: &Path, app: &App) -> PathBuf {
     folder.join(format!("{}.yml", app.app))
 }
 
-/// Fails when somebody else's file stands there.
-fn differs(folder: &Path, app: &App) -> Result<(), Failure> {
+/// Whether somebody else's file stands there.
+fn differs(folder: &Path, app: &App) -> Result<bool, Failure> {
     let path = file_of(folder, app);
     match std::fs::read(&path) {
-        Ok(bytes) if bytes == app.launch.as_bytes() => Ok(()),
-        Ok(_) => Err(Failure::usage(format!("{} is there already and differs", path.display()))
-            .remedy("look what would be written", "ark import COMPOSE.yml --dry-run")),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Ok(bytes) => Ok(bytes != app.launch.as_bytes()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(Failure::file(&path, "read", &error)),
     }
 }
@@ -104,10 +111,10 @@ mod tests {
             needs: Vec::new(),
         };
         let path = file_of(place.path(), &app);
-        assert!(differs(place.path(), &app).is_ok(), "nothing is there");
+        assert!(!differs(place.path(), &app).unwrap(), "nothing is there");
         for (there, fine) in [(b"{}\n".as_slice(), true), (b"run: {}\n", false), (b"\xff", false)] {
             std::fs::write(&path, there).unwrap();
-            assert_eq!(differs(place.path(), &app).is_ok(), fine, "{there:?}");
+            assert_eq!(differs(place.path(), &app).unwrap(), !fine, "{there:?}");
         }
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();

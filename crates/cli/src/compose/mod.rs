@@ -85,9 +85,21 @@ pub(crate) fn import(text: &str) -> Result<Imported, Failure> {
     let options = serde_saphyr::options! { strict_booleans: true };
     let file: Value = serde_saphyr::from_str_with_options(text, options)
         .map_err(|error| Failure::usage("the file is not YAML").detail(error.to_string()))?;
-    let Some(services) = file.get("services").and_then(Value::as_object) else {
-        return Err(Failure::usage("the file has no `services`: it is no Compose file"));
+    let services = match file.get("services") {
+        Some(Value::Object(services)) if !services.is_empty() => services,
+        Some(Value::Object(_) | Value::Null) => {
+            return Err(Failure::usage(
+                "`services` of the file is empty: there is nothing to import",
+            ));
+        }
+        Some(_) => return Err(Failure::usage("`services` of the file is no mapping of services")),
+        None => return Err(Failure::usage("the file has no `services`: it is no Compose file")),
     };
+    if let Some(line) = tagged(text) {
+        let what = format!("line {line}: `!reset` and `!override` change another file");
+        let failure = Failure::usage(what);
+        return Err(failure.remedy("import what the files are together", "docker compose config"));
+    }
     if services.len() > SERVICES_MAX {
         return Err(Failure::usage(format!("more than {SERVICES_MAX} services")));
     }
@@ -113,6 +125,20 @@ pub(crate) fn import(text: &str) -> Result<Imported, Failure> {
     }
     apps.sort_by(|a, b| a.app.cmp(&b.app));
     Ok(Imported { apps, left_out: notes.all })
+}
+
+/// The number of the first line whose value is tagged as one that changes another file: the reader of
+/// YAML gives the value without its tag.
+fn tagged(text: &str) -> Option<usize> {
+    let tag = |line: &str| {
+        let tags = ["!reset", "!override"].into_iter();
+        tags.flat_map(|tag| line.match_indices(tag)).any(|(at, tag)| {
+            let (before, after) = (line[..at].trim_end(), &line[at + tag.len()..]);
+            let value = before.is_empty() || before.ends_with([':', '-', ',', '[']);
+            value && !before.contains('#') && (after.is_empty() || after.starts_with(' '))
+        })
+    };
+    text.lines().position(tag).map(|index| index + 1)
 }
 
 /// A service by its name, its app's, and what stands under it.
@@ -156,6 +182,10 @@ fn top(file: &Value, notes: &mut Notes) {
             "networks" => notes.add("networks", "each environment has one network, made by Ark"),
             "secrets" => notes.add("secrets", "secrets are variables: ark config set --secret"),
             "configs" => notes.add("configs", "files belong into the image"),
+            "include" => notes.add(
+                "include",
+                "other files are not read: import what docker compose config makes of them all",
+            ),
             other => notes.add(other, "unknown"),
         }
     }

@@ -47,6 +47,7 @@ pub(super) type Entries = Vec<(String, Node)>;
 
 /// Makes the launch file of the service called `name`.
 pub(super) fn launch(name: &str, service: &Service, peers: &Peers, notes: &mut Notes) -> Made {
+    shapes(service, notes);
     let mut ports = ports(service, notes);
     if ports.is_empty() && peers.get(name).is_some_and(|peer| peer.called) {
         match addresses::well_known(service) {
@@ -296,6 +297,38 @@ fn is_secret(name: &str, value: &str) -> bool {
     named || value.match_indices("://").any(with_password)
 }
 
+/// Names what does not have the shape that Compose wants: nothing of it is taken over.
+fn shapes(service: &Service, notes: &mut Notes) {
+    for (key, list, map, text) in [
+        ("ports", true, false, false),
+        ("expose", true, false, false),
+        ("volumes", true, false, false),
+        ("cap_add", true, false, false),
+        ("environment", true, true, false),
+        ("depends_on", true, true, false),
+        ("healthcheck", false, true, false),
+        ("deploy", false, true, false),
+        ("build", false, true, true),
+        ("command", true, false, true),
+        ("entrypoint", true, false, true),
+        ("image", false, false, true),
+    ] {
+        let wanted = [(list, "a list"), (map, "a mapping"), (text, "text")];
+        let fits = match service.get(key) {
+            None | Some(Value::Null) => true,
+            Some(Value::Array(_)) => list,
+            Some(Value::Object(_)) => map,
+            Some(Value::String(_)) => text,
+            Some(Value::Bool(_) | Value::Number(_)) => false,
+        };
+        if !fits {
+            let wanted = wanted.iter().filter(|(takes, _)| *takes).map(|(_, word)| *word);
+            let wanted: Vec<&str> = wanted.collect();
+            notes.add(key, format!("left out: it must be {}", wanted.join(" or ")));
+        }
+    }
+}
+
 /// Ports inside the container, each once, in the order they stand there.
 pub(super) fn ports(service: &Service, notes: &mut Notes) -> Vec<u16> {
     let mut all = Vec::new();
@@ -326,8 +359,12 @@ pub(super) fn ports(service: &Service, notes: &mut Notes) -> Vec<u16> {
                         true => "apps that have it among their `dependencies` are told its address",
                         false => "the gateway serves it by the app's host name",
                     };
-                    let why =
-                        format!("{published} of the host is not opened for {target}: {instead}");
+                    // `127.0.0.1::80`: any port of that address.
+                    let what = match published.strip_suffix(':') {
+                        Some(address) => format!("no port of {address} is opened"),
+                        None => format!("{published} of the host is not opened"),
+                    };
+                    let why = format!("{what} for {target}: {instead}");
                     notes.add(key, why);
                 }
             }
@@ -438,7 +475,9 @@ fn rest(service: &Service, notes: &mut Notes) {
             "privileged" if service[key].is_boolean() => continue,
             "read_only" if service[key] == Value::Bool(false) => continue,
             "tty" | "stdin_open" if service[key] == Value::Bool(false) => continue,
-            "tty" | "stdin_open" => "an instance has no terminal; ark exec gives one",
+            "tty" | "stdin_open" => {
+                "an instance has no terminal; ark exec gives a command in a container one"
+            }
             "container_name" | "hostname" => {
                 "instances are named by Ark; apps find each other by `dependencies`"
             }
@@ -457,9 +496,8 @@ fn rest(service: &Service, notes: &mut Notes) {
             "logging" => "logs are kept by Ark: ark logs",
             "labels" | "annotations" => "labels are Ark's own",
             "user" | "working_dir" => "write it into the Dockerfile",
-            "ulimits" | "sysctls" | "shm_size" | "pids_limit" | "cpu_shares" | "cpuset" => {
-                "limits are cpu and max_mem of `resources`"
-            }
+            "ulimits" | "sysctls" | "shm_size" | "pids_limit" | "cpu_shares" | "cpuset"
+            | "memswap_limit" | "mem_swappiness" => "limits are cpu and max_mem of `resources`",
             "extends" => "write the service out: docker compose config",
             "platform" => "images are built for the engine's own platform",
             "pull_policy" => "an image is fetched when the engine does not have it",

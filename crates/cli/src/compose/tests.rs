@@ -173,7 +173,10 @@ fn what_has_none_is_named() {
             "environment: [\"URL=postgres://a:b@db:5432/a\"]",
             vec!["environment.URL", "environment.URL"],
         ),
+        ("environment: A=1\nports: \"80:80\"", vec!["environment", "ports"]),
+        ("build: 3\nhealthcheck: curl", vec!["build", "healthcheck"]),
         ("entrypoint: a; b\ncommand: \"'\"", vec!["entrypoint", "command"]),
+        ("memswap_limit: 1g", vec!["memswap_limit"]),
         (
             "ports: [80]\nhealthcheck: {test: curl -f -X POST http://localhost/a}",
             vec!["healthcheck.test"],
@@ -244,6 +247,13 @@ fn a_secret_is_never_written_down() {
 }
 
 #[test]
+fn a_port_of_the_host_is_named_as_it_stands() {
+    let (_, left) = whole("services: {web: {image: a, ports: [\"127.0.0.1::8888\"]}}");
+    let said = "services.web.ports: no port of 127.0.0.1 is opened for 8888";
+    assert!(left[0].starts_with(said), "{left:?}");
+}
+
+#[test]
 fn a_whole_file() {
     let text = "version: \"3\"\nx-common: &common {restart: always}\nservices:\n  Web_App: {<<: *common, \
                 image: \"web:1\", ports: [80]}\n  worker:\n    <<: *common\n    image: worker:1\nvolumes: {data: }\n\
@@ -260,6 +270,21 @@ fn a_whole_file() {
     for bad in ["", "services: [a]", "a: b", "services: {\"a b\": {}}", "services: {a: [b]}", "{"] {
         assert_eq!(import(bad).unwrap_err().exit.0, 2, "{bad}");
     }
+    for (bad, said) in [
+        ("services: {}", "is empty"),
+        ("services: ", "is empty"),
+        ("services: [a]", "no mapping"),
+        ("a: b", "has no `services`"),
+        ("services:\n  a:\n    image: a\n    ports: !reset [80]\n", "line 4"),
+        ("services:\n  a: !override\n    image: a\n", "line 2"),
+        ("services: {a: {image: a, ports: !reset []}}", "line 1"),
+    ] {
+        let refused = import(bad).unwrap_err().headline;
+        assert!(refused.contains(said), "{bad}: {refused}");
+    }
+    let made = "services: {a: {image: a}} # : !reset x\ninclude: [other.yml]";
+    let made = import(made).unwrap();
+    assert!(made.left_out[0].why.contains("not read"), "{:?}", made.left_out);
 }
 
 /// Launch file and `key: why` of all that was left out, of the service `web`.
