@@ -22,13 +22,12 @@ use crate::client::upload;
 use crate::commands::validate;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::git::{git, without_repository};
 use crate::launch::{self, Launch};
 use crate::manifest::read_context;
 use crate::output::numbers::{bytes, counted};
 use crate::project_path;
 
-/// How long one question to `git` may take.
-const GIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the command of a definition that makes an artifact may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Commits before this one that are searched for an image.
@@ -89,20 +88,19 @@ impl Project {
     /// The project of a folder that holds `launch/`. Only what is committed can be built: an image
     /// is named by its commit.
     pub(crate) async fn open(root: &Path) -> Result<Self, Failure> {
+        let project = Self::as_it_stands(root).await?;
+        let changed = git(root, &["status", "--porcelain", "--untracked-files=no"]).await?;
+        match changed.lines().next() {
+            None => Ok(project),
+            Some(first) => Err(project.not_committed(changed.lines().count(), first.trim())),
+        }
+    }
+
+    /// The same, whatever is not committed: for who builds nothing.
+    pub(crate) async fn as_it_stands(root: &Path) -> Result<Self, Failure> {
         let commit = git(root, &["rev-parse", "HEAD"]).await.map_err(|failure| {
             failure.remedy("images are named by commits", "git init, git commit")
         })?;
-        let changed = git(root, &["status", "--porcelain", "--untracked-files=no"]).await?;
-        if let Some(first) = changed.lines().next() {
-            let files = counted(changed.lines().count() as u64, "file");
-            return Err(Failure::usage(format!(
-                "{files} changed since commit {}: {}",
-                tag(&commit),
-                first.trim()
-            ))
-            .detail("An image is named by its commit and never overwritten.")
-            .remedy("commit them", "git commit -a"));
-        }
         let folder = root.join(launch::FOLDER);
         let dockerfile = root.join(DOCKERFILE).is_file();
         let (mut apps, mut without) = (BTreeMap::new(), Vec::new());
@@ -156,12 +154,50 @@ impl Project {
         Ok(images)
     }
 
-    /// Sees to it that an image is there. `say` hears of each line of its build.
+    /// The image of one app; `None` when its launch file says how something is built, and there is no
+    /// Dockerfile to make an image of that.
+    pub(crate) fn image(
+        &self,
+        app: &AppName,
+        definition: &Definition,
+    ) -> Result<Option<Image>, Failure> {
+        if self.without.iter().any(|(other, _)| other == app) {
+            return Ok(None);
+        }
+        let image = self.images(std::slice::from_ref(app))?.into_iter().next();
+        let says = definition.build.as_ref().is_some_and(|build| build.docker.is_some());
+        Ok(image.filter(|image| says || self.root.join(&image.dockerfile).is_file()))
+    }
+
+    fn not_committed(&self, files: usize, first: &str) -> Failure {
+        let files = counted(files as u64, "file");
+        let commit = tag(&self.commit);
+        Failure::usage(format!("{files} changed since commit {commit}: {first}"))
+            .detail("An image is named by its commit and never overwritten.")
+            .remedy("commit them", "git commit -a")
+    }
+
+    /// Sees to it that an image is there: finds it, or builds it.
     pub(crate) async fn make(
         &self,
         context: &Context,
         image: &Image,
     ) -> Result<(String, Outcome), Failure> {
+        let (name, found) = self.find(context, image).await?;
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        self.build(context, image, &name).await?;
+        Ok((name, Outcome::Built))
+    }
+
+    /// What an image is called at this commit, and the one that is there for it, which may be that of an
+    /// earlier commit. Builds nothing.
+    pub(crate) async fn find(
+        &self,
+        context: &Context,
+        image: &Image,
+    ) -> Result<(String, Option<(String, Outcome)>), Failure> {
         let registries = context.client.registries().await?;
         let called = registries.iter().find_map(|registry| registry.image(&image.name));
         let called = called.as_ref().unwrap_or(&image.name);
@@ -169,7 +205,7 @@ impl Project {
         let name = at(&self.commit);
         // Each is kept before it is relied on: it may be about to be collected.
         if context.client.keep_image(&name).await? {
-            return Ok((name, Outcome::Present));
+            return Ok((name.clone(), Some((name, Outcome::Present))));
         }
         let before = match image.dependencies.is_empty() {
             true => Vec::new(),
@@ -183,12 +219,31 @@ impl Project {
             };
             let last = at(commit);
             if !self.changed(image, commit).await? && context.client.keep_image(&last).await? {
-                return Ok((last, Outcome::Unchanged));
+                return Ok((name, Some((last, Outcome::Unchanged))));
             }
             break;
         }
-        self.build(context, image, &name).await?;
-        Ok((name, Outcome::Built))
+        Ok((name, None))
+    }
+
+    /// Refuses to take an image for what stands in the folder when that was changed and not committed.
+    /// Launch files are no part of images: what they say is sent beside them.
+    pub(crate) async fn check_committed(&self, image: &Image) -> Result<(), Failure> {
+        let range = ["diff", "--name-only", "-z", "--no-renames", "--relative", "HEAD"];
+        let names = git(&self.root, &range).await?;
+        let set = match image.dependencies.is_empty() {
+            true => None,
+            false => Some(image.globs()?),
+        };
+        let of_it = |name: &&str| match &set {
+            Some(set) => set.is_match(name),
+            None => !name.is_empty() && Path::new(name).parent() != Some(Path::new(launch::FOLDER)),
+        };
+        let changed: Vec<&str> = names.split('\0').filter(of_it).collect();
+        match changed.first() {
+            None => Ok(()),
+            Some(first) => Err(self.not_committed(changed.len(), first)),
+        }
     }
 
     /// Commits that this one was made on, newest first.
@@ -371,6 +426,12 @@ fn dockerfile(app: &AppName, file: &str) -> Result<String, Failure> {
     })
 }
 
+/// Whether a launch file says how the app's image is built.
+pub(crate) fn is_built(definition: &Definition) -> bool {
+    let build = definition.build.as_ref();
+    build.is_some_and(|build| build.docker.is_some() || build.artifact.is_some())
+}
+
 /// Why an app runs no image that could be built here: a process never does, and a function only where
 /// it says how its image is built, or the project has a Dockerfile.
 fn no_image(definition: &Definition, dockerfile: bool) -> Option<&'static str> {
@@ -392,60 +453,6 @@ fn failed(image: &Image, reason: &str) -> Failure {
     Failure::new(ExitCode::Failed, "build", format!("image {} was not built", image.name))
         .detail(reason.to_owned())
         .detail(format!("It is for {}.", apps.join(", ")))
-}
-
-/// A hook of git is told by these variables which repository it stands in; to whatever it starts for
-/// another one they would mean the wrong one. Those of `git rev-parse --local-env-vars`, but for
-/// settings given on git's command line, which are no repository's.
-fn without_repository(command: &mut Command) {
-    for name in [
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_COMMON_DIR",
-        "GIT_CONFIG",
-        "GIT_DIR",
-        "GIT_GRAFT_FILE",
-        "GIT_IMPLICIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_INTERNAL_SUPER_PREFIX",
-        "GIT_NAMESPACE",
-        "GIT_NO_REPLACE_OBJECTS",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_PREFIX",
-        "GIT_QUARANTINE_PATH",
-        "GIT_REPLACE_REF_BASE",
-        "GIT_SHALLOW_FILE",
-        "GIT_WORK_TREE",
-    ] {
-        command.env_remove(name);
-    }
-}
-
-/// What `git` answers, without the last line's end.
-pub(crate) async fn git(dir: &Path, arguments: &[&str]) -> Result<String, Failure> {
-    git_within(GIT_TIMEOUT, dir, arguments).await
-}
-
-/// The same, for what may take longer.
-pub(crate) async fn git_within(
-    deadline: Duration,
-    dir: &Path,
-    arguments: &[&str],
-) -> Result<String, Failure> {
-    let said = |why: String| {
-        Failure::new(ExitCode::Failed, "git", format!("git {}: {why}", arguments.join(" ")))
-    };
-    let mut command = Command::new("git");
-    without_repository(&mut command);
-    // Whoever could answer is not here.
-    command.env("GIT_TERMINAL_PROMPT", "0").stdin(Stdio::null()).kill_on_drop(true);
-    let asked = command.arg("-C").arg(dir).args(arguments).output();
-    let output = timeout(deadline, asked).await;
-    let output = output.map_err(|_| said(format!("no answer within {deadline:?}")))?;
-    let output = output.map_err(|error| said(error.to_string()))?;
-    if !output.status.success() {
-        return Err(said(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
 #[cfg(test)]

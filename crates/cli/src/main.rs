@@ -14,6 +14,7 @@ mod context;
 mod docker_ignore;
 mod env_file;
 mod failure;
+mod git;
 mod images;
 mod launch;
 mod manifest;

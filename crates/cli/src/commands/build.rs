@@ -18,7 +18,7 @@ use crate::output::Shown;
                   never overwritten. `build` in the launch file names the artifact (apps may share one), a\n\
                   command that is run before, the Dockerfile, and globs of what it is made from: when none of\n\
                   that has changed since the last commit that has an image, that one is taken.\n\
-                  Deploy it: ark deploy APP -e ENV --image ARTIFACT:COMMIT"
+                  `ark deploy APP -e ENV` takes it."
 )]
 pub(crate) struct Args {
     /// Apps [default: all of launch/ that run images]

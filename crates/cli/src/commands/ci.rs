@@ -18,7 +18,8 @@ use super::follow_deployment::{Ending, follow_to};
 use crate::cli::block_on;
 use crate::context::{Asking, Context, here};
 use crate::failure::{Ended, Exit, Failure};
-use crate::images::{Outcome, Project, Ready, git, git_within};
+use crate::git::{git, git_within};
+use crate::images::{Outcome, Project, Ready};
 use crate::launch::Launch;
 use crate::output::Shown;
 

@@ -2,6 +2,7 @@
 //! deployment and follows it; several at once as a group.
 
 mod group;
+mod source;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -15,6 +16,7 @@ use ark_model::{AppName, EnvName, ReleaseNumber};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use self::source::Source;
 use super::follow_deployment::{Ending, follow};
 use super::validate;
 use crate::cli::block_on;
@@ -26,6 +28,8 @@ use crate::manifest::read_directory;
 use crate::output::numbers::{bytes, counted};
 use crate::output::{Output, Shown};
 
+pub(crate) use self::source::Sources;
+
 /// How long `git` may take to say which commit this is.
 const GIT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -35,9 +39,9 @@ const GIT_TIMEOUT: Duration = Duration::from_secs(3);
     before_help = "Examples:\n  ark deploy web -e staging --dir build --reason \"try the new cache\"\n  ark deploy web -e production --release staging:v7\n  ark deploy --all -e staging",
     after_help = "Several apps, or --all launch files here, are deployed in the order of their dependencies. When\n\
                   one fails, those before it are rolled back; the exit code is that of the one that failed.\n\n\
-                  What is sent, unless --dir or --image says otherwise: when run.command names a program of the\n\
-                  project (./web, python3), the folder that contains launch/, without .git and what .arkignore\n\
-                  names; when it is an absolute path, or there is none, nothing.\n\n\
+                  Neither --dir nor --image: an app with `build` in its launch file runs the image that `ark build`\n\
+                  made of this commit; one that runs another image there is refused. Every other is a process: when\n\
+                  run.command names a program of the project (./web), the folder that contains launch/ is sent.\n\n\
                   Exit codes: 0 done, 1 failed, 2 usage, 3 rolled back, 4 timed out, 5 superseded,\n\
                   6 not found, 7 refused, 130 left by ^C (the deployment goes on)."
 )]
@@ -82,6 +86,9 @@ pub(crate) struct What {
     /// Run this image
     #[arg(long, value_name = "REF")]
     image: Option<String>,
+    /// Run the image that runs there already
+    #[arg(long, conflicts_with_all = ["dir", "image", "release"])]
+    keep_image: bool,
     /// Deploy a release that is known, of any environment, with the configuration of this one
     #[arg(long, value_name = "[ENV:]vN", requires = "app", conflicts_with_all = ["file", "dir", "image"])]
     release: Option<Known>,
@@ -111,7 +118,7 @@ pub(crate) fn run(args: Args) -> Ended {
         let env = args.env.get()?;
         let context = Context::new(&args.asking)?;
         let apps: Vec<AppName> = args.what.app.into_iter().chain(args.more).collect();
-        return block_on(group::run(&context, &env, &apps, &wishes));
+        return block_on(group::run(&context, &env, &apps, args.what.keep_image, &wishes));
     }
     if args.what.is_known() {
         let env = args.env.get()?;
@@ -126,7 +133,7 @@ pub(crate) fn run(args: Args) -> Ended {
     let env = args.env.get()?;
     let context = Context::new(&args.asking)?;
     block_on(async {
-        let mut request = args.what.request(&context, &launch, &definition).await?;
+        let mut request = args.what.request(&context, &env, &launch, &definition).await?;
         wishes.apply(&mut request);
         asked(&context, &env, &launch.app, &request, args.detach).await
     })
@@ -239,14 +246,6 @@ impl FromStr for Known {
     }
 }
 
-/// What is sent to be run.
-#[derive(Debug, PartialEq, Eq)]
-enum Source {
-    Directory(PathBuf),
-    Image(String),
-    Nothing,
-}
-
 impl What {
     /// The launch file that is meant.
     pub(crate) fn launch(&self) -> Result<Launch, Failure> {
@@ -269,44 +268,23 @@ impl What {
         Ok((app.clone(), DeployRequest { from, strategy: self.strategy, ..Default::default() }))
     }
 
-    fn source(&self, launch: &Launch, definition: &Definition) -> Source {
-        if let Some(dir) = &self.dir {
-            return Source::Directory(dir.clone());
-        }
-        if let Some(image) = &self.image {
-            return Source::Image(image.clone());
-        }
-        source(launch, definition)
-    }
-
     /// The request, after everything it needs was sent.
     pub(crate) async fn request(
         &self,
         context: &Context,
+        env: &EnvName,
         launch: &Launch,
         definition: &Definition,
     ) -> Result<DeployRequest, Failure> {
-        request(context, launch, self.source(launch, definition), self.strategy).await
+        let source = match (&self.dir, &self.image) {
+            (Some(dir), _) => Source::Directory(dir.clone()),
+            (None, Some(image)) => Source::Image { reference: image.clone(), digest: None },
+            (None, None) => {
+                Sources::new(context, env, self.keep_image).for_deploy(launch, definition).await?
+            }
+        };
+        request(context, launch, source, self.strategy).await
     }
-}
-
-/// What is sent when nothing is said: a program that is not named by an absolute path belongs to
-/// the project, so the project goes with it. An absolute path is on the machine already.
-fn source(launch: &Launch, definition: &Definition) -> Source {
-    let program = definition.run.command.as_ref().and_then(|command| command.first());
-    match program {
-        Some(program) if !Path::new(program).is_absolute() => Source::Directory(launch.project()),
-        Some(_) | None => Source::Nothing,
-    }
-}
-
-/// The request for a launch file as it is, nothing else being said.
-pub(crate) async fn plain_request(
-    context: &Context,
-    launch: &Launch,
-    definition: &Definition,
-) -> Result<DeployRequest, Failure> {
-    request(context, launch, source(launch, definition), None).await
 }
 
 /// The request for a launch file with an image that was built from a commit.
@@ -326,7 +304,8 @@ pub(crate) fn image_request(
     })
 }
 
-async fn request(
+/// The request for a launch file, after everything it needs was sent.
+pub(crate) async fn request(
     context: &Context,
     launch: &Launch,
     source: Source,
@@ -337,11 +316,11 @@ async fn request(
         .map_err(|_| Failure::usage(format!("{file} is not UTF-8 text")))?;
     let folder = match &source {
         Source::Directory(dir) => dir.clone(),
-        Source::Image(_) | Source::Nothing => launch.project(),
+        Source::Image { .. } | Source::Nothing => launch.project(),
     };
     let artifact = match source {
         Source::Directory(dir) => Some(send(context, dir).await?),
-        Source::Image(reference) => Some(Artifact::Image { reference, digest: None }),
+        Source::Image { reference, digest } => Some(Artifact::Image { reference, digest }),
         Source::Nothing => None,
     };
     Ok(DeployRequest {
@@ -397,6 +376,7 @@ async fn commit(dir: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::source::plain;
     use super::*;
 
     fn of(text: &str) -> Source {
@@ -406,7 +386,7 @@ mod tests {
             text: text.into(),
         };
         let definition = judge(&launch, Output::new(Shown::default())).unwrap();
-        source(&launch, &definition)
+        plain(&launch, &definition)
     }
 
     #[test]

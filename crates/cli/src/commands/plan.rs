@@ -8,6 +8,7 @@ use super::diff::changes;
 use crate::cli::block_on;
 use crate::context::{Asking, Context, EnvArg};
 use crate::failure::{Ended, Exit, Failure};
+use crate::output::deployment::runs_as;
 use crate::output::lines::wrap_remedies;
 use crate::output::numbers::counted;
 use crate::output::{Shown, Style};
@@ -54,7 +55,7 @@ fn plan(args: Args) -> Ended {
     block_on(async {
         let (app, request) = match launch {
             Some((launch, definition)) => {
-                let request = args.what.request(&context, &launch, &definition).await?;
+                let request = args.what.request(&context, &env, &launch, &definition).await?;
                 (launch.app, request)
             }
             None => args.what.known(&env)?,
@@ -89,6 +90,10 @@ fn render(plan: &PlanView, style: Style) -> String {
     let instances = counted(u64::from(plan.instances), "instance");
     let mut lines =
         vec![format!("{} → {}   {releases}   {}, {instances}", plan.app, plan.env, plan.strategy)];
+    // A server of an older version does not say it.
+    if !plan.runs.is_empty() {
+        lines.push(format!("  runs {}", runs_as(&plan.runs)));
+    }
     if !plan.changes {
         lines.push("  nothing would change".to_owned());
     }

@@ -11,7 +11,7 @@ use ark_model::exit::ExitCode;
 use ark_model::{AppName, EnvName};
 use jiff::Timestamp;
 
-use super::deploy::{ask, judge, plain_request};
+use super::deploy::{Sources, ask, judge, request};
 use super::env::lease_words;
 use super::follow_deployment::{Ending, follow};
 use crate::cli::block_on;
@@ -87,16 +87,26 @@ async fn start(context: &Context, env: &EnvName, apps: &[AppName]) -> Ended {
     let folder = here()?.join(launch::FOLDER);
     let mut finder = Finder { context, env, folder, named: apps };
     let ordered = order::order(apps, async |app: &AppName| finder.find(app).await).await?;
-    for (app, source) in &ordered {
-        let request = match source {
-            Source::Running => {
+    // Before any is begun: one that is refused keeps the others from being left half way.
+    let mut sources = Sources::new(context, env, false);
+    let mut runs = Vec::new();
+    for (_, source) in &ordered {
+        runs.push(match source {
+            Source::Launch(launch, definition) => {
+                Some(sources.for_start(launch, definition).await?)
+            }
+            Source::Release(_) | Source::Running => None,
+        });
+    }
+    for ((app, source), runs) in ordered.iter().zip(runs) {
+        let request = match (source, runs) {
+            (Source::Running, _) => {
                 context.out.say(format!("{app} runs on {env} already"));
                 continue;
             }
-            Source::Launch(launch, definition) => {
-                plain_request(context, launch, definition).await?
-            }
-            Source::Release(release) => {
+            (Source::Launch(launch, _), Some(runs)) => request(context, launch, runs, None).await?,
+            (Source::Launch(..), None) => continue,
+            (Source::Release(release), _) => {
                 let from = ReleaseRef { env: release.env.clone(), number: release.number };
                 DeployRequest { from: Some(from), ..DeployRequest::default() }
             }

@@ -56,7 +56,11 @@ fn short_commit(commit: &str) -> String {
 
 /// `v42   directory 3fa1b2c4d5e6 · config 7 · 2 keys changed (LOG_LEVEL, CACHE_TTL)`.
 pub(crate) fn release_facts(view: &DeploymentView) -> String {
-    let mut facts = vec![view.artifact.clone().unwrap_or_else(|| "no artifact".to_owned())];
+    let mut facts = match view.artifact.as_deref() {
+        None => vec!["no artifact".to_owned()],
+        Some(artifact) if is_image(artifact) => vec![artifact.to_owned()],
+        Some(artifact) => vec![format!("{artifact}, as a process")],
+    };
     if let Some(version) = view.config_version {
         facts.push(format!("config {version}"));
     }
@@ -65,6 +69,18 @@ pub(crate) fn release_facts(view: &DeploymentView) -> String {
         facts.push(format!("{keys} changed ({})", view.config_changed.join(", ")));
     }
     facts.join(" · ")
+}
+
+/// What an artifact in words runs as: `directory 3fa1b2c4d5e6, as a process of the host`. An image is one.
+pub(crate) fn runs_as(artifact: &str) -> String {
+    match is_image(artifact) {
+        true => artifact.to_owned(),
+        false => format!("{artifact}, as a process of the host"),
+    }
+}
+
+fn is_image(artifact: &str) -> bool {
+    artifact.starts_with("image ")
 }
 
 /// The block while it runs, cut to the width.
@@ -206,6 +222,9 @@ pub(crate) fn succeeded(view: &DeploymentView, urls: &[String], style: Style) ->
             Some(_) | None => String::new(),
         };
         out.push_str(&format!("    finished after {}{old}", length(between_ms(began, finished))));
+    }
+    if let Some(artifact) = &view.artifact {
+        out.push_str(&format!("\n  runs {}", runs_as(artifact)));
     }
     if let Some(line) = receipt_line(view) {
         out.push_str(&format!("\n  {line}"));

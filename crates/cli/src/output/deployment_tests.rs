@@ -73,7 +73,7 @@ fn the_block_shows_both_sides() {
     insta::assert_snapshot!(lines.join("\n"), @r"
     web → production   v41 → v42   rolling, 3 instances   commit 9f2c1ab by ana
 
-      ✓ release v42            directory 3fa1b2c4d5e6 · config 7 · 2 keys changed (LOG_LEVEL, CACHE_TTL)
+      ✓ release v42            directory 3fa1b2c4d5e6, as a process · config 7 · 2 keys changed (LOG_LEVEL, CACHE_TTL)
       ▸ replacing              v42 ███░ 2 ready, 1 starting   v41 ██░░ 1 serving, 1 draining (3 requests, 12 s)
 
       requests 412/s   failed in the last hour 0   p99 38 ms   elapsed 19 s
@@ -95,6 +95,7 @@ fn a_success_ends_with_its_receipt_and_how_to_undo_it() {
     let urls = ["http://web.production.localhost:8080".to_owned()];
     insta::assert_snapshot!(succeeded(&view, &urls, Style::plain(120)), @r"
     ✓ v42 is live on production   31 s    finished after 44 s, when the last instance of v41 had ended
+      runs directory 3fa1b2c4d5e6, as a process of the host
       served 12,884 during the change · failed 0 · cut 0 · retried 2 · longest stall 6 ms
       http://web.production.localhost:8080
       undo: ark rollback web -e production

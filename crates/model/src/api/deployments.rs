@@ -424,6 +424,9 @@ pub struct PlanView {
     pub strategy: Strategy,
     /// Instances wanted in the end.
     pub instances: u32,
+    /// What would run, in words: `directory 3fa1b2c4d5e6`, `image web@sha256:61ab…`.
+    #[serde(default)]
+    pub runs: String,
     /// The artifact, in words, when it differs.
     pub artifact: Option<TextChange>,
     /// Configuration that differs from the live release, sorted by name.

@@ -13,6 +13,7 @@ use ark_planner::freeze::frozen;
 use ark_store::{ConfigVersion, ReadTx};
 use jiff::Timestamp;
 
+use super::app_rows::artifact_words;
 use super::app_rows::place;
 use super::by_name;
 use super::error::ApiError;
@@ -102,6 +103,7 @@ pub(super) fn plan(
         release_exists,
         strategy,
         instances,
+        runs: artifact_words(&wanted.artifact),
         artifact: compared.and_then(|before| diff::artifact(before, &content)),
         config: compared.map(|before| diff::config(before, &content)).unwrap_or_default(),
         definition: compared.map(|before| diff::definition(before, &content)).unwrap_or_default(),

@@ -12,6 +12,7 @@ use ark_planner::Policy;
 use ark_planner::queue::{first_target_is_settled, recent, rollback_strategy, rollback_targets};
 use ark_store::{DeploymentFilter, ReadTx, StoreError, WriteTx};
 
+use super::app_rows::artifact_words;
 use super::app_rows::place;
 use super::error::ApiError;
 use super::intents::{Act, Terms, queue, unfinished};
@@ -173,6 +174,7 @@ pub(super) fn plan(
         release_exists: true,
         strategy: way.strategy,
         instances: going.wanted,
+        runs: artifact_words(&content.artifact),
         artifact: before.and_then(|before| diff::artifact(before, content)),
         config: before.map(|before| diff::config(before, content)).unwrap_or_default(),
         definition: before.map(|before| diff::definition(before, content)).unwrap_or_default(),

@@ -13,7 +13,8 @@ use ark_model::receipt::Side;
 use ark_model::{AppName, EnvName};
 use serde::Serialize;
 
-use super::{Wishes, judge, plain_request};
+use super::source::Source;
+use super::{Sources, Wishes, judge, request};
 use crate::commands::follow_deployment::{Ending, follow};
 use crate::commands::start::order::order;
 use crate::context::{Context, here};
@@ -56,6 +57,7 @@ pub(super) async fn run(
     context: &Context,
     env: &EnvName,
     apps: &[AppName],
+    keep_image: bool,
     wishes: &Wishes,
 ) -> Ended {
     let folder = here()?.join(launch::FOLDER);
@@ -77,6 +79,13 @@ pub(super) async fn run(
         Ok((at, own.cloned().collect()))
     })
     .await?;
+    // Before any is begun: one that is refused is nothing to go back for.
+    let mut sources = Sources::new(context, env, keep_image);
+    let mut runs = Vec::new();
+    for (_, at) in &ordered {
+        let (launch, definition) = &files[*at];
+        runs.push(sources.for_deploy(launch, definition).await?);
+    }
     let names: Vec<String> = ordered.iter().map(|(app, _)| app.to_string()).collect();
     context.out.say(format!("{} apps, in this order: {}", names.len(), names.join(", ")));
     let mut members: Vec<Member> = ordered
@@ -88,9 +97,9 @@ pub(super) async fn run(
         })
         .collect();
     let mut failed = None;
-    for (index, (app, at)) in ordered.iter().enumerate() {
-        let (launch, definition) = &files[*at];
-        match one(context, env, app, launch, definition, wishes).await {
+    for (index, ((app, at), runs)) in ordered.iter().zip(runs).enumerate() {
+        let (launch, _) = &files[*at];
+        match one(context, env, app, launch, runs, wishes).await {
             Ok((view, exit)) => {
                 let succeeded = view.state == DeploymentState::Succeeded;
                 members[index].deployments.push(view);
@@ -189,10 +198,10 @@ async fn one(
     env: &EnvName,
     app: &AppName,
     launch: &Launch,
-    definition: &Definition,
+    runs: Source,
     wishes: &Wishes,
 ) -> Result<(DeploymentView, Exit), Failure> {
-    let mut request = plain_request(context, launch, definition).await?;
+    let mut request = request(context, launch, runs, None).await?;
     wishes.apply(&mut request);
     let view = context.client.deploy(env, app, &request).await?;
     ended(context, view).await

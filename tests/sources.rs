@@ -1,0 +1,169 @@
+//! What an app runs when the command line does not say: the image that was built of it, what it ran
+//! before, or a process; nothing moves between a container and the host unless somebody says so.
+
+#[path = "../crates/engine/tests/docker_fixture/daemon.rs"]
+mod daemon;
+mod harness;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use daemon::{IMAGE, daemon, docker, skip};
+use harness::{Ark, ENV, words};
+
+/// A repository with an app whose image is built of it, and one whose image is somebody else's.
+struct Project {
+    ark: Ark,
+    root: PathBuf,
+    /// What is built is called; each test has its own, for all have one daemon.
+    image: &'static str,
+}
+
+impl Project {
+    fn new(ark: Ark, image: &'static str) -> Self {
+        let root = ark.dir.path().join("shop");
+        std::fs::create_dir_all(root.join("launch")).expect("a folder");
+        let project = Self { ark, root, image };
+        project.write("Dockerfile", &format!("FROM {IMAGE}\nCOPY page /page\n"));
+        project.write("page", "one\n");
+        let run = "run: {type: docker, command: [/bin/sh, -c, \"trap 'exit 0' TERM; sleep 1000 & wait\"]}\n\
+                   deploy: {min_healthy_time: 100ms}\nautoscaling: {min_count: 1, max_count: 1}\n";
+        let run = format!("{run}env_defaults: {{MARK: \"{}\"}}\n", project.ark.mark);
+        let build = format!(
+            "build: {{docker: {{file: Dockerfile}}, artifact: {{name: {image}}}}}\n\
+             deploy_config: {{autoDeployEnvs: [production]}}\n"
+        );
+        project.write("launch/who.yml", &format!("{build}{run}"));
+        project.write("launch/other.yml", &run);
+        project.git(&["init", "-q", "-b", "main"]);
+        project.commit("first");
+        project
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        std::fs::write(self.root.join(path), text).expect("a file");
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        let who = ["-c", "user.name=Test", "-c", "user.email=test@example.test"];
+        let mut git = Command::new("git");
+        git.arg("-C").arg(&self.root).args(who).args(["-c", "commit.gpgsign=false"]);
+        let output = git.args(arguments).output().expect("git");
+        assert!(output.status.success(), "git {arguments:?}: {}", words(&output));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn commit(&self, message: &str) {
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "-m", message]);
+    }
+
+    fn image(&self) -> String {
+        format!("{}:{}", self.image, &self.git(&["rev-parse", "HEAD"])[..7])
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = self.ark.command(arguments);
+        command.current_dir(&self.root).output().expect("ark runs")
+    }
+
+    fn good(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "ark {arguments:?}: {}", words(&output));
+        words(&output)
+    }
+
+    /// A refusal that names these commands.
+    fn refused(&self, arguments: &[&str], says: &[&str]) {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "ark {arguments:?}: {}", words(&output));
+        for word in says {
+            assert!(
+                words(&output).contains(word),
+                "ark {arguments:?}: no {word}: {}",
+                words(&output)
+            );
+        }
+    }
+
+    /// What the live release runs, without digests.
+    fn runs(&self, app: &str) -> String {
+        let path = format!("/v1/environments/{ENV}/apps/{app}");
+        let live = self.ark.get(&path).expect("the app")["live"].as_u64().expect("a release");
+        let release = self.ark.get(&format!("{path}/releases/{live}")).expect("the release");
+        let artifact = &release["artifact"];
+        let text = artifact["reference"].as_str().or(artifact["kind"].as_str());
+        text.expect("an artifact").to_owned()
+    }
+}
+
+/// Removes what was built.
+struct Built(&'static Path, &'static str);
+
+impl Drop for Built {
+    fn drop(&mut self) {
+        let listed = docker(self.0).args(["images", "-q", self.1]).output();
+        let ids = listed.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+        for id in ids.unwrap_or_default().lines() {
+            let _ = docker(self.0).args(["rmi", "-f", id]).output();
+        }
+    }
+}
+
+#[test]
+fn an_app_does_not_leave_its_container_by_itself() {
+    let test = "an_app_does_not_leave_its_container_by_itself";
+    let Ok(socket) = daemon().map_err(|reason| skip(test, reason)) else { return };
+    let _built = Built(socket, "ark-test-who");
+    let host = format!("unix://{}", socket.display());
+    let project = Project::new(Ark::up_with(&[("DOCKER_HOST", &host)]), "ark-test-who");
+    let first = project.image();
+
+    // What is to be built and is not: how to build it, and how to do without.
+    let ways = ["ark build who", "ark deploy who -e production --dir .", &first];
+    project.refused(&["deploy", "who", "-e", ENV], &ways);
+    project.refused(&["start", "who", "-e", ENV], &ways);
+    project.good(&["build"]);
+    let told = project.run(&["plan", "who", "-e", ENV]);
+    assert!(words(&told).contains(&format!("runs image {first}")), "{}", words(&told));
+    let told = project.good(&["deploy", "who", "-e", ENV]);
+    assert!(told.contains(&format!("runs image {first}")), "{told}");
+    assert_eq!(project.runs("who"), first);
+
+    // It goes on with what it ran, with what its file says now.
+    project.good(&["stop", "who", "-e", ENV]);
+    project.write("page", "two\n");
+    project.good(&["start", "who", "-e", ENV]);
+    assert_eq!(project.runs("who"), first);
+    // What is not committed is in no image.
+    project.refused(&["deploy", "who", "-e", ENV], &["page", "git commit", "--keep-image"]);
+    project.commit("second");
+    project.refused(&["deploy", "who", "-e", ENV], &["ark build who", "--keep-image"]);
+    project.good(&["deploy", "who", "-e", ENV, "--keep-image"]);
+    assert_eq!(project.runs("who"), first);
+
+    // An image that nobody builds here is named, or kept.
+    project.good(&["deploy", "other", "-e", ENV, "--image", IMAGE]);
+    let ways = ["--image", "--keep-image", "ark deploy other -e production --dir ."];
+    project.refused(&["deploy", "other", "-e", ENV], &ways);
+    project.good(&["stop", "other", "-e", ENV]);
+    project.good(&["start", "other", "-e", ENV]);
+    assert_eq!(project.runs("other"), IMAGE);
+
+    // A group: nothing is begun when one of it is refused; each runs its own image.
+    project.good(&["build"]);
+    project.refused(&["deploy", "--all", "-e", ENV], &["which image is other to run"]);
+    assert_eq!(project.runs("who"), first);
+    project.good(&["deploy", "--all", "-e", ENV, "--keep-image"]);
+    assert_eq!((project.runs("who"), project.runs("other")), (first, IMAGE.to_owned()));
+
+    // A process, because somebody says so; and it stays one.
+    let told = project.good(&["deploy", "other", "-e", ENV, "--dir", "."]);
+    assert!(told.contains("as a process of the host"), "{told}");
+    project.good(&["stop", "other", "-e", ENV]);
+    project.good(&["start", "other", "-e", ENV]);
+    assert_eq!(project.runs("other"), "none");
+    project.good(&["deploy", "--all", "-e", ENV]);
+    assert_eq!(project.runs("who"), project.image());
+    assert_eq!(project.runs("other"), "none");
+}
