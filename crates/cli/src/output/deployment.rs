@@ -403,7 +403,10 @@ fn next(view: &DeploymentView) -> Vec<Remedy> {
         None => format!("ark events -e {env} --app {app}"),
     };
     let again = match view.kind {
-        DeploymentKind::Deploy => format!("ark deploy {app} -e {env}"),
+        DeploymentKind::Deploy => match &view.image {
+            Some(image) => format!("ark deploy {app} -e {env} --image {image}"),
+            None => format!("ark deploy {app} -e {env}"),
+        },
         DeploymentKind::Rollback => format!("ark rollback {app} -e {env} --to {}", view.release),
     };
     match view.state {

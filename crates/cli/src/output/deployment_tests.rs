@@ -39,6 +39,7 @@ fn view(state: DeploymentState) -> DeploymentView {
         receipt: None,
         notes: Vec::new(),
         artifact: Some("directory 3fa1b2c4d5e6".into()),
+        image: None,
         config_version: Some(7),
         config_changed: vec!["LOG_LEVEL".into(), "CACHE_TTL".into()],
         progress: None,
@@ -121,6 +122,16 @@ fn a_failure_says_what_why_and_what_next() {
       v41 kept serving: 0 of 9,310 requests failed
       look closer: ark logs web -e production --instance web-7f3a9c     try again: ark deploy web -e production
     ");
+}
+
+#[test]
+fn who_deployed_an_image_is_told_to_try_that_image_again() {
+    let mut view = view(DeploymentState::Failed);
+    view.artifact = Some("image r.test/web:7@sha256:61ab".into());
+    view.image = Some("r.test/web:7".into());
+    let again = "try again: ark deploy web -e production --image r.test/web:7";
+    let told = unsuccessful(&view, Style::plain(200));
+    assert!(told.contains(again), "{told}");
 }
 
 #[test]

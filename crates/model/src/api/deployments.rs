@@ -264,6 +264,9 @@ pub struct DeploymentView {
     pub notes: Vec<String>,
     /// The artifact in words: `directory 3fa1b2c4d5e6`, `image web@sha256:61ab…`.
     pub artifact: Option<String>,
+    /// The image, as whoever asked named it; absent when it runs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// The version of the configuration of its release.
     pub config_version: Option<u64>,
     /// Names of variables that differ from the base release.

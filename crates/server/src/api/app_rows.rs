@@ -446,6 +446,10 @@ impl DeploymentRecords {
             diagnosis_words: d.diagnosis.as_ref().map(ark_model::Diagnosis::words),
             commit: release.and_then(|r| r.commit.clone()),
             artifact: release.map(|r| artifact_words(&r.content.artifact)),
+            image: release.and_then(|r| match &r.content.artifact {
+                Artifact::Image { reference, .. } => Some(reference.clone()),
+                Artifact::Directory { .. } | Artifact::None => None,
+            }),
             config_version: release.map(|r| r.config_version),
             config_changed,
             progress,
