@@ -167,3 +167,35 @@ fn an_app_does_not_leave_its_container_by_itself() {
     assert_eq!(project.runs("who"), project.image());
     assert_eq!(project.runs("other"), "none");
 }
+
+/// A name that is none is told so before anybody is asked, and an engine that is away is no fault of who
+/// names an image.
+#[test]
+fn a_wrong_image_is_told_from_an_engine_that_is_away() {
+    let nowhere = tempfile::tempdir().expect("a directory");
+    let host = format!("unix://{}", nowhere.path().join("docker.sock").display());
+    let project = Project::new(Ark::up_with(&[("DOCKER_HOST", &host)]), "ark-test-wrong");
+    for wrong in ["UPPER:x", "a@b", " base:1", "", "base:1;ls"] {
+        let output = project.run(&["deploy", "other", "-e", ENV, "--image", wrong]);
+        let told = words(&output);
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {told}");
+        assert!(told.contains("is no image"), "{wrong}: {told}");
+        assert!(!told.contains("not available"), "{wrong}: {told}");
+    }
+    let launch = serde_json::json!({"file": "other.yml", "text": "run: {command: [/bin/true]}"});
+    let artifact = serde_json::json!({"kind": "image", "reference": "UPPER:x", "digest": null});
+    let body = serde_json::json!({"launch": launch, "artifact": artifact}).to_string();
+    let path = format!("/v1/environments/{ENV}/apps/other/deployments");
+    let problem = project.ark.ask("POST", &path, &body).expect("an answer");
+    assert_eq!(problem["code"], "invalid-value", "{problem}");
+
+    let output = project.run(&["deploy", "other", "-e", ENV, "--image", IMAGE]);
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    assert!(words(&output).contains("engine-failed"), "{}", words(&output));
+    // What is to be an image is not run as a process because nobody can be asked for it.
+    let output = project.run(&["deploy", "who", "-e", ENV]);
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    assert!(words(&output).contains("--dir ."), "{}", words(&output));
+    let output = project.run(&["deploy", "who", "-e", ENV, "--dir", "."]);
+    assert!(output.status.success(), "{}", words(&output));
+}

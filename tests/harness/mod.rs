@@ -259,7 +259,7 @@ impl Ark {
         self.ask("POST", &path, &body.to_string()).expect("an answer")
     }
 
-    fn ask(&self, method: &str, path: &str, body: &str) -> Option<Value> {
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> Option<Value> {
         let mut stream = TcpStream::connect_timeout(&self.api, Duration::from_secs(2)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         let request = format!(

@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod histogram;
 pub mod hook;
 pub mod ids;
+pub mod image_name;
 pub mod instance;
 pub mod judgement;
 pub mod receipt;

@@ -12,6 +12,7 @@ use ark_model::api::{DeployRequest, DeploymentView, LaunchText, ProblemCode, Rel
 use ark_model::artifact::Artifact;
 use ark_model::definition::{DataStoreKind, Definition, LaunchFile, Strategy, parse};
 use ark_model::exit::ExitCode;
+use ark_model::image_name::check_reference;
 use ark_model::{AppName, EnvName, ReleaseNumber};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -84,7 +85,7 @@ pub(crate) struct What {
     #[arg(long, value_name = "PATH", conflicts_with = "image")]
     dir: Option<PathBuf>,
     /// Run this image
-    #[arg(long, value_name = "REF")]
+    #[arg(long, value_name = "REF", value_parser = image)]
     image: Option<String>,
     /// Run the image that runs there already
     #[arg(long, conflicts_with_all = ["dir", "image", "release"])]
@@ -99,6 +100,10 @@ pub(crate) struct What {
 
 pub(crate) fn shown(args: &Args) -> Shown {
     args.asking.shown
+}
+
+fn image(text: &str) -> Result<String, String> {
+    check_reference(text).map(|()| text.to_owned())
 }
 
 fn strategy(text: &str) -> Result<Strategy, String> {

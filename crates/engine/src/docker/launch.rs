@@ -15,6 +15,7 @@ use bollard::query_parameters::{CreateContainerOptionsBuilder, CreateImageOption
 use futures::TryStreamExt;
 
 use super::place::{Pending, Stage};
+use super::registry::no_name;
 use super::{Inner, config, connection, container_name, observe, unavailable, within};
 use crate::engine::{ArtifactSource, EngineError, StartSpec};
 
@@ -150,7 +151,14 @@ impl Inner {
             return self.fail(id, StartFailure::Other { detail });
         }
         let (reference, digest) = image_of(spec);
-        let have = within(answer, "look for an image", self.have(reference, digest)).await?;
+        let have = within(answer, "look for an image", self.have(reference, digest)).await;
+        let have = match have {
+            // A name that is none never becomes one.
+            Err(EngineError::Refused { detail, .. }) => {
+                return self.fail(id, StartFailure::ArtifactMissing { detail });
+            }
+            have => have?,
+        };
         let pulled = match have {
             Some(_) => Ok(()),
             None => self.pull(reference, digest).await,
@@ -310,6 +318,7 @@ impl Inner {
         match docker.inspect_image(name).await {
             Ok(image) => Ok(image.id),
             Err(error) if connection::status(&error) == Some(404) => Ok(None),
+            Err(error) if connection::status(&error) == Some(400) => Err(no_name(name, &error)),
             Err(error) => Err(unavailable("look for an image", error)),
         }
     }

@@ -10,7 +10,7 @@ use bollard::auth::DockerCredentials;
 use bollard::query_parameters::PushImageOptionsBuilder;
 use futures::StreamExt;
 
-use super::{Inner, connection, unavailable};
+use super::{Inner, connection, refused, unavailable};
 use crate::engine::EngineError;
 
 /// How long a registry or the daemon may say nothing while an image goes there.
@@ -122,6 +122,11 @@ pub(super) fn by_digest(reference: &str, digest: &str) -> String {
     format!("{}@{digest}", repository(reference))
 }
 
+/// What a daemon will not take for an image's name, however often it is asked.
+pub(super) fn no_name(reference: &str, error: &bollard::errors::Error) -> EngineError {
+    refused(format!("`{reference}` is no image name: {}", connection::words(error)))
+}
+
 impl Inner {
     /// See [`crate::Engine::image_digest`]. Of a registry that is configured an image has the digest
     /// that it has there, so that it can be fetched by it; what is to be sent there and is not there
@@ -131,6 +136,9 @@ impl Inner {
         let here = match docker.inspect_image(reference).await {
             Ok(image) => Some(image),
             Err(error) if connection::status(&error) == Some(404) => None,
+            Err(error) if connection::status(&error) == Some(400) => {
+                return Err(no_name(reference, &error));
+            }
             Err(error) => return Err(unavailable("look for an image", error)),
         };
         if let Some(id) = here.as_ref().and_then(|image| image.id.as_deref()) {

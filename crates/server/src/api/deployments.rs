@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ark_engine::EngineError;
 use ark_model::api::{
     AbortRequest, DeployRequest, DeploymentView, DeploymentsQuery, Page, PlanView, ProblemCode,
     ReceiptView, RollbackRequest, TrafficHistory,
@@ -37,8 +38,10 @@ pub(super) const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
 
 const DEPLOY_PROBLEMS: &[ProblemCode] = &[
     ProblemCode::InvalidDefinition,
+    ProblemCode::InvalidValue,
     ProblemCode::DataStore,
     ProblemCode::NotRunnable,
+    ProblemCode::EngineFailed,
     ProblemCode::ArtifactIncomplete,
     ProblemCode::MissingConfig,
     ProblemCode::Frozen,
@@ -268,13 +271,17 @@ async fn pinned(
     before: Option<String>,
 ) -> Result<Option<String>, ApiError> {
     let asked = tokio::time::timeout(ENGINE_DEADLINE, state.engine.image_digest(reference)).await;
+    // It is the engine that failed; what was asked for may well be right.
     let failed = |why: String| {
-        ApiError::new(ProblemCode::NotRunnable, format!("image `{}`: {why}", find::cut(reference)))
+        ApiError::new(ProblemCode::EngineFailed, format!("image `{}`: {why}", find::cut(reference)))
             .remedy("look closer", "ark doctor")
     };
     match asked {
         Ok(Ok(Some(digest))) => Ok(Some(digest)),
         Ok(Ok(None)) => Ok(published(state, reference).await.unwrap_or(before)),
+        Ok(Err(error @ EngineError::Refused { .. })) => {
+            Err(ApiError::new(ProblemCode::NotRunnable, chain(&error)))
+        }
         Ok(Err(error)) => Err(failed(chain(&error))),
         Err(_) => Err(failed(format!("the engine did not answer within {ENGINE_DEADLINE:?}"))),
     }

@@ -6,6 +6,7 @@ use ark_engine::{BuildSpec, BuildStream, Built};
 use ark_model::api::{
     BuildEvent, BuildRequest, IMAGES_FIND_MAX, ImagesFind, ImagesFound, ProblemCode,
 };
+use ark_model::image_name::check_reference;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -202,16 +203,16 @@ async fn check_path(
     Ok(())
 }
 
-/// `name:tag`, in the characters that images may have.
+/// `name:tag`.
 fn check(image: &str) -> Result<(), ApiError> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
     let tagged = image.rsplit('/').next().is_some_and(|last| {
         last.split_once(':').is_some_and(|(name, tag)| !name.is_empty() && !tag.is_empty())
     });
-    if tagged && image.len() <= NAME_BYTES_MAX && image.bytes().all(plain) {
-        return Ok(());
-    }
-    let detail = format!("`{}` is no image: write NAME:TAG", super::find::cut(image));
+    let detail = match check_reference(image) {
+        Ok(()) if tagged && image.len() <= NAME_BYTES_MAX => return Ok(()),
+        Ok(()) => format!("`{}` is no image: write NAME:TAG", super::find::cut(image)),
+        Err(why) => why,
+    };
     Err(ApiError::new(ProblemCode::InvalidValue, detail))
 }
 
@@ -239,7 +240,9 @@ mod tests {
         for good in ["web:1a2b3c4", "registry.test:5000/shop/web:1", "a/b:c"] {
             assert!(check(good).is_ok(), "{good}");
         }
-        for bad in ["web", "web:", ":1", "registry.test:5000/web", "a b:1", "web:1;rm"] {
+        for bad in
+            ["web", "web:", ":1", "registry.test:5000/web", "a b:1", "web:1;rm", "Web:1", "web:1@x"]
+        {
             assert!(check(bad).is_err(), "{bad}");
         }
     }

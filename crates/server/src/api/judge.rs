@@ -7,6 +7,7 @@ use ark_model::artifact::Artifact;
 use ark_model::definition::{
     self, DataStoreKind, Definition, Diagnostic, LaunchFile, Severity, Strategy, check_runnable,
 };
+use ark_model::image_name::check_reference;
 use ark_model::release::ReleaseContent;
 use ark_model::{AppName, EnvName};
 
@@ -26,7 +27,7 @@ pub(super) struct Wanted {
 /// Reads and judges the launch file of a request. `known` is the release that `from` names.
 ///
 /// # Errors
-/// `invalid-definition`, `data-store`, `not-runnable`, `bad-request`.
+/// `invalid-definition`, `invalid-value`, `data-store`, `not-runnable`, `bad-request`.
 pub(super) fn judge(
     request: &DeployRequest,
     known: Option<ReleaseContent>,
@@ -51,6 +52,10 @@ pub(super) fn judge(
         (Some(launch), None) => {
             let (definition, warnings, store_image) = parse(&launch.file, &launch.text, app)?;
             let artifact = request.artifact.clone().unwrap_or(Artifact::None);
+            if let Artifact::Image { reference, .. } = &artifact {
+                check_reference(reference)
+                    .map_err(|why| ApiError::new(ProblemCode::InvalidValue, why))?;
+            }
             if definition.data_store.is_some() && matches!(artifact, Artifact::Directory { .. }) {
                 let detail = format!("`{app}` is a data store: it runs from no directory");
                 return Err(ApiError::new(ProblemCode::NotRunnable, detail));
