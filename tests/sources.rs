@@ -1,5 +1,6 @@
 //! What an app runs when the command line does not say: the image that was built of it, what it ran
-//! before, or a process; nothing moves between a container and the host unless somebody says so.
+//! before, or a process; nothing moves between a container and the host unless somebody says so. And of
+//! which commit it is when pushes overtake each other.
 
 #[path = "../crates/engine/tests/docker_fixture/daemon.rs"]
 mod daemon;
@@ -198,4 +199,51 @@ fn a_wrong_image_is_told_from_an_engine_that_is_away() {
     assert!(words(&output).contains("--dir ."), "{}", words(&output));
     let output = project.run(&["deploy", "who", "-e", ENV, "--dir", "."]);
     assert!(output.status.success(), "{}", words(&output));
+}
+
+#[test]
+fn an_older_commit_does_not_take_the_place_of_a_newer_one() {
+    let test = "an_older_commit_does_not_take_the_place_of_a_newer_one";
+    let Ok(socket) = daemon().map_err(|reason| skip(test, reason)) else { return };
+    let _built = Built(socket, "ark-test-older");
+    let host = format!("unix://{}", socket.display());
+    let project = Project::new(Ark::up_with(&[("DOCKER_HOST", &host)]), "ark-test-older");
+    let (first, older) = (project.image(), project.git(&["rev-parse", "HEAD"]));
+
+    // A repository is named from where the command is typed.
+    project.good(&["ci", "--repo", "../shop", "--commit", "main"]);
+    assert_eq!(project.runs("who"), first);
+    project.write("page", "two\n");
+    project.commit("second");
+    let second = project.image();
+    project.good(&["ci", "--repo", ".", "--commit", "main"]);
+    assert_eq!(project.runs("who"), second);
+    let told = project.good(&["ci", "--commit", &older]);
+    assert!(told.contains("who in production is of a later commit already"), "{told}");
+    assert_eq!(project.runs("who"), second);
+    // What a person took off the branch is not later any more.
+    project.git(&["reset", "-q", "--hard", &older]);
+    project.good(&["ci", "--commit", "main"]);
+    assert_eq!(project.runs("who"), first);
+
+    // Files of the copy that was built are named as they are in the repository.
+    project.write("launch/bad.yml", "run: {type: porcess}\n");
+    project.commit("bad");
+    let commit = project.git(&["rev-parse", "HEAD"]);
+    let name = format!("{}:launch/bad.yml", &commit[..7]);
+    project.refused(&["ci", "--commit", "main"], &[&name]);
+    let output = words(&project.run(&["ci", "--commit", "main"]));
+    assert!(!output.contains("project/launch"), "{output}");
+}
+
+#[test]
+fn a_push_of_nothing_is_told_from_a_hook_that_has_nothing_to_do() {
+    let project = Project::new(Ark::up(), "ark-test-nothing");
+    project.refused(&["ci", "--repo", "/nonexist"], &["/nonexist is no git repository", "--repo"]);
+    project.refused(&["ci"], &["what was pushed?", "ark ci --commit main"]);
+    let mut hook = project.ark.command(&["ci"]);
+    let output = hook.current_dir(project.root.join(".git")).env("GIT_DIR", ".").output();
+    let output = output.expect("ark runs");
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(words(&output).contains("nothing was pushed to main"), "{}", words(&output));
 }

@@ -2,29 +2,30 @@
 //! them to each app's `autoDeployEnvs`. Works on any repository on this disk, bare ones included:
 //! as its `post-receive` hook, or by hand.
 
+mod repository;
+
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use ark_model::EnvName;
+use ark_model::api::ReleaseRow;
 use ark_model::artifact::Artifact;
 use ark_model::definition::{AutoDeploy, Definition, DeployConfig, Strategy};
 use ark_model::deployment::DeploymentKind;
 use ark_model::exit::ExitCode;
 
+use self::repository::Repository;
 use super::build::line;
 use super::deploy::{ask, image_request};
 use super::follow_deployment::{Ending, follow_to};
 use crate::cli::block_on;
 use crate::context::{Asking, Context, here};
 use crate::failure::{Ended, Exit, Failure};
-use crate::git::{git, git_within};
+use crate::git::git;
 use crate::images::{Outcome, Project, Ready};
 use crate::launch::Launch;
-use crate::output::Shown;
+use crate::output::{Output, Shown};
 
-/// How long a repository may take to be cloned, and checked out.
-const CLONE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// The most references of one push.
 const REFERENCES_MAX: usize = 10_000;
 
@@ -65,29 +66,75 @@ pub(crate) fn shown(args: &Args) -> Shown {
 
 pub(crate) fn run(args: Args) -> Ended {
     let repo = args.repo.clone().map_or_else(here, Ok)?;
+    let asks = async || Repository::find(&repo).await;
+    let repo = block_on(asks())?;
     let stdin = std::io::stdin();
-    let commit = match args.commit {
-        Some(commit) => Some(commit),
-        None if stdin.is_terminal() => {
-            return Err(Failure::usage("what was pushed? nothing is given on standard input")
-                .remedy("name a commit", "ark ci --commit main"));
-        }
-        None => pushed(stdin.lock(), &args.branch)?,
+    let nothing = || {
+        Failure::usage("what was pushed? nothing is given on standard input")
+            .remedy("name a commit", "ark ci --commit main")
+    };
+    let wanted = match &args.commit {
+        Some(commit) => Wanted::Commit(commit.clone()),
+        None if stdin.is_terminal() => return Err(nothing()),
+        None => match pushed(stdin.lock(), &args.branch)? {
+            Pushed::ToBranch(commit) => Wanted::Branch { pushed: commit },
+            // Git starts its hooks with this, also for a push that changes nothing.
+            Pushed::Nothing if std::env::var_os("GIT_DIR").is_none() => return Err(nothing()),
+            Pushed::Nothing | Pushed::Elsewhere => {
+                let out = Output::new(args.asking.shown);
+                out.say(format!("nothing was pushed to {}", args.branch));
+                return Ok(Exit::DONE);
+            }
+        },
     };
     let context = Context::new(&args.asking)?;
-    let Some(commit) = commit else {
-        context.out.say(format!("nothing was pushed to {}", args.branch));
-        return Ok(Exit::DONE);
-    };
     if args.leash {
         std::thread::spawn(end_with_stdin);
     }
-    block_on(async {
-        let place = tempfile::tempdir()
-            .map_err(|error| Failure::file(&std::env::temp_dir(), "make a folder in", &error))?;
-        let checkout = check_out(&repo, &commit, place.path()).await?;
-        build_and_deploy(&context, &checkout, args.build_only).await
-    })
+    block_on(follow_up(&context, &repo, wanted, &args))
+}
+
+/// What is to be built.
+#[derive(Debug)]
+enum Wanted {
+    /// A commit that was named.
+    Commit(String),
+    /// The branch as it stands when it is this push's turn.
+    Branch {
+        /// Where the push put it.
+        pushed: String,
+    },
+}
+
+/// Builds and deploys in one's turn: were two pushes followed up at a time, the older one might
+/// be the last to deploy.
+async fn follow_up(context: &Context, repo: &Repository, wanted: Wanted, args: &Args) -> Ended {
+    let out = context.out;
+    let _turn = match args.build_only {
+        true => None,
+        false => {
+            repo.turn(|| out.say("another `ark ci` of this repository runs; waiting for its end"))
+                .await?
+        }
+    };
+    let branch = &args.branch;
+    let commit = match wanted {
+        Wanted::Commit(commit) => commit,
+        Wanted::Branch { pushed } => match repo.tip(branch).await {
+            Some(tip) if tip != pushed => {
+                let tip_short = tip.get(..7).unwrap_or(&tip);
+                out.say(format!("{branch} has moved on: what is built is commit {tip_short}"));
+                tip
+            }
+            Some(_) | None => pushed,
+        },
+    };
+    let place = tempfile::tempdir()
+        .map_err(|error| Failure::file(&std::env::temp_dir(), "make a folder in", &error))?;
+    let checkout = repo.check_out(&commit, place.path()).await?;
+    let commit = git(&checkout, &["rev-parse", "HEAD"]).await?;
+    let push = Push { context, repo, branch, checkout: &checkout, commit: &commit };
+    push.build_and_deploy(args.build_only).await.map_err(|failure| push.named(failure))
 }
 
 /// Ends this process when nobody holds the other end of its standard input any more.
@@ -101,10 +148,21 @@ fn end_with_stdin() {
     std::process::exit(ExitCode::Failed.number().into());
 }
 
-/// The commit that a push put on a branch; `None` when it put none there.
-fn pushed(lines: impl BufRead, branch: &str) -> Result<Option<String>, Failure> {
+/// What a push did.
+#[derive(Debug, PartialEq, Eq)]
+enum Pushed {
+    /// Nothing at all.
+    Nothing,
+    /// Nothing to the branch that is meant.
+    Elsewhere,
+    /// It put the branch at this commit.
+    ToBranch(String),
+}
+
+/// What a push did to a branch.
+fn pushed(lines: impl BufRead, branch: &str) -> Result<Pushed, Failure> {
     let wanted = format!("refs/heads/{branch}");
-    let mut found = None;
+    let mut found = Pushed::Nothing;
     for line in lines.lines().take(REFERENCES_MAX) {
         let line = line.map_err(|error| Failure::file(Path::new("stdin"), "read", &error))?;
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -113,124 +171,161 @@ fn pushed(lines: impl BufRead, branch: &str) -> Result<Option<String>, Failure> 
         };
         // A branch that was deleted has nothing but zeros.
         if reference == wanted && new.bytes().any(|byte| byte != b'0') {
-            found = Some(new.to_owned());
+            found = Pushed::ToBranch(new.to_owned());
+        } else if found == Pushed::Nothing {
+            found = Pushed::Elsewhere;
         }
     }
     Ok(found)
 }
 
-/// A copy of a commit's files of its own: building writes to it, and pushes go on meanwhile.
-async fn check_out(repo: &Path, commit: &str, place: &Path) -> Result<PathBuf, Failure> {
-    let checkout = place.join("project");
-    let (from, to) = (repo.to_string_lossy(), checkout.to_string_lossy());
-    let far = is_address(&from);
-    let full = match far {
-        // A branch of the other side is known here under another name.
-        true => match commit.strip_prefix("refs/heads/") {
-            Some(branch) => format!("refs/remotes/origin/{branch}"),
-            None => commit.to_owned(),
-        },
-        false => {
-            let reference = format!("{commit}^{{commit}}");
-            git(repo, &["rev-parse", "--verify", "--end-of-options", &reference]).await?
+/// A commit that is built and deployed.
+struct Push<'a> {
+    context: &'a Context,
+    repo: &'a Repository,
+    branch: &'a str,
+    /// Where its files are.
+    checkout: &'a Path,
+    /// All its characters.
+    commit: &'a str,
+}
+
+impl Push<'_> {
+    /// Names files by their commit, as `git show` takes them: where they were checked out is gone by the
+    /// time that this is read.
+    fn named(&self, failure: Failure) -> Failure {
+        let place = format!("{}/", self.checkout.display());
+        let short = format!("{}:", self.commit.get(..7).unwrap_or(self.commit));
+        let named = |text: String| text.replace(&place, &short);
+        Failure {
+            headline: named(failure.headline),
+            details: failure.details.into_iter().map(named).collect(),
+            ..failure
         }
-    };
-    let shared: &[&str] = if far { &[] } else { &["--shared"] };
-    let clone = [&["clone", "--quiet", "--no-checkout"], shared, &["--", &from, &to]].concat();
-    git_within(CLONE_TIMEOUT, place, &clone).await?;
-    git_within(CLONE_TIMEOUT, &checkout, &["checkout", "--quiet", "--detach", &full, "--"]).await?;
-    Ok(checkout)
-}
-
-/// Whether a repository is somewhere else: `https://…`, `git@host:shop.git`.
-fn is_address(repo: &str) -> bool {
-    repo.contains("://") || repo.split('/').next().is_some_and(|first| first.contains(':'))
-}
-
-async fn build_and_deploy(context: &Context, checkout: &Path, build_only: bool) -> Ended {
-    let project = Project::open(checkout).await?;
-    for (app, why) in &project.without {
-        context.out.say(format!("{app} is left out: {why}"));
     }
-    let (mut ready, mut ended_first) = (Vec::new(), Exit::DONE);
-    for image in project.images(&[])? {
-        let (name, outcome) = match project.make(context, &image).await {
-            Ok(made) => made,
-            // What others changed goes out all the same.
-            Err(failure) => {
-                context.out.failure(&failure);
-                ended_first = first(ended_first, failure.exit);
+
+    /// The later commit of the branch of which the app's newest release is: whoever deployed that was
+    /// faster, and is not to be undone.
+    async fn overtaken(&self, env: &EnvName, one: &Ready) -> Result<Option<String>, Failure> {
+        let Some(newest) = newest(self.context, env, one).await? else { return Ok(None) };
+        let Some(theirs) = newest.commit.filter(|_| is_image(&newest.artifact)) else {
+            return Ok(None);
+        };
+        let theirs = theirs.trim_end_matches("-dirty").to_owned();
+        let later = self.repo.has_after(self.branch, self.checkout, self.commit, &theirs).await;
+        Ok(later.then_some(theirs))
+    }
+
+    async fn build_and_deploy(&self, build_only: bool) -> Ended {
+        let context = self.context;
+        let project = Project::open(self.checkout).await?;
+        for (app, why) in &project.without {
+            context.out.say(format!("{app} is left out: {why}"));
+        }
+        let (mut ready, mut ended_first) = (Vec::new(), Exit::DONE);
+        for image in project.images(&[])? {
+            let (name, outcome) = match project.make(context, &image).await {
+                Ok(made) => made,
+                // What others changed goes out all the same.
+                Err(failure) => {
+                    let failure = self.named(failure);
+                    context.out.failure(&failure);
+                    ended_first = first(ended_first, failure.exit);
+                    continue;
+                }
+            };
+            let all = image.apps.into_iter().map(|app| Ready { app, image: name.clone(), outcome });
+            ready.extend(all);
+        }
+        for one in &ready {
+            context.out.one(one, line)?;
+            let Some((launch, definition)) = project.apps.get(&one.app) else { continue };
+            if build_only {
                 continue;
             }
-        };
-        let all = image.apps.into_iter().map(|app| Ready { app, image: name.clone(), outcome });
-        ready.extend(all);
-    }
-    for one in &ready {
-        context.out.one(one, line)?;
-        let Some((launch, definition)) = project.apps.get(&one.app) else { continue };
-        if build_only {
-            continue;
+            let deployed = self.deploy(one, launch, definition).await;
+            // What others changed goes out all the same.
+            let exit = deployed.unwrap_or_else(|failure| {
+                context.out.failure(&failure);
+                failure.exit
+            });
+            ended_first = first(ended_first, exit);
         }
-        let deployed = deploy(context, &project, one, launch, definition).await;
-        // What others changed goes out all the same.
-        let exit = deployed.unwrap_or_else(|failure| {
-            context.out.failure(&failure);
-            failure.exit
-        });
-        ended_first = first(ended_first, exit);
+        Ok(ended_first)
     }
-    Ok(ended_first)
-}
 
-/// Brings an app's image to its environments, until one of them fails or waits for a person.
-async fn deploy(
-    context: &Context,
-    project: &Project,
-    one: &Ready,
-    launch: &Launch,
-    definition: &Definition,
-) -> Ended {
-    let config = &definition.deploy_config;
-    let mut waits = false;
-    for env in &config.auto_deploy_envs {
-        let env: EnvName = env.parse().map_err(|error| {
-            Failure::new(ExitCode::Usage, "environment", format!("{}: {error}", one.app))
-        })?;
-        let by_hand = format!("ark deploy {} -e {env} --image {}", one.app, one.image);
-        if waits {
-            context.out.say(format!("{} is not deployed to {env} yet: {by_hand}", one.app));
-            continue;
-        }
-        if one.outcome == Outcome::Unchanged {
-            let app = &one.app;
-            let told = match standing(context, &env, one, definition).await? {
-                Standing::Live => continue,
-                Standing::Missing => None,
-                Standing::UnderWay => Some(format!("a deployment of {app} to {env} is not over")),
-                Standing::Withdrawn => Some(format!("{app} was taken back in {env}: {by_hand}")),
-            };
-            if let Some(told) = told {
-                context.out.say(told);
+    /// Brings an app's image to its environments, until one of them fails or waits for a person.
+    async fn deploy(&self, one: &Ready, launch: &Launch, definition: &Definition) -> Ended {
+        let context = self.context;
+        let config = &definition.deploy_config;
+        let file = launch.file.strip_prefix(self.checkout).unwrap_or(&launch.file).to_owned();
+        let launch = Launch { file, ..launch.clone() };
+        let mut waits = false;
+        for env in &config.auto_deploy_envs {
+            let env: EnvName = env.parse().map_err(|error| {
+                Failure::new(ExitCode::Usage, "environment", format!("{}: {error}", one.app))
+            })?;
+            let by_hand = format!("ark deploy {} -e {env} --image {}", one.app, one.image);
+            if waits {
+                context.out.say(format!("{} is not deployed to {env} yet: {by_hand}", one.app));
+                continue;
+            }
+            if let Some(later) = self.overtaken(&env, one).await? {
+                let (app, short) = (&one.app, later.get(..7).unwrap_or(&later));
+                context.out.say(format!("{app} in {env} is of a later commit already: {short}"));
+                continue;
+            }
+            if one.outcome == Outcome::Unchanged {
+                let app = &one.app;
+                let told = match standing(context, &env, one, definition).await? {
+                    Standing::Live => continue,
+                    Standing::Missing => None,
+                    Standing::UnderWay => {
+                        Some(format!("a deployment of {app} to {env} is not over"))
+                    }
+                    Standing::Withdrawn => {
+                        Some(format!("{app} was taken back in {env}: {by_hand}"))
+                    }
+                };
+                if let Some(told) = told {
+                    context.out.say(told);
+                    waits = true;
+                    continue;
+                }
+            }
+            let Way::Deploy(strategy) = way(config, &env) else {
+                context.out.say(format!("{} waits for a person to say: {by_hand}", one.app));
                 waits = true;
                 continue;
+            };
+            let mut request = image_request(&launch, &one.image, self.commit)?;
+            request.strategy = strategy;
+            let view = ask(&context.client, &env, &one.app, &request).await?;
+            let (exit, over) = follow_to(context, view, Ending::Begun).await?;
+            if exit != Exit::DONE {
+                return Ok(exit);
             }
+            waits = !over;
         }
-        let Way::Deploy(strategy) = way(config, &env) else {
-            context.out.say(format!("{} waits for a person to say: {by_hand}", one.app));
-            waits = true;
-            continue;
-        };
-        let mut request = image_request(launch, &one.image, &project.commit)?;
-        request.strategy = strategy;
-        let view = ask(&context.client, &env, &one.app, &request).await?;
-        let (exit, over) = follow_to(context, view, Ending::Begun).await?;
-        if exit != Exit::DONE {
-            return Ok(exit);
-        }
-        waits = !over;
+        Ok(Exit::DONE)
     }
-    Ok(Exit::DONE)
+}
+
+fn is_image(artifact: &Artifact) -> bool {
+    matches!(artifact, Artifact::Image { .. })
+}
+
+/// The newest release of an app in an environment.
+async fn newest(
+    context: &Context,
+    env: &EnvName,
+    one: &Ready,
+) -> Result<Option<ReleaseRow>, Failure> {
+    match context.client.releases(env, &one.app, 1).await {
+        Ok(releases) => Ok(releases.into_iter().next()),
+        Err(failure) if failure.exit == ExitCode::NotFound.into() => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// How a build goes to an environment.
@@ -272,12 +367,7 @@ async fn standing(
     definition: &Definition,
 ) -> Result<Standing, Failure> {
     let client = &context.client;
-    let newest = match client.releases(env, &one.app, 1).await {
-        Ok(releases) => releases.into_iter().next(),
-        Err(failure) if failure.exit == ExitCode::NotFound.into() => None,
-        Err(failure) => return Err(failure),
-    };
-    let Some(newest) = newest else { return Ok(Standing::Missing) };
+    let Some(newest) = newest(context, env, one).await? else { return Ok(Standing::Missing) };
     let Artifact::Image { reference, .. } = &newest.artifact else { return Ok(Standing::Missing) };
     if *reference != one.image {
         return Ok(Standing::Missing);
@@ -318,20 +408,6 @@ fn first(before: Exit, now: Exit) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_repository_is_here_or_elsewhere() {
-        for (repo, elsewhere) in [
-            ("/srv/git/shop.git", false),
-            ("shop", false),
-            ("./odd:name", false),
-            ("https://git.test/shop.git", true),
-            ("file:///srv/git/shop.git", true),
-            ("git@git.test:shop.git", true),
-        ] {
-            assert_eq!(is_address(repo), elsewhere, "{repo}");
-        }
-    }
 
     #[test]
     fn a_build_goes_to_each_environment_in_its_own_way() {
@@ -387,15 +463,17 @@ mod tests {
     fn what_was_pushed_to_the_branch_is_found() {
         let (old, new) = ("1".repeat(40), "2".repeat(40));
         let zero = "0".repeat(40);
+        let to = || Pushed::ToBranch(new.clone());
         for (text, expected) in [
-            (String::new(), None),
-            (format!("{old} {new} refs/heads/main\n"), Some(&new)),
-            (format!("{old} {new} refs/heads/topic\n"), None),
-            (format!("{old} {new} refs/tags/main\n"), None),
-            (format!("{old} {zero} refs/heads/main\n"), None),
-            (format!("{zero} {old} refs/heads/a\n{old} {new} refs/heads/main\n"), Some(&new)),
+            (String::new(), Pushed::Nothing),
+            (format!("{old} {new} refs/heads/main\n"), to()),
+            (format!("{old} {new} refs/heads/topic\n"), Pushed::Elsewhere),
+            (format!("{old} {new} refs/tags/main\n"), Pushed::Elsewhere),
+            (format!("{old} {zero} refs/heads/main\n"), Pushed::Elsewhere),
+            (format!("{zero} {old} refs/heads/a\n{old} {new} refs/heads/main\n"), to()),
+            (format!("{old} {new} refs/heads/main\n{zero} {old} refs/heads/a\n"), to()),
         ] {
-            assert_eq!(pushed(text.as_bytes(), "main").unwrap().as_ref(), expected, "{text}");
+            assert_eq!(pushed(text.as_bytes(), "main").unwrap(), expected, "{text}");
         }
         assert!(pushed("what".as_bytes(), "main").is_err());
     }
