@@ -162,7 +162,7 @@ pub const SUBSTITUTE_AFTER: Duration = Duration::from_secs(60);
 const LOOKED_AT_LEAST: Duration = Duration::from_secs(10);
 
 /// How far the clocks of server, engine and gateway differ at most where they are kept.
-const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(10);
+pub(crate) const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(10);
 
 /// Time beyond the streams' deadline that the gateway has for closing and reporting.
 const DRAIN_MARGIN: Duration = Duration::from_secs(2);

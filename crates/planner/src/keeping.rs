@@ -117,7 +117,9 @@ fn judged(
     }
     plan.said.push(format!("the judge fails it: {}", looked.judgement.words(3)));
     let reasons = looked.judgement.reasons().into_iter().map(str::to_owned).collect();
-    rollout.judgements.push(StepJudgement { step: rollout.step, judgement: looked.judgement });
+    // Of the last step: the one that gave it all of the traffic.
+    let step = rollout.steps.len().saturating_sub(1);
+    rollout.judgements.push(StepJudgement { step, judgement: looked.judgement });
     let surplus = rollout.judgements.len().saturating_sub(JUDGEMENTS_MAX);
     rollout.judgements.drain(..surplus);
     plan.rollout = Some(rollout);

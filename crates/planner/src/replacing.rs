@@ -7,7 +7,7 @@ use ark_model::instance::StopCause;
 use ark_model::{Deployment, DeploymentState, Diagnosis};
 use jiff::Timestamp;
 
-use crate::converge::{Action, STOP_MARGIN, Target, converge};
+use crate::converge::{Action, CLOCKS_DIFFER_MAX, STOP_MARGIN, Target, converge};
 use crate::failures::{backoff, fatal, new_failures};
 use crate::hooks::{self, Stage};
 use crate::observed::Seen;
@@ -38,7 +38,7 @@ pub(crate) fn replacing(input: &Input<'_>, d: &Deployment) -> Plan {
     let missing = t.count.saturating_sub(c.progress.wanted_serving);
     let words = waiting_words(input, d.release, missing, &c.progress);
     let reached = c.progress.wanted_serving >= t.count && c.progress.unwanted_admitted == 0;
-    let proven = proven_at(input, &t);
+    let proven = proven_at(input, d, &t);
     let words = match reached && input.now < proven {
         true => format!("the instances to have been ready for {:?}", t.policy.min_healthy_time),
         false => words,
@@ -85,16 +85,18 @@ pub(crate) fn replacing(input: &Input<'_>, d: &Deployment) -> Plan {
 
 /// When all that serve of the target will have been ready, or active, for their time: where nothing served an
 /// instance takes traffic as soon as it is ready, which makes no good release of one that crashes soon after.
-fn proven_at(input: &Input<'_>, target: &Target<'_>) -> Timestamp {
+/// Never later than the deadline of it all.
+pub(crate) fn proven_at(input: &Input<'_>, d: &Deployment, target: &Target<'_>) -> Timestamp {
     let counts = |s: &&Seen| Some(s.release) == target.release && s.has_ports && s.is_serving();
     let begun = |s: &Seen| {
         let active = s.active_at.unwrap_or(input.now);
-        let since = s.probe.as_ref().map_or(active, |probe| probe.since.min(active));
-        // Whatever the clock said then.
-        since.min(input.now)
+        s.probe.as_ref().map_or(active, |probe| probe.since.min(active))
     };
-    let latest = input.seen.iter().filter(counts).map(begun).max();
-    latest.map_or(input.now, |since| after(since, target.policy.min_healthy_time))
+    // The clock was set back since: for how long nobody knows, as when it was let in.
+    let is_known = |since: &Timestamp| *since <= after(input.now, CLOCKS_DIFFER_MAX);
+    let latest = input.seen.iter().filter(counts).map(begun).filter(is_known).max();
+    let proven = latest.map_or(input.now, |since| after(since, target.policy.min_healthy_time));
+    proven.min(after(d.started_at.unwrap_or(d.created_at), target.policy.deadline))
 }
 
 /// Live; the old side drains and stops. Failures now are steady state's business.

@@ -20,7 +20,7 @@ use crate::failures::{backoff, fatal, new_failures};
 use crate::judge::{Look, Settings, SideWindow, early_look_due, verdict};
 use crate::observed::window;
 use crate::planted::Planted;
-use crate::replacing::replacing;
+use crate::replacing::{proven_at, replacing};
 use crate::rollout::{
     Input, Plan, Reason, Transition, aborted, earliest, fallback, new_plan, target, waited_for,
 };
@@ -103,13 +103,16 @@ pub(crate) fn stepping(input: &Input<'_>, d: &Deployment) -> Plan {
         Some(aborted(abort))
     } else if let Some(diagnosis) = reason {
         Some(Reason::Diagnosis(diagnosis))
-    } else if all_done {
+    } else if all_done && input.now >= proven_at(input, d, &whole) {
         let keeping = !whole.policy.keep_old.is_zero();
         plan.transition = Some(Transition::Live { keeping });
         plan.wake_at = Some(input.now);
         return plan;
     } else if let Some(reason) = fatal(input, d, &plan.failures, t.count) {
         Some(reason)
+    } else if all_done {
+        plan.wake_at = earliest(plan.wake_at, [proven_at(input, d, &whole)]);
+        None
     } else {
         limits.passed(&plan, input, d.release).map(Reason::Diagnosis)
     };

@@ -143,6 +143,10 @@ fn what_takes_traffic_at_once_has_yet_to_prove_itself() {
     let probe = ProbeSeen { ready: true, since: at(6), last_failure: None };
     let flapped = Seen { probe: Some(probe), ..new(2) };
     assert_eq!(first(vec![flapped], 6).transition, Some(Transition::Live { keeping: false }));
+    // The clock was set back since: for how long it has been ready nobody knows.
+    let probe = ProbeSeen { ready: true, since: at(3_590), last_failure: None };
+    let ahead = Seen { probe: Some(probe), active_at: Some(at(3_600)), ..new(2) };
+    assert_eq!(first(vec![ahead], 10).transition, Some(Transition::Live { keeping: false }));
     let ended = first(vec![exited(new(2), 9)], 3);
     assert!(matches!(ended.transition, Some(Transition::Return(Reason::Failure(_)))));
 }
