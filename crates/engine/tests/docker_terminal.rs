@@ -17,7 +17,8 @@ async fn an_exec_has_the_terminal_it_asks_for_as_large_as_it_is_told() {
     };
     let engine = fixture.engine();
     let id = run_up(&engine, &fixture.spec(&Program::Obeys)).await;
-    let script = "read word; until [ \"$(stty size)\" = '31 97' ]; do sleep 0.1; done; \
+    // What looks like the head of a frame of four gigabytes is output like any other.
+    let script = "printf '\\001\\000\\000\\000\\377\\377\\377\\377'; read word; until [ \"$(stty size)\" = '31 97' ]; do sleep 0.1; done; \
                   tty; echo $word >&2; exit 3";
     let command = ["sh", "-c", script].map(str::to_owned).to_vec();
     let mut session = engine.exec(id, &ExecSpec { command, tty: true }).await.unwrap();
@@ -27,9 +28,11 @@ async fn an_exec_has_the_terminal_it_asks_for_as_large_as_it_is_told() {
     stdin.write_all(b"said\r").await.unwrap();
     stdin.flush().await.unwrap();
     terminal.send((97, 31)).unwrap();
-    let mut output = String::new();
-    let read = tokio::time::timeout(DEADLINE, stdout.read_to_string(&mut output)).await;
+    let mut output = Vec::new();
+    let read = tokio::time::timeout(DEADLINE, stdout.read_to_end(&mut output)).await;
     read.expect("it ends").unwrap();
+    assert_eq!(output[..8], [1, 0, 0, 0, 255, 255, 255, 255]);
+    let output = String::from_utf8_lossy(&output[8..]).into_owned();
     // What is typed is shown, and standard error is the terminal too.
     assert!(output.contains("/dev/pts/") && output.ends_with("said\r\n"), "{output:?}");
     assert_eq!(session.exit.await.unwrap(), 3);

@@ -46,7 +46,7 @@ fn bases(dockerfile: &str) -> Vec<String> {
     let mut stages = BTreeSet::from(["scratch".to_owned()]);
     let mut arguments = BTreeMap::new();
     let mut is_before = true;
-    if let Some(frontend) = frontend(dockerfile) {
+    if let Some(frontend) = directive(dockerfile, "syntax") {
         found.push(frontend.to_owned());
     }
     for line in instructions(dockerfile) {
@@ -102,23 +102,24 @@ fn from_of(flag: &str) -> Option<&str> {
     flag.strip_prefix("--mount=")?.split(',').find_map(|part| part.strip_prefix("from="))
 }
 
-/// `# syntax=NAME`, which stands before everything but other such lines.
-fn frontend(dockerfile: &str) -> Option<&str> {
+/// The value of `# NAME=VALUE`, which stands before everything but other such lines.
+fn directive<'d>(dockerfile: &'d str, wanted: &str) -> Option<&'d str> {
     let mut directives =
         dockerfile.lines().map_while(|line| line.trim().strip_prefix('#')?.split_once('='));
     directives
-        .find_map(|(name, value)| name.trim().eq_ignore_ascii_case("syntax").then(|| value.trim()))
+        .find_map(|(name, value)| name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim()))
 }
 
 /// Its lines without comments, those that go on joined.
 fn instructions(dockerfile: &str) -> Vec<String> {
+    let escape = directive(dockerfile, "escape").filter(|escape| *escape == "`").unwrap_or("\\");
     let mut lines = Vec::new();
     let mut whole = String::new();
     for line in dockerfile.lines().map(str::trim) {
         if line.starts_with('#') {
             continue;
         }
-        match line.strip_suffix(['\\', '`']) {
+        match line.strip_suffix(escape) {
             Some(part) => whole = whole + part + " ",
             None => lines.push(std::mem::take(&mut whole) + line),
         }
@@ -188,6 +189,8 @@ mod tests {
                 &["a", "r.test/tools"],
             ),
             ("FROM a\nFROM a\nCMD [\"--from=x\"]\n", &["a"]),
+            ("FROM a\nRUN echo `date`\nFROM b\n", &["a", "b"]),
+            ("# escape=`\nFROM `\na\nRUN dir c:\\\nFROM b\n", &["a", "b"]),
             ("", &[]),
             ("FROM\nFROM ${\nFROM a AS\n", &["a"]),
         ] {

@@ -11,12 +11,13 @@ use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::ExecInspectResponse;
 use bollard::query_parameters::ResizeExecOptions;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, stream};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid};
-use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::watch;
 
+use super::terminal::{self, NotBegun};
 use super::{Inner, connection, container_name, refused, unavailable};
 use crate::engine::{EngineError, ExecSession, ExecSpec};
 use crate::process::host;
@@ -59,7 +60,10 @@ impl Inner {
         };
         let failed =
             |source: io::Error| EngineError::ExecFailed { id, program: program.clone(), source };
-        let options = StartExecOptions { tty: spec.tty, ..StartExecOptions::default() };
+        if spec.tty {
+            return self.with_terminal(&docker, exec, failed).await;
+        }
+        let options = StartExecOptions::default();
         let started = docker.start_exec(&exec, Some(options)).await;
         let (output, input) = match started {
             Ok(StartExecResults::Attached { output, input }) => (output, input),
@@ -74,13 +78,43 @@ impl Inner {
         // Another host has other processes.
         let process = begun(&docker, &exec).await?.map_err(failed)?;
         let process = process.filter(|_| !self.options.elsewhere);
-        let terminal = spec.tty.then(|| terminal(docker.clone(), exec.clone()));
-        Ok(ExecSession { terminal, ..session(docker, exec, process, output, input) })
+        Ok(session(docker, exec, process, output, input))
+    }
+
+    async fn with_terminal(
+        &self,
+        docker: &Docker,
+        exec: String,
+        failed: impl Fn(io::Error) -> EngineError,
+    ) -> Result<ExecSession, EngineError> {
+        let Some(socket) = self.connection.socket() else {
+            let detail =
+                "a terminal reaches only containers of Ark's own host; go without: `ark exec -T`";
+            return Err(refused(detail.to_owned()));
+        };
+        let connected = match terminal::start(socket, &exec).await {
+            Ok(connected) => connected,
+            Err(NotBegun::Refused(400, words)) => return Err(failed(not_found(&words))),
+            Err(NotBegun::Refused(_, words)) => return Err(unavailable("start a command", words)),
+            Err(NotBegun::Broken(error)) => return Err(unavailable("start a command", error)),
+        };
+        let process = begun(docker, &exec).await?.map_err(failed)?;
+        let (output, input) = tokio::io::split(connected);
+        let output = stream::unfold(output, async |mut output| {
+            let mut piece = bytes::BytesMut::with_capacity(BUFFER);
+            match output.read_buf(&mut piece).await {
+                Ok(0) | Err(_) => None,
+                Ok(_) => Some((Ok(LogOutput::Console { message: piece.freeze() }), output)),
+            }
+        });
+        let terminal = Some(sizes(docker.clone(), exec.clone()));
+        let session = session(docker.clone(), exec, process, output.boxed(), input);
+        Ok(ExecSession { terminal, ..session })
     }
 }
 
 /// Where sizes of a command's terminal are put; the daemon is told the last one. Ends with its sender.
-fn terminal(docker: Docker, exec: String) -> watch::Sender<(u16, u16)> {
+fn sizes(docker: Docker, exec: String) -> watch::Sender<(u16, u16)> {
     let (sender, mut sizes) = watch::channel((0, 0));
     tokio::spawn(async move {
         while sizes.changed().await.is_ok() {

@@ -30,6 +30,7 @@ mod ssh;
 mod stats;
 mod stop;
 mod subnets;
+mod terminal;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
