@@ -247,3 +247,24 @@ fn a_push_of_nothing_is_told_from_a_hook_that_has_nothing_to_do() {
     assert!(output.status.success(), "{}", words(&output));
     assert!(words(&output).contains("nothing was pushed to main"), "{}", words(&output));
 }
+
+/// It says how something is built, and there is no Dockerfile; nor a repository, and a launch file beside it is
+/// broken: none of that is its business.
+#[test]
+fn what_no_image_can_be_made_of_runs_as_a_process() {
+    let ark = Ark::up();
+    let launch = ark.dir.path().join("plain/launch");
+    std::fs::create_dir_all(&launch).expect("a folder");
+    let text = format!(
+        "build: {{artifact: {{name: goods, dependencies: [\"**\"]}}}}\n\
+         run: {{command: [sleep, \"1000\"]}}\ndeploy: {{min_healthy_time: 100ms}}\n\
+         env_defaults: {{MARK: \"{}\"}}\n",
+        ark.mark
+    );
+    std::fs::write(launch.join("plain.yml"), text).expect("a file");
+    std::fs::write(launch.join("broken.yml"), "run: [").expect("a file");
+    let file = launch.join("plain.yml").to_string_lossy().into_owned();
+    let output = ark.run(&["deploy", "plain", "-e", ENV, "--file", &file]);
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(words(&output).contains("as a process"), "{}", words(&output));
+}

@@ -88,7 +88,13 @@ impl Project {
     /// The project of a folder that holds `launch/`. Only what is committed can be built: an image
     /// is named by its commit.
     pub(crate) async fn open(root: &Path) -> Result<Self, Failure> {
-        let project = Self::as_it_stands(root).await?;
+        let project = Self::read(root, Broken::Refused).await?;
+        if project.apps.is_empty() {
+            return Err(Failure::usage(format!(
+                "no launch file in {} describes an app that runs an image",
+                root.join(launch::FOLDER).display()
+            )));
+        }
         let changed = git(root, &["status", "--porcelain", "--untracked-files=no"]).await?;
         match changed.lines().next() {
             None => Ok(project),
@@ -96,8 +102,12 @@ impl Project {
         }
     }
 
-    /// The same, whatever is not committed: for who builds nothing.
+    /// The same, whatever is not committed and whatever is wrong with other launch files: for who builds nothing.
     pub(crate) async fn as_it_stands(root: &Path) -> Result<Self, Failure> {
+        Self::read(root, Broken::PassedOver).await
+    }
+
+    async fn read(root: &Path, broken: Broken) -> Result<Self, Failure> {
         let commit = git(root, &["rev-parse", "HEAD"]).await.map_err(|failure| {
             failure.remedy("images are named by commits", "git init, git commit")
         })?;
@@ -108,6 +118,7 @@ impl Project {
             let launch = launch::find(Some(&file), None, root)?;
             let name = file.display().to_string();
             let definition = match parse(&name, &launch.text).into_result() {
+                Err(_) if broken == Broken::PassedOver => continue,
                 Err(found) => return Err(validate::refusal(&name, &found)),
                 Ok((LaunchFile::DataStore(store), _)) => {
                     let what = match store.kind {
@@ -125,12 +136,6 @@ impl Project {
                 }
                 Some(why) => without.push((launch.app, why)),
             }
-        }
-        if apps.is_empty() {
-            return Err(Failure::usage(format!(
-                "no launch file in {} describes an app that runs an image",
-                folder.display()
-            )));
         }
         Ok(Self { root: root.to_owned(), commit, apps, without })
     }
@@ -152,6 +157,37 @@ impl Project {
         let mut images = shared(all.filter(|(app, of)| names.contains(&artifact(app, of))))?;
         images.iter_mut().for_each(|image| image.apps.retain(|app| wanted.contains(app)));
         Ok(images)
+    }
+
+    /// Takes an app as this launch file describes it, which may stand elsewhere than the project's own.
+    pub(crate) fn take(&mut self, launch: &Launch, definition: &Definition) {
+        self.without.retain(|(app, _)| *app != launch.app);
+        self.apps.remove(&launch.app);
+        match no_image(definition, self.root.join(DOCKERFILE).is_file()) {
+            None => {
+                self.apps.insert(launch.app.clone(), (launch.clone(), definition.clone()));
+            }
+            Some(why) => self.without.push((launch.app.clone(), why)),
+        }
+    }
+
+    /// Whether an image can be made of what this definition says is built: it names a Dockerfile, the project
+    /// has one, or another app of the project says so of the same artifact. Asks no `git`.
+    pub(crate) fn is_image(root: &Path, app: &AppName, definition: &Definition) -> bool {
+        let says = |of: &Definition| of.build.as_ref().is_some_and(|build| build.docker.is_some());
+        if says(definition) || root.join(DOCKERFILE).is_file() {
+            return true;
+        }
+        let name = artifact(app, definition);
+        launch::launch_files(&root.join(launch::FOLDER)).iter().any(|file| {
+            let Ok(launch) = launch::find(Some(file), None, root) else { return false };
+            match parse(&file.display().to_string(), &launch.text).into_result() {
+                Ok((LaunchFile::App(other), _)) => {
+                    says(&other) && artifact(&launch.app, &other) == name
+                }
+                _ => false,
+            }
+        })
     }
 
     /// The image of one app; `None` when its launch file says how something is built, and there is no
@@ -237,9 +273,9 @@ impl Project {
         };
         let of_it = |name: &&str| match &set {
             Some(set) => set.is_match(name),
-            None => !name.is_empty() && Path::new(name).parent() != Some(Path::new(launch::FOLDER)),
+            None => Path::new(name).parent() != Some(Path::new(launch::FOLDER)),
         };
-        let changed: Vec<&str> = names.split('\0').filter(of_it).collect();
+        let changed: Vec<&str> = each(&names).filter(of_it).collect();
         match changed.first() {
             None => Ok(()),
             Some(first) => Err(self.not_committed(changed.len(), first)),
@@ -259,7 +295,7 @@ impl Project {
         // As they are, not quoted; and what was moved away is named too.
         let range = ["diff", "--name-only", "-z", "--no-renames", "--relative", since, "HEAD"];
         let names = git(&self.root, &range).await?;
-        Ok(names.split('\0').any(|name| set.is_match(name)))
+        Ok(each(&names).any(|name| set.is_match(name)))
     }
 
     async fn build(&self, context: &Context, image: &Image, name: &str) -> Result<(), Failure> {
@@ -443,6 +479,18 @@ fn no_image(definition: &Definition, dockerfile: bool) -> Option<&'static str> {
     (!built).then_some("a lambda with neither a Dockerfile nor `build.docker`")
 }
 
+/// Names as `git diff -z` lists them. Of a clean tree there are none: a glob such as `**` matches nothing too.
+fn each(names: &str) -> impl Iterator<Item = &str> {
+    names.split('\0').filter(|name| !name.is_empty())
+}
+
+/// What becomes of launch files that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    Refused,
+    PassedOver,
+}
+
 /// The tag of a commit.
 fn tag(commit: &str) -> &str {
     commit.get(..TAG_CHARS).unwrap_or(commit)
@@ -458,6 +506,17 @@ fn failed(image: &Image, reason: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_clean_tree_no_glob_finds_a_change() {
+        let set = GlobSet::builder()
+            .add(globset::Glob::new("**").expect("a glob"))
+            .build()
+            .expect("a set");
+        for (told, changed) in [("", 0), ("src/page\0", 1), ("a\0b\0", 2)] {
+            assert_eq!(each(told).filter(|name| set.is_match(name)).count(), changed, "{told:?}");
+        }
+    }
 
     fn definition(text: &str) -> Definition {
         match parse("launch/x.yml", text.as_bytes()).into_result() {

@@ -4,6 +4,7 @@
 
 mod repository;
 
+use std::fs::File;
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 
@@ -106,18 +107,23 @@ enum Wanted {
     },
 }
 
-/// Builds and deploys in one's turn: were two pushes followed up at a time, the older one might
-/// be the last to deploy.
+/// Builds in one's turn, and begins each deployment in one's turn; how it goes on holds up nobody, so that a
+/// fix can take the place of what it mends.
 async fn follow_up(context: &Context, repo: &Repository, wanted: Wanted, args: &Args) -> Ended {
     let out = context.out;
-    let _turn = match args.build_only {
+    let turn = match args.build_only {
         true => None,
         false => {
             repo.turn(|| out.say("another `ark ci` of this repository runs; waiting for its end"))
                 .await?
         }
     };
-    let branch = &args.branch;
+    let branch = match &wanted {
+        Wanted::Commit(commit) => commit.strip_prefix("refs/heads/").unwrap_or(&args.branch),
+        Wanted::Branch { .. } => &args.branch,
+    }
+    .to_owned();
+    let branch = branch.as_str();
     let commit = match wanted {
         Wanted::Commit(commit) => commit,
         Wanted::Branch { pushed } => match repo.tip(branch).await {
@@ -134,7 +140,7 @@ async fn follow_up(context: &Context, repo: &Repository, wanted: Wanted, args: &
     let checkout = repo.check_out(&commit, place.path()).await?;
     let commit = git(&checkout, &["rev-parse", "HEAD"]).await?;
     let push = Push { context, repo, branch, checkout: &checkout, commit: &commit };
-    push.build_and_deploy(args.build_only).await.map_err(|failure| push.named(failure))
+    push.build_and_deploy(args.build_only, turn).await.map_err(|failure| push.named(failure))
 }
 
 /// Ends this process when nobody holds the other end of its standard input any more.
@@ -216,7 +222,7 @@ impl Push<'_> {
         Ok(later.then_some(theirs))
     }
 
-    async fn build_and_deploy(&self, build_only: bool) -> Ended {
+    async fn build_and_deploy(&self, build_only: bool, turn: Option<File>) -> Ended {
         let context = self.context;
         let project = Project::open(self.checkout).await?;
         for (app, why) in &project.without {
@@ -237,6 +243,7 @@ impl Push<'_> {
             let all = image.apps.into_iter().map(|app| Ready { app, image: name.clone(), outcome });
             ready.extend(all);
         }
+        drop(turn);
         for one in &ready {
             context.out.one(one, line)?;
             let Some((launch, definition)) = project.apps.get(&one.app) else { continue };
@@ -270,12 +277,14 @@ impl Push<'_> {
                 context.out.say(format!("{} is not deployed to {env} yet: {by_hand}", one.app));
                 continue;
             }
+            let turn = self.repo.turn(|| {}).await?;
             if let Some(later) = self.overtaken(&env, one).await? {
                 let (app, short) = (&one.app, later.get(..7).unwrap_or(&later));
                 context.out.say(format!("{app} in {env} is of a later commit already: {short}"));
                 continue;
             }
-            if one.outcome == Outcome::Unchanged {
+            // What somebody built for this commit may be deployed as well.
+            if one.outcome != Outcome::Built {
                 let app = &one.app;
                 let told = match standing(context, &env, one, definition).await? {
                     Standing::Live => continue,
@@ -301,6 +310,7 @@ impl Push<'_> {
             let mut request = image_request(&launch, &one.image, self.commit)?;
             request.strategy = strategy;
             let view = ask(&context.client, &env, &one.app, &request).await?;
+            drop(turn);
             let (exit, over) = follow_to(context, view, Ending::Begun).await?;
             if exit != Exit::DONE {
                 return Ok(exit);

@@ -176,8 +176,9 @@ async fn digest_of(
     Ok(Some((image, digest)))
 }
 
-/// Of a registry that is set, only names under the path to which images are sent: whoever may build
-/// or look must not reach with its credentials what else stands there.
+/// Of a registry that is set, only names under the path to which images are sent: whoever may look must not
+/// learn with its credentials what else stands there. (What a build is made upon is fetched with them: whoever
+/// may build may deploy, and so run any image of the registry.)
 async fn check_path(
     state: &Shared,
     images: impl IntoIterator<Item = &String>,

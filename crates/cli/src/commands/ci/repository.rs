@@ -65,7 +65,8 @@ impl Repository {
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(Some(lock)),
-                Err(TryLockError::Error(error)) => return Err(failed(&error)),
+                // Not every file system has locks of folders. The order of commits is looked at all the same.
+                Err(TryLockError::Error(_)) => return Ok(None),
                 Err(TryLockError::WouldBlock) => {}
             }
             if begun.elapsed() >= TURN_TIMEOUT {

@@ -3,6 +3,7 @@
 //! somebody says so: what would is refused, with the command to type.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use ark_model::artifact::Artifact;
@@ -146,10 +147,17 @@ impl<'a> Sources<'a> {
     /// What the image is called, and which one is there.
     async fn look(&mut self, launch: &Launch, definition: &Definition) -> Result<Look, Failure> {
         let root = launch.project();
-        if !self.projects.contains_key(&root) {
-            self.projects.insert(root.clone(), Project::as_it_stands(&root).await?);
+        if !Project::is_image(&root, &launch.app, definition) {
+            return Ok(Look::NoImage);
         }
-        let project = &self.projects[&root];
+        let project = match self.projects.entry(root) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let project = Project::as_it_stands(new.key()).await?;
+                new.insert(project)
+            }
+        };
+        project.take(launch, definition);
         let Some(image) = project.image(&launch.app, definition)? else {
             return Ok(Look::NoImage);
         };

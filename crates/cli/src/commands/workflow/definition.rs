@@ -92,7 +92,15 @@ pub(super) async fn define(
     as_written: bool,
 ) -> Ended {
     let client = &context.client;
-    let definition = if as_written { source.text.clone() } else { source.with_retry() };
+    let mut definition = if as_written { source.text.clone() } else { source.with_retry() };
+    if definition != source.text {
+        // What stands there twice vanished on the way, and is the server's to refuse.
+        let input = json!({ "definition": source.text, "type": kind });
+        let found = client.states("ValidateStateMachineDefinition", &input).await?;
+        if found["result"] != "OK" {
+            definition = source.text.clone();
+        }
+    }
     let arn = machine_arn(name);
     let create =
         match client.states("DescribeStateMachine", &json!({ "stateMachineArn": arn })).await {

@@ -50,9 +50,13 @@ pub(super) async fn first_failed(client: &Client, map_run: &str) -> Result<Optio
             input["nextToken"] = token.clone();
         }
         let Some(child) = first(&children) else { continue };
-        let described = client
-            .states("DescribeExecution", &json!({ "executionArn": child["executionArn"] }))
-            .await?;
+        let asked = json!({ "executionArn": child["executionArn"] });
+        let described = match client.states("DescribeExecution", &asked).await {
+            Ok(described) => described,
+            // It was forgotten just now.
+            Err(failure) if is_none(&failure) => continue,
+            Err(failure) => return Err(failure),
+        };
         return Ok(Some(json!({
             "executionArn": described["executionArn"], "mapRunArn": map_run, "status": status,
             "error": text(&described, "error"), "cause": text(&described, "cause"),
