@@ -32,7 +32,7 @@ async fn ends_at_once(definition: Value) {
     std::fs::create_dir_all(place.path().join("objects/in")).unwrap();
     std::fs::write(place.path().join("objects/in/items"), "[1,2]").unwrap();
     let clock = clock();
-    let store = Store::open(&place.path().join("store"), ark_server::world::Clock::now(&*clock));
+    let store = Store::open(place.path().join("store"), ark_server::world::Clock::now(&*clock));
     let mut f = Fixture::on(store.unwrap(), clock).await;
     let keyring = Arc::new(Keyring::ephemeral().unwrap());
     let objects = FileObjects::new(place.path().join("objects"));
