@@ -107,6 +107,7 @@ pub(crate) fn exited(mut seen: Seen, code: i32) -> Seen {
 pub(crate) struct Case {
     pub(crate) app: AppState,
     pub(crate) running: Option<Deployment>,
+    pub(crate) waiting: Option<Deployment>,
     pub(crate) count: u32,
     pub(crate) seen: Vec<Seen>,
     pub(crate) since: i64,
@@ -119,7 +120,7 @@ impl Case {
         let mut app = AppState::new(running.env.clone(), running.app.clone(), start());
         app.live = Some(OLD);
         app.running = Some(running.id);
-        Self { app, running: Some(running), count, seen, since: 0, now: 1 }
+        Self { app, running: Some(running), waiting: None, count, seen, since: 0, now: 1 }
     }
 
     pub(crate) fn steady(count: u32, seen: Vec<Seen>) -> Self {
@@ -149,7 +150,7 @@ impl Case {
             app: &self.app,
             ending: None,
             running: self.running.as_ref(),
-            waiting: None,
+            waiting: self.waiting.as_ref(),
             new_policy: Some(policy),
             live_policy: Some(policy),
             seen: &self.seen,

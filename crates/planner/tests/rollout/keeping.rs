@@ -6,8 +6,7 @@ use ark_model::environment::EnvKind;
 use ark_model::instance::{EngineState, InstanceState, StopCause};
 use ark_model::{DeploymentState, ReleaseNumber};
 use ark_planner::rollout::{Backoff, Reason};
-use ark_planner::{Action, Admission, Input, Policy, ProbeSeen, Seen, ShareSeen, Transition, plan};
-use jiff::Timestamp;
+use ark_planner::{Action, Admission, Policy, ProbeSeen, Seen, Transition};
 
 #[test]
 fn steady_state_keeps_the_count() {
@@ -98,25 +97,8 @@ fn causes_say_why_an_instance_goes() {
 #[test]
 fn a_release_about_to_be_replaced_is_not_started() {
     let with_waiting = |case: Case| {
-        let policy = policy(case.count);
-        let waiting = deployment(DeploymentState::Queued);
-        plan(&Input {
-            now: at(case.now),
-            app: &case.app,
-            ending: None,
-            running: None,
-            waiting: Some(&waiting),
-            new_policy: Some(&policy),
-            live_policy: Some(&policy),
-            seen: &case.seen,
-            share: ShareSeen::Even,
-            measured: &[],
-            measured_since: Timestamp::UNIX_EPOCH,
-            measured_until: Timestamp::MAX,
-            held: Some(0),
-            since: start(),
-            planted: None,
-        })
+        let waiting = Some(deployment(DeploymentState::Queued));
+        Case { waiting, ..case }.plan()
     };
     // The app was stopped, or its live release failed, and something else is deployed.
     let begun = with_waiting(Case::steady(2, vec![]));

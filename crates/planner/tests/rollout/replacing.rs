@@ -7,10 +7,7 @@ use ark_model::environment::EnvKind;
 use ark_model::instance::{EngineState, Exit, InstanceState, StartFailure};
 use ark_model::{DeploymentState, Diagnosis, ReleaseNumber};
 use ark_planner::rollout::Reason;
-use ark_planner::{
-    Action, Admission, Input, Plan, Policy, ProbeSeen, Seen, ShareSeen, Transition, plan,
-};
-use jiff::Timestamp;
+use ark_planner::{Action, Admission, Plan, Policy, ProbeSeen, Seen, Transition};
 
 #[test]
 fn rolling_is_start_first_and_never_below_the_count() {
@@ -315,23 +312,7 @@ fn without_surge_a_sick_old_side_makes_room() {
         let mut p = policy(3);
         (p.max_surge, p.max_unavailable) = (Quantity::Count(0), Quantity::Count(1));
         let case = Case::deploying(3, seen);
-        short(&plan(&Input {
-            now: at(case.now),
-            app: &case.app,
-            ending: None,
-            running: case.running.as_ref(),
-            waiting: None,
-            new_policy: Some(&p),
-            live_policy: Some(&p),
-            seen: &case.seen,
-            share: ShareSeen::Even,
-            measured: &[],
-            measured_since: Timestamp::UNIX_EPOCH,
-            measured_until: Timestamp::MAX,
-            held: Some(0),
-            since: start(),
-            planted: None,
-        }))
+        short(&case.plan_by(&p))
     };
     assert_eq!(step(vec![sick(1), sick(2), sick(3)]), "-1");
     let leaving = instance(1, OLD, InstanceState::Draining);
@@ -346,25 +327,7 @@ fn the_server_of_a_data_store_begins_when_the_one_before_has_ended() {
     let definition = store.definition().expect("Ark runs it");
     let policy = Policy::of(&definition, EnvKind::Development, Strategy::Rolling);
     assert_eq!((policy.count, policy.wanted(Some(3)), policy.surge(1)), (1, 1, 0));
-    let step = |case: Case| {
-        short(&plan(&Input {
-            now: at(case.now),
-            app: &case.app,
-            ending: None,
-            running: case.running.as_ref(),
-            waiting: None,
-            new_policy: Some(&policy),
-            live_policy: Some(&policy),
-            seen: &case.seen,
-            share: ShareSeen::Even,
-            measured: &[],
-            measured_since: Timestamp::UNIX_EPOCH,
-            measured_until: Timestamp::MAX,
-            held: Some(0),
-            since: start(),
-            planted: None,
-        }))
-    };
+    let step = |case: Case| short(&case.plan_by(&policy));
     let leaving = || vec![instance(1, OLD, InstanceState::Draining)];
     let stopping = || vec![instance(1, OLD, InstanceState::Stopping)];
     let gone = || vec![exited(instance(1, OLD, InstanceState::Stopping), 0)];

@@ -9,6 +9,7 @@ use ark_model::instance::InstanceState;
 use ark_model::rollout::{AsksFor, Share};
 use ark_planner::ShareSeen;
 use ark_planner::wishes::{Refusal, Wish};
+use jiff::SignedDuration;
 
 #[test]
 fn a_canary_goes_step_by_step_and_the_old_side_stays_whole() {
@@ -275,4 +276,17 @@ fn what_is_said_to_one_step_is_no_answer_at_the_next() {
         assert!(refusal.to_string().contains("all of its steps are done"), "{refusal}");
     }
     world.wish_at(Some(6), go_on).expect("it is kept");
+}
+
+/// It takes traffic as soon as it is ready, and is live when it has been so for its time.
+#[test]
+fn where_the_old_side_is_down_the_new_one_has_yet_to_prove_itself() {
+    let mut world = World::deploying(Strategy::BlueGreen, Vec::new());
+    for old in &mut world.seen {
+        old.probe.as_mut().expect("a check").ready = false;
+    }
+    world.pass(30);
+    let live = world.said_at("live, keeping").unwrap_or_else(|| panic!("{:?}", world.log));
+    let ready = world.seen.iter().filter(|s| s.release == NEW).map(|s| s.created_at).max();
+    assert!(at(live) >= ready.expect("the new side") + SignedDuration::from_secs(2));
 }

@@ -273,3 +273,14 @@ fn a_release_that_answers_little_but_errors_is_not_known_good() {
     assert_eq!(watched((1, 1), (0, 0)), (vec![WatchEnd::FoundBad], false));
     assert_eq!(watched((1, 0), (0, 0)), (vec![WatchEnd::Completed], true));
 }
+
+/// They come back each time, and are ready when they do.
+#[test]
+fn a_release_whose_instances_keep_ending_is_not_known_good() {
+    let mut world = World::deploying(Strategy::Rolling, Vec::new());
+    world.rates = judged((20, 0), (20, 0));
+    world.pass(100);
+    world.app.failures = 3;
+    world.pass(300);
+    assert_eq!((world.ended_watches, world.app.good), (vec![WatchEnd::Unjudged], vec![]));
+}
