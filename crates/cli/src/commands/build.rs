@@ -38,8 +38,8 @@ pub(crate) fn run(args: Args) -> Ended {
     let root = args.dir.map_or_else(here, Ok)?;
     let context = Context::new(&args.asking)?;
     block_on(async {
-        let project = Project::open(&root).await?;
-        for image in project.images(&args.apps)? {
+        let (project, apps) = Project::open(&root).await?;
+        for image in apps.images(&args.apps)? {
             let (name, outcome) = project.make(&context, &image).await?;
             for app in image.apps {
                 let ready = Ready { app, image: name.clone(), outcome };

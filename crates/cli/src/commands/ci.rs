@@ -224,12 +224,12 @@ impl Push<'_> {
 
     async fn build_and_deploy(&self, build_only: bool, turn: Option<File>) -> Ended {
         let context = self.context;
-        let project = Project::open(self.checkout).await?;
-        for (app, why) in &project.without {
+        let (project, apps) = Project::open(self.checkout).await?;
+        for (app, why) in &apps.without {
             context.out.say(format!("{app} is left out: {why}"));
         }
         let (mut ready, mut ended_first) = (Vec::new(), Exit::DONE);
-        for image in project.images(&[])? {
+        for image in apps.images(&[])? {
             let (name, outcome) = match project.make(context, &image).await {
                 Ok(made) => made,
                 // What others changed goes out all the same.
@@ -246,7 +246,7 @@ impl Push<'_> {
         drop(turn);
         for one in &ready {
             context.out.one(one, line)?;
-            let Some((launch, definition)) = project.apps.get(&one.app) else { continue };
+            let Some((launch, definition)) = apps.with.get(&one.app) else { continue };
             if build_only {
                 continue;
             }

@@ -13,7 +13,7 @@ use ark_model::{AppName, EnvName};
 
 use crate::context::{Context, here};
 use crate::failure::Failure;
-use crate::images::{Project, is_built};
+use crate::images::{Apps, Broken, Project, is_built};
 use crate::launch::{FOLDER, Launch};
 
 /// What is sent to be run.
@@ -33,12 +33,12 @@ pub(crate) struct Sources<'a> {
     env: &'a EnvName,
     /// Whether what runs an image there goes on with it.
     keep_image: bool,
-    projects: BTreeMap<PathBuf, Project>,
+    apps: BTreeMap<PathBuf, Apps>,
 }
 
 impl<'a> Sources<'a> {
     pub(crate) fn new(context: &'a Context, env: &'a EnvName, keep_image: bool) -> Self {
-        Self { context, env, keep_image, projects: BTreeMap::new() }
+        Self { context, env, keep_image, apps: BTreeMap::new() }
     }
 
     /// What `ark deploy` sends.
@@ -147,20 +147,15 @@ impl<'a> Sources<'a> {
     /// What the image is called, and which one is there.
     async fn look(&mut self, launch: &Launch, definition: &Definition) -> Result<Look, Failure> {
         let root = launch.project();
-        if !Project::is_image(&root, &launch.app, definition) {
-            return Ok(Look::NoImage);
-        }
-        let project = match self.projects.entry(root) {
+        let apps = match self.apps.entry(root.clone()) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                let project = Project::as_it_stands(new.key()).await?;
-                new.insert(project)
-            }
+            Entry::Vacant(new) => new.insert(Apps::read(&root, Broken::PassedOver)?),
         };
-        project.take(launch, definition);
-        let Some(image) = project.image(&launch.app, definition)? else {
+        apps.take(launch, definition);
+        let Some(image) = apps.image(&launch.app, definition)? else {
             return Ok(Look::NoImage);
         };
+        let project = Project::as_it_stands(&root).await?;
         project.check_committed(&image).await?;
         Ok(match project.find(self.context, &image).await? {
             (_, Some((name, _))) => Look::Found(name),
