@@ -18,10 +18,6 @@ const BASES_MAX: usize = 32;
 impl Inner {
     /// The images that a build is made from and that registries give to whom they know.
     pub(super) async fn private_bases(&self, spec: &BuildSpec) -> Vec<String> {
-        let registries = &self.options.registries;
-        if registries.are_public() {
-            return Vec::new();
-        }
         let is_it = |path: &str| path == spec.dockerfile;
         let entry = spec.manifest.entries.iter().find(|entry| is_it(&entry.path));
         let Some(ManifestNode::File { sha256, bytes, .. }) = entry.map(|entry| &entry.node) else {
@@ -32,7 +28,7 @@ impl Inner {
         }
         let text = tokio::fs::read(blob_path(&spec.blobs, *sha256)).await.unwrap_or_default();
         let mut bases = bases(&String::from_utf8_lossy(&text));
-        bases.retain(|base| registries.know_us(base));
+        bases.retain(|base| self.options.registries.know_us(base));
         bases.truncate(BASES_MAX);
         bases
     }

@@ -10,27 +10,22 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt, TryStreamExt};
-use http_body_util::{BodyExt, Limited, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::Request;
 use hyper::body::{Frame, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::net::UnixStream;
-use tokio::task::JoinHandle;
 
+use super::raw;
 use crate::engine::Built;
 
-/// How long the daemon may take to accept a connection.
-const HELLO: Duration = Duration::from_secs(5);
-/// The longest message of the daemon, and of its refusals.
+/// The longest message of the daemon.
 const MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// The most steps whose names are remembered as told.
 const STEPS_MAX: usize = 10_000;
@@ -66,15 +61,6 @@ pub(super) fn build(
     .boxed()
 }
 
-/// Ends the connection, and with it the build, when nobody listens any more.
-struct Connected(JoinHandle<()>);
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// An answer under way.
 struct Saying {
     body: Incoming,
@@ -84,7 +70,8 @@ struct Saying {
     /// Steps whose names were told.
     told: BTreeSet<Vec<u8>>,
     over: bool,
-    _connected: Connected,
+    /// The build ends with it.
+    _connected: raw::Connected,
 }
 
 async fn begin(
@@ -92,43 +79,25 @@ async fn begin(
     target: String,
     context: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
 ) -> Result<Saying, String> {
-    let connected = tokio::time::timeout(HELLO, UnixStream::connect(socket)).await;
-    let stream = connected
-        .map_err(|_| format!("the daemon did not accept a connection within {HELLO:?}"))?
-        .map_err(|error| format!("the daemon cannot be reached: {error}"))?;
+    let (mut sender, connected) = raw::connect(socket).await?;
     let broken = |error: hyper::Error| format!("the daemon broke off: {error}");
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(broken)?;
-    let connected = Connected(tokio::spawn(async move {
-        let _ = connection.await;
-    }));
     let request = Request::post(target)
         .header(HOST, "docker")
         .header(CONTENT_TYPE, "application/x-tar")
         .body(StreamBody::new(context.map_ok(Frame::data).boxed()))
         .map_err(|error| format!("the request cannot be made: {error}"))?;
     let answer = sender.send_request(request).await.map_err(broken)?;
-    let status = answer.status();
-    let body = answer.into_body();
-    if !status.is_success() {
-        let bytes = Limited::new(body, MESSAGE_BYTES_MAX).collect().await;
-        let bytes = bytes.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        let words = serde_json::from_slice::<Refusal>(&bytes).map(|refusal| refusal.message);
-        return Err(words.unwrap_or_else(|_| format!("the daemon answered {status}")));
+    if !answer.status().is_success() {
+        return Err(raw::refusal(answer).await);
     }
     Ok(Saying {
-        body,
+        body: answer.into_body(),
         buffer: Vec::new(),
         ready: VecDeque::new(),
         told: BTreeSet::new(),
         over: false,
         _connected: connected,
     })
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    message: String,
 }
 
 /// One line of the daemon's answer.

@@ -12,6 +12,7 @@ use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::ExecInspectResponse;
 use bollard::query_parameters::ResizeExecOptions;
 use futures::{FutureExt, StreamExt, stream};
+use hyper::StatusCode;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
@@ -94,9 +95,12 @@ impl Inner {
         };
         let connected = match terminal::start(socket, &exec).await {
             Ok(connected) => connected,
-            Err(NotBegun::Refused(400, words)) => return Err(failed(not_found(&words))),
-            Err(NotBegun::Refused(_, words)) => return Err(unavailable("start a command", words)),
-            Err(NotBegun::Broken(error)) => return Err(unavailable("start a command", error)),
+            Err(NotBegun::Refused(StatusCode::BAD_REQUEST, words)) => {
+                return Err(failed(not_found(&words)));
+            }
+            Err(NotBegun::Refused(_, words) | NotBegun::Broken(words)) => {
+                return Err(unavailable("start a command", words));
+            }
         };
         let process = begun(docker, &exec).await?.map_err(failed)?;
         let (output, input) = tokio::io::split(connected);

@@ -24,6 +24,7 @@ mod network;
 mod observe;
 mod place;
 mod policy;
+mod raw;
 mod registry;
 mod remove;
 mod ssh;

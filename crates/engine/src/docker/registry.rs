@@ -65,12 +65,6 @@ impl Registries {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
-    /// Whether none has a login.
-    pub(super) fn are_public(&self) -> bool {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.values().all(|registry| registry.login.is_none())
-    }
-
     /// Whether there is a login for the registry of an image.
     pub(super) fn know_us(&self, reference: &str) -> bool {
         self.of(reference).is_some_and(|registry| registry.login.is_some())
