@@ -7,10 +7,11 @@ mod daemon;
 mod harness;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use daemon::{IMAGE, daemon, docker, skip};
-use harness::{Ark, ENV, words};
+use harness::{Ark, ENV, eventually_within, words};
 
 /// A repository with an app whose image is built of it, and one whose image is somebody else's.
 struct Project {
@@ -221,6 +222,14 @@ fn an_older_commit_does_not_take_the_place_of_a_newer_one() {
     let told = project.good(&["ci", "--commit", &older]);
     assert!(told.contains("who in production is of a later commit already"), "{told}");
     assert_eq!(project.runs("who"), second);
+    // What is live is not deployed once more, whoever comes with it.
+    let releases = |ark: &Ark| {
+        let told = ark.run(&["releases", "who", "-e", ENV, "--json"]);
+        String::from_utf8_lossy(&told.stdout).lines().count()
+    };
+    let before = releases(&project.ark);
+    project.good(&["ci", "--commit", "main"]);
+    assert_eq!(releases(&project.ark), before);
     // What a person took off the branch is not later any more.
     project.git(&["reset", "-q", "--hard", &older]);
     project.good(&["ci", "--commit", "main"]);
@@ -234,6 +243,44 @@ fn an_older_commit_does_not_take_the_place_of_a_newer_one() {
     project.refused(&["ci", "--commit", "main"], &[&name]);
     let output = words(&project.run(&["ci", "--commit", "main"]));
     assert!(!output.contains("project/launch"), "{output}");
+}
+
+/// One that takes its time has had its turn once it has begun: a fix is built and asked for beside it, so
+/// that it goes out as soon as somebody breaks off what it mends.
+#[test]
+fn a_fix_is_built_while_what_it_mends_is_rolled_out() {
+    let test = "a_fix_is_built_while_what_it_mends_is_rolled_out";
+    let Ok(socket) = daemon().map_err(|reason| skip(test, reason)) else { return };
+    let _built = Built(socket, "ark-test-fix");
+    let host = format!("unix://{}", socket.display());
+    let project = Project::new(Ark::up_with(&[("DOCKER_HOST", &host)]), "ark-test-fix");
+    let pushed = || {
+        let mut ci = project.ark.command(&["ci", "--commit", "main"]);
+        let ci = ci.current_dir(&project.root).stdout(Stdio::piped()).stderr(Stdio::piped());
+        ci.spawn().expect("ark runs")
+    };
+    let deployments = |count: usize| {
+        let told = project.ark.get("/v1/deployments?app=who");
+        told.is_some_and(|told| told["items"].as_array().is_some_and(|all| all.len() == count))
+    };
+    let quick = std::fs::read_to_string(project.root.join("launch/who.yml")).expect("a file");
+    let never = quick.replace("min_healthy_time: 100ms", "min_healthy_time: 4m");
+    project.write("launch/who.yml", &never);
+    project.commit("slow");
+    let slow = pushed();
+    let soon = Duration::from_secs(60);
+    eventually_within(soon, "the slow one is asked for", || deployments(1));
+    project.write("launch/who.yml", &quick);
+    project.write("page", "mended\n");
+    project.commit("a fix");
+    let fix = pushed();
+    eventually_within(soon, "the fix is asked for beside it", || deployments(2));
+    project.good(&["abort", "who", "-e", ENV]);
+    let told = slow.wait_with_output().expect("it ends");
+    assert!(!told.status.success(), "it was broken off: {}", words(&told));
+    let told = fix.wait_with_output().expect("it ends");
+    assert!(told.status.success(), "{}", words(&told));
+    assert_eq!(project.runs("who"), project.image());
 }
 
 #[test]
