@@ -124,6 +124,8 @@ pub enum Measure {
     Latency,
     /// The sizes of answers.
     AnswerSize,
+    /// Instances that fail again and again; only looked at once a release is live.
+    Instances,
 }
 
 /// What came out of one comparison.

@@ -61,10 +61,11 @@ pub(crate) fn keeping(input: &Input<'_>, d: &Deployment) -> Plan {
         None if let Stage::Failed(run) = hooks::stage(d, HookStage::PostDeploy) => {
             plan.transition = Some(Transition::Return(Reason::Diagnosis(hooks::diagnosis(run))));
         }
-        None if hooked => {}
+        // A hook has no word in that: the way back ends it.
         None if let Some(diagnosis) = judged(input, d, kept, &mut plan) => {
             plan.transition = Some(Transition::Return(Reason::Diagnosis(diagnosis)));
         }
+        None if hooked => {}
         Some(abort) if abort.superseded => {
             let note = "a newer deployment began while the old side was still kept".to_owned();
             plan.transition = Some(Transition::End {

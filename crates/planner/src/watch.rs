@@ -7,9 +7,10 @@
 //! A release that refuses what it answered before has as many requests as before. A crawler that asks
 //! for what never was comes on top, and when it leaves the app has fewer.
 //!
-//! Of a release most of whose answers are errors nothing need be compared, and so few requests are enough. A
-//! release that had too few to be compared and many errors among them, or whose instances keep ending, is not
-//! known good either.
+//! Of a release most of whose answers are errors nothing need be compared, and so few requests are enough; of
+//! one of which no instance stays up, none at all: what is asked of it then reaches no release. A release that
+//! had too few to be compared and many errors among them, or whose instances keep ending, is not known good
+//! either.
 //!
 //! While an old side is kept after the switch, the same looks are made, and what is bad goes back to it.
 //!
@@ -42,6 +43,9 @@ const FIRST_ROUND: Duration = Duration::from_secs(5);
 pub const GOOD_MAX: usize = 50;
 /// Requests from which on most of a release's answers tell something of it.
 const PLAIN_MIN: u64 = 20;
+/// So many failures of instances in a row, with none that is up, are the release's own. With the pauses between
+/// starts that is after 15 s or more.
+const FAILURES_MAX: u32 = 5;
 /// A release with fewer errors than this share was good, even if it never completed a window.
 const GOOD_ERRORS_MAX: f64 = 0.05;
 
@@ -145,21 +149,27 @@ fn look(input: &Input<'_>, watch: &Watch, base: ReleaseNumber, over: bool) -> Op
     let old = of(base, watch.measured_from, watch.since);
     let old_is_known = old.sum().requests() >= PLAIN_MIN;
     let is_plain = is_plainly_bad(&new) && (was_good(&old) || !old_is_known);
+    let is_down = stays_down(input, watch.release);
     let due = early_look_due(&settings, watch.looks, new.sum().requests());
-    if !over && !due && !is_plain {
+    if !over && !due && !is_plain && !is_down {
         return None;
     }
     let look = if over { Look::Last } else { Look::Early { before: watch.looks } };
     let judgement = verdict(&new, &old, look, &settings, input.now);
     let is_judged_bad =
         judgement.verdict == Verdict::Fail && leads_back(&judgement, callers(input, watch));
-    let judgement = match is_plain && !is_judged_bad {
-        true => said_plainly(judgement, &new, &old),
-        false => judgement,
-    };
+    let mut judgement = judgement;
+    if is_plain && !is_judged_bad {
+        said_plainly(&mut judgement, &new, &old);
+    }
+    if is_down {
+        let failures = input.app.failures;
+        let words = format!("instances: none is up, {failures} failed in a row");
+        fail(&mut judgement, Measure::Instances, words);
+    }
     Some(Looked {
         judgement,
-        is_bad: is_judged_bad || is_plain,
+        is_bad: is_judged_bad || is_plain || is_down,
         base_was_good: input.app.good.contains(&base) || (was_good(&old) && old_is_known),
         has_few_errors: was_good(&new),
     })
@@ -193,8 +203,14 @@ fn is_plainly_bad(new: &SideWindow) -> bool {
     sum.requests() >= PLAIN_MIN && sum.errors() >= sum.requests().div_ceil(2)
 }
 
+/// Its instances end soon after their start, again and again, and none is up.
+fn stays_down(input: &Input<'_>, release: ReleaseNumber) -> bool {
+    let is_up = input.seen.iter().any(|seen| seen.release == release && seen.is_serving());
+    input.app.failures >= FAILURES_MAX && !is_up
+}
+
 /// The judge had too little to compare, and there was no need to.
-fn said_plainly(mut judgement: Judgement, new: &SideWindow, old: &SideWindow) -> Judgement {
+fn said_plainly(judgement: &mut Judgement, new: &SideWindow, old: &SideWindow) {
     let side = |window: &SideWindow, release: ReleaseNumber| {
         let sum = window.sum();
         format!("{} of {} on {release}", grouped(sum.errors()), grouped(sum.requests()))
@@ -204,11 +220,15 @@ fn said_plainly(mut judgement: Judgement, new: &SideWindow, old: &SideWindow) ->
         side(new, judgement.new.release),
         side(old, judgement.old.release)
     );
+    fail(judgement, Measure::Errors, words);
+}
+
+/// What the judge found of this measure gives way to what is plain.
+fn fail(judgement: &mut Judgement, measure: Measure, words: String) {
     judgement.verdict = Verdict::Fail;
-    judgement.findings.retain(|f| f.measure != Measure::Errors);
+    judgement.findings.retain(|f| f.measure != measure);
     let outcome = Outcome::Worse;
-    judgement.findings.push(Finding { measure: Measure::Errors, outcome, p_value: None, words });
-    judgement
+    judgement.findings.push(Finding { measure, outcome, p_value: None, words });
 }
 
 /// What there is of the measurements that a watch window is judged by, at its end.
@@ -299,7 +319,7 @@ fn tell_callers(before: Asked, now: Asked) -> Callers {
 /// Whether what is worse is more than slowness, and the release's own doing.
 fn leads_back(judgement: &Judgement, callers: Callers) -> bool {
     judgement.findings.iter().any(|f| match f.measure {
-        Measure::Errors => f.outcome == Outcome::Worse,
+        Measure::Errors | Measure::Instances => f.outcome == Outcome::Worse,
         Measure::ClientErrors | Measure::StatusMix => {
             f.outcome == Outcome::Worse && callers == Callers::AsBefore
         }

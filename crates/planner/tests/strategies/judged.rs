@@ -1,7 +1,9 @@
 //! Analyses and watches: what the judge's verdicts lead to, and when there is none.
 
 use super::world::*;
-use ark_model::definition::{HeaderStep, Step, Strategy};
+use ark_model::ReleaseNumber;
+use ark_model::definition::{HeaderStep, HookStage, Step, Strategy};
+use ark_model::hook::{HookRun, HookState, HookWhat};
 use ark_model::rollout::{AsksFor, WatchEnd};
 use ark_model::{DeploymentState, Verdict};
 use ark_planner::wishes::Wish;
@@ -283,4 +285,57 @@ fn a_release_whose_instances_keep_ending_is_not_known_good() {
     world.app.failures = 3;
     world.pass(300);
     assert_eq!((world.ended_watches, world.app.good), (vec![WatchEnd::Unjudged], vec![]));
+}
+
+/// What is asked of it then is counted for no release.
+#[test]
+fn a_release_of_which_no_instance_stays_up_is_left() {
+    let down = |strategy: Strategy, failures: u32, good: &[ReleaseNumber]| {
+        let mut world = World::deploying(strategy, Vec::new());
+        world.rates = judged((20, 0), (20, 0));
+        world.app.good = good.to_vec();
+        world.pass(30);
+        world.app.failures = failures;
+        world.app.start_after = Some(at(10_000));
+        world.seen.retain(|seen| seen.release != NEW);
+        world.pass(20);
+        world
+    };
+    assert_eq!(down(Strategy::Rolling, 5, &[]).ended_watches, vec![WatchEnd::RolledBack]);
+    assert_eq!(down(Strategy::Rolling, 4, &[]).ended_watches, vec![]);
+    let kept = down(Strategy::BlueGreen, 5, &[OLD]);
+    assert!(kept.said_at("return:").is_some(), "{:?}", kept.log);
+    let gone = kept.ended.last().and_then(|d| d.rollout.as_ref()).expect("it ended");
+    let words = gone.judgements.last().expect("a judgement").judgement.words(3);
+    assert!(words.contains("none is up, 5 failed in a row"), "{words}");
+    assert!(down(Strategy::BlueGreen, 4, &[OLD]).said_at("return:").is_none());
+}
+
+/// A hook may take its time; users are not to bear a bad release for so long.
+#[test]
+fn what_turns_bad_while_a_hook_runs_goes_back() {
+    let mut world = World::deploying(Strategy::BlueGreen, Vec::new());
+    world.rates = judged((20, 0), (20, 0));
+    world.pass(5);
+    let now = at(world.now);
+    let d = world.running.as_mut().expect("it is kept");
+    d.hooks = vec![HookRun {
+        name: "clear-the-cache".to_owned(),
+        stage: HookStage::PostDeploy,
+        what: HookWhat::Command { command: vec!["./clear".to_owned()] },
+        timeout_ms: 600_000,
+        state: HookState::Running,
+        attempts: 1,
+        instance: None,
+        seen: true,
+        begun_at: Some(now),
+        ask_at: None,
+        stopping_at: None,
+        ended_at: None,
+        note: None,
+        log: Vec::new(),
+    }];
+    world.rates = judged((0, 100), (20, 0));
+    world.pass(30);
+    assert!(world.said_at("return:").is_some(), "{:?}", world.log);
 }
