@@ -233,3 +233,17 @@ fn t13_held_requests_are_served_in_the_end() {
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
     assert!(log.contains("/version") && !log.contains("/left"), "{log}");
 }
+
+/// It is started again soon; who asks meanwhile waits for that.
+#[test]
+fn an_instance_that_ends_is_waited_for() {
+    let Some(ark) = suite("an_instance_that_ends_is_waited_for") else { return };
+    deploys(&ark, "ends", &Sample::version(1).count(1).variable("BROKEN", "crash-after-ms:600"));
+    eventually("it has ended, and is not started yet", || {
+        let path = format!("/v1/environments/{ENV}/apps/ends");
+        ark.get(&path).is_some_and(|app| app["alive"] == 0)
+    });
+    let mut asks = Raw::open(&ark, "ends");
+    asks.send("GET /version HTTP/1.1\r\nhost: HOST\r\n\r\n");
+    assert_eq!(asks.answer(), (200, "1".to_owned()));
+}

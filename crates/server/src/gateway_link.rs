@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::observations::AppKey;
-use crate::route_table::{AppRecords, Division, HostRank, build, join};
+use crate::route_table::{AppRecords, Division, HostRank, Wanted, build, join};
 use crate::world::World;
 
 /// Time between two attempts to dial.
@@ -298,6 +298,7 @@ fn load_app(
         };
         definitions.insert(release, definition);
     }
+    let wanted = Wanted::of(&state, shapes.first().and_then(|r| definitions.get(r)).map(|d| &**d));
     Ok(Some(AppRecords {
         env: env.clone(),
         app: app.clone(),
@@ -307,7 +308,7 @@ fn load_app(
         discovery: BTreeMap::new(),
         network: None,
         division: running.as_ref().map(Division::of).unwrap_or_default(),
-        stopped: state.stopped,
+        wanted,
     }))
 }
 

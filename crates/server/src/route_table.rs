@@ -8,6 +8,7 @@ use std::time::Duration;
 use ark_model::definition::{
     Definition, DurationText, Expose, HealthCheckKind, Protocol, RunKind, Strategy,
 };
+use ark_model::environment::AppState;
 use ark_model::instance::{InstanceRecord, InstanceState};
 use ark_model::route::{
     ContainerNetwork, Probe, ProbeCheck, Route, RouteKey, RouteLimits, RouteProtocol, Target,
@@ -27,6 +28,10 @@ const HOLD: Duration = Duration::from_secs(10);
 /// How long it may wait while all instances are replaced at once, beyond the time that is given to
 /// the requests of the old ones.
 const HOLD_RECREATE: Duration = Duration::from_secs(60);
+
+/// After more failures in a row than these the pause before the next start (up to 8 s, 16 s and so on) and the start
+/// itself may take longer than a request waits.
+const HELD_FAILURES_MAX: u32 = 4;
 
 /// What is recorded of one app that may have routes.
 #[derive(Debug)]
@@ -48,8 +53,32 @@ pub struct AppRecords {
     pub network: Option<ContainerNetwork>,
     /// How the traffic is divided.
     pub division: Division,
-    /// Whether the app is stopped: then no request waits for an instance that nobody starts.
-    pub stopped: bool,
+    /// What a request may wait for.
+    pub wanted: Wanted,
+}
+
+/// What is wanted of an app: no request waits for an instance that nobody starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Instances. One that has ended is started again soon.
+    Instances,
+    /// The same, but they fail again and again: the next start is further off than a request waits.
+    Later,
+    /// Nothing: it is stopped, or scaled to nothing.
+    Nothing,
+}
+
+impl Wanted {
+    /// By the app's state and the definition in force.
+    pub fn of(state: &AppState, definition: Option<&Definition>) -> Self {
+        let lambda = definition.is_some_and(|d| d.run.kind == RunKind::Lambda);
+        let count = state.scale.or_else(|| definition.map(Definition::count));
+        match state.failures {
+            _ if state.stopped || (count == Some(0) && !lambda) => Self::Nothing,
+            failures if failures > HELD_FAILURES_MAX => Self::Later,
+            _ => Self::Instances,
+        }
+    }
 }
 
 /// How the running deployment divides the traffic.
@@ -203,6 +232,12 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
         }
         Division::Even | Division::Split(_) => HOLD,
     };
+    let targets: Vec<Target> =
+        records.instances.iter().filter_map(|i| target(records, expose, i)).collect();
+    let hold = match records.wanted {
+        Wanted::Later if targets.is_empty() && records.division != Division::Held => Duration::ZERO,
+        Wanted::Later | Wanted::Instances | Wanted::Nothing => hold,
+    };
     let hold_ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
     Route {
         key: RouteKey {
@@ -226,7 +261,8 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
         limits: match on_demand(records) {
             Some(definition) => limited(expose, &on_demand_limits(definition, hold_ms)),
             None => {
-                let hold_empty = records.division == Division::Held;
+                let hold_empty =
+                    records.division == Division::Held || records.wanted != Wanted::Nothing;
                 limited(expose, &RouteLimits { hold_ms, hold_empty, ..RouteLimits::default() })
             }
         },
@@ -235,7 +271,7 @@ fn route(records: &AppRecords, reach: Reach, expose: &Expose) -> Route {
             Division::Even | Division::Held => None,
         },
         maintenance: expose.maintenance.clone(),
-        targets: records.instances.iter().filter_map(|i| target(records, expose, i)).collect(),
+        targets,
     }
 }
 
@@ -258,7 +294,7 @@ fn limited(expose: &Expose, own: &RouteLimits) -> RouteLimits {
 
 /// The definition in force of an app whose instance is started by requests.
 fn on_demand(records: &AppRecords) -> Option<&Definition> {
-    let release = records.shapes.first().filter(|_| !records.stopped)?;
+    let release = records.shapes.first().filter(|_| records.wanted != Wanted::Nothing)?;
     let definition = records.definitions.get(release)?;
     (definition.run.kind == RunKind::Lambda).then_some(&**definition)
 }
@@ -411,7 +447,7 @@ mod tests {
             discovery: [("default".to_owned(), 17_000)].into(),
             network: Some(ContainerNetwork { address: [172, 18, 0, 1].into(), prefix: 16 }),
             division: Division::Even,
-            stopped: false,
+            wanted: Wanted::Instances,
         }
     }
 
@@ -443,6 +479,32 @@ mod tests {
             ]
         );
         assert_eq!(routes[1].targets[0].address.port(), 20_011);
+    }
+
+    #[test]
+    fn requests_wait_for_an_instance_that_comes_back_soon() {
+        let held = |scale, failures, stopped, instances: Vec<InstanceRecord>| {
+            let mut records = records(&[1], instances);
+            let mut state = AppState::new(
+                "production".parse().expect("a name"),
+                "web".parse().expect("a name"),
+                Timestamp::UNIX_EPOCH,
+            );
+            (state.scale, state.failures, state.stopped) = (scale, failures, stopped);
+            records.wanted =
+                Wanted::of(&state, records.definitions.get(&ReleaseNumber(1)).map(|d| &**d));
+            let limits = &build(&[records])[0].limits;
+            (limits.hold_empty, limits.hold_ms)
+        };
+        // It has just ended; its next start is a second away.
+        assert_eq!(held(None, 1, false, vec![]), (true, 10_000));
+        // Its next start is further away than a request waits, until it is there.
+        assert_eq!(held(None, 5, false, vec![]), (true, 0));
+        let starting = instance(1, 1, InstanceState::Starting, &["default"]);
+        assert_eq!(held(None, 5, false, vec![starting]), (true, 10_000));
+        // Nobody starts one.
+        assert!(!held(None, 0, true, vec![]).0);
+        assert!(!held(Some(0), 0, false, vec![]).0);
     }
 
     #[test]
