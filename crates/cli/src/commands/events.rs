@@ -22,13 +22,16 @@ const PAGE: u32 = 500;
 /// What `events` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  ark events -f -e production --app web\n  ark events --kind instance_lost\n  ark events --after 1200 --json"
+    before_help = "Examples:\n  ark events web -e production -f\n  ark events --kind instance_lost\n  ark events --after 1200 --json"
 )]
 pub(crate) struct Args {
     /// Go on with new events
     #[arg(short, long)]
     follow: bool,
     /// Only of this app
+    #[arg(value_name = "APP", conflicts_with = "app")]
+    of: Option<AppName>,
+    /// The same
     #[arg(long)]
     app: Option<AppName>,
     /// Only of this kind
@@ -63,7 +66,7 @@ pub(crate) fn run(args: Args) -> Ended {
     let query = EventsQuery {
         after: args.after,
         env: args.env.optional()?,
-        app: args.app,
+        app: args.of.or(args.app),
         kind: args.kind,
         deployment: None,
         limit: None,

@@ -20,12 +20,13 @@ const LOOK_BACK: u32 = 50;
 /// What `receipt` takes.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  ark receipt\n  ark receipt --app web -e production\n  ark receipt 4f1b8a2c90de --json",
-    after_help = "Without DEPLOYMENT: the last one that ended. A deployment may be named by the beginning or\nthe end of its id. `ark deployments` lists them."
+    before_help = "Examples:\n  ark receipt\n  ark receipt web -e production\n  ark receipt 4f1b8a2c90de --json",
+    after_help = "Without DEPLOYMENT: the last one that ended; with an app's name, its last one. A deployment may be named by the beginning or\nthe end of its id. `ark deployments` lists them."
 )]
 pub(crate) struct Args {
-    /// Deployment
-    deployment: Option<String>,
+    /// Deployment, or app
+    #[arg(value_name = "DEPLOYMENT|APP")]
+    of: Option<String>,
     /// Only of this app
     #[arg(long)]
     app: Option<AppName>,
@@ -42,12 +43,22 @@ pub(crate) fn shown(args: &Args) -> Shown {
 pub(crate) fn run(args: Args) -> Ended {
     let context = Context::new(&args.asking)?;
     let env = args.env.optional()?;
+    // Ids are hexadecimal.
+    let is_id = |text: &String| text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    let (id, named) = match args.of {
+        Some(text) if is_id(&text) => (Some(text), None),
+        Some(text) => (
+            None,
+            Some(text.parse::<AppName>().map_err(|error| Failure::usage(error.to_string()))?),
+        ),
+        None => (None, None),
+    };
     block_on(async {
-        let id = match args.deployment {
+        let id = match id {
             Some(id) => id,
             None => {
-                let query =
-                    DeploymentsQuery { env, app: args.app, cursor: None, limit: Some(LOOK_BACK) };
+                let app = named.or(args.app);
+                let query = DeploymentsQuery { env, app, cursor: None, limit: Some(LOOK_BACK) };
                 let deployments = context.client.deployments(&query).await?;
                 let ended = deployments.iter().find(|d| d.receipt.is_some());
                 ended.map(|d| d.id.to_string()).ok_or_else(|| {

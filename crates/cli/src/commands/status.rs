@@ -1,13 +1,15 @@
 //! `ark status`: the apps of an environment at a glance.
 
+use ark_model::AppName;
 use ark_model::api::{AppRow, DeploymentSummary};
 use ark_model::definition::RunKind;
 use ark_model::deployment::{DeploymentKind, DeploymentState};
+use ark_model::exit::ExitCode;
 use jiff::Timestamp;
 
 use crate::cli::block_on;
 use crate::context::{Asking, Context, EnvArg};
-use crate::failure::{Ended, Exit};
+use crate::failure::{Ended, Exit, Failure};
 use crate::output::deployment::release_or_dash;
 use crate::output::numbers::{count, failures, rate};
 use crate::output::table::{Table, or_dash};
@@ -16,8 +18,12 @@ use crate::output::{Shown, Style};
 
 /// What `status` takes.
 #[derive(Debug, clap::Args)]
-#[command(before_help = "Examples:\n  ark status -e production\n  ark status -e production --json")]
+#[command(
+    before_help = "Examples:\n  ark status -e production\n  ark status web -e production\n  ark status -e production --json"
+)]
 pub(crate) struct Args {
+    /// Only this app
+    app: Option<AppName>,
     #[command(flatten)]
     env: EnvArg,
     #[command(flatten)]
@@ -32,7 +38,15 @@ pub(crate) fn run(args: Args) -> Ended {
     let context = Context::new(&args.asking)?;
     let env = args.env.get()?;
     block_on(async {
-        let rows = context.client.apps(&env).await?;
+        let mut rows = context.client.apps(&env).await?;
+        if let Some(app) = &args.app {
+            rows.retain(|row| row.app == *app);
+            if rows.is_empty() {
+                let words = format!("{app} was never deployed to {env}");
+                return Err(Failure::new(ExitCode::NotFound, "app-not-found", words)
+                    .remedy("what is there", format!("ark status -e {env}")));
+            }
+        }
         let style = context.out.style;
         context.out.list(&rows, |rows| render(rows, Timestamp::now(), style))?;
         if rows.is_empty() {

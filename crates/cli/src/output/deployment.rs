@@ -10,7 +10,7 @@ use ark_model::receipt::Side;
 use ark_model::{DeploymentState, Diagnosis, ReleaseNumber};
 use jiff::Timestamp;
 
-use super::lines::{cut, wrap, wrap_remedies};
+use super::lines::{cut, fold, wrap, wrap_remedies};
 use super::numbers::{count, counted, failures, rate};
 use super::times::{age, between_ms, length};
 use super::{Style, hooks, rollout};
@@ -19,6 +19,10 @@ use super::{Style, hooks, rollout};
 const BAR_CELLS: u32 = 4;
 /// Width of the words before the facts of a step.
 const STEP_WIDTH: usize = 22;
+/// In less room beside it, what there is to say is cut and not folded.
+const FACTS_WIDTH_MIN: usize = 30;
+/// The most lines of what there is to say of one thing.
+const FACTS_LINES_MAX: usize = 4;
 /// Log lines shown with a failure.
 const LOG_LINES_MAX: usize = 20;
 /// How many apps that were down are named as what to look at.
@@ -83,47 +87,73 @@ fn is_image(artifact: &str) -> bool {
     artifact.starts_with("image ")
 }
 
-/// The block while it runs, cut to the width.
+/// One thing of the block and what there is to say of it, in as many lines as that needs.
+fn step(mark: &str, words: &str, facts: &str, (width, lines_max): (usize, usize)) -> Vec<String> {
+    let room = width.saturating_sub(4 + STEP_WIDTH + 1);
+    if room < FACTS_WIDTH_MIN || words.chars().count() > STEP_WIDTH {
+        let plain = format!("{words:<STEP_WIDTH$} {facts}");
+        return vec![format!("  {mark} {}", cut(&plain, width.saturating_sub(4)))];
+    }
+    let folded = fold(facts, room, lines_max);
+    let line = |(at, facts): (usize, String)| match at {
+        0 => format!("  {mark} {words:<STEP_WIDTH$} {facts}"),
+        _ => format!("    {:STEP_WIDTH$} {facts}", ""),
+    };
+    folded.into_iter().enumerate().map(line).collect()
+}
+
+/// The block while it runs, in lines of at most the width; what there is to say is cut sooner where the terminal has
+/// few of them.
 pub(crate) fn block(
     view: &DeploymentView,
     traffic: Option<&TrafficView>,
     now: Timestamp,
     style: Style,
 ) -> Vec<String> {
-    let step = |mark: String, words: &str, facts: String| {
-        let plain = format!("{words:<STEP_WIDTH$} {facts}");
-        format!("  {mark} {}", cut(&plain, style.width.saturating_sub(4)))
-    };
+    let folded = |lines_max: usize| block_folded(view, traffic, now, (style, lines_max));
+    let fits = |lines: &Vec<String>| lines.len() <= style.height;
+    (2..=FACTS_LINES_MAX).rev().map(folded).find(fits).unwrap_or_else(|| folded(1))
+}
+
+fn block_folded(
+    view: &DeploymentView,
+    traffic: Option<&TrafficView>,
+    now: Timestamp,
+    (style, lines_max): (Style, usize),
+) -> Vec<String> {
+    let room = (style.width, lines_max);
+    let step = |mark: String, words: &str, facts: String| step(&mark, words, &facts, room);
     let mut lines = vec![style.strong(&cut(&title(view), style.width)), String::new()];
     let release = format!("release {}", view.release);
-    lines.push(step(style.good("✓"), &release, release_facts(view)));
+    lines.extend(step(style.good("✓"), &release, release_facts(view)));
     for line in hooks::lines(view, HookStage::PreDeploy, now) {
-        lines.push(step(line.mark.shown(style), &line.words, line.facts));
+        lines.extend(step(line.mark.shown(style), &line.words, line.facts));
     }
     for line in rollout::steps(view, now) {
-        lines.push(step(line.mark.shown(style), &line.words, line.facts));
+        lines.extend(step(line.mark.shown(style), &line.words, line.facts));
     }
-    lines.push(step("▸".to_owned(), verb(view.state), sides(view, now)));
+    lines.extend(step("▸".to_owned(), verb(view.state), sides(view, now)));
     for (words, facts) in rollout::facts(view, now) {
-        lines.push(step(" ".to_owned(), words, facts));
+        lines.extend(step(" ".to_owned(), words, facts));
     }
     for line in hooks::lines(view, HookStage::PostDeploy, now) {
-        lines.push(step(line.mark.shown(style), &line.words, line.facts));
+        lines.extend(step(line.mark.shown(style), &line.words, line.facts));
     }
     for failed in view.failures.iter().rev().take(2) {
-        lines.push(step(style.bad("✗"), "failed instance", failed.words()));
+        lines.extend(step(style.bad("✗"), "failed instance", failed.words()));
     }
     if let Some(abort) = &view.abort
         && !abort.superseded
     {
         let why = abort.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
-        lines.push(step("–".to_owned(), "aborted", format!("by {}{why}", abort.by)));
+        lines.extend(step("–".to_owned(), "aborted", format!("by {}{why}", abort.by)));
     }
     lines.push(String::new());
     let began = view.started_at.unwrap_or(view.created_at);
     let elapsed = format!("elapsed {}", age(between_ms(began, now)));
     let measured = traffic.map_or_else(String::new, |traffic| format!("{}   ", requests(traffic)));
-    lines.push(cut(&format!("  {measured}{elapsed}"), style.width));
+    let facts = fold(&format!("{measured}{elapsed}"), style.width.saturating_sub(2), 2);
+    lines.extend(facts.into_iter().map(|line| format!("  {line}")));
     lines
 }
 

@@ -85,6 +85,19 @@ fn the_block_shows_both_sides() {
             assert!(line.chars().count() <= width, "{line:?} is wider than {width}");
         }
     }
+    insta::assert_snapshot!(block(&view, None, at("12:00:19.4"), Style::plain(80)).join("\n"), @r"
+    web → production   v41 → v42   rolling, 3 instances   commit 9f2c1ab by ana
+
+      ✓ release v42            directory 3fa1b2c4d5e6, as a process · config 7 · 2
+                               keys changed (LOG_LEVEL, CACHE_TTL)
+      ▸ replacing              v42 ███░ 2 ready, 1 starting
+                               v41 ██░░ 1 serving, 1 draining (3 requests, 12 s)
+
+      elapsed 19 s
+    ");
+    // Where there is no room for that, each has one line.
+    let low = Style { height: 6, ..Style::plain(80) };
+    assert_eq!(block(&view, None, at("12:00:19.4"), low).len(), 6);
 }
 
 #[test]

@@ -34,6 +34,23 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// The text in at most `lines_max` lines of at most `width` characters, broken where what it tells is apart (three
+/// spaces), else between words. What is still too long is cut.
+pub(crate) fn fold(text: &str, width: usize, lines_max: usize) -> Vec<String> {
+    let mut rest = text.trim();
+    let mut lines = Vec::new();
+    while rest.chars().count() > width && lines.len() + 1 < lines_max {
+        let end = rest.char_indices().nth(width + 1).map_or(rest.len(), |(at, _)| at);
+        let place = rest[..end].rfind("   ").or_else(|| rest[..end].rfind(' '));
+        let Some(at) = place.filter(|at| *at > 0) else { break };
+        let (line, after) = rest.split_at(at);
+        lines.push(cut(line.trim_end(), width));
+        rest = after.trim_start();
+    }
+    lines.push(cut(rest, width));
+    lines
+}
+
 /// Remedies as `label: command`, two and more on a line as far as `width` allows.
 pub(crate) fn wrap_remedies(remedies: &[Remedy], width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
@@ -61,6 +78,22 @@ pub(crate) fn wrap_remedies(remedies: &[Remedy], width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folded_text_is_broken_where_what_it_tells_is_apart() {
+        for (text, width, lines, expect) in [
+            ("v2 5 %   v1 95 %", 20, 3, vec!["v2 5 %   v1 95 %"]),
+            ("v2 5 %   v1 95 %", 14, 3, vec!["v2 5 %", "v1 95 %"]),
+            ("one two three", 7, 3, vec!["one two", "three"]),
+            ("one two three", 7, 1, vec!["one tw…"]),
+            ("incomprehensible", 7, 3, vec!["incomp…"]),
+            ("a incomprehensible b", 7, 3, vec!["a", "incomp…"]),
+            ("žluťoučký kůň", 9, 3, vec!["žluťoučký", "kůň"]),
+            ("", 7, 3, vec![""]),
+        ] {
+            assert_eq!(fold(text, width, lines), expect, "{text:?} at {width}");
+        }
+    }
 
     #[test]
     fn a_cut_line_has_exactly_the_width() {

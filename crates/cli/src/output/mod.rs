@@ -42,6 +42,8 @@ pub(crate) struct Style {
     pub(crate) color: bool,
     /// Columns a line may have.
     pub(crate) width: usize,
+    /// Lines that what is drawn again in place may have.
+    pub(crate) height: usize,
     /// Whether instants are exact instead of relative.
     pub(crate) utc: bool,
 }
@@ -49,7 +51,7 @@ pub(crate) struct Style {
 impl Style {
     /// No colours, `width` columns, relative times.
     pub(crate) const fn plain(width: usize) -> Self {
-        Self { color: false, width, utc: false }
+        Self { color: false, width, height: usize::MAX, utc: false }
     }
 
     fn paint(self, code: &str, text: &str) -> String {
@@ -98,9 +100,13 @@ impl Output {
         let wants_color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let width = terminal_width();
+        // Without the one that the cursor is in.
+        let rows = terminal_size().map(|(_, rows)| usize::from(rows)).filter(|rows| *rows > 0);
+        let height = rows.map_or(usize::MAX, |rows| rows - 1);
         let style = |terminal: bool| Style {
             color: terminal && wants_color,
             width: if terminal { width } else { usize::MAX },
+            height,
             utc: shown.utc,
         };
         let live = io::stderr().is_terminal()

@@ -68,6 +68,14 @@ pub(crate) fn steps(view: &DeploymentView, now: Timestamp) -> Vec<StepLine> {
                 StepState::Current | StepState::Ahead => Mark::Ahead,
             };
             let facts = match (judged, &step.approved_by, mark) {
+                (Some(judgement), _, Mark::Current) => {
+                    let found = match judgement.verdict {
+                        // Requests go on; the next look is at so many.
+                        Verdict::Inconclusive => format!("last look: {}", judgement.words(2)),
+                        Verdict::Pass | Verdict::Fail => verdict(judgement),
+                    };
+                    format!("{}   {found}", current_facts(view, rollout, now))
+                }
                 (Some(judgement), ..) => verdict(judgement),
                 (None, Some(by), _) => format!("approved by {by}"),
                 (None, None, Mark::Current) => current_facts(view, rollout, now),
@@ -90,11 +98,8 @@ pub(crate) fn verdict(judgement: &Judgement) -> String {
 
 fn current_facts(view: &DeploymentView, rollout: &RolloutView, now: Timestamp) -> String {
     let since = age(between_ms(rollout.since, now));
-    if let Some(paused) = &rollout.paused {
-        let why = paused.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
-        return format!("paused by {}{why}", paused.by);
-    }
     match &rollout.asks {
+        _ if rollout.paused.is_some() => format!("paused, for {since} in this step"),
         Some(_) => format!("for {since}"),
         None if !rollout.in_force && view.state == DeploymentState::Stepping => {
             "on its way to the gateway".to_owned()
@@ -115,6 +120,10 @@ pub(crate) fn facts(view: &DeploymentView, now: Timestamp) -> Vec<(&'static str,
         }
         None => ("traffic", new),
     });
+    if let Some(paused) = &rollout.paused {
+        let why = paused.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+        facts.push(("paused", format!("by {}{why}", paused.by)));
+    }
     if let Some(asks) = &rollout.asks {
         facts.push(("your word", question(view, asks.what)));
     }
