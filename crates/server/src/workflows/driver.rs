@@ -477,7 +477,8 @@ impl Stepper<'_> {
             Work::Running => {
                 self.drain()?;
                 let room = !self.shared.full.load(Ordering::Relaxed);
-                Ok(room && self.run(id)?.body.to_start > 0)
+                let run = self.run(id)?;
+                Ok(room && run.body.to_start > 0 && !run.held)
             }
             Work::Reading | Work::Writing | Work::Ended => Ok(false),
         }

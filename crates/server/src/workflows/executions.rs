@@ -21,6 +21,7 @@ use super::versions::resolve;
 
 /// How long an execution may be redriven after its end.
 const REDRIVE_MAX: SignedDuration = SignedDuration::from_hours(24 * 14);
+const TOO_OLD: &str = "Execution redrivable period exceeded";
 /// A history that is this long leaves no room for a redrive.
 const REDRIVE_EVENTS_MAX: u64 = limits::HISTORY_EVENTS_MAX - 1;
 /// Somebody who waits for an end looks again after this long, should a hint be lost.
@@ -51,8 +52,14 @@ pub(super) fn view(
         .map_err(|e| WorkflowError::Internal(format!("the facts of execution {}: {e}", row.id)))?;
     let program = programs.get(tx, row.revision)?;
     let output = facts.output.as_deref().map(|text| kept_text(tx, row.id, text)).transpose()?;
+    let mut redrivable = redrivable(row, &facts, now);
     let map_run_arn = match (&facts.parent, row.map_run) {
         (Some(Parent::Item { label, .. }), Some(run)) => tx.map_run(run)?.map(|run| {
+            // It may have ended long before its run, with which it is redriven.
+            let ended = run.stopped_at.filter(|_| redrivable == Redrivable::ByMapRun);
+            if ended.is_some_and(|at| after(at, REDRIVE_MAX) < now) {
+                redrivable = Redrivable::No(TOO_OLD.to_owned());
+            }
             let machine = program.name.clone();
             let resource = Resource::MapRun { machine, label: label.clone(), uuid: run.uuid };
             Arn::new(&program.region, resource).to_string()
@@ -83,8 +90,13 @@ pub(super) fn view(
         item_count,
         redrive_count: facts.redrive_count,
         redriven_at: facts.redriven_at,
-        redrivable: redrivable(row, &facts, now),
+        redrivable,
     })
+}
+
+/// Whether a history leaves no room for a redrive.
+pub(super) fn is_full(row: &ExecutionRow) -> bool {
+    row.events >= REDRIVE_EVENTS_MAX
 }
 
 pub(super) fn redrivable(row: &ExecutionRow, facts: &Facts, now: Timestamp) -> Redrivable {
@@ -101,12 +113,12 @@ pub(super) fn redrivable(row: &ExecutionRow, facts: &Facts, now: Timestamp) -> R
         ) => {
             if row.state.is_none() {
                 no("Execution cannot be continued from its end")
-            } else if row.events >= REDRIVE_EVENTS_MAX {
+            } else if is_full(row) {
                 no("Execution history event limit exceeded")
-            } else if after(at, REDRIVE_MAX) < now {
-                no("Execution redrivable period exceeded")
             } else if matches!(facts.parent, Some(Parent::Item { .. })) {
                 Redrivable::ByMapRun
+            } else if after(at, REDRIVE_MAX) < now {
+                no(TOO_OLD)
             } else {
                 Redrivable::Yes
             }
@@ -291,12 +303,7 @@ impl Workflows {
                 return Err(refused(text.to_owned()));
             }
             let Some(l) = step.load(row.id)? else { return Err(missing(&arn)) };
-            l.facts.redrive_count += 1;
-            l.facts.redriven_at = Some(now);
-            l.facts.redrive_token = client_token;
-            l.facts.output = None;
-            l.facts.error = None;
-            l.facts.cause = None;
+            l.facts.goes_on(now, client_token);
             if !step.apply(row.id, &Event::Redrive)? {
                 return Err(refused("Execution cannot be continued from its end".to_owned()));
             }

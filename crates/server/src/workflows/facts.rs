@@ -109,6 +109,16 @@ pub(super) enum Parent {
 }
 
 impl Facts {
+    /// It goes on where it failed: what was said of its end holds no more.
+    pub(super) fn goes_on(&mut self, now: Timestamp, token: Option<String>) {
+        self.redrive_count += 1;
+        self.redriven_at = Some(now);
+        self.redrive_token = token;
+        self.output = None;
+        self.error = None;
+        self.cause = None;
+    }
+
     /// The key of the tokens.
     fn key(&self) -> hmac::Key {
         hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes())

@@ -280,11 +280,15 @@ fn map_run_view(
     let (counts, items) = (body.state.counts(), body.state.items());
     // What runs is known by the inputs, which are kept until the results are there.
     let running_items = match items.open() {
-        0 => 0,
-        open => tx.map_items_in(run.id, ItemPhase::Running)?.min(open),
+        open if open > 0 && body.state.status() == MapRunStatus::Running => {
+            tx.map_items_in(run.id, ItemPhase::Running)?.min(open)
+        }
+        _ => 0,
     };
+    let (waiting, waiting_items) = body.state.waiting();
+    let (waiting, waiting_items) = (waiting.total(), waiting_items.total());
     let items = MapRunCounts {
-        pending: items.open() - running_items,
+        pending: (items.open() - running_items).saturating_sub(waiting_items),
         running: running_items,
         succeeded: items.succeeded,
         failed: items.failed,
@@ -292,11 +296,11 @@ fn map_run_view(
         aborted: items.aborted,
         total: items.total,
         results_written: body.items_written.max(body.results_written),
-        failures_not_redrivable: 0,
-        pending_redrive: 0,
+        failures_not_redrivable: body.items_not_redrivable,
+        pending_redrive: waiting_items,
     };
     let counts = MapRunCounts {
-        pending: counts.pending + body.to_start,
+        pending: (counts.pending + body.to_start).saturating_sub(waiting),
         running: counts.running.saturating_sub(body.to_start),
         succeeded: counts.succeeded,
         failed: counts.failed,
@@ -304,8 +308,8 @@ fn map_run_view(
         aborted: counts.aborted,
         total: counts.total,
         results_written: body.results_written,
-        failures_not_redrivable: 0,
-        pending_redrive: 0,
+        failures_not_redrivable: body.not_redrivable,
+        pending_redrive: waiting,
     };
     let resource =
         Resource::MapRun { machine: machine.clone(), label: label.clone(), uuid: run.uuid.clone() };

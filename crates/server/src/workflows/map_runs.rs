@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arn::{Arn, Resource};
 use super::error::WorkflowError;
+use super::executions::is_full;
 use super::facts::{Parent, kept_text};
 use super::map_files::text;
 use super::map_results::{Written, entries, is_told, told};
@@ -62,6 +63,11 @@ pub(super) struct MapBody {
     pub(super) items_written: u64,
     #[serde(default)]
     pub(super) redriven_at: Option<Timestamp>,
+    /// Children that did not succeed and whose histories have no room for a redrive, and their items.
+    #[serde(default)]
+    pub(super) not_redrivable: u64,
+    #[serde(default)]
+    pub(super) items_not_redrivable: u64,
 }
 
 /// A map run in hand.
@@ -69,7 +75,9 @@ pub(super) struct MapBody {
 pub(super) struct Run {
     pub(super) row: MapRunRow,
     pub(super) body: MapBody,
-    touched: bool,
+    pub(super) touched: bool,
+    /// What is to be started next waits for work of its own to be aborted.
+    pub(super) held: bool,
 }
 
 impl Run {
@@ -116,7 +124,7 @@ impl Stepper<'_> {
             let gone = || WorkflowError::Internal(format!("map run {id} is gone"));
             let row = self.tx.map_run(id)?.ok_or_else(gone)?;
             let body = body_of(&row)?;
-            self.runs.insert(id, Run { row, body, touched: false });
+            self.runs.insert(id, Run { row, body, touched: false, held: false });
         }
         let run = self.runs.get_mut(&id);
         run.ok_or_else(|| WorkflowError::Internal(format!("map run {id} is gone")))
@@ -146,6 +154,8 @@ impl Stepper<'_> {
             results_written: 0,
             items_written: 0,
             redriven_at: None,
+            not_redrivable: 0,
+            items_not_redrivable: 0,
         };
         let mut row = MapRunRow {
             id: 0,
@@ -160,7 +170,7 @@ impl Stepper<'_> {
         };
         row.id = self.tx.insert_map_run(&row)?;
         let id = row.id;
-        self.runs.insert(id, Run { row, body, touched: true });
+        self.runs.insert(id, Run { row, body, touched: true, held: false });
         if let Some(l) = self.load(execution)? {
             l.facts.map_runs = true;
         }
@@ -209,35 +219,6 @@ impl Stepper<'_> {
         Ok(false)
     }
 
-    pub(super) fn redrive_map_run(
-        &mut self,
-        execution: u64,
-        num: u64,
-    ) -> Result<(), WorkflowError> {
-        let Some(row) = self.tx.map_run_of(execution, num)? else { return Ok(()) };
-        let now = self.now;
-        let (unfinished, unfinished_items) = self.tx.map_items_unfinished(row.id)?;
-        let is_cleared = self.run(row.id)?.body.work == Work::Clearing;
-        let has_items = !is_cleared && !self.tx.map_items_from(row.id, 0, 1)?.is_empty();
-        let run = self.run(row.id)?;
-        let state = &run.body.state;
-        if state.status() == MapRunStatus::Succeeded && state.counts().total > 0 && !has_items {
-            // Kept by an earlier version, and stopped while it wrote: it did, and its items are gone.
-            // Written again its results would be empty.
-            let cause = "The results were written before the redrive";
-            let end = MapRunEnd::Failed(Failure::new(names::RESULT_WRITER_FAILED, cause));
-            let map_run = MapRunId(num);
-            self.inbox.push_back((execution, Event::MapRunFinished { map_run, end }));
-            return Ok(());
-        }
-        run.touched = true;
-        run.row.stopped_at = None;
-        run.body.redriven_at = Some(now);
-        let redrive = MapRunEvent::Redrive { unfinished, unfinished_items };
-        self.map_inbox.push_back((row.id, redrive));
-        Ok(())
-    }
-
     /// Lets a map run take an event.
     pub(super) fn take_map(&mut self, id: u64, event: MapRunEvent) -> Result<(), WorkflowError> {
         let now = self.now;
@@ -261,9 +242,11 @@ impl Stepper<'_> {
                 }
                 MapRunEffect::StartChildren(children) => self.run(id)?.body.to_start += children,
                 MapRunEffect::AbortChildren => {
+                    let items = self.tx.map_items_in(id, ItemPhase::Pending)?;
                     let run = self.run(id)?;
                     run.body.work = Work::Aborting;
-                    run.body.to_start = 0;
+                    let children = std::mem::take(&mut run.body.to_start);
+                    run.body.state.not_begun(children, items);
                     self.shared.hub.driver.notify_one();
                 }
                 MapRunEffect::Fail(failure) => {
@@ -415,19 +398,25 @@ impl Stepper<'_> {
                 self.run(id)?.body.to_start = 0;
                 continue;
             }
+            let mut held = true;
             for item in items {
+                if !self.start_item(id, &item)? {
+                    continue;
+                }
                 self.starts_left = self.starts_left.saturating_sub(1);
                 let run = self.run(id)?;
                 run.touched = true;
                 run.body.to_start = run.body.to_start.saturating_sub(1);
-                self.start_item(id, &item)?;
-                started = true;
+                (started, held) = (true, false);
             }
+            self.run(id)?.held = held;
         }
         Ok(started)
     }
 
-    fn start_item(&mut self, id: u64, item: &MapItemRow) -> Result<(), WorkflowError> {
+    /// Starts the child of an item from its first state.
+    pub(super) fn start_anew(&mut self, id: u64, item: &MapItemRow) -> Result<(), WorkflowError> {
+        self.waits_no_more(id, item)?;
         let index = item.index;
         let run = self.run(id)?;
         let (execution, label) = (run.row.execution, run.body.label.clone());
@@ -475,6 +464,7 @@ impl Stepper<'_> {
     ) -> Result<(), WorkflowError> {
         let gone = || WorkflowError::Internal(format!("execution {child} is gone at its end"));
         let l = self.load(child)?.ok_or_else(gone)?;
+        let is_full = is_full(&l.row_to_be());
         let status = match l.row.status {
             ExecutionStatus::Succeeded => ChildStatus::Succeeded,
             ExecutionStatus::TimedOut => ChildStatus::TimedOut,
@@ -504,10 +494,16 @@ impl Stepper<'_> {
                 (ItemPhase::Failed, failure.to_json())
             }
         };
-        // A child that was started again, or a run that is gone, has nothing to tell.
+        // A child that was started anew, or a run that is gone, has nothing to tell.
         let item = self.tx.map_item(map_run, index)?;
         let Some(item) = item.filter(|item| item.execution == Some(child)) else { return Ok(()) };
         self.tx.set_map_item(map_run, index, phase, Some(child), Some(&result))?;
+        if is_full && phase == ItemPhase::Failed {
+            let run = self.run(map_run)?;
+            run.touched = true;
+            run.body.not_redrivable += 1;
+            run.body.items_not_redrivable += item.items;
+        }
         self.map_inbox.push_back((map_run, MapRunEvent::ChildEnded { status, items: item.items }));
         Ok(())
     }

@@ -56,6 +56,7 @@ pub mod looking;
 mod machines;
 pub mod manager;
 mod map_files;
+mod map_redrives;
 mod map_results;
 mod map_runs;
 pub mod objects;

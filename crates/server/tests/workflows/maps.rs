@@ -635,7 +635,7 @@ async fn items_of_batches_are_counted_and_tolerated_one_by_one() {
     f.settle().await;
     let items = the_run(&f, &arn).await.items;
     assert_eq!((items.succeeded, items.failed, items.aborted), (3, 0, 0));
-    assert_eq!((items.running + items.pending, items.total), (7, 10));
+    assert_eq!((items.running + items.pending + items.pending_redrive, items.total), (7, 10));
     for _ in 0..3 {
         let (token, input) = f.take(&activity).await.unwrap();
         f.succeed(&token, input).await;

@@ -182,9 +182,24 @@ pub(crate) async fn children_of(
     Ok(wf.list_executions(list).await?.items)
 }
 
-fn settled(counts: &MapRunCounts) -> bool {
+/// Nothing goes on, and of a run that did not succeed what was never begun is pending.
+fn settled(counts: &MapRunCounts, status: ExecutionStatus) -> bool {
     let ended = counts.succeeded + counts.failed + counts.timed_out + counts.aborted;
-    counts.pending == 0 && counts.running == 0 && ended == counts.total
+    let is_over = status != ExecutionStatus::Succeeded || counts.pending == 0;
+    is_over
+        && counts.running + counts.pending_redrive == 0
+        && ended + counts.pending == counts.total
+}
+
+/// How the children that are listed ended, as a run counts them.
+fn listed(children: &[ExecutionView]) -> [u64; 4] {
+    let of = |status| children.iter().filter(|child| child.status == status).count() as u64;
+    [
+        of(ExecutionStatus::Succeeded),
+        of(ExecutionStatus::Failed),
+        of(ExecutionStatus::TimedOut),
+        of(ExecutionStatus::Aborted),
+    ]
 }
 
 /// Looks at the map runs of an execution that has ended.
@@ -200,10 +215,15 @@ pub(crate) async fn judge(
         if run.status == ExecutionStatus::Running || run.stopped_at.is_none() {
             found.push(format!("{arn} goes on after {} is {:?}", seen.arn, seen.status));
         }
-        if !settled(&run.executions) || !settled(&run.items) {
+        if !settled(&run.executions, run.status) || !settled(&run.items, run.status) {
             found.push(format!("{arn} counts {:?} and {:?}", run.executions, run.items));
         }
         let children = children_of(wf, run).await?;
+        let counts = &run.executions;
+        let counted = [counts.succeeded, counts.failed, counts.timed_out, counts.aborted];
+        if counted != listed(&children) {
+            found.push(format!("{arn} counts {counted:?}, listed are {:?}", listed(&children)));
+        }
         let mut done = BTreeMap::<&str, u64>::new();
         let mut items = 0;
         for child in &children {

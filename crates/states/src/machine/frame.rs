@@ -108,7 +108,13 @@ pub(super) enum Doing {
     /// Waits for its iterations.
     Map(Box<MapWork>),
     /// Waits for a Map Run.
-    MapRun { map_run: MapRunId, arn: std::sync::Arc<str> },
+    MapRun {
+        map_run: MapRunId,
+        arn: std::sync::Arc<str>,
+        /// How often it was redriven.
+        #[serde(default)]
+        redrives: u32,
+    },
     /// Ended with this failure; only in a failed execution, for a redrive.
     Failed { failure: Failure },
 }

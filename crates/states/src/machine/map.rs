@@ -80,7 +80,7 @@ impl Run<'_> {
         let state = self.state_name(id);
         let frame = self.frame(id);
         frame.previous = event;
-        frame.doing = Doing::MapRun { map_run, arn: arn.clone() };
+        frame.doing = Doing::MapRun { map_run, arn: arn.clone(), redrives: 0 };
         self.step.effects.push(Effect::StartMapRun(Box::new(MapRunRequest {
             map_run,
             arn,

@@ -55,6 +55,39 @@ impl MapRunItems {
     }
 }
 
+/// Children or items that did not succeed, by how they ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "AWS's names")]
+pub struct Unsuccessful {
+    pub failed: u64,
+    pub timed_out: u64,
+    pub aborted: u64,
+}
+
+impl Unsuccessful {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.failed + self.timed_out + self.aborted
+    }
+
+    /// Those that a redrive goes on with. A run kept by an earlier version counts as aborted what was
+    /// never begun, or was faster than its abort: no more than `unfinished` are there.
+    fn of(failed: u64, timed_out: u64, aborted: u64, unfinished: u64) -> Self {
+        let most = unfinished.saturating_sub(failed + timed_out);
+        Self { failed, timed_out, aborted: aborted.min(most) }
+    }
+
+    fn take(&mut self, status: ChildStatus, count: u64) {
+        let counter = match status {
+            ChildStatus::Succeeded => return,
+            ChildStatus::Failed => &mut self.failed,
+            ChildStatus::TimedOut => &mut self.timed_out,
+            ChildStatus::Aborted => &mut self.aborted,
+        };
+        *counter = counter.saturating_sub(count);
+    }
+}
+
 /// `DescribeMapRun`'s `status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MapRunStatus {
@@ -145,6 +178,13 @@ pub struct MapRunState {
     /// All children are done: what is left are the results.
     #[serde(default)]
     all_done: bool,
+    /// Of a redrive: children that did not succeed before and have not gone on yet. They are among those
+    /// pending, or among those running that the runtime has not begun.
+    #[serde(default)]
+    waiting: Unsuccessful,
+    /// Their items.
+    #[serde(default)]
+    waiting_items: Unsuccessful,
     max_concurrency: u32,
     tolerated_failure_count: u64,
     tolerated_failure_percentage: f64,
@@ -160,6 +200,8 @@ impl MapRunState {
             items: MapRunItems::default(),
             all_read: false,
             all_done: false,
+            waiting: Unsuccessful::default(),
+            waiting_items: Unsuccessful::default(),
             max_concurrency: request.max_concurrency,
             tolerated_failure_count: request.tolerated_failure_count,
             tolerated_failure_percentage: request.tolerated_failure_percentage,
@@ -190,6 +232,34 @@ impl MapRunState {
             aborted: counts.aborted,
             total: counts.total,
         }
+    }
+
+    /// Children and items that wait to be redriven.
+    pub fn waiting(&self) -> (Unsuccessful, Unsuccessful) {
+        (self.waiting, self.waiting_items)
+    }
+
+    /// A child that did not succeed before goes on, or begins anew: it waits for its redrive no more.
+    pub fn redriven(&mut self, before: ChildStatus, items: u64) {
+        self.waiting.take(before, 1);
+        self.waiting_items.take(before, items);
+    }
+
+    /// The answer to [`MapRunEffect::AbortChildren`]: of the children to be started so many were not begun,
+    /// and so many items wait with them and with those pending. What was never begun is pending still, and
+    /// what waited for its redrive is again what it was.
+    pub fn not_begun(&mut self, children: u64, items: u64) {
+        let (waiting, of_items) =
+            (std::mem::take(&mut self.waiting), std::mem::take(&mut self.waiting_items));
+        let counts = &mut self.counts;
+        counts.aborted = counts.aborted.saturating_sub(children) + waiting.aborted;
+        counts.pending = (counts.pending + children).saturating_sub(waiting.total());
+        counts.failed += waiting.failed;
+        counts.timed_out += waiting.timed_out;
+        let counts = &mut self.items;
+        counts.aborted = counts.aborted.saturating_sub(items) + of_items.aborted;
+        counts.failed += of_items.failed;
+        counts.timed_out += of_items.timed_out;
     }
 
     /// `maxConcurrency` in force; 0 means the default.
@@ -226,18 +296,7 @@ impl MapRunState {
             }
             (MapRunStatus::Running, MapRunEvent::ChildEnded { status, items }) => {
                 self.counts.running = self.counts.running.saturating_sub(1);
-                let (child, of_items) = match status {
-                    ChildStatus::Succeeded => {
-                        (&mut self.counts.succeeded, &mut self.items.succeeded)
-                    }
-                    ChildStatus::Failed => (&mut self.counts.failed, &mut self.items.failed),
-                    ChildStatus::TimedOut => {
-                        (&mut self.counts.timed_out, &mut self.items.timed_out)
-                    }
-                    ChildStatus::Aborted => (&mut self.counts.aborted, &mut self.items.aborted),
-                };
-                *child += 1;
-                *of_items += items;
+                self.count(status, items);
             }
             (
                 MapRunStatus::Running,
@@ -266,14 +325,13 @@ impl MapRunState {
             }
             (
                 MapRunStatus::Failed | MapRunStatus::Aborted,
-                MapRunEvent::ChildEnded { status: ChildStatus::Succeeded, items },
+                MapRunEvent::ChildEnded { status, items },
             ) => {
-                // It was faster than its abort, with which it was counted.
+                // It may have been faster than its abort, with which it was counted.
                 if self.counts.aborted > 0 {
                     self.counts.aborted -= 1;
-                    self.counts.succeeded += 1;
                     self.items.aborted = self.items.aborted.saturating_sub(items);
-                    self.items.succeeded += items;
+                    self.count(status, items);
                 }
                 return Vec::new();
             }
@@ -298,6 +356,17 @@ impl MapRunState {
             }
         }
         self.go_on()
+    }
+
+    fn count(&mut self, status: ChildStatus, items: u64) {
+        let (child, of_items) = match status {
+            ChildStatus::Succeeded => (&mut self.counts.succeeded, &mut self.items.succeeded),
+            ChildStatus::Failed => (&mut self.counts.failed, &mut self.items.failed),
+            ChildStatus::TimedOut => (&mut self.counts.timed_out, &mut self.items.timed_out),
+            ChildStatus::Aborted => (&mut self.counts.aborted, &mut self.items.aborted),
+        };
+        *child += 1;
+        *of_items += items;
     }
 
     fn go_on(&mut self) -> Vec<MapRunEffect> {
@@ -358,9 +427,8 @@ impl MapRunState {
     fn end(&mut self, status: MapRunStatus) {
         self.status = status;
         self.items.aborted += self.items.open();
-        self.counts.aborted += self.counts.running + self.counts.pending;
+        self.counts.aborted += self.counts.running;
         self.counts.running = 0;
-        self.counts.pending = 0;
     }
 
     fn redrive(&mut self, unfinished: u64, unfinished_items: u64) -> Vec<MapRunEffect> {
@@ -374,6 +442,9 @@ impl MapRunState {
         if self.all_done {
             return vec![MapRunEffect::Complete];
         }
+        let (c, i) = (self.counts, self.items());
+        self.waiting = Unsuccessful::of(c.failed, c.timed_out, c.aborted, unfinished);
+        self.waiting_items = Unsuccessful::of(i.failed, i.timed_out, i.aborted, unfinished_items);
         // Not from the other counters: those of a run kept by an earlier version count a child that was
         // faster than its abort as aborted.
         self.counts.pending = unfinished;

@@ -43,6 +43,7 @@ pub use event::{Event, MapRunEnd, TaskTimeout, context_time};
 pub use map::{ChildInputs, InputsProgress};
 pub use map_run::{
     ChildStatus, MapRunCounts, MapRunEffect, MapRunEvent, MapRunItems, MapRunState, MapRunStatus,
+    Unsuccessful,
 };
 
 /// What never changes about an execution; kept beside the state, not in it.

@@ -40,19 +40,21 @@ impl Run<'_> {
     }
 
     fn resume(&mut self, id: FrameId) {
-        let redrive_count = self.state.redrive_count;
         let has_children = !self.children(id).is_empty();
         let frame = self.frame(id);
         frame.retries.clear();
         frame.retry_count = 0;
-        match &frame.doing {
+        match &mut frame.doing {
             // Its branches or iterations are frames of their own.
             Doing::Parallel { .. } | Doing::Map(_) if has_children => {}
-            Doing::MapRun { map_run, arn } => {
-                let (map_run, arn, previous) = (*map_run, arn.clone(), frame.previous);
+            Doing::MapRun { map_run, arn, redrives } => {
+                // Its own: it may have begun in a redrive.
+                *redrives += 1;
+                let (map_run, arn, redrives) = (*map_run, arn.clone(), *redrives);
+                let previous = frame.previous;
                 let details = Details {
                     map_run_arn: Some(arn),
-                    redrive_count: Some(redrive_count),
+                    redrive_count: Some(redrives),
                     ..Details::default()
                 };
                 let event = self.record(EventType::MapRunRedriven, previous, details);

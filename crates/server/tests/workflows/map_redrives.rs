@@ -1,0 +1,226 @@
+//! 12, 28: what a redrive makes of the children of a Map Run, and what is counted of them.
+
+use ark_model::workflow::ExecutionStatus;
+use ark_server::workflows::types::{MapRunCounts, Redrivable};
+use ark_server::workflows::{ExecutionView, ListExecutions, MapRunView, PageRequest};
+use serde_json::{Value, json};
+
+use crate::fixture::Fixture;
+
+/// A distributed Map over `$.items` whose children are these states, begun at `A`.
+fn distributed(kind: &str, states: Value, more: Value) -> Value {
+    let mut map = json!({"Type": "Map", "End": true, "ItemsPath": "$.items",
+        "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": kind},
+            "StartAt": "A", "States": states}});
+    for (key, value) in more.as_object().unwrap() {
+        map[key] = value.clone();
+    }
+    json!({"StartAt": "M", "States": {"M": map}})
+}
+
+/// The children of a run in the order of their inputs.
+async fn children(f: &Fixture, run: &str) -> Vec<ExecutionView> {
+    let list = ListExecutions { map_run_arn: Some(run.to_owned()), ..ListExecutions::default() };
+    let mut seen = f.wf.list_executions(list).await.unwrap().items;
+    seen.sort_by(|a, b| a.input.cmp(&b.input));
+    seen
+}
+
+async fn the_run(f: &Fixture, arn: &str) -> MapRunView {
+    f.wf.list_map_runs(arn, PageRequest::default()).await.unwrap().items.remove(0)
+}
+
+fn task(activity: &str, more: Value) -> Value {
+    let mut task = json!({"Type": "Task", "Resource": activity});
+    for (key, value) in more.as_object().unwrap() {
+        task[key] = value.clone();
+    }
+    task
+}
+
+async fn fail(f: &Fixture, activity: &str) -> Value {
+    let (token, input) = f.take(activity).await.unwrap();
+    f.wf.task_failed(&token, Some("E".into()), None).await.unwrap();
+    f.settle().await;
+    input
+}
+
+async fn succeed(f: &Fixture, activity: &str) -> Value {
+    let (token, input) = f.take(activity).await.unwrap();
+    f.succeed(&token, input.clone()).await;
+    f.settle().await;
+    input
+}
+
+#[tokio::test]
+async fn a_child_goes_on_where_it_failed() {
+    let f = Fixture::new().await;
+    let (first, second) = (f.activity("first").await, f.activity("second").await);
+    let states =
+        json!({"A": task(&first, json!({"Next": "B"})), "B": task(&second, json!({"End": true}))});
+    let more = json!({"MaxConcurrency": 1, "ToleratedFailureCount": 1});
+    let machine = f.machine("m", distributed("STANDARD", states, more)).await;
+    let arn = f.start(&machine, json!({"items": [0, 1, 2, 3]})).await;
+    f.settle().await;
+    for item in 0..3 {
+        assert_eq!(succeed(&f, &first).await, item);
+        assert_eq!(
+            if item == 0 { succeed(&f, &second).await } else { fail(&f, &second).await },
+            item
+        );
+    }
+    assert_eq!(f.status(&arn).await, ExecutionStatus::Failed);
+    let run = the_run(&f, &arn).await;
+    let expected =
+        MapRunCounts { pending: 1, succeeded: 1, failed: 2, total: 4, ..MapRunCounts::default() };
+    assert_eq!((run.executions, run.items), (expected, expected), "one was never begun");
+    let before = children(&f, &run.arn).await;
+    assert!(before[1..].iter().all(|child| child.redrivable == Redrivable::ByMapRun));
+
+    f.wf.redrive_execution(&arn, None).await.unwrap();
+    f.settle().await;
+    let again = the_run(&f, &arn).await;
+    assert_eq!((&again.arn, again.redrive_count), (&run.arn, 1));
+    assert!(again.redriven_at.is_some());
+    let expected = MapRunCounts {
+        pending: 1,
+        running: 1,
+        succeeded: 1,
+        pending_redrive: 1,
+        total: 4,
+        ..MapRunCounts::default()
+    };
+    assert_eq!((again.executions, again.items), (expected, expected));
+    assert_eq!(succeed(&f, &second).await, 1, "its first state is not done again");
+    assert_eq!(succeed(&f, &second).await, 2);
+    assert_eq!(succeed(&f, &first).await, 3, "what was never begun begins");
+    assert_eq!(succeed(&f, &second).await, 3);
+    assert_eq!(f.output(&arn).await, json!([0, 1, 2, 3]));
+    let run = the_run(&f, &arn).await;
+    assert_eq!((run.executions.succeeded, run.executions.total), (4, 4));
+    let after = children(&f, &run.arn).await;
+    assert_eq!(after.len(), 4);
+    for (child, redrives) in after.iter().zip([0, 1, 1, 0]) {
+        assert_eq!(child.redrive_count, redrives, "{}", child.arn);
+        let types = f.types(&child.arn).await;
+        let redriven = types.iter().filter(|kind| **kind == "ExecutionRedriven").count();
+        assert_eq!(redriven as u64, redrives, "{types:?}");
+    }
+    let arns = |of: &[ExecutionView]| of.iter().map(|c| c.arn.clone()).collect::<Vec<_>>();
+    assert_eq!(arns(&after)[..3], arns(&before), "they are the same executions");
+}
+
+/// What two children that fail together, and those that run beside them, are counted as.
+#[tokio::test]
+async fn counts_of_a_failed_run_are_those_of_its_children() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let states = json!({"A": task(&activity, json!({"End": true}))});
+    let more = json!({"MaxConcurrency": 3});
+    let machine = f.machine("m", distributed("STANDARD", states, more)).await;
+    let arn = f.start(&machine, json!({"items": [0, 1, 2, 3, 4]})).await;
+    f.settle().await;
+    let (first, _) = f.take(&activity).await.unwrap();
+    let (second, _) = f.take(&activity).await.unwrap();
+    f.wf.task_failed(&first, Some("E".into()), None).await.unwrap();
+    f.wf.task_failed(&second, Some("E".into()), None).await.unwrap();
+    f.settle().await;
+    let run = the_run(&f, &arn).await;
+    assert_eq!(run.status, ExecutionStatus::Failed);
+    let expected =
+        MapRunCounts { pending: 2, failed: 2, aborted: 1, total: 5, ..MapRunCounts::default() };
+    assert_eq!((run.executions, run.items), (expected, expected));
+    let statuses: Vec<_> = children(&f, &run.arn).await.iter().map(|c| c.status).collect();
+    let (failed, aborted) = (ExecutionStatus::Failed, ExecutionStatus::Aborted);
+    assert_eq!(statuses, [failed, failed, aborted]);
+
+    // A redrive that fails again leaves what had no turn as it was.
+    f.wf.redrive_execution(&arn, None).await.unwrap();
+    f.settle().await;
+    assert_eq!(fail(&f, &activity).await, 0);
+    let run = the_run(&f, &arn).await;
+    let mut listed = [0; 2];
+    for child in children(&f, &run.arn).await {
+        listed[usize::from(child.status == aborted)] += 1;
+    }
+    assert_eq!([run.executions.failed, run.executions.aborted], listed);
+    assert_eq!(run.executions, run.items);
+    assert_eq!((run.executions.pending, run.executions.pending_redrive), (2, 0));
+}
+
+#[tokio::test]
+async fn express_children_begin_anew() {
+    let f = Fixture::new().await;
+    let (first, second) = (f.activity("first").await, f.activity("second").await);
+    let states =
+        json!({"A": task(&first, json!({"Next": "B"})), "B": task(&second, json!({"End": true}))});
+    let machine = f.machine("m", distributed("EXPRESS", states, json!({}))).await;
+    let arn = f.start(&machine, json!({"items": [0]})).await;
+    f.settle().await;
+    succeed(&f, &first).await;
+    fail(&f, &second).await;
+    f.wf.redrive_execution(&arn, None).await.unwrap();
+    f.settle().await;
+    let counts = the_run(&f, &arn).await.executions;
+    assert_eq!((counts.running, counts.pending_redrive), (1, 0));
+    succeed(&f, &first).await;
+    succeed(&f, &second).await;
+    assert_eq!(f.output(&arn).await, json!([0]));
+}
+
+/// There is no room in its history: it stays failed, and counts as such.
+#[tokio::test]
+async fn a_child_with_a_full_history_is_not_redriven() {
+    let f = Fixture::new().await;
+    let states = json!({"A": {"Type": "Pass", "Next": "B"}, "B": {"Type": "Pass", "Next": "A"}});
+    let machine = f.machine("m", distributed("STANDARD", states, json!({}))).await;
+    let arn = f.start(&machine, json!({"items": [0]})).await;
+    f.settle().await;
+    let run = the_run(&f, &arn).await;
+    assert_eq!((run.executions.failed, run.executions.failures_not_redrivable), (1, 1));
+    let before = children(&f, &run.arn).await.remove(0);
+    let full = Redrivable::No("Execution history event limit exceeded".to_owned());
+    assert_eq!(before.redrivable, full);
+    f.wf.redrive_execution(&arn, None).await.unwrap();
+    f.settle().await;
+    let run = the_run(&f, &arn).await;
+    assert_eq!((run.status, run.redrive_count), (ExecutionStatus::Failed, 1));
+    assert_eq!((run.executions.failed, run.items.failures_not_redrivable), (1, 1));
+    let after = children(&f, &run.arn).await;
+    assert_eq!((after.len(), after[0].redrive_count), (1, 0));
+}
+
+/// Its own Map Run must be quiet before it goes on.
+#[tokio::test]
+async fn a_child_waits_until_its_own_children_are_aborted() {
+    let f = Fixture::new().await;
+    let (works, fails) = (f.activity("works").await, f.activity("fails").await);
+    let inner =
+        distributed("STANDARD", json!({"A": task(&works, json!({"End": true}))}), json!({}));
+    let fails_beside = json!({"StartAt": "F", "States": {"F": task(&fails, json!({"End": true}))}});
+    let states = json!({"A": {"Type": "Parallel", "End": true, "Branches": [inner, fails_beside]}});
+    let machine = f.machine("m", distributed("STANDARD", states, json!({}))).await;
+    let numbers: Vec<u64> = (0..250).collect();
+    let arn = f.start(&machine, json!({"items": [{"items": numbers}]})).await;
+    f.settle().await;
+    let (token, _) = f.take(&fails).await.unwrap();
+    f.wf.task_failed(&token, Some("E".into()), None).await.unwrap();
+    assert_eq!(f.status(&arn).await, ExecutionStatus::Failed);
+    f.wf.redrive_execution(&arn, None).await.unwrap();
+    let child = &children(&f, &the_run(&f, &arn).await.arn).await[0];
+    assert_eq!((child.status, child.redrive_count), (ExecutionStatus::Failed, 0), "not yet");
+    f.settle().await;
+    f.seconds(2).await;
+    succeed(&f, &fails).await;
+    for _ in 0..250 {
+        let (token, input) = f.take(&works).await.expect("each of them goes on");
+        f.succeed(&token, input).await;
+    }
+    f.settle().await;
+    assert!(f.take(&works).await.is_none(), "none of them twice");
+    assert_eq!(f.output(&arn).await[0][0], json!(numbers));
+    let child = children(&f, &the_run(&f, &arn).await.arn).await.remove(0);
+    assert_eq!(child.redrive_count, 1);
+    let own = the_run(&f, &child.arn).await;
+    assert_eq!((own.redrive_count, own.executions.succeeded), (1, 250));
+}
