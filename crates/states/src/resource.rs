@@ -24,8 +24,8 @@ pub enum Resource {
     Activity(Arc<str>),
     /// A function, by its ARN.
     Lambda(Arc<str>),
-    /// A service: `arn:aws:states:::<service>:<action>[.sync|.sync:2|.waitForTaskToken]`; Ark's own
-    /// may be written without the prefix (`ark:job.sync`, `http:invoke`).
+    /// A service: `arn:aws:states:::<service>:<action>[.sync|.sync:2|.waitForTaskToken]`; those that
+    /// Ark serves may be written without the prefix (`ark:job.sync`, `http:invoke`, `s3:getObject`).
     Service {
         /// As written.
         text: Arc<str>,
@@ -55,7 +55,7 @@ impl Resource {
             }
             ["arn", _, "lambda", ..] => Self::Lambda(text.into()),
             ["arn", ..] => Self::service(text, text),
-            ["ark" | "http" | "states" | "lambda", ..] if parts.len() > 1 => {
+            ["ark" | "http" | "states" | "lambda" | "s3", ..] if parts.len() > 1 => {
                 Self::service(text, text)
             }
             _ => Self::Activity(text.into()),
@@ -136,6 +136,7 @@ mod tests {
             activity("resize-image"),
             Resource::Lambda(lambda.into()),
             prefixed("lambda:invoke", "lambda", "invoke", plain),
+            service("s3:getObject", "s3", "getObject", plain),
             prefixed(
                 "states:startExecution.sync:2",
                 "states",

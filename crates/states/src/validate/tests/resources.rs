@@ -147,6 +147,10 @@ fn readers_and_writers_name_what_they_read_and_write() {
             ),
             "",
         ),
+        // As others that Ark serves, without the prefix.
+        (reader(r#""Resource":"s3:listObjectsV2","Parameters":{"Bucket":"b"}"#), ""),
+        (reader(r#""Resource":"s3:getObject","Parameters":{"Bucket":"b","Key":"k"}"#), ""),
+        (writer(r#""Resource":"s3:putObject","Parameters":{"Bucket":"b"}"#), ""),
         (
             reader(&format!(
                 r#""Resource":"{s3}:deleteObject","Parameters":{{"Bucket":"b","Key":"k"}}"#
