@@ -9,15 +9,19 @@ use std::sync::Arc;
 
 use crate::value::Value;
 
+/// An item, with its key where it is the member of an object: `Map.Item.Key`, as of a state's input.
+pub type Keyed = (Option<Value>, Value);
+
 fn text_of<'a>(config: &'a Value, key: &str) -> Option<&'a str> {
     config.get(key).and_then(Value::as_str)
 }
 
 /// The items of an object, at most `most`, as `ReaderConfig` says. Errors are texts for the author of the
 /// state machine.
-pub fn items(bytes: &[u8], config: &Value, most: usize) -> Result<Vec<Value>, String> {
+pub fn items(bytes: &[u8], config: &Value, most: usize) -> Result<Vec<Keyed>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "the object is not UTF-8".to_owned())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let plain = |items: Vec<Value>| items.into_iter().map(|item| (None, item)).collect();
     match text_of(config, "InputType").unwrap_or("JSON") {
         "JSON" => json(text, text_of(config, "ItemsPointer").unwrap_or(""), most),
         "JSONL" => text
@@ -26,8 +30,9 @@ pub fn items(bytes: &[u8], config: &Value, most: usize) -> Result<Vec<Value>, St
             .take(most)
             .zip(1..)
             .map(|(line, n)| Value::parse(line).map_err(|e| format!("line {n}: {e}")))
-            .collect(),
-        "CSV" => csv(text, config, most),
+            .collect::<Result<_, _>>()
+            .map(plain),
+        "CSV" => csv(text, config, most).map(plain),
         "MANIFEST" => Err("the items of a MANIFEST are in the objects that it names".to_owned()),
         other => Err(format!(
             "InputType {other} is not served by Ark: JSON, JSONL, CSV and MANIFEST are"
@@ -35,7 +40,7 @@ pub fn items(bytes: &[u8], config: &Value, most: usize) -> Result<Vec<Value>, St
     }
 }
 
-fn json(text: &str, pointer: &str, most: usize) -> Result<Vec<Value>, String> {
+fn json(text: &str, pointer: &str, most: usize) -> Result<Vec<Keyed>, String> {
     let mut value = Value::parse(text).map_err(|e| e.to_string())?;
     for part in pointer.split('/').skip(1) {
         let name = part.replace("~1", "/").replace("~0", "~");
@@ -48,13 +53,12 @@ fn json(text: &str, pointer: &str, most: usize) -> Result<Vec<Value>, String> {
     }
     // An object's members are items as they are in a state's input.
     if let Some(members) = value.as_object() {
-        let pair = |(key, member): (&Arc<str>, &Value)| {
-            Value::object([("Key", Value::from(&**key)), ("Value", member.clone())])
-        };
-        return Ok(members.iter().take(most).map(pair).collect());
+        let keyed =
+            |(key, member): (&Arc<str>, &Value)| (Some(Value::from(&**key)), member.clone());
+        return Ok(members.iter().take(most).map(keyed).collect());
     }
     let items = value.as_array().ok_or("the items are neither an array nor an object")?;
-    Ok(items.iter().take(most).cloned().collect())
+    Ok(items.iter().take(most).map(|item| (None, item.clone())).collect())
 }
 
 fn csv(text: &str, config: &Value, most: usize) -> Result<Vec<Value>, String> {
@@ -132,12 +136,16 @@ fn rows(text: &str, delimiter: char) -> Result<Vec<Vec<String>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::children::item_of;
 
     #[track_caller]
     fn check(text: &str, config: &str, expect: &str) {
         let config = Value::parse(config).unwrap();
         let shown = match items(text.as_bytes(), &config, 10) {
-            Ok(items) => Value::array(items).to_json(),
+            Ok(items) => {
+                let shown = |(key, value): &Keyed| item_of(key.as_ref(), value);
+                Value::array(items.iter().map(shown)).to_json()
+            }
             Err(why) => why,
         };
         assert_eq!(shown, expect, "{text}");
@@ -235,7 +243,8 @@ mod tests {
         ] {
             let config = Value::parse(&with(delimiter)).unwrap();
             let items = items(text.as_bytes(), &config, 10).unwrap();
-            assert_eq!(Value::array(items).to_json(), expect, "{rule}: {text}");
+            let items = Value::array(items.into_iter().map(|(_, row)| row));
+            assert_eq!(items.to_json(), expect, "{rule}: {text}");
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ark_states::error::{Failure, names};
-use ark_states::item_formats::{Manifest, items, manifest, names_files};
+use ark_states::item_formats::{Keyed, Manifest, items, manifest, names_files};
 use ark_states::machine::{
     ChildInputs, Env, ExecutionInfo, Host, InputsProgress, ItemSelection, MapItems, MapRunEvent,
     MapRunRequest, ReaderRequest, TaskId,
@@ -88,7 +88,7 @@ struct Selecting {
     /// The request, without its items.
     request: MapRunRequest,
     info: ExecutionInfo,
-    items: std::vec::IntoIter<Value>,
+    items: std::vec::IntoIter<Keyed>,
     progress: InputsProgress,
     fuel_left: u64,
     bytes_left: usize,
@@ -397,7 +397,7 @@ impl Workflows {
         }
     }
 
-    async fn items(&self, reader: &ReaderRequest) -> Result<Vec<Value>, String> {
+    async fn items(&self, reader: &ReaderRequest) -> Result<Vec<Keyed>, String> {
         let most = reader.max_items.and_then(|n| usize::try_from(n).ok()).unwrap_or(ITEMS_MAX);
         let most = most.min(ITEMS_MAX);
         let bucket = text(&reader.parameters, "Bucket");
@@ -406,7 +406,11 @@ impl Workflows {
             if text(&reader.config, "Transformation") == "LOAD_AND_FLATTEN" {
                 return self.items_of_all(bucket, &listed, &reader.config, most).await;
             }
-            return Ok(listed.into_iter().take(most).map(listed_item).collect());
+            return Ok(listed
+                .into_iter()
+                .take(most)
+                .map(|object| (None, listed_item(object)))
+                .collect());
         }
         if !reader.resource.ends_with("s3:getObject") {
             return Err(format!(
@@ -430,7 +434,7 @@ impl Workflows {
         bytes: Vec<u8>,
         config: &Value,
         most: usize,
-    ) -> Result<Vec<Value>, String> {
+    ) -> Result<Vec<Keyed>, String> {
         let config = config.clone();
         let parsed = self.beside(move || items(&bytes, &config, most)).await;
         parsed.map_err(|error| error.to_string())?
@@ -441,7 +445,7 @@ impl Workflows {
         &self,
         manifest: &Manifest,
         most: usize,
-    ) -> Result<Vec<Value>, String> {
+    ) -> Result<Vec<Keyed>, String> {
         let (mut found, mut bytes_left) = (Vec::new(), INPUTS_BYTES_MAX);
         for file in &manifest.files {
             let left = most - found.len();
@@ -467,7 +471,7 @@ impl Workflows {
         listed: &[Listed],
         config: &Value,
         most: usize,
-    ) -> Result<Vec<Value>, String> {
+    ) -> Result<Vec<Keyed>, String> {
         if listed.iter().map(|object| object.size).sum::<u64>() > INPUTS_BYTES_MAX as u64 {
             return Err(too_many_bytes());
         }

@@ -12,6 +12,7 @@ mod fixture;
 mod hints;
 mod lifecycle;
 mod limits;
+mod map_items;
 mod map_redrives;
 mod maps;
 mod nested_maps;

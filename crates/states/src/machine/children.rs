@@ -271,7 +271,7 @@ impl Run<'_> {
 /// The input of an iteration: `ItemSelector` of the item, or the item.
 pub(super) fn selected(eval: &Eval<'_>, map: &Map, item: &Item) -> Evaluated<Value> {
     match &map.selector {
-        None => Ok(item_of(item)),
+        None => Ok(item_of(item.key.as_ref(), &item.value)),
         Some(template) => {
             let effective = eval.effective_input()?;
             eval.template(template, "ItemSelector", &effective)
@@ -281,9 +281,9 @@ pub(super) fn selected(eval: &Eval<'_>, map: &Map, item: &Item) -> Evaluated<Val
 
 /// An item as an iteration gets it when nothing selects: `{"Key": .., "Value": ..}` for members of an
 /// object.
-fn item_of(item: &Item) -> Value {
-    match &item.key {
-        None => item.value.clone(),
-        Some(key) => Value::object([("Key", key.clone()), ("Value", item.value.clone())]),
+pub(crate) fn item_of(key: Option<&Value>, value: &Value) -> Value {
+    match key {
+        None => value.clone(),
+        Some(key) => Value::object([("Key", key.clone()), ("Value", value.clone())]),
     }
 }

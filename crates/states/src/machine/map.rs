@@ -13,6 +13,7 @@ use super::{Env, Refused};
 use crate::definition::{Definition, FieldError, Map, MapMode, NumberField, StateKind};
 use crate::error::Failure;
 use crate::history::{Details, EventType};
+use crate::item_formats::Keyed;
 use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::scope::{Context, Random, Variables};
 use crate::value::{Document, Object, Value};
@@ -400,9 +401,10 @@ impl<'a> ChildInputs<'a> {
     }
 
     /// Takes an item; gives an input when a batch is full (or when there is no batching).
-    pub fn push(&mut self, value: Value, env: &Env<'_>) -> Result<Option<Document>, Failure> {
+    pub fn push(&mut self, item: Keyed, env: &Env<'_>) -> Result<Option<Document>, Failure> {
         let source = self.selection.source.clone();
-        let item = Item { index: self.index, value, key: None, source };
+        let (key, value) = item;
+        let item = Item { index: self.index, value, key, source };
         self.index += 1;
         let mut batch = self.batch.take();
         let made = self.evaluating(env, Some(&item), |eval, map| {

@@ -7,7 +7,7 @@
 //! It must not keep anything outside the state: an execution goes on after a restart from the stored
 //! bytes alone.
 
-mod children;
+pub(crate) mod children;
 mod effect;
 pub(crate) mod evaluate;
 mod event;

@@ -5,6 +5,8 @@ use serde_json::{Map as Members, Value as Json, json};
 
 use super::is_json_path;
 use crate::definition::{FieldError, Items, Map, Pass};
+use crate::item_formats::Keyed;
+use crate::machine::children::item_of;
 use crate::machine::evaluate::{Eval, Tolerance};
 use crate::machine::map::MapInputs;
 use crate::value::{Document, Object, Value};
@@ -104,14 +106,15 @@ impl Inspection {
     }
 
     /// What the reader of a Map found at its `ItemsPointer`.
-    pub(super) fn read(&mut self, config: &Value, items: &[Value]) {
+    pub(super) fn read(&mut self, config: &Value, items: &[Keyed]) {
         if config.get("ItemsPointer").is_some() {
-            self.show("afterItemsPointer", Ok(Value::array(items.iter().cloned())));
+            let items = items.iter().map(|(key, value)| item_of(key.as_ref(), value));
+            self.show("afterItemsPointer", Ok(Value::array(items)));
         }
     }
 
     /// The items of a Map and what is made of them, step by step.
-    pub(super) fn items(&mut self, map: &Map, items: &[(Option<Value>, Value)], made: MapInputs) {
+    pub(super) fn items(&mut self, map: &Map, items: &[Keyed], made: MapInputs) {
         if let Items::Path(_) = map.items {
             let items = items.iter().map(|(_, value)| value.clone());
             self.show("afterItemsPath", Ok(Value::array(items)));

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use crate::definition::{Definition, FieldError, Map, QueryLanguage, State, StateKind};
 use crate::error::{Failure, names};
 use crate::fuel::Fuel;
-use crate::item_formats::items;
+use crate::item_formats::{Keyed, items};
 use crate::machine::evaluate::{Eval, Part};
 use crate::machine::failure::Origin;
 use crate::machine::map::{inputs_of, reader};
@@ -355,7 +355,7 @@ fn worked(
 }
 
 /// The items in what the reader of a Map is said to have read.
-fn read_items(reader: &ReaderRequest, text: &str) -> Result<Vec<Value>, TestStateError> {
+fn read_items(reader: &ReaderRequest, text: &str) -> Result<Vec<Keyed>, TestStateError> {
     let most = reader.max_items.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
     let is_list = reader.resource.ends_with("s3:listObjectsV2");
     let config = if is_list { &Value::empty_object() } else { &reader.config };
@@ -407,7 +407,7 @@ fn mapped(
             };
             let items = read_items(&reader, text)?;
             inspection.read(&reader.config, &items);
-            Some(items.into_iter().map(|item| (None, item)).collect())
+            Some(items)
         }
         (Some(_), None) => Some(Vec::new()),
         (None, _) => None,

@@ -389,7 +389,7 @@ fn child(parent: &Play, request: &MapRunRequest, numbers: &[u32]) -> usize {
         MapItems::Inputs(inputs) => inputs.first().cloned(),
         MapItems::Reader(_, selection) => parent.with_env(|definition, env| {
             let mut inputs = ChildInputs::new(definition, selection, InputsProgress::default());
-            let made = inputs.push(Value::from(&json!({"read": 1})), env);
+            let made = inputs.push((None, Value::from(&json!({"read": 1}))), env);
             made.and_then(|made| if made.is_some() { Ok(made) } else { inputs.finish() })
                 .unwrap_or_default()
         }),
