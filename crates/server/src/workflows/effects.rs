@@ -11,13 +11,14 @@ use super::arn::Arn;
 use super::error::{Refusal, WorkflowError};
 use super::executions::redrivable;
 use super::facts::{Parent, Token, TokenUse, is_zero};
+use super::functions::{Invocation, how_to_invoke};
 use super::resources::{ChildWait, SendTask, Work, function_name, work};
 use super::step::{StartSpec, Stepper, after, kind_of, timers};
 use super::types::Redrivable;
 use super::versions::resolve;
 
 /// What the states API says its answers are.
-const STATES_TYPE: &str = "application/x-amz-json-1.0";
+pub(super) const STATES_TYPE: &str = "application/x-amz-json-1.0";
 /// `kind` of a task's row.
 pub(super) mod kinds {
     pub(crate) const ACTIVITY: &str = "activity";
@@ -180,23 +181,29 @@ impl Stepper<'_> {
                 let value = request.input.value();
                 let named = name.or_else(|| Some(value.get("FunctionName")?.as_str()?.to_owned()));
                 let name = named.as_deref().map(function_name).unwrap_or_default().to_owned();
-                let how = value.get("InvocationType").and_then(Value::as_str);
                 // What a function named by its ARN is given is its payload, not how to call it.
-                if invocation
-                    && !callback
-                    && let Some(how) = how.filter(|how| *how != "RequestResponse")
-                {
-                    let cause = format!(
-                        "InvocationType '{how}' of lambda:invoke is not served by Ark: a function is a worker whose answer is waited for."
-                    );
-                    self.inbox.push_back((id, fail(names::RUNTIME, cause)));
-                    return Ok(());
-                }
+                let how = match invocation && !callback {
+                    true => how_to_invoke(value),
+                    false => Ok(Invocation::Wait),
+                };
+                let how = match how {
+                    Ok(how) => how,
+                    Err(cause) => {
+                        self.inbox.push_back((id, fail(names::RUNTIME, cause)));
+                        return Ok(());
+                    }
+                };
                 if invocation {
                     let payload = value.get("Payload").filter(|payload| !payload.is_null());
                     input = payload.map_or("{}".into(), |payload| payload.to_json().into());
                 }
                 match self.tx.activity_by_name(&name)? {
+                    Some(_) if how == Invocation::DryRun => {
+                        self.inbox.push_back((id, Event::TaskStarted { task, worker: None }));
+                        let output = self.dry_run();
+                        self.inbox.push_back((id, Event::TaskSucceeded { task, output }));
+                        return Ok(());
+                    }
                     Some(activity) => row.queue = Some(activity.id),
                     None => {
                         let cause = format!(
@@ -284,7 +291,7 @@ impl Stepper<'_> {
         ];
         let bytes = Value::object(answer.clone()).to_json().len();
         if wait != ChildWait::StartedBySdk {
-            answer.extend(self.call_metadata(bytes, STATES_TYPE, &[]));
+            answer.extend(self.call_metadata(200, bytes, STATES_TYPE, &[]));
         }
         let output = Document::new(sorted(answer));
         match wait {
@@ -520,60 +527,6 @@ impl Stepper<'_> {
         Ok(())
     }
 
-    /// A function's answer as `lambda:invoke` gives it.
-    fn invocation(&self, output: &Document) -> Document {
-        const VERSION: &str = "$LATEST";
-        let trace = self.shared.entropy.uuid().simple().to_string();
-        let more = [
-            ("X-Amz-Executed-Version", VERSION.to_owned()),
-            ("X-Amzn-Trace-Id", format!("Root=1-{:08x}-{}", self.now.as_second(), &trace[..24])),
-            ("x-amzn-Remapped-Content-Length", "0".to_owned()),
-        ];
-        let mut answer = vec![
-            ("ExecutedVersion", Value::from(VERSION)),
-            ("Payload", output.value().clone()),
-            ("StatusCode", Value::from(200)),
-        ];
-        answer.extend(self.call_metadata(output.size_bytes(), "application/json", &more));
-        Document::new(sorted(answer))
-    }
-
-    /// What AWS shows of the call itself beside a service's answer. Here no call went over HTTP: the
-    /// headers are those that its answer of so many bytes would have had.
-    fn call_metadata(
-        &self,
-        bytes: usize,
-        content_type: &str,
-        more: &[(&str, String)],
-    ) -> [(&'static str, Value); 2] {
-        let request = self.shared.entropy.uuid().to_string();
-        let date = self.now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        // The states API writes this one small, functions write it large.
-        let connection = if content_type == STATES_TYPE { "connection" } else { "Connection" };
-        let mut headers = vec![
-            (connection, "keep-alive".to_owned()),
-            ("Content-Length", bytes.to_string()),
-            ("Content-Type", content_type.to_owned()),
-            ("Date", date),
-            ("x-amzn-RequestId", request.clone()),
-        ];
-        headers.extend(more.iter().cloned());
-        let all =
-            headers.iter().map(|(name, text)| (*name, Value::array([Value::from(text.as_str())])));
-        let all = Value::object(all);
-        let headers =
-            Value::object(headers.iter().map(|(name, text)| (*name, text.as_str().into())));
-        let http = [
-            ("AllHttpHeaders", all),
-            ("HttpHeaders", headers),
-            ("HttpStatusCode", Value::from(200)),
-        ];
-        [
-            ("SdkHttpMetadata", Value::object(http)),
-            ("SdkResponseMetadata", Value::object([("RequestId", Value::from(request))])),
-        ]
-    }
-
     /// A sign of life of a task.
     pub(super) fn heartbeat(&mut self, token: &str) -> Result<(), WorkflowError> {
         let token = Token::parse(token)?;
@@ -588,7 +541,7 @@ fn no_such_task() -> WorkflowError {
 }
 
 /// An object with its members in the order of their names, as AWS shows them.
-fn sorted(mut members: Vec<(&'static str, Value)>) -> Value {
+pub(super) fn sorted(mut members: Vec<(&'static str, Value)>) -> Value {
     members.sort_by_key(|(name, _)| *name);
     Value::object(members)
 }

@@ -47,6 +47,7 @@ pub mod driver;
 mod effects;
 mod executions;
 mod facts;
+mod functions;
 mod history;
 pub mod http;
 mod hub;

@@ -406,6 +406,15 @@ async fn a_function_that_is_not_to_be_waited_for_is_refused() {
     let view = f.view(&f.start(&event, json!({})).await).await;
     assert_eq!(view.error.as_deref(), Some("States.Runtime"));
     assert!(view.cause.is_some_and(|cause| cause.contains("InvocationType 'Event'")));
+    // One that is only looked for is not called.
+    let dry = f.machine("dry", one_task(resource, arguments("DryRun"))).await;
+    let output = f.output(&f.start(&dry, json!({})).await).await;
+    assert_eq!((&output["StatusCode"], &output["Payload"]), (&json!(204), &json!("")));
+    assert!(f.take(&activity).await.is_none());
+    let missing = json!({"Parameters": {"FunctionName": "gone", "InvocationType": "DryRun"}});
+    let missing = f.machine("missing", one_task(resource, missing)).await;
+    let view = f.view(&f.start(&missing, json!({})).await).await;
+    assert_eq!(view.error.as_deref(), Some("Lambda.ResourceNotFoundException"));
     let plain = f.machine("plain", one_task(resource, arguments("RequestResponse"))).await;
     f.start(&plain, json!({})).await;
     assert!(f.take(&activity).await.is_some());
