@@ -12,6 +12,8 @@ mod commands;
 #[path = "workflows/exceptions.rs"]
 mod exceptions;
 mod harness;
+#[path = "workflows/http_tests.rs"]
+mod http_tests;
 #[path = "workflows/lambda_cases.rs"]
 mod lambda_cases;
 #[path = "workflows/polls.rs"]

@@ -3,6 +3,7 @@
 //! - [`request`]: what a task's parameters ask for.
 //! - [`connection`]: the credentials that are added, from configuration.
 //! - [`caller`]: the call itself, and which addresses are refused.
+//! - [`tested`]: calls of a TestState, which belong to no execution.
 //!
 //! The loop here takes such tasks, marks each as handed out before it calls, and writes down the answer
 //! in a step. A call whose server was killed in the middle is made again when its method allows that,
@@ -11,6 +12,7 @@
 pub mod caller;
 mod connection;
 mod request;
+mod tested;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,31 +155,40 @@ impl Workflows {
     async fn outcome(&self, call: &Call) -> Result<Document, Failure> {
         let invalid = |why: String| Failure::new(names::RUNTIME, why);
         let input = Value::parse(&call.input).map_err(|error| invalid(error.to_string()))?;
-        let mut asked = request::read(&input).map_err(invalid)?;
+        let asked = request::read(&input).map_err(invalid)?;
         if call.again && !asked.outgoing.may_be_repeated() {
             return Err(Failure::new(
                 SOCKET,
                 "The server ended while the call was made; whether it arrived is not known.",
             ));
         }
+        outcome(self.made(asked, call.namespace.as_deref()).await?)
+    }
+
+    /// Makes a call, with the credentials of its connection. A call that cannot be made at all is a
+    /// failure; one that got no answer is an answer, too.
+    async fn made(
+        &self,
+        mut asked: request::Asked,
+        namespace: Option<&str>,
+    ) -> Result<Result<Answer, CallError>, Failure> {
         let Some(calls) = &self.calls else {
-            return Err(invalid("This server makes no calls over HTTP.".to_owned()));
+            return Err(Failure::new(names::RUNTIME, "This server makes no calls over HTTP."));
         };
         if let Some(name) = &asked.connection {
-            let found = connection::load(&self.world.store, &calls.keyring, name, call).await;
+            let found = connection::load(&self.world.store, &calls.keyring, name, namespace).await;
             let found = found.map_err(|why| Failure::new(CONNECTION, why))?;
             found.apply(&mut asked.outgoing).map_err(|why| Failure::new(CONNECTION, why))?;
         }
         let clock = &self.world.clock;
         let late = SignedDuration::try_from(DEADLINE).unwrap_or(SignedDuration::MAX);
         let deadline = clock.sleep_until(after(clock.now(), late));
-        let answer = match select(calls.caller.call(asked.outgoing), deadline).await {
+        Ok(match select(calls.caller.call(asked.outgoing), deadline).await {
             Either::Left((answer, _)) => answer,
             Either::Right(_) => {
                 Err(CallError::Socket(format!("no answer within {} seconds", DEADLINE.as_secs())))
             }
-        };
-        outcome(answer)
+        })
     }
 }
 

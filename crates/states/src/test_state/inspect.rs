@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::{Map as Members, Value as Json, json};
 
-use super::is_json_path;
+use super::{Called, is_json_path};
 use crate::definition::{FieldError, Items, Map, Pass};
 use crate::item_formats::Keyed;
 use crate::machine::children::item_of;
@@ -56,7 +56,7 @@ impl Inspection {
     }
 
     /// The input of a task; its failure is the state's.
-    pub(super) fn task(&mut self, eval: &Eval<'_>) -> Result<(), FieldError> {
+    pub(super) fn task(&mut self, eval: &Eval<'_>) -> Result<Value, FieldError> {
         let effective = eval.effective_input()?;
         let parameters = eval.parameters(&effective);
         if is_json_path(eval.state) {
@@ -65,7 +65,16 @@ impl Inspection {
         } else if eval.state.parameters.is_some() {
             self.show("afterArguments", parameters.clone());
         }
-        parameters.map(|_| ())
+        parameters
+    }
+
+    /// A call that was made, and its answer.
+    pub(super) fn called(&mut self, called: &Called) {
+        for (key, shown) in [("request", &called.request), ("response", &called.response)] {
+            if let Some(shown) = shown {
+                self.0.insert(key.into(), shown.clone());
+            }
+        }
     }
 
     /// The result of the work and what is made of it.

@@ -52,6 +52,19 @@ pub enum Mock {
     Result(String),
     /// It failed so.
     Error(Failure),
+    /// It was a call over HTTP that was made: see [`TestStateError::Call`].
+    Called(Called),
+}
+
+/// A call over HTTP, as it was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Called {
+    /// What the state makes of the answer.
+    pub result: Result<Value, Failure>,
+    /// `inspectionData.request`, for [`InspectionLevel::Trace`].
+    pub request: Option<serde_json::Value>,
+    /// `inspectionData.response`.
+    pub response: Option<serde_json::Value>,
 }
 
 /// `stateConfiguration`.
@@ -100,11 +113,15 @@ pub struct Request<'a> {
 }
 
 /// Why a request is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum TestStateError {
     /// `InvalidDefinition`.
     #[error("{0}")]
     InvalidDefinition(String),
+    /// No refusal: the state asks for this call over HTTP. Whoever makes it asks again with the same
+    /// random bits and [`Mock::Called`].
+    #[error("the call is to be made")]
+    Call(Value),
     /// `InvalidExecutionInput`.
     #[error("{0}")]
     InvalidInput(String),
@@ -218,6 +235,7 @@ fn mock(
                  [Task, Wait, Pass, Succeed, Fail, Choice]"
                     .to_owned(),
             )),
+            StateKind::Task(_) if is_call(state) => Ok(None),
             StateKind::Task(task) => Err(validation(match &task.resource {
                 Resource::Activity(_) => "State type 'Task' with an activity requires a mock".to_owned(),
                 other => format!("State type 'Task' with the resource '{other}' requires a mock"),
@@ -235,6 +253,7 @@ fn mock(
             return Err(validation("A mocked errorOutput must have an error"));
         }
         Mock::Error(failure) => return Ok(Some(Err(failure.clone()))),
+        Mock::Called(called) => return Ok(Some(called.result.clone())),
         Mock::Result(text) => text,
     };
     let value = Value::parse(text).map_err(|_| validation("Mocked result must be valid JSON"))?;
@@ -254,6 +273,13 @@ fn mock(
         }
         _ => Ok(Some(Ok(value))),
     }
+}
+
+/// Whether the work of a state is a call over HTTP, which is made where nothing stands for it.
+fn is_call(state: &State) -> bool {
+    matches!(&state.kind, StateKind::Task(task) if matches!(&task.resource,
+        Resource::Service { service, action, pattern: Pattern::RequestResponse, .. }
+            if &**service == "http" && &**action == "invoke"))
 }
 
 /// A Map with a writer gives an object: where the results are.
@@ -314,7 +340,15 @@ fn test(
         }
         StateKind::Task(_) => {
             let entered = inspection.task(eval);
-            worked(eval, mock, inspection, entered)
+            if let (Ok(parameters), None) = (&entered, &mock) {
+                return Err(TestStateError::Call(parameters.clone()));
+            }
+            if let (Some(Mock::Called(called)), InspectionLevel::Trace) =
+                (&request.mock, request.level)
+            {
+                inspection.called(called);
+            }
+            worked(eval, mock, inspection, entered.map(|_| ()))
         }
         StateKind::Parallel(_) => {
             let entered = eval.effective_input().and_then(|effective| eval.parameters(&effective));

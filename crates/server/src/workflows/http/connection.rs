@@ -15,7 +15,6 @@ use ark_store::{ConfigValue, Keyring, SecretName, Store, StoreError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Call;
 use super::caller::Outgoing;
 
 /// Credentials, and who may be told them.
@@ -33,9 +32,9 @@ pub(super) async fn load(
     store: &Store,
     keyring: &Keyring,
     name: &str,
-    call: &Call,
+    namespace: Option<&str>,
 ) -> Result<Connection, String> {
-    let (env, app) = place(name, call.namespace.as_deref())?;
+    let (env, app) = place(name, namespace)?;
     let (e, a) = (env.clone(), app.clone());
     let config = store
         .read(move |tx| -> Result<_, StoreError> { tx.config(&e, &a) })

@@ -1,5 +1,5 @@
-//! TestState: the language's own evaluation of one state, in the wire's words. Nothing is kept and
-//! nobody outside is asked: work is mocked.
+//! TestState: the language's own evaluation of one state, in the wire's words. Nothing is kept. Work is
+//! mocked, but for a call over HTTP that nothing stands for, which is made.
 
 use std::sync::Arc;
 
@@ -22,22 +22,44 @@ const FUEL: u64 = 50_000_000;
 
 pub(super) async fn test_state(call: Call) -> Answered {
     let mock = mock(&call)?;
+    let call = Arc::new(call);
     let workflows = call.workflows().clone();
-    // The deadline ends the waiting, not a thread: the work itself must have an end.
-    match workflows.beside(move || run(&call, mock)).await {
-        Ok(Ok(answer)) => done(&answer),
-        Ok(Err(TestStateError::InvalidDefinition(message))) => {
+    let tested = {
+        let asked = Tested { execution: execution(&call), seed: rand::random(), mock };
+        // The deadline ends the waiting, not a thread: the work itself must have an end.
+        let evaluate = |asked: Tested| {
+            let call = call.clone();
+            workflows.beside(move || (run(&call, &asked), asked))
+        };
+        match evaluate(asked).await? {
+            (Err(TestStateError::Call(parameters)), asked) => {
+                let called = workflows.call_of_test(&parameters).await;
+                evaluate(Tested { mock: Some(Mock::Called(called)), ..asked }).await?.0
+            }
+            (tested, _) => tested,
+        }
+    };
+    match tested {
+        Ok(answer) => done(&answer),
+        Err(TestStateError::InvalidDefinition(message)) => {
             Err(Refusal::InvalidDefinition.with(message).into())
         }
-        Ok(Err(TestStateError::InvalidInput(message))) => {
+        Err(TestStateError::InvalidInput(message)) => {
             Err(Refusal::InvalidExecutionInput.with(message).into())
         }
-        Ok(Err(TestStateError::Validation(message))) => Err(WireError::validation(message)),
-        Err(error) => Err(error.into()),
+        Err(TestStateError::Validation(message)) => Err(WireError::validation(message)),
+        Err(again @ TestStateError::Call(_)) => Err(WireError::validation(again.to_string())),
     }
 }
 
-fn run(call: &Call, mock: Option<Mock>) -> Result<Value, TestStateError> {
+/// What is evaluated: the same once more after a call was made.
+struct Tested {
+    execution: ExecutionInfo,
+    seed: u128,
+    mock: Option<Mock>,
+}
+
+fn run(call: &Call, tested: &Tested) -> Result<Value, TestStateError> {
     let answer = states::run(&states::Request {
         definition: call.needed("definition"),
         state_name: call.text("stateName"),
@@ -49,7 +71,7 @@ fn run(call: &Call, mock: Option<Mock>) -> Result<Value, TestStateError> {
             Some("TRACE") => InspectionLevel::Trace,
             _ => InspectionLevel::Info,
         },
-        mock,
+        mock: tested.mock.clone(),
         field_validation: match call
             .object("mock")
             .and_then(|mock| text(mock, "fieldValidationMode"))
@@ -59,9 +81,9 @@ fn run(call: &Call, mock: Option<Mock>) -> Result<Value, TestStateError> {
             _ => FieldValidation::Strict,
         },
         configuration: configuration(call),
-        execution: &execution(call),
+        execution: &tested.execution,
         now: call.now,
-        seed: rand::random(),
+        seed: tested.seed,
         fuel: &Fuel::of(FUEL),
     })?;
     Ok(answer.to_wire())
