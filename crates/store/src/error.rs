@@ -211,7 +211,7 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         let code = error.sqlite_error_code();
         let source = Arc::new(error);
-        match code {
+        let error = match code {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { source },
             Some(ErrorCode::DiskFull) => Self::DiskFull { source },
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
@@ -221,6 +221,32 @@ impl From<rusqlite::Error> for StoreError {
                 Self::Corrupt { file: PathBuf::new(), detail: source.to_string() }
             }
             Some(_) | None => Self::Sqlite { source },
-        }
+        };
+        last_failure::note(&error);
+        error
+    }
+}
+
+/// What SQLite said last in this thread. A closure's own error may be of any type; the group it belongs
+/// to must know why SQLite ended the transaction of all of them.
+pub(crate) mod last_failure {
+    use std::cell::RefCell;
+
+    use super::StoreError;
+
+    thread_local! {
+        static LAST: RefCell<Option<StoreError>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn note(error: &StoreError) {
+        LAST.set(Some(error.clone()));
+    }
+
+    pub(crate) fn forget() {
+        LAST.set(None);
+    }
+
+    pub(crate) fn take() -> Option<StoreError> {
+        LAST.take()
     }
 }

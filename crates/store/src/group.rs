@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::error::StoreError;
+use crate::error::{StoreError, last_failure};
 use crate::tx::WriteTx;
 
 /// How a closure ended within its group.
@@ -117,6 +117,7 @@ fn transaction(
         let Some(job) = ran.last_mut() else { break };
         begun.clone()?;
         let before = tx.conn().total_changes();
+        last_failure::forget();
         statement(tx, "SAVEPOINT job")?;
         let outcome = job.run(tx);
         // A full or failing disk makes SQLite roll back the whole transaction by itself.
@@ -143,20 +144,20 @@ fn statement(tx: &WriteTx, sql: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The error for a transaction that SQLite ended by itself, which it does only when the disk is
-/// full or fails, or memory is out.
+/// The error for a transaction that SQLite ended by itself: when the disk is full or fails, when memory
+/// is out, when a statement wants it. What the closure made of its error is its own, so the cause is what
+/// SQLite said last.
 fn rolled_back(tx: &WriteTx) -> StoreError {
+    if let Some(cause) = last_failure::take() {
+        return cause;
+    }
     // Asking again makes the cause visible: a full disk still is.
     let probe = tx.conn().execute_batch("BEGIN IMMEDIATE; ROLLBACK");
-    match probe.map_err(StoreError::from) {
-        Err(error) => error,
-        Ok(()) => StoreError::DiskFull {
-            source: std::sync::Arc::new(rusqlite::Error::SqliteFailure(
-                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
-                Some("the transaction was rolled back for want of space".to_owned()),
-            )),
-        },
-    }
+    probe.map_err(StoreError::from).err().unwrap_or_else(|| {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT_ROLLBACK);
+        let words = "the transaction was rolled back, and nothing says why".to_owned();
+        rusqlite::Error::SqliteFailure(code, Some(words)).into()
+    })
 }
 
 #[cfg(test)]
@@ -201,6 +202,17 @@ mod tests {
         let good: Vec<_> = answers.iter().map(|(sql, result)| (*sql, result.is_ok())).collect();
         assert_eq!(good, [(FIRST, true), (BROKEN, false), (SECOND, true)]);
         assert_eq!(kept, 2);
+    }
+
+    #[test]
+    fn a_transaction_that_the_database_ended_says_why() {
+        const TAKEN: &str = "INSERT OR ROLLBACK INTO meta VALUES ('first', '')";
+        let (answers, kept) = group(&[FIRST, TAKEN]);
+        assert_eq!(kept, 0);
+        for (sql, result) in answers {
+            let text = format!("{result:?}");
+            assert!(text.contains("UNIQUE") && !text.contains("DiskFull"), "{sql}: {text}");
+        }
     }
 
     #[test]
