@@ -569,6 +569,20 @@ pub enum EngineError {
     },
 }
 
+impl EngineError {
+    /// With its causes, one after the other, for people. The system's reason is what tells a daemon that is
+    /// not there from one that refuses.
+    pub fn words(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        text
+    }
+}
+
 /// Where the blob with this digest stands in a directory of blobs.
 pub fn blob_path(blobs: &Path, sha256: Sha256) -> PathBuf {
     let hex = sha256.to_string();

@@ -15,7 +15,7 @@ use bollard::query_parameters::{CreateContainerOptionsBuilder, CreateImageOption
 use futures::TryStreamExt;
 
 use super::place::{Pending, Stage};
-use super::registry::no_name;
+use super::registry::bad_request;
 use super::{Inner, config, connection, container_name, observe, unavailable, within};
 use crate::engine::{ArtifactSource, EngineError, StartSpec};
 
@@ -318,7 +318,7 @@ impl Inner {
         match docker.inspect_image(name).await {
             Ok(image) => Ok(image.id),
             Err(error) if connection::status(&error) == Some(404) => Ok(None),
-            Err(error) if connection::status(&error) == Some(400) => Err(no_name(name, &error)),
+            Err(error) if connection::status(&error) == Some(400) => Err(bad_request(name, &error)),
             Err(error) => Err(unavailable("look for an image", error)),
         }
     }

@@ -116,9 +116,24 @@ pub(super) fn by_digest(reference: &str, digest: &str) -> String {
     format!("{}@{digest}", repository(reference))
 }
 
-/// What a daemon will not take for an image's name, however often it is asked.
-pub(super) fn no_name(reference: &str, error: &bollard::errors::Error) -> EngineError {
-    refused(format!("`{reference}` is no image name: {}", connection::words(error)))
+/// How daemons begin to say that a text is no image name; Docker's words, then Podman's.
+const NO_NAME: [&str; 5] = [
+    "invalid reference format",
+    "invalid repository name",
+    "invalid tag",
+    "normalizing name",
+    "parsing reference",
+];
+
+/// What a daemon answers 400 to when it is asked for an image: it will not take the text for a name,
+/// however often it is asked; or else the request itself is wrong to it, for a reason it gives.
+pub(super) fn bad_request(reference: &str, error: &bollard::errors::Error) -> EngineError {
+    let words = connection::words(error);
+    let lower = words.to_ascii_lowercase();
+    match NO_NAME.iter().any(|no_name| lower.contains(no_name)) {
+        true => refused(format!("`{reference}` is no image name: {words}")),
+        false => unavailable(&format!("look for image `{reference}`"), words),
+    }
 }
 
 impl Inner {
@@ -131,7 +146,7 @@ impl Inner {
             Ok(image) => Some(image),
             Err(error) if connection::status(&error) == Some(404) => None,
             Err(error) if connection::status(&error) == Some(400) => {
-                return Err(no_name(reference, &error));
+                return Err(bad_request(reference, &error));
             }
             Err(error) => return Err(unavailable("look for an image", error)),
         };
@@ -273,6 +288,28 @@ mod tests {
         let digests = ["r.test/web@sha256:a".to_owned(), "r.test/api@sha256:b".to_owned()];
         assert_eq!(digest_in(&digests, "r.test/api:7"), Some("sha256:b"));
         assert_eq!(digest_in(&digests, "other.test/api:7"), None);
+    }
+
+    #[test]
+    fn only_a_name_that_is_none_is_told_as_such() {
+        for (message, name) in [
+            ("invalid reference format", true),
+            ("invalid reference format: repository name (library/Web) must be lowercase", true),
+            ("normalizing name \"a b\": invalid reference format", true),
+            ("client version 1.52 is too new. Maximum supported API version is 1.41", false),
+            ("invalid platform", false),
+        ] {
+            let message = message.to_owned();
+            let error = bollard::errors::Error::DockerResponseServerError {
+                status_code: 400,
+                message: message.clone(),
+            };
+            let told = bad_request("Web", &error);
+            assert_eq!(matches!(told, EngineError::Refused { .. }), name, "{told:?}");
+            let words = told.words();
+            assert!(words.contains(&message) && words.contains("`Web`"), "{words}");
+            assert_eq!(words.contains("is no image name"), name, "{words}");
+        }
     }
 
     #[test]
