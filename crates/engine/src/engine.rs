@@ -581,6 +581,14 @@ impl EngineError {
         }
         text
     }
+
+    /// The same, to be said after which engine it is.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Unavailable { action, source, .. } => format!("{action} failed: {source}"),
+            error => error.words(),
+        }
+    }
 }
 
 /// Where the blob with this digest stands in a directory of blobs.

@@ -171,6 +171,9 @@ pub struct Attempt {
     /// When the engine was first seen to run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
+    /// Why the engine has not started it yet: it does not answer, or did not do it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
     /// When it was told to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping_at: Option<Timestamp>,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ark_model::instance::EngineState;
+use ark_model::instance::{EngineState, StartFailure};
 use ark_model::run::{Attempt, AttemptEnd, RunOutcome, RunRecord, RunState, RunStop};
 use jiff::Timestamp;
 
@@ -146,7 +146,10 @@ fn stopping(run: &RunRecord, attempt: &Attempt, seen: &Seen<'_>, stop: Option<Ru
             // speaks.
             let (end, outcome) = match stop {
                 Some(stop) => (AttemptEnd::Stopped, stopped(stop)),
-                None => (AttemptEnd::TimedOut, RunOutcome::Failed { end: AttemptEnd::TimedOut }),
+                None => {
+                    let end = out_of_time(attempt);
+                    (end.clone(), RunOutcome::Failed { end })
+                }
             };
             Step::End { end: Some(end), outcome }
         }
@@ -159,6 +162,17 @@ fn stopping(run: &RunRecord, attempt: &Attempt, seen: &Seen<'_>, stop: Option<Ru
     }
 }
 
+/// How an attempt ends whose time is over: one that waited for its engine to the last did not take too
+/// long, it never began.
+fn out_of_time(attempt: &Attempt) -> AttemptEnd {
+    match (&attempt.held, attempt.started_at) {
+        (Some(why), None) => {
+            AttemptEnd::NotStarted { reason: StartFailure::Other { detail: why.clone() } }
+        }
+        (None, _) | (_, Some(_)) => AttemptEnd::TimedOut,
+    }
+}
+
 /// What follows from the end of an attempt. `told` is set when it was told to end: by a wish, or
 /// else because its time was over.
 fn ended(run: &RunRecord, seen: &Seen<'_>, told: Option<Option<RunStop>>) -> Step {
@@ -167,6 +181,9 @@ fn ended(run: &RunRecord, seen: &Seen<'_>, told: Option<Option<RunStop>>) -> Ste
             AttemptEnd::Exited { exit: exit.clone() }
         }
         (_, Some(Some(_))) => AttemptEnd::Stopped,
+        (Some(EngineState::Gone), Some(None)) => {
+            run.current().map_or(AttemptEnd::TimedOut, out_of_time)
+        }
         (_, Some(None)) => AttemptEnd::TimedOut,
         (Some(EngineState::Exited { exit }), None) => AttemptEnd::Exited { exit: exit.clone() },
         (Some(EngineState::StartFailed { reason }), None) => {
@@ -196,7 +213,7 @@ fn pause(tried: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ark_model::instance::{Exit, StartFailure};
+    use ark_model::instance::Exit;
     use ark_model::run::RunCause;
     use ark_model::{InstanceId, ReleaseNumber, RunId};
     use uuid::Uuid;
@@ -210,6 +227,7 @@ mod tests {
             instance: InstanceId(Uuid::from_u128(u128::from(n))),
             created_at: at(0),
             started_at: (state == RunState::Running).then(|| at(1)),
+            held: None,
             stopping_at: (state == RunState::Stopping).then(|| at(61)),
             ended_at: None,
             end: (n + 1 < attempts || state == RunState::Waiting).then_some(AttemptEnd::Lost),
@@ -391,6 +409,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The time of a run whose engine was away all along says nothing of the run.
+    #[test]
+    fn what_never_began_did_not_take_too_long() {
+        let why = "the docker engine of host local does not answer".to_owned();
+        let end = AttemptEnd::NotStarted { reason: StartFailure::Other { detail: why.clone() } };
+        let mut held = RunRecord { retries: 0, ..run(RunState::Stopping, 1) };
+        held.attempts[0].held = Some(why);
+        let outcome = RunOutcome::Failed { end: end.clone() };
+        assert_eq!(outcome.exit_code(), 125);
+        let ended = Step::End { end: Some(end), outcome };
+        assert_eq!(next(&held, &seen(None, 131)), ended);
+        assert_eq!(next(&held, &seen(Some(&EngineState::Gone), 62)), ended);
+        // What it left shows that it ran after all.
+        let late = next(&held, &seen(Some(&exited(143)), 62));
+        let timed_out = RunOutcome::Failed { end: AttemptEnd::TimedOut };
+        assert_eq!(late, Step::End { end: Some(AttemptEnd::TimedOut), outcome: timed_out.clone() });
+        // The engine fell silent only after it had begun.
+        held.attempts[0].started_at = Some(at(1));
+        let late = next(&held, &seen(None, 131));
+        assert_eq!(late, Step::End { end: Some(AttemptEnd::TimedOut), outcome: timed_out });
     }
 
     /// A server that was away for long first asks the engine in peace.

@@ -130,6 +130,11 @@ pub(crate) async fn show(
                 }
                 return Ok(run);
             }
+            "held" => {
+                let run: RunView = parse(&message.data)?;
+                let why = held(&run).unwrap_or("the engine holds it");
+                context.out.say(format!("run {number} is not started yet: {why}"));
+            }
             _ => {}
         }
     }
@@ -164,9 +169,15 @@ pub(crate) fn words(run: &RunView) -> String {
         (Some(outcome), _) => outcome.words(),
         (None, RunState::Waiting) if run.attempts.is_empty() => "waits".to_owned(),
         (None, RunState::Waiting) => format!("waits for attempt {}", run.attempts.len() + 1),
+        (None, RunState::Starting) if held(run).is_some() => "not started yet".to_owned(),
         (None, RunState::Starting) => "starts".to_owned(),
         (None, RunState::Running) => "runs".to_owned(),
         (None, RunState::Stopping) => "is being ended".to_owned(),
         (None, RunState::Ended) => "ended".to_owned(),
     }
+}
+
+/// Why the engine has not started it yet, when it should have.
+pub(crate) fn held(run: &RunView) -> Option<&str> {
+    run.attempts.last().filter(|attempt| attempt.end.is_none())?.held.as_deref()
 }

@@ -5,7 +5,7 @@ use ark_model::api::{PAGE_ITEMS_MAX, RunStopRequest, RunView};
 use ark_model::run::RunCause;
 use jiff::Timestamp;
 
-use super::run::{attached, show, words};
+use super::run::{attached, held, show, words};
 use crate::cli::block_on;
 use crate::context::{Asking, Context, EnvArg};
 use crate::failure::{Ended, Exit, Failure};
@@ -93,7 +93,13 @@ fn render(runs: &[RunView], now: Timestamp, style: Style) -> String {
             or_dash(run.exit_code.filter(|_| !run.attempts.is_empty())),
         ]);
     }
-    table.render(style)
+    let mut text = table.render(style);
+    for run in runs {
+        if let Some(why) = held(run) {
+            text.push_str(&format!("\nrun {} is not started yet: {why}", run.number));
+        }
+    }
+    text
 }
 
 /// From the first start to the end, or to now.

@@ -110,11 +110,17 @@ fn standing(run: &RunView) -> (Tone, String) {
         (Some(outcome @ RunOutcome::Failed { .. }), _) => (Tone::Bad, outcome.words()),
         (Some(outcome), _) => (Tone::Quiet, outcome.words()),
         (None, RunState::Waiting) => (Tone::Busy, "waits".to_owned()),
-        (None, RunState::Starting) => (Tone::Busy, "starting".to_owned()),
+        (None, RunState::Starting) => (Tone::Busy, held(run)),
         (None, RunState::Running) => (Tone::Busy, "running".to_owned()),
         (None, RunState::Stopping) => (Tone::Busy, "is being ended".to_owned()),
         (None, RunState::Ended) => (Tone::Quiet, "ended".to_owned()),
     }
+}
+
+/// That it starts, or why its engine has not started it yet.
+fn held(run: &RunView) -> String {
+    let why = run.attempts.last().and_then(|attempt| attempt.held.as_deref());
+    why.map_or_else(|| "starting".to_owned(), |why| format!("not started yet: {why}"))
 }
 
 #[derive(Deserialize)]

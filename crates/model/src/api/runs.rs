@@ -55,6 +55,9 @@ pub struct AttemptView {
     pub created_at: Timestamp,
     /// When the engine was first seen to run it.
     pub started_at: Option<Timestamp>,
+    /// Why the engine has not started it yet: it does not answer, or did not do it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
     /// When it had ended.
     pub ended_at: Option<Timestamp>,
     /// How.

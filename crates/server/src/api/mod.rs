@@ -51,6 +51,7 @@ mod registries;
 mod releases;
 mod resolve;
 mod rollbacks;
+mod run_logs;
 mod runs;
 mod schedules;
 mod serve;

@@ -34,6 +34,8 @@ const LOOK: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_millis(20);
 /// How long one call of the engine may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// The most characters that are kept of why an attempt is not started.
+const HELD_CHARS_MAX: usize = 500;
 /// Runs worked on at the same time.
 const PARALLEL: usize = 16;
 /// Runs of an app that are kept, those that ended last, and as many firings that did not run; what an older
@@ -78,11 +80,10 @@ impl Runs {
         let busy = |l: &Result<Loaded, StoreError>| {
             l.as_ref().is_ok_and(|loaded| loaded.run.current().is_some())
         };
-        let states =
-            if loaded.iter().any(busy) { look(world).await } else { Some(Looked::default()) };
+        let states = if loaded.iter().any(busy) { look(world).await } else { Looked::default() };
         let states = &states;
         let steps: Vec<Result<Option<Timestamp>, TaskError>> = stream::iter(loaded)
-            .map(|loaded| async move { advance(world, &loaded?, states.as_ref(), begun).await })
+            .map(|loaded| async move { advance(world, &loaded?, states, begun).await })
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
@@ -141,47 +142,74 @@ fn load_one(
 #[derive(Debug, Default)]
 struct Looked {
     states: HashMap<InstanceId, EngineState>,
-    silent: Vec<EngineKind>,
+    /// With what each of them failed.
+    silent: Vec<(EngineKind, String)>,
+    /// Why nothing is known of anything.
+    blind: Option<String>,
 }
 
 impl Looked {
     fn state(&self, id: InstanceId, kind: Option<EngineKind>) -> Option<EngineState> {
+        if self.blind.is_some() {
+            return None;
+        }
         if let Some(state) = self.states.get(&id) {
             return Some(state.clone());
         }
-        let asked = self.silent.is_empty() || kind.is_some_and(|k| !self.silent.contains(&k));
+        let asked = self.silent.is_empty()
+            || kind.is_some_and(|kind| !self.silent.iter().any(|(silent, _)| *silent == kind));
         asked.then_some(EngineState::Gone)
+    }
+
+    /// Why nothing is known of an instance of this engine.
+    fn silence(&self, kind: Option<EngineKind>) -> Option<String> {
+        let of_kind =
+            self.silent.iter().find(|(silent, _)| kind.is_none_or(|kind| *silent == kind));
+        let why = self.blind.as_ref().or(of_kind.map(|(_, why)| why))?;
+        let engine = kind.map(|kind| format!("{kind} ")).unwrap_or_default();
+        let host = NodeName::local();
+        Some(held_words(&format!("the {engine}engine of host {host} does not answer: {why}")))
     }
 }
 
-/// `None` when nothing is known of anything.
-async fn look(world: &World) -> Option<Looked> {
+async fn look(world: &World) -> Looked {
     let deadline = world.clock.sleep_until(after(world.clock.now(), CALL_DEADLINE));
-    match select(Box::pin(world.engine.look()), deadline).await {
-        Either::Left((Ok(sight), _)) => Some(Looked {
-            states: sight.seen.into_iter().map(|i| (i.id, i.state)).collect(),
-            silent: sight.silent.into_iter().map(|(kind, _)| kind).collect(),
-        }),
-        // The deployment loop says that the engine does not answer.
-        Either::Left((Err(_), _)) | Either::Right(_) => None,
-    }
+    let blind = match select(Box::pin(world.engine.look()), deadline).await {
+        Either::Left((Ok(sight), _)) => {
+            return Looked {
+                states: sight.seen.into_iter().map(|i| (i.id, i.state)).collect(),
+                silent: sight.silent.iter().map(|(kind, error)| (*kind, error.cause())).collect(),
+                blind: None,
+            };
+        }
+        Either::Left((Err(error), _)) => error.cause(),
+        Either::Right(_) => format!("nothing within {CALL_DEADLINE:?}"),
+    };
+    Looked { blind: Some(blind), ..Looked::default() }
 }
 
 /// One step of one run: decided, recorded, carried out. Answers when time alone may change it.
 async fn advance(
     world: &World,
     loaded: &Loaded,
-    looked: Option<&Looked>,
+    looked: &Looked,
     look: Look,
 ) -> Result<Option<Timestamp>, TaskError> {
     let run = &loaded.run;
     let kind = loaded.release.as_ref().map(|r| world.engine.kind_for(&r.content.artifact));
-    let engine = looked.and_then(|looked| looked.state(run.current()?.instance, kind));
+    let engine = run.current().and_then(|attempt| looked.state(attempt.instance, kind));
     let look = look.again(world.clock.as_ref());
     let step = next(run, &seen(loaded, engine.as_ref(), look));
     let now = look.at;
     match step {
-        Step::Wait(until) => Ok(until),
+        Step::Wait(until) => {
+            // One that was told to start is held by the engine, as long as nothing is known of it.
+            if run.state == RunState::Starting {
+                let why = if engine.is_none() { looked.silence(kind) } else { None };
+                hold(world, run, why).await?;
+            }
+            Ok(until)
+        }
         Step::CallStart => start(world, loaded).await,
         Step::CallStop => stop(world, loaded).await,
         Step::Begin => {
@@ -251,6 +279,7 @@ fn begun(run: &RunRecord, instance: InstanceId, now: Timestamp) -> Change {
         instance,
         created_at: now,
         started_at: None,
+        held: None,
         stopping_at: None,
         ended_at: None,
         end: None,
@@ -260,6 +289,28 @@ fn begun(run: &RunRecord, instance: InstanceId, now: Timestamp) -> Change {
         n => format!("run {} begins its attempt {n} of {}", run.number, run.retries + 1),
     };
     Change { run, event: Some((EventKind::RunProgress, text)) }
+}
+
+/// Records why an attempt is not started yet, or that nothing keeps it any more.
+async fn hold(world: &World, run: &RunRecord, why: Option<String>) -> Result<(), TaskError> {
+    if run.current().is_none_or(|attempt| attempt.held == why) {
+        return Ok(());
+    }
+    let mut held = run.clone();
+    let before = run.current().is_some_and(|attempt| attempt.held.is_some());
+    let event = why.as_ref().filter(|_| !before).map(|why| {
+        (EventKind::RunProgress, format!("run {} is not started yet: {why}", run.number))
+    });
+    if let Some(attempt) = held.attempts.last_mut() {
+        attempt.held = why;
+    }
+    record(world, run, Change { run: held, event }).await?;
+    Ok(())
+}
+
+/// Words of an engine as they are kept in a record.
+fn held_words(why: &str) -> String {
+    why.chars().take(HELD_CHARS_MAX).collect()
 }
 
 /// Records what the engine was seen to have done.
@@ -277,6 +328,7 @@ async fn settle(world: &World, run: &RunRecord, step: Step) -> Result<(), TaskEr
             changed.state = RunState::Running;
             if let Some(attempt) = changed.attempts.last_mut() {
                 attempt.started_at = Some(since);
+                attempt.held = None;
             }
             None
         }
@@ -352,13 +404,19 @@ async fn start(world: &World, loaded: &Loaded) -> Result<Option<Timestamp>, Task
             Err(Failed::Ever(why)) => Some(why),
             Err(Failed::Now(why)) => {
                 tracing::warn!(run = run.number, app = %run.app, %why, "the engine did not start a run");
+                let why =
+                    held_words(&format!("host {} did not start it: {why}", NodeName::local()));
+                hold(world, run, Some(why)).await?;
                 return Ok(Some(after(world.clock.now(), RETRY)));
             }
         },
         Err(SpecError::Store(error)) => return Err(error.into()),
         Err(error) => Some(error.to_string()),
     };
-    let Some(detail) = failed else { return Ok(None) };
+    let Some(detail) = failed else {
+        hold(world, run, None).await?;
+        return Ok(None);
+    };
     let state = EngineState::StartFailed { reason: StartFailure::Other { detail } };
     // The engine has just spoken.
     let step = next(run, &seen(loaded, Some(&state), Look::first(world.clock.as_ref())));
@@ -438,7 +496,7 @@ async fn bounded(
         Either::Left((Err(error @ EngineError::Refused { .. }), _)) => {
             Err(Failed::Ever(error.to_string()))
         }
-        Either::Left((Err(error), _)) => Err(Failed::Now(error.to_string())),
+        Either::Left((Err(error), _)) => Err(Failed::Now(error.words())),
         Either::Right(_) => Err(Failed::Now(format!("no answer within {CALL_DEADLINE:?}"))),
     }
 }

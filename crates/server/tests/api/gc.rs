@@ -18,6 +18,7 @@ fn attempt(instance: InstanceId, end: Option<AttemptEnd>) -> Attempt {
         instance,
         created_at: Timestamp::now(),
         started_at: None,
+        held: None,
         stopping_at: None,
         ended_at: None,
         end,

@@ -14,6 +14,7 @@ fn run(attempts: &[InstanceId]) -> RunRecord {
         instance: *instance,
         created_at: now,
         started_at: Some(now),
+        held: None,
         stopping_at: None,
         ended_at: Some(now),
         end: Some(AttemptEnd::TimedOut),

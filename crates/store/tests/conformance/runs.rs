@@ -44,6 +44,7 @@ fn attempt(instance: u128, end: Option<AttemptEnd>) -> Attempt {
         instance: InstanceId(id(instance)),
         created_at: at(0),
         started_at: None,
+        held: None,
         stopping_at: None,
         ended_at: None,
         end,
