@@ -8,7 +8,7 @@ mod harness;
 use std::path::Path;
 use std::time::Duration;
 
-use containers::daemon::{daemon, docker, skip};
+use containers::daemon::{IMAGE, daemon, docker, skip};
 use containers::proxy::Proxy;
 use containers::{BACK, WEB, Web, answer, at};
 use harness::{Ark, ENV, Sample, eventually_within, state, words};
@@ -103,4 +103,64 @@ fn daemons_that_hang_hold_up_nobody() {
     let output = ark.run(&["stop", WEB, "-e", ENV, "--json"]);
     assert!(output.status.success(), "{}", words(&output));
     eventually_within(BACK, "no container is left", || running(socket, &ark) == 0);
+}
+
+/// A run that was begun while the daemon is away says so, begins by itself when the daemon is back, and
+/// when its time is over before that, it was not started: it did not take too long.
+#[test]
+fn what_is_asked_of_a_daemon_that_is_away_says_so() {
+    let socket = match daemon() {
+        Ok(socket) => socket,
+        Err(reason) => return skip("what_is_asked_of_a_daemon_that_is_away_says_so", reason),
+    };
+    let proxy = Proxy::to(socket);
+    let ark = Ark::up_with(&[("DOCKER_HOST", &at(&proxy.socket))]);
+    let path = ark.dir.path().join("batch.yml");
+    let text = format!(
+        "run: {{type: job, stop_grace: 1s, command: [sh, -c, \"echo done\"]}}\n\
+         env_defaults: {{MARK: \"{}\"}}\n",
+        ark.mark
+    );
+    std::fs::write(&path, text).expect("a file");
+    let file = path.to_string_lossy();
+    let deploy = ["deploy", "batch", "-e", ENV, "--file", &file, "--image", IMAGE];
+    let output = ark.run(&deploy);
+    assert!(output.status.success(), "{}", words(&output));
+    let once = Web { count: 1, ..TWO };
+    let output = once.deployed(&ark, "1");
+    assert!(output.status.success(), "{}", words(&output));
+
+    let held = proxy.hold();
+    let run = |args: &[&str]| ark.run(&[&["run", "batch", "-e", ENV], args].concat());
+    let runs = || words(&ark.run(&["runs", "batch", "-e", ENV]));
+    assert!(run(&["--detach"]).status.success());
+    eventually_within(BACK, "the run says why it waits", || {
+        runs().contains("run 1 is not started yet: the docker engine of host local does not answer")
+    });
+    for args in [["logs", WEB, "-e", ENV], ["exec", WEB, "-e", ENV]] {
+        let more: &[&str] = if args[0] == "exec" { &["--", "true"] } else { &[] };
+        let output = ark.run(&[&args[..], more].concat());
+        let said = words(&output);
+        assert!(!output.status.success(), "{said}");
+        assert!(said.contains("docker engine of host local is not available"), "{said}");
+        assert!(said.contains("ark doctor"), "{said}");
+    }
+    let begun = std::time::Instant::now();
+    let output = ark.run(&["gc"]);
+    assert!(begun.elapsed() < Duration::from_secs(30), "nobody waits for it");
+    let said = words(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("docker engine of host local is not available"), "{said}");
+    assert!(said.contains("its ended instances stay"), "{said}");
+
+    // No attempt's time is over before the engine has been silent for a minute beyond it.
+    let output = run(&["--timeout", "2s", "--retries", "0"]);
+    let said = words(&output);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    let why = "failed: not started: the docker engine of host local does not answer";
+    assert!(said.contains("run 2 is not started yet") && said.contains(why), "{said}");
+
+    drop(held);
+    eventually_within(BACK, "the run begins by itself", || runs().contains("succeeded"));
+    assert_eq!(run(&[]).status.code(), Some(0));
 }

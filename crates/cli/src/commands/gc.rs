@@ -35,6 +35,12 @@ pub(crate) fn run(args: Args) -> Ended {
                 bytes(report.bytes)
             )
         })?;
+        for why in &report.unreached {
+            context.out.warn(format!("note: {why}"));
+        }
+        if !report.unreached.is_empty() {
+            context.out.say("repeat `ark gc` when `ark doctor` finds the engine well");
+        }
         Ok(Exit::DONE)
     })
 }

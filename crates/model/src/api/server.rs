@@ -141,4 +141,7 @@ pub struct GcReport {
     pub images: u64,
     /// Bytes freed, images not counted: they share layers.
     pub bytes: u64,
+    /// Which engines could not be asked, why, and what therefore stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreached: Vec<String>,
 }

@@ -6,7 +6,8 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use ark_console::Asked;
-use ark_engine::EngineError;
+use ark_engine::{EngineError, EngineKind};
+use ark_model::NodeName;
 use ark_model::api::{DiagnosticView, Problem, ProblemCode, Remedy};
 use ark_store::StoreError;
 use axum::body::Body;
@@ -41,6 +42,28 @@ impl ApiError {
     pub fn internal(context: impl Into<String>) -> Self {
         let detail = "the request could not be finished; the server's log has the reason";
         Self { internal: Some(context.into()), ..Self::new(ProblemCode::Internal, detail) }
+    }
+
+    /// What the engine of a host did not do, for a caller who asked for something there.
+    pub(super) fn of_host(node: &NodeName, error: EngineError) -> Self {
+        match &error {
+            EngineError::Unavailable { engine, .. } => Self::unavailable(node, *engine, &error),
+            EngineError::Unknown(_)
+            | EngineError::NotRunning(_)
+            | EngineError::StillThere(_)
+            | EngineError::Refused { .. }
+            | EngineError::ImageExists(_)
+            | EngineError::ExecFailed { .. } => error.into(),
+        }
+    }
+
+    fn unavailable(node: &NodeName, engine: EngineKind, error: &EngineError) -> Self {
+        let api = Self::new(ProblemCode::EngineFailed, unavailable(node, engine, error))
+            .context(chain(error));
+        match node.is_local() {
+            true => api.remedy("look closer", "ark doctor"),
+            false => api.remedy("look at the hosts", "ark node list"),
+        }
     }
 
     /// Adds a command to type.
@@ -85,6 +108,11 @@ impl ApiError {
     pub fn into_problem(self) -> Problem {
         *self.problem
     }
+}
+
+/// That the engine of a host is away, and why: who runs Ark can mend that, so it is no secret of the log.
+pub(super) fn unavailable(node: &NodeName, engine: EngineKind, error: &EngineError) -> String {
+    format!("the {engine} engine of host {node} is not available: {}", error.cause())
 }
 
 /// An error with its causes, one after the other: for the log.
@@ -154,17 +182,20 @@ impl From<EngineError> for ApiError {
                 ProblemCode::EngineFailed
             }
         };
-        // The system's reason (`No such file or directory`) is what a caller of exec needs.
+        // The system's reason (`No such file or directory`, `Connection refused`) is what the caller needs.
         let detail = match &error {
-            EngineError::ExecFailed { .. } => context.clone(),
+            EngineError::ExecFailed { .. } | EngineError::Unavailable { .. } => context.clone(),
             EngineError::Unknown(_)
             | EngineError::NotRunning(_)
             | EngineError::StillThere(_)
             | EngineError::Refused { .. }
-            | EngineError::ImageExists(_)
-            | EngineError::Unavailable { .. } => error.to_string(),
+            | EngineError::ImageExists(_) => error.to_string(),
         };
-        Self::new(code, detail).context(context)
+        let api = Self::new(code, detail).context(context);
+        match error {
+            EngineError::Unavailable { .. } => api.remedy("look closer", "ark doctor"),
+            _ => api,
+        }
     }
 }
 

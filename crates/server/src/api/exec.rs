@@ -7,7 +7,7 @@ use ark_engine::{ExecSession, ExecSpec};
 use ark_model::api::{ExecFromClient, ExecFromServer, Problem, ProblemCode};
 use ark_model::event::{EventKind, NewEvent};
 use ark_model::instance::InstanceState;
-use ark_model::{AppName, EnvName, InstanceId};
+use ark_model::{AppName, EnvName, InstanceId, NodeName};
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -105,7 +105,7 @@ async fn exec(
     })?;
     let place = place(&state.streams, "streams")?;
     let act = Act { by: caller.name, now: Timestamp::now() };
-    let session = Session { state, act, env, app, instance: record.id };
+    let session = Session { state, act, env, app, instance: record.id, node: record.node };
     Ok(upgrade.max_message_size(MESSAGE_BYTES_MAX).on_upgrade(async move |socket| {
         let _place = place;
         let ending = session.state.shutdown.requested();
@@ -122,6 +122,7 @@ struct Session {
     env: EnvName,
     app: AppName,
     instance: InstanceId,
+    node: NodeName,
 }
 
 impl Session {
@@ -166,13 +167,19 @@ impl Session {
         let started = self.state.engine.exec(self.instance, &spec);
         match tokio::time::timeout(EXEC_DEADLINE, started).await {
             Ok(started) => {
-                let session = started?;
+                let session = started.map_err(|error| ApiError::of_host(&self.node, error))?;
                 if let (Some(columns), Some(rows)) = (columns, rows) {
                     resize(session.terminal.as_ref(), columns, rows);
                 }
                 Ok(session)
             }
-            Err(_) => Err(ApiError::new(ProblemCode::EngineFailed, "the engine did not answer")),
+            Err(_) => {
+                let host = &self.node;
+                let detail =
+                    format!("the engine of host {host} did not answer within {EXEC_DEADLINE:?}");
+                Err(ApiError::new(ProblemCode::EngineFailed, detail)
+                    .remedy("look closer", "ark doctor"))
+            }
         }
     }
 

@@ -10,14 +10,14 @@ use ark_model::api::{GcReport, ProblemCode};
 use ark_model::artifact::Artifact;
 use ark_model::environment::AppState;
 use ark_model::instance::EngineState;
-use ark_model::{AppName, EnvName, InstanceId, ReleaseNumber, Sha256};
+use ark_model::{AppName, EnvName, InstanceId, NodeName, ReleaseNumber, Sha256};
 use ark_planner::queue::rollback_targets;
 use ark_store::{BlobError, DeploymentFilter, ReadTx, StoreError, WriteTx};
 use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::OwnedRwLockWriteGuard;
 
-use super::error::{ApiError, chain};
+use super::error::{ApiError, chain, unavailable};
 use super::extract::Json;
 use super::operation::Shared;
 use crate::tasks::hooks;
@@ -53,7 +53,7 @@ pub(super) async fn collect(State(state): State<Shared>) -> Result<Json<GcReport
     let mut report = GcReport::default();
     let old = before(now, INSTANCES_KEPT);
     report.instances += rounds(&state, move |tx| Ok(tx.prune_instances(old, AT_ONCE)?)).await?;
-    engine_leftovers(&state).await?;
+    report.unreached = engine_leftovers(&state).await?;
     // Nobody relies on a blob being here while this goes on; deployments wait for it.
     let alone = alone(&state).await?;
     for (env, app) in apps(&state).await? {
@@ -74,7 +74,7 @@ pub(super) async fn collect(State(state): State<Shared>) -> Result<Json<GcReport
     blobs(&state, old, &mut report).await?;
     // What follows takes its time, and nobody waits for it.
     drop(alone);
-    report.images = images(&state).await?;
+    images(&state, &mut report).await?;
     let old = before(now, HISTORY_KEPT);
     rounds(&state, move |tx| Ok(tx.prune_events(old, AT_ONCE)?)).await?;
     rounds(&state, move |tx| Ok(tx.prune_answers(now, AT_ONCE)?)).await?;
@@ -150,7 +150,7 @@ fn releases(tx: &mut WriteTx, app: &AppState) -> Result<usize, ApiError> {
 }
 
 /// Images that Ark built and that no release on record names any more.
-async fn images(state: &Shared) -> Result<u64, ApiError> {
+async fn images(state: &Shared, report: &mut GcReport) -> Result<(), ApiError> {
     let mut keep = BTreeSet::new();
     for (env, app) in apps(state).await? {
         let of_app = state.store.read::<_, ApiError, _>(move |tx| {
@@ -166,27 +166,38 @@ async fn images(state: &Shared) -> Result<u64, ApiError> {
         keep.extend(of_app.await?);
     }
     let age = UPLOADS_KEPT.unsigned_abs();
+    let stay = |why: String| format!("{why}; its images stay");
     match tokio::time::timeout(IMAGES_DEADLINE, state.engine.remove_images(&keep, age)).await {
-        Ok(Ok(removed)) => Ok(removed),
-        Ok(Err(error)) => {
-            tracing::warn!(error = chain(&error), "gc: images stay");
-            Ok(0)
-        }
+        Ok(Ok(removed)) => report.images = removed,
+        Ok(Err(error)) => report.unreached.push(stay(error.words())),
         Err(_) => {
-            tracing::warn!("gc: the engine did not remove images in time");
-            Ok(0)
+            let why = format!("the engine did not remove images within {IMAGES_DEADLINE:?}");
+            report.unreached.push(stay(why));
         }
     }
+    Ok(())
 }
 
-/// Ended instances that the engine still keeps and that are no longer on record.
-async fn engine_leftovers(state: &Shared) -> Result<(), ApiError> {
-    let sight = tokio::time::timeout(ENGINE_DEADLINE, state.engine.look()).await;
-    let Ok(sight) = sight else {
-        tracing::warn!("gc: the engine did not say what it keeps");
-        return Ok(());
+/// Removes ended instances that the engine still keeps and that are no longer on record. Answers what
+/// could not be asked: what it keeps stays, and the rest goes on.
+async fn engine_leftovers(state: &Shared) -> Result<Vec<String>, ApiError> {
+    let stay = |why: String| format!("{why}; its ended instances stay");
+    let sight = match tokio::time::timeout(ENGINE_DEADLINE, state.engine.look()).await {
+        Ok(Ok(sight)) => sight,
+        Ok(Err(error)) => return Ok(vec![stay(error.words())]),
+        Err(_) => {
+            let why = format!("the engine did not say what it keeps within {ENGINE_DEADLINE:?}");
+            return Ok(vec![stay(why)]);
+        }
     };
-    let seen = sight?.seen;
+    let local = NodeName::local();
+    let here = sight.silent.iter().map(|(kind, error)| stay(unavailable(&local, *kind, error)));
+    let others = sight.nodes.iter().filter(|node| !node.name.is_local()).filter_map(|node| {
+        let why = node.silent.as_ref()?;
+        Some(stay(format!("the engine of host {} does not answer: {why}", node.name)))
+    });
+    let unreached = here.chain(others).collect();
+    let seen = sight.seen;
     // How a run or a hook ended is read off its instance: it stays until that is on record. Read
     // after the look: what it shows was recorded before it was started.
     let unfinished = state.store.read(ReadTx::unfinished_deployments).await?;
@@ -214,7 +225,7 @@ async fn engine_leftovers(state: &Shared) -> Result<(), ApiError> {
             Err(_) => tracing::warn!(%id, "gc: the engine did not remove an instance in time"),
         }
     }
-    Ok(())
+    Ok(unreached)
 }
 
 async fn blobs(state: &Shared, old: Timestamp, report: &mut GcReport) -> Result<(), ApiError> {

@@ -99,7 +99,8 @@ async fn logs(
     let begun = Timestamp::now();
     let lines = tokio::time::timeout(READ_DEADLINE, recent(&state, &records, tail, span)).await;
     let lines = lines.map_err(|_| {
-        ApiError::new(ProblemCode::Timeout, "the engine did not give the logs in time")
+        let detail = format!("the engine did not give the logs within {READ_DEADLINE:?}");
+        ApiError::new(ProblemCode::Timeout, detail).remedy("look closer", "ark doctor")
     })??;
     if query.follow || wants_events(&headers) {
         let missed = resumed.and_then(|resumed| resumed.missed(&lines));
@@ -234,10 +235,11 @@ async fn recent(
             Ok(log) => log,
             // Its log was removed with it.
             Err(EngineError::Unknown(_)) => continue,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(ApiError::of_host(&record.node, error)),
         };
         while let Some(next) = log.next().await {
-            let next = line(record, next?);
+            let next = next.map_err(|error| ApiError::of_host(&record.node, error))?;
+            let next = line(record, next);
             // Time never goes back within a log.
             if span.until.is_some_and(|until| next.at > until) {
                 break;
