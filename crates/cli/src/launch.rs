@@ -116,7 +116,8 @@ fn shorten(file: &Path, here: &Path) -> PathBuf {
     file.strip_prefix(here).map_or_else(|_| file.to_owned(), Path::to_owned)
 }
 
-fn app_of_file(file: &Path) -> Result<AppName, Failure> {
+/// The app that a launch file describes when nobody says otherwise.
+pub(crate) fn app_of_file(file: &Path) -> Result<AppName, Failure> {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     stem.parse().map_err(|error| {
         Failure::usage(format!("{} names no app: {error}", file.display()))

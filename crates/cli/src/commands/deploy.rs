@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ark_model::api::{DeployRequest, DeploymentView, LaunchText, ProblemCode, ReleaseRef};
 use ark_model::artifact::Artifact;
-use ark_model::definition::{DataStoreKind, Definition, LaunchFile, Strategy, parse};
+use ark_model::definition::{DataStoreKind, Definition, LaunchFile, Strategy, parse_of};
 use ark_model::exit::ExitCode;
 use ark_model::image_name::check_reference;
 use ark_model::{AppName, EnvName, ReleaseNumber};
@@ -214,7 +214,7 @@ pub(crate) fn judge(launch: &Launch, out: Output) -> Result<Definition, Failure>
 /// The same; its kind when it describes something that Ark does not run.
 fn judge_app(launch: &Launch, out: Output) -> Result<Result<Definition, DataStoreKind>, Failure> {
     let file = launch.file.display().to_string();
-    match parse(&file, &launch.text).into_result() {
+    match parse_of(Some(&launch.app), &file, &launch.text).into_result() {
         Err(found) => Err(validate::refusal(&file, &found)),
         Ok((launch, warnings)) => {
             if !warnings.is_empty() {

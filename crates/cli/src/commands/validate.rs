@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ark_model::definition::{Diagnostic, parse};
+use ark_model::definition::{Diagnostic, parse_of};
 use ark_model::exit::ExitCode;
 use serde::Serialize;
 
@@ -70,7 +70,8 @@ pub(crate) fn run(args: Args) -> Ended {
 fn judge(file: &Path) -> Result<Verdict, Failure> {
     let text = std::fs::read(file).map_err(|error| Failure::file(file, "read", &error))?;
     let path = file.display().to_string();
-    let parsed = parse(&path, &text);
+    let app = launch::app_of_file(file).ok();
+    let parsed = parse_of(app.as_ref(), &path, &text);
     Ok(Verdict { ok: parsed.ok(), path, diagnostics: parsed.diagnostics })
 }
 

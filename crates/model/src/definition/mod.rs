@@ -45,7 +45,7 @@ pub use duration::{DurationText, DurationTextError};
 pub use enforcement::{EngineKind, NotEnforced, check_runnable, not_enforced};
 pub use expose::{Expose, HealthCheck, HealthCheckKind, Limits, LoadBalancerProtocol, Protocol};
 pub use hooks::{HookStage, Hooks, Webhook};
-pub use parse::{Parsed, parse};
+pub use parse::{Parsed, parse, parse_of};
 pub use platform::{
     AutoDeploy, Aws, AwsGrants, AwsManaged, Build, BuildArtifact, BuildDocker, DatabaseRef,
     DeployConfig, Exporters, Lambda, LambdaEvent, MeshConfig, MeshSide, PodConfig, PodSelector,

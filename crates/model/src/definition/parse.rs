@@ -5,6 +5,7 @@ use super::judge::{find, judge_root};
 use super::report::Report;
 use super::yaml::{self, Entry, Node, Value};
 use super::{DataStore, Definition, LaunchFile, assemble, format, rules};
+use crate::ids::AppName;
 
 /// What came out of a launch file.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +53,11 @@ impl Parsed {
 /// Any bytes give an answer, in time that grows with their number up to 1 MiB and not beyond;
 /// nothing panics.
 pub fn parse(file_name: &str, text: &[u8]) -> Parsed {
+    parse_of(None, file_name, text)
+}
+
+/// The same, of a file that is known to describe this app: what would be wrong for it alone is found too.
+pub fn parse_of(app: Option<&AppName>, file_name: &str, text: &[u8]) -> Parsed {
     let text = match yaml::text_of(text) {
         Ok(text) => text,
         Err(finding) => {
@@ -69,7 +75,7 @@ pub fn parse(file_name: &str, text: &[u8]) -> Parsed {
     }
     let launch = match &document.root {
         _ if unread => None,
-        Some(root) => launch_of(file_name, root, &mut report),
+        Some(root) => launch_of(app, file_name, root, &mut report),
         None => {
             empty(file_name, None, &mut report);
             None
@@ -83,12 +89,17 @@ fn empty(file_name: &str, place: Option<yaml::Place>, report: &mut Report<'_>) {
     report.add(Code::NotAMapping, place, "", message);
 }
 
-fn launch_of(file_name: &str, root: &Node, report: &mut Report<'_>) -> Option<LaunchFile> {
+fn launch_of(
+    name: Option<&AppName>,
+    file_name: &str,
+    root: &Node,
+    report: &mut Report<'_>,
+) -> Option<LaunchFile> {
     match &root.value {
         Value::Map(entries) if entries.iter().any(|entry| entry.key == "type") => {
             store(root, entries, report).map(LaunchFile::DataStore)
         }
-        Value::Map(entries) => Some(LaunchFile::App(Box::new(app(root, entries, report)))),
+        Value::Map(entries) => Some(LaunchFile::App(Box::new(app(name, root, entries, report)))),
         Value::Null => {
             empty(file_name, None, report);
             None
@@ -101,11 +112,16 @@ fn launch_of(file_name: &str, root: &Node, report: &mut Report<'_>) -> Option<La
     }
 }
 
-fn app(root: &Node, entries: &[Entry], report: &mut Report<'_>) -> Definition {
+fn app(
+    name: Option<&AppName>,
+    root: &Node,
+    entries: &[Entry],
+    report: &mut Report<'_>,
+) -> Definition {
     let parts = judge_root(&format::APP, entries, report);
     match assemble::definition(parts) {
         Ok(definition) => {
-            rules::judge(&definition, root, report);
+            rules::judge(&definition, name, root, report);
             definition
         }
         Err(error) => {

@@ -12,13 +12,20 @@ use super::{
     check_runnable,
 };
 use super::{EngineKind, HeaderStep, Protocol, ScalingMetric};
+use crate::ids::AppName;
 use crate::traffic::{MAINTENANCE_PAGE_BYTES_MAX, RULE_BYTES_MAX, RULES_MAX};
 
-/// Judges a definition as a whole. `root` is the tree it came from.
-pub(super) fn judge(definition: &Definition, root: &Node, report: &mut Report<'_>) {
+/// Judges a definition as a whole, of this app where that is known. `root` is the tree it came from.
+pub(super) fn judge(
+    definition: &Definition,
+    app: Option<&AppName>,
+    root: &Node,
+    report: &mut Report<'_>,
+) {
     let mut rules = Rules { definition, root, report };
     rules.kind();
     rules.names();
+    rules.dependencies(app);
     rules.resources();
     rules.autoscaling();
     rules.deploy();
@@ -171,6 +178,17 @@ impl Rules<'_, '_, '_> {
                     self.add(Code::DuplicateName, &path, message);
                 }
             }
+        }
+    }
+
+    /// One that waits for itself never begins.
+    fn dependencies(&mut self, app: Option<&AppName>) {
+        let Some(app) = app else { return };
+        let definition = self.definition;
+        let itself = definition.dependencies.iter().position(|name| name == app.as_str());
+        if let Some(index) = itself {
+            let message = format!("`{app}` depends on itself: name other apps only");
+            self.add(Code::Contradiction, &format!("dependencies[{index}]"), message);
         }
     }
 

@@ -3,7 +3,7 @@
 use ark_model::definition::{
     Architecture, AutoDeploy, Bytes, Code, Definition, DurationText, EngineKind, EngineRequirement,
     HeaderStep, HealthCheckKind, LaunchFile, Limits, Missed, Overlap, Protocol, Quantity,
-    Readiness, RunKind, Step, StopSignal, Strategy, check_runnable, not_enforced, parse,
+    Readiness, RunKind, Step, StopSignal, Strategy, check_runnable, not_enforced, parse, parse_of,
 };
 use ark_model::traffic::{Adaptive, Maintenance, RateLimit};
 
@@ -259,6 +259,23 @@ fn canary_in_production_holds_there_only() {
     let app = app("deploy_config: {canaryInProd: true}");
     assert_eq!(app.strategy_in("production"), Strategy::Canary);
     assert_eq!(app.strategy_in("staging"), Strategy::Rolling);
+}
+
+#[test]
+fn an_app_that_depends_on_itself_is_refused_with_the_line() {
+    let text = b"dependencies:\n- api\n- web\n";
+    let of = |name: &str| {
+        let app = name.parse().expect("a name");
+        parse_of(Some(&app), "launch/web.yml", text)
+    };
+    let found = of("web").diagnostics;
+    let [one] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((one.code, one.path.as_str()), (Code::Contradiction, "dependencies[1]"));
+    assert!(one.message.contains("`web` depends on itself"), "{}", one.message);
+    let shown = one.render();
+    assert!(shown.contains("- web") && shown.contains('3'), "{shown}");
+    assert!(of("other").ok());
+    assert!(parse("launch/web.yml", text).ok(), "nobody said which app it is");
 }
 
 #[test]

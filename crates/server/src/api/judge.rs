@@ -75,7 +75,7 @@ fn parse(
     app: &AppName,
 ) -> Result<(Definition, Vec<DiagnosticView>, Option<String>), ApiError> {
     let file = find::cut(file);
-    match definition::parse(&file, text.as_bytes()).into_result() {
+    match definition::parse_of(Some(app), &file, text.as_bytes()).into_result() {
         Ok((LaunchFile::App(definition), warnings)) => {
             Ok((*definition, warnings.iter().map(DiagnosticView::from).collect(), None))
         }

@@ -391,7 +391,7 @@ pub(super) static APP: Map = Map::of(
         Key::new(
             "dependencies",
             Shape::List(&LABELS),
-            "Apps it needs; each gives it discovery variables.",
+            "Apps it needs, never itself; each gives it discovery variables.",
         )
         .default("[]"),
         Key::new(
