@@ -284,6 +284,9 @@ impl What {
         let source = match (&self.dir, &self.image) {
             (Some(dir), _) => Source::Directory(dir.clone()),
             (None, Some(image)) => Source::Image { reference: image.clone(), digest: None },
+            (None, None) if self.keep_image => {
+                Sources::new(context, env, true).kept(launch, definition).await?
+            }
             (None, None) => {
                 Sources::new(context, env, self.keep_image).for_deploy(launch, definition).await?
             }

@@ -41,6 +41,41 @@ impl<'a> Sources<'a> {
         Self { context, env, keep_image, apps: BTreeMap::new() }
     }
 
+    /// What `ark deploy --keep-image` of one app sends.
+    ///
+    /// # Errors
+    /// It runs no image there: another one, or none, is not what was asked for.
+    pub(crate) async fn kept(
+        &mut self,
+        launch: &Launch,
+        definition: &Definition,
+    ) -> Result<Source, Failure> {
+        if let Some(source) = self.keepable(launch, definition).await? {
+            return Ok(source);
+        }
+        let (app, env) = (&launch.app, self.env);
+        let headline = format!("{app} runs no image on {env}: there is none to keep");
+        Err(Failure::new(ExitCode::Usage, "no-image-to-keep", headline)
+            .remedy("what it is to run now", to_type(launch, env)))
+    }
+
+    /// The image that an app runs there.
+    async fn keepable(
+        &self,
+        launch: &Launch,
+        definition: &Definition,
+    ) -> Result<Option<Source>, Failure> {
+        if !may_be_image(definition) {
+            return Ok(None);
+        }
+        Ok(match self.there(&launch.app).await? {
+            Some(Artifact::Image { reference, digest }) => {
+                Some(Source::Image { reference, digest })
+            }
+            Some(Artifact::Directory { .. } | Artifact::None) | None => None,
+        })
+    }
+
     /// What `ark deploy` sends.
     ///
     /// # Errors
@@ -50,13 +85,19 @@ impl<'a> Sources<'a> {
         launch: &Launch,
         definition: &Definition,
     ) -> Result<Source, Failure> {
+        if self.keep_image {
+            if let Some(source) = self.keepable(launch, definition).await? {
+                return Ok(source);
+            }
+            // Which image a data store runs is nobody's to keep.
+            if definition.data_store.is_none() {
+                let (app, env) = (&launch.app, self.env);
+                let words = format!("note: {app} runs no image on {env}: there is none to keep");
+                self.context.out.warn(words);
+            }
+        }
         if !may_be_image(definition) {
             return Ok(plain(launch, definition));
-        }
-        if self.keep_image
-            && let Some(Artifact::Image { reference, digest }) = self.there(&launch.app).await?
-        {
-            return Ok(Source::Image { reference, digest });
         }
         if is_built(definition)
             && let Some(source) = self.built(launch, definition).await?
