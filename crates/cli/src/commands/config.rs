@@ -3,13 +3,13 @@
 //! The value of a secret is read from standard input or a hidden prompt, never from the command
 //! line, where every user of the machine could see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use ark_model::AppName;
 use ark_model::api::{CONFIG_VALUE_BYTES_MAX, ConfigPatch, ConfigValue, ConfigView};
+use ark_model::{AppName, EnvName, ReleaseNumber};
 use clap::Subcommand;
 use jiff::Timestamp;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
@@ -154,8 +154,49 @@ pub(crate) fn run(args: Args) -> Ended {
         };
         let view = context.client.change_config(&env, &app, &patch).await?;
         context.out.one(&view, |view| changed(view, &patch))?;
+        for name in undeclared(&context, &env, &app, &patch).await {
+            context.out.warn(format!(
+                "warning: {name} is not declared in launch/{app}.yml as it was last deployed on {env}: \
+                 the app will not be given it; declare it under `env` (or `env_defaults`)"
+            ));
+        }
         Ok(Exit::DONE)
     })
+}
+
+/// Which of the names that were set neither the live definition of the app nor its newest knows. None where
+/// nothing is known of the app: the values are set all the same, and its file may come later.
+async fn undeclared(
+    context: &Context,
+    env: &EnvName,
+    app: &AppName,
+    patch: &ConfigPatch,
+) -> Vec<String> {
+    if patch.set.is_empty() {
+        return Vec::new();
+    }
+    let client = &context.client;
+    let newest = client.releases(env, app, 1).await.unwrap_or_default();
+    let mut known: BTreeSet<ReleaseNumber> = newest.iter().map(|release| release.number).collect();
+    known.extend(client.app(env, app).await.ok().and_then(|detail| detail.row.live));
+    let mut definitions = Vec::new();
+    for number in known {
+        match client.release(env, app, number).await {
+            Ok(release) => definitions.push(release.definition),
+            // Without it nobody can say what is declared.
+            Err(_) => return Vec::new(),
+        }
+    }
+    if definitions.is_empty() {
+        return Vec::new();
+    }
+    let known = |name: &&String| definitions.iter().any(|definition| declares(definition, name));
+    patch.set.keys().filter(|name| !known(name)).cloned().collect()
+}
+
+fn declares(definition: &serde_json::Value, name: &str) -> bool {
+    let listed = definition["env"].as_array().is_some_and(|names| names.iter().any(|n| n == name));
+    listed || definition["env_defaults"].get(name).is_some()
 }
 
 fn changed(view: &ConfigView, patch: &ConfigPatch) -> String {
