@@ -153,7 +153,8 @@ fn render(crons: &[CronView], now: Timestamp, style: Style) -> String {
     table.render(style)
 }
 
-fn next(cron: &CronView, now: Timestamp, style: Style) -> String {
+/// When it fires next, or why it does not.
+pub(crate) fn next(cron: &CronView, now: Timestamp, style: Style) -> String {
     match (&cron.paused_by, cron.stopped, cron.next_at) {
         (_, true, _) => "the app is stopped".to_owned(),
         (Some(by), ..) => format!("paused by {by}"),

@@ -1,12 +1,13 @@
 //! `ark status`: the apps of an environment at a glance.
 
 use ark_model::AppName;
-use ark_model::api::{AppRow, DeploymentSummary};
+use ark_model::api::{AppRow, CronView, DeploymentSummary};
 use ark_model::definition::RunKind;
 use ark_model::deployment::{DeploymentKind, DeploymentState};
 use ark_model::exit::ExitCode;
 use jiff::Timestamp;
 
+use super::cron::next;
 use crate::cli::block_on;
 use crate::context::{Asking, Context, EnvArg};
 use crate::failure::{Ended, Exit, Failure};
@@ -48,7 +49,12 @@ pub(crate) fn run(args: Args) -> Ended {
             }
         }
         let style = context.out.style;
-        context.out.list(&rows, |rows| render(rows, Timestamp::now(), style))?;
+        let scheduled = rows.iter().any(|row| row.kind == Some(RunKind::Cron));
+        let crons = match scheduled && !context.out.json {
+            true => context.client.crons(Some(env.clone())).await?,
+            false => Vec::new(),
+        };
+        context.out.list(&rows, |rows| render(rows, &crons, Timestamp::now(), style))?;
         if rows.is_empty() {
             context.out.say(format!("no app on {env} yet; deploy one: ark deploy APP -e {env}"));
         }
@@ -56,7 +62,7 @@ pub(crate) fn run(args: Args) -> Ended {
     })
 }
 
-fn render(rows: &[AppRow], now: Timestamp, style: Style) -> String {
+fn render(rows: &[AppRow], crons: &[CronView], now: Timestamp, style: Style) -> String {
     let mut table = Table::new([
         "app",
         "live",
@@ -73,7 +79,7 @@ fn render(rows: &[AppRow], now: Timestamp, style: Style) -> String {
             row.app.to_string(),
             release_or_dash(row.live),
             or_dash(row.live_since.map(|since| ago(since, now, style))),
-            instances(row),
+            instances(row, crons, now, style),
             or_dash(traffic.map(|t| rate(t.requests_per_s))),
             or_dash(traffic.map(|t| failures(t.failed_1h, t.served_1h + t.failed_1h))),
             or_dash(traffic.and_then(|t| t.p99_ms).map(length)),
@@ -92,18 +98,31 @@ fn render(rows: &[AppRow], now: Timestamp, style: Style) -> String {
     text
 }
 
-fn instances(row: &AppRow) -> String {
+/// What there is of an app: so many of so many where it is always there, else what is true of its kind.
+fn instances(row: &AppRow, crons: &[CronView], now: Timestamp, style: Style) -> String {
     if row.stopped {
         return if row.alive == 0 { "stopped".into() } else { format!("stopping, {}", row.alive) };
-    }
-    if row.kind == Some(RunKind::Cron) {
-        return "cron".to_owned();
     }
     let lost = match row.lost_1h {
         0 => String::new(),
         lost => format!(", {lost} lost in 1 h"),
     };
-    format!("{}/{}{lost}", row.ready, row.wanted)
+    let standing = match row.kind {
+        Some(RunKind::Cron) => match crons.iter().find(|cron| cron.app == row.app) {
+            Some(cron) if cron.next_at.is_some() && cron.paused_by.is_none() => {
+                format!("next {}", next(cron, now, style))
+            }
+            Some(cron) => next(cron, now, style),
+            None => "cron".to_owned(),
+        },
+        Some(RunKind::Job) => "on demand".to_owned(),
+        Some(RunKind::Lambda) if row.wanted == 0 && row.ready == 0 => "idle".to_owned(),
+        Some(RunKind::Lambda) if row.ready >= row.wanted => format!("{} warm", row.ready),
+        Some(RunKind::Lambda | RunKind::Service | RunKind::Worker | RunKind::Daemon) | None => {
+            format!("{}/{}", row.ready, row.wanted)
+        }
+    };
+    format!("{standing}{lost}")
 }
 
 fn last_deployment(row: &AppRow) -> String {
@@ -216,12 +235,55 @@ mod tests {
         let mut old = row("old");
         (old.stopped, old.ready, old.wanted, old.alive) = (true, 0, 0, 0);
         let now = "2026-05-01T12:00:00Z".parse().unwrap();
-        insta::assert_snapshot!(render(&[web, mailer, search, old], now, Style::plain(120)), @r"
+        insta::assert_snapshot!(render(&[web, mailer, search, old], &[], now, Style::plain(120)), @r"
         app     live  age  instances           requests/s  failed 1 h  p99    last deployment
         web     v42   2 m  3/3                 412         0           38 ms  ✓ 31 s, 0 of 12,884 failed, ana
         mailer  v42   2 m  2/3, 1 lost in 1 h  –           –           –      ✗ v42 crashed: exit 1, back on v41
         search  v42   2 m  3/3                 –           –           –      ▸ deploying v42
         old     v42   2 m  stopped             –           –           –      –
         ");
+    }
+
+    /// Of what comes and goes `0/0` would read as a failure.
+    #[test]
+    fn each_kind_says_what_is_true_of_it() {
+        let now: Timestamp = "2026-05-01T12:00:00Z".parse().unwrap();
+        let cron = CronView {
+            env: "production".parse().unwrap(),
+            app: "nightly".parse().unwrap(),
+            schedule: "30 3 * * *".into(),
+            timezone: "UTC".into(),
+            overlap: Default::default(),
+            missed: Default::default(),
+            next_at: Some("2026-05-01T15:30:00Z".parse().unwrap()),
+            paused_by: None,
+            paused_at: None,
+            stopped: false,
+            running: 0,
+            last: None,
+        };
+        let paused = CronView {
+            app: "weekly".parse().unwrap(),
+            paused_by: Some("ana".into()),
+            ..cron.clone()
+        };
+        let crons = [cron, paused];
+        let told = |kind, app: &str, (ready, wanted)| {
+            let row = AppRow { kind: Some(kind), ready, wanted, alive: ready, ..row(app) };
+            instances(&row, &crons, now, Style::plain(120))
+        };
+        for (kind, app, count, words) in [
+            (RunKind::Lambda, "resize", (0, 0), "idle"),
+            (RunKind::Lambda, "resize", (2, 2), "2 warm"),
+            (RunKind::Lambda, "resize", (2, 1), "2 warm"),
+            (RunKind::Lambda, "resize", (0, 1), "0/1"),
+            (RunKind::Job, "import", (0, 0), "on demand"),
+            (RunKind::Cron, "nightly", (0, 0), "next in 3 h"),
+            (RunKind::Cron, "weekly", (0, 0), "paused by ana"),
+            (RunKind::Cron, "unseen", (0, 0), "cron"),
+            (RunKind::Worker, "mailer", (0, 0), "0/0"),
+        ] {
+            assert_eq!(told(kind, app, count), words, "{app}");
+        }
     }
 }
