@@ -190,8 +190,10 @@ async fn undeclared(
     if definitions.is_empty() {
         return Vec::new();
     }
-    let known = |name: &&String| definitions.iter().any(|definition| declares(definition, name));
-    patch.set.keys().filter(|name| !known(name)).cloned().collect()
+    // Connections of workflows are configured in the same way, and no app is given theirs.
+    let connection = |name: &str| name.starts_with("CONNECTION_");
+    let known = |name: &str| definitions.iter().any(|definition| declares(definition, name));
+    patch.set.keys().filter(|name| !known(name) && !connection(name)).cloned().collect()
 }
 
 fn declares(definition: &serde_json::Value, name: &str) -> bool {
