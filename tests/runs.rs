@@ -536,3 +536,35 @@ fn a_function_runs_for_as_long_as_a_call_of_it() {
     assert_eq!(status, 200, "it is neither idle nor drained meanwhile: {told}");
     eventually("nothing runs while nobody asks", || ark.marked().is_empty());
 }
+
+/// What happens before anybody looks, and what does nothing, is told all the same.
+#[test]
+fn a_short_job_has_a_duration_and_what_does_nothing_for_it_is_said() {
+    let ark = Ark::up();
+    deploy(&ark, "short", "type: job", "true");
+    for _ in 0..5 {
+        assert_eq!(exit(&ark.run(&["run", "short", "-e", ENV])), Some(0));
+    }
+    let all = runs(&ark, "short");
+    assert_eq!(all.len(), 5);
+    let began = |run: &Value| run["attempts"][0]["started_at"].is_string();
+    assert!(all.iter().all(began), "{all:?}");
+    assert!(!out(&ark.run(&["runs", "short", "-e", ENV])).contains('–'), "each took some time");
+
+    let status = out(&ark.run(&["status", "-e", ENV]));
+    assert!(status.contains("on demand") && !status.contains("0/0"), "{status}");
+
+    let set = ark.run(&["config", "set", "short", "-e", ENV, "MARK=mine", "NOBODY=1"]);
+    let said = words(&set);
+    assert_eq!(exit(&set), Some(0), "{said}");
+    assert!(said.contains("NOBODY is not declared in launch/short.yml"), "{said}");
+    assert!(!said.contains("MARK is not"), "{said}");
+    let early = ark.run(&["config", "set", "later", "-e", ENV, "NOBODY=1"]);
+    assert!(!words(&early).contains("not declared"), "nothing is known of it: {}", words(&early));
+
+    let file = ark.dir.path().join("launch/short.yml");
+    let file = file.to_string_lossy();
+    let kept = ark.run(&["deploy", "short", "-e", ENV, "--file", &file, "--keep-image"]);
+    assert_eq!(exit(&kept), Some(2), "{}", words(&kept));
+    assert!(words(&kept).contains("short runs no image on production"), "{}", words(&kept));
+}

@@ -299,6 +299,7 @@ mod tests {
 
     fn crashed() -> Diagnosis {
         let exit = Exit {
+            began: None,
             code: Some(1),
             signal: None,
             out_of_memory: false,

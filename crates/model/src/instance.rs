@@ -28,6 +28,9 @@ pub struct Exit {
     pub out_of_memory: bool,
     /// Whether Ark had asked it to stop before it ended.
     pub requested: bool,
+    /// When it had begun, as far as the engine knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Timestamp>,
     /// When it was seen to have ended.
     pub at: Timestamp,
 }

@@ -254,7 +254,14 @@ mod tests {
     }
 
     fn exit(code: i32) -> Exit {
-        Exit { code: Some(code), signal: None, out_of_memory: false, requested: false, at: at(5) }
+        Exit {
+            began: None,
+            code: Some(code),
+            signal: None,
+            out_of_memory: false,
+            requested: false,
+            at: at(5),
+        }
     }
 
     fn exited(code: i32) -> EngineState {

@@ -2,7 +2,7 @@
 
 use ark_model::AppName;
 use ark_model::api::{PAGE_ITEMS_MAX, RunStopRequest, RunView};
-use ark_model::run::RunCause;
+use ark_model::run::{AttemptEnd, RunCause};
 use jiff::Timestamp;
 
 use super::run::{attached, held, show, words};
@@ -10,7 +10,7 @@ use crate::cli::block_on;
 use crate::context::{Asking, Context, EnvArg};
 use crate::failure::{Ended, Exit, Failure};
 use crate::output::table::{Table, or_dash};
-use crate::output::times::{age, ago, between_ms};
+use crate::output::times::{ago, between_ms, length};
 use crate::output::{Shown, Style};
 
 /// What `runs` takes.
@@ -102,10 +102,14 @@ fn render(runs: &[RunView], now: Timestamp, style: Style) -> String {
     text
 }
 
-/// From the first start to the end, or to now.
+/// From the first start to the end of the last process, or to now.
 fn took(run: &RunView, now: Timestamp) -> String {
-    let started = run.attempts.first().and_then(|attempt| attempt.started_at);
-    or_dash(started.map(|at| age(between_ms(at, run.ended_at.unwrap_or(now)))))
+    let started = run.attempts.iter().find_map(|attempt| attempt.started_at);
+    let ended = match run.attempts.last().and_then(|attempt| attempt.end.as_ref()) {
+        Some(AttemptEnd::Exited { exit }) if run.ended_at.is_some() => Some(exit.at),
+        Some(_) | None => run.ended_at,
+    };
+    or_dash(started.map(|at| length(between_ms(at, ended.unwrap_or(now)))))
 }
 
 fn cause(cause: &RunCause) -> String {
@@ -130,7 +134,7 @@ fn detail(run: &RunView, now: Timestamp, style: Style) -> String {
             (index + 1).to_string(),
             attempt.instance.clone(),
             ago(attempt.created_at, now, style),
-            or_dash(attempt.end.as_ref().map(ark_model::run::AttemptEnd::words)),
+            or_dash(attempt.end.as_ref().map(AttemptEnd::words)),
         ]);
     }
     if !run.attempts.is_empty() {

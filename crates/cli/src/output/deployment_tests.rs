@@ -195,6 +195,7 @@ fn what_was_down_is_said_beside_what_failed() {
     let crashed = Diagnosis::Crashed {
         instance: "web-7f3a9c".into(),
         exit: Exit {
+            began: None,
             code: Some(1),
             signal: None,
             out_of_memory: false,

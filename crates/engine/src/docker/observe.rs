@@ -262,8 +262,14 @@ fn engine_state(told: &Told, stop: Option<AskedStop>, created: Timestamp) -> Eng
 
 /// Stopped before it had a process.
 fn never_started(stop: AskedStop) -> EngineState {
-    let exit =
-        Exit { code: None, signal: Some(9), out_of_memory: false, requested: true, at: stop.at };
+    let exit = Exit {
+        began: None,
+        code: None,
+        signal: Some(9),
+        out_of_memory: false,
+        requested: true,
+        at: stop.at,
+    };
     EngineState::Exited { exit }
 }
 
@@ -273,6 +279,7 @@ fn exit(state: &ContainerState, stop: Option<AskedStop>, created: Timestamp) -> 
     // The daemon tells a death by signal as a shell does: 128 + signal.
     let signal = code.map(|code| code - 128).filter(|signal| (1..=31).contains(signal));
     Exit {
+        began: instant(state.started_at.as_deref()),
         code: code.filter(|_| signal.is_none()),
         signal,
         out_of_memory: state.oom_killed == Some(true),

@@ -114,7 +114,14 @@ impl Life {
         let stop = self.stop.filter(|(at, _)| *at <= now);
         if let Some((at, _)) = stop.filter(|(at, _)| *at < runs_at) {
             // Asked to stop before there was anything to stop.
-            let exit = Exit { code: None, signal: None, out_of_memory: false, requested: true, at };
+            let exit = Exit {
+                began: None,
+                code: None,
+                signal: None,
+                out_of_memory: false,
+                requested: true,
+                at,
+            };
             return EngineState::Exited { exit };
         }
         if now < runs_at {
@@ -125,7 +132,7 @@ impl Life {
         }
         if let Some((at, ending)) = self.end_of_run().filter(|(at, _)| *at <= now) {
             let requested = self.stop.is_some_and(|(asked, _)| asked <= at);
-            return EngineState::Exited { exit: exit(ending, requested, at) };
+            return EngineState::Exited { exit: exit(ending, requested, (runs_at, at)) };
         }
         match stop {
             Some((since, _)) => EngineState::Stopping { since },
@@ -166,13 +173,13 @@ pub(super) fn is_terminal(state: &EngineState) -> bool {
     }
 }
 
-fn exit(ending: Ending, requested: bool, at: Timestamp) -> Exit {
+fn exit(ending: Ending, requested: bool, (began, at): (Timestamp, Timestamp)) -> Exit {
     let (code, signal, out_of_memory) = match ending {
         Ending::Code(code) => (Some(code), None, false),
         Ending::Signal(signal) => (None, Some(signal), false),
         Ending::OutOfMemory => (None, Some(9), true),
     };
-    Exit { code, signal, out_of_memory, requested, at }
+    Exit { began: Some(began), code, signal, out_of_memory, requested, at }
 }
 
 /// Far in the future is as good as never.
@@ -212,7 +219,7 @@ mod tests {
             assert_eq!(life.end_of_run(), expected, "{name}");
             match expected {
                 Some((end, ending)) => {
-                    let exit = exit(ending, true, end);
+                    let exit = exit(ending, true, (life.runs_at(), end));
                     assert_eq!(life.state(end), EngineState::Exited { exit }, "{name}");
                 }
                 None => assert!(matches!(life.state(at(9_999)), EngineState::Stopping { .. })),

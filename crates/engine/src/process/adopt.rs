@@ -113,8 +113,14 @@ fn settle_locked(id: InstanceId, dir: &InstanceDir, status: Option<Status>) -> i
         spec.cgroups.remove();
     }
     let requested = dir.read_stop_request().is_some();
-    let exit =
-        |signal| Exit { code: None, signal, out_of_memory: false, requested, at: Timestamp::now() };
+    let exit = |signal| Exit {
+        began: None,
+        code: None,
+        signal,
+        out_of_memory: false,
+        requested,
+        at: Timestamp::now(),
+    };
     let began = status.as_ref().is_some_and(|status| status.main.is_some());
     let state = match (began, requested) {
         (true, _) => EngineState::Exited { exit: exit(same_boot.then_some(SIGKILL)) },

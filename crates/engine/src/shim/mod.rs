@@ -111,6 +111,7 @@ fn start(journal: &Journal, spec: &Spec, signals: SignalFd, mut log: LogWriter) 
     if is_stop_requested() {
         spec.cgroups.remove();
         let never_ran = Exit {
+            began: None,
             code: None,
             signal: None,
             out_of_memory: false,

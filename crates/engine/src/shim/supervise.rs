@@ -47,6 +47,8 @@ pub(super) struct Supervisor<'a> {
     main: Main,
     /// When the main process was started.
     begun: Instant,
+    /// The same, as it is told.
+    since: Timestamp,
     /// Streams that have not ended.
     open: [bool; 2],
     /// How the main process ended, once it has.
@@ -88,6 +90,7 @@ impl<'a> Supervisor<'a> {
             log,
             main,
             begun: Instant::now(),
+            since: Timestamp::now(),
             open: [true; 2],
             ended: None,
             stop: None,
@@ -99,7 +102,7 @@ impl<'a> Supervisor<'a> {
 
     pub(super) fn run(mut self) -> io::Result<()> {
         let process = Some(self.main.identity);
-        self.record(EngineState::Running { since: Timestamp::now(), process, address: None });
+        self.record(EngineState::Running { since: self.since, process, address: None });
         // A request made before the signals were read.
         if let Some(request) = self.journal.dir.read_stop_request() {
             self.begin_stop(&request);
@@ -372,7 +375,14 @@ impl<'a> Supervisor<'a> {
         let looks_killed = signal == Some(Signal::SIGKILL as i32) || code == Some(137);
         let out_of_memory =
             looks_killed && !killed_by_ark && self.spec.cgroups.out_of_memory_kills() > 0;
-        Exit { code, signal, out_of_memory, requested: self.stop.is_some(), at }
+        Exit {
+            began: Some(self.since),
+            code,
+            signal,
+            out_of_memory,
+            requested: self.stop.is_some(),
+            at,
+        }
     }
 }
 

@@ -119,6 +119,8 @@ pub(crate) async fn endings_are_kept_as_they_were(fixture: &mut dyn Fixture) {
     for (id, code, signal) in expected {
         let exit = until_exited(&engine, id).await;
         assert_eq!((exit.code, exit.signal), (code, signal), "{exit:?}");
+        // However short it was, and whoever looked when.
+        assert!(exit.began.is_some_and(|began| began <= exit.at), "{exit:?}");
         assert!(!exit.requested && !exit.out_of_memory, "{exit:?}");
     }
 }

@@ -98,8 +98,14 @@ pub(crate) fn starting(n: u128, ready_since: Option<i64>) -> Seen {
 }
 
 pub(crate) fn exited(mut seen: Seen, code: i32) -> Seen {
-    let exit =
-        Exit { code: Some(code), signal: None, out_of_memory: false, requested: false, at: at(1) };
+    let exit = Exit {
+        began: None,
+        code: Some(code),
+        signal: None,
+        out_of_memory: false,
+        requested: false,
+        at: at(1),
+    };
     seen.engine = Some(EngineState::Exited { exit });
     seen
 }

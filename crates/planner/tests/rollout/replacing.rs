@@ -199,6 +199,7 @@ fn failures_end_a_deployment_fast() {
             "one now, one alike before",
             Case::deploying(4, with(four(), vec![crashed(5)])).with(|d| {
                 let exit = Exit {
+                    began: None,
                     code: Some(1),
                     signal: None,
                     out_of_memory: false,

@@ -258,8 +258,14 @@ fn a_bad_canary_instance_ends_it_and_a_lost_old_one_is_replaced() {
 
     let mut world = World::deploying(Strategy::Canary, steps());
     world.pass(10);
-    let exit =
-        Exit { code: Some(1), signal: None, out_of_memory: false, requested: false, at: at(9) };
+    let exit = Exit {
+        began: None,
+        code: Some(1),
+        signal: None,
+        out_of_memory: false,
+        requested: false,
+        at: at(9),
+    };
     world.seen[0].engine = Some(EngineState::Exited { exit });
     world.pass(5);
     assert_eq!((world.serving(OLD), world.serving(NEW)), (4, 1));

@@ -271,6 +271,7 @@ impl World {
                 let i = find(&mut self.seen, id);
                 self.seen[i].state = InstanceState::Stopping;
                 let exit = Exit {
+                    began: None,
                     code: Some(0),
                     signal: None,
                     out_of_memory: false,

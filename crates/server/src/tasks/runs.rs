@@ -319,6 +319,10 @@ async fn settle(world: &World, run: &RunRecord, step: Step) -> Result<(), TaskEr
     let mut changed = run.clone();
     let over = |changed: &mut RunRecord, end: Option<AttemptEnd>| {
         if let (Some(attempt), Some(end)) = (changed.attempts.last_mut(), end) {
+            // One that was over before it was seen to run.
+            if let AttemptEnd::Exited { exit } = &end {
+                attempt.started_at = attempt.started_at.or(exit.began);
+            }
             attempt.ended_at = Some(now);
             attempt.end = Some(end);
         }

@@ -86,6 +86,7 @@ async fn instances_of_runs_and_hooks_stay_until_their_end_is_on_record() {
             let attempts = vec![lost, attempt(of_run, None)];
             tx.put_run(&RunRecord { attempts, ..goes_on })?;
             let exit = Exit {
+                began: None,
                 code: Some(0),
                 signal: None,
                 out_of_memory: false,
@@ -109,6 +110,7 @@ async fn instances_of_runs_and_hooks_stay_until_their_end_is_on_record() {
             release: ReleaseNumber(1),
             state: EngineState::Exited {
                 exit: Exit {
+                    began: None,
                     code: Some(0),
                     signal: None,
                     out_of_memory: false,

@@ -248,6 +248,7 @@ impl Universe {
         let Some(i) = self.instances.get_mut(&id) else { return };
         let exit = |code: i32, requested: bool| EngineState::Exited {
             exit: Exit {
+                began: None,
                 code: Some(code),
                 signal: None,
                 out_of_memory: false,
@@ -312,8 +313,14 @@ impl Universe {
         let id = running[self.dice.below(running.len() as u64) as usize];
         let at = self.wall();
         if let Some(i) = self.instances.get_mut(&id) {
-            let exit =
-                Exit { code: None, signal: Some(9), out_of_memory: false, requested: false, at };
+            let exit = Exit {
+                began: None,
+                code: None,
+                signal: Some(9),
+                out_of_memory: false,
+                requested: false,
+                at,
+            };
             i.state = EngineState::Exited { exit };
             self.lost.push((self.now, i.env.clone(), i.app.clone()));
             self.tell();

@@ -160,6 +160,7 @@ mod tests {
     fn exit() -> StopCause {
         StopCause::Exited {
             exit: Exit {
+                began: None,
                 code: Some(1),
                 signal: None,
                 out_of_memory: false,
