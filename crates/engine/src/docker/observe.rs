@@ -279,7 +279,8 @@ fn exit(state: &ContainerState, stop: Option<AskedStop>, created: Timestamp) -> 
     // The daemon tells a death by signal as a shell does: 128 + signal.
     let signal = code.map(|code| code - 128).filter(|signal| (1..=31).contains(signal));
     Exit {
-        began: instant(state.started_at.as_deref()),
+        // The daemon notes the start of what ends at once after its end.
+        began: instant(state.started_at.as_deref()).map(|began| began.min(at)),
         code: code.filter(|_| signal.is_none()),
         signal,
         out_of_memory: state.oom_killed == Some(true),
