@@ -113,7 +113,8 @@ pub struct RouteLimits {
     /// How long a request may wait for a target to become ready before 503, in milliseconds.
     pub hold_ms: u64,
     /// Whether it waits even while there is no target at all: one that has ended is started again, or
-    /// all instances are being replaced at once. Otherwise a route without targets is a stopped app's.
+    /// all instances are being replaced at once. Otherwise a route without targets is one of an app that is
+    /// stopped or scaled to nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hold_empty: bool,
     /// Largest request body in bytes; then 413. 0 means no limit.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ark_model::deployment::FAILURES_MAX;
-use ark_model::instance::{StartFailure, StopCause};
+use ark_model::instance::{EngineState, InstanceState, StartFailure, StopCause};
 use ark_model::{Deployment, Diagnosis, InstanceId, ReleaseNumber};
 
 use crate::converge::Action;
@@ -18,6 +18,8 @@ const SETTLED: Duration = Duration::from_secs(60);
 const SAME_FAILURES_MAX: usize = 2;
 /// Other failures of single instances are survived, up to this many.
 const FAILURES_TOLERATED: usize = 5;
+/// So many failures in a row of a release that is live, with none that is up, are its own.
+const ROW_MAX: u32 = 5;
 
 /// Delays the next start after a failure of an instance of `release`, the one that is to serve;
 /// how others end says nothing about it.
@@ -68,6 +70,37 @@ fn failure(action: &Action) -> Option<InstanceFailure> {
         | Action::Activate(_)
         | Action::Drain { .. } => None,
     }
+}
+
+/// A release of which no instance stays up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Down {
+    /// Failures in a row, the last one included.
+    pub(crate) failures: u32,
+}
+
+/// Whether what the actions tell is one more failure of a release's own, of so many in a row that with the pauses
+/// between starts they took 15 s or more, and leaves none that is up. One that runs is up, whether it is known to
+/// be ready or not.
+pub(crate) fn stays_down(
+    input: &Input<'_>,
+    (release, wanted): (ReleaseNumber, u32),
+    actions: &[Action],
+) -> Option<Down> {
+    let failed: Vec<InstanceFailure> = actions.iter().filter_map(failure).collect();
+    let own = |seen: &Seen| {
+        let ended = failed.iter().find(|f| f.id == seen.id).map(|f| &f.cause);
+        let at_once = seen.active_at.is_none_or(|at| since(at, input.now) < SETTLED);
+        matches!(ended, Some(StopCause::Exited { .. } | StopCause::NeverReady { .. })) && at_once
+    };
+    let is_up = |seen: &Seen| {
+        let runs = matches!(seen.engine, None | Some(EngineState::Running { .. }));
+        seen.state == InstanceState::Active && runs
+    };
+    let failures = input.app.failures.saturating_add(1);
+    let of_it = || input.seen.iter().filter(|seen| seen.release == release);
+    let is_down = wanted > 0 && failures >= ROW_MAX && of_it().any(own) && !of_it().any(is_up);
+    is_down.then_some(Down { failures })
 }
 
 /// Failures of instances of the release under deployment. Instances that were recorded before it

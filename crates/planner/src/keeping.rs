@@ -12,7 +12,7 @@ use ark_model::rollout::{JUDGEMENTS_MAX, Rollout, StepJudgement};
 use ark_model::{Deployment, DeploymentState, Diagnosis, ReleaseNumber};
 
 use crate::converge::{Beside, Hold, converge};
-use crate::failures::backoff;
+use crate::failures::{Down, backoff, stays_down};
 use crate::hooks::{self, Stage};
 use crate::rollout::{
     Input, Plan, Reason, Transition, aborted, earliest, fallback, is_up, new_plan, target,
@@ -43,6 +43,7 @@ pub(crate) fn keeping(input: &Input<'_>, d: &Deployment) -> Plan {
     let c = converge(&t, input.seen, input.now);
     let mut plan = new_plan(c, "the time for which the old side is kept to pass".to_owned());
     plan.backoff = backoff(input, Some(d.release), &plan.actions);
+    let down = stays_down(input, (d.release, t.count), &plan.actions);
     plan.wake_at = earliest(plan.wake_at, [until]);
     let promoted =
         d.rollout.as_ref().is_some_and(|r| r.promoted.is_some() && r.current().is_none());
@@ -62,7 +63,7 @@ pub(crate) fn keeping(input: &Input<'_>, d: &Deployment) -> Plan {
             plan.transition = Some(Transition::Return(Reason::Diagnosis(hooks::diagnosis(run))));
         }
         // A hook has no word in that: the way back ends it.
-        None if let Some(diagnosis) = judged(input, d, kept, &mut plan) => {
+        None if let Some(diagnosis) = judged(input, d, (kept, down), &mut plan) => {
             plan.transition = Some(Transition::Return(Reason::Diagnosis(diagnosis)));
         }
         None if hooked => {}
@@ -98,7 +99,7 @@ pub(crate) fn keeping(input: &Input<'_>, d: &Deployment) -> Plan {
 fn judged(
     input: &Input<'_>,
     d: &Deployment,
-    kept: Option<ReleaseNumber>,
+    (kept, down): (Option<ReleaseNumber>, Option<Down>),
     plan: &mut Plan,
 ) -> Option<Diagnosis> {
     let (base, before) = (kept?, d.rollout.as_ref()?);
@@ -106,7 +107,7 @@ fn judged(
         return None;
     }
     plan.wake_at = earliest(plan.wake_at, [after(input.now, LOOK_EVERY)]);
-    let looked = look_while_kept(input, d, base, (d.live_at?, before.looks))?;
+    let looked = look_while_kept(input, d, base, (d.live_at?, before.looks), down)?;
     if looked.is_bad && !looked.base_was_good {
         return None;
     }

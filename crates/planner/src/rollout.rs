@@ -36,7 +36,7 @@ use ark_model::{Deployment, DeploymentState, Diagnosis, InstanceId, ReleaseNumbe
 use jiff::Timestamp;
 
 use crate::converge::{Action, Convergence, Progress, Target, converge, floor};
-use crate::failures::backoff;
+use crate::failures::{backoff, stays_down};
 use crate::hooks::{self, Stage};
 use crate::keeping::keeping;
 use crate::observed::{Measured, Seen, ShareSeen};
@@ -506,7 +506,8 @@ fn steady(input: &Input<'_>) -> Plan {
     let mut plan = new_plan(c, "instances to become ready".into());
     plan.backoff = backoff(input, input.app.live, &plan.actions);
     if let Some(watch) = &input.app.watch {
-        let (what, wake_at) = watch::plan(input, watch);
+        let down = stays_down(input, (watch.release, target.count), &plan.actions);
+        let (what, wake_at) = watch::plan(input, watch, down);
         plan.watch = what;
         plan.wake_at = earliest(plan.wake_at, [wake_at]);
     }

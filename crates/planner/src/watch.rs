@@ -26,6 +26,7 @@ use jiff::Timestamp;
 
 use std::time::Duration;
 
+use crate::failures::Down;
 use crate::judge::{Look, Settings, SideWindow, early_look_due, verdict};
 use crate::observed::window;
 use crate::rollout::Input;
@@ -43,9 +44,6 @@ const FIRST_ROUND: Duration = Duration::from_secs(5);
 pub const GOOD_MAX: usize = 50;
 /// Requests from which on most of a release's answers tell something of it.
 const PLAIN_MIN: u64 = 20;
-/// So many failures of instances in a row, with none that is up, are the release's own. With the pauses between
-/// starts that is after 15 s or more.
-const FAILURES_MAX: u32 = 5;
 /// A release with fewer errors than this share was good, even if it never completed a window.
 const GOOD_ERRORS_MAX: f64 = 0.05;
 
@@ -85,7 +83,11 @@ pub(crate) fn cut_short(watch: &Watch) -> Move {
 }
 
 /// The next step of an open window, and when to look again.
-pub(crate) fn plan(input: &Input<'_>, watch: &Watch) -> (Option<Move>, Timestamp) {
+pub(crate) fn plan(
+    input: &Input<'_>,
+    watch: &Watch,
+    down: Option<Down>,
+) -> (Option<Move>, Timestamp) {
     let now = input.now;
     if input.app.live != Some(watch.release) {
         return (Some(cut_short(watch)), now);
@@ -101,7 +103,7 @@ pub(crate) fn plan(input: &Input<'_>, watch: &Watch) -> (Option<Move>, Timestamp
         Evidence::StillToCome if over => return (None, after(now, MISSING_EVERY)),
         Evidence::StillToCome | Evidence::Short | Evidence::Lost | Evidence::Whole => over,
     };
-    let Some(looked) = look(input, watch, base, over) else { return (None, wake_at) };
+    let Some(looked) = look(input, watch, base, (over, down)) else { return (None, wake_at) };
     let what = match (looked.is_bad, over) {
         (true, _) if looked.base_was_good => {
             Move::End(ended(watch, Some(looked.judgement), WatchEnd::RolledBack))
@@ -142,16 +144,20 @@ pub(crate) struct Looked {
 }
 
 /// Looks at what there is of a window, when it is time to.
-fn look(input: &Input<'_>, watch: &Watch, base: ReleaseNumber, over: bool) -> Option<Looked> {
+fn look(
+    input: &Input<'_>,
+    watch: &Watch,
+    base: ReleaseNumber,
+    (over, down): (bool, Option<Down>),
+) -> Option<Looked> {
     let settings = Settings::default();
     let of = |release: ReleaseNumber, from, before| window(input.measured, release, from, before);
     let new = of(watch.release, watch.since, Timestamp::MAX);
     let old = of(base, watch.measured_from, watch.since);
     let old_is_known = old.sum().requests() >= PLAIN_MIN;
     let is_plain = is_plainly_bad(&new) && (was_good(&old) || !old_is_known);
-    let is_down = stays_down(input, watch.release);
     let due = early_look_due(&settings, watch.looks, new.sum().requests());
-    if !over && !due && !is_plain && !is_down {
+    if !over && !due && !is_plain && down.is_none() {
         return None;
     }
     let look = if over { Look::Last } else { Look::Early { before: watch.looks } };
@@ -162,14 +168,13 @@ fn look(input: &Input<'_>, watch: &Watch, base: ReleaseNumber, over: bool) -> Op
     if is_plain && !is_judged_bad {
         said_plainly(&mut judgement, &new, &old);
     }
-    if is_down {
-        let failures = input.app.failures;
+    if let Some(Down { failures }) = down {
         let words = format!("instances: none is up, {failures} failed in a row");
         fail(&mut judgement, Measure::Instances, words);
     }
     Some(Looked {
         judgement,
-        is_bad: is_judged_bad || is_plain || is_down,
+        is_bad: is_judged_bad || is_plain || down.is_some(),
         base_was_good: input.app.good.contains(&base) || (was_good(&old) && old_is_known),
         has_few_errors: was_good(&new),
     })
@@ -182,6 +187,7 @@ pub(crate) fn look_while_kept(
     d: &Deployment,
     base: ReleaseNumber,
     (since, looks): (Timestamp, u32),
+    down: Option<Down>,
 ) -> Option<Looked> {
     let watch = Watch {
         deployment: d.id,
@@ -194,19 +200,13 @@ pub(crate) fn look_while_kept(
         judgement: None,
         end: None,
     };
-    look(input, &watch, base, false)
+    look(input, &watch, base, (false, down))
 }
 
 /// Most of what a release answers is errors: for that nothing need be compared.
 fn is_plainly_bad(new: &SideWindow) -> bool {
     let sum = new.sum();
     sum.requests() >= PLAIN_MIN && sum.errors() >= sum.requests().div_ceil(2)
-}
-
-/// Its instances end soon after their start, again and again, and none is up.
-fn stays_down(input: &Input<'_>, release: ReleaseNumber) -> bool {
-    let is_up = input.seen.iter().any(|seen| seen.release == release && seen.is_serving());
-    input.app.failures >= FAILURES_MAX && !is_up
 }
 
 /// The judge had too little to compare, and there was no need to.

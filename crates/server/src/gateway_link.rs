@@ -298,7 +298,8 @@ fn load_app(
         };
         definitions.insert(release, definition);
     }
-    let wanted = Wanted::of(&state, shapes.first().and_then(|r| definitions.get(r)).map(|d| &**d));
+    let in_force = shapes.first().and_then(|release| definitions.get(release));
+    let wanted = Wanted::of(environment.state, &state, in_force.map(|d| &**d));
     Ok(Some(AppRecords {
         env: env.clone(),
         app: app.clone(),

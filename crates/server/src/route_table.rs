@@ -8,7 +8,7 @@ use std::time::Duration;
 use ark_model::definition::{
     Definition, DurationText, Expose, HealthCheckKind, Protocol, RunKind, Strategy,
 };
-use ark_model::environment::AppState;
+use ark_model::environment::{AppState, EnvState};
 use ark_model::instance::{InstanceRecord, InstanceState};
 use ark_model::route::{
     ContainerNetwork, Probe, ProbeCheck, Route, RouteKey, RouteLimits, RouteProtocol, Target,
@@ -62,7 +62,8 @@ pub struct AppRecords {
 pub enum Wanted {
     /// Instances. One that has ended is started again soon.
     Instances,
-    /// The same, but they fail again and again: the next start is further off than a request waits.
+    /// The same, but the first is not there yet, or they fail again and again: the next start may be further off
+    /// than a request waits.
     Later,
     /// Nothing: it is stopped, or scaled to nothing.
     Nothing,
@@ -70,11 +71,14 @@ pub enum Wanted {
 
 impl Wanted {
     /// By the app's state and the definition in force.
-    pub fn of(state: &AppState, definition: Option<&Definition>) -> Self {
+    pub fn of(env: EnvState, state: &AppState, definition: Option<&Definition>) -> Self {
         let lambda = definition.is_some_and(|d| d.run.kind == RunKind::Lambda);
         let count = state.scale.or_else(|| definition.map(Definition::count));
         match state.failures {
-            _ if state.stopped || (count == Some(0) && !lambda) => Self::Nothing,
+            _ if state.stopped || env == EnvState::Destroying => Self::Nothing,
+            _ if count == Some(0) && !lambda => Self::Nothing,
+            // What goes before a first release's start may take minutes.
+            _ if state.live.is_none() => Self::Later,
             failures if failures > HELD_FAILURES_MAX => Self::Later,
             _ => Self::Instances,
         }
@@ -491,8 +495,12 @@ mod tests {
                 Timestamp::UNIX_EPOCH,
             );
             (state.scale, state.failures, state.stopped) = (scale, failures, stopped);
-            records.wanted =
-                Wanted::of(&state, records.definitions.get(&ReleaseNumber(1)).map(|d| &**d));
+            state.live = Some(ReleaseNumber(1));
+            records.wanted = Wanted::of(
+                EnvState::Active,
+                &state,
+                records.definitions.get(&ReleaseNumber(1)).map(|d| &**d),
+            );
             let limits = &build(&[records])[0].limits;
             (limits.hold_empty, limits.hold_ms)
         };

@@ -21,14 +21,14 @@ const LOOK_BACK: u32 = 50;
 #[derive(Debug, clap::Args)]
 #[command(
     before_help = "Examples:\n  ark receipt\n  ark receipt web -e production\n  ark receipt 4f1b8a2c90de --json",
-    after_help = "Without DEPLOYMENT: the last one that ended; with an app's name, its last one. A deployment may be named by the beginning or\nthe end of its id. `ark deployments` lists them."
+    after_help = "Without DEPLOYMENT: the last one that ended; with an app's name, its last one. A\ndeployment may be named by the beginning or the end of its id. `ark deployments` lists them."
 )]
 pub(crate) struct Args {
     /// Deployment, or app
     #[arg(value_name = "DEPLOYMENT|APP")]
     of: Option<String>,
     /// Only of this app
-    #[arg(long)]
+    #[arg(long, conflicts_with = "of")]
     app: Option<AppName>,
     #[command(flatten)]
     env: EnvArg,
@@ -43,8 +43,12 @@ pub(crate) fn shown(args: &Args) -> Shown {
 pub(crate) fn run(args: Args) -> Ended {
     let context = Context::new(&args.asking)?;
     let env = args.env.optional()?;
-    // Ids are hexadecimal.
-    let is_id = |text: &String| text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    // Ids are hexadecimal, and are named by four characters or more; `cafe` is an app.
+    let is_id = |text: &String| {
+        text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
+            && text.chars().any(|c| c.is_ascii_digit())
+            && text.len() >= 4
+    };
     let (id, named) = match args.of {
         Some(text) if is_id(&text) => (Some(text), None),
         Some(text) => (

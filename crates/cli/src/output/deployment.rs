@@ -152,7 +152,8 @@ fn block_folded(
     let began = view.started_at.unwrap_or(view.created_at);
     let elapsed = format!("elapsed {}", age(between_ms(began, now)));
     let measured = traffic.map_or_else(String::new, |traffic| format!("{}   ", requests(traffic)));
-    let facts = fold(&format!("{measured}{elapsed}"), style.width.saturating_sub(2), 2);
+    let facts =
+        fold(&format!("{measured}{elapsed}"), style.width.saturating_sub(2), lines_max.min(2));
     lines.extend(facts.into_iter().map(|line| format!("  {line}")));
     lines
 }

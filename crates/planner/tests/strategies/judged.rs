@@ -1,9 +1,9 @@
 //! Analyses and watches: what the judge's verdicts lead to, and when there is none.
 
 use super::world::*;
-use ark_model::ReleaseNumber;
 use ark_model::definition::{HeaderStep, HookStage, Step, Strategy};
 use ark_model::hook::{HookRun, HookState, HookWhat};
+use ark_model::instance::{EngineState, Exit};
 use ark_model::rollout::{AsksFor, WatchEnd};
 use ark_model::{DeploymentState, Verdict};
 use ark_planner::wishes::Wish;
@@ -290,25 +290,52 @@ fn a_release_whose_instances_keep_ending_is_not_known_good() {
 /// What is asked of it then is counted for no release.
 #[test]
 fn a_release_of_which_no_instance_stays_up_is_left() {
-    let down = |strategy: Strategy, failures: u32, good: &[ReleaseNumber]| {
+    let live = |strategy: Strategy, failures: u32| {
         let mut world = World::deploying(strategy, Vec::new());
         world.rates = judged((20, 0), (20, 0));
-        world.app.good = good.to_vec();
         world.pass(30);
+        world.app.good = vec![OLD];
         world.app.failures = failures;
         world.app.start_after = Some(at(10_000));
-        world.seen.retain(|seen| seen.release != NEW);
+        world
+    };
+    let fails = |mut world: World, count: usize| {
+        let exit = Exit {
+            code: Some(1),
+            signal: None,
+            out_of_memory: false,
+            requested: false,
+            began: None,
+            at: at(world.now),
+        };
+        for seen in world.seen.iter_mut().filter(|seen| seen.release == NEW).take(count) {
+            seen.engine = Some(EngineState::Exited { exit: exit.clone() });
+        }
         world.pass(20);
         world
     };
-    assert_eq!(down(Strategy::Rolling, 5, &[]).ended_watches, vec![WatchEnd::RolledBack]);
-    assert_eq!(down(Strategy::Rolling, 4, &[]).ended_watches, vec![]);
-    let kept = down(Strategy::BlueGreen, 5, &[OLD]);
+    let rolling = |failures, count| fails(live(Strategy::Rolling, failures), count).ended_watches;
+    assert_eq!(rolling(4, 4), vec![WatchEnd::RolledBack]);
+    assert_eq!(rolling(3, 4), vec![]);
+    // One is up: whether the gateway is connected and says so or not.
+    assert_eq!(rolling(9, 3), vec![]);
+    let mut unheard = live(Strategy::Rolling, 9);
+    unheard.acks = false;
+    for seen in &mut unheard.seen {
+        (seen.probe, seen.admission) = (None, ark_planner::Admission::Unknown);
+    }
+    assert_eq!(fails(unheard, 3).ended_watches, vec![]);
+    // None is wanted.
+    let mut none = live(Strategy::Rolling, 9);
+    none.app.scale = Some(0);
+    none.pass(60);
+    assert_eq!(none.ended_watches, vec![]);
+    let kept = fails(live(Strategy::BlueGreen, 4), 4);
     assert!(kept.said_at("return:").is_some(), "{:?}", kept.log);
     let gone = kept.ended.last().and_then(|d| d.rollout.as_ref()).expect("it ended");
     let words = gone.judgements.last().expect("a judgement").judgement.words(3);
     assert!(words.contains("none is up, 5 failed in a row"), "{words}");
-    assert!(down(Strategy::BlueGreen, 4, &[OLD]).said_at("return:").is_none());
+    assert!(fails(live(Strategy::BlueGreen, 3), 4).said_at("return:").is_none());
 }
 
 /// A hook may take its time; users are not to bear a bad release for so long.

@@ -279,12 +279,13 @@ impl Follower {
             }
             Err(error) => {
                 tracing::debug!(%error, "the log of a run could not be followed");
-                return match over {
+                return match over || self.until == Until::Now {
                     true => self.give_up(outlet, run).await,
                     false => Ok(false),
                 };
             }
         };
+        self.unread = None;
         let mut number = 0;
         loop {
             let line = tokio::select! {
@@ -305,14 +306,16 @@ impl Follower {
     /// Says of an attempt that is over, and whose log the engine does not give, that it does not, once it
     /// had its time: an engine that is away holds nobody who follows. Answers whether that was said.
     async fn give_up(&mut self, outlet: &Outlet, run: &RunRecord) -> Result<bool, Over> {
-        if self.unread.get_or_insert_with(Instant::now).elapsed() < LOG_PATIENCE {
+        let since = self.unread.get_or_insert_with(Instant::now);
+        if self.until == Until::Over && since.elapsed() < LOG_PATIENCE {
             return Ok(false);
         }
         self.unread = None;
         if let Some(attempt) = run.attempts.get(self.place.attempt) {
             let words = "its log cannot be read now: the engine does not give it";
-            self.place.lines += 1;
-            self.send(outlet, said(run, attempt, words)).await?;
+            // Of no place of its own: who resumes has every line of the log.
+            let line = said(run, attempt, words);
+            outlet.send(json_event("line", None, &line), || None).await?;
         }
         Ok(true)
     }

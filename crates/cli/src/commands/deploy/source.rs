@@ -53,8 +53,15 @@ impl<'a> Sources<'a> {
         if let Some(source) = self.keepable(launch, definition).await? {
             return Ok(source);
         }
+        // Which image a data store runs is nobody's to keep.
+        if definition.data_store.is_some() {
+            return Ok(plain(launch, definition));
+        }
         let (app, env) = (&launch.app, self.env);
-        let headline = format!("{app} runs no image on {env}: there is none to keep");
+        let headline = match may_be_image(definition) {
+            true => format!("{app} runs no image on {env}: there is none to keep"),
+            false => format!("{app} is a process by its launch file, and runs no image"),
+        };
         Err(Failure::new(ExitCode::Usage, "no-image-to-keep", headline)
             .remedy("what it is to run now", to_type(launch, env)))
     }
