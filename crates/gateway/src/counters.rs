@@ -268,7 +268,11 @@ mod tests {
             let timed = ends.iter().filter(|end| end.2 > 0).count() as u64;
             prop_assert_eq!(total.latency_us.count(), timed);
             prop_assert_eq!(total.response_bytes, count);
-            let with_status = ends.iter().filter(|end| end.1.is_some()).count() as u64;
+            // Whoever gave up was told nothing of the app.
+            let told = |end: &&(u8, Option<u16>, u64, usize)| {
+                end.1.is_some_and(|status| end.0 < 2 || status != GIVEN_UP)
+            };
+            let with_status = ends.iter().filter(told).count() as u64;
             prop_assert_eq!(total.by_class.iter().sum::<u64>(), with_status);
             prop_assert_eq!(blocks.iter().map(Cells::load).sum::<u32>(), 0);
         }
