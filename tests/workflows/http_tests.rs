@@ -46,8 +46,8 @@ async fn a_call_without_a_mock_is_made() {
     let ark = Ark::up_with(&[("ARK_HTTP_INVOKE_ALLOW", "127.0.0.1/32")]);
     let client = Client::of(&ark, "deployer");
     let there = echo();
-    let hosts = ["config", "set", "-e", "production", "pay", "CONNECTION_HOSTS=127.0.0.1"];
-    assert!(ark.run(&hosts).status.success());
+    let hosts = "CONNECTION_HOSTS=127.0.0.1,127.0.0.2,169.254.169.254";
+    assert!(ark.run(&["config", "set", "-e", "production", "pay", hosts]).status.success());
     let secret =
         ["config", "set", "-e", "production", "pay", "--secret", "CONNECTION_AUTHORIZATION"];
     let mut secret = ark.command(&secret);
@@ -78,25 +78,30 @@ async fn a_call_without_a_mock_is_made() {
     let request = &tested["inspectionData"]["request"];
     assert_eq!(request["method"], "GET");
     assert_eq!(request["url"], format!("http://{host}/a?q=x"));
-    let headers = json_of(&request["headers"]);
-    assert_eq!(headers, json!({"x-own": ["1"]}), "what the connection adds is shown to nobody");
+    assert_eq!(request["headers"], "[x-own: 1]", "what the connection adds is shown to nobody");
     let response = &tested["inspectionData"]["response"];
     assert_eq!(
         (&response["statusCode"], &response["statusMessage"]),
         (&json!("200"), &json!("OK"))
     );
     assert_eq!(json_of(&response["body"])["head"][0], "GET /a?q=x HTTP/1.1");
-    assert_eq!(json_of(&response["headers"])["content-type"], json!(["application/json"]));
+    let headers = response["headers"].as_str().expect("a text");
+    assert!(headers.starts_with('[') && headers.ends_with(']'), "{headers}");
+    assert!(headers.contains("content-type: application/json"), "{headers}");
 
     let gone = client.good("TestState", test(&host, "/gone", json!({}))).await;
     assert_eq!((&gone["status"], &gone["nextState"]), (&json!("CAUGHT_ERROR"), &json!("Gone")));
     assert!(gone.get("inspectionData").is_none(), "{gone:#}");
-    for (host, error) in [
-        ("169.254.169.254".to_owned(), "States.Http.Connection"),
-        (format!("127.0.0.2:{}", there.port()), "States.Http.Connection"),
+    // The last one is no host of the connection.
+    for (host, error, cause) in [
+        ("169.254.169.254".to_owned(), "States.Runtime", "out of reach"),
+        (format!("127.0.0.2:{}", there.port()), "States.Runtime", "out of reach"),
+        (format!("localhost:{}", there.port()), "States.Http.Connection", "is not for host"),
     ] {
         let refused = client.good("TestState", test(&host, "/", json!({}))).await;
         assert_eq!((&refused["status"], &refused["error"]), (&json!("FAILED"), &json!(error)));
+        let told = refused["cause"].as_str().expect("a cause");
+        assert!(told.contains(cause), "{host}: {told}");
     }
     let near = json!({"Type": "Task", "Resource": "http:invoke", "End": true,
         "Parameters": {"ApiEndpoint": "http://169.254.169.254/", "Method": "GET"}});
@@ -105,4 +110,34 @@ async fn a_call_without_a_mock_is_made() {
     let reader = Client::of(&ark, "reader");
     let denied = reader.refused("TestState", test(&host, "/a", json!({}))).await;
     assert_eq!(denied, "AccessDeniedException");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_has_as_long_as_its_state_gives_it() {
+    let ark = Ark::up_with(&[("ARK_HTTP_INVOKE_ALLOW", "127.0.0.1/32")]);
+    let client = Client::of(&ark, "deployer");
+    // Connections are taken, and never answered.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address");
+    let test = |more: Value| {
+        let mut state = json!({"Type": "Task", "Resource": "arn:aws:states:::http:invoke",
+            "Parameters": {"ApiEndpoint": format!("http://{address}/"), "Method": "POST"},
+            "End": true});
+        for (name, value) in more.as_object().expect("fields") {
+            state[name] = value.clone();
+        }
+        json!({"definition": state.to_string(), "input": "{\"seconds\": 1, \"none\": 0}",
+            "inspectionLevel": "TRACE"})
+    };
+    let late = client.good("TestState", test(json!({"TimeoutSeconds": 1}))).await;
+    assert_eq!((&late["status"], &late["error"]), (&json!("FAILED"), &json!("States.Timeout")));
+    assert!(late.get("cause").is_none(), "as of a task that timed out: {late:#}");
+    assert_eq!(late["inspectionData"]["request"]["method"], "POST");
+    assert!(late["inspectionData"].get("response").is_none(), "{late:#}");
+    let caught = json!({"TimeoutSecondsPath": "$.seconds",
+        "Catch": [{"ErrorEquals": ["States.Timeout"], "Next": "Late"}]});
+    let caught = client.good("TestState", test(caught)).await;
+    assert_eq!((&caught["status"], &caught["nextState"]), (&json!("CAUGHT_ERROR"), &json!("Late")));
+    let wrong = client.good("TestState", test(json!({"TimeoutSecondsPath": "$.none"}))).await;
+    assert_eq!((&wrong["status"], &wrong["error"]), (&json!("FAILED"), &json!("States.Runtime")));
 }

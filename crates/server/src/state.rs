@@ -27,6 +27,8 @@ const STREAMS_MAX: usize = 512;
 const POLLS_MAX: usize = 4_096;
 /// The most push events that are read at once.
 const PUSHES_MAX: usize = 8;
+/// Tests of workflows' states at once.
+const TESTS_MAX: usize = 64;
 /// The most uploads at once.
 const UPLOADS_MAX: usize = 32;
 
@@ -79,6 +81,8 @@ pub struct ServerState {
     pub(crate) streams: Arc<Semaphore>,
     /// Places for calls that wait.
     pub(crate) polls: Arc<Semaphore>,
+    /// Places for tests of workflows' states, which may wait for a call.
+    pub(crate) tests: Arc<Semaphore>,
     /// Places for uploads.
     pub(crate) uploads: Arc<Semaphore>,
     /// Held for reading from the look at blobs to the record that needs them, for writing by
@@ -114,6 +118,7 @@ impl ServerState {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             polls: Arc::new(Semaphore::new(POLLS_MAX)),
+            tests: Arc::new(Semaphore::new(TESTS_MAX)),
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
             blobs_in_use: Arc::default(),
         }

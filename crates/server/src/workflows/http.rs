@@ -35,7 +35,7 @@ pub use caller::{Answer, CallError, Caller, HttpCaller, Outgoing, Ranges};
 /// Calls at once; more wait.
 const CALLS_MAX: usize = 64;
 /// How long one call may take (the limit of AWS).
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 /// Time between two looks when nothing was heard.
 const LOOK: SignedDuration = SignedDuration::from_secs(1);
 /// How often an answer is written that the execution does not take, a look apart. A store that is

@@ -121,7 +121,12 @@ pub enum TestStateError {
     /// No refusal: the state asks for this call over HTTP. Whoever makes it asks again with the same
     /// random bits and [`Mock::Called`].
     #[error("the call is to be made")]
-    Call(Value),
+    Call {
+        /// What the call is asked with.
+        parameters: Value,
+        /// How long the state waits for its answer; nothing when it says nothing.
+        timeout_seconds: Option<i64>,
+    },
     /// `InvalidExecutionInput`.
     #[error("{0}")]
     InvalidInput(String),
@@ -338,10 +343,19 @@ fn test(
                 Err(error) => Outcome::Field(error),
             }
         }
-        StateKind::Task(_) => {
+        StateKind::Task(task) => {
             let entered = inspection.task(eval);
             if let (Ok(parameters), None) = (&entered, &mock) {
-                return Err(TestStateError::Call(parameters.clone()));
+                let timeout = eval.effective_input().and_then(|effective| {
+                    eval.seconds(task.timeout.as_ref(), "TimeoutSeconds", &effective)
+                });
+                return match timeout {
+                    Ok(timeout_seconds) => Err(TestStateError::Call {
+                        parameters: parameters.clone(),
+                        timeout_seconds,
+                    }),
+                    Err(error) => Ok(Outcome::Field(error)),
+                };
             }
             if let (Some(Mock::Called(called)), InspectionLevel::Trace) =
                 (&request.mock, request.level)

@@ -4,15 +4,24 @@
 use ark_states::Value;
 use ark_states::error::{Failure, names};
 use ark_states::test_state::Called;
+use futures::future::{Either, select};
+use jiff::SignedDuration;
 use serde_json::{Map, Value as Json, json};
 
 use super::super::Workflows;
+use super::super::step::after;
 use super::caller::{Answer, Outgoing};
 use super::{outcome, request};
 
 impl Workflows {
     /// Makes the call that a tested state asks for.
-    pub(in crate::workflows) async fn call_of_test(&self, parameters: &Value) -> Called {
+    ///
+    /// It has as long as the state gives it, and no longer than any call.
+    pub(in crate::workflows) async fn call_of_test(
+        &self,
+        parameters: &Value,
+        timeout_seconds: Option<i64>,
+    ) -> Called {
         let asked = match request::read(parameters) {
             Ok(asked) => asked,
             Err(why) => {
@@ -22,7 +31,13 @@ impl Workflows {
         };
         // Before its connection adds anything.
         let shown = shown_request(&asked.outgoing);
-        let made = self.made(asked, None).await;
+        let clock = &self.world.clock;
+        let late = timeout_seconds.map_or(SignedDuration::MAX, SignedDuration::from_secs);
+        let late = std::pin::pin!(clock.sleep_until(after(clock.now(), late)));
+        let made = match select(std::pin::pin!(self.made(asked, None)), late).await {
+            Either::Left((made, _)) => made,
+            Either::Right(_) => Err(Failure { error: Some(names::TIMEOUT.into()), cause: None }),
+        };
         let response = made.as_ref().ok().and_then(|made| made.as_ref().ok()).map(shown_response);
         let result = made.and_then(outcome).map(|document| document.value().clone());
         Called { result, request: Some(shown), response }
@@ -51,14 +66,8 @@ fn shown_response(answer: &Answer) -> Json {
     })
 }
 
-/// Header fields as the API shows them: a text of JSON, each name with its values.
+/// Header fields as the API shows them: a text, `[name: value, name: value]`.
 fn headers(fields: &[(String, String)]) -> Json {
-    let mut all = Map::new();
-    for (name, value) in fields {
-        let values = all.entry(name.as_str()).or_insert_with(|| json!([]));
-        if let Some(values) = values.as_array_mut() {
-            values.push(value.as_str().into());
-        }
-    }
-    Json::Object(all).to_string().into()
+    let all: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    format!("[{}]", all.join(", ")).into()
 }

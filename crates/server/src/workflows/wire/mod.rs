@@ -145,6 +145,7 @@ async fn run(
     let places = match operation.places {
         Places::Requests => &state.requests,
         Places::Polls => &state.polls,
+        Places::Tests => &state.tests,
     };
     let _place =
         places.try_acquire().map_err(|_| WireError::throttled("too many requests at once"))?;

@@ -11,7 +11,11 @@ use super::{
     activities, executions, machines, map_runs, tags, tasks, test_state, validate, versions,
 };
 use crate::auth::Permission;
+use crate::workflows::http::DEADLINE as CALL_DEADLINE;
 
+/// How long a test of a state may: somewhat longer than the call over HTTP that it may make, for an answer
+/// that is not in time is one that clients repeat, and the call with it.
+const TEST: Duration = Duration::from_secs(CALL_DEADLINE.as_secs() + 30);
 /// How long an operation may take that waits for nothing.
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long one may that waits for a task: a little above the wait itself.
@@ -26,6 +30,8 @@ pub(super) enum Places {
     Requests,
     /// Those that wait.
     Polls,
+    /// Tests of states, which may wait for somebody else's server.
+    Tests,
 }
 
 /// See the module.
@@ -340,7 +346,9 @@ pub(super) static OPERATIONS: [Operation; 37] = [
                     optional("mapItemReaderData", DATA),
                 ])
             ),
-        ]
+        ],
+        Tests,
+        TEST
     ),
     operation!(
         "UntagResource",
@@ -410,6 +418,13 @@ mod tests {
     fn operations_stand_once_and_in_order() {
         assert!(OPERATIONS.is_sorted_by(|a, b| a.name < b.name));
         assert!(find("StartExecution").is_some() && find("Start").is_none());
+    }
+
+    #[test]
+    fn a_test_of_a_state_outlasts_its_call_and_takes_no_place_of_short_requests() {
+        let test = find("TestState").expect("an operation");
+        assert!(test.deadline > CALL_DEADLINE + Duration::from_secs(10));
+        assert_eq!(test.places, Places::Tests);
     }
 
     #[test]

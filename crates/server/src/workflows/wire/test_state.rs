@@ -32,8 +32,8 @@ pub(super) async fn test_state(call: Call) -> Answered {
             workflows.beside(move || (run(&call, &asked), asked))
         };
         match evaluate(asked).await? {
-            (Err(TestStateError::Call(parameters)), asked) => {
-                let called = workflows.call_of_test(&parameters).await;
+            (Err(TestStateError::Call { parameters, timeout_seconds }), asked) => {
+                let called = workflows.call_of_test(&parameters, timeout_seconds).await;
                 evaluate(Tested { mock: Some(Mock::Called(called)), ..asked }).await?.0
             }
             (tested, _) => tested,
@@ -48,7 +48,7 @@ pub(super) async fn test_state(call: Call) -> Answered {
             Err(Refusal::InvalidExecutionInput.with(message).into())
         }
         Err(TestStateError::Validation(message)) => Err(WireError::validation(message)),
-        Err(again @ TestStateError::Call(_)) => Err(WireError::validation(again.to_string())),
+        Err(again @ TestStateError::Call { .. }) => Err(WireError::validation(again.to_string())),
     }
 }
 
