@@ -52,8 +52,8 @@ impl Stepper<'_> {
             return Ok(());
         }
         if state.status() == MapRunStatus::Succeeded && state.counts().total > 0 && !has_items {
-            // Kept by an earlier version, and stopped while it wrote: it did, and its items are gone.
-            // Written again its results would be empty.
+            // Kept by an earlier version, which forgot the items before the execution had taken the
+            // answer. Written again the results would be empty.
             let cause = "The results were written before the redrive";
             self.inbox.push_back((execution, refusal(names::RESULT_WRITER_FAILED, cause)));
             return Ok(());

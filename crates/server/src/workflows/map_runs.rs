@@ -44,7 +44,7 @@ pub(super) enum Work {
     Writing,
     /// Forget the items, which nobody asks for any more.
     Clearing,
-    /// Nothing more.
+    /// Nothing more. Items are kept for a redrive, until the execution has taken the answer.
     Ended,
 }
 
@@ -298,11 +298,10 @@ impl Stepper<'_> {
     ) -> Result<(), WorkflowError> {
         let run = self.run(id)?;
         run.touched = true;
-        run.body.work = if outcome.is_ok() { Work::Clearing } else { Work::Ended };
+        run.body.work = Work::Ended;
         let (execution, map_run) = (run.row.execution, MapRunId(run.row.num));
         let event = match outcome {
             Ok(output) => {
-                self.shared.hub.driver.notify_one();
                 let end = MapRunEnd::Succeeded(output);
                 self.inbox.push_back((execution, Event::MapRunFinished { map_run, end }));
                 MapRunEvent::Completed
@@ -310,6 +309,22 @@ impl Stepper<'_> {
             Err(failure) => MapRunEvent::CompletionFailed(failure),
         };
         self.map_inbox.push_back((id, event));
+        Ok(())
+    }
+
+    /// An execution has taken an event. If that was the answer of a map run, nobody asks for its items any
+    /// more. An execution that ended before it could take the answer asks again when it is redriven.
+    pub(super) fn has_taken(&mut self, execution: u64, event: &Event) -> Result<(), WorkflowError> {
+        let Event::MapRunFinished { map_run, end: MapRunEnd::Succeeded(_) } = event else {
+            return Ok(());
+        };
+        let Some(row) = self.tx.map_run_of(execution, map_run.0)? else { return Ok(()) };
+        let run = self.run(row.id)?;
+        if run.body.work == Work::Ended {
+            run.body.work = Work::Clearing;
+            run.touched = true;
+            self.shared.hub.driver.notify_one();
+        }
         Ok(())
     }
 

@@ -310,7 +310,7 @@ impl<'a> Stepper<'a> {
         }
         self.loaded.insert(id, loaded);
         match tried {
-            Some(outcome) => self.carry_out(id, outcome),
+            Some(outcome) => self.carry_out(id, event, outcome),
             None => {
                 self.wait_in_inbox(id, event)?;
                 Ok(true)
@@ -343,7 +343,12 @@ impl<'a> Stepper<'a> {
 
     /// Carries out what the interpreter made of an event; the state is in place. Answers whether
     /// the event was taken.
-    pub(super) fn carry_out(&mut self, id: u64, outcome: Outcome) -> Result<bool, WorkflowError> {
+    pub(super) fn carry_out(
+        &mut self,
+        id: u64,
+        event: &Event,
+        outcome: Outcome,
+    ) -> Result<bool, WorkflowError> {
         let step = match outcome {
             Outcome::Taken(step) => step,
             Outcome::Refused => return Ok(false),
@@ -364,6 +369,7 @@ impl<'a> Stepper<'a> {
             if self.continues_left > 0 {
                 self.continues_left -= 1;
                 self.inbox.push_back((id, Event::Continue));
+        self.has_taken(id, event)?;
             } else {
                 self.set_timer(id, timers::CONTINUE, 0, self.now)?;
             }

@@ -74,7 +74,7 @@ struct Question {
 struct Thought {
     execution: u64,
     seq: u64,
-    redrive: bool,
+    event: Event,
     state: ExecutionState,
     outcome: Outcome,
     /// Answers it rests on.
@@ -152,7 +152,7 @@ fn think(question: &Question) -> Thought {
     Thought {
         execution: question.execution,
         seq: question.seq,
-        redrive: matches!(question.event, Event::Redrive),
+        event: question.event.clone(),
         state,
         outcome,
         refusals,
@@ -343,7 +343,7 @@ impl Stepper<'_> {
     }
 
     fn take_thought(&mut self, thought: Thought) -> Result<Verdict, WorkflowError> {
-        let Thought { execution: id, seq, redrive, state, outcome, refusals } = thought;
+        let Thought { execution: id, seq, event, state, outcome, refusals } = thought;
         let first = self.tx.first_waiting_event(id)?.map(|(seq, _)| seq);
         if first != Some(seq) || self.load(id)?.is_none() {
             return Ok(Verdict::Stale);
@@ -362,8 +362,8 @@ impl Stepper<'_> {
         loaded.state = state;
         self.put_back(id, loaded);
         self.tx.delete_waiting_event(id, seq)?;
-        let taken = self.carry_out(id, outcome)?;
-        if redrive && !taken {
+        let taken = self.carry_out(id, &event, outcome)?;
+        if matches!(event, Event::Redrive) && !taken {
             // It was reopened for this event and has nothing else to go on with.
             let cause = "The execution could not be continued.";
             self.force_end(id, End::Failed(Failure::new(names::RUNTIME, cause)))?;

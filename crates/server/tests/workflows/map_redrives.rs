@@ -3,6 +3,7 @@
 use ark_model::workflow::ExecutionStatus;
 use ark_server::workflows::types::{MapRunCounts, Redrivable};
 use ark_server::workflows::{ExecutionView, ListExecutions, MapRunView, PageRequest};
+use ark_store::StoreError;
 use serde_json::{Value, json};
 
 use crate::fixture::Fixture;
@@ -223,4 +224,73 @@ async fn a_child_waits_until_its_own_children_are_aborted() {
     assert_eq!(child.redrive_count, 1);
     let own = the_run(&f, &child.arn).await;
     assert_eq!((own.redrive_count, own.executions.succeeded), (1, 250));
+}
+
+/// A Map Run that writes its results, beside a task that fails once all of its children are done and
+/// before the execution has taken its answer: both wait in the inbox, in that order.
+async fn a_run_that_is_done_when_its_neighbour_fails(f: &Fixture) -> (String, String) {
+    let (works, fails) = (f.activity("works").await, f.activity("fails").await);
+    let writer = json!({"ResultWriter": {"Resource": "arn:aws:states:::s3:putObject",
+        "Parameters": {"Bucket": "out", "Prefix": "p"}}});
+    let map = distributed("STANDARD", json!({"A": task(&works, json!({"End": true}))}), writer);
+    let beside = json!({"StartAt": "F", "States": {"F": task(&fails, json!({"End": true}))}});
+    let both = json!({"Type": "Parallel", "End": true, "Branches": [map, beside]});
+    let machine = f.machine("m", json!({"StartAt": "P", "States": {"P": both}})).await;
+    let arn = f.start(&machine, json!({"items": [0, 1]})).await;
+    f.settle().await;
+    for item in 0..2 {
+        let (token, input) = f.take(&works).await.unwrap();
+        assert_eq!(input, item);
+        f.succeed(&token, input).await;
+    }
+    let (token, _) = f.take(&fails).await.unwrap();
+    // From here on every event goes through an inbox.
+    let costly = f.wf.clone().with_trial_fuel(0);
+    costly.task_failed(&token, Some("E".into()), None).await.unwrap();
+    f.wf.serve_objects().await.unwrap();
+    assert_eq!(the_run(f, &arn).await.status, ExecutionStatus::Succeeded);
+    assert_eq!(f.status(&arn).await, ExecutionStatus::Running);
+    f.settle().await;
+    (arn, fails)
+}
+
+async fn items_of(f: &Fixture, arn: &str) -> u64 {
+    let id = f.view(arn).await.id;
+    let count = f.store.read(move |tx| -> Result<u64, StoreError> {
+        let run = tx.map_runs_of(id, u64::MAX, 1)?.remove(0);
+        tx.map_items_count(run.id)
+    });
+    count.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_run_whose_answer_nobody_took_gives_it_to_the_redrive() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut f = Fixture::new().await;
+    let objects = ark_server::workflows::objects::FileObjects::new(dir.path().to_owned());
+    f.wf = f.wf.clone().with_objects(std::sync::Arc::new(objects));
+    let (arn, fails) = a_run_that_is_done_when_its_neighbour_fails(&f).await;
+    assert_eq!(f.status(&arn).await, ExecutionStatus::Failed);
+    let before = children(&f, &the_run(&f, &arn).await.arn).await;
+    for redrives in 1..=2 {
+        f.wf.redrive_execution(&arn, None).await.unwrap();
+        f.settle().await;
+        let (token, _) = f.take(&fails).await.expect("the failed task is done again");
+        if redrives == 1 {
+            assert_eq!(f.status(&arn).await, ExecutionStatus::Running);
+            f.wf.task_failed(&token, Some("E".into()), None).await.unwrap();
+        } else {
+            f.succeed(&token, json!("done")).await;
+        }
+        f.settle().await;
+    }
+    let output = f.output(&arn).await;
+    assert_eq!(
+        (&output[0]["ResultWriterDetails"]["Bucket"], &output[1]),
+        (&json!("out"), &json!("done"))
+    );
+    let run = the_run(&f, &arn).await;
+    assert_eq!((run.status, run.executions.succeeded), (ExecutionStatus::Succeeded, 2));
+    assert_eq!(children(&f, &run.arn).await.len(), before.len(), "no child is done again");
+    assert_eq!(items_of(&f, &arn).await, 0, "they are kept no longer than for the answer");
 }

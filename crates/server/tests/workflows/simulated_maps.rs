@@ -29,7 +29,8 @@ pub(crate) fn input(n: u64) -> Value {
 }
 
 /// The definitions: children that work on the activity, one that tolerates failed batches and is tried
-/// again, one that reads and writes objects, one whose children have map runs of their own.
+/// again, one that reads and writes objects, one whose children have map runs of their own, one beside a
+/// task that may fail when the run is done.
 pub(crate) fn definitions(activity: &str) -> Vec<(&'static str, Value)> {
     let task = json!({"StartAt": "T", "States": {"T": {"Type": "Task", "Resource": activity,
         "TimeoutSeconds": 60, "HeartbeatSeconds": 20, "End": true}}});
@@ -66,6 +67,11 @@ pub(crate) fn definitions(activity: &str) -> Vec<(&'static str, Value)> {
         ),
         ("files", map(&task, json!({"ItemReader": reader, "ResultWriter": writer}))),
         ("outer", map(&map(&task, json!({})), json!({"ItemsPath": "$.nested"}))),
+        (
+            "beside",
+            json!({"StartAt": "P", "States": {"P": {"Type": "Parallel", "End": true,
+                "Branches": [map(&task, json!({"ItemsPath": "$.items"})), task]}}}),
+        ),
     ]
 }
 
@@ -78,6 +84,7 @@ fn is_right(machine: &str, output: &Value) -> bool {
         // The smaller batch is tolerated, the larger one is not.
         "tolerant" => *output == json!(batches) || *output == json!([batches[0]]),
         "files" => output["ResultWriterDetails"]["Bucket"] == BUCKET,
+        "beside" => output[0] == json!([1, 2, 3]) && output[1]["items"] == json!([1, 2, 3]),
         _ => true,
     }
 }

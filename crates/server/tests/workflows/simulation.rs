@@ -36,8 +36,8 @@ use crate::simulated_maps::{self, SimObjects};
 
 const SEEDS: u64 = 60;
 const STEPS: u64 = 300;
-pub(crate) const MACHINES: [&str; 8] =
-    ["task", "parallel", "wait", "nested", "mapped", "tolerant", "files", "outer"];
+pub(crate) const MACHINES: [&str; 9] =
+    ["task", "parallel", "wait", "nested", "mapped", "tolerant", "files", "outer", "beside"];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
