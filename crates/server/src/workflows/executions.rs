@@ -1,12 +1,14 @@
 //! Starting executions, looking at one, and steering it.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use ark_model::workflow::{ExecutionStatus, MachineType};
 use ark_states::error::Failure;
 use ark_states::machine::Event;
 use ark_states::{Value, limits};
-use ark_store::{ExecutionKind, ExecutionRow, ReadTx};
+use ark_store::{ExecutionKind, ExecutionRow, MapRunRow, ReadTx};
 use futures::future::{Either, select};
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,6 +16,7 @@ use super::Workflows;
 use super::arn::{Arn, Resource};
 use super::error::{Refusal, WorkflowError};
 use super::facts::{Facts, Parent, kept_text};
+use super::map_runs::body_of;
 use super::program::Programs;
 use super::step::{EXPRESS_MAX, StartSpec, after, kind_of};
 use super::types::{Ended, ExecutionView, Redrivable, StartExecution, Started};
@@ -22,6 +25,8 @@ use super::versions::resolve;
 /// How long an execution may be redriven after its end.
 const REDRIVE_MAX: SignedDuration = SignedDuration::from_hours(24 * 14);
 const TOO_OLD: &str = "Execution redrivable period exceeded";
+/// Of the children of a map run that tolerates their failures.
+pub(super) const COMPLETED: &str = "Map Run was completed without the result of this execution";
 /// A history that is this long leaves no room for a redrive.
 const REDRIVE_EVENTS_MAX: u64 = limits::HISTORY_EVENTS_MAX - 1;
 /// Somebody who waits for an end looks again after this long, should a hint be lost.
@@ -41,12 +46,58 @@ pub(super) fn find(tx: &ReadTx, text: &str) -> Result<ExecutionRow, WorkflowErro
     tx.execution_by_names(machine, name)?.ok_or_else(|| missing(text))
 }
 
+/// Map runs of the children that are looked at, read once for all of them.
+pub(super) type RunsSeen = BTreeMap<u64, Option<RunSeen>>;
+
+/// What the children of a map run ask of it.
+pub(super) struct RunSeen {
+    uuid: String,
+    /// Why it redrives no child any more, if so.
+    never_again: Option<String>,
+}
+
+impl RunSeen {
+    fn read(tx: &ReadTx, id: u64, now: Timestamp) -> Result<Option<Self>, WorkflowError> {
+        let Some(run) = tx.map_run(id)? else { return Ok(None) };
+        let never_again = never_again(tx, &run, now)?;
+        Ok(Some(Self { uuid: run.uuid, never_again }))
+    }
+}
+
+/// Why a map run redrives no child any more, if so.
+fn never_again(
+    tx: &ReadTx,
+    run: &MapRunRow,
+    now: Timestamp,
+) -> Result<Option<String>, WorkflowError> {
+    // What cannot be read says nothing against it; who redrives it will say so.
+    if body_of(run).is_ok_and(|body| body.state.is_all_done()) {
+        return Ok(Some(COMPLETED.to_owned()));
+    }
+    // Its children may have ended long before it, with which they are redriven.
+    if run.stopped_at.is_some_and(|at| after(at, REDRIVE_MAX) < now) {
+        return Ok(Some(TOO_OLD.to_owned()));
+    }
+    let parent = tx.execution(run.execution)?.filter(|parent| parent.status.is_ended());
+    let Some(parent) = parent else { return Ok(None) };
+    let Ok(facts) = serde_json::from_str::<Facts>(&parent.body) else { return Ok(None) };
+    match redrivable(&parent, &facts, now) {
+        Redrivable::Yes => Ok(None),
+        Redrivable::No(why) => Ok(Some(format!("Parent execution cannot be redriven: {why}"))),
+        Redrivable::ByMapRun => match parent.map_run.map(|id| tx.map_run(id)).transpose()? {
+            Some(Some(run)) => never_again(tx, &run, now),
+            Some(None) | None => Ok(None),
+        },
+    }
+}
+
 /// An execution as it is described.
 pub(super) fn view(
     tx: &ReadTx,
     programs: &Programs,
     row: &ExecutionRow,
     now: Timestamp,
+    runs: &mut RunsSeen,
 ) -> Result<ExecutionView, WorkflowError> {
     let facts: Facts = serde_json::from_str(&row.body)
         .map_err(|e| WorkflowError::Internal(format!("the facts of execution {}: {e}", row.id)))?;
@@ -54,16 +105,21 @@ pub(super) fn view(
     let output = facts.output.as_deref().map(|text| kept_text(tx, row.id, text)).transpose()?;
     let mut redrivable = redrivable(row, &facts, now);
     let map_run_arn = match (&facts.parent, row.map_run) {
-        (Some(Parent::Item { label, .. }), Some(run)) => tx.map_run(run)?.map(|run| {
-            // It may have ended long before its run, with which it is redriven.
-            let ended = run.stopped_at.filter(|_| redrivable == Redrivable::ByMapRun);
-            if ended.is_some_and(|at| after(at, REDRIVE_MAX) < now) {
-                redrivable = Redrivable::No(TOO_OLD.to_owned());
-            }
-            let machine = program.name.clone();
-            let resource = Resource::MapRun { machine, label: label.clone(), uuid: run.uuid };
-            Arn::new(&program.region, resource).to_string()
-        }),
+        (Some(Parent::Item { label, .. }), Some(id)) => {
+            let run = match runs.entry(id) {
+                Entry::Occupied(seen) => seen.into_mut(),
+                Entry::Vacant(place) => place.insert(RunSeen::read(tx, id, now)?),
+            };
+            run.as_ref().map(|run| {
+                if let (Redrivable::ByMapRun, Some(why)) = (&redrivable, &run.never_again) {
+                    redrivable = Redrivable::No(why.clone());
+                }
+                let (machine, label, uuid) =
+                    (program.name.clone(), label.clone(), run.uuid.clone());
+                let resource = Resource::MapRun { machine, label, uuid };
+                Arn::new(&program.region, resource).to_string()
+            })
+        }
         _ => None,
     };
     let item_count = match &facts.parent {
@@ -240,7 +296,10 @@ impl Workflows {
     /// `InvalidArn` (that of an Express execution, too), `ExecutionDoesNotExist`.
     pub async fn describe_execution(&self, arn: &str) -> Result<ExecutionView, WorkflowError> {
         let (arn, shared, now) = (arn.to_owned(), self.shared.clone(), self.world.clock.now());
-        self.world.store.read(move |tx| view(tx, &shared.programs, &find(tx, &arn)?, now)).await
+        self.world
+            .store
+            .read(move |tx| view(tx, &shared.programs, &find(tx, &arn)?, now, &mut RunsSeen::new()))
+            .await
     }
 
     /// Ends an execution as ABORTED, with its children. Of one that has ended: nothing changes, and
@@ -390,7 +449,7 @@ impl super::step::Stepper<'_> {
         let mut row = l.row.clone();
         row.body = serde_json::to_string(&l.facts)
             .map_err(|e| WorkflowError::Internal(format!("the facts of {id}: {e}")))?;
-        view(self.tx, &shared.programs, &row, now).map(Some)
+        view(self.tx, &shared.programs, &row, now, &mut RunsSeen::new()).map(Some)
     }
 
     /// The execution, if it has ended; its row is no longer needed then.
@@ -399,7 +458,7 @@ impl super::step::Stepper<'_> {
         if !row.status.is_ended() {
             return Ok(SyncEnd::Running);
         }
-        let seen = view(self.tx, &self.shared.programs, &row, self.now)?;
+        let seen = view(self.tx, &self.shared.programs, &row, self.now, &mut RunsSeen::new())?;
         self.tx.delete_execution(id)?;
         Ok(SyncEnd::Ended(Box::new(seen)))
     }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::Workflows;
 use super::arn::{Arn, Resource};
 use super::error::{Refusal, WorkflowError};
-use super::executions::{find, view};
+use super::executions::{RunsSeen, find, view};
 use super::history::bad_token;
 use super::map_runs::body_of;
 use super::program::Programs;
@@ -181,6 +181,7 @@ fn page_of(
     };
     let qualified = machine_arn.as_deref().and_then(qualified_name);
     let (mut before, mut items) = (token.unwrap_or(u64::MAX), Vec::new());
+    let mut runs = RunsSeen::new();
     loop {
         let mut rows: Vec<ExecutionRow> = Vec::new();
         for status in statuses {
@@ -198,7 +199,7 @@ fn page_of(
             if row.kind != ExecutionKind::Standard {
                 continue;
             }
-            let seen = view(tx, programs, &row, now)?;
+            let seen = view(tx, programs, &row, now, &mut runs)?;
             let wanted = match redrive {
                 None => true,
                 Some(RedriveFilter::Redriven) => seen.redrive_count > 0,
@@ -274,7 +275,7 @@ fn map_run_view(
     let body = body_of(run)?;
     let gone = || WorkflowError::Internal(format!("the execution of map run {} is gone", run.id));
     let row = tx.execution(run.execution)?.ok_or_else(gone)?;
-    let parent = view(tx, programs, &row, row.started_at)?;
+    let parent = view(tx, programs, &row, row.started_at, &mut RunsSeen::new())?;
     let program = programs.get(tx, row.revision)?;
     let (machine, label) = (program.name.clone(), body.label.clone());
     let (counts, items) = (body.state.counts(), body.state.items());

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::Workflows;
 use super::error::WorkflowError;
-use super::executions::redrivable;
+use super::executions::{COMPLETED, redrivable};
 use super::facts::Facts;
 use super::map_files::text;
 use super::map_runs::{Work, body_of, request_of};
@@ -162,12 +162,13 @@ pub(super) fn told(program: &Program, row: &ExecutionRow, facts: &Facts, now: Ti
         ("StateMachineArn", Value::from(program.machine_arn(facts))),
         ("Status", Value::from(row.status.as_str())),
     ];
-    let (status, reason) = match redrivable(row, facts, now) {
-        Redrivable::Yes | Redrivable::ByMapRun => ("REDRIVABLE_BY_MAP_RUN", None),
-        Redrivable::No(reason) => ("NOT_REDRIVABLE", Some(reason)),
+    let reason = match redrivable(row, facts, now) {
+        // The run is all done, or nothing would be told.
+        Redrivable::Yes | Redrivable::ByMapRun => COMPLETED.to_owned(),
+        Redrivable::No(reason) => reason,
     };
-    told.push(("RedriveStatus", Value::from(status)));
-    told.extend(reason.map(|reason| ("RedriveStatusReason", Value::from(reason))));
+    told.push(("RedriveStatus", Value::from("NOT_REDRIVABLE")));
+    told.push(("RedriveStatusReason", Value::from(reason)));
     told.extend(row.stopped_at.map(|at| ("StopDate", instant(at))));
     told
 }

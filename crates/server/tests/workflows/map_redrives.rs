@@ -294,3 +294,35 @@ async fn a_run_whose_answer_nobody_took_gives_it_to_the_redrive() {
     assert_eq!(children(&f, &run.arn).await.len(), before.len(), "no child is done again");
     assert_eq!(items_of(&f, &arn).await, 0, "they are kept no longer than for the answer");
 }
+
+/// A child of a run that cannot be redriven any more is not redriven, whatever it is itself.
+#[tokio::test]
+async fn a_child_says_when_its_run_is_never_redriven() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let states = json!({"A": task(&activity, json!({"End": true}))});
+    let tolerant = json!({"ToleratedFailureCount": 1});
+    let machine = f.machine("tolerant", distributed("STANDARD", states.clone(), tolerant)).await;
+    let arn = f.start(&machine, json!({"items": [0]})).await;
+    f.settle().await;
+    fail(&f, &activity).await;
+    assert_eq!(f.output(&arn).await, json!([]));
+    let run = the_run(&f, &arn).await;
+    let child = children(&f, &run.arn).await.remove(0);
+    let no = |why: &str| Redrivable::No(why.to_owned());
+    let why = "Map Run was completed without the result of this execution";
+    assert_eq!(child.redrivable, no(why));
+
+    let caught = json!({"Catch": [{"ErrorEquals": ["States.ALL"], "Next": "C"}]});
+    let mut definition = distributed("STANDARD", states, caught);
+    definition["States"]["C"] = json!({"Type": "Pass", "End": true});
+    let machine = f.machine("caught", definition).await;
+    let arn = f.start(&machine, json!({"items": [0]})).await;
+    f.settle().await;
+    fail(&f, &activity).await;
+    assert_eq!(f.status(&arn).await, ExecutionStatus::Succeeded);
+    let child = children(&f, &the_run(&f, &arn).await.arn).await.remove(0);
+    let why = "Parent execution cannot be redriven: Execution is SUCCEEDED and cannot be redriven";
+    assert_eq!(child.redrivable, no(why));
+    assert_eq!(f.view(&child.arn).await.redrivable, no(why));
+}

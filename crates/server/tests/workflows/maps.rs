@@ -375,7 +375,9 @@ async fn a_writer_without_a_place_shapes_the_output() {
     assert_eq!(first["StartDate"], "2026-01-01T00:00:00.000Z");
     let arn = first["ExecutionArn"].as_str().unwrap();
     assert!(arn.contains(":execution:NONE/L:"), "{arn}");
-    assert_eq!(all[1]["RedriveStatus"], "REDRIVABLE_BY_MAP_RUN");
+    assert_eq!(all[1]["RedriveStatus"], "NOT_REDRIVABLE");
+    let reason = "Map Run was completed without the result of this execution";
+    assert_eq!(all[1]["RedriveStatusReason"], reason);
     assert_eq!((&all[1]["Cause"], all[1].get("Output")), (&json!("why"), None));
 }
 

@@ -214,6 +214,11 @@ impl MapRunState {
         self.status
     }
 
+    /// Whether all children are done, with failures within the tolerance: none of them is redriven.
+    pub fn is_all_done(&self) -> bool {
+        self.all_done || self.status == MapRunStatus::Succeeded
+    }
+
     /// Its counters.
     pub fn counts(&self) -> MapRunCounts {
         self.counts
