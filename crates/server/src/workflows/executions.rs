@@ -151,8 +151,8 @@ pub(super) fn view(
 }
 
 /// Whether a history leaves no room for a redrive.
-pub(super) fn is_full(row: &ExecutionRow) -> bool {
-    row.events >= REDRIVE_EVENTS_MAX
+pub(super) fn is_full(events: u64) -> bool {
+    events >= REDRIVE_EVENTS_MAX
 }
 
 pub(super) fn redrivable(row: &ExecutionRow, facts: &Facts, now: Timestamp) -> Redrivable {
@@ -169,7 +169,7 @@ pub(super) fn redrivable(row: &ExecutionRow, facts: &Facts, now: Timestamp) -> R
         ) => {
             if row.state.is_none() {
                 no("Execution cannot be continued from its end")
-            } else if is_full(row) {
+            } else if is_full(row.events) {
                 no("Execution history event limit exceeded")
             } else if matches!(facts.parent, Some(Parent::Item { .. })) {
                 Redrivable::ByMapRun

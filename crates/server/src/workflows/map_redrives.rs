@@ -81,11 +81,24 @@ impl Stepper<'_> {
     /// What there was of an item's child.
     fn before(&mut self, item: &MapItemRow) -> Result<Before, WorkflowError> {
         let Some(child) = item.execution else { return Ok(Before::Nothing) };
-        let Some(l) = self.load(child)? else { return Ok(Before::Nothing) };
-        let row = l.row_to_be();
-        if is_full(&row) {
+        let l = match self.load(child) {
+            Ok(Some(l)) => l,
+            Ok(None) => return Ok(Before::Nothing),
+            Err(error) if error.is_everybodys() => return Err(error),
+            // Its siblings are not to wait for it.
+            Err(error) => {
+                tracing::error!(
+                    execution = child,
+                    error = &error as &dyn std::error::Error,
+                    "a child of a map run cannot be read: it begins anew instead of being redriven"
+                );
+                return Ok(Before::Nothing);
+            }
+        };
+        if is_full(l.events_to_be()) {
             return Ok(Before::Full(child));
         }
+        let row = l.row_to_be();
         // Express children keep no state, nor does what a defect ended.
         if row.state.is_none() || !l.state.is_redrivable() {
             return Ok(Before::Nothing);

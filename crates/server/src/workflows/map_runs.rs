@@ -479,7 +479,7 @@ impl Stepper<'_> {
     ) -> Result<(), WorkflowError> {
         let gone = || WorkflowError::Internal(format!("execution {child} is gone at its end"));
         let l = self.load(child)?.ok_or_else(gone)?;
-        let is_full = is_full(&l.row_to_be());
+        let is_full = is_full(l.events_to_be());
         let status = match l.row.status {
             ExecutionStatus::Succeeded => ChildStatus::Succeeded,
             ExecutionStatus::TimedOut => ChildStatus::TimedOut,

@@ -244,11 +244,15 @@ impl Loaded {
         let mut row = self.row.clone();
         if self.touched {
             row.state = self.keeps_state().then(String::new);
-            if let (true, Some(last)) = (self.is_recorded(), self.history.last()) {
-                row.events = last.id;
-            }
+            row.events = self.events_to_be();
         }
         row
+    }
+
+    /// The number of its events as it will stand once it is written.
+    pub(super) fn events_to_be(&self) -> u64 {
+        let last = self.history.last().filter(|_| self.touched && self.is_recorded());
+        last.map_or(self.row.events, |last| last.id)
     }
 }
 
@@ -365,11 +369,11 @@ impl<'a> Stepper<'a> {
         for effect in step.effects {
             self.effect(id, effect)?;
         }
+        self.has_taken(id, event)?;
         if step.yielded {
             if self.continues_left > 0 {
                 self.continues_left -= 1;
                 self.inbox.push_back((id, Event::Continue));
-        self.has_taken(id, event)?;
             } else {
                 self.set_timer(id, timers::CONTINUE, 0, self.now)?;
             }

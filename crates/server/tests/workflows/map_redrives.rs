@@ -326,3 +326,40 @@ async fn a_child_says_when_its_run_is_never_redriven() {
     assert_eq!(child.redrivable, no(why));
     assert_eq!(f.view(&child.arn).await.redrivable, no(why));
 }
+
+/// What is kept of one child cannot be read: it begins anew, and its siblings go on.
+#[tokio::test]
+async fn a_child_that_cannot_be_read_holds_up_none_of_its_siblings() {
+    let f = Fixture::new().await;
+    let activity = f.activity("a").await;
+    let states = json!({"A": task(&activity, json!({"End": true}))});
+    let more = json!({"ToleratedFailureCount": 1});
+    let machine = f.machine("m", distributed("STANDARD", states, more)).await;
+    let arn = f.start(&machine, json!({"items": [0, 1]})).await;
+    f.settle().await;
+    assert_eq!((fail(&f, &activity).await, fail(&f, &activity).await), (json!(0), json!(1)));
+    assert_eq!(f.status(&arn).await, ExecutionStatus::Failed);
+    let broken = children(&f, &the_run(&f, &arn).await.arn).await.remove(0).id;
+    let body = f.store.write(move |tx| -> Result<_, StoreError> {
+        let mut row = tx.execution(broken)?.expect("a child");
+        let body = std::mem::replace(&mut row.body, "broken".to_owned());
+        tx.put_execution(&mut row)?;
+        Ok(body)
+    });
+    let body = body.await.unwrap();
+    f.wf.redrive_execution(&arn, None).await.unwrap();
+    f.settle().await;
+    let mut again = [succeed(&f, &activity).await, succeed(&f, &activity).await];
+    again.sort_by_key(Value::to_string);
+    assert_eq!(again, [json!(0), json!(1)]);
+    assert_eq!(f.output(&arn).await, json!([0, 1]));
+    let mended = f.store.write(move |tx| -> Result<_, StoreError> {
+        let mut row = tx.execution(broken)?.expect("a child");
+        row.body = body;
+        tx.put_execution(&mut row)
+    });
+    mended.await.unwrap();
+    let redrives: Vec<_> =
+        children(&f, &the_run(&f, &arn).await.arn).await.iter().map(|c| c.redrive_count).collect();
+    assert_eq!(redrives.iter().sum::<u64>(), 1, "{redrives:?}: the broken one began anew");
+}
