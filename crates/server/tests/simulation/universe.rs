@@ -30,6 +30,7 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ark_model::instance::{EngineState, Exit, ProcessIdentity};
+use ark_model::route::RouteKey;
 use ark_model::{AppName, BootId, EnvName, InstanceId, ReleaseNumber};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
@@ -126,6 +127,8 @@ pub(crate) struct Universe {
     pub returning: HashMap<(EnvName, AppName, ReleaseNumber), (Timestamp, SignedDuration)>,
     /// When the deployment that goes on was asked for.
     pub asked: HashMap<(EnvName, AppName, ReleaseNumber), Timestamp>,
+    /// By which deployment, as `asked` tells it, the last table divided each route.
+    divided: HashMap<RouteKey, Option<Timestamp>>,
     /// Instances that ended without being asked: capacity that no plan took away.
     lost: Vec<(Timestamp, EnvName, AppName)>,
     pub engine_down_until: Option<Timestamp>,
@@ -160,6 +163,7 @@ impl Universe {
             workers: BTreeSet::new(),
             returning: HashMap::new(),
             asked: HashMap::new(),
+            divided: HashMap::new(),
             lost: Vec::new(),
             engine_down_until: None,
             engine_hangs_until: None,

@@ -120,15 +120,24 @@ impl Universe {
 
     /// A canary that is abandoned loses its share before its instances drain, as long as there is
     /// an old side to take it. Not so when a newer deployment has waited long enough for that: its
-    /// table no longer divides in favour of the canary, and drains what it does not know.
+    /// table no longer divides in favour of the canary, and drains what it does not know. It may be one of
+    /// the same release.
     fn check_weight_first(&mut self, new: &RouteTable) {
         let Some(old) = &self.gateway.table else { return };
         let mut found = Vec::new();
+        let deployed = |route: &Route| {
+            let canary = route.split.as_ref()?.canary;
+            self.asked.get(&(route.key.env.clone(), route.key.app.clone(), canary)).copied()
+        };
+        let divided = new.routes.iter().map(|route| (route.key.clone(), deployed(route))).collect();
         for route in &old.routes {
             let divides = |s: &&Split| (1..100).contains(&s.percent) || !s.header.is_empty();
             let Some(split) = route.split.as_ref().filter(divides) else { continue };
             let Some(next) = new.routes.iter().find(|r| r.key == route.key) else { continue };
             if next.split.as_ref().is_none_or(|next| next.canary != split.canary) {
+                continue;
+            }
+            if self.divided.get(&route.key).is_some_and(|before| *before != deployed(next)) {
                 continue;
             }
             let active = |r: &Route, of: bool| {
@@ -147,6 +156,7 @@ impl Universe {
                 found.push(format!("{} drains with {} %", route.key.app, split.percent));
             }
         }
+        self.divided = divided;
         for what in found {
             self.violate(&format!("weight first: the canary of {what}"));
         }
