@@ -74,13 +74,14 @@ fn t31_a_port_that_is_taken_is_another_ports_turn() {
     };
     let (output, _) = ark.deploy("t31", &Sample::version(1).count(1));
     assert!(output.status.success(), "{}", words(&output));
-    // Ports are given one after the other: these are the next.
+    // Ports are given one after the other: these are the next that no other test has.
     let first = rows().iter().find_map(address).expect("an address");
-    let taken: Vec<tokio::net::TcpSocket> = (1..=3)
+    let taken: Vec<tokio::net::TcpSocket> = (1..=50)
         .filter_map(|n| {
             let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
             socket.bind((first.ip(), first.port() + n).into()).ok().map(|()| socket)
         })
+        .take(3)
         .collect();
     assert!(!taken.is_empty(), "all ports after {first} are somebody's");
     let load = Load::builder(ark.http, &ark.host("t31"))
