@@ -8,7 +8,6 @@ use std::time::Duration;
 use ark_model::definition::{
     Definition, DurationText, Expose, HealthCheckKind, Protocol, RunKind, Strategy,
 };
-use ark_model::environment::{AppState, EnvState};
 use ark_model::instance::{InstanceRecord, InstanceState};
 use ark_model::route::{
     ContainerNetwork, Probe, ProbeCheck, Route, RouteKey, RouteLimits, RouteProtocol, Target,
@@ -21,6 +20,10 @@ use jiff::Timestamp;
 
 use crate::shares::{Users, rule, split};
 
+mod wanted;
+
+pub use wanted::Wanted;
+
 /// Share of an active target; all are equal in a rolling deployment.
 const WEIGHT: u32 = 100;
 /// How long a request may wait while no instance is ready.
@@ -28,10 +31,6 @@ const HOLD: Duration = Duration::from_secs(10);
 /// How long it may wait while all instances are replaced at once, beyond the time that is given to
 /// the requests of the old ones.
 const HOLD_RECREATE: Duration = Duration::from_secs(60);
-
-/// After more failures in a row than these the pause before the next start (up to 8 s, 16 s and so on) and the start
-/// itself may take longer than a request waits.
-const HELD_FAILURES_MAX: u32 = 4;
 
 /// What is recorded of one app that may have routes.
 #[derive(Debug)]
@@ -55,34 +54,6 @@ pub struct AppRecords {
     pub division: Division,
     /// What a request may wait for.
     pub wanted: Wanted,
-}
-
-/// What is wanted of an app: no request waits for an instance that nobody starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// Instances. One that has ended is started again soon.
-    Instances,
-    /// The same, but the first is not there yet, or they fail again and again: the next start may be further off
-    /// than a request waits.
-    Later,
-    /// Nothing: it is stopped, or scaled to nothing.
-    Nothing,
-}
-
-impl Wanted {
-    /// By the app's state and the definition in force.
-    pub fn of(env: EnvState, state: &AppState, definition: Option<&Definition>) -> Self {
-        let lambda = definition.is_some_and(|d| d.run.kind == RunKind::Lambda);
-        let count = state.scale.or_else(|| definition.map(Definition::count));
-        match state.failures {
-            _ if state.stopped || env == EnvState::Destroying => Self::Nothing,
-            _ if count == Some(0) && !lambda => Self::Nothing,
-            // What goes before a first release's start may take minutes.
-            _ if state.live.is_none() => Self::Later,
-            failures if failures > HELD_FAILURES_MAX => Self::Later,
-            _ => Self::Instances,
-        }
-    }
 }
 
 /// How the running deployment divides the traffic.
@@ -487,32 +458,16 @@ mod tests {
 
     #[test]
     fn requests_wait_for_an_instance_that_comes_back_soon() {
-        let held = |scale, failures, stopped, instances: Vec<InstanceRecord>| {
-            let mut records = records(&[1], instances);
-            let mut state = AppState::new(
-                "production".parse().expect("a name"),
-                "web".parse().expect("a name"),
-                Timestamp::UNIX_EPOCH,
-            );
-            (state.scale, state.failures, state.stopped) = (scale, failures, stopped);
-            state.live = Some(ReleaseNumber(1));
-            records.wanted = Wanted::of(
-                EnvState::Active,
-                &state,
-                records.definitions.get(&ReleaseNumber(1)).map(|d| &**d),
-            );
-            let limits = &build(&[records])[0].limits;
+        let held = |wanted, instances: Vec<InstanceRecord>| {
+            let limits = &build(&[AppRecords { wanted, ..records(&[1], instances) }])[0].limits;
             (limits.hold_empty, limits.hold_ms)
         };
-        // It has just ended; its next start is a second away.
-        assert_eq!(held(None, 1, false, vec![]), (true, 10_000));
-        // Its next start is further away than a request waits, until it is there.
-        assert_eq!(held(None, 5, false, vec![]), (true, 0));
+        assert_eq!(held(Wanted::Instances, vec![]), (true, 10_000));
+        // The next start is further away than a request waits, until it is there.
+        assert_eq!(held(Wanted::Later, vec![]), (true, 0));
         let starting = instance(1, 1, InstanceState::Starting, &["default"]);
-        assert_eq!(held(None, 5, false, vec![starting]), (true, 10_000));
-        // Nobody starts one.
-        assert!(!held(None, 0, true, vec![]).0);
-        assert!(!held(Some(0), 0, false, vec![]).0);
+        assert_eq!(held(Wanted::Later, vec![starting]), (true, 10_000));
+        assert!(!held(Wanted::Nothing, vec![]).0);
     }
 
     #[test]

@@ -1,0 +1,65 @@
+//! What is wanted of an app, and so what a request may wait for.
+//!
+//! Pure; [`super`] makes limits of routes of it.
+
+use ark_model::definition::{Definition, RunKind};
+use ark_model::environment::{AppState, EnvState};
+
+/// After more failures in a row than these the pause before the next start (up to 8 s, 16 s and so on) and the start
+/// itself may take longer than a request waits.
+const HELD_FAILURES_MAX: u32 = 4;
+
+/// What is wanted of an app: no request waits for an instance that nobody starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Instances. One that has ended is started again soon.
+    Instances,
+    /// The same, but the first is not there yet, or they fail again and again: the next start may be further off
+    /// than a request waits.
+    Later,
+    /// Nothing: it is stopped, or scaled to nothing.
+    Nothing,
+}
+
+impl Wanted {
+    /// By the app's state and the definition in force.
+    pub fn of(env: EnvState, state: &AppState, definition: Option<&Definition>) -> Self {
+        let lambda = definition.is_some_and(|d| d.run.kind == RunKind::Lambda);
+        let count = state.scale.or_else(|| definition.map(Definition::count));
+        match state.failures {
+            _ if state.stopped || env == EnvState::Destroying => Self::Nothing,
+            _ if count == Some(0) && !lambda => Self::Nothing,
+            // What goes before a first release's start may take minutes.
+            _ if state.live.is_none() => Self::Later,
+            failures if failures > HELD_FAILURES_MAX => Self::Later,
+            _ => Self::Instances,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ark_model::ReleaseNumber;
+    use jiff::Timestamp;
+
+    #[test]
+    fn nobody_waits_for_what_nobody_starts() {
+        let name = "production".parse().expect("a name");
+        let mut live = AppState::new(name, "web".parse().expect("a name"), Timestamp::UNIX_EPOCH);
+        live.live = Some(ReleaseNumber(1));
+        let of = |change: fn(&mut AppState)| {
+            let mut state = live.clone();
+            change(&mut state);
+            Wanted::of(EnvState::Active, &state, Some(&Definition::default()))
+        };
+        assert_eq!(of(|_| ()), Wanted::Instances);
+        // It has just ended; its next start is seconds away at most.
+        assert_eq!(of(|app| app.failures = 4), Wanted::Instances);
+        assert_eq!(of(|app| app.failures = 5), Wanted::Later);
+        assert_eq!(of(|app| app.live = None), Wanted::Later);
+        assert_eq!(of(|app| app.stopped = true), Wanted::Nothing);
+        assert_eq!(of(|app| app.scale = Some(0)), Wanted::Nothing);
+        assert_eq!(Wanted::of(EnvState::Destroying, &live, None), Wanted::Nothing);
+    }
+}
