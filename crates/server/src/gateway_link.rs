@@ -299,7 +299,7 @@ fn load_app(
         definitions.insert(release, definition);
     }
     let in_force = shapes.first().and_then(|release| definitions.get(release));
-    let wanted = Wanted::of(environment.state, &state, in_force.map(|d| &**d));
+    let wanted = Wanted::of(environment.state, &state, in_force.map(|d| &**d), running.as_ref());
     Ok(Some(AppRecords {
         env: env.clone(),
         app: app.clone(),
