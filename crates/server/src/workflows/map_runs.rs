@@ -1,14 +1,11 @@
-//! Map runs: the children of a distributed Map state. How many run and when it ends is decided by
-//! `ark_states::machine::MapRunState`; here that meets rows. Reading items and writing results wait
-//! for files, so they are done by `map_files` outside of any transaction.
+//! Map Runs: begun, read, ended, stopped. How many children run and when it ends is decided by
+//! `ark_states::machine::MapRunState`; here that meets rows. Its children are started and counted by `map_children`.
+//! Reading items and writing results wait for files, so they are done by `map_files` outside of any transaction.
 
-use std::sync::atomic::Ordering;
-
-use ark_model::workflow::ExecutionStatus;
 use ark_states::error::{Failure, names};
 use ark_states::machine::{
-    ChildStatus, Event, MapItems, MapRunEffect, MapRunEnd, MapRunEvent, MapRunId, MapRunRequest,
-    MapRunState, MapRunStatus,
+    Event, MapItems, MapRunEffect, MapRunEnd, MapRunEvent, MapRunId, MapRunRequest, MapRunState,
+    MapRunStatus,
 };
 use ark_states::{Document, Value, limits};
 use ark_store::{ItemPhase, MapItemRow, MapRunRow, WriteTx};
@@ -17,15 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::arn::{Arn, Resource};
 use super::error::WorkflowError;
-use super::executions::is_full;
-use super::facts::{Parent, kept_text};
 use super::map_files::text;
 use super::map_results::{Written, entries, is_told, told};
-use super::step::{Loaded, StartSpec, Stepper, kind_of_child};
-use super::types::StartTarget;
+use super::step::{Loaded, Stepper};
 
-/// Children aborted in one transaction.
-const ABORTS_MAX: usize = 100;
 /// Items forgotten in one transaction: a few milliseconds.
 pub(super) const CLEARED_AT_ONCE: usize = 1_000;
 /// Items looked at in one go when results are gathered.
@@ -387,142 +379,6 @@ impl Stepper<'_> {
         Ok(entries(item, told, kind).iter().map(Value::to_json).collect())
     }
 
-    /// Starts children of map runs in hand, as many as this transaction may. Answers whether
-    /// anything was started.
-    pub(super) fn start_children(&mut self) -> Result<bool, WorkflowError> {
-        if self.shared.full.load(Ordering::Relaxed) {
-            // They are started once there is room: the driver looks each second.
-            return Ok(false);
-        }
-        let mut started = false;
-        let ids: Vec<u64> = self.runs.keys().copied().collect();
-        for id in ids {
-            let run = self.run(id)?;
-            if run.body.work != Work::Running || run.body.to_start == 0 {
-                continue;
-            }
-            let wanted = run.body.to_start;
-            let most = wanted.min(u64::from(self.starts_left));
-            if most == 0 {
-                self.shared.hub.driver.notify_one();
-                continue;
-            }
-            let limit = usize::try_from(most).unwrap_or(usize::MAX);
-            let items = self.tx.map_items(id, ItemPhase::Pending, limit)?;
-            if items.is_empty() {
-                self.run(id)?.body.to_start = 0;
-                continue;
-            }
-            let mut held = true;
-            for item in items {
-                if !self.start_item(id, &item)? {
-                    continue;
-                }
-                self.starts_left = self.starts_left.saturating_sub(1);
-                let run = self.run(id)?;
-                run.touched = true;
-                run.body.to_start = run.body.to_start.saturating_sub(1);
-                (started, held) = (true, false);
-            }
-            self.run(id)?.held = held;
-        }
-        Ok(started)
-    }
-
-    /// Starts the child of an item from its first state.
-    pub(super) fn start_anew(&mut self, id: u64, item: &MapItemRow) -> Result<(), WorkflowError> {
-        self.waits_no_more(id, item)?;
-        let index = item.index;
-        let run = self.run(id)?;
-        let (execution, label) = (run.row.execution, run.body.label.clone());
-        let request = request_of(&run.row)?;
-        let gone = || WorkflowError::Internal(format!("execution {execution} is gone"));
-        let parent = self.load(execution)?.ok_or_else(gone)?;
-        let target = StartTarget {
-            machine: parent.row.machine,
-            name: parent.program.name.clone(),
-            region: parent.program.region.clone(),
-            machine_type: parent.program.machine_type,
-            revision: parent.row.revision,
-            version_arn: parent.facts.version_arn.clone(),
-            alias_arn: parent.facts.alias_arn.clone(),
-        };
-        let spec = StartSpec {
-            target,
-            kind: kind_of_child(request.express),
-            name: None,
-            input: item.input.as_str().into(),
-            trace_header: None,
-            priority: parent.facts.priority,
-            namespace: parent.facts.namespace.clone(),
-            parent: Some(Parent::Item {
-                map_run: id,
-                index,
-                scope: request.processor.0,
-                label,
-                express: request.express,
-                items: item.items,
-            }),
-        };
-        let child = self.begin(spec)?;
-        self.tx.set_map_item(id, index, ItemPhase::Running, Some(child.id), None)?;
-        self.inbox.push_back((child.id, Event::Start));
-        Ok(())
-    }
-
-    /// A child has ended.
-    pub(super) fn child_ended(
-        &mut self,
-        child: u64,
-        map_run: u64,
-        index: u64,
-    ) -> Result<(), WorkflowError> {
-        let gone = || WorkflowError::Internal(format!("execution {child} is gone at its end"));
-        let l = self.load(child)?.ok_or_else(gone)?;
-        let is_full = is_full(l.events_to_be());
-        let status = match l.row.status {
-            ExecutionStatus::Succeeded => ChildStatus::Succeeded,
-            ExecutionStatus::TimedOut => ChildStatus::TimedOut,
-            ExecutionStatus::Aborted => ChildStatus::Aborted,
-            ExecutionStatus::Failed
-            | ExecutionStatus::Running
-            | ExecutionStatus::PendingRedrive => ChildStatus::Failed,
-        };
-        let (output, error, cause) =
-            (l.facts.output.clone(), l.facts.error.clone(), l.facts.cause.clone());
-        let (phase, result) = match output {
-            Some(kept) => (ItemPhase::Succeeded, kept_text(self.tx, child, &kept)?),
-            None => {
-                let text = |t: Option<String>| t.map_or(Value::Null, Value::from);
-                let failure = Value::object([
-                    ("Error", text(error)),
-                    ("Cause", text(cause)),
-                    (
-                        "Status",
-                        Value::from(match status {
-                            ChildStatus::TimedOut => "TIMED_OUT",
-                            ChildStatus::Aborted => "ABORTED",
-                            ChildStatus::Failed | ChildStatus::Succeeded => "FAILED",
-                        }),
-                    ),
-                ]);
-                (ItemPhase::Failed, failure.to_json())
-            }
-        };
-        // A child that was started anew, or a run that is gone, has nothing to tell.
-        let item = self.tx.map_item(map_run, index)?;
-        let Some(item) = item.filter(|item| item.execution == Some(child)) else { return Ok(()) };
-        self.tx.set_map_item(map_run, index, phase, Some(child), Some(&result))?;
-        if is_full && phase == ItemPhase::Failed {
-            let run = self.run(map_run)?;
-            run.touched = true;
-            run.body.not_redrivable += 1;
-            run.body.items_not_redrivable += item.items;
-        }
-        self.map_inbox.push_back((map_run, MapRunEvent::ChildEnded { status, items: item.items }));
-        Ok(())
-    }
-
     /// Forgets some of the items of a map run. Answers whether there are more.
     pub(super) fn clear_items(&mut self, id: u64) -> Result<bool, WorkflowError> {
         let more = self.tx.delete_map_items(id, CLEARED_AT_ONCE)? == CLEARED_AT_ONCE;
@@ -532,27 +388,6 @@ impl Stepper<'_> {
             run.body.work = Work::Ended;
         }
         Ok(more)
-    }
-
-    /// Aborts some of the children that a map run wants aborted. Answers whether there is more to do
-    /// at once.
-    pub(super) fn abort_children(&mut self, id: u64) -> Result<bool, WorkflowError> {
-        let running = self.tx.map_items(id, ItemPhase::Running, ABORTS_MAX)?;
-        let stopped_some = !running.is_empty();
-        for item in running {
-            if let Some(child) = item.execution {
-                self.apply(child, &Event::Stop { failure: Failure { error: None, cause: None } })?;
-            }
-            self.tx.set_map_item(id, item.index, ItemPhase::Failed, item.execution, None)?;
-        }
-        // The stop of a costly child waits in its inbox, and map runs of children abort theirs by and
-        // by. Until all is quiet a redrive would start them again beside themselves.
-        if !stopped_some && !self.tx.map_run_has_life(id)? {
-            let run = self.run(id)?;
-            run.touched = true;
-            run.body.work = Work::Ended;
-        }
-        Ok(stopped_some)
     }
 
     /// The results of a map run were written, or could not be.

@@ -56,6 +56,7 @@ mod lists;
 pub mod looking;
 mod machines;
 pub mod manager;
+mod map_children;
 mod map_files;
 mod map_redrives;
 mod map_results;
