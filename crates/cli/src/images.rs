@@ -256,10 +256,17 @@ fn failed(image: &Image, reason: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use ark_model::definition::{LaunchFile, parse};
+    use ark_model::definition::{Definition, LaunchFile, parse};
     use globset::GlobSet;
 
     use super::*;
+
+    pub(super) fn definition(text: &str) -> Definition {
+        match parse("launch/x.yml", text.as_bytes()).into_result() {
+            Ok((LaunchFile::App(definition), _)) => *definition,
+            other => panic!("{other:?}"),
+        }
+    }
 
     #[test]
     fn of_a_clean_tree_no_glob_finds_a_change() {

@@ -127,13 +127,7 @@ fn no_image(definition: &Definition, dockerfile: bool) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn definition(text: &str) -> Definition {
-        match parse("launch/x.yml", text.as_bytes()).into_result() {
-            Ok((LaunchFile::App(definition), _)) => *definition,
-            other => panic!("{other:?}"),
-        }
-    }
+    use crate::images::tests::definition;
 
     #[test]
     fn who_has_an_image() {

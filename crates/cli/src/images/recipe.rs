@@ -138,16 +138,8 @@ fn dockerfile(app: &AppName, file: &str) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use ark_model::definition::{LaunchFile, parse};
-
     use super::*;
-
-    fn definition(text: &str) -> Definition {
-        match parse("launch/x.yml", text.as_bytes()).into_result() {
-            Ok((LaunchFile::App(definition), _)) => *definition,
-            other => panic!("{other:?}"),
-        }
-    }
+    use crate::images::tests::definition;
 
     fn images(texts: &[(&str, &str)]) -> Result<Vec<Image>, Failure> {
         let all: Vec<(AppName, Definition)> =
